@@ -1,0 +1,2 @@
+//! The CLI caller.
+fn main() {}

@@ -1,0 +1,135 @@
+//! Policies and timeouts, each with its default and the reason for it.
+
+use std::time::Duration;
+
+/// How an engine behaves. Every field has a default; change what you need.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Config {
+    /// All waiting times.
+    pub timeouts: Timeouts,
+    /// What becomes of an invite while a call is connected.
+    pub busy: Busy,
+    /// What happens when two users call each other at the same moment.
+    pub glare: Glare,
+    /// Whether media waits for the application's permission.
+    pub proceed: Proceed,
+    /// Most calls that ring at once; beyond them an invite is `Ignored(TooManyRinging)`.
+    /// Default 8: more than a person can look at, few enough for a hostile room.
+    pub max_ringing: usize,
+    /// Whether only relayed candidates are used, so that the other side learns no address.
+    /// Default: no.
+    pub relay_only: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            busy: Busy::Ignore,
+            glare: Glare::AutoAnswer,
+            proceed: Proceed::Auto,
+            max_ringing: 8,
+            relay_only: false,
+        }
+    }
+}
+
+impl Config {
+    /// The settings of Famedly's own clients: 60 s of ringing, and glare lets the survivor ring.
+    pub fn famedly() -> Self {
+        Self {
+            glare: Glare::Ring,
+            timeouts: Timeouts { invite: Duration::from_secs(60), ..Timeouts::default() },
+            ..Self::default()
+        }
+    }
+}
+
+/// What becomes of an invite while a call is *connected* (a ringing call is not busy).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Busy {
+    /// Nothing is sent, `Missed` is reported: our other devices can still ring. The default of
+    /// seed 001 and of the specification.
+    #[default]
+    Ignore,
+    /// The invite is rejected with `user_busy`, `Missed` is reported.
+    Reject,
+    /// The call rings beside the connected one (call waiting).
+    Ring,
+}
+
+/// What happens to the surviving call when two users call each other at the same moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Glare {
+    /// It is answered at once, with nothing that the user had not granted for his own call: the
+    /// specification's rule.
+    #[default]
+    AutoAnswer,
+    /// It rings: seed 001's rule.
+    Ring,
+}
+
+/// Whether a call waits for the application between "it exists" and "media starts".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Proceed {
+    /// It does not wait.
+    #[default]
+    Auto,
+    /// It waits for `proceed()`: permissions, CallKit or Telecom, the audio session.
+    Manual,
+}
+
+/// All waiting times.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Lifetime of our invites: how long we let it ring. 90 s, the specification's minimum.
+    pub invite: Duration,
+    /// Longest lifetime that a remote invite is believed. 5 min: nobody rings longer.
+    pub longest_invite: Duration,
+    /// From the answer until media flows. 30 s: ICE with TURN over a bad link takes 10.
+    pub connect: Duration,
+    /// How long a lost connection may stay lost before the call ends with `ice_failed`. 30 s, as
+    /// deployed clients.
+    pub lost: Duration,
+    /// How long gathering may go on before the description is sent without its rest. 200 ms, the
+    /// specification's figure.
+    pub gather: Duration,
+    /// From a candidate until its batch is sent, caller. 2 s, the specification's figure.
+    pub candidates_outgoing: Duration,
+    /// From a candidate until its batch is sent, callee. 500 ms, the specification's figure.
+    pub candidates_incoming: Duration,
+    /// First pause after a failed send; doubles up to [`retry_longest`](Self::retry_longest).
+    pub retry_first: Duration,
+    /// Longest pause between two tries of a send.
+    pub retry_longest: Duration,
+    /// How long a hangup is tried: afterwards it no longer matters, the other side has noticed.
+    pub farewell: Duration,
+    /// How long an event that came before its invite is kept.
+    pub parked: Duration,
+    /// TURN credentials are fetched again this long before they expire.
+    pub turn_margin: Duration,
+    /// From a change of the ledger until it is saved: coalesces bursts.
+    pub ledger: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            invite: Duration::from_secs(90),
+            longest_invite: Duration::from_secs(300),
+            connect: Duration::from_secs(30),
+            lost: Duration::from_secs(30),
+            gather: Duration::from_millis(200),
+            candidates_outgoing: Duration::from_secs(2),
+            candidates_incoming: Duration::from_millis(500),
+            retry_first: Duration::from_secs(1),
+            retry_longest: Duration::from_secs(16),
+            farewell: Duration::from_secs(60),
+            parked: Duration::from_secs(60),
+            turn_margin: Duration::from_secs(60),
+            ledger: Duration::from_millis(50),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The Matrix side: an async, object-safe trait that an adapter implements over its client.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use crate::{
+    id::{EventId, RoomId, UserId},
+    machine::io::{Fault, TurnServers},
+};
+
+/// A room event to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendEvent {
+    /// The room.
+    pub room: RoomId,
+    /// The event type.
+    pub event_type: String,
+    /// The content as JSON text.
+    pub content: String,
+    /// Transaction id: the same in each retry.
+    pub transaction: String,
+}
+
+/// What the library needs of a homeserver. Incoming events go the other way, through
+/// [`News::deliver`](super::mailbox::News::deliver).
+///
+/// Each call runs in a task of its own: it may be slow (the driver has a deadline, after which
+/// the task is aborted), and a panic is a [`Fault::Panicked`] of that one request.
+#[async_trait]
+pub trait Signaling: Send + Sync + 'static {
+    /// Sends a room event, encrypted if the room is. Retries are the library's.
+    ///
+    /// # Errors
+    /// A [`Fault`]; what is passing is tried again under the same transaction id.
+    async fn send_event(&self, event: SendEvent) -> Result<EventId, Fault>;
+
+    /// Fetches TURN credentials. A homeserver without TURN: an empty list.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the call then goes on without TURN.
+    async fn turn_servers(&self) -> Result<TurnServers, Fault>;
+
+    /// The joined members of a room, ourselves included.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault>;
+}
+
+/// Where the ledger survives a crash: a file, a row, a keychain entry.
+#[async_trait]
+pub trait LedgerStore: Send + Sync + 'static {
+    /// Replaces the stored bytes (at most 16 KiB), atomically.
+    ///
+    /// # Errors
+    /// A [`Fault`]; it is saved again at the next change.
+    async fn save(&self, bytes: Vec<u8>) -> Result<(), Fault>;
+}

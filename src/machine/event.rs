@@ -1,0 +1,323 @@
+//! What the application learns: facts in the past tense, and the snapshot that they fold to.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::io::{CallMedia, MediaKind, MediaSource};
+use crate::{
+    id::{CallId, PartyId, RoomId, SessionId, StreamId, UserId},
+    time::Wall,
+    wire::{
+        call::{Capabilities, Identity, Reason},
+        metadata::Purpose,
+    },
+};
+
+/// News about all calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VoipEvent {
+    /// A call exists, before anything was sent or captured for it. A handle taken now misses no
+    /// later event.
+    CallAdded {
+        /// The call.
+        session: SessionId,
+        /// How it stands.
+        snapshot: Box<CallSnapshot>,
+    },
+    /// An incoming call rings.
+    RingStarted {
+        /// The call.
+        session: SessionId,
+        /// When it stops by itself.
+        until: Wall,
+    },
+    /// It rings no more.
+    RingStopped {
+        /// The call.
+        session: SessionId,
+        /// Why.
+        why: RingStop,
+    },
+    /// Somebody called and was not answered by any device of ours.
+    Missed {
+        /// The room.
+        room: RoomId,
+        /// The caller.
+        caller: UserId,
+        /// The call.
+        call_id: CallId,
+        /// Voice or video.
+        media: CallMedia,
+        /// Why nobody answered.
+        why: MissedWhy,
+    },
+    /// A call is over; its own stream ends with `CallEvent::Ended`.
+    CallEnded {
+        /// The call.
+        session: SessionId,
+        /// Why.
+        end: End,
+    },
+}
+
+/// Why a ringing stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RingStop {
+    /// We answered here.
+    Answered,
+    /// We rejected here.
+    Rejected,
+    /// Another device of ours answered or rejected.
+    Elsewhere,
+    /// The caller gave up.
+    CallerGone,
+    /// Nobody answered in time.
+    Expired,
+    /// The call ended for another reason.
+    Ended,
+}
+
+/// Why a call was missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MissedWhy {
+    /// It rang until its lifetime was over.
+    Expired,
+    /// The caller gave up.
+    CallerGone,
+    /// We were in another call.
+    Busy,
+}
+
+/// News about one call. `Ended` comes once and last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallEvent {
+    /// The state changed.
+    StateChanged(CallState),
+    /// `Callee::TheOther` was found: this user is called.
+    CalleeFound(UserId),
+    /// The remote party is known: the caller's, or the first that answered.
+    RemoteChosen {
+        /// The user.
+        user: UserId,
+        /// The party; `None` in version 0.
+        party: Option<PartyId>,
+        /// What it can do.
+        capabilities: Capabilities,
+    },
+    /// The streams changed: all of them, sorted for display.
+    StreamsChanged(Vec<Stream>),
+    /// A local source was muted or unmuted by us.
+    MuteChanged {
+        /// Which.
+        source: MediaSource,
+        /// Whether it is muted now.
+        muted: bool,
+    },
+    /// Media beyond sound could not be had; the call goes on without it.
+    MediaMissing(MediaSource),
+    /// The other side says who is really speaking, for instance behind a gateway.
+    IdentityAsserted(Identity),
+    /// The call is over. Nothing follows.
+    Ended(End),
+}
+
+/// The state of a call as an application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallState {
+    /// Outgoing: media, offer and invite are under way.
+    Preparing,
+    /// Outgoing: the homeserver has accepted the invite.
+    InviteSent,
+    /// Incoming: waits for the user.
+    Ringing,
+    /// Incoming: the user took it, the answer is being made.
+    Answering,
+    /// An answer was taken or made, media does not flow yet (or not at present).
+    Connecting,
+    /// Media flows.
+    Connected,
+    /// Over.
+    Ended,
+}
+
+impl fmt::Display for CallState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preparing => "preparing",
+            Self::InviteSent => "invite_sent",
+            Self::Ringing => "ringing",
+            Self::Answering => "answering",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Ended => "ended",
+        })
+    }
+}
+
+/// Who called whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallDirection {
+    /// We placed it.
+    Outgoing,
+    /// We were called.
+    Incoming,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Whose doing it was.
+    pub party: EndParty,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Whose doing an end was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndParty {
+    /// We, our timer, our media.
+    Local,
+    /// They, another device of ours, or the invite's lifetime that ran out on us.
+    Remote,
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Somebody hung up.
+    Hangup,
+    /// The callee refused.
+    Rejected,
+    /// Nobody answered in time.
+    InviteTimeout,
+    /// Another device of ours answered, or the caller chose another party.
+    AnsweredElsewhere,
+    /// Another device of ours refused.
+    RejectedElsewhere,
+    /// Another call took its place.
+    Replaced,
+    /// The callee is in another call.
+    Busy,
+    /// No connection came about, or it was lost for too long.
+    IceFailed,
+    /// No microphone.
+    UserMediaFailed,
+    /// Our description could not be made or put into force.
+    LocalDescriptionFailed,
+    /// Their description could not be put into force.
+    RemoteDescriptionFailed,
+    /// The peer connection could not be made.
+    EngineFailed,
+    /// The invite or answer could not be sent.
+    SignallingFailed,
+    /// The room has not exactly one other member, or its members are not known.
+    NoCallee,
+    /// The other side left the room, or we did.
+    LeftRoom,
+    /// We are logged out.
+    LoggedOut,
+    /// The process that held the call is gone or going.
+    ShutDown,
+    /// What the other side wrote.
+    Remote(Reason),
+}
+
+/// Local or remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Remote streams come first when shown.
+    Remote,
+    /// Ours.
+    Local,
+}
+
+/// One of the (usually four) streams of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stream {
+    /// Whose.
+    pub side: Side,
+    /// What it shows.
+    pub purpose: Purpose,
+    /// Its id in SDP and metadata; `None` for a remote stream whose SDP names none.
+    pub id: Option<StreamId>,
+    /// Which kinds of media it has.
+    pub kinds: Vec<MediaKind>,
+    /// Whether its sound is muted, as its sender says.
+    pub audio_muted: bool,
+    /// Whether its picture is muted, as its sender says.
+    pub video_muted: bool,
+}
+
+impl Stream {
+    /// Order of display: remote screen, remote user, local screen, local user.
+    pub fn display_order(&self) -> (Side, u8) {
+        let purpose = match self.purpose {
+            Purpose::Screenshare => 0,
+            Purpose::UserMedia => 1,
+            Purpose::Unknown(_) => 2,
+        };
+        (self.side, purpose)
+    }
+}
+
+/// How a call stands: what folding its events gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallSnapshot {
+    /// The room.
+    pub room: RoomId,
+    /// The call's id on the wire.
+    pub call_id: CallId,
+    /// Our party id in it.
+    pub party_id: PartyId,
+    /// Who called whom.
+    pub direction: CallDirection,
+    /// What it was placed with.
+    pub media: CallMedia,
+    /// The state.
+    pub state: CallState,
+    /// The other user: whom we call, or who calls. `None` while `Callee::TheOther` is looked up.
+    pub remote_user: Option<UserId>,
+    /// The other party, once chosen; `None` also in version 0.
+    pub remote_party: Option<PartyId>,
+    /// What the other party can do.
+    pub remote_capabilities: Capabilities,
+    /// All streams, sorted for display.
+    pub streams: Vec<Stream>,
+    /// Our muted sources.
+    pub muted: BTreeMap<MediaSource, bool>,
+    /// Who is really speaking, as the other side asserts.
+    pub identity: Option<Identity>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+impl CallSnapshot {
+    /// Takes one event into account. Starting with the snapshot of `CallAdded`, folding all
+    /// events of a call gives its present snapshot.
+    pub fn apply(&mut self, event: &CallEvent) {
+        match event {
+            CallEvent::StateChanged(state) => self.state = *state,
+            CallEvent::CalleeFound(user) => self.remote_user = Some(user.clone()),
+            CallEvent::RemoteChosen { user, party, capabilities } => {
+                self.remote_user = Some(user.clone());
+                self.remote_party = party.clone();
+                self.remote_capabilities = *capabilities;
+            }
+            CallEvent::StreamsChanged(streams) => self.streams.clone_from(streams),
+            CallEvent::MuteChanged { source, muted } => {
+                self.muted.insert(*source, *muted);
+            }
+            CallEvent::MediaMissing(_) => {}
+            CallEvent::IdentityAsserted(identity) => self.identity = Some(identity.clone()),
+            CallEvent::Ended(end) => {
+                self.state = CallState::Ended;
+                self.end = Some(end.clone());
+            }
+        }
+    }
+
+    /// The stream of that side and purpose.
+    pub fn stream(&self, side: Side, purpose: &Purpose) -> Option<&Stream> {
+        self.streams.iter().find(|stream| stream.side == side && stream.purpose == *purpose)
+    }
+}

