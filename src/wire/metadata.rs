@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
+use super::json::{Object, flag, object, shortened, text};
 use crate::id::StreamId;
 
 /// What a stream shows.
@@ -29,5 +32,66 @@ pub struct StreamInfo {
 /// All streams of one side. Always complete: a stream that is not named is gone.
 pub type StreamMetadata = BTreeMap<StreamId, StreamInfo>;
 
+/// Key of the specification; goes before the other.
+pub(super) const STABLE_KEY: &str = "sdp_stream_metadata";
+
+/// The only key that Famedly's clients know.
+const UNSTABLE_KEY: &str = "org.matrix.msc3077.sdp_stream_metadata";
+
+/// Most bytes of an unknown purpose that are kept.
+pub const MAX_PURPOSE_BYTES: usize = 64;
+
 /// Most streams that one description may name; the rest is left unread.
 pub const MAX_STREAMS: usize = 16;
+
+impl Purpose {
+    fn parse(text: &str) -> Self {
+        match text {
+            "m.usermedia" => Self::UserMedia,
+            "m.screenshare" => Self::Screenshare,
+            other => Self::Unknown(shortened(other, MAX_PURPOSE_BYTES)),
+        }
+    }
+
+    /// The text that is written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::UserMedia => "m.usermedia",
+            Self::Screenshare => "m.screenshare",
+            Self::Unknown(text) => text,
+        }
+    }
+}
+
+/// The streams of an event; `None` where it has neither key. Entries without a purpose or with an
+/// id that none can have are skipped.
+pub(super) fn read(content: &Object) -> Option<StreamMetadata> {
+    let map = object(content, STABLE_KEY).or_else(|| object(content, UNSTABLE_KEY))?;
+    Some(map.iter().filter_map(|(id, info)| read_one(id, info)).take(MAX_STREAMS).collect())
+}
+
+fn read_one(id: &str, info: &Value) -> Option<(StreamId, StreamInfo)> {
+    let info = info.as_object()?;
+    let info = StreamInfo {
+        purpose: Purpose::parse(text(info, "purpose")?),
+        audio_muted: flag(info, "audio_muted"),
+        video_muted: flag(info, "video_muted"),
+    };
+    Some((StreamId::parse(id).ok()?, info))
+}
+
+/// Puts the streams into a content, under both keys.
+pub(super) fn write(content: &mut Object, streams: &StreamMetadata) {
+    let map: Object = streams.iter().map(|(id, info)| (id.to_string(), write_one(info))).collect();
+    content.insert(UNSTABLE_KEY.to_owned(), Value::Object(map.clone()));
+    content.insert(STABLE_KEY.to_owned(), Value::Object(map));
+}
+
+fn write_one(info: &StreamInfo) -> Value {
+    let StreamInfo { purpose, audio_muted, video_muted } = info;
+    json!({
+        "purpose": purpose.as_str(),
+        "audio_muted": audio_muted,
+        "video_muted": video_muted,
+    })
+}
