@@ -91,3 +91,112 @@ pub(super) fn write(candidate: &Candidate) -> Value {
     }
     Value::Object(entry)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "candidate:1 1 udp 2122260223 192.0.2.10 43670 typ host";
+
+    fn read_list(entries: Value) -> Vec<Candidate> {
+        let content = json!({ "candidates": entries });
+        read_all(content.as_object().unwrap()).unwrap()
+    }
+
+    fn plain(line: &str) -> Candidate {
+        Candidate { candidate: line.into(), ..Candidate::end() }
+    }
+
+    #[test]
+    fn all_fields_are_read_and_written() {
+        let entry =
+            json!({"candidate": LINE, "sdpMid": "0", "sdpMLineIndex": 2, "usernameFragment": "u"});
+        let candidate = Candidate {
+            candidate: LINE.into(),
+            sdp_mid: Some("0".into()),
+            sdp_m_line_index: Some(2),
+            username_fragment: Some("u".into()),
+        };
+        assert_eq!(write(&candidate), entry);
+        assert_eq!(read_list(json!([entry])), [candidate]);
+        assert_eq!(write(&Candidate::end()), json!({"candidate": ""}));
+    }
+
+    #[test]
+    fn the_end_is_known_in_every_form() {
+        let ends = json!([
+            {"candidate": ""},
+            {"candidate": "  "},
+            {"candidate": null},
+            {},
+            null,
+            {"candidate": "end-of-candidates"},
+            {"candidate": "a=end-of-candidates"},
+        ]);
+        assert_eq!(read_list(ends), vec![Candidate::end(); 7]);
+        assert!(Candidate::end().is_end() && !plain(LINE).is_end());
+    }
+
+    #[test]
+    fn the_end_of_one_line_keeps_its_mid() {
+        let end = Candidate { sdp_mid: Some("1".into()), ..Candidate::end() };
+        assert_eq!(read_list(json!([{"candidate": "", "sdpMid": "1"}])), [end]);
+    }
+
+    #[test]
+    fn lines_are_freed_of_what_does_not_belong_to_them() {
+        let read = read_list(json!([
+            {"candidate": format!("a={LINE}\r\n")},
+            {"candidate": LINE, "sdpMid": null, "sdpMLineIndex": null, "usernameFragment": ""},
+        ]));
+        assert_eq!(read, vec![plain(LINE); 2]);
+    }
+
+    #[test]
+    fn mid_and_index_come_in_other_types_too() {
+        let read = read_list(json!([
+            {"candidate": LINE, "sdpMid": 0, "sdpMLineIndex": "3"},
+            {"candidate": LINE, "sdpMid": true, "sdpMLineIndex": u64::MAX},
+            {"candidate": LINE, "sdpMid": "", "sdpMLineIndex": -1},
+        ]));
+        let first =
+            Candidate { sdp_mid: Some("0".into()), sdp_m_line_index: Some(3), ..plain(LINE) };
+        assert_eq!(read, [first, plain(LINE), plain(LINE)]);
+    }
+
+    #[test]
+    fn a_bad_candidate_harms_no_other() {
+        let read = read_list(json!([
+            7,
+            "candidate:",
+            [],
+            {"candidate": 7},
+            {"candidate": "1 1 udp 1 192.0.2.1 1 typ host"},
+            {"candidate": "candidate:1\r\na=fingerprint:x"},
+            {"candidate": LINE, "sdpMid": "x".repeat(256)},
+            {"candidate": LINE, "usernameFragment": "x".repeat(256)},
+            {"candidate": LINE},
+        ]));
+        assert_eq!(read, [plain(LINE)]);
+    }
+
+    #[test]
+    fn lengths_and_numbers_are_bounded() {
+        let of_length = |length: usize| format!("candidate:{}", "x".repeat(length - 10));
+        let read = read_list(json!([
+            {"candidate": of_length(MAX_CANDIDATE_BYTES)},
+            {"candidate": of_length(MAX_CANDIDATE_BYTES + 1)},
+            {"candidate": LINE, "sdpMid": "x".repeat(255)},
+        ]));
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[0].candidate.len(), MAX_CANDIDATE_BYTES);
+        let many = vec![json!({"candidate": LINE}); MAX_CANDIDATES_PER_EVENT + 1];
+        assert_eq!(read_list(json!(many)).len(), MAX_CANDIDATES_PER_EVENT);
+    }
+
+    #[test]
+    fn a_list_is_needed() {
+        assert_eq!(read_all(&Object::new()), Err(Malformed::Missing("candidates")));
+        assert_eq!(read_list(json!([])), []);
+    }
+}

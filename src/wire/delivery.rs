@@ -146,3 +146,65 @@ impl Batch {
         Delivery { place: self.place, events }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(event_type: &str, content: &str) -> RawEvent {
+        RawEvent {
+            facts: Facts {
+                event_id: None,
+                sender: UserId::parse("@a:b").unwrap(),
+                device: None,
+                protection: Protection::Clear,
+                sent: Some(Wall(7)),
+                age: None,
+            },
+            event_type: event_type.into(),
+            content: content.into(),
+        }
+    }
+
+    const HANGUP: &str = r#"{"call_id":"c","version":"1","party_id":"p"}"#;
+
+    #[test]
+    fn a_batch_keeps_its_call_events_in_order() {
+        let batch = Batch {
+            place: Place::ToDevice,
+            events: vec![
+                raw("m.room.message", "{}"),
+                raw("m.call.hangup", HANGUP),
+                raw("m.call.invite", "7"),
+                raw("m.call.reject", HANGUP),
+            ],
+        };
+        let delivery = batch.parse();
+        assert_eq!(delivery.place, Place::ToDevice);
+        let types: Vec<_> = delivery.events.iter().map(|e| e.event_type.as_str()).collect();
+        assert_eq!(types, ["m.call.hangup", "m.call.invite", "m.call.reject"]);
+        assert_eq!(delivery.events[0].facts, raw("", "").facts);
+        assert_eq!(delivery.events[0].event, read("m.call.hangup", HANGUP).unwrap());
+        assert!(delivery.events[0].event.is_ok());
+        assert_eq!(delivery.events[1].event, Err(Malformed::NotAnObject));
+        assert!(delivery.events[2].event.is_ok());
+    }
+
+    #[test]
+    fn events_beyond_the_bound_are_accounted_for_but_not_read() {
+        let mut events = vec![raw("m.call.hangup", HANGUP); MAX_BATCH_EVENTS + 1];
+        events.insert(0, raw("m.room.message", "{}"));
+        events.push(raw("m.room.message", "{}"));
+        let read = Batch { place: Place::ToDevice, events }.parse().events;
+        assert_eq!(read.len(), MAX_BATCH_EVENTS + 1);
+        assert!(read[MAX_BATCH_EVENTS - 1].event.is_ok());
+        assert_eq!(read[MAX_BATCH_EVENTS].event, Err(Malformed::TooLarge("batch")));
+    }
+
+    #[test]
+    fn the_content_of_a_raw_event_is_not_printed() {
+        let text = format!("{:?}", raw("m.call.hangup", HANGUP));
+        assert!(text.contains("m.call.hangup") && text.contains("content_bytes: 44"), "{text}");
+        assert!(!text.contains("party"), "{text}");
+    }
+}

@@ -95,3 +95,84 @@ fn write_one(info: &StreamInfo) -> Value {
         "video_muted": video_muted,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_json(content: Value) -> Option<StreamMetadata> {
+        read(content.as_object().unwrap())
+    }
+
+    fn one(id: &str, purpose: Purpose, audio_muted: bool, video_muted: bool) -> StreamMetadata {
+        let info = StreamInfo { purpose, audio_muted, video_muted };
+        StreamMetadata::from([(StreamId::parse(id).unwrap(), info)])
+    }
+
+    #[test]
+    fn the_stable_key_goes_before_the_unstable_one() {
+        let stable = json!({"s": {"purpose": "m.usermedia", "audio_muted": true}});
+        let unstable = json!({"u": {"purpose": "m.screenshare", "video_muted": true}});
+        let read_stable = one("s", Purpose::UserMedia, true, false);
+        let read_unstable = one("u", Purpose::Screenshare, false, true);
+        assert_eq!(read_json(json!({STABLE_KEY: stable})), Some(read_stable.clone()));
+        assert_eq!(read_json(json!({UNSTABLE_KEY: unstable})), Some(read_unstable.clone()));
+        assert_eq!(
+            read_json(json!({STABLE_KEY: stable, UNSTABLE_KEY: unstable})),
+            Some(read_stable)
+        );
+        assert_eq!(
+            read_json(json!({STABLE_KEY: null, UNSTABLE_KEY: unstable})),
+            Some(read_unstable)
+        );
+    }
+
+    #[test]
+    fn no_metadata_is_not_the_same_as_no_streams() {
+        assert_eq!(read_json(json!({})), None);
+        assert_eq!(read_json(json!({STABLE_KEY: []})), None);
+        assert_eq!(read_json(json!({STABLE_KEY: {}})), Some(StreamMetadata::new()));
+    }
+
+    #[test]
+    fn a_bad_entry_harms_no_other() {
+        let streams = json!({STABLE_KEY: {
+            "a": 7,
+            "b": {"audio_muted": true},
+            "c": {"purpose": 7},
+            "": {"purpose": "m.usermedia"},
+            "d": {"purpose": "m.usermedia", "audio_muted": "yes", "video_muted": 1},
+        }});
+        assert_eq!(read_json(streams), Some(one("d", Purpose::UserMedia, false, false)));
+    }
+
+    #[test]
+    fn unknown_purposes_are_kept_up_to_their_bound() {
+        let streams = json!({STABLE_KEY: {"a": {"purpose": "x".repeat(65)}}});
+        let purpose = Purpose::Unknown("x".repeat(64));
+        assert_eq!(read_json(streams), Some(one("a", purpose, false, false)));
+        assert_eq!(Purpose::Unknown("odd".into()).as_str(), "odd");
+    }
+
+    #[test]
+    fn streams_are_bounded() {
+        let many: Object = (0..=MAX_STREAMS)
+            .map(|n| (format!("s{n}"), json!({"purpose": "m.usermedia"})))
+            .collect();
+        assert_eq!(many.len(), MAX_STREAMS + 1);
+        assert_eq!(read_json(json!({STABLE_KEY: many})).unwrap().len(), MAX_STREAMS);
+    }
+
+    #[test]
+    fn both_keys_are_written() {
+        let mut content = Object::new();
+        write(&mut content, &one("s", Purpose::Screenshare, false, true));
+        let map = json!({
+            "s": {"purpose": "m.screenshare", "audio_muted": false, "video_muted": true}
+        });
+        assert_eq!(Value::Object(content), json!({STABLE_KEY: map, UNSTABLE_KEY: map}));
+        let mut content = Object::new();
+        write(&mut content, &one("s", Purpose::UserMedia, true, false));
+        assert_eq!(content[STABLE_KEY]["s"]["purpose"], "m.usermedia");
+    }
+}

@@ -210,3 +210,6 @@ fn replaces(content: &Object) -> Replaces {
 fn short_text(object: &Object, key: &str) -> Option<String> {
     text(object, key).filter(|text| text.len() <= MAX_ID_BYTES).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;
