@@ -137,7 +137,7 @@ impl Reader<'_> {
     /// `mod name { … }`: inside, `super` means one level more.
     fn module(&mut self, tokens: &mut Tokens) {
         let Some(TokenTree::Ident(name)) = tokens.next() else { return };
-        if let Some(TokenTree::Group(body)) = tokens.next_if(|next| is_braced(next)) {
+        if let Some(TokenTree::Group(body)) = tokens.next_if(is_braced) {
             let mut module = self.module.clone();
             module.push(name.to_string());
             Reader { module, names: self.names }.read(body.stream());
