@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("id", &["redact"]),
     ("config", &["redact", "time", "id"]),
     ("sdp", &["redact", "time", "id", "config"]),
-    ("wire", &["redact", "time", "id", "config"]),
+    ("wire", &["redact", "time", "id", "config", "sdp"]),
     ("machine", &["redact", "time", "id", "config", "sdp", "wire"]),
     ("host", &["redact", "time", "id", "config", "wire", "machine"]),
     ("driver", &["redact", "time", "id", "config", "wire", "machine", "host"]),
