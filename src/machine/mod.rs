@@ -6,6 +6,7 @@
 pub mod diagnostics;
 pub mod event;
 pub mod io;
+pub mod verdict;
 
 use std::time::Duration;
 
