@@ -6,6 +6,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `io.rs` | everything that goes in and comes out |
+//! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
 //! | `call/` | one 1:1 call |
@@ -25,6 +26,7 @@ pub mod io;
 mod memory;
 mod router;
 mod turn;
+pub mod verdict;
 mod world;
 
 use std::{
