@@ -8,11 +8,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::event::{CallEvent, VoipEvent};
-pub use crate::wire::call::{Candidate, Description, SdpKind};
 use crate::{
     id::{DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
     redact::{Redacted, Secret},
     wire::{delivery::Delivery, ledger::Ledger},
+};
+pub use crate::{
+    sdp::Direction,
+    wire::call::{Candidate, Description, SdpKind},
 };
 
 // ---------------------------------------------------------------------------------------- input
@@ -350,19 +353,6 @@ impl Slot {
             Self::Video | Self::Screen => MediaKind::Video,
         }
     }
-}
-
-/// Which way media flows, as in SDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Direction {
-    /// Both ways.
-    SendRecv,
-    /// From us.
-    SendOnly,
-    /// To us.
-    RecvOnly,
-    /// Neither way.
-    Inactive,
 }
 
 /// Something to do with a local track.
