@@ -170,7 +170,7 @@ impl Engine {
 
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
     pub fn snapshot(&self, session: SessionId) -> Option<CallSnapshot> {
-        self.calls.get(&session).map(|call| call.snapshot().clone())
+        self.calls.get(&session)?.snapshot()
     }
 
     /// The peer connection of a call, while it has one.

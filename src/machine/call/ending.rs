@@ -5,7 +5,7 @@
 //! the other side must hear is put into the outbox, which outlives the call for a while.
 
 use super::{
-    Announced, Ask, Call, CallTimer, Phase,
+    Announced, Ask, Call, CallTimer, Phase, Role,
     outbox::Kind,
     phase::{Incoming, Outgoing},
 };
@@ -215,6 +215,7 @@ impl Call {
             ..ended_snapshot(&call.room, &call.call_id, &call.party_id)
         };
         let mut parting = Self::new(world, session, shown, Phase::Ended(end));
+        parting.role = Role::Parting;
         world.roster.add(&call.room, &call.call_id, session);
         let until = world.now.wall.plus(world.config.timeouts.longest_invite);
         world.memory.note_over(&call.room, &call.call_id, Over::Ended, until);
