@@ -10,6 +10,8 @@ pub mod machine;
 pub mod redact;
 #[warn(clippy::wildcard_enum_match_arm)]
 pub mod sdp;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 #[warn(clippy::wildcard_enum_match_arm)]
 pub mod wire;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    fingerprint::Fingerprint,
     io::Op,
     world::{Owner, World},
 };
@@ -27,6 +28,14 @@ pub(super) struct Book {
 impl Book {
     pub(super) fn is_saving(&self) -> bool {
         self.saving
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((self.saving, self.dirty));
+        for (session, call) in &self.live {
+            print.session(*session);
+            print.value(call);
+        }
     }
 
     /// The present ledger: the newest live calls that fit, then the newest ended ones.
@@ -61,7 +70,17 @@ fn ended_cost(call: &EndedCall) -> usize {
 
 /// Upper bound of a text's length in JSON: a control character becomes six bytes.
 fn escaped_len(text: &str) -> usize {
-    text.bytes().map(|b| if b < 0x20 { 6 } else if b == b'"' || b == b'\\' { 2 } else { 1 }).sum()
+    text.bytes()
+        .map(|b| {
+            if b < 0x20 {
+                6
+            } else if b == b'"' || b == b'\\' {
+                2
+            } else {
+                1
+            }
+        })
+        .sum()
 }
 
 impl World {
@@ -103,5 +122,4 @@ impl World {
             self.touch_ledger();
         }
     }
-
 }

@@ -105,6 +105,9 @@ mod tests {
         assert_eq!((ids.track(), ids.track()), (TrackId(1), TrackId(2)));
         assert_eq!((ids.op(), ids.op()), (OpId(1), OpId(2)));
         let party = PartyId::parse("P").unwrap();
-        assert_eq!((ids.transaction(&party), ids.transaction(&party)), ("P.1".into(), "P.2".into()));
+        assert_eq!(
+            (ids.transaction(&party), ids.transaction(&party)),
+            ("P.1".into(), "P.2".into())
+        );
     }
 }

@@ -6,20 +6,15 @@ use std::{
     time::Duration,
 };
 
+use super::{
+    bounds::{MAX_OVER, MAX_PARKED_PER_ROOM, MAX_PARKED_ROOMS, MAX_SEEN},
+    fingerprint::Fingerprint,
+};
 use crate::{
     id::{CallId, EventId, RoomId},
-    time::{Mono, Now, Wall},
+    time::{Deadline, Mono, Now, Wall},
     wire::{call::CallMessage, delivery::Facts, ledger::EndedCall},
 };
-
-/// How many event ids are remembered against duplicates.
-pub const MAX_SEEN: usize = 4096;
-/// How many calls that are over are remembered against ringing again.
-pub const MAX_OVER: usize = 2048;
-/// How many events of one room wait for their invite.
-pub const MAX_PARKED_PER_ROOM: usize = 64;
-/// In how many rooms events wait for their invite.
-pub const MAX_PARKED_ROOMS: usize = 256;
 
 /// Why events of a call are not looked at any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +46,18 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+        print.value(&self.seen);
+        for (key, (over, until)) in self.over.iter().filter(|(_, (_, until))| now.wall <= *until) {
+            print.value((key, over));
+            print.deadline(Deadline::Wall(*until));
+        }
+        for (room, event) in self.parked.iter().flat_map(|(r, all)| all.iter().map(move |e| (r, e)))
+        {
+            print.value((room, &event.facts, &event.message, now.mono.since(event.since)));
+        }
+    }
+
     /// Notes an event id; `false` when it was known.
     pub(super) fn is_new(&mut self, event: &EventId) -> bool {
         if !self.seen.insert(event.clone()) {

@@ -6,10 +6,14 @@
 use std::collections::BTreeSet;
 
 use super::{
+    fingerprint::Fingerprint,
     io::{Fault, Fetch, IceServer, Op, TurnServers},
     world::{Owner, World},
 };
-use crate::{id::SessionId, time::Wall};
+use crate::{
+    id::SessionId,
+    time::{Deadline, Wall},
+};
 
 /// The credentials, and who waits for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +28,16 @@ impl Turn {
     /// The servers as last told; none after a failed fetch.
     pub(super) fn servers(&self) -> &[IceServer] {
         &self.servers
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((&self.servers, self.fetching));
+        if let Some(until) = self.good_until {
+            print.deadline(Deadline::Wall(until));
+        }
+        for session in &self.waiting {
+            print.session(*session);
+        }
     }
 
     /// A call that ended waits no more.

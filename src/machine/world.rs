@@ -10,6 +10,7 @@ use super::{
     book::Book,
     call::{CallTimer, Roster},
     event::{CallEvent, VoipEvent},
+    fingerprint::Fingerprint,
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
@@ -44,7 +45,7 @@ pub(super) enum Owner {
 }
 
 /// What the host told of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct RoomFacts {
     /// Who is joined; `None` while the host has not said.
     pub(super) members: Option<BTreeSet<UserId>>,
@@ -150,6 +151,33 @@ impl World {
     pub(super) fn touch_ledger(&mut self) {
         if self.timers.get(&Timer::Ledger).is_none() && !self.book.is_saving() {
             self.timers.set(Timer::Ledger, self.now.mono_after(self.config.timeouts.ledger));
+        }
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        for (timer, deadline) in self.timers.iter() {
+            timer.fingerprint(print);
+            print.deadline(deadline);
+        }
+        for (op, owner) in &self.awaited {
+            print.op(*op);
+            owner.fingerprint(print);
+        }
+        self.turn.fingerprint(print);
+        self.book.fingerprint(print);
+        self.memory.fingerprint(print, self.now);
+        print.value(&self.rooms);
+        print.value(self.out.len());
+    }
+}
+
+impl Owner {
+    fn fingerprint(self, print: &mut Fingerprint) {
+        match self {
+            Self::Call(session) => print.session(session),
+            Self::Turn => print.value("turn"),
+            Self::Ledger => print.value("ledger"),
+            Self::Nobody => print.value("nobody"),
         }
     }
 }

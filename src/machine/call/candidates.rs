@@ -9,14 +9,12 @@ use std::collections::BTreeMap;
 
 use crate::{
     id::PartyId,
-    machine::io::{Candidate, Ignored},
+    machine::{
+        bounds::{MAX_CANDIDATES, MAX_PARTIES},
+        io::{Candidate, Ignored},
+    },
     sdp,
 };
-
-/// Most candidates of one side of one call.
-pub const MAX_CANDIDATES: usize = 256;
-/// Of how many parties candidates are kept before one is chosen.
-pub const MAX_PARTIES: usize = 8;
 
 /// Ours.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

@@ -13,8 +13,8 @@ use crate::{
     id::{CallId, PartyId, RoomId},
     machine::{
         event::{
-            CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason,
-            MissedWhy, RingStop, VoipEvent,
+            CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy,
+            RingStop, VoipEvent,
         },
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
         memory::Over,
@@ -207,11 +207,7 @@ impl Call {
 
     /// A call that never was one here and only has something to say: a refusal of an invite that
     /// must not ring, or the hangup of a call that a dead process left behind.
-    pub(in crate::machine) fn parting(
-        world: &mut World,
-        call: &LiveCall,
-        body: Body,
-    ) -> Self {
+    pub(in crate::machine) fn parting(world: &mut World, call: &LiveCall, body: Body) -> Self {
         let session = world.ids.session();
         let end = End { party: EndParty::Local, reason: EndReason::ShutDown };
         let shown = CallSnapshot {

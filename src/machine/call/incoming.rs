@@ -150,11 +150,8 @@ impl Call {
 
     /// The answer is ready and leaves.
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
-        let answer = Answer {
-            sdp,
-            capabilities: Capabilities::default(),
-            streams: Some(self.told.clone()),
-        };
+        let answer =
+            Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));
     }

@@ -7,6 +7,7 @@ use crate::{
     id::{StreamId, TrackId},
     machine::{
         event::{Side, Stream},
+        fingerprint::Fingerprint,
         io::{CallMedia, Direction, MediaKind, MediaSource, Plan, PlanLine, Slot},
     },
     wire::metadata::{Purpose, StreamInfo, StreamMetadata},
@@ -41,6 +42,14 @@ pub(super) struct LocalMedia {
 impl LocalMedia {
     pub(super) fn new(stream: StreamId) -> Self {
         Self { stream, sources: BTreeMap::new(), muted: BTreeMap::new() }
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((&self.stream, &self.muted));
+        for (name, source) in &self.sources {
+            print.value((name, source.standing));
+            print.track(source.track);
+        }
     }
 
     /// What a call of this kind captures.

@@ -41,6 +41,7 @@ use self::{
 };
 use super::{
     event::{CallDirection, CallEvent, CallSnapshot, CallState},
+    fingerprint::Fingerprint,
     io::{
         CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
     },
@@ -206,10 +207,6 @@ impl Call {
         self.peer
     }
 
-    pub(super) fn state(&self) -> CallState {
-        self.phase.state()
-    }
-
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
@@ -224,6 +221,27 @@ impl Call {
     /// Whether nothing is left to do for it.
     pub(super) fn is_finished(&self) -> bool {
         self.phase.is_ended() && self.outbox.is_empty()
+    }
+
+    /// What the call will do depends on all of this and on nothing else.
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        let shown = &self.shown;
+        print.value((&shown.room, &shown.call_id, &shown.party_id, shown.direction, shown.media));
+        print.value((&shown.remote_user, &shown.streams, &shown.identity));
+        print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
+        print.value((self.offered_video, self.sending, &self.streams));
+        print.value((&self.local_candidates, &self.remote_candidates));
+        print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
+        print.value((self.announced, &self.told));
+        self.media.fingerprint(print);
+        self.outbox.fingerprint(print);
+        if let Some(peer) = self.peer {
+            print.peer(peer);
+        }
+        for (op, ask) in &self.asks {
+            print.op(*op);
+            print.value(ask);
+        }
     }
 
     /// Takes a command of the application.

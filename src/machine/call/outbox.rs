@@ -6,15 +6,13 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     config::Timeouts,
     id::OpId,
-    machine::io::Fault,
+    machine::{
+        bounds::{MAX_CANDIDATE_TRIES, MAX_QUEUED},
+        fingerprint::Fingerprint,
+        io::Fault,
+    },
     wire::call::{Body, CallMessage},
 };
-
-/// After how many failed tries candidates are given up.
-pub const MAX_CANDIDATE_TRIES: u32 = 6;
-/// Most messages that wait. A message beyond is dropped: only candidates and metadata can pile
-/// up, and both are merged while they wait.
-pub const MAX_QUEUED: usize = 32;
 
 /// What kind of message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +22,6 @@ pub(super) enum Kind {
     Candidates,
     SelectAnswer,
     Metadata,
-    Negotiate,
     /// Reject or hangup: nothing of ours follows it.
     Farewell,
 }
@@ -62,16 +59,28 @@ impl Outbox {
     /// Puts a message behind those that wait. Candidates join candidates that are not yet on
     /// their way, and new metadata replaces old.
     pub(super) fn push(&mut self, message: Message) {
+        let has_room = self.queue.len() < MAX_QUEUED;
         let untried = self.queue.back_mut().filter(|last| last.tries == 0);
         let waiting = untried.map(|last| &mut last.message.body);
         match (waiting, message.message.body) {
             (Some(Body::Candidates(waiting)), Body::Candidates(more)) => waiting.extend(more),
             (Some(Body::MetadataChanged(old)), Body::MetadataChanged(new)) => *old = new,
-            (_, body) if self.queue.len() < MAX_QUEUED => {
-                let message = Message { message: CallMessage { body, ..message.message }, ..message };
+            (_, body) if has_room => {
+                let message =
+                    Message { message: CallMessage { body, ..message.message }, ..message };
                 self.queue.push_back(message);
             }
             (_, _) => {}
+        }
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value(self.pausing);
+        if let Some(op) = self.in_flight {
+            print.op(op);
+        }
+        for message in &self.queue {
+            print.value((message.kind, &message.message, message.tries));
         }
     }
 
@@ -96,7 +105,11 @@ impl Outbox {
     }
 
     /// The try was answered.
-    pub(super) fn on_reply(&mut self, result: Result<(), Fault>, timeouts: &Timeouts) -> Option<Outcome> {
+    pub(super) fn on_reply(
+        &mut self,
+        result: Result<(), Fault>,
+        timeouts: &Timeouts,
+    ) -> Option<Outcome> {
         self.in_flight = None;
         let message = self.queue.front()?;
         let (kind, tries) = (message.kind, message.tries);
@@ -140,11 +153,6 @@ impl Outbox {
     /// Whether the first message is the farewell.
     pub(super) fn is_saying_goodbye(&self) -> bool {
         self.queue.front().is_some_and(|message| message.kind == Kind::Farewell)
-    }
-
-    /// How often a message of this kind was tried, while it is not accepted.
-    pub(super) fn tries(&self, kind: Kind) -> Option<u32> {
-        self.queue.iter().find(|message| message.kind == kind).map(|message| message.tries)
     }
 
     /// Drops what has not been tried. What was tried may have arrived, so order demands that its
@@ -290,7 +298,7 @@ mod tests {
         outbox.next();
         outbox.sent_as(OpId(1));
         outbox.drop_untried();
-        assert_eq!((outbox.tries(Kind::Candidates), outbox.tries(Kind::Farewell)), (Some(1), None));
+        assert_eq!((outbox.queue.len(), outbox.queue[0].kind), (1, Kind::Candidates));
         assert_eq!(outbox.clear(), Some(OpId(1)));
     }
 }

@@ -87,11 +87,7 @@ impl Call {
                 self.announced = Announced::Yes;
                 self.plan_candidates(world);
             }
-            Kind::Candidates
-            | Kind::SelectAnswer
-            | Kind::Metadata
-            | Kind::Negotiate
-            | Kind::Farewell => {}
+            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
         }
     }
 
@@ -126,11 +122,7 @@ impl Call {
             Kind::Candidates if !self.holds_the_line() => {
                 self.fail(world, EndReason::IceTimeout);
             }
-            Kind::Candidates
-            | Kind::SelectAnswer
-            | Kind::Metadata
-            | Kind::Negotiate
-            | Kind::Farewell => {}
+            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
         }
     }
 

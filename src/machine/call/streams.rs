@@ -9,14 +9,12 @@ use std::collections::BTreeMap;
 use crate::{
     id::StreamId,
     machine::{
+        bounds::MAX_TRACKS,
         event::{Side, Stream},
         io::{Ignored, MediaKind},
     },
     wire::metadata::{Purpose, StreamInfo, StreamMetadata},
 };
-
-/// Most remote tracks of one call.
-pub const MAX_TRACKS: usize = 16;
 
 /// One remote track.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -151,7 +149,10 @@ mod tests {
         add(&mut streams, "2", Some("b"), MediaKind::Video);
         let list = streams.list();
         assert_eq!(list.len(), 1);
-        assert_eq!((list[0].purpose.clone(), list[0].id.clone()), (Purpose::UserMedia, Some(id("a"))));
+        assert_eq!(
+            (list[0].purpose.clone(), list[0].id.clone()),
+            (Purpose::UserMedia, Some(id("a")))
+        );
         assert_eq!(list[0].kinds, [MediaKind::Audio, MediaKind::Video]);
         assert_eq!((list[0].audio_muted, list[0].video_muted), (false, false));
     }
@@ -175,7 +176,8 @@ mod tests {
         add(&mut streams, "0", Some("x"), MediaKind::Audio);
         add(&mut streams, "1", Some("u"), MediaKind::Audio);
         let unknown = info(Purpose::Unknown("m.hologram".into()));
-        streams.set_metadata(Some([(id("x"), unknown), (id("u"), info(Purpose::UserMedia))].into()));
+        streams
+            .set_metadata(Some([(id("x"), unknown), (id("u"), info(Purpose::UserMedia))].into()));
         assert_eq!(streams.list().len(), 1);
         assert!(streams.remove_track("1") && !streams.remove_track("1"));
         assert!(streams.list().is_empty());
