@@ -7,5 +7,7 @@ pub mod id;
 pub mod machine;
 pub mod redact;
 pub mod sdp;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod wire;
