@@ -102,7 +102,7 @@ impl Call {
     }
 
     fn end_ringing(&mut self, world: &mut World, end: &End) {
-        if !self.phase.is_ringing() {
+        if !world.roster.is_ringing(self.session) {
             return;
         }
         let (why, missed) = ring_stop(end);

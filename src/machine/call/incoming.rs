@@ -149,8 +149,9 @@ impl Call {
     }
 
     pub(super) fn stop_ringing(&mut self, world: &mut World, why: RingStop) {
-        if self.phase.is_ringing() {
+        if world.roster.is_ringing(self.session) {
             self.clear_timer(world, CallTimer::Ring);
+            world.roster.set_ringing(self.session, false);
             world.tell(VoipEvent::RingStopped { session: self.session, why });
         }
     }
