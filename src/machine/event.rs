@@ -200,6 +200,8 @@ pub enum EndReason {
     Busy,
     /// No connection came about, or it was lost for too long.
     IceFailed,
+    /// Our candidates could not be sent.
+    IceTimeout,
     /// No microphone.
     UserMediaFailed,
     /// Our description could not be made or put into force.
