@@ -5,13 +5,13 @@
 pub mod config;
 pub mod host;
 pub mod id;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod machine;
 pub mod redact;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod wire;
