@@ -11,12 +11,15 @@ use super::event::{CallEvent, VoipEvent};
 pub use super::verdict::{Ignored, Refusal, Verdict};
 use crate::{
     id::{DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
-    redact::{Redacted, Secret},
+    redact::Redacted,
     wire::{delivery::Delivery, ledger::Ledger},
 };
 pub use crate::{
     sdp::Direction,
-    wire::call::{Candidate, Description, SdpKind},
+    wire::{
+        call::{Candidate, Description, SdpKind},
+        turn::{IceServer, TurnServers},
+    },
 };
 
 // ---------------------------------------------------------------------------------------- input
@@ -301,17 +304,6 @@ pub struct PeerConfig {
     pub relay_only: bool,
 }
 
-/// STUN or TURN servers that share credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IceServer {
-    /// `stun:`, `turn:`, `turns:` URIs.
-    pub urls: Vec<String>,
-    /// TURN user.
-    pub username: Redacted,
-    /// TURN password.
-    pub credential: Secret,
-}
-
 /// What a description should say: one line per kind of media that we send or want to receive.
 /// Declarative: the engine finds the m-line of the same `slot`, or makes one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -418,15 +410,6 @@ pub enum Reply {
 
 // Measurements hold floats, which are never NaN: they are made from counters.
 impl Eq for Reply {}
-
-/// TURN credentials as the homeserver gives them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TurnServers {
-    /// The servers.
-    pub servers: Vec<IceServer>,
-    /// How long the credentials are good for.
-    pub ttl: Duration,
-}
 
 /// What an engine measured on one peer connection since it was opened.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -18,6 +18,8 @@
 mod book;
 pub mod bounds;
 mod call;
+#[cfg(test)]
+mod cells;
 pub mod diagnostics;
 pub mod event;
 mod fingerprint;
@@ -170,7 +172,7 @@ impl Engine {
 
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
     pub fn snapshot(&self, session: SessionId) -> Option<CallSnapshot> {
-        self.calls.get(&session).map(|call| call.snapshot().clone())
+        self.calls.get(&session)?.snapshot()
     }
 
     /// The peer connection of a call, while it has one.
