@@ -6,6 +6,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `io.rs` | everything that goes in and comes out |
+//! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
 //! | `call/` | one 1:1 call |
@@ -17,6 +18,8 @@
 mod book;
 pub mod bounds;
 mod call;
+#[cfg(test)]
+mod cells;
 pub mod diagnostics;
 pub mod event;
 mod fingerprint;
@@ -25,6 +28,7 @@ pub mod io;
 mod memory;
 mod router;
 mod turn;
+pub mod verdict;
 mod world;
 
 use std::{
@@ -168,7 +172,7 @@ impl Engine {
 
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
     pub fn snapshot(&self, session: SessionId) -> Option<CallSnapshot> {
-        self.calls.get(&session).map(|call| call.snapshot().clone())
+        self.calls.get(&session)?.snapshot()
     }
 
     /// The peer connection of a call, while it has one.

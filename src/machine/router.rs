@@ -154,7 +154,7 @@ impl Engine {
 
     /// Whether an invite is for us, honest and alive; then, until when.
     fn check_invite(&self, candidacy: &Candidacy<'_>) -> Result<Wall, Ignored> {
-        let Candidacy { facts, header, invite, .. } = candidacy;
+        let Candidacy { facts, invite, .. } = candidacy;
         let identity = &self.world.identity;
         if invite.invitee.as_ref().is_some_and(|user| *user != identity.user) {
             return Err(Ignored::NotForUs);
@@ -164,9 +164,6 @@ impl Engine {
             // A call of ours to somebody, placed on another device.
             None if facts.sender == identity.user => return Err(Ignored::NotForUs),
             Some(_) | None => {}
-        }
-        if header.version == Version::V1 && header.party_id.is_none() {
-            return Err(Ignored::Malformed);
         }
         sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
@@ -268,7 +265,7 @@ impl Engine {
         let (session, survivor, media) = with_caller.into_iter().find_map(|session| {
             let call = self.calls.get(&session)?;
             let survivor = glare::decide(call.glare()?, &arrival.header.call_id);
-            Some((session, survivor, call.snapshot().media))
+            Some((session, survivor, call.shown().media))
         })?;
         match survivor {
             Survivor::Ours => Some(Settled::Lost),

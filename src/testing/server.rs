@@ -230,6 +230,11 @@ impl FakeHomeserver {
         self.rooms.get(room).map_or(&[], |found| &found.timeline)
     }
 
+    /// All rooms.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomId> {
+        self.rooms.keys()
+    }
+
     /// All devices that are logged in.
     pub fn devices(&self) -> impl Iterator<Item = Identity> + '_ {
         self.inboxes

@@ -12,6 +12,7 @@
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
 //! | `read.rs`, `write.rs` | JSON to types, types to JSON |
 //! | `json.rs` | tolerant readers of single fields |
+//! | `turn.rs` | TURN credentials as the homeserver answers |
 //! | `ledger.rs` | what must survive a crash, as stored bytes |
 
 pub mod call;
@@ -23,4 +24,5 @@ pub mod ledger;
 pub mod metadata;
 pub mod read;
 pub mod reason;
+pub mod turn;
 mod write;

@@ -112,6 +112,15 @@ enum Party {
     Chosen(Option<PartyId>),
 }
 
+/// Whether the application knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Role {
+    /// A call like any other.
+    Session,
+    /// Only a farewell: it was never announced and never will be.
+    Parting,
+}
+
 /// Whether the application lets media start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Gate {
@@ -134,6 +143,7 @@ enum Announced {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
     session: SessionId,
+    role: Role,
     shown: CallSnapshot,
     phase: Phase,
     party: Party,
@@ -171,6 +181,7 @@ impl Call {
         let sending = shown.media;
         Self {
             session,
+            role: Role::Session,
             shown,
             phase,
             party: Party::Open,
@@ -195,8 +206,16 @@ impl Call {
         }
     }
 
-    pub(super) fn snapshot(&self) -> &CallSnapshot {
+    pub(super) fn shown(&self) -> &CallSnapshot {
         &self.shown
+    }
+
+    /// How it stands, if the application knows of it.
+    pub(super) fn snapshot(&self) -> Option<CallSnapshot> {
+        match self.role {
+            Role::Session => Some(self.shown.clone()),
+            Role::Parting => None,
+        }
     }
 
     pub(super) fn session(&self) -> SessionId {
