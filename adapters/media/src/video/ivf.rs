@@ -323,7 +323,7 @@ impl std::fmt::Debug for IvfSink {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
+    use std::{io::Cursor, sync::OnceLock};
 
     use proptest::prelude::*;
 
@@ -333,7 +333,13 @@ mod tests {
         video::picture::{PictureSize, TestPicture},
     };
 
+    /// The beginning of one film, encoded once for all tests.
     fn frames(count: usize) -> Vec<Frame> {
+        static FILM: OnceLock<Vec<Frame>> = OnceLock::new();
+        FILM.get_or_init(|| encoded(12))[..count].to_vec()
+    }
+
+    fn encoded(count: usize) -> Vec<Frame> {
         let mut script = TestPicture::sized(PictureSize::new(160, 64), 10);
         std::iter::repeat_with(|| script.make())
             .filter_map(|made| match made {
