@@ -323,32 +323,12 @@ impl std::fmt::Debug for IvfSink {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Cursor, sync::OnceLock};
+    use std::io::Cursor;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        testkit::{FullDisk, SharedFile, broken},
-        video::picture::{PictureSize, TestPicture},
-    };
-
-    /// The beginning of one film, encoded once for all tests.
-    fn frames(count: usize) -> Vec<Frame> {
-        static FILM: OnceLock<Vec<Frame>> = OnceLock::new();
-        FILM.get_or_init(|| encoded(12))[..count].to_vec()
-    }
-
-    fn encoded(count: usize) -> Vec<Frame> {
-        let mut script = TestPicture::sized(PictureSize::new(160, 64), 10);
-        std::iter::repeat_with(|| script.make())
-            .filter_map(|made| match made {
-                Made::Frame(frame) => Some(frame),
-                Made::Skipped => None,
-            })
-            .take(count)
-            .collect()
-    }
+    use crate::testkit::{FullDisk, SharedFile, broken, film as frames};
 
     fn ivf(frames: &[Frame]) -> Vec<u8> {
         let file = SharedFile::default();
