@@ -106,7 +106,8 @@ pub struct Timeouts {
     pub retry_longest: Duration,
     /// How long a hangup is tried: afterwards it no longer matters, the other side has noticed.
     pub farewell: Duration,
-    /// How long an event that came before its invite is kept.
+    /// How long an event that came before its invite is kept. As long as an invite can live: a
+    /// hangup must outlast an invite that is decrypted late.
     pub parked: Duration,
     /// TURN credentials are fetched again this long before they expire.
     pub turn_margin: Duration,
@@ -127,7 +128,7 @@ impl Default for Timeouts {
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_secs(16),
             farewell: Duration::from_secs(60),
-            parked: Duration::from_secs(60),
+            parked: Duration::from_secs(300),
             turn_margin: Duration::from_secs(60),
             ledger: Duration::from_millis(50),
         }

@@ -1,6 +1,6 @@
 //! The Matrix side: an async, object-safe trait that an adapter implements over its client.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A room event to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SendEvent {
     /// The room.
     pub room: RoomId,
@@ -20,6 +20,17 @@ pub struct SendEvent {
     pub content: String,
     /// Transaction id: the same in each retry.
     pub transaction: String,
+}
+
+impl fmt::Debug for SendEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendEvent")
+            .field("room", &self.room)
+            .field("event_type", &self.event_type)
+            .field("content_bytes", &self.content.len())
+            .field("transaction", &self.transaction)
+            .finish()
+    }
 }
 
 /// What the library needs of a homeserver. Incoming events go the other way, through

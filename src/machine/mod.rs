@@ -2,23 +2,58 @@
 //!
 //! [`Engine`] takes an [`Input`] and answers with a [`Verdict`]; what it wants of the world comes
 //! out of [`Engine::poll_output`] as data. Drain outputs to `None` after every call.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `io.rs` | everything that goes in and comes out |
+//! | `verdict.rs` | what becomes of an input, and why |
+//! | `event.rs` | what the application learns |
+//! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
+//! | `call/` | one 1:1 call |
+//! | `world.rs` | what all calls share: the way out, timers, ids, indexes |
+//! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
+//! | `bounds.rs` | every bound on what others can make grow |
+//! | `diagnostics.rs` | what was ignored, counted |
 
+mod book;
+pub mod bounds;
+mod call;
+#[cfg(test)]
+mod cells;
 pub mod diagnostics;
 pub mod event;
+mod fingerprint;
+mod ids;
 pub mod io;
+mod memory;
+mod router;
+mod turn;
+pub mod verdict;
+mod world;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use self::{
-    diagnostics::Diagnostics,
-    event::CallSnapshot,
-    io::{Ignored, Input, Output, Verdict},
+    call::Call,
+    diagnostics::{Case, Diagnostics},
+    event::{CallSnapshot, EndReason},
+    io::{
+        Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal, Reply,
+        RoomNews, Verdict,
+    },
+    world::{Owner, Timer, World},
 };
 use crate::{
     config::Config,
-    id::{DeviceId, SessionId, UserId},
+    id::{DeviceId, OpId, PeerId, RoomId, SessionId, UserId},
     time::Now,
-    wire::ledger::Ledger,
+    wire::{
+        call::{Body, Reason},
+        ledger::Ledger,
+    },
 };
 
 /// Who we are.
@@ -30,52 +65,119 @@ pub struct Identity {
     pub device: DeviceId,
 }
 
+/// Whether the engine takes new calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Service {
+    Open,
+    ShuttingDown,
+}
+
 /// All calls of one device: a value that can be cloned, compared and fingerprinted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
-    identity: Identity,
-    config: Config,
+    world: World,
+    calls: BTreeMap<SessionId, Call>,
+    ignored_users: BTreeSet<UserId>,
+    service: Service,
     diagnostics: Diagnostics,
 }
 
 impl Engine {
     /// An engine without calls. The seed makes ids only, never keys.
-    pub fn new(identity: Identity, config: Config, _seed: u64) -> Self {
-        Self { identity, config, diagnostics: Diagnostics::default() }
+    pub fn new(identity: Identity, config: Config, seed: u64) -> Self {
+        Self {
+            world: World::new(identity, config, seed),
+            calls: BTreeMap::new(),
+            ignored_users: BTreeSet::new(),
+            service: Service::Open,
+            diagnostics: Diagnostics::default(),
+        }
     }
 
     /// Takes up what a dead process left behind: its calls are hung up under their own party id,
     /// and calls that were over do not ring again. To be called once, before anything else.
-    pub fn restore(&mut self, _now: Now, _ledger: Ledger) {}
+    pub fn restore(&mut self, now: Now, ledger: Ledger) {
+        self.world.now = now;
+        for call in ledger.ended {
+            self.world.memory.note_over(&call.room, &call.call_id, memory::Over::Ended, call.until);
+        }
+        for call in ledger.live {
+            let hangup = Body::Hangup { reason: Some(Reason::UserHangup) };
+            let ghost = Call::parting(&mut self.world, &call, hangup);
+            self.calls.insert(ghost.session(), ghost);
+        }
+    }
 
     /// Takes one input. Drain [`poll_output`](Self::poll_output) to `None` afterwards.
-    pub fn handle(&mut self, _now: Now, _input: Input) -> Verdict {
-        Verdict::Ignored(Ignored::NoChange)
+    pub fn handle(&mut self, now: Now, input: Input) -> Verdict {
+        self.world.now = now;
+        let what = kind_of(&input);
+        let verdict = match input {
+            Input::Command(Command::Invite { room, callee, media }) => {
+                self.invite(room, callee, media)
+            }
+            Input::Command(Command::Call(session, command)) => self
+                .with(session, |call, world| call.on_command(world, command))
+                .unwrap_or(Verdict::Refused(Refusal::UnknownSession)),
+            Input::Deliver(delivery) => return self.on_delivery(delivery),
+            Input::Peer(peer, news) => self.on_peer(peer, news),
+            Input::Reply(op, result) => self.on_reply(op, result),
+            Input::Room(room, news) => self.on_room(room, news),
+            Input::IgnoredUsers(users) => {
+                self.ignored_users = users;
+                Verdict::Handled
+            }
+            Input::Network(network) => self.on_network(network),
+            Input::Lifecycle(lifecycle) => self.on_lifecycle(lifecycle),
+        };
+        self.note(what, None, &verdict);
+        verdict
     }
 
     /// Does what is due at `now`. Drain [`poll_output`](Self::poll_output) to `None` afterwards.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.world.now = now;
+        while let Some(timer) = self.world.timers.pop_due(now) {
+            match timer {
+                Timer::Call(session, timer) => {
+                    self.with(session, |call, world| {
+                        call.on_timer(world, timer);
+                        Verdict::Handled
+                    });
+                }
+                Timer::Ledger => self.world.save_ledger(),
+            }
+        }
+    }
 
     /// The next thing that the machine wants of the world or has to tell.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.world.next_output()
     }
 
     /// How long after the `now` of the last call [`handle_timeout`](Self::handle_timeout) is due:
     /// zero while outputs are queued, `None` when nothing is waited for.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        None
+        if self.world.has_output() {
+            return Some(Duration::ZERO);
+        }
+        self.world.timers.next(self.world.now)
     }
 
     /// Whether a wall-clock deadline is open: then the driver sleeps at most a minute at a time,
     /// because the wall clock goes on while the machine is suspended.
     pub fn has_wall_deadline(&self) -> bool {
-        false
+        self.world.timers.has_wall()
     }
 
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
-    pub fn snapshot(&self, _session: SessionId) -> Option<CallSnapshot> {
-        None
+    pub fn snapshot(&self, session: SessionId) -> Option<CallSnapshot> {
+        self.calls.get(&session)?.snapshot()
+    }
+
+    /// The peer connection of a call, while it has one.
+    pub fn peer(&self, session: SessionId) -> Option<PeerId> {
+        self.calls.get(&session)?.peer()
     }
 
     /// What was ignored, counted, and the last 64 of them.
@@ -83,9 +185,199 @@ impl Engine {
         &self.diagnostics
     }
 
-    /// A number that is equal for engines that will behave alike: deadlines relative, ids renamed
-    /// by first use, counters left out.
-    pub fn fingerprint(&self) -> u64 {
-        0
+    // ------------------------------------------------------------------------------------ calls
+
+    /// Lets a call do something, and takes it away when nothing is left to do for it.
+    fn with(
+        &mut self,
+        session: SessionId,
+        act: impl FnOnce(&mut Call, &mut World) -> Verdict,
+    ) -> Option<Verdict> {
+        let call = self.calls.get_mut(&session)?;
+        let verdict = act(call, &mut self.world);
+        if call.is_finished() {
+            call.leave(&mut self.world);
+            self.calls.remove(&session);
+        }
+        Some(verdict)
+    }
+
+    /// Takes a new call in, unless it is over already.
+    fn keep(&mut self, call: Call) -> SessionId {
+        let session = call.session();
+        self.calls.insert(session, call);
+        self.with(session, |_, _| Verdict::Handled);
+        session
+    }
+
+    fn invite(&mut self, room: RoomId, callee: Callee, media: io::CallMedia) -> Verdict {
+        if self.service == Service::ShuttingDown {
+            return Verdict::Refused(Refusal::ShuttingDown);
+        }
+        if self.world.is_outside(&room, &self.world.identity.user) {
+            return Verdict::Refused(Refusal::NotInRoom);
+        }
+        let ourselves = match &callee {
+            Callee::User(user) => *user == self.world.identity.user,
+            Callee::Device(user, device) => {
+                *user == self.world.identity.user && *device == self.world.identity.device
+            }
+            Callee::TheOther => false,
+        };
+        if ourselves {
+            return Verdict::Refused(Refusal::CallingOurselves);
+        }
+        let call = Call::place(&mut self.world, room, callee, media);
+        Verdict::Started(self.keep(call))
+    }
+
+    // ------------------------------------------------------------------------------- the world
+
+    fn on_peer(&mut self, peer: PeerId, news: io::PeerNews) -> Verdict {
+        let session = self.world.peers.get(&peer).copied();
+        session
+            .and_then(|session| self.with(session, |call, world| call.on_peer(world, news)))
+            .unwrap_or(Verdict::Ignored(Ignored::UnknownPeer))
+    }
+
+    fn on_reply(&mut self, op: OpId, result: Result<Reply, Fault>) -> Verdict {
+        let logged_out = matches!(result, Err(Fault::LoggedOut));
+        let verdict = match self.world.take_owner(op) {
+            None => return Verdict::Ignored(Ignored::StaleReply),
+            Some(Owner::Call(session)) => self
+                .with(session, |call, world| call.on_reply(world, op, result))
+                .unwrap_or(Verdict::Ignored(Ignored::StaleReply)),
+            Some(Owner::Turn) => self.on_turn(result),
+            Some(Owner::Ledger) => {
+                self.world.on_saved();
+                Verdict::Handled
+            }
+            Some(Owner::Nobody) => Verdict::Handled,
+        };
+        if logged_out {
+            self.end_all(&EndReason::LoggedOut);
+        }
+        verdict
+    }
+
+    fn on_turn(&mut self, result: Result<Reply, Fault>) -> Verdict {
+        let servers = match result {
+            Ok(Reply::Turn(servers)) => Ok(servers),
+            Ok(_) => Err(Fault::Unsupported),
+            Err(fault) => Err(fault),
+        };
+        for session in self.world.turn.on_reply(self.world.now.wall, servers) {
+            self.with(session, |call, world| {
+                call.advance(world);
+                Verdict::Handled
+            });
+        }
+        Verdict::Handled
+    }
+
+    fn on_room(&mut self, room: RoomId, news: RoomNews) -> Verdict {
+        match news {
+            RoomNews::Encrypted => self.world.rooms.entry(room).or_default().encrypted = true,
+            RoomNews::Members(members) => {
+                self.world.rooms.entry(room).or_default().members = Some(members);
+            }
+            RoomNews::Left(user) => self.on_left(&room, &user),
+        }
+        Verdict::Handled
+    }
+
+    /// Somebody left a room: nobody can be talked to through it any more.
+    fn on_left(&mut self, room: &RoomId, user: &UserId) {
+        let members = self.world.rooms.get_mut(room).and_then(|facts| facts.members.as_mut());
+        if let Some(members) = members {
+            members.remove(user);
+        }
+        let us = *user == self.world.identity.user;
+        let ended = if us {
+            self.world.roster.in_room(room)
+        } else {
+            self.world.roster.with_user(room, user)
+        };
+        for session in ended {
+            self.with(session, |call, world| {
+                call.end_by_them(world, EndReason::LeftRoom);
+                Verdict::Handled
+            });
+        }
+    }
+
+    fn on_network(&mut self, network: Network) -> Verdict {
+        match network {
+            Network::Back => {
+                for session in self.sessions() {
+                    self.with(session, |call, world| {
+                        call.on_network_back(world);
+                        Verdict::Handled
+                    });
+                }
+                Verdict::Handled
+            }
+            // What follows from them is the ICE restart of a later version.
+            Network::Changed | Network::Lost => Verdict::Ignored(Ignored::NoChange),
+        }
+    }
+
+    fn on_lifecycle(&mut self, lifecycle: Lifecycle) -> Verdict {
+        match lifecycle {
+            Lifecycle::Foreground => {
+                self.handle_timeout(self.world.now);
+                Verdict::Handled
+            }
+            Lifecycle::Background => Verdict::Ignored(Ignored::NoChange),
+            Lifecycle::Ending => {
+                self.service = Service::ShuttingDown;
+                self.end_all(&EndReason::ShutDown);
+                Verdict::Handled
+            }
+        }
+    }
+
+    fn end_all(&mut self, reason: &EndReason) {
+        for session in self.sessions() {
+            self.with(session, |call, world| {
+                call.fail(world, reason.clone());
+                Verdict::Handled
+            });
+        }
+    }
+
+    fn sessions(&self) -> Vec<SessionId> {
+        self.calls.keys().copied().collect()
+    }
+
+    fn note(
+        &mut self,
+        what: &str,
+        sender: Option<(&UserId, Option<SessionId>)>,
+        verdict: &Verdict,
+    ) {
+        if let Verdict::Ignored(reason) = verdict {
+            self.diagnostics.note(Case {
+                at: self.world.now.wall,
+                reason: *reason,
+                what: what.to_owned(),
+                sender: sender.map(|(user, _)| user.clone()),
+                session: sender.and_then(|(_, session)| session),
+            });
+        }
+    }
+}
+
+/// What an input is called in the diagnostics.
+fn kind_of(input: &Input) -> &'static str {
+    match input {
+        Input::Command(_) => "command",
+        Input::Deliver(_) => "delivery",
+        Input::Peer(..) => "peer",
+        Input::Reply(..) => "reply",
+        Input::Room(..) => "room",
+        Input::IgnoredUsers(_) => "ignored_users",
+        Input::Network(_) => "network",
+        Input::Lifecycle(_) => "lifecycle",
     }
 }

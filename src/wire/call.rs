@@ -2,11 +2,15 @@
 //! their to-device twins `com.famedly.call.member.*` (`famedly-dart.md` §2).
 //!
 //! One [`CallMessage`] is one event: what all of them carry in [`Header`], what is its own in
-//! [`Body`].
+//! [`Body`]. [`read()`] makes it from JSON, [`CallMessage::write`] makes JSON of it.
 
 use std::time::Duration;
 
 use super::metadata::StreamMetadata;
+pub use super::{
+    read::{is_call_event, read},
+    reason::Reason,
+};
 use crate::{
     id::{CallId, DeviceId, PartyId, RoomId, UserId},
     redact::Redacted,
@@ -191,35 +195,6 @@ impl Candidate {
     pub fn is_end(&self) -> bool {
         self.candidate.is_empty()
     }
-}
-
-/// Why a call was hung up or rejected, as it stands in `reason`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// `user_hangup`; Famedly's clients write `userHangup`.
-    UserHangup,
-    /// `invite_timeout`
-    InviteTimeout,
-    /// `ice_failed`
-    IceFailed,
-    /// `ice_timeout`
-    IceTimeout,
-    /// `user_media_failed`; matrix-js-sdk writes `no_user_media`.
-    UserMediaFailed,
-    /// `user_busy`
-    UserBusy,
-    /// `answered_elsewhere`
-    AnsweredElsewhere,
-    /// `replaced`
-    Replaced,
-    /// `transferred`
-    Transferred,
-    /// `new_session`
-    NewSession,
-    /// `unknown_error`
-    UnknownError,
-    /// Any other text, at most 64 bytes of it; means a user's hangup.
-    Unknown(String),
 }
 
 /// `m.call.asserted_identity`.

@@ -4,9 +4,12 @@
 //! sender could have put them. [`Batch`] is what a host fills in, [`Delivery`] what the machine
 //! reads; `Batch::parse` is the door between them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use super::call::CallMessage;
+use super::{
+    call::CallMessage,
+    read::{is_call_event, read},
+};
 use crate::{
     id::{DeviceId, EventId, RoomId, UserId},
     time::Wall,
@@ -55,8 +58,8 @@ pub struct Facts {
     pub age: Option<Duration>,
 }
 
-/// One event as the host has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One event as the host has it. Its content prints as a length.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RawEvent {
     /// What the host knows of it.
     pub facts: Facts,
@@ -64,6 +67,16 @@ pub struct RawEvent {
     pub event_type: String,
     /// The (decrypted) content, as JSON text.
     pub content: String,
+}
+
+impl fmt::Debug for RawEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawEvent")
+            .field("facts", &self.facts)
+            .field("event_type", &self.event_type)
+            .field("content_bytes", &self.content.len())
+            .finish()
+    }
 }
 
 /// A batch as the host has it: all events of one room in one sync response, in order.
@@ -112,9 +125,86 @@ pub enum Malformed {
     TooLarge(&'static str),
 }
 
+/// Most call events of one batch that are read; the contents of those beyond are not looked at. A
+/// sync after a long absence has some hundreds.
+pub const MAX_BATCH_EVENTS: usize = 10_000;
+
 impl Batch {
-    /// Reads every event of the batch; one that cannot be read harms no other.
+    /// Reads every event of the batch; one that cannot be read harms no other. Events that do not
+    /// concern calls are left out; call events beyond [`MAX_BATCH_EVENTS`] are kept as malformed,
+    /// so that each is accounted for.
     pub fn parse(self) -> Delivery {
-        Delivery { place: self.place, events: Vec::new() }
+        let mut events = Vec::new();
+        for RawEvent { facts, event_type, content } in self.events {
+            let event = if events.len() < MAX_BATCH_EVENTS {
+                read(&event_type, &content)
+            } else {
+                is_call_event(&event_type).then_some(Err(Malformed::TooLarge("batch")))
+            };
+            events.extend(event.map(|event| Parsed { facts, event, event_type }));
+        }
+        Delivery { place: self.place, events }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(event_type: &str, content: &str) -> RawEvent {
+        RawEvent {
+            facts: Facts {
+                event_id: None,
+                sender: UserId::parse("@a:b").unwrap(),
+                device: None,
+                protection: Protection::Clear,
+                sent: Some(Wall(7)),
+                age: None,
+            },
+            event_type: event_type.into(),
+            content: content.into(),
+        }
+    }
+
+    const HANGUP: &str = r#"{"call_id":"c","version":"1","party_id":"p"}"#;
+
+    #[test]
+    fn a_batch_keeps_its_call_events_in_order() {
+        let batch = Batch {
+            place: Place::ToDevice,
+            events: vec![
+                raw("m.room.message", "{}"),
+                raw("m.call.hangup", HANGUP),
+                raw("m.call.invite", "7"),
+                raw("m.call.reject", HANGUP),
+            ],
+        };
+        let delivery = batch.parse();
+        assert_eq!(delivery.place, Place::ToDevice);
+        let types: Vec<_> = delivery.events.iter().map(|e| e.event_type.as_str()).collect();
+        assert_eq!(types, ["m.call.hangup", "m.call.invite", "m.call.reject"]);
+        assert_eq!(delivery.events[0].facts, raw("", "").facts);
+        assert_eq!(delivery.events[0].event, read("m.call.hangup", HANGUP).unwrap());
+        assert!(delivery.events[0].event.is_ok());
+        assert_eq!(delivery.events[1].event, Err(Malformed::NotAnObject));
+        assert!(delivery.events[2].event.is_ok());
+    }
+
+    #[test]
+    fn events_beyond_the_bound_are_accounted_for_but_not_read() {
+        let mut events = vec![raw("m.call.hangup", HANGUP); MAX_BATCH_EVENTS + 1];
+        events.insert(0, raw("m.room.message", "{}"));
+        events.push(raw("m.room.message", "{}"));
+        let read = Batch { place: Place::ToDevice, events }.parse().events;
+        assert_eq!(read.len(), MAX_BATCH_EVENTS + 1);
+        assert!(read[MAX_BATCH_EVENTS - 1].event.is_ok());
+        assert_eq!(read[MAX_BATCH_EVENTS].event, Err(Malformed::TooLarge("batch")));
+    }
+
+    #[test]
+    fn the_content_of_a_raw_event_is_not_printed() {
+        let text = format!("{:?}", raw("m.call.hangup", HANGUP));
+        assert!(text.contains("m.call.hangup") && text.contains("content_bytes: 44"), "{text}");
+        assert!(!text.contains("party"), "{text}");
     }
 }

@@ -8,10 +8,21 @@
 //! | --- | --- |
 //! | `delivery.rs` | what the host hands in: a complete ordered batch with its facts |
 //! | `call.rs` | the contents of `m.call.*` and their to-device twins `com.famedly.call.member.*` |
-//! | `metadata.rs` | `sdp_stream_metadata` |
+//! | `kind.rs` | the names of these events |
+//! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
+//! | `read.rs`, `write.rs` | JSON to types, types to JSON |
+//! | `json.rs` | tolerant readers of single fields |
+//! | `turn.rs` | TURN credentials as the homeserver answers |
 //! | `ledger.rs` | what must survive a crash, as stored bytes |
 
 pub mod call;
+pub mod candidate;
 pub mod delivery;
+mod json;
+mod kind;
 pub mod ledger;
 pub mod metadata;
+pub mod read;
+pub mod reason;
+pub mod turn;
+mod write;

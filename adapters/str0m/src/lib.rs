@@ -11,7 +11,7 @@ pub mod error;
 pub mod gather;
 mod negotiate;
 pub mod peer;
-pub mod sdp;
+mod sdp;
 #[cfg(feature = "testing")]
 pub mod sim;
 mod stats;

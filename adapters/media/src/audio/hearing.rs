@@ -1,0 +1,273 @@
+//! From received Opus frames to sound: in order, with gaps concealed.
+//!
+//! A simple path: frames come in the order of the RTP sequence (the engine sees to that) and are
+//! decoded as they come. What is missing is recovered from the correction in the next packet or
+//! concealed, so that the sound stays as long as the call. It does not even out jitter: that is
+//! the work of a jitter buffer, which will stand before it.
+
+use matrix_voip::host::{Codec, Frame};
+
+use super::{
+    opus::{CONCEAL_STEP, Decoder, MAX_PACKET_SAMPLES},
+    sound::{FRAME_SAMPLES, SAMPLE_RATE},
+};
+
+/// Longest gap that is filled, in samples: one second. Beyond it the sender paused or jumped, and
+/// the sound goes on without the pause.
+pub const MAX_GAP: u64 = SAMPLE_RATE as u64;
+
+/// What happened to the frames of one track; the counters never go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HearingCounts {
+    /// Frames decoded.
+    pub decoded: u64,
+    /// Frames that were no Opus packets; 20 ms were concealed for each.
+    pub broken: u64,
+    /// Frames that came twice or after a later one; dropped.
+    pub late: u64,
+    /// Frames of another codec; dropped.
+    pub foreign: u64,
+    /// Samples made up in place of lost packets.
+    pub concealed: u64,
+    /// Samples recovered by the correction that the next packet carried, or concealed where it
+    /// carried none.
+    pub recovered: u64,
+    /// Samples of silence where the sender sent nothing, without a loss.
+    pub pauses: u64,
+}
+
+/// Decodes one remote track.
+#[derive(Debug)]
+pub struct Hearing {
+    decoder: Decoder,
+    expected: Option<Expected>,
+    counts: HearingCounts,
+}
+
+/// What should come next.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    timestamp: u64,
+    sequence: Option<u64>,
+    packet: usize,
+}
+
+impl Hearing {
+    /// A decoder for a track of which nothing was heard yet.
+    pub fn new() -> Self {
+        let decoder = Decoder::new().expect("invariant: ropus takes 48 kHz, one channel");
+        Self { decoder, expected: None, counts: HearingCounts::default() }
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> HearingCounts {
+        self.counts
+    }
+
+    /// Appends the sound of one frame to `sound`, and before it what fills the gap to the last
+    /// one. Appends at most one second and 120 ms.
+    pub fn push(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
+        if frame.codec != Codec::Opus {
+            self.counts.foreign += 1;
+            return;
+        }
+        if self.is_late(frame) {
+            self.counts.late += 1;
+            return;
+        }
+        self.fill_gap(frame, sound);
+        let made = self.decode(&frame.data, sound);
+        self.expected = Some(Expected {
+            timestamp: frame.timestamp.saturating_add(made as u64),
+            sequence: frame.sequence.map(|sequence| sequence.saturating_add(1)),
+            packet: made.clamp(CONCEAL_STEP, MAX_PACKET_SAMPLES),
+        });
+    }
+
+    fn is_late(&self, frame: &Frame) -> bool {
+        match (self.expected.and_then(|expected| expected.sequence), frame.sequence) {
+            (Some(expected), Some(sequence)) => sequence < expected,
+            _ => false,
+        }
+    }
+
+    fn fill_gap(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
+        let Some(expected) = self.expected else { return };
+        let gap = frame.timestamp.saturating_sub(expected.timestamp);
+        if gap == 0 || gap > MAX_GAP {
+            return;
+        }
+        let gap = gap as usize;
+        if frame.contiguous && expected.sequence == frame.sequence {
+            self.counts.pauses += gap as u64;
+            sound.extend(std::iter::repeat_n(0.0, gap));
+        } else {
+            self.conceal(gap.saturating_sub(expected.packet), sound);
+            self.recover(&frame.data, gap.min(expected.packet), sound);
+        }
+    }
+
+    fn conceal(&mut self, mut samples: usize, sound: &mut Vec<f32>) {
+        while samples >= CONCEAL_STEP {
+            let Ok(made) = self.decoder.conceal(samples.min(FRAME_SAMPLES)) else { break };
+            sound.extend_from_slice(made);
+            self.counts.concealed += made.len() as u64;
+            samples -= made.len().max(1).min(samples);
+        }
+    }
+
+    fn recover(&mut self, next: &[u8], samples: usize, sound: &mut Vec<f32>) {
+        match self.decoder.recover(next, samples) {
+            Ok(made) => {
+                sound.extend_from_slice(made);
+                self.counts.recovered += made.len() as u64;
+            }
+            Err(_) => self.conceal(samples, sound),
+        }
+    }
+
+    fn decode(&mut self, packet: &[u8], sound: &mut Vec<f32>) -> usize {
+        match self.decoder.decode(packet) {
+            Ok(made) => {
+                sound.extend_from_slice(made);
+                self.counts.decoded += 1;
+                made.len()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a packet concealed");
+                self.counts.broken += 1;
+                self.conceal(FRAME_SAMPLES, sound);
+                FRAME_SAMPLES
+            }
+        }
+    }
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        audio::{ear::Ear, tone::Tone, voice::Voice},
+        source::{Made, Script},
+    };
+
+    fn frames(count: u64) -> Vec<Frame> {
+        let mut voice = Voice::new(Tone::new(440.0, 0.2));
+        (0..count)
+            .map(|sequence| match voice.make() {
+                Made::Frame(frame) => Frame { sequence: Some(sequence), ..frame },
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_packet_in_ten_lost_leaves_the_length_and_the_tone() {
+        let mut hearing = Hearing::new();
+        let mut sound = Vec::new();
+        let mut lost_before = false;
+        for (n, mut frame) in frames(200).into_iter().enumerate() {
+            if n % 10 == 5 {
+                lost_before = true;
+                continue;
+            }
+            frame.contiguous = !std::mem::take(&mut lost_before);
+            hearing.push(&frame, &mut sound);
+        }
+        assert_eq!(sound.len(), 200 * FRAME_SAMPLES);
+        assert_eq!(hearing.counts().decoded, 180);
+        assert_eq!(hearing.counts().recovered, 20 * FRAME_SAMPLES as u64);
+        let mut ear = Ear::new();
+        ear.push(&sound);
+        let tone = ear.overall().tone.unwrap();
+        assert!((tone.hz - 440.0).abs() < 2.0, "{tone:?}");
+        assert!((tone.level - 0.2).abs() < 0.03, "{tone:?}");
+    }
+
+    #[test]
+    fn a_longer_loss_is_concealed_and_the_last_packet_of_it_recovered() {
+        let mut hearing = Hearing::new();
+        let mut sound = Vec::new();
+        let all = frames(40);
+        all[..20].iter().chain(&all[25..]).for_each(|frame| hearing.push(frame, &mut sound));
+        assert_eq!(sound.len(), 40 * FRAME_SAMPLES);
+        assert_eq!(hearing.counts().concealed, 4 * FRAME_SAMPLES as u64);
+        assert_eq!(hearing.counts().recovered, FRAME_SAMPLES as u64);
+    }
+
+    #[test]
+    fn a_pause_of_the_sender_is_silence_and_no_loss() {
+        let mut hearing = Hearing::new();
+        let mut sound = Vec::new();
+        let all = frames(20);
+        for (n, frame) in all.iter().enumerate() {
+            let mut frame = frame.clone();
+            frame.timestamp += if n < 10 { 0 } else { 4800 };
+            hearing.push(&frame, &mut sound);
+        }
+        assert_eq!(sound.len(), 20 * FRAME_SAMPLES + 4800);
+        assert_eq!(hearing.counts().pauses, 4800);
+        assert_eq!(hearing.counts().concealed, 0);
+    }
+
+    #[test]
+    fn doubled_and_late_frames_are_dropped() {
+        let mut hearing = Hearing::new();
+        let mut sound = Vec::new();
+        let all = frames(10);
+        [0, 1, 1, 3, 2, 4].iter().for_each(|n| hearing.push(&all[*n], &mut sound));
+        assert_eq!(sound.len(), 5 * FRAME_SAMPLES);
+        assert_eq!(hearing.counts().late, 2);
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_is_not_filled() {
+        let mut hearing = Hearing::new();
+        let mut sound = Vec::new();
+        let mut all = frames(3);
+        all[1].timestamp = u64::MAX;
+        all.iter().for_each(|frame| hearing.push(frame, &mut sound));
+        assert_eq!(sound.len(), 3 * FRAME_SAMPLES);
+    }
+
+    #[test]
+    fn a_broken_packet_sounds_as_long_as_a_whole_one() {
+        let mut hearing = Hearing::new();
+        let mut sound = Vec::new();
+        let mut all = frames(10);
+        all[5].data = vec![0xff; 3];
+        all[6].data = Vec::new();
+        all.iter().for_each(|frame| hearing.push(frame, &mut sound));
+        assert_eq!(sound.len(), 10 * FRAME_SAMPLES);
+        assert_eq!(hearing.counts().broken, 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn no_frames_make_it_panic_or_grow(
+            given in proptest::collection::vec(
+                (any::<u16>(), any::<u64>(), proptest::collection::vec(any::<u8>(), 0..40), any::<bool>()),
+                1..20,
+            )
+        ) {
+            let mut hearing = Hearing::new();
+            for (sequence, timestamp, data, contiguous) in given {
+                let mut sound = Vec::new();
+                let mut frame = Frame::new(Codec::Opus, timestamp >> (sequence % 64), data);
+                frame.sequence = Some(u64::from(sequence));
+                frame.contiguous = contiguous;
+                hearing.push(&frame, &mut sound);
+                prop_assert!(sound.len() as u64 <= MAX_GAP + MAX_PACKET_SAMPLES as u64);
+            }
+        }
+    }
+}

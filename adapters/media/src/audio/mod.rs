@@ -1,0 +1,11 @@
+//! Sound: Opus, levels, tones, WAV and Ogg files, PCM for applications.
+
+pub mod ear;
+pub mod hearing;
+pub mod level;
+pub mod opus;
+pub mod sound;
+mod spectrum;
+pub mod tone;
+pub mod voice;
+pub mod wav;

@@ -1,0 +1,251 @@
+//! A [`Media`] put together from values: what microphone and camera are, who hears and who sees.
+//!
+//! Each local kind is a closure that makes a source for each call, a source that serves once, or
+//! one of two that tests need: refused, and never answered. What is not configured is not there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use matrix_voip::{
+    host::{FrameSink, FrameSource, Media, RemoteTrack},
+    id::TrackId,
+    machine::io::{Capture, Fault, MediaKind, MediaSource},
+};
+
+type Source = Box<dyn FrameSource>;
+type Sink = Box<dyn FrameSink>;
+
+/// One local source.
+enum Local {
+    /// A new one for each capture.
+    Each(Box<dyn Fn() -> Result<Source, Fault> + Send + Sync>),
+    /// One for the first capture; then there is none.
+    Once(Mutex<Option<Source>>),
+    /// The person refuses.
+    Denied,
+    /// The person does not answer.
+    Unanswered,
+}
+
+/// Who takes remote tracks of one kind; `None`: not this one.
+type Remote = Box<dyn Fn(&RemoteTrack) -> Option<Sink> + Send + Sync>;
+
+/// Sources and sinks for an engine. Made by [`Studio::builder`].
+pub struct Studio {
+    local: Vec<(Capture, Local)>,
+    audio: Option<Remote>,
+    video: Option<Remote>,
+}
+
+impl Studio {
+    /// A studio without anything: captures find no device, remote tracks are discarded.
+    pub fn builder() -> StudioBuilder {
+        StudioBuilder(Self { local: Vec::new(), audio: None, video: None })
+    }
+}
+
+/// The microphone, as an engine asks for it.
+pub const MICROPHONE: Capture = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
+
+/// The camera, as an engine asks for it.
+pub const CAMERA: Capture = Capture { source: MediaSource::Camera, kind: MediaKind::Video };
+
+/// Puts a [`Studio`] together. The later of two values for the same thing holds.
+pub struct StudioBuilder(Studio);
+
+impl StudioBuilder {
+    /// The microphone: a new source for each call.
+    #[must_use]
+    pub fn microphone<S: FrameSource + 'static>(
+        self,
+        open: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.source(MICROPHONE, move || Ok::<_, Fault>(open()))
+    }
+
+    /// The camera: a new source for each call.
+    #[must_use]
+    pub fn camera<S: FrameSource + 'static>(
+        self,
+        open: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.source(CAMERA, move || Ok::<_, Fault>(open()))
+    }
+
+    /// Any local source that may fail to open, such as a file: a new one for each call.
+    #[must_use]
+    pub fn source<S: FrameSource + 'static, E: Into<Fault>>(
+        self,
+        what: Capture,
+        open: impl Fn() -> Result<S, E> + Send + Sync + 'static,
+    ) -> Self {
+        let open = move || match open() {
+            Ok(source) => Ok(Box::new(source) as Source),
+            Err(error) => Err(error.into()),
+        };
+        self.local(what, Local::Each(Box::new(open)))
+    }
+
+    /// A local source for one call only; a second capture finds none.
+    #[must_use]
+    pub fn source_once(self, what: Capture, source: impl FrameSource + 'static) -> Self {
+        self.local(what, Local::Once(Mutex::new(Some(Box::new(source)))))
+    }
+
+    /// A source that the person refuses.
+    #[must_use]
+    pub fn denied(self, what: Capture) -> Self {
+        self.local(what, Local::Denied)
+    }
+
+    /// A source about which the person never decides.
+    #[must_use]
+    pub fn unanswered(self, what: Capture) -> Self {
+        self.local(what, Local::Unanswered)
+    }
+
+    /// Who hears remote sound: asked for each remote track.
+    #[must_use]
+    pub fn speaker<S: FrameSink + 'static>(
+        mut self,
+        open: impl Fn(&RemoteTrack) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.0.audio = Some(Box::new(move |track| Some(Box::new(open(track)))));
+        self
+    }
+
+    /// Who sees remote pictures: asked for each remote track.
+    #[must_use]
+    pub fn screen<S: FrameSink + 'static>(
+        mut self,
+        open: impl Fn(&RemoteTrack) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.0.video = Some(Box::new(move |track| Some(Box::new(open(track)))));
+        self
+    }
+
+    /// Who takes remote tracks of a kind, for those that choose: `None` discards the track.
+    #[must_use]
+    pub fn sink(
+        mut self,
+        kind: MediaKind,
+        open: impl Fn(&RemoteTrack) -> Option<Sink> + Send + Sync + 'static,
+    ) -> Self {
+        match kind {
+            MediaKind::Audio => self.0.audio = Some(Box::new(open)),
+            MediaKind::Video => self.0.video = Some(Box::new(open)),
+        }
+        self
+    }
+
+    /// The studio, as engines take it.
+    #[must_use]
+    pub fn build(self) -> Arc<Studio> {
+        Arc::new(self.0)
+    }
+
+    fn local(mut self, what: Capture, local: Local) -> Self {
+        self.0.local.retain(|(kept, _)| *kept != what);
+        self.0.local.push((what, local));
+        self
+    }
+}
+
+#[async_trait]
+impl Media for Studio {
+    async fn capture(&self, _track: TrackId, what: Capture) -> Result<Source, Fault> {
+        let Some((_, local)) = self.local.iter().find(|(kept, _)| *kept == what) else {
+            return Err(Fault::NotFound);
+        };
+        match local {
+            Local::Each(open) => open(),
+            Local::Once(source) => {
+                source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Fault::NotFound)
+            }
+            Local::Denied => Err(Fault::Denied),
+            Local::Unanswered => std::future::pending().await,
+        }
+    }
+
+    fn sink(&self, track: RemoteTrack) -> Option<Sink> {
+        let open = match track.kind {
+            MediaKind::Audio => self.audio.as_ref(),
+            MediaKind::Video => self.video.as_ref(),
+        };
+        open.and_then(|open| open(&track))
+    }
+}
+
+impl std::fmt::Debug for Studio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let local: Vec<_> = self.local.iter().map(|(what, _)| what).collect();
+        f.debug_struct("Studio").field("local", &local).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for StudioBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use matrix_voip::{host::Codec, id::PeerId};
+
+    use super::*;
+    use crate::{
+        audio::{
+            ear::EarSink,
+            tone::{Silence, Tone},
+            voice::Pcm,
+            wav::WavFile,
+        },
+        error::OpenError,
+    };
+
+    fn track(kind: MediaKind) -> RemoteTrack {
+        RemoteTrack { peer: PeerId(1), mid: "0".into(), stream: None, kind }
+    }
+
+    #[tokio::test]
+    async fn each_call_gets_a_microphone_of_its_own() {
+        let studio = Studio::builder().microphone(|| Tone::new(440.0, 0.2).source()).build();
+        for _ in 0..2 {
+            let source = studio.capture(TrackId(1), MICROPHONE).await.unwrap();
+            assert_eq!(source.codec(), Codec::Opus);
+        }
+        assert_eq!(studio.capture(TrackId(2), CAMERA).await.err(), Some(Fault::NotFound));
+    }
+
+    #[tokio::test]
+    async fn a_source_for_once_is_gone_afterwards() {
+        let studio = Studio::builder().source_once(MICROPHONE, Silence.source()).build();
+        assert!(studio.capture(TrackId(1), MICROPHONE).await.is_ok());
+        assert_eq!(studio.capture(TrackId(2), MICROPHONE).await.err(), Some(Fault::NotFound));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_can_refuse_or_never_answer() {
+        let studio = Studio::builder().denied(MICROPHONE).unanswered(CAMERA).build();
+        assert_eq!(studio.capture(TrackId(1), MICROPHONE).await.err(), Some(Fault::Denied));
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, studio.capture(TrackId(2), CAMERA)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_there_is_a_fault() {
+        let open = || Ok::<_, OpenError>(WavFile::open("/nowhere/at/all.wav")?.source());
+        let studio = Studio::builder().source(MICROPHONE, open).build();
+        assert_eq!(studio.capture(TrackId(1), MICROPHONE).await.err(), Some(Fault::NotFound));
+    }
+
+    #[test]
+    fn remote_tracks_go_to_the_sink_of_their_kind() {
+        let studio = Studio::builder().speaker(|_| EarSink::new().0).build();
+        assert!(studio.sink(track(MediaKind::Audio)).is_some());
+        assert!(studio.sink(track(MediaKind::Video)).is_none());
+    }
+}

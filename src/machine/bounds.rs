@@ -1,0 +1,26 @@
+//! Every bound on what others can make grow, in one place.
+//!
+//! What is beyond a bound is left and counted (`Ignored::TooMany`); the call goes on. Bounds on
+//! one event (its size, its candidates, its streams) stand in [`wire`](crate::wire); the number
+//! of ringing calls is a setting, [`Config::max_ringing`](crate::config::Config).
+
+/// How many event ids are remembered against duplicates; the oldest is forgotten first.
+pub const MAX_SEEN: usize = 4096;
+/// How many calls that are over are remembered against ringing again; the oldest is forgotten
+/// first.
+pub const MAX_OVER: usize = 2048;
+/// How many events of one room wait for their invite; the oldest is dropped first.
+pub const MAX_PARKED_PER_ROOM: usize = 64;
+/// In how many rooms events wait for their invite.
+pub const MAX_PARKED_ROOMS: usize = 256;
+/// Most candidates of one side of one call.
+pub const MAX_CANDIDATES: usize = 256;
+/// Of how many parties candidates are kept before one is chosen.
+pub const MAX_PARTIES: usize = 8;
+/// Most remote tracks of one call.
+pub const MAX_TRACKS: usize = 16;
+/// Most messages of one call that wait to be sent. Only candidates and metadata can pile up, and
+/// both are merged while they wait.
+pub const MAX_QUEUED: usize = 32;
+/// After how many failed tries candidates are given up.
+pub const MAX_CANDIDATE_TRIES: u32 = 6;

@@ -1,0 +1,195 @@
+//! ICE candidates: ours on their way out, theirs on their way in.
+//!
+//! Ours wait until the homeserver has accepted the invite or answer (T-50), then leave in batches,
+//! with the mark of their end once gathering is over (T-14). Theirs are kept per party until one
+//! is chosen, and until the remote description is in force; both queues are drained by value
+//! (T-10, T-12).
+
+use std::collections::BTreeMap;
+
+use crate::{
+    id::PartyId,
+    machine::{
+        bounds::{MAX_CANDIDATES, MAX_PARTIES},
+        io::{Candidate, Ignored},
+    },
+    sdp,
+};
+
+/// Ours.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct LocalCandidates {
+    queue: Vec<Candidate>,
+    seen: usize,
+    gathered: bool,
+    end_told: bool,
+}
+
+impl LocalCandidates {
+    /// One was found; `false` when there are too many.
+    pub(super) fn push(&mut self, candidate: Candidate) -> bool {
+        if candidate.is_end() {
+            self.gathered = true;
+            return true;
+        }
+        if self.seen == MAX_CANDIDATES {
+            return false;
+        }
+        self.seen += 1;
+        self.queue.push(candidate);
+        true
+    }
+
+    /// There will be no more.
+    pub(super) fn finish(&mut self) {
+        self.gathered = true;
+    }
+
+    pub(super) fn is_gathered(&self) -> bool {
+        self.gathered
+    }
+
+    /// Those that stand in the description need not be sent again.
+    pub(super) fn forget_those_in(&mut self, description: &str) {
+        self.queue.retain(|c| !sdp::holds_candidate(description, c.candidate.expose()));
+    }
+
+    /// Whether there is something to send.
+    pub(super) fn is_due(&self) -> bool {
+        !self.queue.is_empty() || (self.gathered && !self.end_told)
+    }
+
+    /// Takes all that can be sent, with the end mark once.
+    pub(super) fn take(&mut self) -> Vec<Candidate> {
+        let mut batch = std::mem::take(&mut self.queue);
+        if self.gathered && !self.end_told {
+            self.end_told = true;
+            batch.push(Candidate::end());
+        }
+        batch
+    }
+}
+
+/// Theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct RemoteCandidates {
+    by_party: BTreeMap<Option<PartyId>, Vec<Candidate>>,
+    waiting: Vec<Candidate>,
+    seen: usize,
+}
+
+impl RemoteCandidates {
+    /// Keeps candidates of a party that may be chosen later.
+    pub(super) fn park(
+        &mut self,
+        party: Option<PartyId>,
+        candidates: Vec<Candidate>,
+    ) -> Result<(), Ignored> {
+        if !self.by_party.contains_key(&party) && self.by_party.len() == MAX_PARTIES {
+            return Err(Ignored::TooMany);
+        }
+        self.count(candidates.len())?;
+        self.by_party.entry(party).or_default().extend(candidates);
+        Ok(())
+    }
+
+    /// A party was chosen: its candidates wait for the description, the others' are dropped.
+    pub(super) fn choose(&mut self, party: &Option<PartyId>) {
+        let chosen = self.by_party.remove(party).unwrap_or_default();
+        self.by_party.clear();
+        self.waiting.extend(chosen);
+    }
+
+    /// Adds candidates of the chosen party.
+    pub(super) fn push(&mut self, candidates: Vec<Candidate>) -> Result<(), Ignored> {
+        self.count(candidates.len())?;
+        self.waiting.extend(candidates);
+        Ok(())
+    }
+
+    /// Takes all that can be applied now.
+    pub(super) fn take(&mut self) -> Vec<Candidate> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn count(&mut self, more: usize) -> Result<(), Ignored> {
+        if self.seen + more > MAX_CANDIDATES {
+            return Err(Ignored::TooMany);
+        }
+        self.seen += more;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(text: &str) -> Candidate {
+        Candidate { candidate: text.into(), ..Candidate::end() }
+    }
+
+    fn party(text: &str) -> Option<PartyId> {
+        Some(PartyId::parse(text).unwrap())
+    }
+
+    #[test]
+    fn the_end_is_told_once_and_after_all_others() {
+        let mut local = LocalCandidates::default();
+        assert!(!local.is_due());
+        assert!(local.push(candidate("candidate:1")));
+        assert!(local.push(Candidate::end()));
+        assert!(local.is_gathered() && local.is_due());
+        assert_eq!(local.take(), [candidate("candidate:1"), Candidate::end()]);
+        local.finish();
+        assert!(!local.is_due());
+        assert!(local.push(candidate("candidate:2")));
+        assert_eq!(local.take(), [candidate("candidate:2")]);
+    }
+
+    #[test]
+    fn candidates_of_the_description_are_not_sent_again() {
+        let mut local = LocalCandidates::default();
+        local.push(candidate("candidate:1 a"));
+        local.push(candidate("candidate:2 b"));
+        local.forget_those_in("v=0\r\na=candidate:1 a\r\n");
+        assert_eq!(local.take(), [candidate("candidate:2 b")]);
+    }
+
+    #[test]
+    fn local_candidates_are_bounded() {
+        let mut local = LocalCandidates::default();
+        for n in 0..MAX_CANDIDATES {
+            assert!(local.push(candidate(&format!("candidate:{n}"))));
+        }
+        assert!(!local.push(candidate("candidate:x")));
+        assert_eq!(local.take().len(), MAX_CANDIDATES);
+        assert!(!local.push(candidate("candidate:x")), "sending them makes no room");
+    }
+
+    #[test]
+    fn only_the_chosen_party_is_heard() {
+        let mut remote = RemoteCandidates::default();
+        remote.park(party("p"), vec![candidate("a")]).unwrap();
+        remote.park(party("q"), vec![candidate("b")]).unwrap();
+        remote.park(party("p"), vec![candidate("c")]).unwrap();
+        remote.choose(&party("p"));
+        remote.push(vec![candidate("d")]).unwrap();
+        assert_eq!(remote.take(), [candidate("a"), candidate("c"), candidate("d")]);
+        assert!(remote.take().is_empty());
+    }
+
+    #[test]
+    fn parties_and_candidates_are_bounded() {
+        let mut remote = RemoteCandidates::default();
+        for n in 0..MAX_PARTIES {
+            remote.park(party(&n.to_string()), vec![candidate("a")]).unwrap();
+        }
+        assert_eq!(remote.park(party("x"), vec![]), Err(Ignored::TooMany));
+        remote.park(party("0"), vec![candidate("a")]).unwrap();
+        let rest = MAX_CANDIDATES - MAX_PARTIES - 1;
+        assert_eq!(remote.push(vec![candidate("a"); rest + 1]), Err(Ignored::TooMany));
+        remote.push(vec![candidate("a"); rest]).unwrap();
+        assert_eq!(remote.push(vec![candidate("a")]), Err(Ignored::TooMany));
+    }
+}

@@ -1,0 +1,158 @@
+//! An incoming call: from the invite to our answer, or to our silence.
+
+use super::{
+    Call, CallTimer, Party, Phase,
+    outbox::Kind,
+    phase::{Incoming, Step},
+};
+use crate::{
+    id::{RoomId, UserId},
+    machine::{
+        event::{
+            CallDirection, CallSnapshot, CallState, EndReason, MissedWhy, RingStop, VoipEvent,
+        },
+        io::{CallMedia, Refusal, Tell},
+        world::World,
+    },
+    redact::Redacted,
+    sdp,
+    time::Wall,
+    wire::{
+        call::{Answer, Body, Capabilities, Header, Invite},
+        metadata::Purpose,
+    },
+};
+
+/// An invite that may ring: it is for us, alive and new.
+#[derive(Debug, Clone)]
+pub(in crate::machine) struct Arrival<'a> {
+    pub(in crate::machine) room: &'a RoomId,
+    pub(in crate::machine) caller: &'a UserId,
+    pub(in crate::machine) header: &'a Header,
+    pub(in crate::machine) invite: &'a Invite,
+    /// When its lifetime is over.
+    pub(in crate::machine) until: Wall,
+}
+
+impl Arrival<'_> {
+    /// Video if the caller shows a picture; without metadata, if it offers one.
+    pub(in crate::machine) fn media(&self) -> CallMedia {
+        let offered = sdp::offers_video(self.invite.offer.expose());
+        let shown = self.invite.streams.as_ref().is_none_or(|streams| {
+            let mut streams = streams.values();
+            streams.any(|stream| stream.purpose == Purpose::UserMedia && !stream.video_muted)
+        });
+        if offered && shown { CallMedia::Video } else { CallMedia::Voice }
+    }
+
+    /// Reports it as missed, without a session.
+    pub(in crate::machine) fn miss(&self, world: &mut World, why: MissedWhy) {
+        world.tell(VoipEvent::Missed {
+            room: self.room.clone(),
+            caller: self.caller.clone(),
+            call_id: self.header.call_id.clone(),
+            media: self.media(),
+            why,
+        });
+    }
+}
+
+impl Call {
+    /// A call arrives. It does not ring yet: glare may answer it at once.
+    pub(in crate::machine) fn arrive(world: &mut World, arrival: &Arrival<'_>) -> Self {
+        let session = world.ids.session();
+        let call_id = arrival.header.call_id.clone();
+        let ids = (arrival.room.clone(), call_id, world.party.clone());
+        let (direction, state) = (CallDirection::Incoming, CallState::Ringing);
+        let mut shown = CallSnapshot::new(ids, direction, arrival.media(), state);
+        shown.remote_user = Some(arrival.caller.clone());
+        shown.remote_party.clone_from(&arrival.header.party_id);
+        shown.remote_capabilities = arrival.invite.capabilities;
+        let phase = Phase::Incoming(Incoming::Ringing);
+        let mut call = Self::new(world, session, shown, phase);
+        call.party = Party::Chosen(arrival.header.party_id.clone());
+        call.version = arrival.header.version;
+        call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
+        call.offer = Some(arrival.invite.offer.clone());
+        call.streams.set_metadata(arrival.invite.streams.clone());
+        world.roster.add(arrival.room, &arrival.header.call_id, session);
+        world.roster.add_user(arrival.room, arrival.caller, session);
+        world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
+        call
+    }
+
+    /// It rings until its lifetime is over. Nothing is captured; TURN credentials are fetched
+    /// meanwhile.
+    pub(in crate::machine) fn ring(&mut self, world: &mut World, until: Wall) {
+        world.roster.set_ringing(self.session, true);
+        self.set_timer(world, CallTimer::Ring, crate::time::Deadline::Wall(until));
+        world.tell(VoipEvent::RingStarted { session: self.session, until });
+        self.want_turn(world);
+    }
+
+    /// The user takes the call. Again: nothing happens.
+    pub(in crate::machine) fn answer(
+        &mut self,
+        world: &mut World,
+        media: Option<CallMedia>,
+    ) -> Result<(), Refusal> {
+        match &self.phase {
+            Phase::Incoming(Incoming::Ringing) => {}
+            Phase::Incoming(Incoming::Answering(_)) => return Ok(()),
+            Phase::Connecting | Phase::Connected if !self.is_outgoing() => return Ok(()),
+            Phase::Outgoing(_) | Phase::Connecting | Phase::Connected => {
+                return Err(Refusal::Outgoing);
+            }
+            Phase::Ended(_) => return Err(self.wrong_state()),
+        }
+        if world.roster.other_connected(Some(self.session)) {
+            return Err(Refusal::OtherCallConnected);
+        }
+        // A picture that was not offered cannot be sent in the answer.
+        self.sending = match media.unwrap_or(self.shown.media) {
+            CallMedia::Video if self.offered_video => CallMedia::Video,
+            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
+        };
+        self.stop_ringing(world, RingStop::Answered);
+        self.enter(world, Phase::Incoming(Incoming::Answering(Step::Waiting)));
+        self.advance(world);
+        Ok(())
+    }
+
+    /// The user refuses the call.
+    pub(super) fn reject(&mut self, world: &mut World, tell: Tell) -> Result<(), Refusal> {
+        match &self.phase {
+            Phase::Incoming(Incoming::Ringing) => {}
+            Phase::Outgoing(_) => return Err(Refusal::Outgoing),
+            Phase::Incoming(Incoming::Answering(_)) | Phase::Connecting | Phase::Connected => {
+                return Err(self.wrong_state());
+            }
+            Phase::Ended(_) => return Err(self.wrong_state()),
+        }
+        self.end_by_reject(world, tell);
+        Ok(())
+    }
+
+    /// The lifetime is over: we stop silently, the caller hangs up (T-15).
+    pub(super) fn on_ring_expired(&mut self, world: &mut World) {
+        if self.phase.is_ringing() {
+            self.end_by_them(world, EndReason::InviteTimeout);
+        }
+    }
+
+    /// The answer is ready and leaves.
+    pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
+        let answer =
+            Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
+        self.begin_connecting(world);
+        self.send(world, Kind::Answer, Body::Answer(answer));
+    }
+
+    pub(super) fn stop_ringing(&mut self, world: &mut World, why: RingStop) {
+        if world.roster.is_ringing(self.session) {
+            self.clear_timer(world, CallTimer::Ring);
+            world.roster.set_ringing(self.session, false);
+            world.tell(VoipEvent::RingStopped { session: self.session, why });
+        }
+    }
+}

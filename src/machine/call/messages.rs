@@ -1,0 +1,221 @@
+//! What others say about a call, bound to user and party before anything is believed.
+//!
+//! Who speaks is decided first ([`Voice`]), then what it means in the call's phase. Every
+//! combination has a verdict of its own.
+
+use super::{
+    Call, Party, Phase,
+    phase::{Incoming, Outgoing},
+};
+use crate::{
+    id::PartyId,
+    machine::{
+        event::{CallEvent, EndReason},
+        io::{Ignored, Verdict},
+        world::World,
+    },
+    wire::{
+        call::{Body, CallMessage, Candidate, Header, Reason},
+        delivery::Facts,
+    },
+};
+
+/// Who speaks, as seen from one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// We, come back.
+    Echo,
+    /// The party that this call is with.
+    Remote,
+    /// The user that this call is with, while no party is chosen.
+    Candidate,
+    /// The user that this call is with, through another party.
+    OtherParty,
+    /// Another device of ours.
+    OtherDevice,
+    /// Anybody else.
+    Stranger,
+}
+
+impl Call {
+    /// Takes one event of this call.
+    pub(in crate::machine) fn on_message(
+        &mut self,
+        world: &mut World,
+        facts: &Facts,
+        message: CallMessage,
+    ) -> Verdict {
+        let voice = self.voice(world, facts, &message.header);
+        if voice == Voice::Echo {
+            return Verdict::Ignored(Ignored::Echo);
+        }
+        if self.phase.is_ended() {
+            return Verdict::Ignored(Ignored::AlreadyOver);
+        }
+        if voice == Voice::Stranger {
+            return Verdict::Ignored(Ignored::WrongSender);
+        }
+        let header = message.header;
+        match message.body {
+            Body::Invite(_) => Verdict::Ignored(Ignored::AlreadyExists),
+            Body::Answer(_) if voice == Voice::OtherDevice => {
+                self.on_elsewhere(world, EndReason::AnsweredElsewhere)
+            }
+            Body::Answer(answer) if self.is_called(facts, &header) => {
+                self.on_answer(world, &header, &answer)
+            }
+            Body::Answer(_) => Verdict::Ignored(Ignored::WrongParty),
+            Body::Candidates(candidates) => self.on_candidates(world, voice, header, candidates),
+            Body::SelectAnswer { selected } => self.on_select(world, voice, &selected),
+            Body::Reject { reason } => self.on_reject(world, voice, header, reason),
+            Body::Hangup { reason } => self.on_hangup(world, voice, reason),
+            Body::MetadataChanged(metadata) => self.when_remote(voice, |call| {
+                call.streams.set_metadata(Some(metadata));
+                call.refresh_streams(world);
+            }),
+            Body::AssertedIdentity(identity) => self.when_remote(voice, |call| {
+                call.tell(world, CallEvent::IdentityAsserted(identity));
+            }),
+            Body::Negotiate(_) | Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
+        }
+    }
+
+    fn voice(&self, world: &World, facts: &Facts, header: &Header) -> Voice {
+        let ours = facts.sender == world.identity.user;
+        if ours && header.party_id.as_ref() == Some(&self.shown.party_id) {
+            return Voice::Echo;
+        }
+        if self.remote_user() != Some(&facts.sender) {
+            return if ours { Voice::OtherDevice } else { Voice::Stranger };
+        }
+        match &self.party {
+            Party::Open => Voice::Candidate,
+            Party::Chosen(party) if *party == header.party_id => Voice::Remote,
+            // A call between our own devices: a third one speaks.
+            Party::Chosen(_) if ours => Voice::OtherDevice,
+            Party::Chosen(_) => Voice::OtherParty,
+        }
+    }
+
+    /// Whether the answering device is one that was called, as far as it can be known.
+    fn is_called(&self, facts: &Facts, header: &Header) -> bool {
+        let answering = facts.device.as_ref().or(header.device_id.as_ref());
+        match (&self.callee_device, answering) {
+            (Some(called), Some(answering)) => called == answering,
+            (_, _) => true,
+        }
+    }
+
+    /// Another device of ours took or refused the call: ringing stops at once (T-16). Once we
+    /// have answered ourselves, the caller decides whom it selects.
+    fn on_elsewhere(&mut self, world: &mut World, reason: EndReason) -> Verdict {
+        if !self.phase.is_ringing() {
+            return Verdict::Ignored(Ignored::WrongState);
+        }
+        self.end_by_them(world, reason);
+        Verdict::Handled
+    }
+
+    fn on_candidates(
+        &mut self,
+        world: &mut World,
+        voice: Voice,
+        header: Header,
+        candidates: Vec<Candidate>,
+    ) -> Verdict {
+        let kept = match voice {
+            Voice::Remote => self.remote_candidates.push(candidates),
+            Voice::Candidate => self.remote_candidates.park(header.party_id, candidates),
+            Voice::OtherParty | Voice::OtherDevice => Err(Ignored::WrongParty),
+            Voice::Echo => Err(Ignored::Echo),
+            Voice::Stranger => Err(Ignored::WrongSender),
+        };
+        if voice == Voice::Remote {
+            self.apply_candidates(world);
+        }
+        kept.map_or_else(Verdict::Ignored, |()| Verdict::Handled)
+    }
+
+    fn on_select(&mut self, world: &mut World, voice: Voice, selected: &PartyId) -> Verdict {
+        if self.is_outgoing() {
+            return Verdict::Ignored(Ignored::WrongDirection);
+        }
+        if voice != Voice::Remote {
+            return Verdict::Ignored(Ignored::WrongParty);
+        }
+        if *selected != self.shown.party_id {
+            self.end_by_them(world, EndReason::AnsweredElsewhere);
+            return Verdict::Handled;
+        }
+        match &self.phase {
+            Phase::Connecting | Phase::Connected => Verdict::Handled,
+            // Nobody can select an answer that we have not given.
+            Phase::Incoming(_) | Phase::Outgoing(_) | Phase::Ended(_) => {
+                Verdict::Ignored(Ignored::WrongState)
+            }
+        }
+    }
+
+    fn on_reject(
+        &mut self,
+        world: &mut World,
+        voice: Voice,
+        header: Header,
+        reason: Option<Reason>,
+    ) -> Verdict {
+        match (&self.phase, voice) {
+            (Phase::Incoming(_), Voice::OtherDevice) => {
+                self.on_elsewhere(world, EndReason::RejectedElsewhere)
+            }
+            (Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent), Voice::Candidate) => {
+                let why = rejection(reason);
+                self.end_refused(world, why, header.party_id);
+                Verdict::Handled
+            }
+            (Phase::Incoming(_), _) => Verdict::Ignored(Ignored::WrongDirection),
+            (_, Voice::OtherParty | Voice::OtherDevice) => Verdict::Ignored(Ignored::WrongParty),
+            // After an answer a reject of the same party is nonsense; it would hang up.
+            (Phase::Outgoing(_) | Phase::Connecting | Phase::Connected | Phase::Ended(_), _) => {
+                Verdict::Ignored(Ignored::WrongState)
+            }
+        }
+    }
+
+    fn on_hangup(&mut self, world: &mut World, voice: Voice, reason: Option<Reason>) -> Verdict {
+        match (&self.phase, voice) {
+            (Phase::Incoming(Incoming::Ringing), Voice::OtherDevice) => {
+                self.on_elsewhere(world, EndReason::RejectedElsewhere)
+            }
+            (_, Voice::OtherParty | Voice::OtherDevice) => Verdict::Ignored(Ignored::WrongParty),
+            (Phase::Outgoing(Outgoing::Preparing(_)), _) => Verdict::Ignored(Ignored::WrongState),
+            (_, _) => {
+                self.end_by_them(world, hangup(reason));
+                Verdict::Handled
+            }
+        }
+    }
+
+    /// Does it if the chosen party said so.
+    fn when_remote(&mut self, voice: Voice, act: impl FnOnce(&mut Self)) -> Verdict {
+        if voice != Voice::Remote {
+            return Verdict::Ignored(Ignored::WrongParty);
+        }
+        act(self);
+        Verdict::Handled
+    }
+}
+
+fn hangup(reason: Option<Reason>) -> EndReason {
+    match reason {
+        None | Some(Reason::UserHangup | Reason::Unknown(_)) => EndReason::Hangup,
+        Some(reason) => EndReason::Remote(reason),
+    }
+}
+
+fn rejection(reason: Option<Reason>) -> EndReason {
+    match reason {
+        Some(Reason::UserBusy) => EndReason::Busy,
+        None | Some(Reason::UserHangup | Reason::Unknown(_)) => EndReason::Rejected,
+        Some(reason) => EndReason::Remote(reason),
+    }
+}

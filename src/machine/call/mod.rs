@@ -1,0 +1,402 @@
+//! One 1:1 call, from invite to end; later also one leg of a mesh.
+//!
+//! A call is a phase (`phase.rs`) and facets beside it, each with its own file and tests: local
+//! media, remote streams, candidates, outbox. It is handed the [`World`] with every input and
+//! reaches nothing else.
+//!
+//! | file | what happens there |
+//! | --- | --- |
+//! | `outgoing.rs`, `incoming.rs` | how a call begins, and its answer |
+//! | `setup.rs` | media, peer connection and description, the same for both directions |
+//! | `connected.rs` | news of the peer connection, mutes, candidates |
+//! | `messages.rs` | what the other side says, bound to user and party |
+//! | `sending.rs` | what we say, and what becomes of it |
+//! | `ending.rs` | how a call ends, and what it leaves behind |
+
+mod candidates;
+mod connected;
+mod ending;
+pub(super) mod glare;
+mod incoming;
+mod media;
+mod messages;
+mod outbox;
+mod outgoing;
+mod phase;
+mod roster;
+mod sending;
+mod setup;
+mod streams;
+
+pub(super) use self::{incoming::Arrival, roster::Roster};
+
+use std::collections::BTreeMap;
+
+use self::{
+    candidates::{LocalCandidates, RemoteCandidates},
+    media::LocalMedia,
+    outbox::Outbox,
+    phase::{Outgoing, Phase},
+    streams::RemoteStreams,
+};
+use super::{
+    event::{CallDirection, CallEvent, CallSnapshot, CallState},
+    fingerprint::Fingerprint,
+    io::{
+        CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
+    },
+    world::{Owner, Timer, World},
+};
+use crate::{
+    config::Proceed,
+    id::{DeviceId, OpId, PartyId, PeerId, SessionId, UserId},
+    redact::Redacted,
+    wire::{call::Version, metadata::StreamMetadata},
+};
+
+/// What a call waits for with a deadline of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum CallTimer {
+    /// Incoming: the invite's lifetime is over (wall clock: the caller counts it too).
+    Ring,
+    /// Outgoing: our invite's lifetime is over (wall clock: the callee counts it too).
+    Invite,
+    /// Descriptions are exchanged, media does not flow (`Timeouts::connect`, monotonic).
+    Connect,
+    /// The connection is lost (`Timeouts::lost`, monotonic).
+    Lost,
+    /// Gathering takes too long (`Timeouts::gather`, monotonic).
+    Gather,
+    /// A batch of candidates is due (`Timeouts::candidates_*`, monotonic).
+    Candidates,
+    /// The pause after a failed send is over (`Timeouts::retry_*`, monotonic).
+    Retry,
+    /// The farewell no longer matters (`Timeouts::farewell`, monotonic).
+    Farewell,
+}
+
+impl CallTimer {
+    const ALL: [Self; 8] = [
+        Self::Ring,
+        Self::Invite,
+        Self::Connect,
+        Self::Lost,
+        Self::Gather,
+        Self::Candidates,
+        Self::Retry,
+        Self::Farewell,
+    ];
+}
+
+/// What a reply answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Ask {
+    Members,
+    Capture(MediaSource),
+    Open,
+    SetRemote,
+    Describe,
+    SetLocal,
+    Read,
+    /// Something whose failure changes nothing: candidates, enabling a track.
+    Nothing,
+    Send,
+}
+
+/// Which party of the other user this call is with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Party {
+    /// Nobody has answered.
+    Open,
+    /// The inviting, or the first answering party; `None` in version 0.
+    Chosen(Option<PartyId>),
+}
+
+/// Whether the application knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Role {
+    /// A call like any other.
+    Session,
+    /// Only a farewell: it was never announced and never will be.
+    Parting,
+}
+
+/// Whether the application lets media start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Gate {
+    Open,
+    Closed,
+}
+
+/// Whether the homeserver has our invite or answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Announced {
+    /// It cannot have it.
+    No,
+    /// A try failed in a way that leaves it open.
+    Perhaps,
+    /// It accepted it.
+    Yes,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Call {
+    session: SessionId,
+    role: Role,
+    shown: CallSnapshot,
+    phase: Phase,
+    party: Party,
+    version: Version,
+    /// The one device that is called, where one was named.
+    callee_device: Option<DeviceId>,
+    /// The remote offer, until it is in force.
+    offer: Option<Redacted>,
+    /// Whether the remote offer has a line for a picture.
+    offered_video: bool,
+    /// What we send: what we placed the call with, or took it with.
+    sending: CallMedia,
+    media: LocalMedia,
+    streams: RemoteStreams,
+    local_candidates: LocalCandidates,
+    remote_candidates: RemoteCandidates,
+    outbox: Outbox,
+    gate: Gate,
+    turn_asked: bool,
+    peer: Option<PeerId>,
+    peer_state: Option<PeerState>,
+    remote_in_force: bool,
+    announced: Announced,
+    /// Our streams as the other side knows them.
+    told: StreamMetadata,
+    asks: BTreeMap<OpId, Ask>,
+}
+
+impl Call {
+    fn new(world: &mut World, session: SessionId, shown: CallSnapshot, phase: Phase) -> Self {
+        let gate = match world.config.proceed {
+            Proceed::Auto => Gate::Open,
+            Proceed::Manual => Gate::Closed,
+        };
+        let sending = shown.media;
+        Self {
+            session,
+            role: Role::Session,
+            shown,
+            phase,
+            party: Party::Open,
+            version: Version::V1,
+            callee_device: None,
+            offer: None,
+            offered_video: false,
+            sending,
+            media: LocalMedia::new(world.ids.stream()),
+            streams: RemoteStreams::default(),
+            local_candidates: LocalCandidates::default(),
+            remote_candidates: RemoteCandidates::default(),
+            outbox: Outbox::default(),
+            gate,
+            turn_asked: false,
+            peer: None,
+            peer_state: None,
+            remote_in_force: false,
+            announced: Announced::No,
+            told: StreamMetadata::new(),
+            asks: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn shown(&self) -> &CallSnapshot {
+        &self.shown
+    }
+
+    /// How it stands, if the application knows of it.
+    pub(super) fn snapshot(&self) -> Option<CallSnapshot> {
+        match self.role {
+            Role::Session => Some(self.shown.clone()),
+            Role::Parting => None,
+        }
+    }
+
+    pub(super) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(super) fn peer(&self) -> Option<PeerId> {
+        self.peer
+    }
+
+    /// How far an outgoing call without answer is; `None` for every other call.
+    pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
+        match &self.phase {
+            Phase::Outgoing(Outgoing::Preparing(_)) => Some(glare::OurCall::Preparing),
+            Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
+                Some(glare::OurCall::Sent(&self.shown.call_id))
+            }
+            Phase::Incoming(_) | Phase::Connecting | Phase::Connected | Phase::Ended(_) => None,
+        }
+    }
+
+    /// Whether nothing is left to do for it.
+    pub(super) fn is_finished(&self) -> bool {
+        self.phase.is_ended() && self.outbox.is_empty()
+    }
+
+    /// What the call will do depends on all of this and on nothing else.
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        let shown = &self.shown;
+        print.value((&shown.room, &shown.call_id, &shown.party_id, shown.direction, shown.media));
+        print.value((&shown.remote_user, &shown.streams, &shown.identity));
+        print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
+        print.value((self.offered_video, self.sending, &self.streams));
+        print.value((&self.local_candidates, &self.remote_candidates));
+        print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
+        print.value((self.announced, &self.told));
+        self.media.fingerprint(print);
+        self.outbox.fingerprint(print);
+        if let Some(peer) = self.peer {
+            print.peer(peer);
+        }
+        for (op, ask) in &self.asks {
+            print.op(*op);
+            print.value(ask);
+        }
+    }
+
+    /// Takes a command of the application.
+    pub(super) fn on_command(&mut self, world: &mut World, command: CallCommand) -> Verdict {
+        let done = match command {
+            CallCommand::Answer(media) => self.answer(world, media),
+            CallCommand::Reject(tell) => self.reject(world, tell),
+            CallCommand::Hangup => {
+                self.hang_up(world);
+                Ok(())
+            }
+            CallCommand::Proceed => {
+                self.gate = Gate::Open;
+                self.advance(world);
+                Ok(())
+            }
+            CallCommand::Mute(source) => self.set_muted(world, source, true),
+            CallCommand::Unmute(source) => self.set_muted(world, source, false),
+        };
+        done.map_or_else(Verdict::Refused, |()| Verdict::Handled)
+    }
+
+    /// Takes the reply to a request of this call.
+    pub(super) fn on_reply(
+        &mut self,
+        world: &mut World,
+        op: OpId,
+        result: Result<Reply, Fault>,
+    ) -> Verdict {
+        let Some(ask) = self.asks.remove(&op) else { return Verdict::Ignored(Ignored::StaleReply) };
+        match ask {
+            Ask::Send => self.on_sent(world, op, result),
+            Ask::Members => self.on_members(world, result),
+            Ask::Capture(source) => self.on_captured(world, source, result),
+            Ask::Open => self.on_opened(world, result),
+            Ask::SetRemote => self.on_remote_set(world, result),
+            Ask::Describe => self.on_described(world, result),
+            Ask::SetLocal => self.on_local_set(world, result),
+            Ask::Read => self.on_read(world, result),
+            Ask::Nothing => {}
+        }
+        Verdict::Handled
+    }
+
+    /// A timer of this call is due.
+    pub(super) fn on_timer(&mut self, world: &mut World, timer: CallTimer) {
+        match timer {
+            CallTimer::Ring => self.on_ring_expired(world),
+            CallTimer::Invite => self.on_invite_expired(world),
+            CallTimer::Connect | CallTimer::Lost => self.on_no_connection(world),
+            CallTimer::Gather => self.read_description(world),
+            CallTimer::Candidates => self.send_candidates(world),
+            CallTimer::Retry => {
+                self.outbox.resume();
+                self.pump(world);
+            }
+            CallTimer::Farewell => self.give_up_farewell(world),
+        }
+    }
+
+    // ------------------------------------------------------------------------------- the base
+
+    /// The only writer of the phase.
+    fn enter(&mut self, world: &mut World, phase: Phase) {
+        let (before, after) = (self.phase.state(), phase.state());
+        self.phase = phase;
+        if before == after {
+            return;
+        }
+        world.roster.set_ringing(self.session, after == CallState::Ringing);
+        world.roster.set_connected(self.session, self.holds_the_line());
+        if after != CallState::Ended {
+            self.tell(world, CallEvent::StateChanged(after));
+        }
+    }
+
+    /// Whether the user talks in this call: connected, or about to be again.
+    fn holds_the_line(&self) -> bool {
+        match self.phase {
+            Phase::Connected => true,
+            Phase::Connecting => self.peer_state == Some(PeerState::Disconnected),
+            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => false,
+        }
+    }
+
+    fn tell(&mut self, world: &mut World, event: CallEvent) {
+        self.shown.apply(&event);
+        world.tell_call(self.session, event);
+    }
+
+    fn ask(&mut self, world: &mut World, ask: Ask, op: Op) -> OpId {
+        let id = world.request(Owner::Call(self.session), op);
+        self.asks.insert(id, ask);
+        id
+    }
+
+    fn set_timer(&self, world: &mut World, timer: CallTimer, deadline: crate::time::Deadline) {
+        world.set_timer(Timer::Call(self.session, timer), deadline);
+    }
+
+    fn clear_timer(&self, world: &mut World, timer: CallTimer) {
+        world.timers.clear(&Timer::Call(self.session, timer));
+    }
+
+    fn has_timer(&self, world: &World, timer: CallTimer) -> bool {
+        world.timers.get(&Timer::Call(self.session, timer)).is_some()
+    }
+
+    fn wrong_state(&self) -> Refusal {
+        Refusal::WrongState(self.phase.state())
+    }
+
+    fn is_outgoing(&self) -> bool {
+        self.shown.direction == CallDirection::Outgoing
+    }
+
+    /// The other user, once known.
+    fn remote_user(&self) -> Option<&UserId> {
+        self.shown.remote_user.as_ref()
+    }
+
+    /// Shows the streams again if they changed.
+    fn refresh_streams(&mut self, world: &mut World) {
+        let mut streams = self.streams.list();
+        streams.extend(self.media.stream());
+        streams.sort_by_key(super::event::Stream::display_order);
+        if streams != self.shown.streams {
+            self.tell(world, CallEvent::StreamsChanged(streams));
+        }
+    }
+
+    fn sources(&self) -> &'static [MediaSource] {
+        LocalMedia::sources_of(self.sending)
+    }
+
+    fn is_video(&self) -> bool {
+        self.sending == CallMedia::Video
+    }
+}

@@ -1,0 +1,304 @@
+//! The signalling of one call: one message in flight, order kept, retried until it no longer
+//! matters (T-11).
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    config::Timeouts,
+    id::OpId,
+    machine::{
+        bounds::{MAX_CANDIDATE_TRIES, MAX_QUEUED},
+        fingerprint::Fingerprint,
+        io::Fault,
+    },
+    wire::call::{Body, CallMessage},
+};
+
+/// What kind of message it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Kind {
+    Invite,
+    Answer,
+    Candidates,
+    SelectAnswer,
+    Metadata,
+    /// Reject or hangup: nothing of ours follows it.
+    Farewell,
+}
+
+/// One message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Message {
+    pub(super) kind: Kind,
+    pub(super) message: CallMessage,
+    /// The same in each try, so that the homeserver takes it once.
+    pub(super) transaction: String,
+    pub(super) tries: u32,
+}
+
+/// What became of a try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The homeserver has it.
+    Accepted(Kind),
+    /// To be tried again after this pause.
+    Later(Duration),
+    /// It will never be accepted, or was tried often enough.
+    GivenUp(Kind, Fault),
+}
+
+/// Messages in order, at most one of them in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Message>,
+    in_flight: Option<OpId>,
+    pausing: bool,
+}
+
+impl Outbox {
+    /// Puts a message behind those that wait. Candidates join candidates that are not yet on
+    /// their way, and new metadata replaces old.
+    pub(super) fn push(&mut self, message: Message) {
+        let has_room = self.queue.len() < MAX_QUEUED;
+        let untried = self.queue.back_mut().filter(|last| last.tries == 0);
+        let waiting = untried.map(|last| &mut last.message.body);
+        match (waiting, message.message.body) {
+            (Some(Body::Candidates(waiting)), Body::Candidates(more)) => waiting.extend(more),
+            (Some(Body::MetadataChanged(old)), Body::MetadataChanged(new)) => *old = new,
+            (_, body) if has_room => {
+                let message =
+                    Message { message: CallMessage { body, ..message.message }, ..message };
+                self.queue.push_back(message);
+            }
+            (_, _) => {}
+        }
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value(self.pausing);
+        if let Some(op) = self.in_flight {
+            print.op(op);
+        }
+        for message in &self.queue {
+            print.value((message.kind, &message.message, message.tries));
+        }
+    }
+
+    /// The message to be sent now, if one may be.
+    pub(super) fn next(&mut self) -> Option<&Message> {
+        if self.in_flight.is_some() || self.pausing {
+            return None;
+        }
+        let message = self.queue.front_mut()?;
+        message.tries += 1;
+        Some(message)
+    }
+
+    /// The message that `next` gave is on its way under this id.
+    pub(super) fn sent_as(&mut self, op: OpId) {
+        self.in_flight = Some(op);
+    }
+
+    /// Whether this request is the message in flight.
+    pub(super) fn is_in_flight(&self, op: OpId) -> bool {
+        self.in_flight == Some(op)
+    }
+
+    /// The try was answered.
+    pub(super) fn on_reply(
+        &mut self,
+        result: Result<(), Fault>,
+        timeouts: &Timeouts,
+    ) -> Option<Outcome> {
+        self.in_flight = None;
+        let message = self.queue.front()?;
+        let (kind, tries) = (message.kind, message.tries);
+        let Err(fault) = result else {
+            self.queue.pop_front();
+            return Some(Outcome::Accepted(kind));
+        };
+        let spent = kind == Kind::Candidates && tries >= MAX_CANDIDATE_TRIES;
+        if spent || !fault.is_passing() {
+            self.queue.pop_front();
+            return Some(Outcome::GivenUp(kind, fault));
+        }
+        self.pausing = true;
+        Some(Outcome::Later(pause(tries, &fault, timeouts)))
+    }
+
+    /// The pause is over.
+    pub(super) fn resume(&mut self) {
+        self.pausing = false;
+    }
+
+    pub(super) fn is_pausing(&self) -> bool {
+        self.pausing
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether the first message is the invite or the answer.
+    pub(super) fn is_announcing(&self) -> bool {
+        let first = self.queue.front().map(|message| message.kind);
+        matches!(first, Some(Kind::Invite | Kind::Answer))
+    }
+
+    /// Whether the invite or answer is in flight.
+    pub(super) fn is_announcing_now(&self) -> bool {
+        self.in_flight.is_some() && self.is_announcing()
+    }
+
+    /// Whether the first message is the farewell.
+    pub(super) fn is_saying_goodbye(&self) -> bool {
+        self.queue.front().is_some_and(|message| message.kind == Kind::Farewell)
+    }
+
+    /// Drops what has not been tried. What was tried may have arrived, so order demands that its
+    /// fate is known before anything else leaves.
+    pub(super) fn drop_untried(&mut self) {
+        self.queue.retain(|message| message.tries > 0 && self.in_flight.is_some());
+        if self.queue.is_empty() {
+            self.pausing = false;
+        }
+    }
+
+    /// Does not try the first message again.
+    pub(super) fn abandon_first(&mut self) {
+        self.queue.pop_front();
+        self.pausing = false;
+    }
+
+    /// Drops everything, also what is in flight; gives back its id.
+    pub(super) fn clear(&mut self) -> Option<OpId> {
+        self.queue.clear();
+        self.pausing = false;
+        self.in_flight.take()
+    }
+}
+
+/// Doubling from the first pause to the longest; the homeserver's own wish goes before.
+fn pause(tries: u32, fault: &Fault, timeouts: &Timeouts) -> Duration {
+    if let Fault::RateLimited { retry_after: Some(wish) } = fault {
+        return (*wish).min(timeouts.longest_invite);
+    }
+    let doubled = timeouts.retry_first.saturating_mul(1 << tries.saturating_sub(1).min(16));
+    doubled.min(timeouts.retry_longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::CallId,
+        wire::call::{Candidate, Header, Version},
+    };
+
+    fn message(kind: Kind, body: Body) -> Message {
+        let header = Header {
+            call_id: CallId::parse("c").unwrap(),
+            party_id: None,
+            version: Version::V1,
+            device_id: None,
+            leg: None,
+        };
+        Message { kind, message: CallMessage { header, body }, transaction: "t".into(), tries: 0 }
+    }
+
+    fn waiting(outbox: &Outbox) -> usize {
+        let bodies = outbox.queue.iter().map(|message| &message.message.body);
+        bodies.map(|body| if let Body::Candidates(c) = body { c.len() } else { 0 }).sum()
+    }
+
+    fn candidates(texts: &[&str]) -> Message {
+        let list = texts.iter().map(|t| Candidate { candidate: (*t).into(), ..Candidate::end() });
+        message(Kind::Candidates, Body::Candidates(list.collect()))
+    }
+
+    fn hangup() -> Message {
+        message(Kind::Farewell, Body::Hangup { reason: None })
+    }
+
+    #[test]
+    fn one_message_is_in_flight_and_the_order_is_kept() {
+        let (mut outbox, timeouts) = (Outbox::default(), Timeouts::default());
+        outbox.push(candidates(&["a"]));
+        outbox.push(hangup());
+        assert_eq!(outbox.next().unwrap().kind, Kind::Candidates);
+        outbox.sent_as(OpId(1));
+        assert!(outbox.is_in_flight(OpId(1)) && !outbox.is_in_flight(OpId(2)));
+        assert_eq!(outbox.next(), None);
+        let outcome = outbox.on_reply(Ok(()), &timeouts);
+        assert_eq!(outcome, Some(Outcome::Accepted(Kind::Candidates)));
+        assert_eq!(outbox.next().unwrap().kind, Kind::Farewell);
+        outbox.sent_as(OpId(2));
+        outbox.on_reply(Ok(()), &timeouts);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_failed_message_keeps_its_place_and_its_content() {
+        let (mut outbox, timeouts) = (Outbox::default(), Timeouts::default());
+        outbox.push(candidates(&["a", "b"]));
+        for pause in [1, 2, 4, 8, 16] {
+            assert!(outbox.next().is_some());
+            outbox.sent_as(OpId(1));
+            let outcome = outbox.on_reply(Err(Fault::Unreachable), &timeouts);
+            assert_eq!(outcome, Some(Outcome::Later(Duration::from_secs(pause))));
+            assert_eq!(outbox.next(), None, "it pauses");
+            outbox.push(candidates(&["c"]));
+            let came = usize::try_from(pause.ilog2()).unwrap() + 1;
+            assert_eq!(waiting(&outbox), 2 + came, "those that come meanwhile wait behind");
+            outbox.resume();
+        }
+        assert!(outbox.next().is_some());
+        let outcome = outbox.on_reply(Err(Fault::Unreachable), &timeouts);
+        assert_eq!(outcome, Some(Outcome::GivenUp(Kind::Candidates, Fault::Unreachable)));
+    }
+
+    #[test]
+    fn the_longest_pause_and_the_servers_wish_are_kept() {
+        let timeouts = Timeouts::default();
+        assert_eq!(pause(40, &Fault::Timeout, &timeouts), Duration::from_secs(16));
+        let wish = |s| Fault::RateLimited { retry_after: Some(Duration::from_secs(s)) };
+        assert_eq!(pause(1, &wish(7), &timeouts), Duration::from_secs(7));
+        assert_eq!(pause(1, &wish(9999), &timeouts), timeouts.longest_invite);
+    }
+
+    #[test]
+    fn what_is_refused_for_good_is_given_up_at_once() {
+        let (mut outbox, timeouts) = (Outbox::default(), Timeouts::default());
+        outbox.push(hangup());
+        outbox.next();
+        let outcome = outbox.on_reply(Err(Fault::Forbidden("M_FORBIDDEN".into())), &timeouts);
+        let fault = Fault::Forbidden("M_FORBIDDEN".into());
+        assert_eq!(outcome, Some(Outcome::GivenUp(Kind::Farewell, fault)));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut outbox = Outbox::default();
+        for _ in 0..=MAX_QUEUED {
+            outbox.push(hangup());
+        }
+        assert_eq!(outbox.queue.len(), MAX_QUEUED);
+    }
+
+    #[test]
+    fn dropping_the_untried_keeps_only_what_is_in_flight() {
+        let mut outbox = Outbox::default();
+        outbox.push(candidates(&["a"]));
+        outbox.push(hangup());
+        outbox.drop_untried();
+        assert!(outbox.is_empty());
+        outbox.push(candidates(&["a"]));
+        outbox.push(hangup());
+        outbox.next();
+        outbox.sent_as(OpId(1));
+        outbox.drop_untried();
+        assert_eq!((outbox.queue.len(), outbox.queue[0].kind), (1, Kind::Candidates));
+        assert_eq!(outbox.clear(), Some(OpId(1)));
+    }
+}

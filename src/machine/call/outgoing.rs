@@ -1,0 +1,168 @@
+//! An outgoing call: from the command to the chosen answer.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Ask, Call, CallTimer, Party, Phase,
+    outbox::Kind,
+    phase::{Outgoing, Step},
+};
+use crate::{
+    id::{DeviceId, PartyId, RoomId, UserId},
+    machine::{
+        event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
+        io::{
+            CallMedia, Callee, Description, Fault, Fetch, Ignored, Op, PeerOp, Reply, SdpKind,
+            Verdict,
+        },
+        world::World,
+    },
+    redact::Redacted,
+    wire::call::{Answer, Body, Capabilities, Header, Invite},
+};
+
+impl Call {
+    /// Places a call: it exists from now on, and begins as soon as it may.
+    pub(in crate::machine) fn place(
+        world: &mut World,
+        room: RoomId,
+        callee: Callee,
+        media: CallMedia,
+    ) -> Self {
+        let session = world.ids.session();
+        let (user, device) = named(callee);
+        let ids = (room, world.ids.call(), world.party.clone());
+        let (direction, state) = (CallDirection::Outgoing, CallState::Preparing);
+        let mut shown = CallSnapshot::new(ids, direction, media, state);
+        shown.remote_user.clone_from(&user);
+        let phase = Phase::Outgoing(Outgoing::Preparing(Step::Waiting));
+        let mut call = Self::new(world, session, shown, phase);
+        call.callee_device = device;
+        world.roster.add(&call.shown.room, &call.shown.call_id, session);
+        world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
+        match user {
+            Some(user) => world.roster.add_user(&call.shown.room, &user, session),
+            None => call.find_callee(world),
+        }
+        call.advance(world);
+        call
+    }
+
+    /// Looks up the only other member of the room.
+    fn find_callee(&mut self, world: &mut World) {
+        let known = world.rooms.get(&self.shown.room).and_then(|facts| facts.members.clone());
+        match known {
+            Some(members) => self.on_callee(world, &members),
+            None => {
+                let fetch = Op::Fetch(Fetch::Members(self.shown.room.clone()));
+                self.ask(world, Ask::Members, fetch);
+            }
+        }
+    }
+
+    pub(super) fn on_members(&mut self, world: &mut World, result: Result<Reply, Fault>) {
+        match result {
+            Ok(Reply::Members(members)) => self.on_callee(world, &members),
+            Ok(_) | Err(_) => self.fail(world, EndReason::NoCallee),
+        }
+    }
+
+    fn on_callee(&mut self, world: &mut World, members: &BTreeSet<UserId>) {
+        let mut others = members.iter().filter(|user| **user != world.identity.user);
+        let (Some(user), None) = (others.next().cloned(), others.next()) else {
+            return self.fail(world, EndReason::NoCallee);
+        };
+        world.roster.add_user(&self.shown.room, &user, self.session);
+        self.tell(world, CallEvent::CalleeFound(user));
+        self.advance(world);
+    }
+
+    /// The offer is ready: the invite leaves, and its lifetime begins.
+    pub(super) fn send_invite(&mut self, world: &mut World, offer: Redacted) {
+        let lifetime = world.config.timeouts.invite;
+        let invite = Invite {
+            offer,
+            lifetime,
+            invitee: self.remote_user().cloned(),
+            invitee_device: self.callee_device.clone(),
+            capabilities: Capabilities::default(),
+            streams: Some(self.told.clone()),
+        };
+        self.set_timer(world, CallTimer::Invite, world.now.wall_after(lifetime));
+        self.enter(world, Phase::Outgoing(Outgoing::Inviting));
+        self.send(world, Kind::Invite, Body::Invite(invite));
+    }
+
+    /// The homeserver has the invite: from now on it rings there.
+    pub(super) fn on_invite_accepted(&mut self, world: &mut World) {
+        if self.phase == Phase::Outgoing(Outgoing::Inviting) {
+            let lifetime = world.now.wall_after(world.config.timeouts.invite);
+            self.set_timer(world, CallTimer::Invite, lifetime);
+            self.enter(world, Phase::Outgoing(Outgoing::InviteSent));
+        }
+    }
+
+    pub(super) fn on_invite_expired(&mut self, world: &mut World) {
+        match self.phase {
+            Phase::Outgoing(Outgoing::InviteSent) => self.fail(world, EndReason::InviteTimeout),
+            Phase::Outgoing(Outgoing::Inviting) => self.fail(world, EndReason::SignallingFailed),
+            Phase::Outgoing(Outgoing::Preparing(_))
+            | Phase::Incoming(_)
+            | Phase::Connecting
+            | Phase::Connected
+            | Phase::Ended(_) => {}
+        }
+    }
+
+    /// The first answer wins: its party is chosen, the others are told.
+    pub(super) fn on_answer(
+        &mut self,
+        world: &mut World,
+        header: &Header,
+        answer: &Answer,
+    ) -> Verdict {
+        if !self.is_outgoing() {
+            return Verdict::Ignored(Ignored::WrongDirection);
+        }
+        match &self.phase {
+            Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
+            Phase::Connecting | Phase::Connected => {
+                let same = self.party == Party::Chosen(header.party_id.clone());
+                let reason = if same { Ignored::Duplicate } else { Ignored::WrongParty };
+                return Verdict::Ignored(reason);
+            }
+            Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
+                return Verdict::Ignored(Ignored::WrongState);
+            }
+        }
+        self.choose(world, header, answer.capabilities);
+        self.streams.set_metadata(answer.streams.clone());
+        self.clear_timer(world, CallTimer::Invite);
+        self.begin_connecting(world);
+        let description = Description { kind: SdpKind::Answer, sdp: answer.sdp.clone() };
+        self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(description));
+        if let Some(selected) = header.party_id.clone() {
+            self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
+        }
+        self.sync_metadata(world);
+        Verdict::Handled
+    }
+
+    /// Pins the other party: from now on only it is heard.
+    pub(super) fn choose(&mut self, world: &mut World, header: &Header, can: Capabilities) {
+        let Some(user) = self.remote_user().cloned() else { return };
+        let party: Option<PartyId> = header.party_id.clone();
+        self.remote_candidates.choose(&party);
+        self.version = header.version;
+        self.party = Party::Chosen(party.clone());
+        self.tell(world, CallEvent::RemoteChosen { user, party, capabilities: can });
+    }
+}
+
+fn named(callee: Callee) -> (Option<UserId>, Option<DeviceId>) {
+    match callee {
+        Callee::User(user) => (Some(user), None),
+        Callee::Device(user, device) => (Some(user), Some(device)),
+        Callee::TheOther => (None, None),
+    }
+}

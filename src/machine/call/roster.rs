@@ -1,0 +1,127 @@
+//! Which call is where: the indexes by which an event finds its call without looking at others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{CallId, RoomId, SessionId, UserId};
+
+/// Indexes over all calls of an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::machine) struct Roster {
+    by_id: BTreeMap<(RoomId, CallId), SessionId>,
+    by_user: BTreeMap<(RoomId, UserId), BTreeSet<SessionId>>,
+    ringing: BTreeSet<SessionId>,
+    connected: BTreeSet<SessionId>,
+}
+
+impl Roster {
+    /// A call exists.
+    pub(super) fn add(&mut self, room: &RoomId, call: &CallId, session: SessionId) {
+        self.by_id.insert((room.clone(), call.clone()), session);
+    }
+
+    /// A call is with this user.
+    pub(super) fn add_user(&mut self, room: &RoomId, user: &UserId, session: SessionId) {
+        self.by_user.entry((room.clone(), user.clone())).or_default().insert(session);
+    }
+
+    /// A call is with nobody any more: it ended.
+    pub(super) fn remove_user(&mut self, room: &RoomId, user: &UserId, session: SessionId) {
+        let key = (room.clone(), user.clone());
+        if let Some(sessions) = self.by_user.get_mut(&key) {
+            sessions.remove(&session);
+            if sessions.is_empty() {
+                self.by_user.remove(&key);
+            }
+        }
+    }
+
+    /// A call is gone for good.
+    pub(in crate::machine) fn remove(&mut self, room: &RoomId, call: &CallId) {
+        self.by_id.remove(&(room.clone(), call.clone()));
+    }
+
+    /// The call of that id.
+    pub(in crate::machine) fn find(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
+        self.by_id.get(&(room.clone(), call.clone())).copied()
+    }
+
+    /// The live calls with a user in a room.
+    pub(in crate::machine) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
+        let found = self.by_user.get(&(room.clone(), user.clone()));
+        found.into_iter().flatten().copied().collect()
+    }
+
+    /// All live calls of a room.
+    pub(in crate::machine) fn in_room(&self, room: &RoomId) -> Vec<SessionId> {
+        let of_room = self.by_id.range((room.clone(), first_call())..);
+        of_room.take_while(|((r, _), _)| r == room).map(|(_, session)| *session).collect()
+    }
+
+    pub(super) fn set_ringing(&mut self, session: SessionId, on: bool) {
+        set(&mut self.ringing, session, on);
+    }
+
+    /// Whether a call rings: it may also have been answered at once by glare.
+    pub(super) fn is_ringing(&self, session: SessionId) -> bool {
+        self.ringing.contains(&session)
+    }
+
+    pub(super) fn set_connected(&mut self, session: SessionId, on: bool) {
+        set(&mut self.connected, session, on);
+    }
+
+    /// How many calls ring.
+    pub(in crate::machine) fn ringing(&self) -> usize {
+        self.ringing.len()
+    }
+
+    /// Whether a call other than this one is connected.
+    pub(in crate::machine) fn other_connected(&self, session: Option<SessionId>) -> bool {
+        self.connected.iter().any(|connected| Some(*connected) != session)
+    }
+}
+
+/// Not after any call id in their order.
+fn first_call() -> CallId {
+    CallId::parse("\0").expect("invariant: one character is a call id")
+}
+
+fn set(set: &mut BTreeSet<SessionId>, session: SessionId, on: bool) {
+    if on {
+        set.insert(session);
+    } else {
+        set.remove(&session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_found_by_id_by_user_and_by_room() {
+        let (room, other) = (RoomId::parse("!a").unwrap(), RoomId::parse("!b").unwrap());
+        let (call, user) = (CallId::parse("c").unwrap(), UserId::parse("@u:x").unwrap());
+        let mut roster = Roster::default();
+        roster.add(&room, &call, SessionId(1));
+        roster.add(&other, &call, SessionId(2));
+        roster.add_user(&room, &user, SessionId(1));
+        assert_eq!(roster.find(&other, &call), Some(SessionId(2)));
+        assert_eq!(roster.in_room(&room), [SessionId(1)]);
+        assert_eq!(roster.with_user(&room, &user), [SessionId(1)]);
+        assert!(roster.with_user(&other, &user).is_empty());
+        roster.remove_user(&room, &user, SessionId(1));
+        roster.remove(&room, &call);
+        assert_eq!((roster.find(&room, &call), roster.with_user(&room, &user)), (None, vec![]));
+    }
+
+    #[test]
+    fn a_call_is_not_busy_with_itself() {
+        let mut roster = Roster::default();
+        roster.set_connected(SessionId(1), true);
+        assert!(!roster.other_connected(Some(SessionId(1))));
+        assert!(roster.other_connected(None) && roster.other_connected(Some(SessionId(2))));
+        roster.set_connected(SessionId(1), false);
+        assert!(!roster.other_connected(None));
+    }
+}

@@ -1,0 +1,167 @@
+//! What we say, and what becomes of it.
+
+use super::{
+    Announced, Ask, Call, CallTimer,
+    outbox::{Kind, Message, Outcome},
+};
+use crate::{
+    id::OpId,
+    machine::{
+        event::EndReason,
+        io::{Fault, MatrixOp, Op, Reply},
+        world::World,
+    },
+    wire::{
+        call::{Body, CallMessage, Header, Version},
+        ledger::LiveCall,
+    },
+};
+
+impl Call {
+    /// Says something to the other side, as soon as what was said before is accepted.
+    pub(super) fn send(&mut self, world: &mut World, kind: Kind, body: Body) {
+        let names_device = matches!(kind, Kind::Invite | Kind::Answer);
+        let header = Header {
+            call_id: self.shown.call_id.clone(),
+            party_id: Some(self.shown.party_id.clone()),
+            version: Version::V1,
+            device_id: names_device.then(|| world.identity.device.clone()),
+            leg: None,
+        };
+        let message = CallMessage { header, body };
+        let transaction = world.ids.transaction(&world.party);
+        self.outbox.push(Message { kind, message, transaction, tries: 0 });
+        self.pump(world);
+    }
+
+    /// Sends the next message, unless one is in flight or a pause is on.
+    pub(super) fn pump(&mut self, world: &mut World) {
+        let Some(message) = self.outbox.next() else { return };
+        let kind = message.kind;
+        let (event_type, content) = message.message.write();
+        let transaction = message.transaction.clone();
+        let room = self.shown.room.clone();
+        let op = Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction });
+        if matches!(kind, Kind::Invite | Kind::Answer) {
+            self.note_live(world);
+        }
+        let id = self.ask(world, Ask::Send, op);
+        self.outbox.sent_as(id);
+    }
+
+    /// From now on a crash would leave the other side with a ghost.
+    fn note_live(&self, world: &mut World) {
+        let call = LiveCall {
+            room: self.shown.room.clone(),
+            call_id: self.shown.call_id.clone(),
+            party_id: self.shown.party_id.clone(),
+        };
+        world.note_live(self.session, call);
+    }
+
+    pub(super) fn on_sent(&mut self, world: &mut World, op: OpId, result: Result<Reply, Fault>) {
+        if !self.outbox.is_in_flight(op) {
+            return;
+        }
+        let ambiguous = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let logged_out = result == Err(Fault::LoggedOut);
+        let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
+        match outcome {
+            Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
+            Some(Outcome::Later(pause)) => self.on_failed_try(world, pause, ambiguous),
+            Some(Outcome::GivenUp(..)) if logged_out => self.on_logged_out(world),
+            Some(Outcome::GivenUp(kind, _)) => self.on_given_up(world, kind),
+            None => {}
+        }
+        self.pump(world);
+    }
+
+    fn on_accepted(&mut self, world: &mut World, kind: Kind) {
+        match kind {
+            Kind::Invite => {
+                self.announced = Announced::Yes;
+                self.on_invite_accepted(world);
+                self.plan_candidates(world);
+            }
+            Kind::Answer => {
+                self.announced = Announced::Yes;
+                self.plan_candidates(world);
+            }
+            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+        }
+    }
+
+    fn on_failed_try(&mut self, world: &mut World, pause: std::time::Duration, ambiguous: bool) {
+        let announces = self.outbox.is_announcing();
+        if announces && ambiguous && self.announced == Announced::No {
+            self.announced = Announced::Perhaps;
+        }
+        if self.phase.is_ended() && !self.outbox.is_saying_goodbye() {
+            // The call is over: this message is not worth another try, only the goodbye is, and
+            // that only if somebody may know of the call.
+            self.outbox.abandon_first();
+            if announces && self.announced == Announced::No {
+                self.outbox.clear();
+            }
+            return;
+        }
+        self.set_timer(world, CallTimer::Retry, world.now.mono_after(pause));
+    }
+
+    fn on_given_up(&mut self, world: &mut World, kind: Kind) {
+        if self.phase.is_ended() {
+            let announces = matches!(kind, Kind::Invite | Kind::Answer);
+            if announces && self.announced == Announced::No {
+                self.outbox.clear();
+            }
+            return;
+        }
+        match kind {
+            Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
+            // A call that talks already does not need them any more.
+            Kind::Candidates if !self.holds_the_line() => {
+                self.fail(world, EndReason::IceTimeout);
+            }
+            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+        }
+    }
+
+    /// Sends our candidates at once when gathering is over, else a moment after the first; and
+    /// never before the homeserver has the invite or answer (T-50).
+    pub(super) fn plan_candidates(&mut self, world: &mut World) {
+        if self.announced != Announced::Yes || self.phase.is_ended() {
+            return;
+        }
+        if !self.local_candidates.is_due() {
+            return;
+        }
+        if self.local_candidates.is_gathered() {
+            self.send_candidates(world);
+        } else if !self.has_timer(world, CallTimer::Candidates) {
+            let timeouts = &world.config.timeouts;
+            let pause = if self.is_outgoing() {
+                timeouts.candidates_outgoing
+            } else {
+                timeouts.candidates_incoming
+            };
+            self.set_timer(world, CallTimer::Candidates, world.now.mono_after(pause));
+        }
+    }
+
+    pub(super) fn send_candidates(&mut self, world: &mut World) {
+        self.clear_timer(world, CallTimer::Candidates);
+        let batch = self.local_candidates.take();
+        if !batch.is_empty() {
+            self.send(world, Kind::Candidates, Body::Candidates(batch));
+        }
+    }
+
+    /// What failed is tried again at once: the network is back.
+    pub(in crate::machine) fn on_network_back(&mut self, world: &mut World) {
+        if self.outbox.is_pausing() {
+            self.clear_timer(world, CallTimer::Retry);
+            self.outbox.resume();
+            self.pump(world);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The streams of a call: remote tracks matched with what the other side says about them.
+//!
+//! Tracks and metadata come in any order and are matched again whenever either changes. A side
+//! that sends no metadata at all shows its first stream as user media, as the specification asks
+//! (T-19).
+
+use std::collections::BTreeMap;
+
+use crate::{
+    id::StreamId,
+    machine::{
+        bounds::MAX_TRACKS,
+        event::{Side, Stream},
+        io::{Ignored, MediaKind},
+    },
+    wire::metadata::{Purpose, StreamInfo, StreamMetadata},
+};
+
+/// One remote track.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct RemoteTrack {
+    stream: Option<StreamId>,
+    kind: MediaKind,
+}
+
+/// What is known of the other side's streams.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct RemoteStreams {
+    tracks: BTreeMap<String, RemoteTrack>,
+    first_stream: Option<StreamId>,
+    metadata: Option<StreamMetadata>,
+}
+
+impl RemoteStreams {
+    /// A track appeared, or changed its stream.
+    pub(super) fn add_track(
+        &mut self,
+        mid: String,
+        stream: Option<StreamId>,
+        kind: MediaKind,
+    ) -> Result<(), Ignored> {
+        if !self.tracks.contains_key(&mid) && self.tracks.len() == MAX_TRACKS {
+            return Err(Ignored::TooMany);
+        }
+        if self.first_stream.is_none() {
+            self.first_stream.clone_from(&stream);
+        }
+        self.tracks.insert(mid, RemoteTrack { stream, kind });
+        Ok(())
+    }
+
+    /// A track is gone; `false` when it was not there.
+    pub(super) fn remove_track(&mut self, mid: &str) -> bool {
+        self.tracks.remove(mid).is_some()
+    }
+
+    /// The other side said what its streams are. Saying nothing does not unsay anything.
+    pub(super) fn set_metadata(&mut self, metadata: Option<StreamMetadata>) {
+        if metadata.is_some() {
+            self.metadata = metadata;
+        }
+    }
+
+    /// The streams that can be shown now.
+    pub(super) fn list(&self) -> Vec<Stream> {
+        match &self.metadata {
+            Some(metadata) => {
+                metadata.iter().filter_map(|(id, info)| self.told(id, info)).collect()
+            }
+            None => self.untold().into_iter().collect(),
+        }
+    }
+
+    /// A stream that the metadata names, if it has tracks and a purpose that we know.
+    fn told(&self, id: &StreamId, info: &StreamInfo) -> Option<Stream> {
+        let shown = match info.purpose {
+            Purpose::UserMedia | Purpose::Screenshare => true,
+            Purpose::Unknown(_) => false,
+        };
+        let kinds = self.kinds(|track| match &track.stream {
+            Some(stream) => stream == id,
+            // Without msid a track can only belong to the one stream that there is.
+            None => info.purpose == Purpose::UserMedia,
+        });
+        (shown && !kinds.is_empty()).then(|| Stream {
+            side: Side::Remote,
+            purpose: info.purpose.clone(),
+            id: Some(id.clone()),
+            kinds,
+            audio_muted: info.audio_muted,
+            video_muted: info.video_muted,
+        })
+    }
+
+    /// The first stream of a side that sends no metadata.
+    fn untold(&self) -> Option<Stream> {
+        let kinds = self.kinds(|track| track.stream == self.first_stream || track.stream.is_none());
+        (!kinds.is_empty()).then(|| Stream {
+            side: Side::Remote,
+            purpose: Purpose::UserMedia,
+            id: self.first_stream.clone(),
+            audio_muted: !kinds.contains(&MediaKind::Audio),
+            video_muted: !kinds.contains(&MediaKind::Video),
+            kinds,
+        })
+    }
+
+    fn kinds(&self, belongs: impl Fn(&RemoteTrack) -> bool) -> Vec<MediaKind> {
+        let of = |kind| self.tracks.values().any(|track| track.kind == kind && belongs(track));
+        [MediaKind::Audio, MediaKind::Video].into_iter().filter(|kind| of(*kind)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> StreamId {
+        StreamId::parse(text).unwrap()
+    }
+
+    fn info(purpose: Purpose) -> StreamInfo {
+        StreamInfo { purpose, audio_muted: false, video_muted: true }
+    }
+
+    fn add(streams: &mut RemoteStreams, mid: &str, stream: Option<&str>, kind: MediaKind) {
+        streams.add_track(mid.into(), stream.map(id), kind).unwrap();
+    }
+
+    #[test]
+    fn tracks_before_metadata_are_matched_when_it_comes() {
+        let mut streams = RemoteStreams::default();
+        streams.set_metadata(Some(StreamMetadata::new()));
+        add(&mut streams, "0", Some("s"), MediaKind::Audio);
+        assert!(streams.list().is_empty(), "a stream that is not named is not shown");
+        streams.set_metadata(Some([(id("s"), info(Purpose::UserMedia))].into()));
+        let list = streams.list();
+        assert_eq!(list[0].kinds, [MediaKind::Audio]);
+        assert_eq!((list[0].audio_muted, list[0].video_muted), (false, true));
+        streams.set_metadata(None);
+        assert_eq!(streams.list(), list, "silence does not unsay metadata");
+    }
+
+    #[test]
+    fn without_metadata_the_first_stream_is_user_media() {
+        let mut streams = RemoteStreams::default();
+        add(&mut streams, "0", Some("a"), MediaKind::Audio);
+        add(&mut streams, "1", Some("a"), MediaKind::Video);
+        add(&mut streams, "2", Some("b"), MediaKind::Video);
+        let list = streams.list();
+        assert_eq!(list.len(), 1);
+        assert_eq!(
+            (list[0].purpose.clone(), list[0].id.clone()),
+            (Purpose::UserMedia, Some(id("a")))
+        );
+        assert_eq!(list[0].kinds, [MediaKind::Audio, MediaKind::Video]);
+        assert_eq!((list[0].audio_muted, list[0].video_muted), (false, false));
+    }
+
+    #[test]
+    fn tracks_without_stream_belong_to_user_media() {
+        let mut streams = RemoteStreams::default();
+        add(&mut streams, "0", None, MediaKind::Audio);
+        assert_eq!(streams.list()[0].id, None);
+        assert!(streams.list()[0].video_muted);
+        streams.set_metadata(Some(
+            [(id("u"), info(Purpose::UserMedia)), (id("s"), info(Purpose::Screenshare))].into(),
+        ));
+        let list = streams.list();
+        assert_eq!((list.len(), list[0].id.clone()), (1, Some(id("u"))));
+    }
+
+    #[test]
+    fn an_unknown_purpose_is_not_shown_and_a_removed_track_is_gone() {
+        let mut streams = RemoteStreams::default();
+        add(&mut streams, "0", Some("x"), MediaKind::Audio);
+        add(&mut streams, "1", Some("u"), MediaKind::Audio);
+        let unknown = info(Purpose::Unknown("m.hologram".into()));
+        streams
+            .set_metadata(Some([(id("x"), unknown), (id("u"), info(Purpose::UserMedia))].into()));
+        assert_eq!(streams.list().len(), 1);
+        assert!(streams.remove_track("1") && !streams.remove_track("1"));
+        assert!(streams.list().is_empty());
+    }
+
+    #[test]
+    fn tracks_are_bounded() {
+        let mut streams = RemoteStreams::default();
+        for n in 0..MAX_TRACKS {
+            add(&mut streams, &n.to_string(), None, MediaKind::Audio);
+        }
+        let more = streams.add_track("x".into(), None, MediaKind::Audio);
+        assert_eq!(more, Err(Ignored::TooMany));
+        add(&mut streams, "0", None, MediaKind::Video);
+    }
+}

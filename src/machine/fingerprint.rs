@@ -1,0 +1,130 @@
+//! A number that is equal for engines that will behave alike.
+//!
+//! Deadlines count from now, ids that we count up are renamed by the order of their first use,
+//! counters are left out: so two histories that lead to the same situation are one state to an
+//! exhaustive search. Texts (call and party ids) stay as they are: glare compares them.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use super::{Engine, world::Timer};
+use crate::{
+    id::{OpId, PeerId, SessionId, TrackId},
+    time::{Deadline, Now},
+};
+
+/// What a renamed number names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Space {
+    Session,
+    Peer,
+    Track,
+    Op,
+}
+
+/// A hash in the making.
+pub(super) struct Fingerprint {
+    now: Now,
+    hasher: DefaultHasher,
+    names: BTreeMap<(Space, u64), u64>,
+}
+
+impl Fingerprint {
+    fn new(now: Now) -> Self {
+        Self { now, hasher: DefaultHasher::new(), names: BTreeMap::new() }
+    }
+
+    /// Takes a value that means the same in every history.
+    pub(super) fn value(&mut self, value: impl Hash) {
+        value.hash(&mut self.hasher);
+    }
+
+    pub(super) fn session(&mut self, id: SessionId) {
+        self.renamed(Space::Session, id.0);
+    }
+
+    pub(super) fn peer(&mut self, id: PeerId) {
+        self.renamed(Space::Peer, id.0);
+    }
+
+    pub(super) fn track(&mut self, id: TrackId) {
+        self.renamed(Space::Track, id.0);
+    }
+
+    pub(super) fn op(&mut self, id: OpId) {
+        self.renamed(Space::Op, id.0);
+    }
+
+    pub(super) fn deadline(&mut self, deadline: Deadline) {
+        let left = self.now.until(deadline);
+        self.value(left);
+    }
+
+    fn renamed(&mut self, space: Space, number: u64) {
+        let next = self.names.len() as u64;
+        let name = *self.names.entry((space, number)).or_insert(next);
+        self.value((space, name));
+    }
+}
+
+impl Engine {
+    /// A number that is equal for engines that will behave alike: deadlines relative, ids renamed
+    /// by first use, counters left out.
+    pub fn fingerprint(&self) -> u64 {
+        let mut print = Fingerprint::new(self.world.now);
+        print.value(self.service);
+        print.value(&self.ignored_users);
+        for (session, call) in &self.calls {
+            print.session(*session);
+            call.fingerprint(&mut print);
+        }
+        self.world.fingerprint(&mut print);
+        print.hasher.finish()
+    }
+}
+
+impl Timer {
+    pub(super) fn fingerprint(self, print: &mut Fingerprint) {
+        match self {
+            Self::Call(session, timer) => {
+                print.session(session);
+                print.value(timer);
+            }
+            Self::Ledger => print.value("ledger"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Mono, Wall};
+    use std::time::Duration;
+
+    fn print(now: u64, act: impl FnOnce(&mut Fingerprint)) -> u64 {
+        let mono = Mono(Duration::from_secs(now));
+        let mut print = Fingerprint::new(Now { mono, wall: Wall(now * 1000) });
+        act(&mut print);
+        print.hasher.finish()
+    }
+
+    #[test]
+    fn counted_ids_are_renamed_by_first_use() {
+        let one = print(0, |p| [7, 9, 7].map(|id| p.session(SessionId(id))).into_iter().collect());
+        let same = print(0, |p| [1, 4, 1].map(|id| p.session(SessionId(id))).into_iter().collect());
+        let other =
+            print(0, |p| [1, 4, 4].map(|id| p.session(SessionId(id))).into_iter().collect());
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+        assert_ne!(print(0, |p| p.peer(PeerId(1))), print(0, |p| p.track(TrackId(1))));
+    }
+
+    #[test]
+    fn deadlines_count_from_now() {
+        let at = |s| Deadline::Mono(Mono(Duration::from_secs(s)));
+        assert_eq!(print(1, |p| p.deadline(at(5))), print(3, |p| p.deadline(at(7))));
+        assert_ne!(print(1, |p| p.deadline(at(5))), print(3, |p| p.deadline(at(5))));
+    }
+}

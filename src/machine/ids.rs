@@ -1,0 +1,113 @@
+//! Ids that we mint: unique in this engine, unlikely elsewhere, the same for the same seed.
+
+use crate::id::{CallId, OpId, PartyId, PeerId, SessionId, StreamId, TrackId};
+
+/// Letters of minted texts: part of the specification's grammar for opaque ids.
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Mints ids. Its randomness is for uniqueness, never for keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Ids {
+    state: u64,
+    sessions: u64,
+    peers: u64,
+    tracks: u64,
+    ops: u64,
+    transactions: u64,
+}
+
+impl Ids {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { state: seed, sessions: 0, peers: 0, tracks: 0, ops: 0, transactions: 0 }
+    }
+
+    /// SplitMix64: the shortest generator that passes for random in ids.
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// Sixteen letters: 95 bits.
+    fn text(&mut self) -> String {
+        let mut text = String::with_capacity(16);
+        for _ in 0..2 {
+            let mut word = self.random();
+            for _ in 0..8 {
+                text.push(char::from(LETTERS[(word % 62) as usize]));
+                word /= 62;
+            }
+        }
+        text
+    }
+
+    pub(super) fn party(&mut self) -> PartyId {
+        PartyId::parse(self.text()).expect("invariant: sixteen letters are a party id")
+    }
+
+    pub(super) fn stream(&mut self) -> StreamId {
+        StreamId::parse(self.text()).expect("invariant: sixteen letters are a stream id")
+    }
+
+    pub(super) fn call(&mut self) -> CallId {
+        CallId::parse(self.text()).expect("invariant: sixteen letters are a call id")
+    }
+
+    pub(super) fn session(&mut self) -> SessionId {
+        self.sessions += 1;
+        SessionId(self.sessions)
+    }
+
+    pub(super) fn peer(&mut self) -> PeerId {
+        self.peers += 1;
+        PeerId(self.peers)
+    }
+
+    pub(super) fn track(&mut self) -> TrackId {
+        self.tracks += 1;
+        TrackId(self.tracks)
+    }
+
+    pub(super) fn op(&mut self) -> OpId {
+        self.ops += 1;
+        OpId(self.ops)
+    }
+
+    /// A transaction id, unique for the access token because it begins with our party id.
+    pub(super) fn transaction(&mut self, party: &PartyId) -> String {
+        self.transactions += 1;
+        format!("{party}.{}", self.transactions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_mints_the_same_ids_and_another_seed_others() {
+        let (mut a, mut b, mut c) = (Ids::new(7), Ids::new(7), Ids::new(8));
+        let call = a.call();
+        assert_eq!(call, b.call());
+        assert_ne!(call, c.call());
+        assert_ne!(call, a.call());
+        assert_eq!(call.as_str().len(), 16);
+        assert!(call.as_str().bytes().all(|letter| letter.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn numbers_count_up_from_one() {
+        let mut ids = Ids::new(0);
+        assert_eq!((ids.session(), ids.session()), (SessionId(1), SessionId(2)));
+        assert_eq!((ids.peer(), ids.peer()), (PeerId(1), PeerId(2)));
+        assert_eq!((ids.track(), ids.track()), (TrackId(1), TrackId(2)));
+        assert_eq!((ids.op(), ids.op()), (OpId(1), OpId(2)));
+        let party = PartyId::parse("P").unwrap();
+        assert_eq!(
+            (ids.transaction(&party), ids.transaction(&party)),
+            ("P.1".into(), "P.2".into())
+        );
+    }
+}

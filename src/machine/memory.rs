@@ -1,0 +1,197 @@
+//! What the machine remembers of events that need no session: ids seen, calls that are over, and
+//! events that came before their invite. All bounded; the oldest goes first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use super::{
+    bounds::{MAX_OVER, MAX_PARKED_PER_ROOM, MAX_PARKED_ROOMS, MAX_SEEN},
+    fingerprint::Fingerprint,
+};
+use crate::{
+    id::{CallId, EventId, RoomId},
+    time::{Deadline, Mono, Now, Wall},
+    wire::{call::CallMessage, delivery::Facts, ledger::EndedCall},
+};
+
+/// Why events of a call are not looked at any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Over {
+    /// The call is over.
+    Ended,
+    /// It was never ours.
+    NotOurs,
+}
+
+type CallKey = (RoomId, CallId);
+
+/// An event that came before its invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parked {
+    pub(super) facts: Facts,
+    pub(super) message: CallMessage,
+    since: Mono,
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Memory {
+    seen: BTreeSet<EventId>,
+    seen_order: VecDeque<EventId>,
+    over: BTreeMap<CallKey, (Over, Wall)>,
+    over_order: VecDeque<CallKey>,
+    parked: BTreeMap<RoomId, VecDeque<Parked>>,
+}
+
+impl Memory {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+        print.value(&self.seen);
+        for (key, (over, until)) in self.over.iter().filter(|(_, (_, until))| now.wall <= *until) {
+            print.value((key, over));
+            print.deadline(Deadline::Wall(*until));
+        }
+        for (room, event) in self.parked.iter().flat_map(|(r, all)| all.iter().map(move |e| (r, e)))
+        {
+            print.value((room, &event.facts, &event.message, now.mono.since(event.since)));
+        }
+    }
+
+    /// Notes an event id; `false` when it was known.
+    pub(super) fn is_new(&mut self, event: &EventId) -> bool {
+        if !self.seen.insert(event.clone()) {
+            return false;
+        }
+        self.seen_order.push_back(event.clone());
+        if self.seen_order.len() > MAX_SEEN
+            && let Some(oldest) = self.seen_order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
+    }
+
+    /// Notes that a call is over, until its invite cannot be alive any more.
+    pub(super) fn note_over(&mut self, room: &RoomId, call: &CallId, over: Over, until: Wall) {
+        let key = (room.clone(), call.clone());
+        if self.over.insert(key.clone(), (over, until)).is_none() {
+            self.over_order.push_back(key);
+        }
+        if self.over_order.len() > MAX_OVER
+            && let Some(oldest) = self.over_order.pop_front()
+        {
+            self.over.remove(&oldest);
+        }
+    }
+
+    /// Whether a call is over.
+    pub(super) fn over(&self, room: &RoomId, call: &CallId, now: Now) -> Option<Over> {
+        let (over, until) = self.over.get(&(room.clone(), call.clone()))?;
+        (now.wall <= *until).then_some(*over)
+    }
+
+    /// Calls that are over and must not ring after a restart either, newest first.
+    pub(super) fn ended(&self, now: Now) -> impl Iterator<Item = EndedCall> {
+        self.over_order.iter().rev().filter_map(move |key| {
+            let (over, until) = self.over.get(key)?;
+            (*over == Over::Ended && now.wall <= *until).then(|| EndedCall {
+                room: key.0.clone(),
+                call_id: key.1.clone(),
+                until: *until,
+            })
+        })
+    }
+
+    /// Keeps an event for its invite; `false` when a bound is reached.
+    pub(super) fn park(
+        &mut self,
+        room: &RoomId,
+        facts: &Facts,
+        message: &CallMessage,
+        now: Now,
+    ) -> bool {
+        if !self.parked.contains_key(room) && self.parked.len() >= MAX_PARKED_ROOMS {
+            return false;
+        }
+        let parked = self.parked.entry(room.clone()).or_default();
+        let full = parked.len() >= MAX_PARKED_PER_ROOM;
+        if full {
+            parked.pop_front();
+        }
+        parked.push_back(Parked {
+            facts: facts.clone(),
+            message: message.clone(),
+            since: now.mono,
+        });
+        !full
+    }
+
+    /// Takes what waits for this invite, in order.
+    pub(super) fn take_parked(&mut self, room: &RoomId, call: &CallId) -> Vec<Parked> {
+        let Some(parked) = self.parked.get_mut(room) else { return Vec::new() };
+        let (taken, left): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(parked).into_iter().partition(|p| p.message.header.call_id == *call);
+        if left.is_empty() {
+            self.parked.remove(room);
+        } else {
+            *parked = left;
+        }
+        taken.into()
+    }
+
+    /// Forgets parked events that are older than `age`.
+    pub(super) fn forget_parked(&mut self, now: Now, age: Duration) {
+        self.parked.retain(|_, events| {
+            events.retain(|event| now.mono.since(event.since) <= age);
+            !events.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: usize) -> EventId {
+        EventId::parse(format!("${n}")).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_new_once_and_the_oldest_is_forgotten_first() {
+        let mut memory = Memory::default();
+        for n in 0..MAX_SEEN {
+            assert!(memory.is_new(&event(n)));
+        }
+        assert!(!memory.is_new(&event(0)));
+        assert!(memory.is_new(&event(MAX_SEEN)));
+        assert!(!memory.is_new(&event(1)), "one more must forget one, not two");
+        assert!(memory.is_new(&event(0)));
+    }
+
+    #[test]
+    fn a_call_is_over_until_its_invite_is_dead() {
+        let (room, call) = (RoomId::parse("!r").unwrap(), CallId::parse("c").unwrap());
+        let mut memory = Memory::default();
+        memory.note_over(&room, &call, Over::Ended, Wall(1000));
+        let at = |ms| Now { wall: Wall(ms), ..Now::default() };
+        assert_eq!(memory.over(&room, &call, at(1000)), Some(Over::Ended));
+        assert_eq!(memory.over(&room, &call, at(1001)), None);
+        assert_eq!(memory.ended(at(1000)).count(), 1);
+        assert_eq!(memory.ended(at(1001)).count(), 0);
+    }
+
+    #[test]
+    fn what_is_over_is_bounded() {
+        let room = RoomId::parse("!r").unwrap();
+        let mut memory = Memory::default();
+        let call = |n: usize| CallId::parse(format!("c{n}")).unwrap();
+        for n in 0..=MAX_OVER {
+            memory.note_over(&room, &call(n), Over::NotOurs, Wall(1));
+            memory.note_over(&room, &call(n), Over::NotOurs, Wall(1));
+        }
+        assert_eq!(memory.over(&room, &call(0), Now::default()), None);
+        assert_eq!(memory.over(&room, &call(1), Now::default()), Some(Over::NotOurs));
+        assert_eq!(memory.ended(Now::default()).count(), 0, "a foreign call is not ours to keep");
+    }
+}

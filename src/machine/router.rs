@@ -1,0 +1,390 @@
+//! Which call gets a delivered event, and which invite may ring.
+//!
+//! Every event of a batch is judged by itself (T-1, T-2, T-46). Whether an invite's call is
+//! already over is decided with everything that is known: what follows in the same batch, what
+//! came before and was parked, and what was over before.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Engine,
+    call::{
+        Arrival, Call,
+        glare::{self, Survivor},
+    },
+    event::{EndReason, MissedWhy},
+    io::{CallMedia, Ignored, Verdict},
+    memory::Over,
+    world::World,
+};
+use crate::{
+    config::{Busy, Glare},
+    id::{CallId, PartyId, RoomId, SessionId, UserId},
+    sdp,
+    time::Wall,
+    wire::{
+        call::{Body, CallMessage, Header, Invite, Reason, Version},
+        delivery::{Delivery, Facts, Parsed, Place, Protection},
+        ledger::LiveCall,
+    },
+};
+
+/// An event that is known to be for us to judge.
+struct Event<'a> {
+    room: &'a RoomId,
+    facts: &'a Facts,
+    message: CallMessage,
+}
+
+impl Engine {
+    /// Judges every event of a batch, in order.
+    pub(super) fn on_delivery(&mut self, delivery: Delivery) -> Verdict {
+        let Delivery { place, events } = delivery;
+        let ends = Ends::of(&events);
+        let verdicts = events.iter().enumerate().map(|(at, event)| {
+            let verdict = match self.admit(&place, event) {
+                Ok(event) => self.route(event, ends.after(at)),
+                Err(reason) => Verdict::Ignored(reason),
+            };
+            let session = self.session_of(&place, event);
+            self.note(&event.event_type, Some((&event.facts.sender, session)), &verdict);
+            verdict
+        });
+        Verdict::Batch(verdicts.collect())
+    }
+
+    /// What holds for every event: readable, protected, from somebody who may speak, new.
+    fn admit<'a>(&mut self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
+        let Place::Room { room, encrypted } = place else { return Err(Ignored::Unsupported) };
+        let message = event.event.as_ref().map_err(|_| Ignored::Malformed)?;
+        if message.header.leg.is_some() {
+            return Err(Ignored::WrongPlace);
+        }
+        let secret = *encrypted || self.world.is_encrypted(room);
+        if secret && event.facts.protection == Protection::Clear {
+            return Err(Ignored::PlaintextInEncryptedRoom);
+        }
+        if self.ignored_users.contains(&event.facts.sender) {
+            return Err(Ignored::IgnoredUser);
+        }
+        if self.world.is_outside(room, &event.facts.sender) {
+            return Err(Ignored::NotInRoom);
+        }
+        if let Some(id) = &event.facts.event_id
+            && !self.world.memory.is_new(id)
+        {
+            return Err(Ignored::Duplicate);
+        }
+        Ok(Event { room, facts: &event.facts, message: message.clone() })
+    }
+
+    fn route(&mut self, event: Event<'_>, later: Later<'_>) -> Verdict {
+        let Event { room, facts, message } = event;
+        let call_id = message.header.call_id.clone();
+        if let Some(session) = self.world.roster.find(room, &call_id) {
+            return self
+                .with(session, |call, world| call.on_message(world, facts, message))
+                .unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
+        }
+        if is_echo(&self.world, facts, &message.header) {
+            return Verdict::Ignored(Ignored::Echo);
+        }
+        match self.world.memory.over(room, &call_id, self.world.now) {
+            Some(Over::Ended) => return Verdict::Ignored(Ignored::AlreadyOver),
+            Some(Over::NotOurs) => return Verdict::Ignored(Ignored::NotForUs),
+            None => {}
+        }
+        match &message.body {
+            Body::Invite(invite) => {
+                let header = &message.header;
+                self.on_invite(Candidacy { room, facts, header, invite }, later)
+            }
+            Body::Negotiate(_) | Body::Replaces(_) | Body::AssertedIdentity(_) => {
+                Verdict::Ignored(Ignored::UnknownCall)
+            }
+            Body::Candidates(_)
+            | Body::Answer(_)
+            | Body::SelectAnswer { .. }
+            | Body::Reject { .. }
+            | Body::Hangup { .. }
+            | Body::MetadataChanged(_) => self.park(room, facts, &message),
+        }
+    }
+
+    /// Keeps an event for its invite, which may come later.
+    fn park(&mut self, room: &RoomId, facts: &Facts, message: &CallMessage) -> Verdict {
+        let (now, age) = (self.world.now, self.world.config.timeouts.parked);
+        self.world.memory.forget_parked(now, age);
+        let kept = self.world.memory.park(room, facts, message, now);
+        Verdict::Ignored(if kept { Ignored::Parked } else { Ignored::TooMany })
+    }
+
+    // ---------------------------------------------------------------------------------- invites
+
+    fn on_invite(&mut self, candidacy: Candidacy<'_>, later: Later<'_>) -> Verdict {
+        let Candidacy { room, facts, header, invite } = candidacy;
+        let until = match self.check_invite(&candidacy) {
+            Ok(until) => until,
+            Err(reason) => {
+                if reason != Ignored::Malformed {
+                    self.note_foreign(room, &header.call_id, reason);
+                }
+                return Verdict::Ignored(reason);
+            }
+        };
+        let parked = self.world.memory.take_parked(room, &header.call_id);
+        let ours = &self.world.identity.user;
+        let over = parked.iter().any(|p| candidacy.is_ended_by(ours, &p.facts, &p.message))
+            || later.of(&header.call_id).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
+        if over {
+            self.world.memory.note_over(room, &header.call_id, Over::Ended, until);
+            return Verdict::Ignored(Ignored::AlreadyOver);
+        }
+        let arrival = Arrival { room, caller: &facts.sender, header, invite, until };
+        let verdict = self.take_in(&arrival);
+        for event in parked {
+            if let Some(session) = self.world.roster.find(room, &header.call_id) {
+                self.with(session, |call, world| {
+                    call.on_message(world, &event.facts, event.message)
+                });
+            }
+        }
+        verdict
+    }
+
+    /// Whether an invite is for us, honest and alive; then, until when.
+    fn check_invite(&self, candidacy: &Candidacy<'_>) -> Result<Wall, Ignored> {
+        let Candidacy { facts, invite, .. } = candidacy;
+        let identity = &self.world.identity;
+        if invite.invitee.as_ref().is_some_and(|user| *user != identity.user) {
+            return Err(Ignored::NotForUs);
+        }
+        match &invite.invitee_device {
+            Some(device) if *device != identity.device => return Err(Ignored::NotForUs),
+            // A call of ours to somebody, placed on another device.
+            None if facts.sender == identity.user => return Err(Ignored::NotForUs),
+            Some(_) | None => {}
+        }
+        sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
+        let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
+        let age = self.age(facts);
+        if age >= lifetime {
+            return Err(Ignored::Expired);
+        }
+        Ok(self.world.now.wall.plus(lifetime - age))
+    }
+
+    /// The host's figure if there is one, which trusts one clock; else the difference of two.
+    fn age(&self, facts: &Facts) -> Duration {
+        let by_clocks = || facts.sent.map(|sent| self.world.now.wall.since(sent));
+        facts.age.or_else(by_clocks).unwrap_or_default()
+    }
+
+    /// Events of a call that is not for us need not be parked.
+    fn note_foreign(&mut self, room: &RoomId, call: &CallId, reason: Ignored) {
+        let over = if reason == Ignored::NotForUs { Over::NotOurs } else { Over::Ended };
+        let until = self.world.now.wall.plus(self.world.config.timeouts.longest_invite);
+        self.world.memory.note_over(room, call, over, until);
+        self.world.memory.take_parked(room, call);
+    }
+
+    /// An invite that may ring meets our own calls.
+    fn take_in(&mut self, arrival: &Arrival<'_>) -> Verdict {
+        match self.settle_glare(arrival) {
+            Some(Settled::Lost) => {
+                self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });
+                return Verdict::Ignored(Ignored::LostGlare);
+            }
+            Some(Settled::Won(media)) => return self.take_over(arrival, media),
+            None => {}
+        }
+        if self.world.roster.other_connected(None) {
+            match self.world.config.busy {
+                Busy::Ring => {}
+                Busy::Ignore => {
+                    self.note_foreign(arrival.room, &arrival.header.call_id, Ignored::Busy);
+                    arrival.miss(&mut self.world, MissedWhy::Busy);
+                    return Verdict::Ignored(Ignored::Busy);
+                }
+                Busy::Reject => {
+                    arrival.miss(&mut self.world, MissedWhy::Busy);
+                    self.part(arrival, refusal(arrival.header.version));
+                    return Verdict::Ignored(Ignored::Busy);
+                }
+            }
+        }
+        if self.world.roster.ringing() >= self.world.config.max_ringing {
+            return Verdict::Ignored(Ignored::TooManyRinging);
+        }
+        let call = Call::arrive(&mut self.world, arrival);
+        let session = self.keep(call);
+        self.ring(session, arrival.until);
+        Verdict::Started(session)
+    }
+
+    fn ring(&mut self, session: SessionId, until: Wall) {
+        self.with(session, |call, world| {
+            call.ring(world, until);
+            Verdict::Handled
+        });
+    }
+
+    /// The incoming call survived glare: it is answered with what the user had granted, or rings.
+    fn take_over(&mut self, arrival: &Arrival<'_>, media: CallMedia) -> Verdict {
+        let call = Call::arrive(&mut self.world, arrival);
+        let session = self.keep(call);
+        match self.world.config.glare {
+            Glare::Ring => self.ring(session, arrival.until),
+            Glare::AutoAnswer => {
+                self.with(session, |call, world| match call.answer(world, Some(media)) {
+                    Ok(()) => Verdict::Handled,
+                    Err(refusal) => Verdict::Refused(refusal),
+                });
+            }
+        }
+        Verdict::Started(session)
+    }
+
+    /// Says something about a call that never rings here.
+    fn part(&mut self, arrival: &Arrival<'_>, body: Body) {
+        let call = LiveCall {
+            room: arrival.room.clone(),
+            call_id: arrival.header.call_id.clone(),
+            party_id: self.world.party.clone(),
+        };
+        let parting = Call::parting(&mut self.world, &call, body);
+        self.keep(parting);
+    }
+
+    /// Decides between the invite and our own unanswered call to the same user, if there is one.
+    fn settle_glare(&mut self, arrival: &Arrival<'_>) -> Option<Settled> {
+        if *arrival.caller == self.world.identity.user {
+            return None;
+        }
+        let with_caller = self.world.roster.with_user(arrival.room, arrival.caller);
+        let (session, survivor, media) = with_caller.into_iter().find_map(|session| {
+            let call = self.calls.get(&session)?;
+            let survivor = glare::decide(call.glare()?, &arrival.header.call_id);
+            Some((session, survivor, call.shown().media))
+        })?;
+        match survivor {
+            Survivor::Ours => Some(Settled::Lost),
+            Survivor::Theirs => {
+                self.with(session, |call, world| {
+                    call.fail(world, EndReason::Replaced);
+                    Verdict::Handled
+                });
+                Some(Settled::Won(media))
+            }
+        }
+    }
+
+    fn session_of(&self, place: &Place, event: &Parsed) -> Option<SessionId> {
+        let (Place::Room { room, .. }, Ok(message)) = (place, &event.event) else { return None };
+        self.world.roster.find(room, &message.header.call_id)
+    }
+}
+
+/// The events of a batch that can end a call, by call: so that a batch is read once, however many
+/// invites it holds.
+struct Ends<'a>(BTreeMap<&'a CallId, Vec<(usize, &'a Facts, &'a CallMessage)>>);
+
+impl<'a> Ends<'a> {
+    fn of(events: &'a [Parsed]) -> Self {
+        let mut ends = BTreeMap::<_, Vec<_>>::new();
+        for (at, event) in events.iter().enumerate() {
+            let Ok(message) = &event.event else { continue };
+            if can_end(&message.body) {
+                let of_call = ends.entry(&message.header.call_id).or_default();
+                of_call.push((at, &event.facts, message));
+            }
+        }
+        Self(ends)
+    }
+
+    fn after(&'a self, at: usize) -> Later<'a> {
+        Later { ends: self, at }
+    }
+}
+
+/// What follows an event in its batch.
+#[derive(Clone, Copy)]
+struct Later<'a> {
+    ends: &'a Ends<'a>,
+    at: usize,
+}
+
+impl<'a> Later<'a> {
+    fn of(self, call: &CallId) -> impl Iterator<Item = (&'a Facts, &'a CallMessage)> {
+        let of_call = self.ends.0.get(call).into_iter().flatten();
+        of_call.filter(move |(at, ..)| *at > self.at).map(|(_, facts, message)| (*facts, *message))
+    }
+}
+
+fn can_end(body: &Body) -> bool {
+    match body {
+        Body::Hangup { .. } | Body::SelectAnswer { .. } | Body::Answer(_) | Body::Reject { .. } => {
+            true
+        }
+        Body::Invite(_)
+        | Body::Candidates(_)
+        | Body::Negotiate(_)
+        | Body::MetadataChanged(_)
+        | Body::AssertedIdentity(_)
+        | Body::Replaces(_) => false,
+    }
+}
+
+/// How glare ended for the incoming call.
+enum Settled {
+    /// Ours goes on.
+    Lost,
+    /// Ours was ended; it had been placed with this.
+    Won(CallMedia),
+}
+
+/// An invite that may or may not ring.
+struct Candidacy<'a> {
+    room: &'a RoomId,
+    facts: &'a Facts,
+    header: &'a Header,
+    invite: &'a Invite,
+}
+
+impl Candidacy<'_> {
+    /// Whether this other event of the same room means that the invite must not ring: the caller
+    /// gave up or chose another party, or a device of ours took or refused it.
+    fn is_ended_by(&self, ours: &UserId, facts: &Facts, message: &CallMessage) -> bool {
+        if message.header.call_id != self.header.call_id {
+            return false;
+        }
+        let party: &Option<PartyId> = &message.header.party_id;
+        let by_caller = facts.sender == self.facts.sender && *party == self.header.party_id;
+        let by_us = facts.sender == *ours && !by_caller;
+        match &message.body {
+            Body::Hangup { .. } => by_caller || by_us,
+            Body::SelectAnswer { .. } => by_caller,
+            Body::Answer(_) | Body::Reject { .. } => by_us,
+            Body::Invite(_)
+            | Body::Candidates(_)
+            | Body::Negotiate(_)
+            | Body::MetadataChanged(_)
+            | Body::AssertedIdentity(_)
+            | Body::Replaces(_) => false,
+        }
+    }
+}
+
+/// Our own event, come back: told by user and party (T-17).
+fn is_echo(world: &World, facts: &Facts, header: &Header) -> bool {
+    facts.sender == world.identity.user && header.party_id.as_ref() == Some(&world.party)
+}
+
+/// "Busy", in the words that the caller knows.
+fn refusal(version: Version) -> Body {
+    let reason = Some(Reason::UserBusy);
+    match version {
+        Version::V1 => Body::Reject { reason },
+        Version::V0 => Body::Hangup { reason },
+    }
+}

@@ -1,0 +1,108 @@
+//! What became of an input: handled, ignored for a reason, or refused.
+//!
+//! Every input of the machine gets a [`Verdict`]. Nonsense from a remote party is
+//! [`Ignored`] and counted; a command of the application that makes no sense now is a [`Refusal`],
+//! which names what the caller can fix.
+
+use super::event::CallState;
+use crate::id::SessionId;
+
+/// What became of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took effect, or had already.
+    Handled,
+    /// It made this session.
+    Started(SessionId),
+    /// It had no effect, and that is nobody's fault here. Counted.
+    Ignored(Ignored),
+    /// A command that makes no sense now.
+    Refused(Refusal),
+    /// A delivery: one verdict per event, in order.
+    Batch(Vec<Verdict>),
+}
+
+/// Why an input had no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ignored {
+    /// The event's content cannot be read.
+    Malformed,
+    /// The event is our own, come back.
+    Echo,
+    /// The same event was seen before.
+    Duplicate,
+    /// The invite is for another user or another device.
+    NotForUs,
+    /// The invite is older than its lifetime.
+    Expired,
+    /// The call is over, and this event is about it.
+    AlreadyOver,
+    /// An invite for a call that exists.
+    AlreadyExists,
+    /// Nobody knows the call yet; the event waits for its invite.
+    Parked,
+    /// Nobody knows the call, and the event cannot wait.
+    UnknownCall,
+    /// The sender is not the user that this call is with.
+    WrongSender,
+    /// The sender's party is not the one that this call is with.
+    WrongParty,
+    /// The event makes no sense in the call's state.
+    WrongState,
+    /// The event makes no sense for the call's direction.
+    WrongDirection,
+    /// More calls ring than the configuration allows.
+    TooManyRinging,
+    /// A call is connected and the policy is to let the invite be.
+    Busy,
+    /// The invite lost against our own.
+    LostGlare,
+    /// A bound was reached: candidates, parked events, parties.
+    TooMany,
+    /// The event was in the clear in an encrypted room.
+    PlaintextInEncryptedRoom,
+    /// The sender is ignored.
+    IgnoredUser,
+    /// The sender is not in the room.
+    NotInRoom,
+    /// The event came by the wrong way: a room event with group fields, or to-device without.
+    WrongPlace,
+    /// Understood, but this version does nothing with it.
+    Unsupported,
+    /// A reply that nobody awaits.
+    StaleReply,
+    /// News of a peer connection that nobody holds.
+    UnknownPeer,
+    /// News that changes nothing.
+    NoChange,
+}
+
+/// Why a command was refused. Each names what the caller can fix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such session.
+    #[error("there is no such call")]
+    UnknownSession,
+    /// The call is in a state in which this cannot be done.
+    #[error("not possible while the call is {0}")]
+    WrongState(CallState),
+    /// Only an incoming call can be answered or rejected.
+    #[error("the call is an outgoing one")]
+    Outgoing,
+    /// Another call is connected; holding or ending it comes with a later version.
+    #[error("another call is connected")]
+    OtherCallConnected,
+    /// The call has no such track.
+    #[error("the call sends nothing of that kind")]
+    NoSuchTrack,
+    /// We cannot call ourselves without naming a device.
+    #[error("to call oneself, name a device")]
+    CallingOurselves,
+    /// We are not in that room, as far as the host told.
+    #[error("not in the room")]
+    NotInRoom,
+    /// The engine is shutting down.
+    #[error("shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,183 @@
+//! What all calls of an engine share: the present, the way out, timers, ids, memory.
+//!
+//! A call never holds any of this; it is handed a [`World`] with every input. So a call is a plain
+//! value, and the borrow checker sees that calls cannot reach each other.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{
+    Identity,
+    book::Book,
+    call::{CallTimer, Roster},
+    event::{CallEvent, VoipEvent},
+    fingerprint::Fingerprint,
+    ids::Ids,
+    io::{Op, Output},
+    memory::Memory,
+    turn::Turn,
+};
+use crate::{
+    config::Config,
+    id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
+    time::{Deadline, Now, Timers},
+};
+
+/// Everything that the machine waits for, with its unit in the deadline that is set for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Timer {
+    /// Of one call.
+    Call(SessionId, CallTimer),
+    /// The ledger changed a moment ago (`Timeouts::ledger`, monotonic): save it.
+    Ledger,
+}
+
+/// Who awaits the reply to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Owner {
+    /// A call.
+    Call(SessionId),
+    /// The TURN credentials.
+    Turn,
+    /// The ledger.
+    Ledger,
+    /// Nobody any more: a close or release whose call may be gone.
+    Nobody,
+}
+
+/// What the host told of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct RoomFacts {
+    /// Who is joined; `None` while the host has not said.
+    pub(super) members: Option<BTreeSet<UserId>>,
+    /// Whether the room is encrypted.
+    pub(super) encrypted: bool,
+}
+
+/// What all calls share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct World {
+    pub(super) now: Now,
+    pub(super) identity: Identity,
+    pub(super) config: Config,
+    /// Our party id: one per engine.
+    pub(super) party: PartyId,
+    pub(super) ids: Ids,
+    pub(super) timers: Timers<Timer>,
+    pub(super) turn: Turn,
+    pub(super) book: Book,
+    pub(super) memory: Memory,
+    pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
+    pub(super) roster: Roster,
+    pub(super) peers: BTreeMap<PeerId, SessionId>,
+    awaited: BTreeMap<OpId, Owner>,
+    out: VecDeque<Output>,
+}
+
+impl World {
+    pub(super) fn new(identity: Identity, config: Config, seed: u64) -> Self {
+        let mut ids = Ids::new(seed);
+        Self {
+            now: Now::default(),
+            identity,
+            config,
+            party: ids.party(),
+            ids,
+            timers: Timers::default(),
+            turn: Turn::default(),
+            book: Book::default(),
+            memory: Memory::default(),
+            rooms: BTreeMap::new(),
+            roster: Roster::default(),
+            peers: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Asks the world for something; the reply comes back to `owner`.
+    pub(super) fn request(&mut self, owner: Owner, op: Op) -> OpId {
+        let id = self.ids.op();
+        self.awaited.insert(id, owner);
+        self.out.push_back(Output::Request { id, op });
+        id
+    }
+
+    /// No longer awaits a reply, and says so.
+    pub(super) fn cancel(&mut self, id: OpId) {
+        if self.awaited.remove(&id).is_some() {
+            self.out.push_back(Output::Cancel(id));
+        }
+    }
+
+    /// Who awaits this reply; once.
+    pub(super) fn take_owner(&mut self, id: OpId) -> Option<Owner> {
+        self.awaited.remove(&id)
+    }
+
+    /// Tells about all calls.
+    pub(super) fn tell(&mut self, event: VoipEvent) {
+        self.out.push_back(Output::Voip(event));
+    }
+
+    /// Tells about one call.
+    pub(super) fn tell_call(&mut self, session: SessionId, event: CallEvent) {
+        self.out.push_back(Output::Call { session, event });
+    }
+
+    pub(super) fn next_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    pub(super) fn set_timer(&mut self, timer: Timer, deadline: Deadline) {
+        self.timers.set(timer, deadline);
+    }
+
+    /// Whether this room is known to be encrypted.
+    pub(super) fn is_encrypted(&self, room: &RoomId) -> bool {
+        self.rooms.get(room).is_some_and(|facts| facts.encrypted)
+    }
+
+    /// Whether this user is known *not* to be in this room.
+    pub(super) fn is_outside(&self, room: &RoomId, user: &UserId) -> bool {
+        let members = self.rooms.get(room).and_then(|facts| facts.members.as_ref());
+        members.is_some_and(|members| !members.contains(user))
+    }
+
+    /// Notes a change of the ledger, which is saved a moment later.
+    pub(super) fn touch_ledger(&mut self) {
+        if self.timers.get(&Timer::Ledger).is_none() && !self.book.is_saving() {
+            self.timers.set(Timer::Ledger, self.now.mono_after(self.config.timeouts.ledger));
+        }
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        for (timer, deadline) in self.timers.iter() {
+            timer.fingerprint(print);
+            print.deadline(deadline);
+        }
+        for (op, owner) in &self.awaited {
+            print.op(*op);
+            owner.fingerprint(print);
+        }
+        self.turn.fingerprint(print);
+        self.book.fingerprint(print);
+        self.memory.fingerprint(print, self.now);
+        print.value(&self.rooms);
+        print.value(self.out.len());
+    }
+}
+
+impl Owner {
+    fn fingerprint(self, print: &mut Fingerprint) {
+        match self {
+            Self::Call(session) => print.session(session),
+            Self::Turn => print.value("turn"),
+            Self::Ledger => print.value("ledger"),
+            Self::Nobody => print.value("nobody"),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The [`FakeHomeserver`] as an async host: two or more `VoIP` instances of one process share it.
+//!
+//! ```text
+//! VoIP of ada ──Signaling──▶ EmbeddedAccount ─▶ EmbeddedHomeserver ─News::deliver─▶ VoIP of ben
+//! ```
+//!
+//! [`EmbeddedHomeserver::login`] gives the [`Signaling`] for one device; when its `VoIP` runs,
+//! [`EmbeddedAccount::connect`] says where its events go. [`EmbeddedHomeserver::tap`] shows every
+//! event that passes, as JSON text.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::server::{FakeHomeserver, SyncItem};
+use crate::{
+    host::{News, SendEvent, Signaling},
+    id::{DeviceId, EventId, RoomId, UserId},
+    machine::{
+        Identity,
+        io::{Fault, TurnServers},
+    },
+    time::Wall,
+    wire::delivery::RawEvent,
+};
+
+/// Which way an event passed the homeserver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A device sent it.
+    Sent,
+    /// It was delivered to this device.
+    DeliveredTo(Identity),
+}
+
+/// One event on its way, as text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// Which way.
+    pub way: Way,
+    /// When, by the server's clock.
+    pub at: Wall,
+    /// The room.
+    pub room: RoomId,
+    /// Who sent the event.
+    pub sender: UserId,
+    /// The event type.
+    pub event_type: String,
+    /// The content as JSON text.
+    pub content: String,
+}
+
+// Contents hold SDP: whoever wants to see them asks for the field.
+impl std::fmt::Debug for Passage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passage")
+            .field("way", &self.way)
+            .field("sender", &self.sender)
+            .field("event_type", &self.event_type)
+            .field("content_bytes", &self.content.len())
+            .finish_non_exhaustive()
+    }
+}
+
+type Tap = Arc<dyn Fn(&Passage) + Send + Sync>;
+
+/// A homeserver inside the process. Cloning it gives another handle to the same server.
+#[derive(Clone)]
+pub struct EmbeddedHomeserver {
+    state: Arc<Mutex<State>>,
+    clock: Clock,
+}
+
+struct State {
+    server: FakeHomeserver,
+    connected: BTreeMap<(UserId, DeviceId), News>,
+    tap: Option<Tap>,
+    latency: Duration,
+}
+
+impl std::fmt::Debug for EmbeddedHomeserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedHomeserver").finish_non_exhaustive()
+    }
+}
+
+impl Default for EmbeddedHomeserver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EmbeddedHomeserver {
+    /// A server without rooms and users, that answers at once.
+    pub fn new() -> Self {
+        let state = State {
+            server: FakeHomeserver::new(),
+            connected: BTreeMap::new(),
+            tap: None,
+            latency: Duration::ZERO,
+        };
+        Self { state: Arc::new(Mutex::new(state)), clock: Clock::start() }
+    }
+
+    /// How long each request takes, half of it before the server acts.
+    #[must_use]
+    pub fn with_latency(self, latency: Duration) -> Self {
+        self.lock().latency = latency;
+        self
+    }
+
+    /// Shows every event that passes to `tap`, sent ones first. One tap at a time; it must not
+    /// call the server.
+    pub fn tap(&self, tap: impl Fn(&Passage) + Send + Sync + 'static) {
+        self.lock().tap = Some(Arc::new(tap));
+    }
+
+    /// Makes a device known and gives its way to the server.
+    pub fn login(&self, identity: Identity) -> EmbeddedAccount {
+        self.lock().server.login(&identity);
+        EmbeddedAccount { home: self.clone(), identity }
+    }
+
+    /// Changes the server: rooms, members, TURN, delays. Connected devices hear of it at once.
+    pub fn change<T>(&self, change: impl FnOnce(&mut FakeHomeserver) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state.server);
+        state.deliver(self.clock.now());
+        result
+    }
+
+    /// Makes a room with these members, or replaces its members.
+    pub fn set_room(&self, room: &RoomId, members: impl IntoIterator<Item = UserId>) {
+        self.change(|server| server.set_room(room, members));
+    }
+
+    async fn travel(&self) {
+        let half = self.lock().latency / 2;
+        if !half.is_zero() {
+            tokio::time::sleep_until(Instant::now() + half).await;
+        }
+    }
+
+    fn send(&self, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
+        let now = self.clock.now();
+        let passage = Passage {
+            way: Way::Sent,
+            at: now,
+            room: event.room.clone(),
+            sender: from.user.clone(),
+            event_type: event.event_type.clone(),
+            content: event.content.clone(),
+        };
+        let mut state = self.lock();
+        let sent = state.server.send(now, from, event)?;
+        if let Some(tap) = &state.tap {
+            tap(&passage);
+        }
+        state.deliver(now);
+        Ok(sent)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A tap that panicked left the server whole: it only looked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Hands every connected device what is in its inbox. The lock is held meanwhile, so that two
+    /// senders cannot turn the order round; the channel behind `News` never blocks.
+    fn deliver(&mut self, now: Wall) {
+        for ((user, device), news) in &self.connected {
+            let identity = Identity { user: user.clone(), device: device.clone() };
+            for item in self.server.take(now, &identity) {
+                hand_over(item, &identity, news, self.tap.as_ref(), now);
+            }
+        }
+    }
+}
+
+fn hand_over(item: SyncItem, to: &Identity, news: &News, tap: Option<&Tap>, at: Wall) {
+    match item {
+        SyncItem::Room(room, change) => news.room(room, change),
+        SyncItem::Batch(batch) => {
+            let crate::wire::delivery::Place::Room { room, .. } = &batch.place else { return };
+            for event in &batch.events {
+                if let Some(tap) = tap {
+                    tap(&delivered(event, room, to, at));
+                }
+            }
+            news.deliver(batch);
+        }
+    }
+}
+
+fn delivered(event: &RawEvent, room: &RoomId, to: &Identity, at: Wall) -> Passage {
+    Passage {
+        way: Way::DeliveredTo(to.clone()),
+        at,
+        room: room.clone(),
+        sender: event.facts.sender.clone(),
+        event_type: event.event_type.clone(),
+        content: event.content.clone(),
+    }
+}
+
+/// One device's way to an [`EmbeddedHomeserver`].
+#[derive(Debug, Clone)]
+pub struct EmbeddedAccount {
+    home: EmbeddedHomeserver,
+    identity: Identity,
+}
+
+impl EmbeddedAccount {
+    /// Whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Says where events go. What came before is delivered now; nothing is lost between
+    /// [`EmbeddedHomeserver::login`] and this.
+    pub fn connect(&self, news: News) {
+        let key = (self.identity.user.clone(), self.identity.device.clone());
+        let mut state = self.home.lock();
+        state.connected.insert(key, news);
+        state.deliver(self.home.clock.now());
+    }
+
+    /// Events wait in the inbox from now on, as with a device that lost its network.
+    pub fn disconnect(&self) {
+        let key = (self.identity.user.clone(), self.identity.device.clone());
+        self.home.lock().connected.remove(&key);
+    }
+}
+
+#[async_trait]
+impl Signaling for EmbeddedAccount {
+    async fn send_event(&self, event: SendEvent) -> Result<EventId, Fault> {
+        self.home.travel().await;
+        let sent = self.home.send(&self.identity, event);
+        self.home.travel().await;
+        sent
+    }
+
+    async fn turn_servers(&self) -> Result<TurnServers, Fault> {
+        self.home.travel().await;
+        let turn = self.home.lock().server.turn_servers();
+        self.home.travel().await;
+        turn
+    }
+
+    async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault> {
+        self.home.travel().await;
+        let members = self.home.lock().server.members(&room);
+        self.home.travel().await;
+        members
+    }
+}
+
+/// Wall time that follows the runtime's clock, so that a paused runtime pauses the server too.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    started: Instant,
+    wall: Wall,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the shell of an adapter, read once")]
+    fn start() -> Self {
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Self { started: Instant::now(), wall: Wall(0).plus(since_epoch) }
+    }
+
+    fn now(self) -> Wall {
+        self.wall.plus(self.started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::machine::io::Input;
+
+    fn identity(user: &str) -> Identity {
+        Identity { user: UserId::parse(user).unwrap(), device: DeviceId::parse("D").unwrap() }
+    }
+
+    #[tokio::test]
+    async fn what_one_device_sends_the_other_gets_and_the_tap_shows() {
+        let home = EmbeddedHomeserver::new();
+        let room = RoomId::parse("!r:x").unwrap();
+        let (ada, ben) = (identity("@ada:x"), identity("@ben:x"));
+        home.set_room(&room, [ada.user.clone(), ben.user.clone()]);
+        let (from, to) = (home.login(ada), home.login(ben.clone()));
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&shown);
+        home.tap(move |passage| seen.lock().unwrap().push(passage.clone()));
+
+        let event_type = "m.call.hangup".to_owned();
+        let content = r#"{"call_id":"c","party_id":"p","version":"1"}"#.to_owned();
+        let transaction = "t".to_owned();
+        let sent = SendEvent { room: room.clone(), event_type, content, transaction };
+        from.send_event(sent).await.unwrap();
+
+        let (sender, mut inputs) = mpsc::unbounded_channel();
+        to.connect(News::new(sender));
+        assert!(matches!(inputs.try_recv(), Ok(Input::Room(..))), "who is in the room");
+        assert!(matches!(inputs.try_recv(), Ok(Input::Deliver(_))), "the waiting event");
+        let ways: Vec<Way> = shown.lock().unwrap().iter().map(|seen| seen.way.clone()).collect();
+        assert_eq!(ways, [Way::Sent, Way::DeliveredTo(ben)]);
+        assert_eq!(from.members(room).await.unwrap().len(), 2);
+    }
+}

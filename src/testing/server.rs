@@ -1,0 +1,417 @@
+//! A homeserver as a value: no clock, no task, no socket.
+//!
+//! Events are JSON text, exactly as they would travel. Every device has an inbox; [`take`] empties
+//! it as one sync would, all events of a room in one batch, with their age. A sender's own devices
+//! get the event too: that is the echo. Events of one sender keep their order; those of different
+//! senders may overtake each other when [`set_delay`] says so, as between federated servers.
+//!
+//! [`take`]: FakeHomeserver::take
+//! [`set_delay`]: FakeHomeserver::set_delay
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    host::SendEvent,
+    id::{DeviceId, EventId, RoomId, UserId},
+    machine::{
+        Identity,
+        io::{Fault, RoomNews, TurnServers},
+    },
+    time::Wall,
+    wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
+};
+
+/// One device of one user.
+type Account = (UserId, DeviceId);
+
+/// An event as it stands in a room's timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its id.
+    pub event_id: EventId,
+    /// Its room.
+    pub room: RoomId,
+    /// Who sent it.
+    pub sender: UserId,
+    /// From which device.
+    pub device: DeviceId,
+    /// The event type.
+    pub event_type: String,
+    /// The content as JSON text.
+    pub content: String,
+    /// `origin_server_ts`.
+    pub sent: Wall,
+}
+
+/// One part of what a sync brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncItem {
+    /// All new events of one room, in order.
+    Batch(Batch),
+    /// The room itself changed.
+    Room(RoomId, RoomNews),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Room {
+    members: BTreeSet<UserId>,
+    encrypted: bool,
+    timeline: Vec<StoredEvent>,
+}
+
+#[derive(Debug, Clone)]
+struct Pending {
+    visible: Wall,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// By its place in the timeline.
+    Event(RoomId, usize),
+    News(RoomId, RoomNews),
+}
+
+/// A homeserver, and all homeservers that it federates with, in one value.
+#[derive(Debug, Clone)]
+pub struct FakeHomeserver {
+    rooms: BTreeMap<RoomId, Room>,
+    inboxes: BTreeMap<Account, Vec<Pending>>,
+    transactions: BTreeMap<(Account, String), EventId>,
+    delays: BTreeMap<(UserId, UserId), Duration>,
+    turn: Result<TurnServers, Fault>,
+    sent: u64,
+}
+
+impl Default for FakeHomeserver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeHomeserver {
+    /// A server without rooms and users; it has no TURN servers.
+    pub fn new() -> Self {
+        Self {
+            rooms: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            delays: BTreeMap::new(),
+            turn: Ok(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(86_400) }),
+            sent: 0,
+        }
+    }
+
+    /// Makes a device known. It learns of its rooms with its first [`take`](Self::take), and of
+    /// events that are sent from now on.
+    pub fn login(&mut self, identity: &Identity) {
+        let news = self.news_for(&identity.user);
+        let inbox = self.inboxes.entry(account(identity)).or_default();
+        inbox.extend(news);
+    }
+
+    /// Makes a room with these members, or replaces its members.
+    pub fn set_room(&mut self, room: &RoomId, members: impl IntoIterator<Item = UserId>) {
+        let members: BTreeSet<UserId> = members.into_iter().collect();
+        self.rooms.entry(room.clone()).or_default().members.clone_from(&members);
+        self.announce(room, &members.clone(), RoomNews::Members(members));
+    }
+
+    /// Makes a room encrypted: its events arrive as proven to come from their device.
+    pub fn encrypt(&mut self, room: &RoomId) {
+        let Some(found) = self.rooms.get_mut(room) else { return };
+        found.encrypted = true;
+        let members = found.members.clone();
+        self.announce(room, &members, RoomNews::Encrypted);
+    }
+
+    /// A user enters a room.
+    pub fn join(&mut self, room: &RoomId, user: &UserId) {
+        let found = self.rooms.entry(room.clone()).or_default();
+        found.members.insert(user.clone());
+        let members = found.members.clone();
+        self.announce(room, &members, RoomNews::Members(members.clone()));
+    }
+
+    /// A user leaves a room, or is banned from it.
+    pub fn leave(&mut self, room: &RoomId, user: &UserId) {
+        let Some(found) = self.rooms.get_mut(room) else { return };
+        let members = found.members.clone();
+        found.members.remove(user);
+        self.announce(room, &members, RoomNews::Left(user.clone()));
+    }
+
+    /// What the TURN endpoint answers from now on.
+    pub fn set_turn(&mut self, answer: Result<TurnServers, Fault>) {
+        self.turn = answer;
+    }
+
+    /// How long events of `sender` take to become visible to `receiver`.
+    pub fn set_delay(&mut self, sender: &UserId, receiver: &UserId, delay: Duration) {
+        self.delays.insert((sender.clone(), receiver.clone()), delay);
+    }
+
+    /// Takes an event into its room, and into the inbox of every device of every member, the
+    /// sender's own included. The same transaction of the same device is taken once.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room, [`Fault::Forbidden`] when the sender is not in it.
+    pub fn send(&mut self, now: Wall, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
+        let key = (account(from), event.transaction);
+        if let Some(known) = self.transactions.get(&key) {
+            return Ok(known.clone());
+        }
+        let room = self.rooms.get(&event.room).ok_or(Fault::NotFound)?;
+        if !room.members.contains(&from.user) {
+            return Err(Fault::Forbidden("M_FORBIDDEN: not in the room".to_owned()));
+        }
+        let id = self.store(now, from, &event.room, (event.event_type, event.content));
+        self.transactions.insert(key, id.clone());
+        Ok(id)
+    }
+
+    /// Puts an event into a room without asking anybody: for traffic that no client of ours sends.
+    /// `event` is its type and its content as JSON text.
+    pub fn inject(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        room: &RoomId,
+        event: (&str, &str),
+    ) -> EventId {
+        self.store(now, from, room, (event.0.to_owned(), event.1.to_owned()))
+    }
+
+    /// Everything that is visible to the device and was not taken before, as one sync: news of
+    /// rooms first, then one batch for each room with events.
+    pub fn take(&mut self, now: Wall, identity: &Identity) -> Vec<SyncItem> {
+        let Some(inbox) = self.inboxes.get_mut(&account(identity)) else { return Vec::new() };
+        inbox.sort_by_key(|pending| pending.visible);
+        let due = inbox.partition_point(|pending| pending.visible <= now);
+        let taken: Vec<Pending> = inbox.drain(..due).collect();
+        self.items(now, taken)
+    }
+
+    /// When the next event becomes visible to the device; `None` when its inbox is empty.
+    pub fn next_visible(&self, identity: &Identity) -> Option<Wall> {
+        self.inboxes.get(&account(identity))?.iter().map(|pending| pending.visible).min()
+    }
+
+    /// Puts the latest `count` events of a room into the device's inbox once more.
+    pub fn repeat(&mut self, identity: &Identity, room: &RoomId, count: usize) {
+        let Some(length) = self.rooms.get(room).map(|found| found.timeline.len()) else { return };
+        let Some(inbox) = self.inboxes.get_mut(&account(identity)) else { return };
+        for place in length.saturating_sub(count)..length {
+            inbox.push(Pending { visible: Wall(0), what: What::Event(room.clone(), place) });
+        }
+    }
+
+    /// The TURN endpoint.
+    ///
+    /// # Errors
+    /// What [`set_turn`](Self::set_turn) said.
+    pub fn turn_servers(&self) -> Result<TurnServers, Fault> {
+        self.turn.clone()
+    }
+
+    /// The members of a room.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room.
+    pub fn members(&self, room: &RoomId) -> Result<BTreeSet<UserId>, Fault> {
+        self.rooms.get(room).map(|found| found.members.clone()).ok_or(Fault::NotFound)
+    }
+
+    /// All events of a room, oldest first; none without such a room.
+    pub fn timeline(&self, room: &RoomId) -> &[StoredEvent] {
+        self.rooms.get(room).map_or(&[], |found| &found.timeline)
+    }
+
+    /// All rooms.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomId> {
+        self.rooms.keys()
+    }
+
+    /// All devices that are logged in.
+    pub fn devices(&self) -> impl Iterator<Item = Identity> + '_ {
+        self.inboxes
+            .keys()
+            .map(|(user, device)| Identity { user: user.clone(), device: device.clone() })
+    }
+
+    fn store(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        room: &RoomId,
+        (event_type, content): (String, String),
+    ) -> EventId {
+        self.sent += 1;
+        let event_id = EventId::parse(format!("$event{}", self.sent))
+            .expect("invariant: the text is a valid event id");
+        let found = self.rooms.entry(room.clone()).or_default();
+        found.timeline.push(StoredEvent {
+            event_id: event_id.clone(),
+            room: room.clone(),
+            sender: from.user.clone(),
+            device: from.device.clone(),
+            event_type,
+            content,
+            sent: now,
+        });
+        let (place, members) = (found.timeline.len() - 1, found.members.clone());
+        self.distribute(now, &from.user, &members, What::Event(room.clone(), place));
+        event_id
+    }
+
+    fn distribute(&mut self, now: Wall, from: &UserId, to: &BTreeSet<UserId>, what: What) {
+        for ((user, _), inbox) in &mut self.inboxes {
+            if to.contains(user) {
+                let delay = self.delays.get(&(from.clone(), user.clone())).copied();
+                let visible = now.plus(delay.unwrap_or_default());
+                inbox.push(Pending { visible, what: what.clone() });
+            }
+        }
+    }
+
+    fn announce(&mut self, room: &RoomId, to: &BTreeSet<UserId>, news: RoomNews) {
+        for ((user, _), inbox) in &mut self.inboxes {
+            if to.contains(user) {
+                let what = What::News(room.clone(), news.clone());
+                inbox.push(Pending { visible: Wall(0), what });
+            }
+        }
+    }
+
+    fn news_for(&self, user: &UserId) -> Vec<Pending> {
+        let mut news = Vec::new();
+        for (room, found) in self.rooms.iter().filter(|(_, found)| found.members.contains(user)) {
+            news.push(What::News(room.clone(), RoomNews::Members(found.members.clone())));
+            if found.encrypted {
+                news.push(What::News(room.clone(), RoomNews::Encrypted));
+            }
+        }
+        news.into_iter().map(|what| Pending { visible: Wall(0), what }).collect()
+    }
+
+    fn items(&self, now: Wall, taken: Vec<Pending>) -> Vec<SyncItem> {
+        let mut items = Vec::new();
+        let mut batches: BTreeMap<RoomId, Vec<RawEvent>> = BTreeMap::new();
+        for pending in taken {
+            match pending.what {
+                What::News(room, news) => items.push(SyncItem::Room(room, news)),
+                What::Event(room, place) => {
+                    let event = self.raw(now, &room, place);
+                    batches.entry(room).or_default().push(event);
+                }
+            }
+        }
+        items.extend(batches.into_iter().map(|(room, events)| {
+            let encrypted = self.rooms[&room].encrypted;
+            SyncItem::Batch(Batch { place: Place::Room { room, encrypted }, events })
+        }));
+        items
+    }
+
+    fn raw(&self, now: Wall, room: &RoomId, place: usize) -> RawEvent {
+        let found = &self.rooms[room];
+        let event = &found.timeline[place];
+        let protection = if found.encrypted { Protection::Verified } else { Protection::Clear };
+        RawEvent {
+            facts: Facts {
+                event_id: Some(event.event_id.clone()),
+                sender: event.sender.clone(),
+                device: found.encrypted.then(|| event.device.clone()),
+                protection,
+                sent: Some(event.sent),
+                age: Some(now.since(event.sent)),
+            },
+            event_type: event.event_type.clone(),
+            content: event.content.clone(),
+        }
+    }
+}
+
+fn account(identity: &Identity) -> Account {
+    (identity.user.clone(), identity.device.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(user: &str, device: &str) -> Identity {
+        Identity { user: UserId::parse(user).unwrap(), device: DeviceId::parse(device).unwrap() }
+    }
+
+    fn send(transaction: &str) -> SendEvent {
+        SendEvent {
+            room: RoomId::parse("!r:x").unwrap(),
+            event_type: "m.call.hangup".to_owned(),
+            content: format!("{{\"n\":\"{transaction}\"}}"),
+            transaction: transaction.to_owned(),
+        }
+    }
+
+    fn two() -> (FakeHomeserver, Identity, Identity, RoomId) {
+        let (ada, ben) = (device("@ada:x", "A"), device("@ben:x", "B"));
+        let room = RoomId::parse("!r:x").unwrap();
+        let mut server = FakeHomeserver::new();
+        server.set_room(&room, [ada.user.clone(), ben.user.clone()]);
+        server.login(&ada);
+        server.login(&ben);
+        server.take(Wall(0), &ada);
+        server.take(Wall(0), &ben);
+        (server, ada, ben, room)
+    }
+
+    fn contents(items: &[SyncItem]) -> Vec<String> {
+        let batches = items.iter().filter_map(|item| match item {
+            SyncItem::Batch(batch) => Some(batch.events.iter().map(|event| event.content.clone())),
+            SyncItem::Room(..) => None,
+        });
+        batches.flatten().collect()
+    }
+
+    #[test]
+    fn an_event_reaches_every_device_of_every_member_once_with_its_age() {
+        let (mut server, ada, ben, _) = two();
+        let id = server.send(Wall(5), &ada, send("1")).unwrap();
+        assert_eq!(server.send(Wall(6), &ada, send("1")), Ok(id), "a retry is the same event");
+        assert_eq!(contents(&server.take(Wall(9), &ada)).len(), 1, "the echo");
+        let items = server.take(Wall(9), &ben);
+        let [SyncItem::Batch(batch)] = items.as_slice() else { panic!("{items:?}") };
+        assert_eq!(batch.events[0].facts.age, Some(Duration::from_millis(4)));
+        assert!(server.take(Wall(9), &ben).is_empty());
+    }
+
+    #[test]
+    fn a_stranger_cannot_send() {
+        let (mut server, _, ben, room) = two();
+        server.leave(&room, &ben.user);
+        assert!(matches!(server.send(Wall(5), &ben, send("1")), Err(Fault::Forbidden(_))));
+    }
+
+    #[test]
+    fn events_of_different_senders_may_overtake_each_other_but_not_those_of_one() {
+        let (mut server, ada, ben, _) = two();
+        server.set_delay(&ada.user, &ben.user, Duration::from_millis(100));
+        server.send(Wall(0), &ada, send("1")).unwrap();
+        server.send(Wall(1), &ada, send("2")).unwrap();
+        server.send(Wall(2), &ben, send("3")).unwrap();
+        assert_eq!(contents(&server.take(Wall(50), &ben)), [r#"{"n":"3"}"#]);
+        assert_eq!(server.next_visible(&ben), Some(Wall(100)));
+        assert_eq!(contents(&server.take(Wall(101), &ben)), [r#"{"n":"1"}"#, r#"{"n":"2"}"#]);
+    }
+
+    #[test]
+    fn a_room_tells_who_is_in_it() {
+        let (mut server, ada, ben, room) = two();
+        server.leave(&room, &ben.user);
+        let items = server.take(Wall(0), &ada);
+        assert_eq!(items, [SyncItem::Room(room, RoomNews::Left(ben.user))]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Outputs of an engine in the words of the column.
+
+use super::{column::Kind, world::World};
+use crate::machine::{
+    event::{CallEvent, CallState, End, EndParty, EndReason, MissedWhy, RingStop, VoipEvent},
+    io::{CallMedia, MediaSource, Op, Output, PeerOp, TrackOp},
+};
+
+/// Writes down what an output tells; requests to the homeserver are written down when it has them.
+pub(super) fn tell(world: &mut World, device: usize, output: &Output) {
+    let (kind, what) = match output {
+        Output::Request { op, .. } => (Kind::Media, request(op)),
+        Output::Cancel(_) => return,
+        Output::Voip(event) => (Kind::Call, voip(event)),
+        Output::Call { event, .. } => call(event),
+    };
+    if let Some(what) = what {
+        world.note(device, kind, what);
+    }
+}
+
+fn request(op: &Op) -> Option<String> {
+    Some(match op {
+        Op::Peer(_, PeerOp::Open(_)) => "opens a peer".to_owned(),
+        Op::Peer(_, PeerOp::Close) => "closes a peer".to_owned(),
+        Op::Track(_, TrackOp::Capture(capture)) => format!("captures {}", source(capture.source)),
+        Op::Track(_, TrackOp::Release) => "releases a track".to_owned(),
+        Op::Track(_, TrackOp::Enable(true)) => "enables a track".to_owned(),
+        Op::Track(_, TrackOp::Enable(false)) => "disables a track".to_owned(),
+        Op::Matrix(_) | Op::Fetch(_) | Op::Peer(..) | Op::Save(_) => return None,
+    })
+}
+
+fn voip(event: &VoipEvent) -> Option<String> {
+    Some(match event {
+        VoipEvent::RingStarted { .. } => "rings".to_owned(),
+        VoipEvent::RingStopped { why, .. } => format!("stops ringing ({})", ring_stop(*why)),
+        VoipEvent::Missed { caller, why, .. } => {
+            format!("missed {caller} ({})", missed(*why))
+        }
+        VoipEvent::CallAdded { .. } | VoipEvent::CallEnded { .. } => return None,
+    })
+}
+
+fn call(event: &CallEvent) -> (Kind, Option<String>) {
+    match event {
+        CallEvent::StateChanged(CallState::Ended) => (Kind::Call, None),
+        CallEvent::StateChanged(state) => (Kind::Call, Some(format!("is {state}"))),
+        CallEvent::Ended(end) => (Kind::Call, Some(format!("ended: {}", self::end(end)))),
+        CallEvent::CalleeFound(user) => (Kind::Detail, Some(format!("found {user}"))),
+        CallEvent::RemoteChosen { user, .. } => (Kind::Detail, Some(format!("is with {user}"))),
+        CallEvent::StreamsChanged(streams) => {
+            (Kind::Detail, Some(format!("has {} streams", streams.len())))
+        }
+        CallEvent::MuteChanged { source: of, muted } => {
+            let verb = if *muted { "muted" } else { "unmuted" };
+            (Kind::Detail, Some(format!("{verb} {}", source(*of))))
+        }
+        CallEvent::MediaMissing(of) => {
+            (Kind::Detail, Some(format!("goes without {}", source(*of))))
+        }
+        CallEvent::IdentityAsserted(_) => (Kind::Detail, Some("is told who speaks".to_owned())),
+    }
+}
+
+/// `remote hangup`, `local invite_timeout`, …
+pub(super) fn end(end: &End) -> String {
+    let party = match end.party {
+        EndParty::Local => "local",
+        EndParty::Remote => "remote",
+    };
+    format!("{party} {}", reason(&end.reason))
+}
+
+fn reason(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Remote(said) => format!("said {}", said.as_str()),
+        other => snake(&format!("{other:?}")),
+    }
+}
+
+/// `IceFailed` → `ice_failed`.
+fn snake(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
+}
+
+const fn ring_stop(why: RingStop) -> &'static str {
+    match why {
+        RingStop::Answered => "answered",
+        RingStop::Rejected => "rejected",
+        RingStop::Elsewhere => "elsewhere",
+        RingStop::CallerGone => "caller gone",
+        RingStop::Expired => "expired",
+        RingStop::Ended => "ended",
+    }
+}
+
+const fn missed(why: MissedWhy) -> &'static str {
+    match why {
+        MissedWhy::Expired => "expired",
+        MissedWhy::CallerGone => "caller gone",
+        MissedWhy::Busy => "busy",
+    }
+}
+
+/// How columns call a source.
+pub(super) const fn source(source: MediaSource) -> &'static str {
+    match source {
+        MediaSource::Microphone => "the microphone",
+        MediaSource::Camera => "the camera",
+        MediaSource::Screen => "the screen",
+    }
+}
+
+/// How columns call the kind of a call.
+pub(super) const fn media(media: CallMedia) -> &'static str {
+    match media {
+        CallMedia::Voice => "voice",
+        CallMedia::Video => "video",
+    }
+}

@@ -1,0 +1,270 @@
+//! The invariants of the machine's contract, checked after every step of a simulation.
+//!
+//! One [`Watch`] looks at one engine: what it asked for, what it was answered, what it told. What
+//! breaks a rule is a text; `Sim` panics with it, the seed and the column of what happened.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use super::{cue::OpKind, sdp};
+use crate::{
+    id::{OpId, PeerId, SessionId, TrackId},
+    machine::{
+        Engine,
+        diagnostics::KEPT,
+        event::{CallEvent, CallSnapshot, VoipEvent},
+        io::{Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
+    },
+    wire::ledger::MAX_LEDGER_BYTES,
+};
+
+/// Stands in every TURN password of the kit: whoever prints one is found by it.
+pub(super) const TURN_SECRET: &str = "fakeTurnSecret";
+
+/// One call as its events tell it.
+#[derive(Debug, Clone)]
+pub(super) struct SeenCall {
+    /// All its events folded.
+    pub(super) folded: CallSnapshot,
+    /// As they came.
+    pub(super) events: Vec<CallEvent>,
+    pub(super) ringing: bool,
+    ended: bool,
+    end_told: bool,
+}
+
+/// Everything that one engine asked and told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch {
+    pub(super) calls: BTreeMap<SessionId, SeenCall>,
+    pub(super) voip: Vec<VoipEvent>,
+    awaited: BTreeMap<OpId, Op>,
+    asked: BTreeSet<OpId>,
+    peers: BTreeSet<PeerId>,
+    tracks: BTreeSet<TrackId>,
+    transactions: BTreeSet<String>,
+    digest: u64,
+}
+
+type Rule = Result<(), String>;
+
+impl Watch {
+    /// A number that is the same for the same outputs.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Whether a request is still to be answered.
+    pub(super) fn awaits(&self, id: OpId) -> bool {
+        self.awaited.contains_key(&id)
+    }
+
+    /// Whether anything is asked that was not answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
+    /// Whether a call has not ended.
+    pub(super) fn has_live_calls(&self) -> bool {
+        self.calls.values().any(|call| !call.ended)
+    }
+
+    /// Looks at one output.
+    pub(super) fn on_output(&mut self, output: &Output) -> Rule {
+        let text = format!("{output:?}");
+        leaks(&text)?;
+        self.mix(&text);
+        match output {
+            Output::Request { id, op } => self.on_request(*id, op),
+            Output::Cancel(id) => {
+                let cancelled = self.awaited.remove(id);
+                rule(cancelled.is_some(), || format!("cancelled {id}, which is not open"))
+            }
+            Output::Voip(event) => self.on_voip(event),
+            Output::Call { session, event } => self.on_call(*session, event),
+        }
+    }
+
+    /// Looks at the verdict on a reply. `first`: the request was open.
+    pub(super) fn on_reply(&mut self, id: OpId, verdict: &Verdict) -> Rule {
+        let open = self.awaited.remove(&id).is_some();
+        let stale = *verdict == Verdict::Ignored(Ignored::StaleReply);
+        rule(open || stale, || format!("a second reply to {id} got {verdict:?}"))?;
+        rule(!open || !stale, || format!("the reply to the open request {id} was called stale"))
+    }
+
+    /// Looks at an engine that has nothing to say.
+    pub(super) fn on_step(&mut self, engine: &Engine) -> Rule {
+        for (session, call) in &self.calls {
+            let snapshot = engine.snapshot(*session);
+            rule(call.ended || snapshot.is_some(), || {
+                format!("live call {session} has no snapshot")
+            })?;
+            rule(snapshot.as_ref().is_none_or(|now| *now == call.folded), || {
+                format!("events fold to {:#?}\nbut the snapshot is {snapshot:#?}", call.folded)
+            })?;
+            rule(!call.ended || !call.ringing, || format!("call {session} ended and rings"))?;
+            rule(call.ended == call.end_told, || {
+                format!("call {session}: Ended and CallEnded do not go together")
+            })?;
+        }
+        rule(engine.diagnostics().latest().len() <= KEPT, || {
+            "diagnostics grow without bound".to_owned()
+        })?;
+        self.on_rest()
+    }
+
+    /// Looks at the whole engine as text. Slow.
+    pub(super) fn on_debug(engine: &Engine) -> Rule {
+        leaks(&format!("{engine:?}"))
+    }
+
+    /// When no call lives, nothing is left open.
+    fn on_rest(&self) -> Rule {
+        if self.has_live_calls() {
+            return Ok(());
+        }
+        rule(self.peers.is_empty(), || format!("peers left open: {:?}", self.peers))?;
+        rule(self.tracks.is_empty(), || format!("tracks left open: {:?}", self.tracks))
+    }
+
+    fn on_request(&mut self, id: OpId, op: &Op) -> Rule {
+        rule(self.asked.insert(id), || format!("request id {id} was used twice"))?;
+        self.allowed_now(op)?;
+        match op {
+            Op::Peer(peer, op) => self.on_peer_op(*peer, op)?,
+            Op::Track(track, op) => self.on_track_op(*track, *op)?,
+            Op::Matrix(MatrixOp::SendEvent { content, transaction, .. }) => {
+                self.mix(content);
+                self.transactions.insert(transaction.clone());
+            }
+            Op::Save(ledger) => {
+                let bytes = ledger.to_bytes().len();
+                rule(bytes <= MAX_LEDGER_BYTES, || format!("a ledger of {bytes} bytes"))?;
+            }
+            Op::Fetch(_) => {}
+        }
+        self.awaited.insert(id, op.clone());
+        Ok(())
+    }
+
+    /// After the end of all calls only closing, releasing and what is still to be sent.
+    fn allowed_now(&self, op: &Op) -> Rule {
+        if self.has_live_calls() {
+            return Ok(());
+        }
+        let farewell = match op {
+            Op::Peer(_, op) => *op == PeerOp::Close,
+            Op::Track(_, op) => *op == TrackOp::Release,
+            Op::Matrix(MatrixOp::SendEvent { event_type, transaction, .. }) => {
+                let last_word = ["m.call.hangup", "m.call.reject", "m.call.select_answer"];
+                last_word.contains(&event_type.as_str()) || self.transactions.contains(transaction)
+            }
+            Op::Save(_) => true,
+            Op::Fetch(_) => false,
+        };
+        rule(farewell, || format!("with no live call it asks for {:?}", OpKind::of(op)))
+    }
+
+    fn on_peer_op(&mut self, peer: PeerId, op: &PeerOp) -> Rule {
+        match op {
+            PeerOp::Open(_) => {
+                rule(self.peers.insert(peer), || format!("peer {peer} opened twice"))
+            }
+            PeerOp::Close => {
+                rule(self.peers.remove(&peer), || format!("peer {peer} closed but not open"))
+            }
+            _ => {
+                let busy = self.awaited.values().any(|open| match open {
+                    Op::Peer(of, open) => *of == peer && *open != PeerOp::Close,
+                    _ => false,
+                });
+                rule(self.peers.contains(&peer), || format!("peer {peer} used but not open"))?;
+                rule(!busy, || format!("peer {peer}: a second op before the first is answered"))
+            }
+        }
+    }
+
+    fn on_track_op(&mut self, track: TrackId, op: TrackOp) -> Rule {
+        match op {
+            TrackOp::Capture(_) => {
+                rule(self.tracks.insert(track), || format!("track {track} captured twice"))
+            }
+            TrackOp::Release => rule(self.tracks.remove(&track), || {
+                format!("track {track} released but not captured")
+            }),
+            TrackOp::Enable(_) => {
+                rule(self.tracks.contains(&track), || format!("track {track} is not captured"))
+            }
+        }
+    }
+
+    fn on_voip(&mut self, event: &VoipEvent) -> Rule {
+        self.voip.push(event.clone());
+        match event {
+            VoipEvent::CallAdded { session, snapshot } => {
+                let call = SeenCall {
+                    folded: (**snapshot).clone(),
+                    events: Vec::new(),
+                    ringing: false,
+                    ended: false,
+                    end_told: false,
+                };
+                let old = self.calls.insert(*session, call);
+                rule(old.is_none(), || format!("call {session} was added twice"))
+            }
+            VoipEvent::RingStarted { session, .. } => self.on_ring(*session, true),
+            VoipEvent::RingStopped { session, .. } => self.on_ring(*session, false),
+            VoipEvent::Missed { .. } => Ok(()),
+            VoipEvent::CallEnded { session, end } => {
+                let call = self.call(*session)?;
+                rule(!call.end_told, || format!("call {session} ended twice for all"))?;
+                call.end_told = true;
+                let told = call.folded.end.as_ref();
+                rule(told.is_none_or(|told| told == end), || {
+                    format!("call {session} ended with {told:?} and with {end:?}")
+                })
+            }
+        }
+    }
+
+    fn on_ring(&mut self, session: SessionId, on: bool) -> Rule {
+        let call = self.call(session)?;
+        rule(call.ringing != on, || format!("call {session}: ringing was already {on}"))?;
+        rule(!on || !call.ended, || format!("call {session} rings after its end"))?;
+        call.ringing = on;
+        Ok(())
+    }
+
+    fn on_call(&mut self, session: SessionId, event: &CallEvent) -> Rule {
+        let call = self.call(session)?;
+        rule(!call.ended, || format!("call {session}: {event:?} after its end"))?;
+        call.ended = matches!(event, CallEvent::Ended(_));
+        call.folded.apply(event);
+        call.events.push(event.clone());
+        Ok(())
+    }
+
+    fn call(&mut self, session: SessionId) -> Result<&mut SeenCall, String> {
+        let missing = || format!("news of call {session}, which was never added");
+        self.calls.get_mut(&session).ok_or_else(missing)
+    }
+
+    fn mix(&mut self, text: &str) {
+        let mut hasher = DefaultHasher::new();
+        self.digest.hash(&mut hasher);
+        text.hash(&mut hasher);
+        self.digest = hasher.finish();
+    }
+}
+
+fn rule(holds: bool, broken: impl FnOnce() -> String) -> Rule {
+    if holds { Ok(()) } else { Err(broken()) }
+}
+
+fn leaks(text: &str) -> Rule {
+    let found = [sdp::SECRET, sdp::ADDRESS, TURN_SECRET].into_iter().find(|s| text.contains(s));
+    rule(found.is_none(), || format!("{found:?} can be read in {text}"))
+}

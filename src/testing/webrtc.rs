@@ -1,0 +1,510 @@
+//! WebRTC without media, as a value: descriptions, candidates, states.
+//!
+//! One [`FakeWebRtc`] holds the peer connections of all engines of a test, each engine by its
+//! [`Seat`]. Two connections connect when each has in force what the other describes, and each
+//! knows a candidate of the other. That is stricter than ICE, which finds its way when one side
+//! knows: so a test sees when candidates are lost on one way.
+//!
+//! It is strict with its user as well: an op that makes no sense in the state of the connection
+//! fails as in a real engine, and is noted as [misuse](FakeWebRtc::misuse), which `Sim` does not
+//! let pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::sdp::{self, Line};
+use crate::{
+    id::{PeerId, TrackId},
+    machine::io::{
+        Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerOp, PeerState, PeerStats,
+        Plan, Reply, SdpKind, Slot, TrackOp,
+    },
+    redact::Redacted,
+};
+
+/// One engine of a test: whose peer connections and tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seat(pub u32);
+
+/// How an engine behaves where it does what it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Habits {
+    /// When each local candidate is found, from the moment our description is in force.
+    pub candidates: Vec<Duration>,
+    /// When gathering is over, from the same moment.
+    pub gathered: Duration,
+    /// How long ICE and DTLS take; `None`: they never come about.
+    pub connect: Option<Duration>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            candidates: vec![Duration::from_millis(10), Duration::from_millis(20)],
+            gathered: Duration::from_millis(30),
+            connect: Some(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Something that happens later by itself; hand it back with [`FakeWebRtc::happen`] when its time
+/// has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowUp {
+    /// Whose.
+    pub seat: Seat,
+    /// Which connection.
+    pub peer: PeerId,
+    /// When, from now.
+    pub after: Duration,
+    what: Later,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Later {
+    /// The n-th candidate is found.
+    Candidate(usize),
+    GatheringDone,
+    News(PeerNews),
+}
+
+/// What became of an op.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Performed {
+    /// The answer.
+    pub result: Result<Reply, Fault>,
+    /// What follows by itself.
+    pub follow_ups: Vec<FollowUp>,
+}
+
+/// A peer connection, for tests to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakePeer {
+    /// As it was opened.
+    pub config: PeerConfig,
+    /// The description of ours that is in force.
+    pub local: Option<Description>,
+    /// The description of theirs that is in force.
+    pub remote: Option<Description>,
+    /// Remote candidates as they were given, in order, each as often as it was given.
+    pub remote_candidates: Vec<String>,
+    /// Whether the end of remote candidates was given.
+    pub remote_candidates_ended: bool,
+    /// The latest state.
+    pub state: Option<PeerState>,
+    lines: Vec<Line>,
+    slots: BTreeMap<Slot, usize>,
+    credentials: String,
+    found: usize,
+    gathered: bool,
+}
+
+/// A local track, for tests to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FakeTrack {
+    /// What it is.
+    pub capture: Capture,
+    /// Whether it is sent.
+    pub enabled: bool,
+}
+
+/// All fake engines of a test.
+#[derive(Debug, Clone, Default)]
+pub struct FakeWebRtc {
+    habits: BTreeMap<Seat, Habits>,
+    peers: BTreeMap<(Seat, PeerId), FakePeer>,
+    tracks: BTreeMap<(Seat, TrackId), FakeTrack>,
+    closed: BTreeSet<(Seat, PeerId)>,
+    released: BTreeSet<(Seat, TrackId)>,
+    linked: BTreeSet<((Seat, PeerId), (Seat, PeerId))>,
+    misuse: Vec<String>,
+    minted: u64,
+}
+
+impl FakeWebRtc {
+    /// No connections yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how an engine behaves.
+    pub fn set_habits(&mut self, seat: Seat, habits: Habits) {
+        self.habits.insert(seat, habits);
+    }
+
+    /// How an engine behaves.
+    pub fn habits(&self, seat: Seat) -> Habits {
+        self.habits.get(&seat).cloned().unwrap_or_default()
+    }
+
+    /// A connection that is open.
+    pub fn peer(&self, seat: Seat, peer: PeerId) -> Option<&FakePeer> {
+        self.peers.get(&(seat, peer))
+    }
+
+    /// All open connections of an engine.
+    pub fn peers(&self, seat: Seat) -> impl Iterator<Item = (PeerId, &FakePeer)> {
+        let of_seat = self.peers.iter().filter(move |((of, _), _)| *of == seat);
+        of_seat.map(|((_, id), peer)| (*id, peer))
+    }
+
+    /// All open tracks of an engine.
+    pub fn tracks(&self, seat: Seat) -> impl Iterator<Item = (TrackId, &FakeTrack)> {
+        let of_seat = self.tracks.iter().filter(move |((of, _), _)| *of == seat);
+        of_seat.map(|((_, id), track)| (*id, track))
+    }
+
+    /// Ops that made no sense, with why.
+    pub fn misuse(&self) -> &[String] {
+        &self.misuse
+    }
+
+    /// The process of an engine died: everything it held is gone.
+    pub fn crash(&mut self, seat: Seat) {
+        self.peers.retain(|(of, _), _| *of != seat);
+        self.tracks.retain(|(of, _), _| *of != seat);
+        self.linked.retain(|(a, b)| a.0 != seat && b.0 != seat);
+    }
+
+    /// Sets the state of every open connection of an engine, as the network would.
+    pub fn force(&mut self, seat: Seat, state: PeerState) -> Vec<FollowUp> {
+        let ids: Vec<PeerId> = self.peers(seat).map(|(id, _)| id).collect();
+        ids.into_iter().map(|peer| news(seat, peer, PeerNews::State(state))).collect()
+    }
+
+    /// Does something with a local track.
+    pub fn track(&mut self, seat: Seat, track: TrackId, op: TrackOp) -> Result<Reply, Fault> {
+        match op {
+            TrackOp::Capture(capture) => {
+                if self.released.contains(&(seat, track)) {
+                    return Err(Fault::Cancelled);
+                }
+                self.tracks.insert((seat, track), FakeTrack { capture, enabled: true });
+            }
+            TrackOp::Enable(on) => match self.tracks.get_mut(&(seat, track)) {
+                Some(found) => found.enabled = on,
+                None => return Err(Fault::NotFound),
+            },
+            TrackOp::Release => {
+                self.tracks.remove(&(seat, track));
+                self.released.insert((seat, track));
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Does something with a peer connection.
+    pub fn perform(&mut self, seat: Seat, peer: PeerId, op: &PeerOp) -> Performed {
+        let mut follow_ups = Vec::new();
+        let result = match op {
+            PeerOp::Open(config) => self.open(seat, peer, config),
+            PeerOp::Close => self.close(seat, peer, &mut follow_ups),
+            _ if !self.peers.contains_key(&(seat, peer)) => self.missing(seat, peer),
+            PeerOp::Offer(plan) => self.offer(seat, peer, plan),
+            PeerOp::Answer(plan) => self.answer(seat, peer, plan),
+            PeerOp::SetLocal(ours) => self.set_local(seat, peer, ours, &mut follow_ups),
+            PeerOp::LocalDescription => self.local_description(seat, peer),
+            PeerOp::SetRemote(theirs) => self.set_remote(seat, peer, theirs, &mut follow_ups),
+            PeerOp::Candidates(candidates) => self.candidates(seat, peer, candidates),
+            PeerOp::Rollback => self.rollback(seat, peer),
+            PeerOp::RestartIce => self.restart_ice(seat, peer),
+            PeerOp::Stats => Ok(Reply::Stats(Box::<PeerStats>::default())),
+        };
+        self.link(&mut follow_ups);
+        Performed { result, follow_ups }
+    }
+
+    /// What is to be told now that the time of a follow-up has come; nothing when the connection
+    /// is closed meanwhile.
+    pub fn happen(&mut self, follow_up: FollowUp) -> Option<PeerNews> {
+        let peer = self.peers.get_mut(&(follow_up.seat, follow_up.peer))?;
+        Some(match follow_up.what {
+            Later::Candidate(place) => {
+                peer.found = peer.found.max(place + 1);
+                PeerNews::Candidate(sdp::candidate(&peer.credentials, place))
+            }
+            Later::GatheringDone => {
+                peer.gathered = true;
+                PeerNews::GatheringDone
+            }
+            Later::News(news) => {
+                if let PeerNews::State(state) = &news {
+                    peer.state = Some(*state);
+                }
+                news
+            }
+        })
+    }
+
+    fn open(&mut self, seat: Seat, id: PeerId, config: &PeerConfig) -> Result<Reply, Fault> {
+        if self.closed.contains(&(seat, id)) {
+            return Err(Fault::Cancelled);
+        }
+        if self.peers.contains_key(&(seat, id)) {
+            return self.wrong(seat, id, "opened twice");
+        }
+        let credentials = self.mint(seat);
+        let peer = FakePeer {
+            config: config.clone(),
+            local: None,
+            remote: None,
+            remote_candidates: Vec::new(),
+            remote_candidates_ended: false,
+            state: None,
+            lines: Vec::new(),
+            slots: BTreeMap::new(),
+            credentials,
+            found: 0,
+            gathered: false,
+        };
+        self.peers.insert((seat, id), peer);
+        Ok(Reply::Done)
+    }
+
+    fn close(
+        &mut self,
+        seat: Seat,
+        peer: PeerId,
+        follow_ups: &mut Vec<FollowUp>,
+    ) -> Result<Reply, Fault> {
+        self.peers.remove(&(seat, peer));
+        self.closed.insert((seat, peer));
+        let lost: Vec<_> =
+            self.linked.iter().filter_map(|pair| other_end(pair, (seat, peer))).collect();
+        self.linked.retain(|pair| other_end(pair, (seat, peer)).is_none());
+        // The other side notices after a while that nothing comes any more.
+        for (seat, peer) in lost {
+            let gone = news(seat, peer, PeerNews::State(PeerState::Disconnected));
+            follow_ups.push(FollowUp { after: Duration::from_secs(5), ..gone });
+        }
+        Ok(Reply::Done)
+    }
+
+    fn offer(&mut self, seat: Seat, id: PeerId, plan: &Plan) -> Result<Reply, Fault> {
+        let version = self.next();
+        let peer = self.held(seat, id);
+        for line in &plan.lines {
+            let place = peer.slots.get(&line.slot).copied();
+            let made = Line::of(line);
+            match place {
+                Some(place) => peer.lines[place] = made,
+                None => {
+                    peer.slots.insert(line.slot, peer.lines.len());
+                    peer.lines.push(made);
+                }
+            }
+        }
+        let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Offer);
+        Ok(described(SdpKind::Offer, text))
+    }
+
+    fn answer(&mut self, seat: Seat, id: PeerId, plan: &Plan) -> Result<Reply, Fault> {
+        let version = self.next();
+        let peer = self.held(seat, id);
+        let Some(offer) = peer.remote.clone().filter(|theirs| theirs.kind == SdpKind::Offer) else {
+            return self.wrong(seat, id, "answer without a remote offer");
+        };
+        let mut unused = plan.lines.clone();
+        peer.lines = sdp::read(offer.sdp.expose())
+            .iter()
+            .enumerate()
+            .map(|(place, theirs)| {
+                let fits = unused.iter().position(|ours| ours.slot.kind() == theirs.kind);
+                let ours = fits.map(|fits| unused.remove(fits));
+                if let Some(ours) = &ours {
+                    peer.slots.insert(ours.slot, place);
+                }
+                theirs.answered_with(ours.as_ref())
+            })
+            .collect();
+        let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Answer);
+        Ok(described(SdpKind::Answer, text))
+    }
+
+    fn set_local(
+        &mut self,
+        seat: Seat,
+        id: PeerId,
+        ours: &Description,
+        follow_ups: &mut Vec<FollowUp>,
+    ) -> Result<Reply, Fault> {
+        let habits = self.habits(seat);
+        let peer = self.held(seat, id);
+        if ours.kind == SdpKind::Answer && peer.remote.is_none() {
+            return self.wrong(seat, id, "local answer without a remote offer");
+        }
+        let first = peer.local.is_none();
+        peer.local = Some(ours.clone());
+        if first {
+            let found = habits.candidates.iter().enumerate();
+            follow_ups.extend(found.map(|(place, after)| FollowUp {
+                seat,
+                peer: id,
+                after: *after,
+                what: Later::Candidate(place),
+            }));
+            let what = Later::GatheringDone;
+            follow_ups.push(FollowUp { seat, peer: id, after: habits.gathered, what });
+        }
+        Ok(Reply::Done)
+    }
+
+    fn local_description(&mut self, seat: Seat, id: PeerId) -> Result<Reply, Fault> {
+        let peer = self.held(seat, id);
+        let Some(ours) = peer.local.clone() else {
+            return self.wrong(seat, id, "no local description to read");
+        };
+        let text = sdp::with_candidates(
+            ours.sdp.expose(),
+            (0..peer.found).map(|place| sdp::candidate(&peer.credentials, place)),
+            peer.gathered,
+        );
+        Ok(described(ours.kind, text))
+    }
+
+    fn set_remote(
+        &mut self,
+        seat: Seat,
+        id: PeerId,
+        theirs: &Description,
+        follow_ups: &mut Vec<FollowUp>,
+    ) -> Result<Reply, Fault> {
+        let peer = self.held(seat, id);
+        if theirs.kind == SdpKind::Answer && peer.local.is_none() {
+            return self.wrong(seat, id, "remote answer without a local offer");
+        }
+        let text = theirs.sdp.expose();
+        if !text.starts_with("v=0") {
+            return Err(Fault::Failed("not a session description".to_owned()));
+        }
+        let before: Vec<Line> =
+            peer.remote.as_ref().map(|old| sdp::read(old.sdp.expose())).unwrap_or_default();
+        peer.remote = Some(theirs.clone());
+        peer.remote_candidates.extend(sdp::candidates(text));
+        for (mid, change) in sdp::track_changes(&before, &sdp::read(text)) {
+            follow_ups.push(news(seat, id, change.into_news(mid)));
+        }
+        Ok(Reply::Done)
+    }
+
+    fn candidates(
+        &mut self,
+        seat: Seat,
+        id: PeerId,
+        candidates: &[Candidate],
+    ) -> Result<Reply, Fault> {
+        let peer = self.held(seat, id);
+        if peer.remote.is_none() {
+            return self.wrong(seat, id, "candidates without a remote description");
+        }
+        for candidate in candidates {
+            if candidate.is_end() {
+                peer.remote_candidates_ended = true;
+            } else {
+                peer.remote_candidates.push(candidate.candidate.expose().to_owned());
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn rollback(&mut self, seat: Seat, id: PeerId) -> Result<Reply, Fault> {
+        self.held(seat, id).local = None;
+        Ok(Reply::Done)
+    }
+
+    fn restart_ice(&mut self, seat: Seat, id: PeerId) -> Result<Reply, Fault> {
+        let credentials = self.mint(seat);
+        self.held(seat, id).credentials = credentials;
+        Ok(Reply::Done)
+    }
+
+    /// Connects every two that now match, each only once.
+    fn link(&mut self, follow_ups: &mut Vec<FollowUp>) {
+        let ready: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.is_ready()).collect();
+        let mut pairs = Vec::new();
+        for (place, (a, peer_a)) in ready.iter().enumerate() {
+            for (b, peer_b) in &ready[place + 1..] {
+                if peer_a.is_meant_by(peer_b) && peer_b.is_meant_by(peer_a) {
+                    pairs.push((**a, **b));
+                }
+            }
+        }
+        for (a, b) in pairs {
+            if self.linked.insert((a, b)) {
+                let spans = (self.habits(a.0).connect, self.habits(b.0).connect);
+                follow_ups.extend(connecting(a, spans));
+                follow_ups.extend(connecting(b, spans));
+            }
+        }
+    }
+
+    fn missing(&mut self, seat: Seat, peer: PeerId) -> Result<Reply, Fault> {
+        if self.closed.contains(&(seat, peer)) {
+            return Err(Fault::Cancelled);
+        }
+        // An opening that failed leaves nothing behind; whoever goes on nevertheless errs.
+        self.wrong(seat, peer, "used before it was opened")
+    }
+
+    fn wrong(&mut self, seat: Seat, peer: PeerId, why: &str) -> Result<Reply, Fault> {
+        self.misuse.push(format!("engine {}, peer {peer}: {why}", seat.0));
+        Err(Fault::Failed(why.to_owned()))
+    }
+
+    fn held(&mut self, seat: Seat, peer: PeerId) -> &mut FakePeer {
+        self.peers.get_mut(&(seat, peer)).expect("invariant: looked up by `perform`")
+    }
+
+    fn next(&mut self) -> u64 {
+        self.minted += 1;
+        self.minted
+    }
+
+    fn mint(&mut self, seat: Seat) -> String {
+        format!("u{}x{}", seat.0, self.next())
+    }
+}
+
+impl FakePeer {
+    fn is_ready(&self) -> bool {
+        self.local.is_some() && self.remote.is_some() && !self.remote_candidates.is_empty()
+    }
+
+    /// Whether the other end has our description in force.
+    fn is_meant_by(&self, other: &Self) -> bool {
+        let remote = other.remote.as_ref().and_then(|sdp| sdp::credentials(sdp.sdp.expose()));
+        remote == Some(&self.credentials)
+    }
+}
+
+fn connecting(
+    (seat, peer): (Seat, PeerId),
+    spans: (Option<Duration>, Option<Duration>),
+) -> Vec<FollowUp> {
+    let mut states = vec![news(seat, peer, PeerNews::State(PeerState::Connecting))];
+    if let (Some(a), Some(b)) = spans {
+        let connected = news(seat, peer, PeerNews::State(PeerState::Connected));
+        states.push(FollowUp { after: a.max(b), ..connected });
+    }
+    states
+}
+
+fn other_end<T: Copy + PartialEq>((a, b): &(T, T), end: T) -> Option<T> {
+    if *a == end {
+        Some(*b)
+    } else if *b == end {
+        Some(*a)
+    } else {
+        None
+    }
+}
+
+fn news(seat: Seat, peer: PeerId, news: PeerNews) -> FollowUp {
+    FollowUp { seat, peer, after: Duration::ZERO, what: Later::News(news) }
+}
+
+fn described(kind: SdpKind, text: String) -> Reply {
+    Reply::Description(Description { kind, sdp: Redacted::new(text) })
+}

@@ -1,0 +1,507 @@
+//! The simulated world: one clock, one agenda, one homeserver, the engines and what serves them.
+//!
+//! Everything that takes time is an entry of the agenda; a step takes the earliest entry or the
+//! earliest deadline of an engine, sets the clock to it and lets it happen. Entries of the same
+//! instant happen in the order in which they were made.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    column::{Column, Kind, Line},
+    cue::{Cue, Cues, Ending, OpKind},
+    dice::Dice,
+    server::{FakeHomeserver, SyncItem},
+    watch::Watch,
+    webrtc::{FakeWebRtc, FollowUp, Seat},
+};
+use crate::{
+    config::Config,
+    host::SendEvent,
+    id::{OpId, RoomId},
+    machine::{
+        Engine, Identity,
+        io::{Fault, Fetch, Ignored, Input, MatrixOp, Op, Output, Reply, Verdict},
+    },
+    time::{Mono, Now, Wall},
+    wire::{delivery::Batch, ledger::Ledger},
+};
+
+/// Where simulations begin: a wall clock that looks like one.
+const EPOCH: Wall = Wall(1_786_100_000_000);
+/// More steps than this in one instant mean that an engine spins.
+const MAX_STEPS_PER_INSTANT: u32 = 20_000;
+
+/// What happens at a set time.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// A request reaches whoever serves it.
+    Perform { at: Station, id: OpId, op: Op, ending: Ending },
+    /// Its answer comes back.
+    Reply { at: Station, id: OpId, result: Result<Reply, Fault> },
+    /// The driver waits no longer.
+    Deadline { at: Station, id: OpId },
+    /// A device syncs.
+    Sync { device: usize },
+    /// A peer connection does something by itself.
+    FollowUp(FollowUp),
+}
+
+/// A device in one life of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Station {
+    pub(super) device: usize,
+    pub(super) seat: Seat,
+}
+
+/// One device and what is around it.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) identity: Identity,
+    pub(super) config: Config,
+    /// `None` while the process is dead.
+    pub(super) engine: Option<Engine>,
+    pub(super) seat: Seat,
+    pub(super) watch: Watch,
+    pub(super) cues: Cues,
+    pub(super) ledger: Option<Ledger>,
+    pub(super) latest_batches: Vec<Batch>,
+    pub(super) holds_sync: bool,
+    pub(super) offline: bool,
+    due: Option<Mono>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) now: Now,
+    pub(super) seed: u64,
+    pub(super) dice: Dice,
+    pub(super) server: FakeHomeserver,
+    pub(super) webrtc: FakeWebRtc,
+    pub(super) hosts: Vec<Host>,
+    pub(super) column: Column,
+    /// How long a request takes to the homeserver, and the answer or a sync from there.
+    pub(super) way: Duration,
+    /// Whether engines are also searched for secrets after each step.
+    pub(super) reads_engines: bool,
+    agenda: BTreeMap<(Mono, u64), Happening>,
+    entries: u64,
+    seats: u32,
+    steps_now: u32,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            now: Now { mono: Mono::default(), wall: EPOCH },
+            seed,
+            dice: Dice::new(seed),
+            server: FakeHomeserver::new(),
+            webrtc: FakeWebRtc::new(),
+            hosts: Vec::new(),
+            column: Column::default(),
+            way: Duration::from_millis(20),
+            reads_engines: true,
+            agenda: BTreeMap::new(),
+            entries: 0,
+            seats: 0,
+            steps_now: 0,
+        }
+    }
+
+    // ------------------------------------------------------------------------------- devices
+
+    pub(super) fn add_device(&mut self, identity: Identity, config: Config) -> usize {
+        self.server.login(&identity);
+        let host = Host {
+            identity,
+            config,
+            engine: None,
+            seat: Seat(0),
+            watch: Watch::default(),
+            cues: Cues::default(),
+            ledger: None,
+            latest_batches: Vec::new(),
+            holds_sync: false,
+            offline: false,
+            due: None,
+        };
+        self.hosts.push(host);
+        let device = self.hosts.len() - 1;
+        self.start(device);
+        device
+    }
+
+    /// Starts the process of a device: a new engine that takes up the saved ledger.
+    pub(super) fn start(&mut self, device: usize) {
+        self.seats += 1;
+        let seed = self.dice.word();
+        let host = &mut self.hosts[device];
+        let mut engine = Engine::new(host.identity.clone(), host.config.clone(), seed);
+        if let Some(ledger) = host.ledger.clone() {
+            engine.restore(self.now, ledger);
+        }
+        let habits = self.webrtc.habits(host.seat);
+        host.seat = Seat(self.seats);
+        self.webrtc.set_habits(host.seat, habits);
+        host.engine = Some(engine);
+        host.watch = Watch::default();
+        self.drain(device);
+        self.sync(device);
+    }
+
+    /// Ends the process of a device without a word.
+    pub(super) fn crash(&mut self, device: usize) {
+        self.note(device, Kind::Deed, "crashes");
+        let host = &mut self.hosts[device];
+        host.engine = None;
+        host.due = None;
+        self.webrtc.crash(host.seat);
+    }
+
+    pub(super) fn note(&mut self, device: usize, kind: Kind, what: impl Into<String>) {
+        let who = self.name(device);
+        self.column.0.push(Line { at: self.now.mono.0, who, what: what.into(), kind });
+    }
+
+    /// How a column calls a device.
+    pub(super) fn name(&self, device: usize) -> String {
+        let Identity { user, device: id } = &self.hosts[device].identity;
+        let several = self.hosts.iter().filter(|host| host.identity.user == *user).count() > 1;
+        let local = user.as_str().trim_start_matches('@');
+        let local = local.split(':').next().unwrap_or(local);
+        if several { format!("{local}/{id}") } else { local.to_owned() }
+    }
+
+    // ---------------------------------------------------------------------------------- time
+
+    /// Lets everything happen that is due until `target`, and sets the clock to it.
+    pub(super) fn advance_to(&mut self, target: Mono) {
+        while self.next_time().is_some_and(|next| next <= target) {
+            self.step();
+        }
+        self.set_time(target);
+    }
+
+    /// When something happens next.
+    pub(super) fn next_time(&self) -> Option<Mono> {
+        let planned = self.agenda.keys().next().map(|(at, _)| *at);
+        let due = self.hosts.iter().filter_map(|host| host.due).min();
+        planned.into_iter().chain(due).min()
+    }
+
+    /// Whether something is under way: a request, an answer, a sync.
+    pub(super) fn is_busy(&self) -> bool {
+        self.agenda.values().any(|happening| match happening {
+            Happening::Deadline { at, id } => self.hosts[at.device].watch.awaits(*id),
+            _ => true,
+        })
+    }
+
+    /// The next thing happens.
+    pub(super) fn step(&mut self) {
+        let Some(next) = self.next_time() else { return };
+        self.set_time(next);
+        self.steps_now += 1;
+        if self.steps_now > MAX_STEPS_PER_INSTANT {
+            self.broken("an engine spins: time does not go on");
+        }
+        let first = self.agenda.keys().next().copied();
+        if let Some(key) = first.filter(|(at, _)| *at <= self.now.mono) {
+            let happening = self.agenda.remove(&key).expect("invariant: the key was just seen");
+            self.happen(happening);
+        } else {
+            self.wake();
+        }
+    }
+
+    /// The wall clock goes on without the monotonic one, as when the machine sleeps; then every
+    /// driver wakes.
+    pub(super) fn suspend(&mut self, span: Duration) {
+        self.now.wall = self.now.wall.plus(span);
+        for device in 0..self.hosts.len() {
+            self.timeout(device);
+        }
+    }
+
+    fn set_time(&mut self, target: Mono) {
+        let span = target.since(self.now.mono);
+        if !span.is_zero() {
+            self.steps_now = 0;
+            self.now = self.now.plus(span);
+        }
+    }
+
+    /// Wakes the first engine that has a deadline.
+    fn wake(&mut self) {
+        let now = self.now.mono;
+        let due = |host: &Host| host.due.is_some_and(|due| due <= now);
+        if let Some(device) = self.hosts.iter().position(due) {
+            self.timeout(device);
+        }
+    }
+
+    fn timeout(&mut self, device: usize) {
+        if let Some(engine) = &mut self.hosts[device].engine {
+            engine.handle_timeout(self.now);
+            self.drain(device);
+        }
+    }
+
+    fn plan(&mut self, after: Duration, happening: Happening) {
+        self.entries += 1;
+        self.agenda.insert((self.now.mono.plus(after), self.entries), happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Perform { at, id, op, ending } if self.lives(at) => {
+                self.perform(at, id, op, ending);
+            }
+            Happening::Reply { at, id, result } if self.lives(at) => {
+                self.reply(at.device, id, result);
+            }
+            Happening::Deadline { at, id } if self.lives(at) => {
+                if self.hosts[at.device].watch.awaits(id) {
+                    self.reply(at.device, id, Err(Fault::Timeout));
+                }
+            }
+            Happening::Perform { .. } | Happening::Reply { .. } | Happening::Deadline { .. } => {}
+            Happening::Sync { device } => self.sync(device),
+            Happening::FollowUp(follow_up) => self.follow_up(follow_up),
+        }
+    }
+
+    /// Whether the process that this concerns is still the one that runs.
+    fn lives(&self, at: Station) -> bool {
+        let host = &self.hosts[at.device];
+        host.seat == at.seat && host.engine.is_some()
+    }
+
+    // --------------------------------------------------------------------------------- engine
+
+    /// Hands an input to an engine and serves what it wants.
+    pub(super) fn feed(&mut self, device: usize, input: Input) -> Verdict {
+        let Some(engine) = &mut self.hosts[device].engine else {
+            return Verdict::Ignored(Ignored::NoChange);
+        };
+        let verdict = engine.handle(self.now, input);
+        self.drain(device);
+        verdict
+    }
+
+    fn reply(&mut self, device: usize, id: OpId, result: Result<Reply, Fault>) {
+        let Some(engine) = &mut self.hosts[device].engine else { return };
+        let verdict = engine.handle(self.now, Input::Reply(id, result));
+        let kept = self.hosts[device].watch.on_reply(id, &verdict);
+        self.hold(kept);
+        self.drain(device);
+        let again = self.feed(device, Input::Reply(id, Err(Fault::Cancelled)));
+        let kept = self.hosts[device].watch.on_reply(id, &again);
+        self.hold(kept);
+    }
+
+    fn drain(&mut self, device: usize) {
+        while let Some(output) = self.hosts[device].engine.as_mut().and_then(Engine::poll_output) {
+            let kept = self.hosts[device].watch.on_output(&output);
+            super::telling::tell(self, device, &output);
+            self.hold(kept);
+            self.serve(device, output);
+        }
+        let now = self.now.mono;
+        let host = &mut self.hosts[device];
+        let Some(engine) = &host.engine else { return };
+        host.due = engine.poll_timeout().map(|span| now.plus(span));
+        let kept = host.watch.on_step(engine);
+        let kept = kept.and_then(|()| match self.reads_engines {
+            true => Watch::on_debug(engine),
+            false => Ok(()),
+        });
+        self.hold(kept);
+    }
+
+    /// Stops the test when a rule is broken.
+    pub(super) fn hold(&self, kept: Result<(), String>) {
+        if let Err(broken) = kept {
+            self.broken(&broken);
+        }
+        if let Some(misuse) = self.webrtc.misuse().first() {
+            self.broken(misuse);
+        }
+    }
+
+    fn broken(&self, rule: &str) -> ! {
+        panic!(
+            "invariant broken at {:.3} s, seed {}: {rule}\n{}",
+            self.now.mono.0.as_secs_f64(),
+            self.seed,
+            self.column
+        )
+    }
+
+    // ---------------------------------------------------------------------------------- hosts
+
+    /// Takes up what an engine wants.
+    fn serve(&mut self, device: usize, output: Output) {
+        let Output::Request { id, op } = output else { return };
+        let host = &mut self.hosts[device];
+        let kind = OpKind::of(&op);
+        let mut cue = host.cues.take(kind);
+        let at = Station { device, seat: host.seat };
+        let far = matches!(op, Op::Matrix(_) | Op::Fetch(_));
+        if far && host.offline {
+            cue = Cue::dropped();
+        }
+        let way = if far { self.way } else { Duration::ZERO };
+        self.plan(deadline(kind), Happening::Deadline { at, id });
+        self.plan(cue.after + way, Happening::Perform { at, id, op, ending: cue.ending });
+    }
+
+    fn perform(&mut self, at: Station, id: OpId, op: Op, ending: Ending) {
+        let far = matches!(op, Op::Matrix(_) | Op::Fetch(_));
+        let result = match ending {
+            Ending::Works => self.carry_out(at, &op),
+            Ending::Lost(fault) => self.carry_out(at, &op).and(Err(fault)),
+            Ending::Fails(fault) => self.failed(at, &op, fault),
+            Ending::Panics => self.failed(at, &op, Fault::Panicked),
+            Ending::Hangs => return,
+        };
+        let way = if far { self.way } else { Duration::ZERO };
+        self.plan(way, Happening::Reply { at, id, result });
+    }
+
+    fn failed(&mut self, at: Station, op: &Op, fault: Fault) -> Result<Reply, Fault> {
+        if let Op::Matrix(MatrixOp::SendEvent { event_type, .. }) = op {
+            let what = format!("fails to send {event_type} ({fault})");
+            self.note(at.device, Kind::Wire, what);
+        }
+        Err(fault)
+    }
+
+    fn carry_out(&mut self, at: Station, op: &Op) -> Result<Reply, Fault> {
+        match op {
+            Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction }) => {
+                let event = SendEvent {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send(at.device, event)
+            }
+            Op::Fetch(Fetch::Turn) => self.server.turn_servers().map(Reply::Turn),
+            Op::Fetch(Fetch::Members(room)) => self.server.members(room).map(Reply::Members),
+            Op::Peer(peer, op) => {
+                let performed = self.webrtc.perform(at.seat, *peer, op);
+                self.follow(performed.follow_ups);
+                performed.result
+            }
+            Op::Track(track, op) => self.webrtc.track(at.seat, *track, *op),
+            Op::Save(ledger) => {
+                self.hosts[at.device].ledger = Some(ledger.clone());
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn send(&mut self, device: usize, event: SendEvent) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let (room, event_type) = (event.room.clone(), event.event_type.clone());
+        let before = self.server.timeline(&room).len();
+        let sent = self.server.send(self.now.wall, &identity, event)?;
+        if self.server.timeline(&room).len() > before {
+            self.note(device, Kind::Wire, format!("sends {event_type}"));
+        }
+        self.plan_syncs();
+        Ok(Reply::Sent(sent))
+    }
+
+    /// Puts an event into a room for somebody who has no engine here.
+    pub(super) fn inject(&mut self, from: &Identity, room: &RoomId, event: (&str, &str)) {
+        self.server.inject(self.now.wall, from, room, event);
+        let local = from.user.as_str().trim_start_matches('@');
+        let who = local.split(':').next().unwrap_or(local).to_owned();
+        let what = format!("sends {}", event.0);
+        self.column.0.push(Line { at: self.now.mono.0, who, what, kind: Kind::Wire });
+        self.plan_syncs();
+    }
+
+    // ----------------------------------------------------------------------------------- sync
+
+    /// Every device with something in its inbox syncs when it becomes visible.
+    pub(super) fn plan_syncs(&mut self) {
+        for device in 0..self.hosts.len() {
+            if let Some(visible) = self.server.next_visible(&self.hosts[device].identity) {
+                let after = visible.since(self.now.wall) + self.way;
+                self.plan(after, Happening::Sync { device });
+            }
+        }
+    }
+
+    /// A device takes what is in its inbox.
+    pub(super) fn sync(&mut self, device: usize) {
+        let host = &self.hosts[device];
+        if host.holds_sync || host.offline || host.engine.is_none() {
+            return;
+        }
+        let identity = host.identity.clone();
+        let items = self.server.take(self.now.wall, &identity);
+        let batches = items.iter().filter_map(|item| match item {
+            SyncItem::Batch(batch) => Some(batch.clone()),
+            SyncItem::Room(..) => None,
+        });
+        let batches: Vec<Batch> = batches.collect();
+        if !batches.is_empty() {
+            self.hosts[device].latest_batches = batches;
+        }
+        for item in items {
+            match item {
+                SyncItem::Room(room, news) => self.feed(device, Input::Room(room, news)),
+                SyncItem::Batch(batch) => self.deliver(device, batch),
+            };
+        }
+        if self.server.next_visible(&identity).is_some() {
+            self.plan_syncs();
+        }
+    }
+
+    /// Hands a batch to an engine: one verdict for each event that concerns calls.
+    pub(super) fn deliver(&mut self, device: usize, batch: Batch) -> Verdict {
+        let delivery = batch.parse();
+        let events = delivery.events.len();
+        let verdict = self.feed(device, Input::Deliver(delivery));
+        let complete = match &verdict {
+            Verdict::Batch(verdicts) => verdicts.len() == events,
+            _ => self.hosts[device].engine.is_none(),
+        };
+        let kept = if complete { Ok(()) } else { Err(format!("{events} events: {verdict:?}")) };
+        self.hold(kept);
+        verdict
+    }
+
+    // --------------------------------------------------------------------------------- webrtc
+
+    pub(super) fn follow(&mut self, follow_ups: Vec<FollowUp>) {
+        for follow_up in follow_ups {
+            self.plan(follow_up.after, Happening::FollowUp(follow_up));
+        }
+    }
+
+    fn follow_up(&mut self, follow_up: FollowUp) {
+        let (seat, peer) = (follow_up.seat, follow_up.peer);
+        let Some(news) = self.webrtc.happen(follow_up) else { return };
+        if let Some(device) = self.hosts.iter().position(|host| host.seat == seat) {
+            self.feed(device, Input::Peer(peer, news));
+        }
+    }
+}
+
+/// How long the driver waits for each kind of request.
+fn deadline(kind: OpKind) -> Duration {
+    Duration::from_secs(match kind {
+        // A person is being asked.
+        OpKind::Capture => 120,
+        OpKind::SendEvent => 30,
+        _ => 10,
+    })
+}

@@ -1,0 +1,158 @@
+//! [`CallMessage`] to JSON, strictly.
+//!
+//! Whatever deployed clients need is written, also where the specification does not ask for it:
+//! both keys of the stream metadata (the Dart SDK reads only the unstable one, matrix-js-sdk
+//! writes only the stable one), `capabilities` in every invite and answer, the end of candidates
+//! as an entry (`matrix-js-sdk.md` §2.2, `famedly-dart.md` §2.3).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    call::{
+        Answer, Body, CallMessage, Capabilities, Header, Identity, Invite, Leg, Negotiate,
+        Replaces, SdpKind, Version,
+    },
+    candidate,
+    json::Object,
+    metadata,
+    reason::Reason,
+};
+use crate::redact::Redacted;
+
+/// An object in the making; what is absent is left out.
+struct Writer(Object);
+
+impl CallMessage {
+    /// Event type and content (JSON text), ready to be sent. A message of version 0 carries
+    /// `"version": 0` and no party id, as its readers expect.
+    pub fn write(&self) -> (String, String) {
+        let mut out = Writer(Object::new());
+        out.header(&self.header);
+        out.body(&self.body);
+        (self.event_type(), Value::Object(out.0).to_string())
+    }
+}
+
+impl Writer {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+
+    fn put_some(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    fn header(&mut self, header: &Header) {
+        let Header { call_id, party_id, version, device_id, leg } = header;
+        self.put("call_id", call_id.as_str());
+        match version {
+            Version::V0 => self.put("version", 0),
+            Version::V1 => {
+                self.put("version", "1");
+                self.put_some("party_id", party_id.as_ref().map(|id| id.as_str()));
+            }
+        }
+        self.put_some("device_id", device_id.as_ref().map(|id| id.as_str()));
+        if let Some(leg) = leg {
+            self.leg(leg);
+        }
+    }
+
+    fn leg(&mut self, leg: &Leg) {
+        let Leg { conf_id, room_id, dest_session_id, sender_session_id, seq } = leg;
+        self.put("conf_id", conf_id.as_str());
+        self.put_some("room_id", room_id.as_ref().map(|id| id.as_str()));
+        self.put_some("dest_session_id", dest_session_id.as_deref());
+        self.put_some("sender_session_id", sender_session_id.as_deref());
+        self.put_some("seq", *seq);
+    }
+
+    fn body(&mut self, body: &Body) {
+        match body {
+            Body::Invite(invite) => self.invite(invite),
+            Body::Candidates(list) => {
+                self.put("candidates", list.iter().map(candidate::write).collect::<Vec<_>>());
+            }
+            Body::Answer(answer) => self.answer(answer),
+            Body::SelectAnswer { selected } => self.put("selected_party_id", selected.as_str()),
+            Body::Reject { reason } | Body::Hangup { reason } => {
+                self.put_some("reason", reason.as_ref().map(Reason::as_str));
+            }
+            Body::Negotiate(negotiate) => self.negotiate(negotiate),
+            Body::MetadataChanged(streams) => metadata::write(&mut self.0, streams),
+            Body::AssertedIdentity(who) => self.put("asserted_identity", identity(who)),
+            Body::Replaces(replaces) => self.replaces(replaces),
+        }
+    }
+
+    fn invite(&mut self, invite: &Invite) {
+        let Invite { offer, lifetime, invitee, invitee_device, capabilities, streams } = invite;
+        self.put("offer", description(SdpKind::Offer, offer));
+        self.put("lifetime", millis(*lifetime));
+        self.put_some("invitee", invitee.as_ref().map(|id| id.as_str()));
+        self.put_some("invitee_device_id", invitee_device.as_ref().map(|id| id.as_str()));
+        self.put("capabilities", abilities(*capabilities));
+        if let Some(streams) = streams {
+            metadata::write(&mut self.0, streams);
+        }
+    }
+
+    fn answer(&mut self, answer: &Answer) {
+        let Answer { sdp, capabilities, streams } = answer;
+        self.put("answer", description(SdpKind::Answer, sdp));
+        self.put("capabilities", abilities(*capabilities));
+        if let Some(streams) = streams {
+            metadata::write(&mut self.0, streams);
+        }
+    }
+
+    fn negotiate(&mut self, negotiate: &Negotiate) {
+        let Negotiate { description: text, lifetime, capabilities, streams } = negotiate;
+        self.put("description", description(text.kind, &text.sdp));
+        self.put_some("lifetime", lifetime.map(millis));
+        self.put_some("capabilities", capabilities.map(abilities));
+        if let Some(streams) = streams {
+            metadata::write(&mut self.0, streams);
+        }
+    }
+
+    fn replaces(&mut self, replaces: &Replaces) {
+        let Replaces { replacement_id, target_user, create_call, await_call, target_room } =
+            replaces;
+        self.put_some("replacement_id", replacement_id.as_deref());
+        self.put_some("target_user", target_user.as_ref().map(identity));
+        self.put_some("create_call", create_call.as_deref());
+        self.put_some("await_call", await_call.as_deref());
+        self.put_some("target_room", target_room.as_deref());
+    }
+}
+
+fn description(kind: SdpKind, sdp: &Redacted) -> Value {
+    let kind = match kind {
+        SdpKind::Offer => "offer",
+        SdpKind::Answer => "answer",
+    };
+    json!({ "type": kind, "sdp": sdp.expose() })
+}
+
+fn abilities(can: Capabilities) -> Value {
+    let Capabilities { transferee, dtmf } = can;
+    json!({ "m.call.transferee": transferee, "m.call.dtmf": dtmf })
+}
+
+fn identity(person: &Identity) -> Value {
+    let Identity { id, display_name, avatar_url } = person;
+    let mut out = Writer(Object::new());
+    out.put_some("id", id.as_deref());
+    out.put_some("display_name", display_name.as_deref());
+    out.put_some("avatar_url", avatar_url.as_deref());
+    Value::Object(out.0)
+}
+
+fn millis(span: Duration) -> u64 {
+    span.as_millis().try_into().unwrap_or(u64::MAX)
+}

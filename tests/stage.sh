@@ -1,0 +1,33 @@
+# shellcheck shell=bash
+# What tests/run and .ci/run share: where builds go, and stages that say how long they took.
+
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/matrix-voip/target}
+export CARGO_TERM_COLOR=never
+
+FAILED_STAGES=()
+
+# minutes SECONDS: as "1.5 min".
+minutes() {
+  printf '%d.%d min' $(($1 / 60)) $(($1 % 60 / 6))
+}
+
+# stage NAME COMMAND...: runs the command without standard input. A failure is remembered, and the
+# stages after it still run. (Bash switches `set -e` off inside: functions return their failures.)
+stage() {
+  local name=$1 from=$SECONDS verdict=ok
+  shift
+  echo "== $name"
+  "$@" </dev/null || { verdict=FAILED FAILED_STAGES+=("$name"); }
+  echo "== $name: $verdict, $(minutes $((SECONDS - from)))"
+  [ "$verdict" = ok ]
+}
+
+# require_tools: Rust and a C compiler are all that is needed, and nothing goes without them.
+require_tools() {
+  local tool
+  for tool in cargo rustc; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing: install Rust 1.95 (https://rustup.rs)" >&2; exit 2; }
+  done
+  command -v "${CC:-cc}" >/dev/null || { echo "no C compiler (${CC:-cc}): Rust links with it, and aws-lc-sys builds its crypto with it; install gcc or clang, or set CC" >&2; exit 2; }
+  rustc --version
+}
