@@ -333,7 +333,7 @@ mod tests {
         let empty = WavFile::read(Cursor::new(wav(spec(1, 48_000, 16), &[]))).unwrap_err();
         assert!(matches!(empty, OpenError::Empty { .. }));
         let other = WavFile::read(Cursor::new(b"OggS and so on".to_vec())).unwrap_err();
-        assert!(other.to_string().starts_with("not a WAV file"), "{other}");
+        assert!(other.to_string().starts_with("this is no WAV file"), "{other}");
     }
 
     #[test]
