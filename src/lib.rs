@@ -55,16 +55,16 @@ pub mod config;
 mod driver;
 pub mod host;
 pub mod id;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod machine;
 pub mod redact;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod wire;
 
 #[doc(no_inline)]
