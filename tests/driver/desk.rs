@@ -10,9 +10,7 @@ use matrix_voip::{
     Identity, Mailbox, PeerStats, VoIP, VoIPBuilder, WallClock,
     host::HostRequest,
     id::{CallId, DeviceId, EventId, OpId, PeerId, RoomId, UserId},
-    machine::io::{
-        Description, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, SdpKind, TurnServers,
-    },
+    machine::io::{Description, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, SdpKind, TurnServers},
     time::Wall,
     wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
 };
@@ -26,10 +24,7 @@ type Rule = Arc<dyn Fn(&Op) -> Answer + Send + Sync>;
 
 /// Who we are.
 pub fn identity() -> Identity {
-    Identity {
-        user: UserId::parse("@ada:hs").unwrap(),
-        device: DeviceId::parse("PHONE").unwrap(),
-    }
+    Identity { user: UserId::parse("@ada:hs").unwrap(), device: DeviceId::parse("PHONE").unwrap() }
 }
 
 /// Where we call.
@@ -49,10 +44,9 @@ pub fn willing(op: &Op) -> Answer {
         Op::Fetch(Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(3600) })
         }
-        Op::Fetch(Fetch::Members(_)) => Reply::Members(BTreeSet::from([
-            identity().user,
-            UserId::parse("@ben:hs").unwrap(),
-        ])),
+        Op::Fetch(Fetch::Members(_)) => {
+            Reply::Members(BTreeSet::from([identity().user, UserId::parse("@ben:hs").unwrap()]))
+        }
         Op::Peer(_, PeerOp::Offer(_)) => description(SdpKind::Offer),
         Op::Peer(_, PeerOp::Answer(_)) => description(SdpKind::Answer),
         Op::Peer(_, PeerOp::LocalDescription) => description(SdpKind::Offer),
@@ -70,7 +64,10 @@ pub fn description(kind: SdpKind) -> Reply {
 }
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
-    m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\na=rtpmap:111 opus/48000/2\r\n";
+    m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+    a=ice-pwd:0123456789abcdef01234567\r\na=fingerprint:sha-256 \
+    00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+    a=setup:actpass\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n";
 
 /// An invite of `caller`, sent so long ago.
 pub fn invite(call_id: &str, caller: &str, age: Duration) -> Batch {
@@ -100,9 +97,18 @@ fn batch(event_type: &str, sender: &str, age: Duration, content: &serde_json::Va
         sent: None,
         age: Some(age),
     };
-    let event =
-        RawEvent { facts, event_type: event_type.into(), content: content.to_string() };
+    let event = RawEvent { facts, event_type: event_type.into(), content: content.to_string() };
     Batch { place: Place::Room { room: room(), encrypted: false }, events: vec![event] }
+}
+
+/// On a paused clock a day passes at once when nothing else can happen: then a test waits for
+/// what never comes, and should say so instead of standing still.
+pub fn watch() {
+    tokio::spawn(async {
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(86_400)).await;
+        eprintln!("a test of the driver waits for what never comes");
+        std::process::exit(101);
+    });
 }
 
 /// The host.
@@ -124,6 +130,7 @@ impl Desk {
         rule: impl Fn(&Op) -> Answer + Send + Sync + 'static,
     ) -> (VoIP, Self) {
         let (voip, mailbox) = builder.seed(1).start_with_mailbox().unwrap();
+        watch();
         let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Arc::new(rule)));
         let seen = Arc::default();
         let task = tokio::spawn(obey(mailbox, Arc::clone(&rule), Arc::clone(&seen)));
