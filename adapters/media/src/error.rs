@@ -41,7 +41,7 @@ pub enum OpenError {
         error: io::Error,
     },
     /// It is another kind of file, or broken at its beginning.
-    #[error("not a {kind}: {what}")]
+    #[error("this is no {kind}: {what}")]
     NotSuch {
         /// What it was taken for.
         kind: FileKind,

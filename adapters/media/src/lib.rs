@@ -11,7 +11,69 @@
 //! * a [`Studio`] puts them together: it says what the microphone and the camera are and who hears
 //!   and sees the other side.
 //!
-//! Sound is 48 kHz, one channel, in steps of 20 ms, `f32` from -1 to 1; on the way it is Opus.
+//! Sound is 48 kHz, one channel, in steps of 20 ms, `f32` from -1 to 1 (applications may use `i16`
+//! as well); on the way it is Opus. Pictures are VP8, or H.264 from and to files.
+//!
+//! # PCM in, PCM out
+//!
+//! A bot that answers what it hears:
+//!
+//! ```
+//! use matrix_voip_media::{MICROPHONE, Studio, pcm_sink, pcm_source};
+//!
+//! # async fn bot(think: impl Fn(Vec<i16>) -> Vec<i16>, join: impl AsyncFn(std::sync::Arc<Studio>)) {
+//! let (mut mouth, microphone) = pcm_source();
+//! let (speaker, mut ear) = pcm_sink();
+//! let studio = Studio::builder().source_once(MICROPHONE, microphone).speaker_once(speaker).build();
+//! join(studio).await; // hand it to the engine, and be in a call
+//! while let Some(heard) = ear.read::<i16>().await {
+//!     let words: Vec<i16> = think(heard);
+//!     if mouth.write(&words).await.is_err() {
+//!         break; // the call is over
+//!     }
+//! }
+//! # }
+//! # use matrix_voip::{host::{Media, RemoteTrack}, id::{PeerId, TrackId}, machine::io::MediaKind};
+//! # // An engine whose other side is a tone of ten frames, and which collects what the bot says.
+//! # async fn call(studio: std::sync::Arc<Studio>) {
+//! #     let mut source = studio.capture(TrackId(1), MICROPHONE).await.unwrap();
+//! #     let track = RemoteTrack {
+//! #         peer: PeerId(1), mid: "0".into(), stream: None, kind: MediaKind::Audio,
+//! #     };
+//! #     let mut sink = studio.sink(track).unwrap();
+//! #     for _ in 0..10 {
+//! #         sink.push(source.next().await.unwrap());
+//! #     }
+//! # }
+//! # let mut runtime = tokio::runtime::Builder::new_current_thread();
+//! # let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+//! # let thought = std::cell::Cell::new(0);
+//! # let think = |heard: Vec<i16>| { thought.set(thought.get() + heard.len()); heard };
+//! # runtime.block_on(bot(think, call));
+//! # assert_eq!(thought.get(), 960, "one frame, then the call is over");
+//! ```
+//!
+//! # A call with files
+//!
+//! ```no_run
+//! use matrix_voip_media::{
+//!     AtEnd, CAMERA, EarSink, IvfFile, MICROPHONE, OpenError, Pcm, Script, Studio, Tee, Threaded,
+//!     WavFile, WavSink,
+//! };
+//!
+//! # fn main() -> Result<(), OpenError> {
+//! let (wav, recording) = WavSink::create("heard.wav")?;
+//! let (ear, meter) = EarSink::new();
+//! let studio = Studio::builder()
+//!     .source(MICROPHONE, || WavFile::open("speech.wav").map(Pcm::source))
+//!     .source(CAMERA, || IvfFile::open("film.ivf").map(|film| film.at_end(AtEnd::Again).paced()))
+//!     .speaker_once(Tee::new().and(ear).and(Threaded::new(wav)))
+//!     .build();
+//! // … the call …
+//! println!("heard {:?}", meter.overall());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod audio;
 pub mod error;
@@ -28,18 +90,21 @@ pub use audio::{
     ear::{Ear, EarSink, EarView, Heard, HeardTone},
     hearing::{Hearing, HearingCounts},
     level::Level,
+    ogg::{OggFile, OggSink},
+    pcm::{PcmClosed, PcmInput, PcmOutput, PcmSink, pcm_sink, pcm_source},
     sound::{FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE, Sample},
     tone::{Silence, Tone},
-    voice::{Pcm, Voice},
+    voice::{Filled, Pcm, Voice},
     wav::{WavFile, WavSink},
 };
 pub use error::{CodecError, FileKind, OpenError, ReadError, WriteError};
 pub use file::AtEnd;
 pub use sink::{Recording, Tee, Threaded, Written};
 pub use source::{Made, Paced, Script, Weight};
-pub use studio::{Studio, StudioBuilder};
+pub use studio::{CAMERA, MICROPHONE, Studio, StudioBuilder};
 pub use video::{
     check::{VideoCheck, VideoReport, VideoView},
+    h264::{H264File, H264Sink},
     ivf::{IvfFile, IvfSink},
     picture::{Picture, PictureSize, TestPicture},
 };

@@ -62,6 +62,35 @@ pub trait Script: Send + 'static {
     }
 }
 
+/// Lets frames through unless the track is muted; afterwards from the next key frame on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Gate {
+    /// Everything passes.
+    #[default]
+    Open,
+    /// Nothing passes.
+    Shut,
+    /// Nothing passes before a key frame.
+    UntilKeyFrame,
+}
+
+impl Gate {
+    pub(crate) fn control(&mut self, control: SourceControl) {
+        match (control, *self) {
+            (SourceControl::Enabled(false), _) => *self = Self::Shut,
+            (SourceControl::Enabled(true), Self::Shut) => *self = Self::UntilKeyFrame,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn pass(&mut self, frame: Frame) -> Made {
+        if *self == Self::UntilKeyFrame && frame.key_frame {
+            *self = Self::Open;
+        }
+        if *self == Self::Open { Made::Frame(frame) } else { Made::Skipped }
+    }
+}
+
 /// When media time is due on a clock that started with the first question.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {

@@ -114,6 +114,15 @@ impl StudioBuilder {
         self
     }
 
+    /// Who hears the first remote track of sound; later ones are discarded.
+    #[must_use]
+    pub fn speaker_once(self, sink: impl FrameSink + 'static) -> Self {
+        let sink = Mutex::new(Some(Box::new(sink) as Sink));
+        self.sink(MediaKind::Audio, move |_| {
+            sink.lock().unwrap_or_else(PoisonError::into_inner).take()
+        })
+    }
+
     /// Who sees remote pictures: asked for each remote track.
     #[must_use]
     pub fn screen<S: FrameSink + 'static>(
@@ -240,6 +249,13 @@ mod tests {
         let open = || Ok::<_, OpenError>(WavFile::open("/nowhere/at/all.wav")?.source());
         let studio = Studio::builder().source(MICROPHONE, open).build();
         assert_eq!(studio.capture(TrackId(1), MICROPHONE).await.err(), Some(Fault::NotFound));
+    }
+
+    #[test]
+    fn a_speaker_for_once_takes_the_first_track() {
+        let studio = Studio::builder().speaker_once(EarSink::new().0).build();
+        assert!(studio.sink(track(MediaKind::Audio)).is_some());
+        assert!(studio.sink(track(MediaKind::Audio)).is_none());
     }
 
     #[test]

@@ -9,12 +9,9 @@ use matrix_voip::host::{Codec, Frame};
 
 use super::{
     opus::{CONCEAL_STEP, Decoder, MAX_PACKET_SAMPLES},
-    sound::{FRAME_SAMPLES, SAMPLE_RATE},
+    order::{Order, Place},
+    sound::FRAME_SAMPLES,
 };
-
-/// Longest gap that is filled, in samples: one second. Beyond it the sender paused or jumped, and
-/// the sound goes on without the pause.
-pub const MAX_GAP: u64 = SAMPLE_RATE as u64;
 
 /// What happened to the frames of one track; the counters never go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,23 +37,17 @@ pub struct HearingCounts {
 #[derive(Debug)]
 pub struct Hearing {
     decoder: Decoder,
-    expected: Option<Expected>,
-    counts: HearingCounts,
-}
-
-/// What should come next.
-#[derive(Debug, Clone, Copy)]
-struct Expected {
-    timestamp: u64,
-    sequence: Option<u64>,
+    order: Order,
     packet: usize,
+    counts: HearingCounts,
 }
 
 impl Hearing {
     /// A decoder for a track of which nothing was heard yet.
     pub fn new() -> Self {
         let decoder = Decoder::new().expect("invariant: ropus takes 48 kHz, one channel");
-        Self { decoder, expected: None, counts: HearingCounts::default() }
+        let (order, counts) = (Order::default(), HearingCounts::default());
+        Self { decoder, order, packet: FRAME_SAMPLES, counts }
     }
 
     /// What happened so far.
@@ -71,40 +62,24 @@ impl Hearing {
             self.counts.foreign += 1;
             return;
         }
-        if self.is_late(frame) {
-            self.counts.late += 1;
-            return;
+        match self.order.place(frame) {
+            Place::Next => {}
+            Place::Late => {
+                self.counts.late += 1;
+                return;
+            }
+            Place::AfterPause(gap) => {
+                self.counts.pauses += gap as u64;
+                sound.extend(std::iter::repeat_n(0.0, gap));
+            }
+            Place::AfterLoss(gap) => {
+                self.conceal(gap.saturating_sub(self.packet), sound);
+                self.recover(&frame.data, gap.min(self.packet), sound);
+            }
         }
-        self.fill_gap(frame, sound);
         let made = self.decode(&frame.data, sound);
-        self.expected = Some(Expected {
-            timestamp: frame.timestamp.saturating_add(made as u64),
-            sequence: frame.sequence.map(|sequence| sequence.saturating_add(1)),
-            packet: made.clamp(CONCEAL_STEP, MAX_PACKET_SAMPLES),
-        });
-    }
-
-    fn is_late(&self, frame: &Frame) -> bool {
-        match (self.expected.and_then(|expected| expected.sequence), frame.sequence) {
-            (Some(expected), Some(sequence)) => sequence < expected,
-            _ => false,
-        }
-    }
-
-    fn fill_gap(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
-        let Some(expected) = self.expected else { return };
-        let gap = frame.timestamp.saturating_sub(expected.timestamp);
-        if gap == 0 || gap > MAX_GAP {
-            return;
-        }
-        let gap = gap as usize;
-        if frame.contiguous && expected.sequence == frame.sequence {
-            self.counts.pauses += gap as u64;
-            sound.extend(std::iter::repeat_n(0.0, gap));
-        } else {
-            self.conceal(gap.saturating_sub(expected.packet), sound);
-            self.recover(&frame.data, gap.min(expected.packet), sound);
-        }
+        self.order.played(frame, made);
+        self.packet = made.clamp(CONCEAL_STEP, MAX_PACKET_SAMPLES);
     }
 
     fn conceal(&mut self, mut samples: usize, sound: &mut Vec<f32>) {
@@ -155,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        audio::{ear::Ear, tone::Tone, voice::Voice},
+        audio::{ear::Ear, order::MAX_GAP, tone::Tone, voice::Voice},
         source::{Made, Script},
     };
 

@@ -3,7 +3,11 @@
 pub mod ear;
 pub mod hearing;
 pub mod level;
+pub mod ogg;
 pub mod opus;
+pub mod order;
+pub mod pcm;
+pub mod rate;
 pub mod sound;
 mod spectrum;
 pub mod tone;

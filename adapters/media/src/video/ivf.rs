@@ -17,7 +17,7 @@ use crate::{
     error::{FileKind, OpenError, ReadError, WriteError},
     file::{self, AtEnd, Input, Output},
     sink::{Progressing, Recording},
-    source::{Made, Script},
+    source::{Gate, Made, Script},
 };
 
 /// Greatest encoded picture that is read or kept, in bytes.
@@ -73,35 +73,6 @@ impl Clock {
     fn restart(&mut self) {
         self.due += self.step;
         self.previous = None;
-    }
-}
-
-/// Lets pictures through unless the track is muted; afterwards from the next key frame on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Gate {
-    /// Everything passes.
-    #[default]
-    Open,
-    /// Nothing passes.
-    Shut,
-    /// Nothing passes before a key frame.
-    UntilKeyFrame,
-}
-
-impl Gate {
-    pub(crate) fn control(&mut self, control: SourceControl) {
-        match (control, *self) {
-            (SourceControl::Enabled(false), _) => *self = Self::Shut,
-            (SourceControl::Enabled(true), Self::Shut) => *self = Self::UntilKeyFrame,
-            _ => {}
-        }
-    }
-
-    pub(crate) fn pass(&mut self, frame: Frame) -> Made {
-        if *self == Self::UntilKeyFrame && frame.key_frame {
-            *self = Self::Open;
-        }
-        if *self == Self::Open { Made::Frame(frame) } else { Made::Skipped }
     }
 }
 
@@ -357,21 +328,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        testkit::{FullDisk, SharedFile, broken},
-        video::picture::{PictureSize, TestPicture},
-    };
-
-    fn frames(count: usize) -> Vec<Frame> {
-        let mut script = TestPicture::sized(PictureSize::new(160, 64), 10);
-        std::iter::repeat_with(|| script.make())
-            .filter_map(|made| match made {
-                Made::Frame(frame) => Some(frame),
-                Made::Skipped => None,
-            })
-            .take(count)
-            .collect()
-    }
+    use crate::testkit::{FullDisk, SharedFile, broken, film as frames};
 
     fn ivf(frames: &[Frame]) -> Vec<u8> {
         let file = SharedFile::default();
@@ -445,7 +402,7 @@ mod tests {
         let error = IvfFile::read(Cursor::new(vp9)).unwrap_err();
         assert!(error.to_string().contains("only VP8"), "{error}");
         let error = IvfFile::read(Cursor::new(vec![0; 64])).unwrap_err();
-        assert!(error.to_string().starts_with("not a IVF file"), "{error}");
+        assert!(error.to_string().starts_with("this is no IVF file"), "{error}");
         let error = IvfFile::read(Cursor::new(b"DKIF".to_vec())).unwrap_err();
         assert!(error.to_string().contains("too early"), "{error}");
         let error = IvfFile::read(Cursor::new(ivf(&frames(1))[..32].to_vec())).unwrap_err();
