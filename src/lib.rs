@@ -1,17 +1,88 @@
-//! Native Matrix VoIP.
+//! Native Matrix VoIP: 1:1 calls over `m.call.*`, for any Matrix client and any WebRTC engine.
+//!
+//! The protocol is a value without clock, task or I/O ([`machine`]); one task drives it; an
+//! application holds a [`VoIP`] and a [`CallSession`] per call. How it reaches the homeserver and
+//! the media is a [`host`] that it brings or takes from an adapter package: `Signaling` (send an
+//! event, TURN credentials, members) and `WebRtc` (peer connections, capture).
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use matrix_voip::{
+//!     CallOptions, CallState, Identity, Signaling, VoIP, VoipNews, WebRtc,
+//!     id::{DeviceId, UserId},
+//! };
+//!
+//! # async fn call(
+//! #     signaling: Arc<dyn Signaling>,
+//! #     webrtc: Arc<dyn WebRtc>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let me = Identity { user: UserId::parse("@ada:hs")?, device: DeviceId::parse("PHONE")? };
+//! let voip = VoIP::builder(me).signaling(signaling).webrtc(webrtc).start()?;
+//! let mut arrivals = voip.events();
+//!
+//! let call = voip.invite("!room:hs", "@ben:hs", CallOptions::video()).await?;
+//! call.until(CallState::Connected).await?;
+//! println!("round trip: {:?}", call.stats().await?.round_trip);
+//! call.hangup().await?;
+//!
+//! while let Some(news) = arrivals.next().await {
+//!     match news {
+//!         VoipNews::RingStarted { call, .. } => call.answer().await?,
+//!         VoipNews::CallEnded { end, .. } => println!("over: {end:?}"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Incoming events go in through [`VoIP::deliver`] or the [`News`] that a host holds: a complete,
+//! ordered batch per room and sync response, decrypted, with its facts (`wire::delivery`).
+//!
+//! Supported: 1:1 calls, voice and video, versions 0 and 1 of the protocol; ringing on several
+//! devices; glare, busy policies, missed calls; mute; a ledger against ghosts of crashed
+//! processes. Not supported yet: hold, transfer, screen sharing from this side, DTMF, ICE restart,
+//! group calls and their media keys. What arrives of these is ignored and counted
+//! ([`VoIP::diagnostics`]).
+//!
+//! Every type of the usual path has its name here at the root; the modules hold the rest, for
+//! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod config;
+mod driver;
 pub mod host;
 pub mod id;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod machine;
 pub mod redact;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;
+mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
-#[warn(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod wire;
+
+#[doc(no_inline)]
+pub use crate::{
+    config::Config,
+    host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
+    machine::{
+        Identity,
+        event::{CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason},
+        event::{MissedWhy, RingStop, Side, Stream},
+        io::{CallMedia, Callee, MediaSource, PeerStats},
+    },
+};
+pub use crate::{
+    driver::{CallNews, MissedCall, WallClock},
+    session::{
+        AnswerError, CallEvents, CallOptions, CallSession, HangupError, IntoCallee, InviteError,
+        MuteError, ProceedError, RejectError, StartError, StatsError, UntilError, VoIP,
+        VoIPBuilder, VoipEvents, VoipNews,
+    },
+};

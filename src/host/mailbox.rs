@@ -1,17 +1,37 @@
 //! Requests out, replies and news in: what the driver speaks, and the base of every binding.
 //!
 //! Pull [`HostRequest`]s with [`Mailbox::next`], answer each with [`Mailbox::reply`], and report
-//! what nobody asked for through the cloneable [`News`].
+//! what nobody asked for through the cloneable [`News`]. Nothing here waits for the other end and
+//! nothing grows without bound: requests that a host does not pull fail beyond
+//! [`MAX_REQUESTS`], news that the library does not keep up with is dropped beyond [`MAX_NEWS`]
+//! and counted. Replies have room of their own, so that a flood of events cannot push them out.
+//!
+//! [`pair`] makes a mailbox with the library's end in your hand: for tests of a host alone.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{
     id::{OpId, PeerId, RoomId, UserId},
     machine::io::{Fault, Input, Lifecycle, Network, Op, PeerNews, Reply, RoomNews},
     wire::delivery::Batch,
 };
+
+/// Most requests that wait for a host that does not pull them. A call has about ten open at once.
+pub const MAX_REQUESTS: usize = 4096;
+
+/// Most news that waits for the library; a remote party can cause news, so it is bounded.
+pub const MAX_NEWS: usize = 4096;
+
+/// Most replies that wait for the library besides the news: one for each request.
+const MAX_REPLIES: usize = MAX_REQUESTS;
 
 /// What the driver wants of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +47,55 @@ pub enum HostRequest {
     Cancel(OpId),
 }
 
+/// Makes a mailbox and the library's end of it.
+pub fn pair() -> (DriverEnd, Mailbox) {
+    let (requests, pulled) = mpsc::channel(MAX_REQUESTS);
+    let (reported, inputs) = mpsc::channel(MAX_NEWS + MAX_REPLIES);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let news = News { inputs: reported, dropped: Arc::clone(&dropped) };
+    (DriverEnd { requests, inputs, dropped }, Mailbox { requests: pulled, news })
+}
+
+/// The library's end of a mailbox; in an application the driver has it.
+#[derive(Debug)]
+pub struct DriverEnd {
+    requests: mpsc::Sender<HostRequest>,
+    inputs: mpsc::Receiver<Input>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl DriverEnd {
+    /// Puts a request into the mailbox. Never waits.
+    ///
+    /// # Errors
+    /// [`Fault::Unsupported`] when the mailbox was dropped: nobody will ever do it.
+    /// [`Fault::Failed`] when [`MAX_REQUESTS`] wait already: the host hangs.
+    pub fn request(&self, request: HostRequest) -> Result<(), Fault> {
+        self.requests.try_send(request).map_err(|error| match error {
+            TrySendError::Closed(_) => Fault::Unsupported,
+            TrySendError::Full(_) => Fault::Failed("the host takes no requests".into()),
+        })
+    }
+
+    /// The next reply or news; `None` when the mailbox and every [`News`] are gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Input> {
+        self.inputs.recv().await
+    }
+
+    /// How many replies and news were dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
 /// The host's end of the driver: one owner, pulled by whoever serves it.
 #[derive(Debug)]
 pub struct Mailbox {
-    requests: mpsc::UnboundedReceiver<HostRequest>,
+    requests: mpsc::Receiver<HostRequest>,
     news: News,
 }
 
 impl Mailbox {
-    /// Joins a mailbox from its channels; made by the driver.
-    pub(crate) fn new(requests: mpsc::UnboundedReceiver<HostRequest>, news: News) -> Self {
-        Self { requests, news }
-    }
-
     /// The next request; `None` after the library has shut down. Cancel safe.
     pub async fn next(&mut self) -> Option<HostRequest> {
         self.requests.recv().await
@@ -57,55 +113,111 @@ impl Mailbox {
 }
 
 /// Reports to the library. Cloneable; never blocks; after the library is gone nothing happens.
+/// Holding one does not keep the library alive.
 #[derive(Debug, Clone)]
 pub struct News {
-    inputs: mpsc::UnboundedSender<Input>,
+    inputs: mpsc::Sender<Input>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl News {
-    /// Reports into the driver's input channel; made by the driver.
-    pub(crate) fn new(inputs: mpsc::UnboundedSender<Input>) -> Self {
-        Self { inputs }
-    }
-
     /// Hands in Matrix events: all events of one room of one sync response, or a batch of
     /// to-device messages, in order.
     pub fn deliver(&self, batch: Batch) {
-        self.input(Input::Deliver(batch.parse()));
+        self.report(Input::Deliver(batch.parse()));
     }
 
     /// Reports news of a peer connection.
     pub fn peer(&self, peer: PeerId, news: PeerNews) {
-        self.input(Input::Peer(peer, news));
+        self.report(Input::Peer(peer, news));
     }
 
     /// Reports news of a room.
     pub fn room(&self, room: RoomId, news: RoomNews) {
-        self.input(Input::Room(room, news));
+        self.report(Input::Room(room, news));
     }
 
     /// Replaces the list of users whose events are ignored.
     pub fn ignored_users(&self, users: BTreeSet<UserId>) {
-        self.input(Input::IgnoredUsers(users));
+        self.report(Input::IgnoredUsers(users));
     }
 
     /// Reports that the network changed.
     pub fn network(&self, network: Network) {
-        self.input(Input::Network(network));
+        self.report(Input::Network(network));
     }
 
-    /// Reports that the process sleeps, wakes or ends.
+    /// Reports that the process sleeps, wakes or ends. [`Lifecycle::Ending`] does what
+    /// `VoIP::shutdown` does.
     pub fn lifecycle(&self, lifecycle: Lifecycle) {
-        self.input(Input::Lifecycle(lifecycle));
+        self.report(Input::Lifecycle(lifecycle));
     }
 
     /// Answers a request.
     pub fn reply(&self, id: OpId, result: Result<Reply, Fault>) {
-        self.input(Input::Reply(id, result));
+        self.send(Input::Reply(id, result));
     }
 
-    fn input(&self, input: Input) {
-        // The driver is gone: there is nobody left to tell, and nothing to lose.
-        drop(self.inputs.send(input));
+    /// How many replies and news were dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn report(&self, input: Input) {
+        if self.inputs.capacity() > MAX_REPLIES {
+            self.send(input);
+        } else {
+            self.count_dropped();
+        }
+    }
+
+    fn send(&self, input: Input) {
+        match self.inputs.try_send(input) {
+            // Closed: the driver is gone, there is nobody left to tell and nothing to lose.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => self.count_dropped(),
+        }
+    }
+
+    fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_news_leaves_room_for_replies() {
+        let (mut driver, mailbox) = pair();
+        let news = mailbox.news();
+        for _ in 0..MAX_NEWS + 10 {
+            news.network(Network::Changed);
+        }
+        mailbox.reply(OpId(7), Ok(Reply::Done));
+        assert_eq!(driver.dropped(), 10);
+        let mut last = None;
+        for _ in 0..=MAX_NEWS {
+            last = driver.next().await;
+        }
+        assert_eq!(last, Some(Input::Reply(OpId(7), Ok(Reply::Done))));
+    }
+
+    #[test]
+    fn requests_to_a_dropped_mailbox_fail() {
+        let (driver, mailbox) = pair();
+        drop(mailbox);
+        let refused = driver.request(HostRequest::Cancel(OpId(1)));
+        assert_eq!(refused, Err(Fault::Unsupported));
+    }
+
+    #[test]
+    fn requests_that_nobody_pulls_are_bounded() {
+        let (driver, _mailbox) = pair();
+        for id in 0..MAX_REQUESTS as u64 {
+            assert_eq!(driver.request(HostRequest::Cancel(OpId(id))), Ok(()));
+        }
+        assert!(driver.request(HostRequest::Cancel(OpId(0))).is_err());
     }
 }

@@ -1,16 +1,18 @@
 //! The ports: how the library reaches the world.
 //!
-//! The driver speaks requests and replies only, through a [`Mailbox`](mailbox::Mailbox); that is
+//! The driver speaks requests and replies only, through a [`Mailbox`]; that is
 //! the base of every binding. Most Rust applications implement the traits [`Signaling`] and
-//! [`WebRtc`] (or take them from an adapter) and let `serve` answer the mailbox
+//! [`WebRtc`] (or take them from an adapter) and let [`serve`](serve::serve) answer the mailbox
 //! from them. Values go in, values come out; no foreign object reaches the library.
 
 pub mod frames;
 pub mod mailbox;
+pub mod serve;
 pub mod signaling;
 pub mod webrtc;
 
 pub use frames::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl};
 pub use mailbox::{HostRequest, Mailbox, News};
+pub use serve::{Hosts, serve};
 pub use signaling::{LedgerStore, SendEvent, Signaling};
 pub use webrtc::{PeerEvents, WebRtc};

@@ -294,6 +294,30 @@ pub struct CallSnapshot {
 }
 
 impl CallSnapshot {
+    /// A call that has just come into being.
+    pub(super) fn new(
+        (room, call_id, party_id): (RoomId, CallId, PartyId),
+        direction: CallDirection,
+        media: CallMedia,
+        state: CallState,
+    ) -> Self {
+        Self {
+            room,
+            call_id,
+            party_id,
+            direction,
+            media,
+            state,
+            remote_user: None,
+            remote_party: None,
+            remote_capabilities: Capabilities::default(),
+            streams: Vec::new(),
+            muted: BTreeMap::new(),
+            identity: None,
+            end: None,
+        }
+    }
+
     /// Takes one event into account. Starting with the snapshot of `CallAdded`, folding all
     /// events of a call gives its present snapshot.
     pub fn apply(&mut self, event: &CallEvent) {

@@ -10,7 +10,7 @@ use super::{
     phase::{Incoming, Outgoing},
 };
 use crate::{
-    id::{CallId, PartyId, RoomId},
+    id::PartyId,
     machine::{
         event::{
             CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy,
@@ -21,7 +21,7 @@ use crate::{
         world::{Owner, Timer, World},
     },
     wire::{
-        call::{Body, Capabilities, Reason, Version},
+        call::{Body, Reason, Version},
         ledger::LiveCall,
     },
 };
@@ -102,7 +102,7 @@ impl Call {
     }
 
     fn end_ringing(&mut self, world: &mut World, end: &End) {
-        if !self.phase.is_ringing() {
+        if !world.roster.is_ringing(self.session) {
             return;
         }
         let (why, missed) = ring_stop(end);
@@ -162,15 +162,12 @@ impl Call {
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
                 self.may_be_known().then(hangup)
             }
-            Phase::Incoming(Incoming::Ringing) => match reason {
-                EndReason::Busy => Some(self.refusal(Some(Reason::UserBusy))),
-                // Our other devices may still take it.
-                _ => None,
-            },
-            Phase::Incoming(Incoming::Answering(_)) => match reason {
-                EndReason::Hangup => Some(self.refusal(None)),
-                _ => Some(hangup()),
-            },
+            // Our other devices may still take it.
+            Phase::Incoming(Incoming::Ringing) => None,
+            Phase::Incoming(Incoming::Answering(_)) if *reason == EndReason::Hangup => {
+                Some(self.refusal(None))
+            }
+            Phase::Incoming(Incoming::Answering(_)) => Some(hangup()),
             Phase::Connecting | Phase::Connected => Some(hangup()),
         }
     }
@@ -210,10 +207,10 @@ impl Call {
     pub(in crate::machine) fn parting(world: &mut World, call: &LiveCall, body: Body) -> Self {
         let session = world.ids.session();
         let end = End { party: EndParty::Local, reason: EndReason::ShutDown };
-        let shown = CallSnapshot {
-            end: Some(end.clone()),
-            ..ended_snapshot(&call.room, &call.call_id, &call.party_id)
-        };
+        let ids = (call.room.clone(), call.call_id.clone(), call.party_id.clone());
+        let (direction, state) = (CallDirection::Incoming, CallState::Ended);
+        let mut shown = CallSnapshot::new(ids, direction, CallMedia::Voice, state);
+        shown.end = Some(end.clone());
         let mut parting = Self::new(world, session, shown, Phase::Ended(end));
         parting.role = Role::Parting;
         world.roster.add(&call.room, &call.call_id, session);
@@ -223,24 +220,6 @@ impl Call {
         let patience = world.now.mono_after(world.config.timeouts.farewell);
         parting.set_timer(world, CallTimer::Farewell, patience);
         parting
-    }
-}
-
-fn ended_snapshot(room: &RoomId, call: &CallId, party: &PartyId) -> CallSnapshot {
-    CallSnapshot {
-        room: room.clone(),
-        call_id: call.clone(),
-        party_id: party.clone(),
-        direction: CallDirection::Incoming,
-        media: CallMedia::Voice,
-        state: CallState::Ended,
-        remote_user: None,
-        remote_party: None,
-        remote_capabilities: Capabilities::default(),
-        streams: Vec::new(),
-        muted: std::collections::BTreeMap::new(),
-        identity: None,
-        end: None,
     }
 }
 

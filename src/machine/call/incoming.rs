@@ -61,21 +61,13 @@ impl Call {
     /// A call arrives. It does not ring yet: glare may answer it at once.
     pub(in crate::machine) fn arrive(world: &mut World, arrival: &Arrival<'_>) -> Self {
         let session = world.ids.session();
-        let shown = CallSnapshot {
-            room: arrival.room.clone(),
-            call_id: arrival.header.call_id.clone(),
-            party_id: world.party.clone(),
-            direction: CallDirection::Incoming,
-            media: arrival.media(),
-            state: CallState::Ringing,
-            remote_user: Some(arrival.caller.clone()),
-            remote_party: arrival.header.party_id.clone(),
-            remote_capabilities: arrival.invite.capabilities,
-            streams: Vec::new(),
-            muted: std::collections::BTreeMap::new(),
-            identity: None,
-            end: None,
-        };
+        let call_id = arrival.header.call_id.clone();
+        let ids = (arrival.room.clone(), call_id, world.party.clone());
+        let (direction, state) = (CallDirection::Incoming, CallState::Ringing);
+        let mut shown = CallSnapshot::new(ids, direction, arrival.media(), state);
+        shown.remote_user = Some(arrival.caller.clone());
+        shown.remote_party.clone_from(&arrival.header.party_id);
+        shown.remote_capabilities = arrival.invite.capabilities;
         let phase = Phase::Incoming(Incoming::Ringing);
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
@@ -157,8 +149,9 @@ impl Call {
     }
 
     pub(super) fn stop_ringing(&mut self, world: &mut World, why: RingStop) {
-        if self.phase.is_ringing() {
+        if world.roster.is_ringing(self.session) {
             self.clear_timer(world, CallTimer::Ring);
+            world.roster.set_ringing(self.session, false);
             world.tell(VoipEvent::RingStopped { session: self.session, why });
         }
     }

@@ -58,12 +58,13 @@ impl Call {
         let header = message.header;
         match message.body {
             Body::Invite(_) => Verdict::Ignored(Ignored::AlreadyExists),
-            Body::Answer(answer) => match voice {
-                Voice::OtherDevice => self.on_elsewhere(world, EndReason::AnsweredElsewhere),
-                _ if !self.is_outgoing() => Verdict::Ignored(Ignored::WrongDirection),
-                _ if !self.is_called(facts, &header) => Verdict::Ignored(Ignored::WrongParty),
-                _ => self.on_answer(world, &header, &answer),
-            },
+            Body::Answer(_) if voice == Voice::OtherDevice => {
+                self.on_elsewhere(world, EndReason::AnsweredElsewhere)
+            }
+            Body::Answer(answer) if self.is_called(facts, &header) => {
+                self.on_answer(world, &header, &answer)
+            }
+            Body::Answer(_) => Verdict::Ignored(Ignored::WrongParty),
             Body::Candidates(candidates) => self.on_candidates(world, voice, header, candidates),
             Body::SelectAnswer { selected } => self.on_select(world, voice, &selected),
             Body::Reject { reason } => self.on_reject(world, voice, header, reason),

@@ -31,25 +31,13 @@ impl Call {
     ) -> Self {
         let session = world.ids.session();
         let (user, device) = named(callee);
-        let shown = CallSnapshot {
-            room,
-            call_id: world.ids.call(),
-            party_id: world.party.clone(),
-            direction: CallDirection::Outgoing,
-            media,
-            state: CallState::Preparing,
-            remote_user: None,
-            remote_party: None,
-            remote_capabilities: Capabilities::default(),
-            streams: Vec::new(),
-            muted: std::collections::BTreeMap::new(),
-            identity: None,
-            end: None,
-        };
+        let ids = (room, world.ids.call(), world.party.clone());
+        let (direction, state) = (CallDirection::Outgoing, CallState::Preparing);
+        let mut shown = CallSnapshot::new(ids, direction, media, state);
+        shown.remote_user.clone_from(&user);
         let phase = Phase::Outgoing(Outgoing::Preparing(Step::Waiting));
         let mut call = Self::new(world, session, shown, phase);
         call.callee_device = device;
-        call.shown.remote_user.clone_from(&user);
         world.roster.add(&call.shown.room, &call.shown.call_id, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
         match user {
@@ -133,6 +121,9 @@ impl Call {
         header: &Header,
         answer: &Answer,
     ) -> Verdict {
+        if !self.is_outgoing() {
+            return Verdict::Ignored(Ignored::WrongDirection);
+        }
         match &self.phase {
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
             Phase::Connecting | Phase::Connected => {

@@ -61,6 +61,11 @@ impl Roster {
         set(&mut self.ringing, session, on);
     }
 
+    /// Whether a call rings: it may also have been answered at once by glare.
+    pub(super) fn is_ringing(&self, session: SessionId) -> bool {
+        self.ringing.contains(&session)
+    }
+
     pub(super) fn set_connected(&mut self, session: SessionId, on: bool) {
         set(&mut self.connected, session, on);
     }

@@ -1,0 +1,166 @@
+//! Local candidates: which addresses are used, and when the other side hears of them.
+//!
+//! Host candidates are known before the first description and stand in it; they are reported once
+//! more after it was put into force, followed by the end mark. Candidates that come later from a
+//! server will join the same list with an [`Origin`] of their own.
+
+use std::net::{IpAddr, SocketAddr};
+
+use matrix_voip::machine::io;
+use str0m::Candidate;
+
+/// Most local addresses that a connection opens a socket on. A laptop with a VPN and containers
+/// has about ten.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// Which interfaces of this machine carry calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Interfaces {
+    /// Every interface that is up. Loopback only if there is nothing else.
+    #[default]
+    All,
+    /// Loopback alone: for tests and demonstrations on one machine.
+    Loopback,
+}
+
+/// One address of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Whether its interface works.
+    pub up: bool,
+}
+
+/// The addresses to open sockets on, in the order of the list: never link-local ones.
+pub fn usable(addresses: &[Address], interfaces: Interfaces) -> Vec<IpAddr> {
+    let of = |loopback: bool| {
+        let fits = move |ip: &IpAddr| ip.is_loopback() == loopback && !is_link_local(*ip);
+        let mut chosen: Vec<IpAddr> = Vec::new();
+        for ip in addresses.iter().filter(|address| address.up).map(|address| address.ip) {
+            if fits(&ip) && !chosen.contains(&ip) && chosen.len() < MAX_ADDRESSES {
+                chosen.push(ip);
+            }
+        }
+        chosen
+    };
+    match interfaces {
+        Interfaces::All if !of(false).is_empty() => of(false),
+        Interfaces::All | Interfaces::Loopback => of(true),
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast(),
+    }
+}
+
+/// Where a local candidate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A socket of ours.
+    Host(SocketAddr),
+}
+
+impl Origin {
+    /// The candidate for str0m; `None` for an address that ICE cannot use.
+    pub(crate) fn candidate(self) -> Option<Candidate> {
+        match self {
+            Self::Host(address) => Candidate::host(address, "udp").ok(),
+        }
+    }
+
+    /// The candidate type, and the address that str0m names as source of what is sent from it.
+    fn base(self) -> (&'static str, SocketAddr) {
+        match self {
+            Self::Host(address) => ("host", address),
+        }
+    }
+}
+
+/// The local candidates of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Gathering {
+    found: Vec<(Origin, String)>,
+    reported: usize,
+    end_reported: bool,
+}
+
+impl Gathering {
+    /// A candidate that str0m has taken, with its line (`candidate:…`).
+    pub(crate) fn on_found(&mut self, origin: Origin, line: String) {
+        self.found.push((origin, line));
+    }
+
+    /// All lines found so far.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.found.iter().map(|(_, line)| line.as_str())
+    }
+
+    /// What the other side has not heard of yet, for the m-line with this `mid`; each is given
+    /// out once.
+    pub(crate) fn news(&mut self, mid: &str, ufrag: &str) -> Vec<io::PeerNews> {
+        let found = self.found.get(self.reported..).unwrap_or_default();
+        let mut news: Vec<_> = found
+            .iter()
+            .map(|(_, line)| {
+                io::PeerNews::Candidate(io::Candidate {
+                    candidate: line.as_str().into(),
+                    sdp_mid: Some(mid.to_owned()),
+                    sdp_m_line_index: Some(0),
+                    username_fragment: Some(ufrag.to_owned()),
+                })
+            })
+            .collect();
+        self.reported = self.found.len();
+        // Host candidates are all there from the start.
+        if !std::mem::replace(&mut self.end_reported, true) {
+            news.push(io::PeerNews::GatheringDone);
+        }
+        news
+    }
+
+    /// The type of the candidate that packets from this address belong to.
+    pub(crate) fn kind_of(&self, source: SocketAddr) -> &'static str {
+        let mut bases = self.found.iter().map(|(origin, _)| origin.base());
+        bases.find(|(_, base)| *base == source).map_or("host", |(kind, _)| kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn up(ip: &str) -> Address {
+        Address { ip: ip.parse().unwrap(), up: true }
+    }
+
+    #[test]
+    fn loopback_is_used_only_if_nothing_else_is_there() {
+        let lo = [up("127.0.0.1"), up("::1")];
+        let all = [lo[0], lo[1], up("192.168.1.2"), up("169.254.3.4"), up("fe80::1")];
+        assert_eq!(usable(&all, Interfaces::All), [all[2].ip]);
+        assert_eq!(usable(&lo, Interfaces::All), [lo[0].ip, lo[1].ip]);
+        assert_eq!(usable(&all, Interfaces::Loopback), [lo[0].ip, lo[1].ip]);
+    }
+
+    #[test]
+    fn addresses_that_are_down_or_twice_there_are_left_out() {
+        let down = Address { up: false, ..up("10.0.0.1") };
+        assert_eq!(usable(&[down, up("10.0.0.2"), up("10.0.0.2")], Interfaces::All).len(), 1);
+    }
+
+    #[test]
+    fn each_candidate_is_reported_once_and_the_end_mark_last() {
+        let address = "10.0.0.1:5000".parse().unwrap();
+        let mut gathering = Gathering::default();
+        gathering.on_found(Origin::Host(address), "candidate:1".to_owned());
+        let news = gathering.news("0", "abcd");
+        assert_eq!(news.len(), 2);
+        assert_eq!(news[1], io::PeerNews::GatheringDone);
+        assert!(gathering.news("0", "abcd").is_empty());
+        assert_eq!(gathering.kind_of(address), "host");
+    }
+}

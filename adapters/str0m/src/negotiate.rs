@@ -1,0 +1,354 @@
+//! From a [`Plan`] to m-lines and back: offers, answers, rollback.
+//!
+//! [`Negotiation`] remembers the m-lines of the connection in their order, which [`Slot`] each
+//! serves and which local track it sends. An offer makes the lines that the plan lacks; an answer
+//! gives each new remote line the first free slot of its kind, and says of each line as much of
+//! the plan as the offer allows.
+//!
+//! str0m applies an offer's directions at once, before anybody has answered; a rollback therefore
+//! puts the old ones back. It mirrors a remote offer's directions in its answer; therefore the
+//! offer is narrowed first (`sdp::restrict`).
+
+use matrix_voip::{
+    id::{StreamId, TrackId},
+    machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
+    sdp::{MediaLine, media_lines},
+};
+use str0m::{
+    Rtc,
+    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    media::Mid,
+};
+
+use crate::{
+    entropy::Entropy,
+    error::PeerError,
+    sdp::{self, Msid},
+};
+
+/// The slots of a kind, in the order in which remote m-lines of that kind are given them.
+const fn slots(kind: MediaKind) -> [Slot; 2] {
+    match kind {
+        MediaKind::Audio => [Slot::Audio, Slot::ScreenAudio],
+        MediaKind::Video => [Slot::Video, Slot::Screen],
+    }
+}
+
+/// One m-line of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mapped {
+    mid: Mid,
+    kind: MediaKind,
+    /// `None`: the other side has more lines than a call has uses for.
+    slot: Option<Slot>,
+    /// What it sends, while it does.
+    sent: Option<Sent>,
+}
+
+/// What a line sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sent {
+    track: TrackId,
+    stream: Option<StreamId>,
+}
+
+/// An offer of ours that nobody has answered.
+struct Pending {
+    changes: SdpPendingOffer,
+    lines: Vec<Mapped>,
+    /// What str0m changed at once and a rollback must undo.
+    directions: Vec<(Mid, str0m::media::Direction)>,
+}
+
+/// The m-lines of one connection and what is being agreed about them.
+#[derive(Default)]
+pub(crate) struct Negotiation {
+    lines: Vec<Mapped>,
+    pending: Option<Pending>,
+    remote_offer: Option<String>,
+    local: Option<Description>,
+    restart: bool,
+}
+
+impl Negotiation {
+    /// Gives the next offer new ICE credentials.
+    pub(crate) fn restart_ice(&mut self) {
+        self.restart = true;
+    }
+
+    /// Makes an offer for the plan; a former offer that is still unanswered is forgotten.
+    ///
+    /// # Errors
+    /// [`PeerError::BadStreamId`]; nothing has changed then.
+    pub(crate) fn offer(
+        &mut self,
+        rtc: &mut Rtc,
+        entropy: &mut Entropy,
+        plan: &Plan,
+    ) -> Result<Description, PeerError> {
+        plan.lines.iter().try_for_each(check_ids)?;
+        self.rollback(rtc);
+        entropy.seed_engine();
+        let directions = self.directions(rtc);
+        let mut lines = self.reusable_lines(rtc);
+        let mut api = rtc.sdp_api();
+        for line in &mut lines {
+            line.sent = None;
+            let wanted = line.slot.and_then(|slot| planned(plan, slot));
+            let direction = wanted.map_or(Direction::Inactive, |wanted| wanted.direction);
+            api.set_direction(line.mid, theirs(direction));
+        }
+        for wanted in &plan.lines {
+            if !lines.iter().any(|line| line.slot == Some(wanted.slot)) {
+                lines.push(Mapped {
+                    mid: add_media(&mut api, wanted),
+                    kind: wanted.slot.kind(),
+                    slot: Some(wanted.slot),
+                    sent: None,
+                });
+            }
+        }
+        if std::mem::take(&mut self.restart) {
+            api.ice_restart(true);
+        }
+        let applied = if api.has_changes() { api.apply() } else { unchanged(api, &directions) };
+        let (offer, changes) = applied.ok_or(PeerError::NothingToOffer)?;
+        assign(&mut lines, plan);
+        let offer = describe(SdpKind::Offer, &offer.to_sdp_string(), &lines);
+        self.pending = Some(Pending { changes, lines, directions });
+        self.local = Some(offer.clone());
+        Ok(offer)
+    }
+
+    /// Takes a remote offer; it has no effect before [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub(crate) fn take_offer(&mut self, offer: &str) -> Result<(), PeerError> {
+        sdp::check(offer)?;
+        SdpOffer::from_sdp_string(offer).map_err(unreadable)?;
+        self.remote_offer = Some(offer.to_owned());
+        Ok(())
+    }
+
+    /// Answers the remote offer and puts both into force. Returns the answer and the offer as it
+    /// was accepted.
+    ///
+    /// # Errors
+    /// [`PeerError::NoRemoteOffer`], or why str0m refuses the offer; it can be asked again after
+    /// another one.
+    pub(crate) fn answer(
+        &mut self,
+        rtc: &mut Rtc,
+        entropy: &mut Entropy,
+        plan: &Plan,
+    ) -> Result<(Description, String), PeerError> {
+        plan.lines.iter().try_for_each(check_ids)?;
+        let offer = self.remote_offer.take().ok_or(PeerError::NoRemoteOffer)?;
+        self.rollback(rtc);
+        let mut lines = self.lines.clone();
+        adopt(&mut lines, &media_lines(&offer));
+        let accepted = sdp::restrict(&offer, |line| acceptable(&lines, plan, line));
+        let parsed = SdpOffer::from_sdp_string(&accepted).map_err(unreadable)?;
+        entropy.seed_engine();
+        let answer = rtc.sdp_api().accept_offer(parsed).map_err(unfit)?;
+        assign(&mut lines, plan);
+        let answer = describe(SdpKind::Answer, &answer.to_sdp_string(), &lines);
+        self.lines = lines;
+        self.local = Some(answer.clone());
+        Ok((answer, accepted))
+    }
+
+    /// Puts the answer to our offer into force.
+    ///
+    /// # Errors
+    /// [`PeerError::NoOffer`], or what is wrong with the answer. An answer that str0m refuses
+    /// uses up the offer.
+    pub(crate) fn take_answer(&mut self, rtc: &mut Rtc, answer: &str) -> Result<(), PeerError> {
+        sdp::check(answer)?;
+        let parsed = SdpAnswer::from_sdp_string(answer).map_err(unreadable)?;
+        let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
+        if let Err(error) = rtc.sdp_api().accept_answer(pending.changes, parsed) {
+            restore(rtc, &pending.directions);
+            return Err(unfit(error));
+        }
+        self.lines = pending.lines;
+        Ok(())
+    }
+
+    /// Forgets our unanswered offer, if there is one.
+    pub(crate) fn rollback(&mut self, rtc: &mut Rtc) {
+        if let Some(pending) = self.pending.take() {
+            restore(rtc, &pending.directions);
+        }
+    }
+
+    /// Whether a description of this kind was made and can be put into force.
+    pub(crate) fn has_made(&self, kind: SdpKind) -> bool {
+        self.local.as_ref().is_some_and(|local| local.kind == kind)
+    }
+
+    /// The last description that was made here.
+    pub(crate) fn local(&self) -> Option<&Description> {
+        self.local.as_ref()
+    }
+
+    /// The lines that send the track, as agreed.
+    pub(crate) fn sending<'a>(
+        &'a self,
+        rtc: &'a Rtc,
+        track: TrackId,
+    ) -> impl Iterator<Item = Mid> + 'a {
+        self.lines
+            .iter()
+            .filter(move |line| line.sent.as_ref().is_some_and(|sent| sent.track == track))
+            .filter(|line| rtc.media(line.mid).is_some_and(|media| media.direction().is_sending()))
+            .map(|line| line.mid)
+    }
+
+    /// The tracks that are sent, with their lines.
+    pub(crate) fn sent_tracks(&self) -> impl Iterator<Item = (Mid, TrackId)> + '_ {
+        self.lines.iter().filter_map(|line| Some((line.mid, line.sent.as_ref()?.track)))
+    }
+
+    fn directions(&self, rtc: &Rtc) -> Vec<(Mid, str0m::media::Direction)> {
+        let known = |line: &Mapped| Some((line.mid, rtc.media(line.mid)?.direction()));
+        self.lines.iter().filter_map(known).collect()
+    }
+
+    /// Our lines; those that the other side has switched off for ever lose their slot.
+    fn reusable_lines(&self, rtc: &Rtc) -> Vec<Mapped> {
+        let mut lines = self.lines.clone();
+        for line in &mut lines {
+            if rtc.media(line.mid).is_none_or(|media| media.stopped()) {
+                line.slot = None;
+            }
+        }
+        lines
+    }
+}
+
+/// Gives every line the track that the plan wants it to send.
+fn assign(lines: &mut [Mapped], plan: &Plan) {
+    for line in lines {
+        let wanted = line.slot.and_then(|slot| planned(plan, slot));
+        line.sent = wanted
+            .filter(|wanted| wanted.direction.sends())
+            .and_then(|wanted| Some(Sent { track: wanted.track?, stream: wanted.stream.clone() }));
+    }
+}
+
+/// Maps the lines of a remote offer: each that is in use gets the first free slot of its kind.
+fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
+    for line in offered {
+        let (Some(mid), Some(kind)) = (line.mid.map(Mid::from), sdp::media_kind(line)) else {
+            continue;
+        };
+        let is_free = |slot: &Slot| !lines.iter().any(|known| known.slot == Some(*slot));
+        let free = slots(kind).into_iter().find(is_free);
+        let slot = free.filter(|_| line.direction != Direction::Inactive);
+        match lines.iter_mut().find(|known| known.mid == mid) {
+            Some(known) => known.slot = known.slot.or(slot),
+            None => lines.push(Mapped { mid, kind, slot, sent: None }),
+        }
+    }
+}
+
+/// The direction that a line of the offer must have, so that the answer says what we want and the
+/// offer allows. A line without slot may bring us what the plan receives of its kind.
+fn acceptable(lines: &[Mapped], plan: &Plan, offered: &MediaLine<'_>) -> Direction {
+    let mid = offered.mid.map(Mid::from);
+    let known = lines.iter().find(|line| Some(line.mid) == mid);
+    let wanted = match known.and_then(|line| line.slot) {
+        Some(slot) => planned(plan, slot).map_or(Direction::Inactive, |line| line.direction),
+        None => sdp::direction(false, wants_any(plan, sdp::media_kind(offered))),
+    };
+    sdp::direction(
+        offered.direction.sends() && sdp::receives(wanted),
+        sdp::receives(offered.direction) && wanted.sends(),
+    )
+}
+
+fn wants_any(plan: &Plan, kind: Option<MediaKind>) -> bool {
+    plan.lines.iter().any(|line| Some(line.slot.kind()) == kind && sdp::receives(line.direction))
+}
+
+fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
+    plan.lines.iter().find(|line| line.slot == slot)
+}
+
+/// The description in text, with our own ids.
+fn describe(kind: SdpKind, text: &str, lines: &[Mapped]) -> Description {
+    let ours = sdp::claim(text, |line| {
+        let mid = line.mid.map(Mid::from)?;
+        lines.iter().find(|known| known.mid == mid)?.sent.as_ref().map(msid)
+    });
+    Description { kind, sdp: ours.into() }
+}
+
+fn msid(sent: &Sent) -> Msid {
+    let stream = sent.stream.as_ref().map_or("-", StreamId::as_str);
+    Msid { stream: stream.to_owned(), track: format!("track-{}", sent.track) }
+}
+
+/// Stream ids must be tokens of at most 64 characters (RFC 8830) to stand in `a=msid`.
+fn check_ids(line: &PlanLine) -> Result<(), PeerError> {
+    let fits = |id: &StreamId| {
+        id.as_str().len() <= 64 && id.as_str().bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    line.stream.as_ref().is_none_or(fits).then_some(()).ok_or(PeerError::BadStreamId)
+}
+
+fn add_media(api: &mut str0m::change::SdpApi<'_>, wanted: &PlanLine) -> Mid {
+    let kind = match wanted.slot.kind() {
+        MediaKind::Audio => str0m::media::MediaKind::Audio,
+        MediaKind::Video => str0m::media::MediaKind::Video,
+    };
+    let stream = wanted.stream.as_ref().map(ToString::to_string);
+    let track = wanted.track.map(|track| format!("track-{track}"));
+    api.add_media(kind, theirs(wanted.direction), stream, track, None)
+}
+
+/// An offer that changes nothing: str0m makes none by itself, so a direction goes there and back.
+fn unchanged(
+    mut api: str0m::change::SdpApi<'_>,
+    directions: &[(Mid, str0m::media::Direction)],
+) -> Option<(SdpOffer, SdpPendingOffer)> {
+    let &(mid, direction) = directions.first()?;
+    let other = match direction {
+        str0m::media::Direction::Inactive => str0m::media::Direction::RecvOnly,
+        _ => str0m::media::Direction::Inactive,
+    };
+    api.set_direction(mid, other);
+    api.set_direction(mid, direction);
+    api.apply()
+}
+
+/// Puts directions back. Dropping the change set without applying it keeps them and offers
+/// nothing.
+fn restore(rtc: &mut Rtc, directions: &[(Mid, str0m::media::Direction)]) {
+    let mut api = rtc.sdp_api();
+    for &(mid, direction) in directions {
+        api.set_direction(mid, direction);
+    }
+}
+
+const fn theirs(direction: Direction) -> str0m::media::Direction {
+    match direction {
+        Direction::SendRecv => str0m::media::Direction::SendRecv,
+        Direction::SendOnly => str0m::media::Direction::SendOnly,
+        Direction::RecvOnly => str0m::media::Direction::RecvOnly,
+        Direction::Inactive => str0m::media::Direction::Inactive,
+    }
+}
+
+/// str0m's texts may quote the description, so they stay out of errors and ordinary logs.
+fn unreadable(error: impl std::fmt::Display) -> PeerError {
+    tracing::trace!(%error, "description cannot be read");
+    PeerError::Unreadable
+}
+
+fn unfit(error: impl std::fmt::Display) -> PeerError {
+    tracing::trace!(%error, "description refused");
+    PeerError::Unfit
+}

@@ -1,0 +1,76 @@
+//! How a connection is made: what is given to a [`Peer`](super::Peer), and what str0m is told.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use str0m::Rtc;
+
+use crate::{dtls, entropy::Entropy};
+
+/// Audio packets held back to put late ones in order: 2 bridge 40 ms, enough for reordering on
+/// real paths; each more would delay sound by 20 ms after a loss (`str0m.md` §1).
+const AUDIO_REORDERING: usize = 2;
+
+/// Longest pause between two connectivity checks; with [`STUN_RESENDS`] a lost path is noticed
+/// after 15 s instead of 23 (`str0m.md` §1).
+const STUN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Unanswered checks before a path counts as lost.
+const STUN_RESENDS: usize = 5;
+
+/// How often str0m measures.
+pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What one peer connection is made of.
+#[derive(Debug)]
+pub struct PeerSetup {
+    /// Where random numbers come from.
+    pub entropy: Entropy,
+    /// The local addresses that datagrams can be sent from: bound sockets, with their port.
+    pub addresses: Vec<SocketAddr>,
+    /// Relayed candidates only: our addresses stay unknown to the other side.
+    pub relay_only: bool,
+    /// The zero of the engine's clock, to which the arrival of frames is relative.
+    pub epoch: Instant,
+    /// Fixes the DTLS handshake's random numbers: for simulations only, they become predictable.
+    #[cfg(feature = "testing")]
+    pub dtls_seed: Option<u64>,
+}
+
+impl PeerSetup {
+    /// A connection over these sockets, with the system's random numbers.
+    pub fn new(epoch: Instant, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            entropy: Entropy::system(),
+            addresses,
+            relay_only: false,
+            epoch,
+            #[cfg(feature = "testing")]
+            dtls_seed: None,
+        }
+    }
+}
+
+/// Builds str0m for a call: Opus, VP8 and H.264, our DTLS timers, our ICE credentials.
+pub(super) fn build(now: Instant, setup: &mut PeerSetup) -> Rtc {
+    setup.entropy.seed_engine();
+    let mut config = Rtc::builder()
+        .set_crypto_provider(dtls::crypto())
+        .set_local_ice_credentials(setup.entropy.credentials())
+        .clear_codecs()
+        .enable_opus(true, false)
+        .enable_vp8(true)
+        .enable_h264(true)
+        .set_reordering_size_audio(AUDIO_REORDERING)
+        .set_stats_interval(Some(STATS_INTERVAL));
+    config.set_max_stun_rto(STUN_PAUSE);
+    config.set_max_stun_retransmits(STUN_RESENDS);
+    #[cfg(feature = "testing")]
+    dtls::seed(setup.dtls_seed);
+    let rtc = config.build(now);
+    #[cfg(feature = "testing")]
+    dtls::seed(None);
+    rtc
+}

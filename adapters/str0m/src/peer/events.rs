@@ -1,0 +1,161 @@
+//! What str0m says, in our words.
+
+use std::time::{Duration, Instant};
+
+use matrix_voip::{
+    host::{Codec, Frame, SourceControl},
+    id::TrackId,
+    machine::io::{PeerNews, PeerState},
+};
+use str0m::{
+    Event,
+    media::{MediaData, Mid},
+};
+
+use super::{Output, Peer};
+
+/// Errors of one drain after which str0m counts as broken: it never makes more than one of each
+/// packet that it was given.
+const MAX_ERRORS: usize = 16;
+
+/// str0m's "never" is centuries away, which timers cannot hold: then ask again in an hour.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+impl Peer {
+    /// Takes everything out of str0m until it only wants to wait. Belongs after each change.
+    pub(super) fn drain(&mut self) {
+        let mut errors = 0;
+        loop {
+            match self.rtc.poll_output() {
+                Ok(str0m::Output::Timeout(at)) => break self.wait_until(at),
+                Ok(str0m::Output::Transmit(transmit)) => {
+                    self.outputs.push_back(Output::Datagram {
+                        local: transmit.source,
+                        to: transmit.destination,
+                        data: transmit.contents.to_vec(),
+                    });
+                }
+                Ok(str0m::Output::Event(event)) => self.on_event(event),
+                Err(error) => {
+                    tracing::trace!(%error, "str0m");
+                    errors += 1;
+                    if errors > MAX_ERRORS {
+                        self.rtc.disconnect();
+                    }
+                }
+            }
+        }
+        if !self.rtc.is_alive() && !self.is_closed && !self.was_closed_by_remote {
+            let state = self.health.on_death();
+            self.report(state);
+        }
+    }
+
+    fn wait_until(&mut self, at: Instant) {
+        self.deadline = at.min(self.now + LONGEST_WAIT);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected => {
+                let state = self.health.on_secured();
+                self.report(state);
+            }
+            Event::IceConnectionStateChange(ice) => {
+                let state = self.health.on_ice(ice);
+                self.report(state);
+            }
+            Event::Closed => {
+                self.was_closed_by_remote = true;
+                let state = self.health.on_closed();
+                self.report(state);
+            }
+            Event::MediaData(data) => self.on_media(&data),
+            Event::KeyframeRequest(request) => {
+                self.control(request.mid, SourceControl::KeyFrame);
+            }
+            Event::PeerStats(stats) => {
+                let pair = stats.selected_candidate_pair.as_ref();
+                self.measured.on_path(pair, stats.rtt);
+                let answers = pair.map_or(0, |pair| pair.responses_received);
+                let state = self.health.on_answers(answers);
+                self.report(state);
+            }
+            Event::MediaIngressStats(stats) => self.measured.on_ingress(&stats),
+            Event::MediaEgressStats(stats) => {
+                self.measured.on_egress(&stats);
+                if let Some(loss) = stats.loss {
+                    self.control(stats.mid, SourceControl::Loss(loss));
+                }
+            }
+            // Data channels are not offered, RTP mode and estimation are off; what is left says
+            // nothing that the remote description did not.
+            _ => {}
+        }
+    }
+
+    fn report(&mut self, state: Option<PeerState>) {
+        let Some(state) = state else { return };
+        self.outputs.push_back(Output::News(PeerNews::State(state)));
+        if state == PeerState::Connected {
+            self.ask_for_key_frames();
+        }
+    }
+
+    /// The path is new: nobody at its other end has seen a key frame.
+    fn ask_for_key_frames(&mut self) {
+        let tracks: Vec<TrackId> = self.negotiation.sent_tracks().map(|(_, track)| track).collect();
+        for track in tracks {
+            let control = SourceControl::KeyFrame;
+            self.outputs.push_back(Output::Control { track, control });
+        }
+    }
+
+    /// Tells the sources of what is sent on a line.
+    fn control(&mut self, mid: Mid, control: SourceControl) {
+        let sent = self.negotiation.sent_tracks().filter(|(line, _)| *line == mid);
+        let tracks: Vec<TrackId> = sent.map(|(_, track)| track).collect();
+        for track in tracks {
+            self.outputs.push_back(Output::Control { track, control });
+        }
+    }
+
+    fn on_media(&mut self, data: &MediaData) {
+        let state = self.health.on_media();
+        self.report(state);
+        let Some(codec) = ours(data.params.spec().codec) else { return };
+        let packets = **data.seq_range.start()..=**data.seq_range.end();
+        self.measured.on_received(&data.mid, codec, packets.clone());
+        let frame = Frame {
+            codec,
+            timestamp: data.time.numer(),
+            data: data.data.to_vec(),
+            key_frame: codec == Codec::Opus || data.is_keyframe(),
+            sequence: Some(*packets.start()),
+            contiguous: data.contiguous,
+            audio_level: data.ext_vals.audio_level,
+            arrival: Some(data.network_time.saturating_duration_since(self.epoch)),
+        };
+        self.outputs.push_back(Output::Frame { mid: data.mid.to_string(), frame });
+    }
+}
+
+/// Our name of a codec; `None` for what we do not carry.
+const fn ours(codec: str0m::format::Codec) -> Option<Codec> {
+    match codec {
+        str0m::format::Codec::Opus => Some(Codec::Opus),
+        str0m::format::Codec::Vp8 => Some(Codec::Vp8),
+        str0m::format::Codec::H264 => Some(Codec::H264),
+        _ => None,
+    }
+}
+
+/// str0m's name of a codec.
+pub(super) const fn theirs(codec: Codec) -> Option<str0m::format::Codec> {
+    match codec {
+        Codec::Opus => Some(str0m::format::Codec::Opus),
+        Codec::Vp8 => Some(str0m::format::Codec::Vp8),
+        Codec::H264 => Some(str0m::format::Codec::H264),
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! One state out of two: ICE and DTLS together, as the machine wants it.
+//!
+//! str0m says `Disconnected` when the path is lost, but nothing when it comes back by itself
+//! (`str0m.md` §1). So after a loss every sign of life counts: authenticated media, or an answer
+//! to one of our connectivity checks.
+
+use matrix_voip::machine::io::PeerState;
+use str0m::IceConnectionState;
+
+/// What is known about the connection.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    ice: Ice,
+    is_secured: bool,
+    /// Answers to connectivity checks so far.
+    answers: u64,
+    reported: Option<PeerState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Ice {
+    #[default]
+    Idle,
+    Checking,
+    Up,
+    Lost,
+}
+
+impl Health {
+    /// ICE changed. Returns the new state where that changes it, as all of these do.
+    pub(crate) fn on_ice(&mut self, state: IceConnectionState) -> Option<PeerState> {
+        let was_up = self.ice == Ice::Up;
+        self.ice = match state {
+            IceConnectionState::New => Ice::Idle,
+            // A restart of a working connection: the old path carries on meanwhile.
+            IceConnectionState::Checking if was_up => Ice::Up,
+            IceConnectionState::Checking if self.ice == Ice::Lost => Ice::Lost,
+            IceConnectionState::Checking => Ice::Checking,
+            IceConnectionState::Connected | IceConnectionState::Completed => Ice::Up,
+            // Nothing has worked yet and more candidates may come: that is no loss.
+            IceConnectionState::Disconnected if !was_up => self.ice,
+            IceConnectionState::Disconnected => Ice::Lost,
+        };
+        self.change()
+    }
+
+    /// The DTLS handshake is done.
+    pub(crate) fn on_secured(&mut self) -> Option<PeerState> {
+        self.is_secured = true;
+        self.change()
+    }
+
+    /// Whether the DTLS handshake is done: media can be encrypted.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
+    /// Media of the other side came in.
+    pub(crate) fn on_media(&mut self) -> Option<PeerState> {
+        if self.ice == Ice::Lost {
+            self.ice = Ice::Up;
+        }
+        self.change()
+    }
+
+    /// The count of answers to our connectivity checks on the present path.
+    pub(crate) fn on_answers(&mut self, answers: u64) -> Option<PeerState> {
+        let grew = answers > std::mem::replace(&mut self.answers, answers);
+        if grew { self.on_media() } else { None }
+    }
+
+    /// The other side has closed the connection.
+    pub(crate) fn on_closed(&mut self) -> Option<PeerState> {
+        self.ice = Ice::Lost;
+        self.change()
+    }
+
+    /// The connection broke for good.
+    pub(crate) fn on_death(&mut self) -> Option<PeerState> {
+        let is_new = self.reported != Some(PeerState::Failed);
+        self.reported = Some(PeerState::Failed);
+        is_new.then_some(PeerState::Failed)
+    }
+
+    fn change(&mut self) -> Option<PeerState> {
+        let state = match self.ice {
+            Ice::Idle => return None,
+            Ice::Up if self.is_secured => PeerState::Connected,
+            Ice::Checking | Ice::Up => PeerState::Connecting,
+            Ice::Lost => PeerState::Disconnected,
+        };
+        let is_over = self.reported == Some(PeerState::Failed);
+        if is_over || self.reported == Some(state) {
+            return None;
+        }
+        self.reported = Some(state);
+        self.reported
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IceConnectionState::{Checking, Completed, Connected, Disconnected};
+
+    fn connected() -> Health {
+        let mut health = Health::default();
+        assert_eq!(health.on_ice(Checking), Some(PeerState::Connecting));
+        assert_eq!(health.on_ice(Connected), None);
+        assert_eq!(health.on_secured(), Some(PeerState::Connected));
+        health
+    }
+
+    #[test]
+    fn connected_needs_ice_and_dtls() {
+        let mut health = connected();
+        assert_eq!(health.on_ice(Completed), None);
+        assert_eq!(health.on_media(), None);
+    }
+
+    #[test]
+    fn a_path_that_comes_back_by_itself_is_connected_again() {
+        let mut health = connected();
+        assert_eq!(health.on_ice(Disconnected), Some(PeerState::Disconnected));
+        assert_eq!(health.on_answers(0), None);
+        assert_eq!(health.on_answers(1), Some(PeerState::Connected));
+        assert_eq!(health.on_ice(Disconnected), Some(PeerState::Disconnected));
+        assert_eq!(health.on_media(), Some(PeerState::Connected));
+    }
+
+    #[test]
+    fn an_ice_restart_of_a_working_path_is_no_news() {
+        let mut health = connected();
+        assert_eq!(health.on_ice(Checking), None);
+        assert_eq!(health.on_ice(Completed), None);
+    }
+
+    #[test]
+    fn a_restart_after_a_loss_is_connected_only_when_it_works() {
+        let mut health = connected();
+        health.on_ice(Disconnected);
+        assert_eq!(health.on_ice(Checking), None);
+        assert_eq!(health.on_ice(Connected), Some(PeerState::Connected));
+    }
+
+    #[test]
+    fn without_a_first_connection_there_is_no_loss() {
+        let mut health = Health::default();
+        health.on_ice(Checking);
+        assert_eq!(health.on_ice(Disconnected), None);
+    }
+
+    #[test]
+    fn death_is_reported_once_and_last() {
+        let mut health = connected();
+        assert_eq!(health.on_death(), Some(PeerState::Failed));
+        assert_eq!(health.on_death(), None);
+        assert_eq!(health.on_media(), None);
+        assert_eq!(health.on_ice(Disconnected), None);
+    }
+}

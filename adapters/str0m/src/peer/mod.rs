@@ -1,0 +1,457 @@
+//! One peer connection as a value: no clock, no socket, no task, no randomness of its own.
+//!
+//! Bytes and time go in through [`Peer::handle`], requests through [`Peer::perform`]; what is to
+//! be done comes out of [`Peer::poll`], which ends with the time at which it wants to be called
+//! again. The tokio shell and the simulated network drive the same value, so a call can be
+//! simulated hours long in a second.
+//!
+//! ```text
+//! loop { perform or handle → poll until Output::Timeout(at) → wait for input or `at` }
+//! ```
+//!
+//! Inside: str0m (ICE, DTLS, SRTP, RTP), `Negotiation` (m-lines), `Gathering` (our candidates),
+//! `RemoteCandidates` (theirs), `Health` (state), `Measurements`.
+
+mod config;
+mod events;
+mod health;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use matrix_voip::{
+    host::{Frame, SourceControl},
+    id::{StreamId, TrackId},
+    machine::io::{Description, Fault, MediaKind, PeerNews, PeerOp, Plan, Reply, SdpKind},
+    sdp::{ice_ufrag, media_lines},
+};
+use str0m::{
+    Rtc,
+    media::{Frequency, MediaTime, Mid},
+    net::{Protocol, Receive},
+};
+
+pub use self::config::PeerSetup;
+use self::health::Health;
+use crate::{
+    candidates::RemoteCandidates,
+    entropy::Entropy,
+    error::PeerError,
+    gather::{Gathering, Origin},
+    negotiate::Negotiation,
+    sdp,
+    stats::Measurements,
+};
+
+/// Shortest time between two key frame requests for one m-line: a round trip and an encoder need
+/// about that long, more requests only make more key frames.
+const KEY_FRAME_PAUSE: Duration = Duration::from_millis(300);
+
+/// What happens to a peer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// The time of the last [`Output::Timeout`] has come. Harmless when it has not.
+    Timeout,
+    /// A datagram came in on the socket bound to `local`.
+    Datagram {
+        /// Address of our socket.
+        local: SocketAddr,
+        /// Where it came from.
+        from: SocketAddr,
+        /// Its content.
+        data: &'a [u8],
+    },
+    /// A frame of a local track, already muted or not. Sent on every m-line that the track is
+    /// planned for; dropped where there is no connection yet.
+    Frame {
+        /// The track.
+        track: TrackId,
+        /// What to send.
+        frame: &'a Frame,
+    },
+    /// The sink of this m-line cannot decode what it has.
+    WantKeyFrame {
+        /// The m-line.
+        mid: &'a str,
+    },
+}
+
+/// What a peer wants of its surroundings.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send this from the socket bound to `local`.
+    Datagram {
+        /// Address of our socket.
+        local: SocketAddr,
+        /// Where to.
+        to: SocketAddr,
+        /// Content.
+        data: Vec<u8>,
+    },
+    /// Something the machine must hear.
+    News(PeerNews),
+    /// A frame arrived, in the order of its m-line.
+    Frame {
+        /// The m-line.
+        mid: String,
+        /// The frame.
+        frame: Frame,
+    },
+    /// News for the source of a local track.
+    Control {
+        /// The track.
+        track: TrackId,
+        /// The news.
+        control: SourceControl,
+    },
+    /// There is nothing more to do before this time.
+    Timeout(Instant),
+}
+
+/// One peer connection.
+pub struct Peer {
+    rtc: Rtc,
+    entropy: Entropy,
+    epoch: Instant,
+    now: Instant,
+    deadline: Instant,
+    outputs: VecDeque<Output>,
+    negotiation: Negotiation,
+    gathering: Gathering,
+    remote: RemoteCandidates,
+    health: Health,
+    measured: Measurements,
+    /// What flows to us: per `mid` its stream and kind.
+    flows: BTreeMap<String, (Option<StreamId>, MediaKind)>,
+    key_frames_asked: BTreeMap<String, Instant>,
+    /// Input that str0m could not use.
+    refused: u64,
+    is_closed: bool,
+    was_closed_by_remote: bool,
+}
+
+impl Peer {
+    /// Makes a connection at the time `now`, with a host candidate for each address.
+    pub fn new(now: Instant, mut setup: PeerSetup) -> Self {
+        let rtc = config::build(now, &mut setup);
+        let mut peer = Self {
+            rtc,
+            entropy: setup.entropy,
+            epoch: setup.epoch,
+            now,
+            deadline: now,
+            outputs: VecDeque::new(),
+            negotiation: Negotiation::default(),
+            gathering: Gathering::default(),
+            remote: RemoteCandidates::default(),
+            health: Health::default(),
+            measured: Measurements::default(),
+            flows: BTreeMap::new(),
+            key_frames_asked: BTreeMap::new(),
+            refused: 0,
+            is_closed: false,
+            was_closed_by_remote: false,
+        };
+        if !setup.relay_only {
+            for address in setup.addresses {
+                peer.add_local(Origin::Host(address));
+            }
+        }
+        peer.drain();
+        peer
+    }
+
+    /// Takes what happened at the time `now`. Poll afterwards until [`Output::Timeout`].
+    ///
+    /// Nothing that a remote party sends makes this fail: what cannot be used is counted.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Timeout => self.feed(str0m::Input::Timeout(self.now)),
+            Input::Datagram { local, from, data } => self.on_datagram(local, from, data),
+            Input::Frame { track, frame } => self.send(track, frame),
+            Input::WantKeyFrame { mid } => self.request_key_frame(mid),
+        }
+    }
+
+    /// Carries out a request of the machine at the time `now`; poll afterwards.
+    ///
+    /// # Errors
+    /// [`Fault::Unsupported`] for [`PeerOp::Open`] (that is [`Peer::new`]); [`Fault::Failed`] with
+    /// the text of a [`PeerError`] for what cannot be done now or is wrong with a description.
+    pub fn perform(&mut self, now: Instant, op: PeerOp) -> Result<Reply, Fault> {
+        match op {
+            PeerOp::Open(_) => return Err(Fault::Unsupported),
+            PeerOp::Offer(plan) => return Ok(Reply::Description(self.offer(now, &plan)?)),
+            PeerOp::Answer(plan) => return Ok(Reply::Description(self.answer(now, &plan)?)),
+            PeerOp::SetLocal(description) => self.set_local(now, &description)?,
+            PeerOp::LocalDescription => return Ok(Reply::Description(self.local_description()?)),
+            PeerOp::SetRemote(description) => self.set_remote(now, &description)?,
+            PeerOp::Rollback => self.rollback(now)?,
+            PeerOp::Candidates(candidates) => self.add_candidates(now, &candidates)?,
+            PeerOp::RestartIce => {
+                self.alive(now)?;
+                self.negotiation.restart_ice();
+            }
+            PeerOp::Stats => return Ok(Reply::Stats(Box::new(self.stats()))),
+            PeerOp::Close => self.close(now),
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The next thing to do; [`Output::Timeout`] when there is no more.
+    pub fn poll(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or(Output::Timeout(self.deadline))
+    }
+
+    /// Makes an offer for the plan.
+    ///
+    /// # Errors
+    /// [`PeerError::BadStreamId`], [`PeerError::Dead`].
+    pub fn offer(&mut self, now: Instant, plan: &Plan) -> Result<Description, PeerError> {
+        self.alive(now)?;
+        let offer = self.negotiation.offer(&mut self.rtc, &mut self.entropy, plan);
+        self.drain();
+        offer
+    }
+
+    /// Answers the remote offer, as near to the plan as it allows, and puts both into force.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub fn answer(&mut self, now: Instant, plan: &Plan) -> Result<Description, PeerError> {
+        self.alive(now)?;
+        let answer = self.negotiation.answer(&mut self.rtc, &mut self.entropy, plan);
+        self.drain();
+        let (answer, offer) = answer?;
+        self.on_remote_description(&offer);
+        Ok(answer)
+    }
+
+    /// Puts our description into force; our candidates are reported from then on.
+    ///
+    /// # Errors
+    /// [`PeerError::NoDescription`] when no such description was made here.
+    pub fn set_local(&mut self, now: Instant, description: &Description) -> Result<(), PeerError> {
+        self.alive(now)?;
+        if !self.negotiation.has_made(description.kind) {
+            return Err(PeerError::NoDescription);
+        }
+        let text = description.sdp.expose();
+        let mid = media_lines(text).first().and_then(|line| line.mid).unwrap_or_default();
+        let ufrag = ice_ufrag(text).unwrap_or_default();
+        let news = self.gathering.news(mid, ufrag);
+        self.outputs.extend(news.into_iter().map(Output::News));
+        Ok(())
+    }
+
+    /// Our last description with all candidates found so far.
+    ///
+    /// # Errors
+    /// [`PeerError::NoDescription`].
+    pub fn local_description(&self) -> Result<Description, PeerError> {
+        let made = self.negotiation.local().ok_or(PeerError::NoDescription)?;
+        let candidates = self.gathering.lines();
+        let text = sdp::with_candidates(made.sdp.expose(), candidates);
+        Ok(Description { kind: made.kind, sdp: text.into() })
+    }
+
+    /// Takes the other side's description: an offer waits for [`answer`](Self::answer), an answer
+    /// takes effect.
+    ///
+    /// # Errors
+    /// [`PeerError`]; nothing has changed then, but that an answer which str0m refuses uses up our
+    /// offer.
+    pub fn set_remote(&mut self, now: Instant, description: &Description) -> Result<(), PeerError> {
+        self.alive(now)?;
+        let text = description.sdp.expose();
+        match description.kind {
+            SdpKind::Offer => self.negotiation.take_offer(text),
+            SdpKind::Answer => {
+                let taken = self.negotiation.take_answer(&mut self.rtc, text);
+                self.drain();
+                taken?;
+                self.on_remote_description(text);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets our unanswered offer.
+    ///
+    /// # Errors
+    /// [`PeerError::Dead`].
+    pub fn rollback(&mut self, now: Instant) -> Result<(), PeerError> {
+        self.alive(now)?;
+        self.negotiation.rollback(&mut self.rtc);
+        self.drain();
+        Ok(())
+    }
+
+    /// Takes remote candidates; what cannot be used is skipped and counted, what is early waits.
+    ///
+    /// # Errors
+    /// [`PeerError::Dead`].
+    pub fn add_candidates(
+        &mut self,
+        now: Instant,
+        candidates: &[matrix_voip::machine::io::Candidate],
+    ) -> Result<(), PeerError> {
+        self.alive(now)?;
+        let ready = self.remote.add(candidates);
+        self.add_remote(ready);
+        Ok(())
+    }
+
+    /// The latest measurements; str0m makes them once a second.
+    pub fn stats(&self) -> matrix_voip::machine::io::PeerStats {
+        self.measured
+            .snapshot(|local| self.gathering.kind_of(local), |remote| self.remote.kind_of(remote))
+    }
+
+    /// How many remote candidates and datagrams could not be used.
+    pub fn skipped(&self) -> u64 {
+        self.remote.skipped() + self.refused
+    }
+
+    /// Says goodbye (RTCP BYE, DTLS close); afterwards everything is refused but polling.
+    pub fn close(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        if !std::mem::replace(&mut self.is_closed, true) {
+            drop(self.rtc.close());
+            self.drain();
+            self.feed(str0m::Input::Timeout(self.now));
+            self.rtc.disconnect();
+        }
+    }
+
+    fn alive(&mut self, now: Instant) -> Result<(), PeerError> {
+        self.now = self.now.max(now);
+        let is_alive = self.rtc.is_alive() && !self.is_closed;
+        is_alive.then_some(()).ok_or(PeerError::Dead)
+    }
+
+    fn add_local(&mut self, origin: Origin) {
+        let candidate = origin.candidate();
+        let taken = candidate.and_then(|candidate| self.rtc.add_local_candidate(candidate));
+        if let Some(line) = taken.map(str0m::Candidate::to_sdp_string) {
+            self.gathering.on_found(origin, line);
+        }
+        self.drain();
+    }
+
+    fn add_remote(&mut self, candidates: Vec<str0m::Candidate>) {
+        for candidate in candidates {
+            self.rtc.add_remote_candidate(candidate);
+            self.drain();
+        }
+        self.feed(str0m::Input::Timeout(self.now));
+    }
+
+    /// A remote description took effect: candidates that waited for it, tracks that came or went.
+    fn on_remote_description(&mut self, text: &str) {
+        let ready = self.remote.on_description(text);
+        self.add_remote(ready);
+        let flows = self.flowing(text);
+        let gone = self.flows.iter().filter(|(mid, flow)| flows.get(*mid) != Some(flow));
+        let removed = gone.map(|(mid, _)| PeerNews::TrackRemoved { mid: mid.clone() });
+        let new = flows.iter().filter(|(mid, flow)| self.flows.get(*mid) != Some(flow));
+        let added = new.map(|(mid, (stream, kind))| PeerNews::TrackAdded {
+            mid: mid.clone(),
+            stream: stream.clone(),
+            kind: *kind,
+        });
+        self.outputs.extend(removed.chain(added).map(Output::News));
+        self.flows = flows;
+    }
+
+    /// The lines of a remote description that bring media to us.
+    fn flowing(&self, text: &str) -> BTreeMap<String, (Option<StreamId>, MediaKind)> {
+        let lines = media_lines(text).into_iter();
+        let flowing = lines.filter_map(|line| {
+            let mid = line.mid?;
+            let media = self.rtc.media(Mid::from(mid))?;
+            let comes = line.direction.sends() && media.direction().is_receiving();
+            let kind = sdp::media_kind(&line).filter(|_| comes)?;
+            Some((mid.to_owned(), (line.stream, kind)))
+        });
+        flowing.collect()
+    }
+
+    fn on_datagram(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) {
+        let Ok(packet) = Receive::new(Protocol::Udp, from, local, data) else {
+            self.refused += 1;
+            return;
+        };
+        let input = str0m::Input::Receive(self.now, packet);
+        // DTLS of a stranger could break the handshake; STUN has a password of its own.
+        if self.rtc.accepts(&input) {
+            self.feed(input);
+        } else {
+            self.refused += 1;
+        }
+    }
+
+    fn feed(&mut self, input: str0m::Input<'_>) {
+        if self.rtc.handle_input(input).is_err() {
+            self.refused += 1;
+        }
+        self.drain();
+    }
+
+    fn send(&mut self, track: TrackId, frame: &Frame) {
+        // Not `rtc.is_connected()`: after a loss media may still get through and end it.
+        if !self.health.is_secured() {
+            return;
+        }
+        let lines: Vec<Mid> = self.negotiation.sending(&self.rtc, track).collect();
+        for mid in lines {
+            if self.write(mid, frame).is_some() {
+                self.measured.on_sent(&mid, frame.codec);
+            }
+            self.drain();
+            self.feed(str0m::Input::Timeout(self.now));
+        }
+    }
+
+    /// Writes a frame to a line; `None` where its codec was not agreed or str0m refuses it.
+    fn write(&mut self, mid: Mid, frame: &Frame) -> Option<()> {
+        let codec = events::theirs(frame.codec)?;
+        let clock = Frequency::new(frame.codec.clock_rate())?;
+        let mut writer = self.rtc.writer(mid)?;
+        let agreed = writer.payload_params().find(|params| params.spec().codec == codec)?.pt();
+        if let Some(level) = frame.audio_level {
+            writer = writer.audio_level(level, level > SILENCE);
+        }
+        let time = MediaTime::new(frame.timestamp, clock);
+        writer.write(agreed, self.now, time, frame.data.as_slice()).ok()
+    }
+
+    fn request_key_frame(&mut self, mid: &str) {
+        let asked = self.key_frames_asked.get(mid);
+        if asked.is_some_and(|asked| self.now < *asked + KEY_FRAME_PAUSE) {
+            return;
+        }
+        let Some(mut writer) = self.rtc.writer(Mid::from(mid)) else { return };
+        let kind = str0m::media::KeyframeRequestKind::Pli;
+        if writer.request_keyframe(None, kind).is_ok() {
+            self.key_frames_asked.insert(mid.to_owned(), self.now);
+        }
+        self.drain();
+        self.feed(str0m::Input::Timeout(self.now));
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("health", &self.health).finish_non_exhaustive()
+    }
+}
+
+/// Levels up to this (dBov) are no voice.
+const SILENCE: i8 = -50;

@@ -1,0 +1,269 @@
+//! Peers, their sources and their network on one clock.
+//!
+//! The application plays the signalling: [`perform`](World::perform) a request on one peer and
+//! carry its answer to the other when the time has come ([`World::run`]).
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use matrix_voip::{
+    host::{Frame, SourceControl},
+    id::TrackId,
+    machine::io::{Fault, PeerNews, PeerOp, PeerState, Reply},
+};
+
+use super::{Datagram, Link, Network};
+use crate::{
+    entropy::Entropy,
+    peer::{Input, Output, Peer, PeerSetup},
+};
+
+/// Which peer of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node(usize);
+
+/// A frame that arrived at a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// When, since the beginning.
+    pub at: Duration,
+    /// On which m-line.
+    pub mid: String,
+    /// What.
+    pub frame: Frame,
+}
+
+/// What makes the frames of a track: called with 0, 1, 2 …
+type Make = Box<dyn FnMut(u64) -> Frame>;
+
+struct Source {
+    track: TrackId,
+    every: Duration,
+    next: Duration,
+    made: u64,
+    make: Make,
+}
+
+struct Inhabitant {
+    peer: Peer,
+    wakes: Duration,
+    sources: Vec<Source>,
+    news: Vec<(Duration, PeerNews)>,
+    controls: Vec<(Duration, TrackId, SourceControl)>,
+    frames: Vec<Received>,
+}
+
+/// Peers over one simulated network.
+pub struct World {
+    origin: Instant,
+    now: Duration,
+    seed: u64,
+    inhabitants: Vec<Inhabitant>,
+    homes: BTreeMap<SocketAddr, usize>,
+    network: Network,
+}
+
+impl World {
+    /// An empty world; the same seed gives the same packets at the same times.
+    pub fn new(seed: u64, link: Link) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an Instant cannot be made otherwise; only differences from it are used"
+        )]
+        let origin = Instant::now();
+        Self {
+            origin,
+            now: Duration::ZERO,
+            seed,
+            inhabitants: Vec::new(),
+            homes: BTreeMap::new(),
+            network: Network::new(seed, link),
+        }
+    }
+
+    /// Opens a peer on this address.
+    pub fn open(&mut self, address: SocketAddr) -> Node {
+        let node = self.inhabitants.len();
+        let seed = self.seed.wrapping_mul(1000).wrapping_add(node as u64);
+        let setup = PeerSetup {
+            entropy: Entropy::seeded(seed),
+            dtls_seed: Some(seed),
+            ..PeerSetup::new(self.origin, vec![address])
+        };
+        self.network.open(address);
+        self.homes.insert(address, node);
+        self.inhabitants.push(Inhabitant {
+            peer: Peer::new(self.instant(), setup),
+            wakes: self.now,
+            sources: Vec::new(),
+            news: Vec::new(),
+            controls: Vec::new(),
+            frames: Vec::new(),
+        });
+        self.flush(node);
+        Node(node)
+    }
+
+    /// Time since the beginning.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// The network, to disturb or to measure it.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// Carries out a request of the machine.
+    ///
+    /// # Errors
+    /// Those of [`Peer::perform`].
+    pub fn perform(&mut self, node: Node, op: PeerOp) -> Result<Reply, Fault> {
+        let now = self.instant();
+        let reply = self.inhabitants[node.0].peer.perform(now, op);
+        self.flush(node.0);
+        reply
+    }
+
+    /// Feeds a track of a peer with a frame `every` so often, beginning now.
+    pub fn feed(
+        &mut self,
+        node: Node,
+        track: TrackId,
+        every: Duration,
+        make: impl FnMut(u64) -> Frame + 'static,
+    ) {
+        let source = Source { track, every, next: self.now, made: 0, make: Box::new(make) };
+        self.inhabitants[node.0].sources.push(source);
+    }
+
+    /// Asks the other side for a key frame.
+    pub fn want_key_frame(&mut self, node: Node, mid: &str) {
+        self.handle(node.0, Input::WantKeyFrame { mid });
+    }
+
+    /// Lets so much time pass.
+    pub fn run(&mut self, span: Duration) {
+        self.run_until(span, |_| false);
+    }
+
+    /// Lets time pass until `done`, at most so much. Returns whether it was done.
+    pub fn run_until(&mut self, span: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + span;
+        loop {
+            if done(self) {
+                return true;
+            }
+            let next = self.next_event().max(self.now);
+            if next > end {
+                self.now = end;
+                return false;
+            }
+            self.now = next;
+            self.advance();
+        }
+    }
+
+    /// What a peer has reported, with times.
+    pub fn news(&self, node: Node) -> &[(Duration, PeerNews)] {
+        &self.inhabitants[node.0].news
+    }
+
+    /// The frames that a peer has received.
+    pub fn frames(&self, node: Node) -> &[Received] {
+        &self.inhabitants[node.0].frames
+    }
+
+    /// What a peer has told its sources.
+    pub fn controls(&self, node: Node) -> &[(Duration, TrackId, SourceControl)] {
+        &self.inhabitants[node.0].controls
+    }
+
+    /// The latest state that a peer reported.
+    pub fn state(&self, node: Node) -> Option<PeerState> {
+        self.news(node).iter().rev().find_map(|(_, news)| match news {
+            PeerNews::State(state) => Some(*state),
+            _ => None,
+        })
+    }
+
+    fn instant(&self) -> Instant {
+        self.origin + self.now
+    }
+
+    /// When something happens next: a packet, a timer, a frame.
+    fn next_event(&self) -> Duration {
+        let timers = self.inhabitants.iter().map(|inhabitant| inhabitant.wakes);
+        let sources = self.inhabitants.iter().flat_map(|inhabitant| &inhabitant.sources);
+        timers
+            .chain(sources.map(|source| source.next))
+            .chain(self.network.arrival())
+            .min()
+            .unwrap_or(Duration::MAX)
+    }
+
+    /// Everything that is due now.
+    fn advance(&mut self) {
+        while let Some(Datagram { from, to, data }) = self.network.receive(self.now) {
+            if let Some(node) = self.homes.get(&to).copied() {
+                self.handle(node, Input::Datagram { local: to, from, data: &data });
+            }
+        }
+        for node in 0..self.inhabitants.len() {
+            if self.inhabitants[node].wakes <= self.now {
+                self.handle(node, Input::Timeout);
+            }
+            while let Some((track, frame)) = self.inhabitants[node].due(self.now) {
+                self.handle(node, Input::Frame { track, frame: &frame });
+            }
+        }
+    }
+
+    fn handle(&mut self, node: usize, input: Input<'_>) {
+        let now = self.instant();
+        self.inhabitants[node].peer.handle(now, input);
+        self.flush(node);
+    }
+
+    fn flush(&mut self, node: usize) {
+        let inhabitant = &mut self.inhabitants[node];
+        loop {
+            match inhabitant.peer.poll() {
+                Output::Timeout(at) => {
+                    inhabitant.wakes = at.saturating_duration_since(self.origin);
+                    return;
+                }
+                Output::Datagram { local, to, data } => {
+                    self.network.send(self.now, Datagram { from: local, to, data });
+                }
+                Output::News(news) => inhabitant.news.push((self.now, news)),
+                Output::Frame { mid, frame } => {
+                    inhabitant.frames.push(Received { at: self.now, mid, frame });
+                }
+                Output::Control { track, control } => {
+                    inhabitant.controls.push((self.now, track, control));
+                }
+            }
+        }
+    }
+}
+
+impl Inhabitant {
+    /// The next frame that is due.
+    fn due(&mut self, now: Duration) -> Option<(TrackId, Frame)> {
+        let source = self.sources.iter_mut().find(|source| source.next <= now)?;
+        let frame = (source.make)(source.made);
+        source.made += 1;
+        source.next += source.every;
+        Some((source.track, frame))
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World of {} peers after {:?}", self.inhabitants.len(), self.now)
+    }
+}

@@ -1,0 +1,176 @@
+//! Measurements: str0m's events, and what they leave out, folded into one snapshot.
+//!
+//! str0m reports once a second, per m-line and direction, without codec, without the types of the
+//! chosen candidates and without a count of lost packets; those are kept here from the frames
+//! themselves.
+
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use matrix_voip::{
+    host::Codec,
+    machine::io::{CandidateInfo, CandidatePair, PeerStats, StreamStats},
+};
+use str0m::{
+    net::Protocol,
+    stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats},
+};
+
+/// What was measured on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Measurements {
+    path: Option<Path>,
+    round_trip: Option<Duration>,
+    inbound: BTreeMap<String, Counters>,
+    outbound: BTreeMap<String, Counters>,
+}
+
+/// The chosen pair of addresses.
+#[derive(Debug)]
+struct Path {
+    protocol: Protocol,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+/// One m-line in one direction.
+#[derive(Debug, Default)]
+struct Counters {
+    codec: Option<Codec>,
+    bytes: u64,
+    packets: u64,
+    lost: Option<u64>,
+    jitter: Option<Duration>,
+    key_frame_requests: u64,
+    /// The last sequence number that arrived.
+    last: Option<u64>,
+}
+
+impl Measurements {
+    /// The chosen path was measured.
+    pub(crate) fn on_path(&mut self, pair: Option<&CandidatePairStats>, rtt: Option<Duration>) {
+        if let Some(pair) = pair {
+            let (local, remote) = (pair.local.addr, pair.remote.addr);
+            self.path = Some(Path { protocol: pair.protocol, local, remote });
+        }
+        let measured = pair.and_then(|pair| pair.current_round_trip_time);
+        self.round_trip = measured.or(rtt).or(self.round_trip);
+    }
+
+    /// Received media was counted.
+    pub(crate) fn on_ingress(&mut self, stats: &MediaIngressStats) {
+        let counters = self.inbound.entry(stats.mid.to_string()).or_default();
+        counters.bytes = counters.bytes.max(stats.bytes);
+        counters.packets = counters.packets.max(stats.packets);
+        counters.key_frame_requests = counters.key_frame_requests.max(stats.plis + stats.firs);
+        counters.jitter = counters.codec.map(|codec| ticks(stats.jitter, codec));
+    }
+
+    /// Sent media was counted.
+    pub(crate) fn on_egress(&mut self, stats: &MediaEgressStats) {
+        let counters = self.outbound.entry(stats.mid.to_string()).or_default();
+        counters.bytes = counters.bytes.max(stats.bytes);
+        counters.packets = counters.packets.max(stats.packets);
+        counters.key_frame_requests = counters.key_frame_requests.max(stats.plis + stats.firs);
+        if let Some(remote) = &stats.remote {
+            counters.lost = counters.lost.max(Some(remote.packets_lost));
+            counters.jitter = counters.codec.map(|codec| ticks(remote.jitter, codec));
+        }
+    }
+
+    /// A frame arrived, made of packets with these sequence numbers.
+    pub(crate) fn on_received(&mut self, mid: &str, codec: Codec, packets: RangeInclusive<u64>) {
+        let counters = entry(&mut self.inbound, mid);
+        let missing = counters.last.map_or(0, |last| packets.start().saturating_sub(last + 1));
+        counters.codec = Some(codec);
+        counters.lost = Some(counters.lost.unwrap_or(0) + missing);
+        counters.last = counters.last.max(Some(*packets.end()));
+    }
+
+    /// A frame was sent.
+    pub(crate) fn on_sent(&mut self, mid: &str, codec: Codec) {
+        entry(&mut self.outbound, mid).codec = Some(codec);
+    }
+
+    /// Everything measured so far; the functions name the type of a local and a remote address.
+    pub(crate) fn snapshot(
+        &self,
+        local: impl Fn(SocketAddr) -> &'static str,
+        remote: impl Fn(SocketAddr) -> &'static str,
+    ) -> PeerStats {
+        let pair = self.path.as_ref().map(|path| CandidatePair {
+            local: end(path.protocol, local(path.local), path.local),
+            remote: end(path.protocol, remote(path.remote), path.remote),
+        });
+        let round_trip = self.round_trip;
+        let (inbound, outbound) = (streams(&self.inbound), streams(&self.outbound));
+        PeerStats { pair, round_trip, inbound, outbound }
+    }
+}
+
+/// The name of a codec with its kind, as in SDP and in browsers' statistics.
+pub(crate) const fn name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "audio/opus",
+        Codec::Vp8 => "video/VP8",
+        Codec::H264 => "video/H264",
+        _ => "unknown",
+    }
+}
+
+/// The counters of an m-line; the name is copied only the first time.
+fn entry<'a>(map: &'a mut BTreeMap<String, Counters>, mid: &str) -> &'a mut Counters {
+    if !map.contains_key(mid) {
+        map.insert(mid.to_owned(), Counters::default());
+    }
+    map.get_mut(mid).expect("invariant: inserted above")
+}
+
+fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
+    let known = counters.iter().filter_map(|(mid, counters)| {
+        let codec = counters.codec?;
+        Some(StreamStats {
+            mid: mid.clone(),
+            kind: codec.kind(),
+            codec: name(codec).to_owned(),
+            bytes: counters.bytes,
+            packets: counters.packets,
+            lost: counters.lost,
+            jitter: counters.jitter,
+            key_frame_requests: counters.key_frame_requests,
+        })
+    });
+    known.collect()
+}
+
+fn end(protocol: Protocol, kind: &'static str, address: SocketAddr) -> CandidateInfo {
+    let protocol = if protocol == Protocol::Udp { "udp" } else { "tcp" };
+    CandidateInfo { kind, protocol, address: address.to_string().into() }
+}
+
+/// A jitter in ticks of the codec's clock as time.
+fn ticks(jitter: u32, codec: Codec) -> Duration {
+    Duration::from_secs_f64(f64::from(jitter) / f64::from(codec.clock_rate()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_in_the_sequence_are_counted_as_lost() {
+        let mut measured = Measurements::default();
+        for packets in [10..=10, 11..=13, 16..=16, 15..=15, 17..=17] {
+            measured.on_received("0", Codec::Opus, packets);
+        }
+        let stats = measured.snapshot(|_| "host", |_| "prflx");
+        assert_eq!(stats.inbound[0].lost, Some(2));
+        assert_eq!(stats.inbound[0].codec, "audio/opus");
+        assert_eq!(stats.pair, None);
+    }
+
+    #[test]
+    fn jitter_is_time_and_not_ticks() {
+        assert_eq!(ticks(480, Codec::Opus), Duration::from_millis(10));
+        assert_eq!(ticks(900, Codec::Vp8), Duration::from_millis(10));
+    }
+}

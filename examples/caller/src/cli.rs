@@ -1,0 +1,98 @@
+//! The command line: commands and options, as clap derives them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Calls over Matrix, in a terminal.
+#[derive(Debug, Parser)]
+#[command(name = "caller", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a real call between two users inside this process, and check what each of them hears.
+    ///
+    /// Signalling passes as Matrix events through a homeserver in memory; media through UDP
+    /// sockets on loopback (ICE, DTLS-SRTP, Opus). Exit code 0 only if both heard the right tone.
+    Demo(DemoOptions),
+}
+
+/// Options of `caller demo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoOptions {
+    /// How long the two talk, in seconds.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+
+    /// A video call: with a moving test picture, or with the pictures of a VP8 file.
+    #[arg(long, value_name = "FILE.ivf", num_args = 0..=1)]
+    pub(crate) video: Option<Option<PathBuf>>,
+
+    /// Keep what each side received in this folder: WAV, and IVF of a video call.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
+
+    /// Print every Matrix event as it is sent, as JSON.
+    #[arg(long)]
+    pub(crate) wire: bool,
+
+    /// Print JSON lines instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Break something, to see that the demo notices.
+    #[arg(long = "break", value_enum, value_name = "WHAT", hide = true)]
+    pub(crate) breakage: Option<Breakage>,
+}
+
+/// What can be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Breakage {
+    /// Each side plays the tone that is expected of the other one.
+    ToneSwapped,
+    /// The caller's microphone is muted.
+    MicrophoneMuted,
+    /// No datagram arrives anywhere.
+    SocketDropsAll,
+    /// The fingerprint in the caller's offer is another certificate's.
+    WrongFingerprint,
+    /// The callee lets it ring.
+    NobodyAnswers,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn demo(arguments: &[&str]) -> Result<DemoOptions, clap::Error> {
+        let all = ["caller", "demo"].iter().chain(arguments);
+        let Command::Demo(options) = Cli::try_parse_from(all)?.command;
+        Ok(options)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn video_stands_alone_or_with_a_file() {
+        assert_eq!(demo(&[]).unwrap().video, None);
+        assert_eq!(demo(&["--video", "--wire"]).unwrap().video, Some(None));
+        let file = demo(&["--video", "a.ivf"]).unwrap().video;
+        assert_eq!(file, Some(Some(PathBuf::from("a.ivf"))));
+    }
+
+    #[test]
+    fn a_call_of_no_seconds_is_refused() {
+        assert_eq!(demo(&["--seconds", "0"]).unwrap_err().exit_code(), 2);
+    }
+}

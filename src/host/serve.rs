@@ -1,0 +1,274 @@
+//! Answers a [`Mailbox`] from the traits that most Rust applications implement.
+//!
+//! Each host call is a task of its own: a panic is a [`Fault::Panicked`] of that one request, a
+//! cancel aborts the task. What must keep an order goes through a lane:
+//!
+//! | lane | order |
+//! | --- | --- |
+//! | one peer connection | one after the other; `Close` overtakes and aborts the others |
+//! | one track's device | `Release` overtakes and aborts a `Capture` |
+//! | one track's switch | the latest `Enable` wins; it waits for nothing but an aborted elder |
+//! | the ledger | one after the other |
+//!
+//! An overtaking call starts when the call that it aborted is gone, so that nothing of the elder
+//! takes effect after it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
+
+use futures::future::BoxFuture;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+use super::{
+    mailbox::{HostRequest, Mailbox, News},
+    signaling::{LedgerStore, SendEvent, Signaling},
+    webrtc::{PeerEvents, WebRtc},
+};
+use crate::{
+    id::{OpId, PeerId, TrackId},
+    machine::io::{Fault, Fetch, MatrixOp, Op, PeerOp, Reply, TrackOp},
+    wire::ledger::Ledger,
+};
+
+/// The traits that answer a mailbox.
+#[derive(Clone)]
+pub struct Hosts {
+    /// The homeserver.
+    pub signaling: Arc<dyn Signaling>,
+    /// Peer connections and local media.
+    pub webrtc: Arc<dyn WebRtc>,
+    /// Where the ledger is kept; `None`: it is not, and calls of a crashed process ring on at the
+    /// other side until they time out.
+    pub ledger: Option<Arc<dyn LedgerStore>>,
+}
+
+impl fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosts").field("keeps_ledger", &self.ledger.is_some()).finish()
+    }
+}
+
+/// Serves `mailbox` from `hosts` until the library shuts down. Dropping the future aborts every
+/// host call that is under way.
+pub async fn serve(mut mailbox: Mailbox, hosts: Hosts) {
+    let mut server = Server::new(hosts, mailbox.news());
+    loop {
+        tokio::select! {
+            request = mailbox.next() => match request {
+                Some(HostRequest::Do { id, op }) => server.on_request(id, op),
+                Some(HostRequest::Cancel(id)) => server.on_cancel(id),
+                None => return,
+            },
+            Some(done) = server.tasks.join_next_with_id() => server.on_done(done),
+        }
+    }
+}
+
+/// What keeps an order among requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// All that concerns one peer connection.
+    Peer(PeerId),
+    /// A track's device.
+    Device(TrackId),
+    /// A track's switch.
+    Switch(TrackId),
+    /// The stored ledger.
+    Ledger,
+}
+
+/// How a request enters its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// Behind the others.
+    Queue,
+    /// Instead of the others, which are aborted.
+    Overtake,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    busy: bool,
+    waiting: VecDeque<(OpId, Op)>,
+}
+
+/// A host call under way.
+#[derive(Debug)]
+struct Job {
+    op: OpId,
+    lane: Option<Lane>,
+    abort: AbortHandle,
+    /// It was aborted, and whoever asked for it needs no answer any more.
+    settled: bool,
+}
+
+type Answer = Result<Reply, Fault>;
+
+struct Server {
+    hosts: Hosts,
+    news: News,
+    tasks: JoinSet<Answer>,
+    jobs: HashMap<Id, Job>,
+    lanes: BTreeMap<Lane, LaneState>,
+}
+
+impl Server {
+    fn new(hosts: Hosts, news: News) -> Self {
+        Self { hosts, news, tasks: JoinSet::new(), jobs: HashMap::new(), lanes: BTreeMap::new() }
+    }
+
+    fn on_request(&mut self, id: OpId, op: Op) {
+        if let Op::Track(track, TrackOp::Release) = op {
+            self.clear(Lane::Switch(track));
+        }
+        match lane_of(&op) {
+            None => self.spawn(id, op, None),
+            Some((lane, Entry::Queue)) => self.queue(lane, id, op),
+            Some((lane, Entry::Overtake)) => {
+                self.clear(lane);
+                self.queue(lane, id, op);
+            }
+        }
+    }
+
+    fn on_cancel(&mut self, id: OpId) {
+        for lane in self.lanes.values_mut() {
+            lane.waiting.retain(|(waiting, _)| *waiting != id);
+        }
+        for job in self.jobs.values_mut().filter(|job| job.op == id) {
+            job.settled = true;
+            job.abort.abort();
+        }
+    }
+
+    fn on_done(&mut self, done: Result<(Id, Answer), JoinError>) {
+        let (task, answer) = match done {
+            Ok((task, answer)) => (task, answer),
+            Err(error) if error.is_panic() => (error.id(), Err(Fault::Panicked)),
+            Err(error) => (error.id(), Err(Fault::Cancelled)),
+        };
+        let Some(job) = self.jobs.remove(&task) else { return };
+        if !job.settled {
+            self.news.reply(job.op, answer);
+        }
+        if let Some(lane) = job.lane {
+            self.lanes.entry(lane).or_default().busy = false;
+            self.advance(lane);
+        }
+    }
+
+    fn queue(&mut self, lane: Lane, id: OpId, op: Op) {
+        self.lanes.entry(lane).or_default().waiting.push_back((id, op));
+        self.advance(lane);
+    }
+
+    /// Starts what is next in the lane; forgets a lane with nothing in it.
+    fn advance(&mut self, lane: Lane) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        if state.busy {
+            return;
+        }
+        let Some((id, op)) = state.waiting.pop_front() else {
+            self.lanes.remove(&lane);
+            return;
+        };
+        state.busy = true;
+        self.spawn(id, op, Some(lane));
+    }
+
+    /// Aborts what is under way in the lane and what waits there.
+    fn clear(&mut self, lane: Lane) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        for (id, _) in state.waiting.drain(..) {
+            self.news.reply(id, Err(Fault::Cancelled));
+        }
+        for job in self.jobs.values_mut().filter(|job| job.lane == Some(lane) && !job.settled) {
+            job.settled = true;
+            job.abort.abort();
+            self.news.reply(job.op, Err(Fault::Cancelled));
+        }
+    }
+
+    fn spawn(&mut self, op_id: OpId, op: Op, lane: Option<Lane>) {
+        let abort = self.tasks.spawn(self.hosts.answer(op, &self.news));
+        self.jobs.insert(abort.id(), Job { op: op_id, lane, abort, settled: false });
+    }
+}
+
+fn lane_of(op: &Op) -> Option<(Lane, Entry)> {
+    match op {
+        Op::Matrix(_) | Op::Fetch(_) => None,
+        Op::Peer(peer, PeerOp::Close) => Some((Lane::Peer(*peer), Entry::Overtake)),
+        Op::Peer(peer, _) => Some((Lane::Peer(*peer), Entry::Queue)),
+        Op::Track(track, TrackOp::Capture(_)) => Some((Lane::Device(*track), Entry::Queue)),
+        Op::Track(track, TrackOp::Release) => Some((Lane::Device(*track), Entry::Overtake)),
+        Op::Track(track, TrackOp::Enable(_)) => Some((Lane::Switch(*track), Entry::Overtake)),
+        Op::Save(_) => Some((Lane::Ledger, Entry::Queue)),
+    }
+}
+
+impl Hosts {
+    /// The host call that carries out `op`. Nothing happens before it is polled.
+    fn answer(&self, op: Op, news: &News) -> BoxFuture<'static, Answer> {
+        match op {
+            Op::Matrix(op) => Box::pin(matrix(Arc::clone(&self.signaling), op)),
+            Op::Fetch(what) => Box::pin(fetch(Arc::clone(&self.signaling), what)),
+            Op::Peer(peer, op) => {
+                let events = PeerEvents::new(peer, news.clone());
+                Box::pin(peer_op(Arc::clone(&self.webrtc), peer, op, events))
+            }
+            Op::Track(track, op) => Box::pin(track_op(Arc::clone(&self.webrtc), track, op)),
+            Op::Save(ledger) => Box::pin(save(self.ledger.clone(), ledger)),
+        }
+    }
+}
+
+async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
+    match op {
+        MatrixOp::SendEvent { room, event_type, content, transaction } => signaling
+            .send_event(SendEvent { room, event_type, content, transaction })
+            .await
+            .map(Reply::Sent),
+    }
+}
+
+async fn fetch(signaling: Arc<dyn Signaling>, what: Fetch) -> Answer {
+    match what {
+        Fetch::Turn => signaling.turn_servers().await.map(Reply::Turn),
+        Fetch::Members(room) => signaling.members(room).await.map(Reply::Members),
+    }
+}
+
+async fn peer_op(webrtc: Arc<dyn WebRtc>, peer: PeerId, op: PeerOp, events: PeerEvents) -> Answer {
+    let done = |()| Reply::Done;
+    match op {
+        PeerOp::Open(config) => webrtc.open(peer, config, events).await.map(done),
+        PeerOp::Offer(plan) => webrtc.offer(peer, plan).await.map(Reply::Description),
+        PeerOp::Answer(plan) => webrtc.answer(peer, plan).await.map(Reply::Description),
+        PeerOp::SetLocal(local) => webrtc.set_local(peer, local).await.map(done),
+        PeerOp::LocalDescription => webrtc.local_description(peer).await.map(Reply::Description),
+        PeerOp::SetRemote(remote) => webrtc.set_remote(peer, remote).await.map(done),
+        PeerOp::Rollback => webrtc.rollback(peer).await.map(done),
+        PeerOp::Candidates(all) => webrtc.candidates(peer, all).await.map(done),
+        PeerOp::RestartIce => webrtc.restart_ice(peer).await.map(done),
+        PeerOp::Stats => webrtc.stats(peer).await.map(|stats| Reply::Stats(Box::new(stats))),
+        PeerOp::Close => webrtc.close(peer).await.map(done),
+    }
+}
+
+async fn track_op(webrtc: Arc<dyn WebRtc>, track: TrackId, op: TrackOp) -> Answer {
+    match op {
+        TrackOp::Capture(what) => webrtc.capture(track, what).await?,
+        TrackOp::Enable(on) => webrtc.enable(track, on).await?,
+        TrackOp::Release => webrtc.release(track).await?,
+    }
+    Ok(Reply::Done)
+}
+
+async fn save(store: Option<Arc<dyn LedgerStore>>, ledger: Ledger) -> Answer {
+    let Some(store) = store else { return Ok(Reply::Done) };
+    store.save(ledger.to_bytes()).await.map(|()| Reply::Done)
+}

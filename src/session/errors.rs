@@ -1,0 +1,208 @@
+//! One small error per operation: what the caller of that operation can fix.
+//!
+//! Each is made of the machine's [`Refusal`]. A refusal that the operation should not meet is
+//! kept as it is in `Refused`, so that nothing is hidden.
+
+use crate::{
+    driver::Unmeasured,
+    id::InvalidId,
+    machine::{
+        event::{CallState, End},
+        io::{Fault, Refusal},
+    },
+};
+
+/// Why a call was not placed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// The room or the callee is no Matrix id.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// We cannot call ourselves without naming a device.
+    #[error("to call oneself, name a device")]
+    CallingOurselves,
+    /// We are not in that room, as far as the host told.
+    #[error("not in the room")]
+    NotInRoom,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that placing a call should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for InviteError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::CallingOurselves => Self::CallingOurselves,
+            Refusal::NotInRoom => Self::NotInRoom,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a call was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The call is in a state in which it cannot be answered; usually it has ended.
+    #[error("not possible while the call is {0}")]
+    WrongState(CallState),
+    /// Only an incoming call can be answered.
+    #[error("the call is an outgoing one")]
+    Outgoing,
+    /// Another call is connected: end it first.
+    #[error("another call is connected")]
+    OtherCallConnected,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that answering should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for AnswerError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownSession => Self::WrongState(CallState::Ended),
+            Refusal::WrongState(state) => Self::WrongState(state),
+            Refusal::Outgoing => Self::Outgoing,
+            Refusal::OtherCallConnected => Self::OtherCallConnected,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a call was not rejected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RejectError {
+    /// The call does not ring (any more): hang up instead.
+    #[error("not possible while the call is {0}")]
+    WrongState(CallState),
+    /// Only an incoming call can be rejected.
+    #[error("the call is an outgoing one")]
+    Outgoing,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that rejecting should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for RejectError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownSession => Self::WrongState(CallState::Ended),
+            Refusal::WrongState(state) => Self::WrongState(state),
+            Refusal::Outgoing => Self::Outgoing,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a call was not hung up. A call that is over already, for whatever reason, is no error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HangupError {
+    /// Refused for a reason that hanging up should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+/// Why media was not let start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProceedError {
+    /// The call does not wait for it.
+    #[error("not possible while the call is {0}")]
+    WrongState(CallState),
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that proceeding should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for ProceedError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownSession => Self::WrongState(CallState::Ended),
+            Refusal::WrongState(state) => Self::WrongState(state),
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a source was not muted or unmuted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MuteError {
+    /// The call is in a state in which nothing can be muted; usually it has ended.
+    #[error("not possible while the call is {0}")]
+    WrongState(CallState),
+    /// The call sends nothing of that kind.
+    #[error("the call sends nothing of that kind")]
+    NoSuchTrack,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that muting should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for MuteError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownSession => Self::WrongState(CallState::Ended),
+            Refusal::WrongState(state) => Self::WrongState(state),
+            Refusal::NoSuchTrack => Self::NoSuchTrack,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why there are no statistics.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatsError {
+    /// The call has no peer connection: not yet, or not any more.
+    #[error("the call has no peer connection")]
+    NoPeerConnection,
+    /// The engine did not give them.
+    #[error("the engine did not measure: {0}")]
+    Engine(Fault),
+    /// The library has shut down.
+    #[error("shut down")]
+    ShutDown,
+}
+
+impl From<Unmeasured> for StatsError {
+    fn from(unmeasured: Unmeasured) -> Self {
+        match unmeasured {
+            Unmeasured::NoPeer => Self::NoPeerConnection,
+            Unmeasured::Fault(fault) => Self::Engine(fault),
+            Unmeasured::Stopped => Self::ShutDown,
+        }
+    }
+}
+
+/// Why a state that was waited for will not come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UntilError {
+    /// The call ended first.
+    #[error("the call ended: {0:?}")]
+    Ended(End),
+}

@@ -1,0 +1,31 @@
+//! What an application holds: [`VoIP`], one [`CallSession`] per call, and their event streams.
+//!
+//! Handles are small, cloneable and know nothing themselves: a command goes to the driver's task
+//! and resolves when the machine has accepted or refused it; a snapshot is what the driver last
+//! published. A call that fails is not an error, it is an `EndReason`; the errors here name what
+//! the caller can fix.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `builder.rs` | how a `VoIP` is put together and started |
+//! | `voip.rs` | placing calls, finding them, shutting down |
+//! | `call.rs` | one call |
+//! | `events.rs` | the two event streams |
+//! | `errors.rs` | one small error per operation |
+
+mod builder;
+mod call;
+mod errors;
+mod events;
+mod voip;
+
+pub use self::{
+    builder::{StartError, VoIPBuilder},
+    call::CallSession,
+    errors::{
+        AnswerError, HangupError, InviteError, MuteError, ProceedError, RejectError, StatsError,
+        UntilError,
+    },
+    events::{CallEvents, VoipEvents, VoipNews},
+    voip::{CallOptions, IntoCallee, VoIP},
+};

@@ -1,0 +1,147 @@
+//! All calls of one device, as the application holds them.
+
+use std::sync::Arc;
+
+use super::{builder::VoIPBuilder, call::CallSession, errors::InviteError, events::VoipEvents};
+use crate::{
+    driver::{Hub, Link},
+    host::mailbox::News,
+    id::{InvalidId, RoomId, SessionId, UserId},
+    machine::{
+        Identity,
+        diagnostics::Diagnostics,
+        io::{CallMedia, Callee, Command, Refusal, Verdict},
+    },
+    wire::delivery::Batch,
+};
+
+/// All calls of one device. Clones are handles to the same; when the last of them and of all
+/// [`CallSession`]s is dropped, every call is hung up and the library stops, as with
+/// [`shutdown`](Self::shutdown). Hosts must hold a [`News`] instead, which keeps nothing alive.
+#[derive(Debug, Clone)]
+pub struct VoIP {
+    hub: Arc<Hub>,
+    link: Link,
+    news: News,
+}
+
+/// How a call is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct CallOptions {
+    /// Voice or video.
+    pub media: CallMedia,
+}
+
+impl CallOptions {
+    /// A call with sound.
+    pub const fn voice() -> Self {
+        Self { media: CallMedia::Voice }
+    }
+
+    /// A call with sound and picture. Without a camera it goes on by voice.
+    pub const fn video() -> Self {
+        Self { media: CallMedia::Video }
+    }
+}
+
+/// What can be called: a [`Callee`], or a user's id in any type that is text.
+pub trait IntoCallee {
+    /// The callee.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when a text is no user id.
+    fn into_callee(self) -> Result<Callee, InvalidId>;
+}
+
+impl IntoCallee for Callee {
+    fn into_callee(self) -> Result<Callee, InvalidId> {
+        Ok(self)
+    }
+}
+
+impl<T: AsRef<str>> IntoCallee for T {
+    fn into_callee(self) -> Result<Callee, InvalidId> {
+        UserId::parse(self).map(Callee::User)
+    }
+}
+
+impl VoIP {
+    /// Begins to put a `VoIP` together for this user and device.
+    pub fn builder(identity: Identity) -> VoIPBuilder {
+        VoIPBuilder::new(identity)
+    }
+
+    pub(super) fn new(hub: Arc<Hub>, link: Link, news: News) -> Self {
+        Self { hub, link, news }
+    }
+
+    /// Everything that happens to all calls from now on. Subscribe before the first delivery, so
+    /// that no arrival is missed.
+    pub fn events(&self) -> VoipEvents {
+        VoipEvents::new(self.hub.subscribe(), self.link.downgrade())
+    }
+
+    /// Places a call in `room` to one user ([`Callee::Device`]: one device of his;
+    /// [`Callee::TheOther`]: the only other member). Resolves at once; what becomes of the call,
+    /// its own events tell.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has placed no call; later, the
+    /// call is placed all the same, appears in [`events`](Self::events), and is to be hung up
+    /// there.
+    ///
+    /// # Errors
+    /// [`InviteError`] names what the caller can fix.
+    pub async fn invite(
+        &self,
+        room: impl AsRef<str>,
+        callee: impl IntoCallee,
+        options: CallOptions,
+    ) -> Result<CallSession, InviteError> {
+        let (room, callee) = (RoomId::parse(room)?, callee.into_callee()?);
+        let invite = Command::Invite { room, callee, media: options.media };
+        match self.link.command(invite).await? {
+            // The call was published before the command was answered.
+            Verdict::Started(session) => self.call(session).ok_or(InviteError::ShuttingDown),
+            Verdict::Refused(refusal) => Err(refusal.into()),
+            Verdict::Handled | Verdict::Ignored(_) | Verdict::Batch(_) => {
+                Err(InviteError::Refused(Refusal::UnknownSession))
+            }
+        }
+    }
+
+    /// A call that lives or was among the last 64 that ended.
+    pub fn call(&self, session: SessionId) -> Option<CallSession> {
+        self.hub.call(session).map(|cell| CallSession::new(cell, self.link.clone()))
+    }
+
+    /// All calls that live, oldest first.
+    pub fn calls(&self) -> Vec<CallSession> {
+        let cells = self.hub.calls().into_iter();
+        cells.map(|cell| CallSession::new(cell, self.link.clone())).collect()
+    }
+
+    /// What was ignored: counted by reason, and the last 64 cases. After a shutdown, as it was
+    /// then. Cancel safe.
+    pub async fn diagnostics(&self) -> Diagnostics {
+        self.link.diagnose().await.unwrap_or_else(|| self.hub.last_words())
+    }
+
+    /// Where hosts report what happens. It counts what it had to drop
+    /// ([`News::dropped`]).
+    pub fn news(&self) -> News {
+        self.news.clone()
+    }
+
+    /// Hands in Matrix events: all events of one room of one sync response, in order.
+    pub fn deliver(&self, batch: Batch) {
+        self.news.deliver(batch);
+    }
+
+    /// Hangs up every call, lets hangups and the ledger leave for at most 5 s, and stops. Every
+    /// stream ends, every later command is refused. Idempotent. Cancel safe: once polled, the
+    /// shutdown goes on.
+    pub async fn shutdown(&self) {
+        self.link.shut_down().await;
+    }
+}
