@@ -61,9 +61,8 @@ fn play(seed: u64) -> Sim {
     let mut stage = Stage::new(seed);
     for _ in 0..stage.dice.below(25) + 5 {
         stage.scene();
-        let pause = stage.dice.span(Duration::from_millis(
-            *[20, 200, 3_000, 30_000].get(stage.dice.below(4)).unwrap(),
-        ));
+        let longest = *stage.dice.one_of(&[millis(20), millis(200), secs(3), secs(30)]);
+        let pause = stage.dice.span(longest);
         stage.sim.advance(pause);
     }
     stage.calm();
