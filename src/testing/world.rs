@@ -79,6 +79,8 @@ pub(super) struct Host {
     pub(super) holds_sync: bool,
     pub(super) offline: bool,
     due: Option<Mono>,
+    /// When the next sync is planned; so that there is never more than one.
+    sync_due: Option<Mono>,
 }
 
 /// See the module.
@@ -138,6 +140,7 @@ impl World {
             holds_sync: false,
             offline: false,
             due: None,
+            sync_due: None,
         };
         self.hosts.push(host);
         let device = self.hosts.len() - 1;
@@ -282,7 +285,13 @@ impl World {
                 self.next_in_lane(at, id);
             }
             Happening::Perform { .. } | Happening::Reply { .. } | Happening::Deadline { .. } => {}
-            Happening::Sync { device } => self.sync(device),
+            Happening::Sync { device } => {
+                let host = &mut self.hosts[device];
+                if host.sync_due.is_some_and(|due| due <= self.now.mono) {
+                    host.sync_due = None;
+                }
+                self.sync(device);
+            }
             Happening::FollowUp(follow_up) => self.follow_up(follow_up),
         }
     }
@@ -489,10 +498,18 @@ impl World {
     /// Every device with something in its inbox syncs when it becomes visible.
     pub(super) fn plan_syncs(&mut self) {
         for device in 0..self.hosts.len() {
-            if let Some(visible) = self.server.next_visible(&self.hosts[device].identity) {
-                let after = visible.since(self.now.wall) + self.way;
-                self.plan(after, Happening::Sync { device });
-            }
+            self.plan_sync(device);
+        }
+    }
+
+    fn plan_sync(&mut self, device: usize) {
+        let host = &self.hosts[device];
+        let Some(visible) = self.server.next_visible(&host.identity) else { return };
+        let after = visible.since(self.now.wall) + self.way;
+        let at = self.now.mono.plus(after);
+        if host.sync_due.is_none_or(|due| due > at) {
+            self.hosts[device].sync_due = Some(at);
+            self.plan(after, Happening::Sync { device });
         }
     }
 
@@ -518,9 +535,7 @@ impl World {
                 SyncItem::Batch(batch) => self.deliver(device, batch),
             };
         }
-        if self.server.next_visible(&identity).is_some() {
-            self.plan_syncs();
-        }
+        self.plan_sync(device);
     }
 
     /// Hands a batch to an engine: one verdict for each event that concerns calls.
