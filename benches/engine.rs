@@ -9,6 +9,8 @@
 //! `serde_json` and does nothing else; `whole_call` with one live call is what `whole_call` with
 //! many is compared with. Allocations per call stand beside the times.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+
 use std::{hint::black_box, time::Duration};
 
 use divan::{AllocProfiler, Bencher};
