@@ -2,12 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{
-    fact::Moment,
-    story::Story,
-    verdict::Expected,
-    wrong::Wrong,
-};
+use super::{fact::Moment, story::Story, verdict::Expected, wrong::Wrong};
 
 /// What is shown when all is over.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    fact::{Fact, Gauge, Moment, Path, PathEnd, Pictures, Sound, Who, WireEvent},
     face::{Face, Outcome, Wire},
+    fact::{Fact, Gauge, Moment, Path, PathEnd, Pictures, Sound, Who, WireEvent},
     story::Story,
     verdict::{Expected, View},
     wrong::ending,
@@ -63,7 +63,9 @@ impl<W: Write> Face for Json<W> {
             .story
             .phases()
             .into_iter()
-            .map(|phase| (phase.name.replace([' ', ','], "_").replace("__", "_"), millis(phase.took)))
+            .map(|phase| {
+                (phase.name.replace([' ', ','], "_").replace("__", "_"), millis(phase.took))
+            })
             .collect();
         let side = |who: Who| {
             let side = outcome.story.of(who);
@@ -187,7 +189,8 @@ mod tests {
     #[test]
     fn a_fact_is_one_line_with_its_time() {
         let value = told(Wire::Hidden, Fact::State(Who::Ada, CallState::InviteSent));
-        let expected = json!({ "event": "state", "who": "ada", "state": "invite_sent", "t": 0.0123 });
+        let expected =
+            json!({ "event": "state", "who": "ada", "state": "invite_sent", "t": 0.0123 });
         assert_eq!(value, expected);
     }
 

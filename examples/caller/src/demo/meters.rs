@@ -19,7 +19,11 @@ pub(crate) fn block(story: &Story, ink: Ink) -> Vec<String> {
     let mut lines = vec![String::new(), path_line(story, ink)];
     for who in Who::BOTH {
         let gauge = &story.of(who).gauge;
-        lines.push(format!("  {}  hears {}", ink.paint(Style::Bold, who.name()), hearing(gauge, ink)));
+        lines.push(format!(
+            "  {}  hears {}",
+            ink.paint(Style::Bold, who.name()),
+            hearing(gauge, ink)
+        ));
         if let Some(pictures) = gauge.pictures {
             let number = pictures.last_number.map_or_else(String::new, |n| format!(", number {n}"));
             lines.push(format!("       sees  {} pictures{number}", pictures.shown));

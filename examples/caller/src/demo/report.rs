@@ -1,8 +1,8 @@
 //! The last lines of the demo: what each heard and saw, how long it took, and the verdict.
 
 use super::{
-    fact::{Pictures, Sound, Who, decibels},
     face::Outcome,
+    fact::{Pictures, Sound, Who, decibels},
     ink::{Ink, Style},
     meters::{millis, packets, path_words},
     story::{Phase, SideStory},

@@ -16,11 +16,10 @@ use std::{
 use matrix_voip::machine::event::CallState;
 
 use super::{
-    fact::{Fact, Moment, OtherMicrophone, Who, WireEvent},
     face::{Face, Outcome, Wire},
+    fact::{Fact, Moment, OtherMicrophone, Who, WireEvent},
     ink::{Ink, Style},
-    meters,
-    report,
+    meters, report,
     story::Story,
     verdict::{Expected, View},
 };

@@ -6,9 +6,7 @@ use std::{
 };
 
 use matrix_voip::host::{Frame, FrameSink};
-use matrix_voip_media::{
-    Ear, Heard, Hearing, Level, SAMPLE_RATE, VideoCheck, VideoView,
-};
+use matrix_voip_media::{Ear, Heard, Hearing, Level, SAMPLE_RATE, VideoCheck, VideoView};
 
 use super::{
     fact::{Fact, Pictures, Sound, Tone, Who},

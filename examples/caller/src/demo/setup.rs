@@ -2,8 +2,7 @@
 //! files to be written. What is wrong here is exit code 2.
 
 use std::{
-    fmt,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +13,7 @@ use super::{
     fact::Who,
     verdict::{Expected, View},
 };
-use crate::cli::DemoOptions;
+use crate::cli::{Breakage, DemoOptions};
 
 /// The tone that Ada plays and Ben hears, in Hz.
 pub(crate) const ADA_PLAYS: f32 = 440.0;
@@ -59,7 +58,7 @@ pub(crate) enum Film {
 
 impl Film {
     /// What the options ask for, and what is to be seen of it.
-    pub(crate) fn of(options: &DemoOptions) -> Result<(Self, View), SetupError> {
+    fn of(options: &DemoOptions) -> Result<(Self, View), SetupError> {
         match &options.video {
             None => Ok((Self::None, View::Nothing)),
             Some(None) => Ok((Self::Test, View::TestPicture(PICTURES_A_SECOND))),
@@ -78,15 +77,47 @@ fn open(path: &Path) -> Result<IvfFile, SetupError> {
         .map_err(|why| SetupError::Unreadable(path.to_owned(), why))
 }
 
-/// What should come of the call.
-pub(crate) fn expected(options: &DemoOptions, view: View) -> Expected {
-    Expected {
-        ada_hears: BEN_PLAYS,
-        ben_hears: ADA_PLAYS,
-        level: LEVEL,
-        talk: Duration::from_secs(options.seconds.into()),
-        view,
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// What should come of the call.
+    pub(crate) expected: Expected,
+    /// What both sides send as their picture.
+    pub(crate) film: Film,
+    /// The files that Ada writes.
+    pub(crate) ada: Tapes,
+    /// The files that Ben writes.
+    pub(crate) ben: Tapes,
+    /// What is to be broken.
+    pub(crate) breakage: Option<Breakage>,
+}
+
+impl Setup {
+    /// Reads what is to be read, and makes the files that are to be written.
+    ///
+    /// # Errors
+    /// [`SetupError`] with the file's path.
+    pub(crate) fn new(options: &DemoOptions) -> Result<Self, SetupError> {
+        let (film, view) = Film::of(options)?;
+        let expected = Expected {
+            ada_hears: BEN_PLAYS,
+            ben_hears: ADA_PLAYS,
+            level: LEVEL,
+            talk: Duration::from_secs(options.seconds.into()),
+            view,
+        };
+        let (ada, ben) = (Tapes::new(Who::Ada, options)?, Tapes::new(Who::Ben, options)?);
+        Ok(Self { expected, film, ada, ben, breakage: options.breakage })
     }
+}
+
+/// A file that is being written, and news of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// How far it is.
+    pub(crate) recording: Recording,
 }
 
 /// The files in which one side keeps what it receives.
@@ -96,8 +127,7 @@ pub(crate) struct Tapes {
     pub(crate) sound: Option<WavSink>,
     /// For the picture.
     pub(crate) picture: Option<IvfSink>,
-    /// News of both.
-    pub(crate) kept: Vec<(PathBuf, Recording)>,
+    kept: Vec<Kept>,
 }
 
 impl Tapes {
@@ -105,21 +135,27 @@ impl Tapes {
     pub(crate) fn new(who: Who, options: &DemoOptions) -> Result<Self, SetupError> {
         let mut tapes = Self::default();
         let Some(folder) = &options.record else { return Ok(tapes) };
-        fs::create_dir_all(folder).map_err(|why| unwritable(folder, why))?;
+        fs::create_dir_all(folder).map_err(|why| unwritable(folder, &why))?;
         let path = folder.join(format!("{who}-heard.wav"));
-        let (sink, kept) = WavSink::create(&path).map_err(|why| unwritable(&path, why))?;
+        let (sink, recording) = WavSink::create(&path).map_err(|why| unwritable(&path, &why))?;
         tapes.sound = Some(sink);
-        tapes.kept.push((path, kept));
+        tapes.kept.push(Kept { path, recording });
         if options.video.is_some() {
             let path = folder.join(format!("{who}-saw.ivf"));
-            let (sink, kept) = IvfSink::create(&path).map_err(|why| unwritable(&path, why))?;
+            let (sink, recording) =
+                IvfSink::create(&path).map_err(|why| unwritable(&path, &why))?;
             tapes.picture = Some(sink);
-            tapes.kept.push((path, kept));
+            tapes.kept.push(Kept { path, recording });
         }
         Ok(tapes)
     }
+
+    /// The files that are being written.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        self.kept.clone()
+    }
 }
 
-fn unwritable(path: &Path, why: impl fmt::Display) -> SetupError {
+fn unwritable(path: &Path, why: &impl fmt::Display) -> SetupError {
     SetupError::Unwritable(path.to_owned(), why.to_string())
 }

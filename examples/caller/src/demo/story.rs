@@ -31,10 +31,6 @@ impl SideStory {
         self.states.iter().find(|(_, reached)| *reached == state).map(|(at, _)| *at)
     }
 
-    /// The state it is in.
-    pub(crate) fn state(&self) -> Option<CallState> {
-        self.states.last().map(|(_, state)| *state)
-    }
 }
 
 /// The story of the call.

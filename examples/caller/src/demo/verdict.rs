@@ -130,7 +130,9 @@ mod tests {
     use matrix_voip::machine::event::{CallState, End, EndParty};
 
     use super::*;
-    use crate::demo::fact::{Fact, Gauge, Moment, OtherMicrophone, Path, PathEnd, Pictures, Sound, Tone};
+    use crate::demo::fact::{
+        Fact, Gauge, Moment, OtherMicrophone, Path, PathEnd, Pictures, Sound, Tone,
+    };
 
     const EXPECTED: Expected = Expected {
         ada_hears: 660.0,
@@ -159,9 +161,9 @@ mod tests {
     }
 
     fn connected() -> impl Iterator<Item = Fact> {
-        Who::BOTH.into_iter().flat_map(|who| {
-            [Fact::State(who, CallState::Connected), ended(who, EndReason::Hangup)]
-        })
+        Who::BOTH
+            .into_iter()
+            .flat_map(|who| [Fact::State(who, CallState::Connected), ended(who, EndReason::Hangup)])
     }
 
     fn path(who: Who) -> Fact {

@@ -1,0 +1,132 @@
+//! Watches one side of the call: its events, and its measurements again and again.
+
+use std::time::Duration;
+
+use matrix_voip::{
+    CallEvents, CallNews, CallSession, CallSnapshot, End, PeerStats, Side,
+    machine::{event::CallEvent, io::CandidateInfo},
+    wire::metadata::Purpose,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{
+    fact::{Fact, Gauge, OtherMicrophone, Path, PathEnd, Who},
+    senses::Senses,
+    teller::Teller,
+};
+
+/// From one measurement to the next: as often as a meter must move to look alive.
+const MEASURED_EVERY: Duration = Duration::from_millis(100);
+
+/// One side's call, watched.
+pub(crate) struct Watch {
+    who: Who,
+    call: CallSession,
+    senses: Senses,
+    teller: Teller,
+    gauge: Gauge,
+    path: Option<Path>,
+    microphone: OtherMicrophone,
+}
+
+impl Watch {
+    /// A watch of this call.
+    pub(crate) fn new(who: Who, call: CallSession, senses: Senses, teller: Teller) -> Self {
+        Self {
+            who,
+            call,
+            senses,
+            teller,
+            gauge: Gauge::default(),
+            path: None,
+            microphone: OtherMicrophone::On,
+        }
+    }
+
+    /// Tells what happens to the call until it ends. `snapshot` and `events` belong together.
+    pub(crate) async fn follow(mut self, snapshot: CallSnapshot, mut events: CallEvents) {
+        self.teller.tell(Fact::State(self.who, snapshot.state));
+        let mut ticks = interval_at(Instant::now() + MEASURED_EVERY, MEASURED_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                news = events.next() => match news {
+                    Some(CallNews::Event(CallEvent::Ended(end))) => return self.on_end(end),
+                    Some(news) => self.on_news(news),
+                    None => return,
+                },
+                _ = ticks.tick() => self.measure().await,
+            }
+        }
+    }
+
+    fn on_end(&self, end: End) {
+        self.look();
+        self.teller.tell(Fact::Ended(self.who, end));
+    }
+
+    fn on_news(&mut self, news: CallNews) {
+        match news {
+            CallNews::Event(CallEvent::StateChanged(state)) => {
+                self.teller.tell(Fact::State(self.who, state));
+            }
+            CallNews::Event(CallEvent::StreamsChanged(streams)) => {
+                let theirs = |stream: &&matrix_voip::Stream| {
+                    stream.side == Side::Remote && stream.purpose == Purpose::UserMedia
+                };
+                let muted = streams.iter().find(theirs).is_some_and(|stream| stream.audio_muted);
+                self.on_microphone(if muted {
+                    OtherMicrophone::Muted
+                } else {
+                    OtherMicrophone::On
+                });
+            }
+            CallNews::Skipped { snapshot, .. } => {
+                self.teller.tell(Fact::State(self.who, snapshot.state));
+            }
+            CallNews::Event(_) => {}
+        }
+    }
+
+    fn on_microphone(&mut self, how: OtherMicrophone) {
+        if self.microphone != how {
+            self.microphone = how;
+            self.teller.tell(Fact::OtherMicrophone(self.who, how));
+        }
+    }
+
+    async fn measure(&mut self) {
+        // Before the connection there is nothing to measure, after it nothing more.
+        if let Ok(stats) = self.call.stats().await {
+            self.on_stats(&stats);
+        }
+        self.look();
+    }
+
+    fn on_stats(&mut self, stats: &PeerStats) {
+        let path = stats.pair.as_ref().map(|pair| Path {
+            protocol: pair.local.protocol,
+            local: end(&pair.local),
+            remote: end(&pair.remote),
+        });
+        if path.is_some() && path != self.path {
+            self.path.clone_from(&path);
+            self.teller.tell(Fact::Path(self.who, path.expect("invariant: just asked")));
+        }
+        self.gauge.sent = stats.outbound.iter().map(|line| line.packets).sum();
+        self.gauge.received = stats.inbound.iter().map(|line| line.packets).sum();
+        self.gauge.lost = stats.inbound.iter().filter_map(|line| line.lost).sum();
+        self.gauge.round_trip = stats.round_trip.or(self.gauge.round_trip);
+    }
+
+    fn look(&self) {
+        let (now, overall) = (self.senses.now(), self.senses.overall());
+        let pictures = self.senses.pictures();
+        self.teller.tell(Fact::Gauge(self.who, Gauge { now, overall, pictures, ..self.gauge }));
+    }
+}
+
+fn end(info: &CandidateInfo) -> PathEnd {
+    // Only this demo prints addresses: they are its own, on this machine.
+    PathEnd { kind: info.kind, address: info.address.expose().to_owned() }
+}
