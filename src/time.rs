@@ -198,4 +198,29 @@ mod tests {
         let slept = Now { mono: at(0).mono, wall: at(60_000).wall };
         assert_eq!(timers.pop_due(slept), Some(()));
     }
+
+    #[test]
+    fn both_clocks_go_on_together() {
+        let span = Duration::from_millis(250);
+        assert_eq!(at(100).plus(span), at(350));
+        assert_eq!(at(100).until(at(0).mono_after(span)), Duration::from_millis(150));
+        assert_eq!(at(100).until(at(0).wall_after(span)), Duration::from_millis(150));
+        assert_eq!(at(300).until(at(0).wall_after(span)), Duration::ZERO);
+    }
+
+    #[test]
+    fn all_deadlines_are_listed_by_key() {
+        let mut timers = Timers::default();
+        assert!(timers.is_empty());
+        timers.set("b", at(1).mono_after(Duration::ZERO));
+        assert!(!timers.is_empty() && !timers.has_wall());
+        timers.set("a", at(2).wall_after(Duration::ZERO));
+        assert!(timers.has_wall());
+        let listed: Vec<_> = timers.iter().collect();
+        let expected = [
+            (&"a", Deadline::Wall(Wall(1_000_002))),
+            (&"b", Deadline::Mono(Mono(Duration::from_millis(1)))),
+        ];
+        assert_eq!(listed, expected);
+    }
 }

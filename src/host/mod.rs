@@ -1,6 +1,6 @@
 //! The ports: how the library reaches the world.
 //!
-//! The driver speaks requests and replies only, through a [`Mailbox`](mailbox::Mailbox); that is
+//! The driver speaks requests and replies only, through a [`Mailbox`]; that is
 //! the base of every binding. Most Rust applications implement the traits [`Signaling`] and
 //! [`WebRtc`] (or take them from an adapter) and let [`serve`](serve::serve) answer the mailbox
 //! from them. Values go in, values come out; no foreign object reaches the library.

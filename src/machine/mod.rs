@@ -18,8 +18,6 @@
 mod book;
 pub mod bounds;
 mod call;
-#[cfg(test)]
-mod cells;
 pub mod diagnostics;
 pub mod event;
 mod fingerprint;

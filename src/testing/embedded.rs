@@ -286,10 +286,8 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::machine::io::Input;
+    use crate::{host::mailbox, machine::io::Input};
 
     fn identity(user: &str) -> Identity {
         Identity { user: UserId::parse(user).unwrap(), device: DeviceId::parse("D").unwrap() }
@@ -312,10 +310,10 @@ mod tests {
         let sent = SendEvent { room: room.clone(), event_type, content, transaction };
         from.send_event(sent).await.unwrap();
 
-        let (sender, mut inputs) = mpsc::unbounded_channel();
-        to.connect(News::new(sender));
-        assert!(matches!(inputs.try_recv(), Ok(Input::Room(..))), "who is in the room");
-        assert!(matches!(inputs.try_recv(), Ok(Input::Deliver(_))), "the waiting event");
+        let (mut driver, mailbox) = mailbox::pair();
+        to.connect(mailbox.news());
+        assert!(matches!(driver.next().await, Some(Input::Room(..))), "who is in the room");
+        assert!(matches!(driver.next().await, Some(Input::Deliver(_))), "the waiting event");
         let ways: Vec<Way> = shown.lock().unwrap().iter().map(|seen| seen.way.clone()).collect();
         assert_eq!(ways, [Way::Sent, Way::DeliveredTo(ben)]);
         assert_eq!(from.members(room).await.unwrap().len(), 2);

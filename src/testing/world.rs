@@ -4,7 +4,10 @@
 //! earliest deadline of an engine, sets the clock to it and lets it happen. Entries of the same
 //! instant happen in the order in which they were made.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{
     column::{Column, Kind, Line},
@@ -17,10 +20,10 @@ use super::{
 use crate::{
     config::Config,
     host::SendEvent,
-    id::{OpId, RoomId},
+    id::{OpId, PeerId, RoomId},
     machine::{
         Engine, Identity,
-        io::{Fault, Fetch, Ignored, Input, MatrixOp, Op, Output, Reply, Verdict},
+        io::{Fault, Fetch, Ignored, Input, MatrixOp, Op, Output, PeerOp, Reply, Verdict},
     },
     time::{Mono, Now, Wall},
     wire::{delivery::Batch, ledger::Ledger},
@@ -44,6 +47,14 @@ enum Happening {
     Sync { device: usize },
     /// A peer connection does something by itself.
     FollowUp(FollowUp),
+}
+
+/// A request that waits for its turn, or has it.
+#[derive(Debug, Clone)]
+struct Job {
+    id: OpId,
+    op: Op,
+    cue: Cue,
 }
 
 /// A device in one life of its process.
@@ -85,6 +96,7 @@ pub(super) struct World {
     /// Whether engines are also searched for secrets after each step.
     pub(super) reads_engines: bool,
     agenda: BTreeMap<(Mono, u64), Happening>,
+    lanes: BTreeMap<(Seat, PeerId), VecDeque<Job>>,
     entries: u64,
     seats: u32,
     steps_now: u32,
@@ -103,6 +115,7 @@ impl World {
             way: Duration::from_millis(20),
             reads_engines: true,
             agenda: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             entries: 0,
             seats: 0,
             steps_now: 0,
@@ -156,7 +169,8 @@ impl World {
         let host = &mut self.hosts[device];
         host.engine = None;
         host.due = None;
-        self.webrtc.crash(host.seat);
+        let noticed = self.webrtc.crash(host.seat);
+        self.follow(noticed);
     }
 
     pub(super) fn note(&mut self, device: usize, kind: Kind, what: impl Into<String>) {
@@ -265,6 +279,7 @@ impl World {
                 if self.hosts[at.device].watch.awaits(id) {
                     self.reply(at.device, id, Err(Fault::Timeout));
                 }
+                self.next_in_lane(at, id);
             }
             Happening::Perform { .. } | Happening::Reply { .. } | Happening::Deadline { .. } => {}
             Happening::Sync { device } => self.sync(device),
@@ -348,17 +363,53 @@ impl World {
         let kind = OpKind::of(&op);
         let mut cue = host.cues.take(kind);
         let at = Station { device, seat: host.seat };
-        let far = matches!(op, Op::Matrix(_) | Op::Fetch(_));
-        if far && host.offline {
+        if is_far(&op) && host.offline {
             cue = Cue::dropped();
         }
-        let way = if far { self.way } else { Duration::ZERO };
         self.plan(deadline(kind), Happening::Deadline { at, id });
+        let job = Job { id, op, cue };
+        match lane(at, &job.op) {
+            Some(lane) => self.queue(at, lane, job),
+            None => self.begin(at, job),
+        }
+    }
+
+    /// Requests of one peer connection are served one after the other; closing overtakes.
+    fn queue(&mut self, at: Station, lane: (Seat, PeerId), job: Job) {
+        if let Op::Peer(_, PeerOp::Close) = job.op {
+            self.lanes.remove(&lane);
+            return self.begin(at, job);
+        }
+        let waiting = self.lanes.entry(lane).or_default();
+        waiting.push_back(job.clone());
+        if waiting.len() == 1 {
+            self.begin(at, job);
+        }
+    }
+
+    fn begin(&mut self, at: Station, Job { id, op, cue }: Job) {
+        let way = if is_far(&op) { self.way } else { Duration::ZERO };
         self.plan(cue.after + way, Happening::Perform { at, id, op, ending: cue.ending });
     }
 
+    /// A request has had its turn: the next one of its lane begins.
+    fn next_in_lane(&mut self, at: Station, id: OpId) {
+        let of_seat = self.lanes.iter_mut().filter(|((seat, _), _)| *seat == at.seat);
+        let next = of_seat.into_iter().find_map(|(_, waiting)| {
+            (waiting.front()?.id == id).then(|| {
+                waiting.pop_front();
+                waiting.front().cloned()
+            })
+        });
+        if let Some(Some(job)) = next {
+            self.begin(at, job);
+        }
+    }
+
     fn perform(&mut self, at: Station, id: OpId, op: Op, ending: Ending) {
-        let far = matches!(op, Op::Matrix(_) | Op::Fetch(_));
+        if lane(at, &op).is_some_and(|lane| self.was_overtaken(lane, id, &op)) {
+            return;
+        }
         let result = match ending {
             Ending::Works => self.carry_out(at, &op),
             Ending::Lost(fault) => self.carry_out(at, &op).and(Err(fault)),
@@ -366,8 +417,15 @@ impl World {
             Ending::Panics => self.failed(at, &op, Fault::Panicked),
             Ending::Hangs => return,
         };
-        let way = if far { self.way } else { Duration::ZERO };
+        let way = if is_far(&op) { self.way } else { Duration::ZERO };
         self.plan(way, Happening::Reply { at, id, result });
+        self.next_in_lane(at, id);
+    }
+
+    /// Whether a close came between the beginning of a request and its end.
+    fn was_overtaken(&self, lane: (Seat, PeerId), id: OpId, op: &Op) -> bool {
+        let runs = self.lanes.get(&lane).and_then(VecDeque::front).is_some_and(|job| job.id == id);
+        !runs && !matches!(op, Op::Peer(_, PeerOp::Close))
     }
 
     fn failed(&mut self, at: Station, op: &Op, fault: Fault) -> Result<Reply, Fault> {
@@ -496,12 +554,26 @@ impl World {
     }
 }
 
+/// Whether the homeserver serves it.
+const fn is_far(op: &Op) -> bool {
+    matches!(op, Op::Matrix(_) | Op::Fetch(_))
+}
+
+/// What keeps an order among requests, as in `host::serve`.
+fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
+    match op {
+        Op::Peer(peer, _) => Some((at.seat, *peer)),
+        Op::Matrix(_) | Op::Fetch(_) | Op::Track(..) | Op::Save(_) => None,
+    }
+}
+
 /// How long the driver waits for each kind of request.
 fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
         // A person is being asked.
         OpKind::Capture => 120,
         OpKind::SendEvent => 30,
+        OpKind::Turn => 5,
         _ => 10,
     })
 }

@@ -4,7 +4,8 @@
 //! "call","until"}],"left_out":0}`. Written within [`MAX_LEDGER_BYTES`] whatever the ledger holds,
 //! in time that does not grow with what is left out; read leniently, one bad entry harms no other.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::json::{Object, id, whole};
 use crate::{
@@ -72,8 +73,8 @@ impl Ledger {
     /// room are counted in `left_out`.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut room = MAX_LEDGER_BYTES - FRAME_BYTES;
-        let live = newest(&self.live, &mut room, LiveCall::to_json);
-        let ended = newest(&self.ended, &mut room, EndedCall::to_json);
+        let live = newest(&self.live, &mut room, LiveCall::stored);
+        let ended = newest(&self.ended, &mut room, EndedCall::stored);
         let left_out = self.left_out.saturating_add((self.live.len() - live.len()) as u64);
         let (live, ended) = (live.join(","), ended.join(","));
         format!(r#"{{"format":{FORMAT},"live":[{live}],"ended":[{ended}],"left_out":{left_out}}}"#)
@@ -103,10 +104,15 @@ impl Ledger {
 
 /// The newest entries that fit into `room` bytes with a comma each, oldest first; takes what they
 /// need.
-fn newest<T>(entries: &[T], room: &mut usize, to_json: fn(&T) -> Value) -> Vec<String> {
+fn newest<'a, T, S: Serialize>(
+    entries: &'a [T],
+    room: &mut usize,
+    stored: fn(&'a T) -> S,
+) -> Vec<String> {
     let mut kept = Vec::new();
     for entry in entries.iter().rev() {
-        let text = to_json(entry).to_string();
+        let text = serde_json::to_string(&stored(entry))
+            .expect("invariant: structs of texts and numbers can be written");
         let Some(rest) = room.checked_sub(text.len() + 1) else { break };
         *room = rest;
         kept.push(text);
@@ -120,10 +126,24 @@ fn readable<T>(stored: &Object, key: &str, from_json: fn(&Object) -> Option<T>) 
     entries.into_iter().flatten().filter_map(Value::as_object).filter_map(from_json).collect()
 }
 
+#[derive(Serialize)]
+struct StoredLive<'a> {
+    room: &'a str,
+    call: &'a str,
+    party: &'a str,
+}
+
+#[derive(Serialize)]
+struct StoredEnded<'a> {
+    room: &'a str,
+    call: &'a str,
+    until: u64,
+}
+
 impl LiveCall {
-    fn to_json(&self) -> Value {
+    fn stored(&self) -> StoredLive<'_> {
         let Self { room, call_id, party_id } = self;
-        json!({ "room": room.as_str(), "call": call_id.as_str(), "party": party_id.as_str() })
+        StoredLive { room: room.as_str(), call: call_id.as_str(), party: party_id.as_str() }
     }
 
     fn from_json(stored: &Object) -> Option<Self> {
@@ -136,9 +156,9 @@ impl LiveCall {
 }
 
 impl EndedCall {
-    fn to_json(&self) -> Value {
+    fn stored(&self) -> StoredEnded<'_> {
         let Self { room, call_id, until } = self;
-        json!({ "room": room.as_str(), "call": call_id.as_str(), "until": until.0 })
+        StoredEnded { room: room.as_str(), call: call_id.as_str(), until: until.0 }
     }
 
     fn from_json(stored: &Object) -> Option<Self> {
@@ -171,7 +191,7 @@ mod tests {
     }
 
     /// Bytes of one live entry of these tests, with its comma.
-    const LIVE_BYTES: usize = r#"{"call":"call-000000","party":"party","room":"!r:x"},"#.len();
+    const LIVE_BYTES: usize = r#"{"room":"!r:x","call":"call-000000","party":"party"},"#.len();
 
     #[test]
     fn what_fits_comes_back_as_it_was() {
@@ -189,8 +209,8 @@ mod tests {
         assert_eq!(
             String::from_utf8(ledger.to_bytes()).unwrap(),
             concat!(
-                r#"{"format":1,"live":[{"call":"call-000007","party":"party","room":"!r:x"}],"#,
-                r#""ended":[{"call":"over-000008","room":"!r:x","until":1786100000008}],"#,
+                r#"{"format":1,"live":[{"room":"!r:x","call":"call-000007","party":"party"}],"#,
+                r#""ended":[{"room":"!r:x","call":"over-000008","until":1786100000008}],"#,
                 r#""left_out":18446744073709551615}"#
             )
         );
@@ -224,12 +244,12 @@ mod tests {
     #[test]
     fn an_entry_that_fits_to_the_byte_is_kept() {
         const ENTRIES: [u8; 2] = [1, 2];
-        let to_json = |n: &u8| json!(n);
+        let itself = |n: &u8| *n;
         let mut room = "1,2,".len();
-        assert_eq!(newest(&ENTRIES, &mut room, to_json), ["1", "2"]);
+        assert_eq!(newest(&ENTRIES, &mut room, itself), ["1", "2"]);
         assert_eq!(room, 0);
         let mut room = "1,2".len();
-        assert_eq!(newest(&ENTRIES, &mut room, to_json), ["2"]);
+        assert_eq!(newest(&ENTRIES, &mut room, itself), ["2"]);
         assert_eq!(room, 1);
     }
 

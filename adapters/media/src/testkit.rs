@@ -2,8 +2,30 @@
 
 use std::{
     io::{self, Cursor, Read, Seek, SeekFrom, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
+
+use matrix_voip::host::Frame;
+
+use crate::{
+    source::{Made, Script},
+    video::picture::{PictureSize, TestPicture},
+};
+
+/// Longest film that [`film`] gives.
+pub(crate) const FILM: usize = 12;
+
+/// The first frames of a test picture of 160 x 64, encoded once for all tests.
+pub(crate) fn film(count: usize) -> Vec<Frame> {
+    static FRAMES: OnceLock<Vec<Frame>> = OnceLock::new();
+    let encode = || {
+        let mut script = TestPicture::sized(PictureSize::new(160, 64), 10);
+        let made = std::iter::repeat_with(|| script.make()).take(FILM);
+        made.map(|made| if let Made::Frame(frame) = made { frame } else { panic!("{made:?}") })
+            .collect()
+    };
+    FRAMES.get_or_init(encode)[..count].to_vec()
+}
 
 /// A file in memory that can be read while somebody else owns the writing end.
 #[derive(Debug, Clone, Default)]

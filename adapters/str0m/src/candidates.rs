@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
 };
 
-use matrix_voip::machine::io;
+use matrix_voip::{machine::io, sdp::ice_ufrag};
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
 use crate::sdp;
@@ -50,7 +50,7 @@ impl RemoteCandidates {
 
     /// A remote description came into force; returns the candidates that waited for it.
     pub(crate) fn on_description(&mut self, description: &str) -> Vec<Candidate> {
-        let ufrag = sdp::ufrag(description).map(str::to_owned);
+        let ufrag = ice_ufrag(description).map(str::to_owned);
         if self.ufrag != ufrag {
             self.used = 0;
             self.kinds.clear();

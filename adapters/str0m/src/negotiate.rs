@@ -12,6 +12,7 @@
 use matrix_voip::{
     id::{StreamId, TrackId},
     machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
+    sdp::{MediaLine, media_lines},
 };
 use str0m::{
     Rtc,
@@ -22,7 +23,7 @@ use str0m::{
 use crate::{
     entropy::Entropy,
     error::PeerError,
-    sdp::{self, Line, Msid},
+    sdp::{self, Msid},
 };
 
 /// The slots of a kind, in the order in which remote m-lines of that kind are given them.
@@ -111,7 +112,7 @@ impl Negotiation {
             api.ice_restart(true);
         }
         let applied = if api.has_changes() { api.apply() } else { unchanged(api, &directions) };
-        let (offer, changes) = applied.ok_or(PeerError::NoLines)?;
+        let (offer, changes) = applied.ok_or(PeerError::NothingToOffer)?;
         assign(&mut lines, plan);
         let offer = describe(SdpKind::Offer, &offer.to_sdp_string(), &lines);
         self.pending = Some(Pending { changes, lines, directions });
@@ -146,7 +147,7 @@ impl Negotiation {
         let offer = self.remote_offer.take().ok_or(PeerError::NoRemoteOffer)?;
         self.rollback(rtc);
         let mut lines = self.lines.clone();
-        adopt(&mut lines, &sdp::read(&offer));
+        adopt(&mut lines, &media_lines(&offer));
         let accepted = sdp::restrict(&offer, |line| acceptable(&lines, plan, line));
         let parsed = SdpOffer::from_sdp_string(&accepted).map_err(unreadable)?;
         entropy.seed_engine();
@@ -232,37 +233,39 @@ fn assign(lines: &mut [Mapped], plan: &Plan) {
     for line in lines {
         let wanted = line.slot.and_then(|slot| planned(plan, slot));
         line.sent = wanted
-            .filter(|wanted| sdp::sends(wanted.direction))
+            .filter(|wanted| wanted.direction.sends())
             .and_then(|wanted| Some(Sent { track: wanted.track?, stream: wanted.stream.clone() }));
     }
 }
 
-/// Maps the lines of a remote offer that are new to us: each gets the first free slot of its kind.
-fn adopt(lines: &mut Vec<Mapped>, offered: &[Line]) {
+/// Maps the lines of a remote offer: each that is in use gets the first free slot of its kind.
+fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
     for line in offered {
-        let mid = Mid::from(line.mid.as_str());
-        let Some(kind) = line.kind else { continue };
-        if lines.iter().any(|known| known.mid == mid) {
+        let (Some(mid), Some(kind)) = (line.mid.map(Mid::from), sdp::media_kind(line)) else {
             continue;
-        }
+        };
         let is_free = |slot: &Slot| !lines.iter().any(|known| known.slot == Some(*slot));
-        let slot = slots(kind).into_iter().find(is_free).filter(|_| !line.rejected);
-        lines.push(Mapped { mid, kind, slot, sent: None });
+        let free = slots(kind).into_iter().find(is_free);
+        let slot = free.filter(|_| line.direction != Direction::Inactive);
+        match lines.iter_mut().find(|known| known.mid == mid) {
+            Some(known) => known.slot = known.slot.or(slot),
+            None => lines.push(Mapped { mid, kind, slot, sent: None }),
+        }
     }
 }
 
 /// The direction that a line of the offer must have, so that the answer says what we want and the
 /// offer allows. A line without slot may bring us what the plan receives of its kind.
-fn acceptable(lines: &[Mapped], plan: &Plan, offered: &Line) -> Direction {
-    let mid = Mid::from(offered.mid.as_str());
-    let known = lines.iter().find(|line| line.mid == mid);
+fn acceptable(lines: &[Mapped], plan: &Plan, offered: &MediaLine<'_>) -> Direction {
+    let mid = offered.mid.map(Mid::from);
+    let known = lines.iter().find(|line| Some(line.mid) == mid);
     let wanted = match known.and_then(|line| line.slot) {
         Some(slot) => planned(plan, slot).map_or(Direction::Inactive, |line| line.direction),
-        None => sdp::direction(false, wants_any(plan, offered.kind)),
+        None => sdp::direction(false, wants_any(plan, sdp::media_kind(offered))),
     };
     sdp::direction(
-        sdp::sends(offered.direction) && sdp::receives(wanted),
-        sdp::receives(offered.direction) && sdp::sends(wanted),
+        offered.direction.sends() && sdp::receives(wanted),
+        sdp::receives(offered.direction) && wanted.sends(),
     )
 }
 
@@ -277,7 +280,7 @@ fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
 /// The description in text, with our own ids.
 fn describe(kind: SdpKind, text: &str, lines: &[Mapped]) -> Description {
     let ours = sdp::claim(text, |line| {
-        let mid = Mid::from(line.mid.as_str());
+        let mid = line.mid.map(Mid::from)?;
         lines.iter().find(|known| known.mid == mid)?.sent.as_ref().map(msid)
     });
     Description { kind, sdp: ours.into() }

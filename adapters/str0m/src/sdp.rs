@@ -1,4 +1,4 @@
-//! Reading and rewriting descriptions, line by line.
+//! Rewriting descriptions, line by line; reading is the core's (`matrix_voip::sdp`).
 //!
 //! str0m writes and reads SDP itself; four things it leaves to us (`str0m.md` §6). Its answers
 //! repeat the *offerer's* stream ids, so [`claim`] writes our own into everything that goes out.
@@ -7,31 +7,14 @@
 //! candidates found later are not in a description it made, so [`with_candidates`] adds them.
 
 use matrix_voip::{
-    id::StreamId,
     machine::io::{Direction, MediaKind},
-    sdp::MAX_SDP_BYTES,
+    sdp::{LineKind, MediaLine},
 };
 
 use crate::error::PeerError;
 
-/// Most m-lines that a description may have. A call has four; browsers keep dead ones for ever.
-pub const MAX_LINES: usize = 32;
-
 /// Longest `mid` that str0m can hold, in bytes.
 const MAX_MID_BYTES: usize = 16;
-
-/// What one m-line of a description says, from the view of who wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
-    pub(crate) mid: String,
-    /// `None`: neither audio nor video.
-    pub(crate) kind: Option<MediaKind>,
-    pub(crate) direction: Direction,
-    /// Whether the line is switched off: port 0 and not part of the bundle.
-    pub(crate) rejected: bool,
-    /// The stream that the line belongs to, where it names one.
-    pub(crate) stream: Option<StreamId>,
-}
 
 /// Our identifiers for one sending m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,36 +28,26 @@ pub(crate) struct Msid {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
-    if sdp.len() > MAX_SDP_BYTES {
-        return Err(PeerError::TooLong);
-    }
-    let (_, sections) = split(sdp);
-    if sections.is_empty() {
-        return Err(PeerError::NoLines);
-    }
-    if sections.len() > MAX_LINES {
-        return Err(PeerError::TooManyLines);
-    }
-    if !sections.iter().all(|section| mid(section).is_some_and(is_usable_mid)) {
-        return Err(PeerError::BadMid);
-    }
-    if !lines(sdp).any(is_fingerprint) {
-        return Err(PeerError::NoFingerprint);
-    }
-    Ok(())
+    matrix_voip::sdp::check(sdp).map_err(PeerError::Description)?;
+    let lines = matrix_voip::sdp::media_lines(sdp);
+    let are_usable = lines.iter().all(|line| line.mid.is_some_and(is_usable_mid));
+    are_usable.then_some(()).ok_or(PeerError::BadMid)
 }
 
-/// The m-lines of a description, in order. Lines without `mid` are left out; [`check`] refuses
-/// them in remote descriptions.
-pub(crate) fn read(sdp: &str) -> Vec<Line> {
-    let (session, sections) = split(sdp);
-    let bundle = bundle(&session);
-    sections.iter().filter_map(|section| read_section(section, &bundle)).collect()
+/// str0m keeps letters, digits and `_`; any other character it replaces, and its answer would name
+/// another line than the offer.
+fn is_usable_mid(mid: &str) -> bool {
+    let fits = !mid.is_empty() && mid.len() <= MAX_MID_BYTES;
+    fits && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The remote ICE user name, where the description has one.
-pub(crate) fn ufrag(sdp: &str) -> Option<&str> {
-    lines(sdp).find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+/// What a line carries, if that is sound or picture.
+pub(crate) const fn media_kind(line: &MediaLine<'_>) -> Option<MediaKind> {
+    match line.kind {
+        LineKind::Audio => Some(MediaKind::Audio),
+        LineKind::Video => Some(MediaKind::Video),
+        LineKind::Application | LineKind::Other => None,
+    }
 }
 
 /// The candidate lines of a description, without `a=`.
@@ -85,27 +58,25 @@ pub(crate) fn candidates(sdp: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The offer with other directions: what `direction` gives for a line replaces what stands there.
-pub(crate) fn restrict(offer: &str, direction: impl Fn(&Line) -> Direction) -> String {
-    rewrite(offer, |section, bundle, out| {
-        let Some(line) = read_section(section, bundle) else {
-            return out.extend(section.iter().copied().map(str::to_owned));
-        };
-        out.extend(section.iter().filter(|text| as_direction(text).is_none()).map(own));
-        out.push(format!("a={}", direction_name(direction(&line))));
+pub(crate) fn restrict(offer: &str, direction: impl Fn(&MediaLine<'_>) -> Direction) -> String {
+    rewrite(offer, |line, section, out| {
+        out.extend(section.iter().filter(|text| !is_direction(text)).map(own));
+        out.push(format!("a={}", direction_name(direction(line))));
     })
 }
 
 /// A description of ours with our own stream and track ids: `msid` gives those of a line that
 /// sends; lines that send nothing lose the ids that str0m wrote.
-pub(crate) fn claim(sdp: &str, msid: impl Fn(&Line) -> Option<Msid>) -> String {
-    let claimed = rewrite(sdp, |section, bundle, out| {
-        let Some(line) = read_section(section, bundle) else {
-            return out.extend(section.iter().copied().map(str::to_owned));
-        };
-        let ids = msid(&line).filter(|_| sends(line.direction) && !line.rejected);
+pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) -> String {
+    let claimed = rewrite(sdp, |line, section, out| {
+        let ids = msid(line).filter(|_| line.direction.sends());
         out.extend(section.iter().filter_map(|text| claim_line(text, ids.as_ref())));
     });
-    claimed.replace_line("a=msid-semantic:", "a=msid-semantic: WMS *")
+    let semantic = |line| str::starts_with(line, "a=msid-semantic:");
+    lines(&claimed)
+        .map(|line| if semantic(line) { "a=msid-semantic: WMS *" } else { line })
+        .flat_map(|line| [line, "\r\n"])
+        .collect()
 }
 
 /// A description of ours with the candidates that it lacks in its first m-line, and the mark that
@@ -119,20 +90,18 @@ pub(crate) fn with_candidates<'a>(sdp: &str, candidates: impl Iterator<Item = &'
     if !lines(sdp).any(|line| line == END) {
         missing.push(END.to_owned());
     }
-    rewrite(sdp, |section, _, out| {
+    rewrite(sdp, |_, section, out| {
         out.extend(section.iter().map(own));
         out.append(&mut missing);
     })
 }
 
-/// Whether media leaves the writer of this direction.
-pub(crate) const fn sends(direction: Direction) -> bool {
-    matches!(direction, Direction::SendRecv | Direction::SendOnly)
-}
-
 /// Whether media comes to the writer of this direction.
 pub(crate) const fn receives(direction: Direction) -> bool {
-    matches!(direction, Direction::SendRecv | Direction::RecvOnly)
+    match direction {
+        Direction::SendRecv | Direction::RecvOnly => true,
+        Direction::SendOnly | Direction::Inactive => false,
+    }
 }
 
 /// The direction with these halves.
@@ -155,98 +124,25 @@ fn own(line: &&str) -> String {
     (*line).to_owned()
 }
 
-/// The session part and the m-sections.
-fn split(sdp: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
-    let mut session = Vec::new();
+/// Puts a description together again, each media section through `change`.
+fn rewrite(sdp: &str, mut change: impl FnMut(&MediaLine<'_>, &[&str], &mut Vec<String>)) -> String {
+    let mut session: Vec<&str> = Vec::new();
     let mut sections: Vec<Vec<&str>> = Vec::new();
     for line in lines(sdp) {
         if line.starts_with("m=") {
-            sections.push(vec![line]);
-        } else if let Some(section) = sections.last_mut() {
-            section.push(line);
-        } else {
-            session.push(line);
+            sections.push(Vec::new());
         }
+        sections.last_mut().unwrap_or(&mut session).push(line);
     }
-    (session, sections)
-}
-
-/// Puts a description together again, each m-section through `change`.
-fn rewrite(sdp: &str, mut change: impl FnMut(&[&str], &[&str], &mut Vec<String>)) -> String {
-    let (session, sections) = split(sdp);
-    let bundle = bundle(&session);
     let mut out: Vec<String> = session.iter().map(own).collect();
-    for section in &sections {
-        change(section, &bundle, &mut out);
+    for (line, section) in matrix_voip::sdp::media_lines(sdp).iter().zip(&sections) {
+        change(line, section, &mut out);
     }
     out.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect()
 }
 
-/// The mids of the bundle group.
-fn bundle<'a>(session: &[&'a str]) -> Vec<&'a str> {
-    session
-        .iter()
-        .find_map(|line| line.strip_prefix("a=group:BUNDLE"))
-        .map(|mids| mids.split_ascii_whitespace().collect())
-        .unwrap_or_default()
-}
-
-fn read_section(section: &[&str], bundle: &[&str]) -> Option<Line> {
-    let mid = mid(section)?;
-    let mut head = section.first()?.strip_prefix("m=")?.split_ascii_whitespace();
-    let kind = match head.next()? {
-        "audio" => Some(MediaKind::Audio),
-        "video" => Some(MediaKind::Video),
-        _ => None,
-    };
-    Some(Line {
-        mid: mid.to_owned(),
-        kind,
-        direction: section
-            .iter()
-            .find_map(|line| as_direction(line))
-            .unwrap_or(Direction::SendRecv),
-        rejected: head.next() == Some("0") && !bundle.contains(&mid),
-        stream: stream(section),
-    })
-}
-
-fn mid<'a>(section: &[&'a str]) -> Option<&'a str> {
-    section.iter().find_map(|line| line.strip_prefix("a=mid:"))
-}
-
-fn is_usable_mid(mid: &str) -> bool {
-    let fits = !mid.is_empty() && mid.len() <= MAX_MID_BYTES;
-    fits && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-fn is_fingerprint(line: &str) -> bool {
-    line.strip_prefix("a=fingerprint:")
-        .and_then(|value| value.split_once(' '))
-        .is_some_and(|(hash, bytes)| !hash.is_empty() && !bytes.trim().is_empty())
-}
-
-/// The stream of a section: from `a=msid`, or from the older `a=ssrc:… msid:…`.
-fn stream(section: &[&str]) -> Option<StreamId> {
-    let modern = section.iter().find_map(|line| line.strip_prefix("a=msid:"));
-    let ids = modern.or_else(|| {
-        section
-            .iter()
-            .filter_map(|line| line.strip_prefix("a=ssrc:"))
-            .find_map(|rest| rest.split_once(' ')?.1.strip_prefix("msid:"))
-    });
-    let stream = ids?.split_ascii_whitespace().next()?;
-    (stream != "-").then(|| StreamId::parse(stream).ok()).flatten()
-}
-
-fn as_direction(line: &str) -> Option<Direction> {
-    match line.strip_prefix("a=")? {
-        "sendrecv" => Some(Direction::SendRecv),
-        "sendonly" => Some(Direction::SendOnly),
-        "recvonly" => Some(Direction::RecvOnly),
-        "inactive" => Some(Direction::Inactive),
-        _ => None,
-    }
+fn is_direction(line: &str) -> bool {
+    matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
 }
 
 const fn direction_name(direction: Direction) -> &'static str {
@@ -273,18 +169,62 @@ fn claim_line(line: &str, ids: Option<&Msid>) -> Option<String> {
     }
 }
 
-trait ReplaceLine {
-    fn replace_line(&self, prefix: &str, with: &str) -> String;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use matrix_voip::sdp::{SdpFault, media_lines};
 
-impl ReplaceLine for String {
-    /// The text with every line that begins so replaced.
-    fn replace_line(&self, prefix: &str, with: &str) -> String {
-        let kept = |line| if str::starts_with(line, prefix) { with } else { line };
-        lines(self).flat_map(|line| [kept(line), "\r\n"]).collect()
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+        a=msid-semantic: WMS cam\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:x\r\na=fingerprint:sha-256 AA:BB\r\n\
+        a=candidate:1 1 udp 1 10.0.0.1 5 typ host\r\na=sendrecv\r\n\
+        a=msid:cam mic\r\na=ssrc:7 cname:x\r\na=ssrc:7 msid:cam mic\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=recvonly\r\na=ssrc:8 msid:old t\r\n";
+
+    #[test]
+    fn our_ids_replace_those_that_str0m_repeats() {
+        let msid = || Msid { stream: "mine".to_owned(), track: "t".to_owned() };
+        let ours = claim(OFFER, |line| (line.mid == Some("0")).then(msid));
+        assert!(ours.contains("a=msid:mine t\r\n"));
+        assert!(ours.contains("a=ssrc:7 msid:mine t\r\n"));
+        assert!(ours.contains("a=ssrc:7 cname:x\r\n"));
+        assert!(!ours.contains("msid:cam"));
+        assert!(!ours.contains("a=ssrc:8"), "a line that sends nothing names no source");
+        assert!(ours.contains("a=msid-semantic: WMS *\r\n"));
+    }
+
+    #[test]
+    fn an_offer_is_narrowed_to_what_we_want() {
+        let narrow = restrict(OFFER, |_| Direction::Inactive);
+        assert!(media_lines(&narrow).iter().all(|line| line.direction == Direction::Inactive));
+        assert_eq!(narrow.matches("a=inactive").count(), 2);
+    }
+
+    #[test]
+    fn missing_candidates_are_added_once_to_the_first_line() {
+        let held = "candidate:1 1 udp 1 10.0.0.1 5 typ host";
+        let new = "candidate:2 1 udp 1 10.0.0.2 5 typ host";
+        let text = with_candidates(OFFER, [held, new].into_iter());
+        assert_eq!(text, with_candidates(&text, [held, new].into_iter()));
+        assert_eq!(candidates(&text).collect::<Vec<_>>(), [held, new]);
+        let first = text.split("m=video").next().unwrap();
+        assert!(first.ends_with("a=end-of-candidates\r\n"));
+    }
+
+    #[test]
+    fn what_str0m_could_not_survive_is_refused_before() {
+        assert_eq!(check(OFFER), Ok(()));
+        assert_eq!(check(&OFFER.replace("a=mid:1\r\n", "")), Err(PeerError::BadMid));
+        assert_eq!(check(&OFFER.replace("a=mid:1\r\n", "a=mid:a-b\r\n")), Err(PeerError::BadMid));
+        let bare = OFFER.replace("a=fingerprint:sha-256 AA:BB\r\n", "");
+        assert_eq!(check(&bare), Err(PeerError::Description(SdpFault::NoFingerprint)));
+    }
+
+    #[test]
+    fn directions_compose_of_two_halves() {
+        for (sending, receiving) in [(true, true), (true, false), (false, true), (false, false)] {
+            let one = direction(sending, receiving);
+            assert_eq!((one.sends(), receives(one)), (sending, receiving));
+        }
     }
 }
-
-#[cfg(test)]
-#[path = "sdp_tests.rs"]
-mod tests;

@@ -2,6 +2,8 @@
 //!
 //! No socket, no sleep; signalling takes as long as one way over the network.
 
+#![allow(clippy::unwrap_used, reason = "a test program")]
+
 mod common;
 
 use std::time::Duration;

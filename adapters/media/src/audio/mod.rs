@@ -7,6 +7,7 @@ pub mod ogg;
 pub mod opus;
 pub mod order;
 pub mod pcm;
+pub mod rate;
 pub mod sound;
 mod spectrum;
 pub mod tone;

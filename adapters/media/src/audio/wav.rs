@@ -1,6 +1,7 @@
 //! WAV files: played as a microphone, and written from what is heard.
 //!
-//! Read: 48 kHz PCM of 8 to 32 bits or 32-bit float, one channel or two (mixed to one). Written:
+//! Read: PCM of 8 to 32 bits or 32-bit float, one channel or two (mixed to one), at 8 to 192 kHz
+//! (converted to 48). Written:
 //! 48 kHz, 16 bits, one channel; the head is brought up to date every second, so that a file of a
 //! process that died is short of its last second at most.
 
@@ -11,6 +12,7 @@ use matrix_voip::host::{Frame, FrameSink};
 
 use super::{
     hearing::Hearing,
+    rate::Rate,
     sound::{FRAME_SAMPLES, SAMPLE_RATE, Sample},
     voice::{Filled, Pcm},
 };
@@ -21,12 +23,14 @@ use crate::{
 };
 
 /// What can be read, for the error that says so.
-const ACCEPTED: &str = "48000 Hz, one or two channels, PCM of 8 to 32 bits or 32-bit float";
+const ACCEPTED: &str =
+    "8000 to 192000 Hz, one or two channels, PCM of 8 to 32 bits or 32-bit float";
 
 /// A WAV file to be played.
 pub struct WavFile {
     reader: WavReader<Box<dyn Input>>,
     at_end: AtEnd,
+    rate: Option<Rate>,
 }
 
 impl WavFile {
@@ -46,11 +50,11 @@ impl WavFile {
     pub fn read(input: impl Input) -> Result<Self, OpenError> {
         let input: Box<dyn Input> = Box::new(input);
         let reader = WavReader::new(input).map_err(open_error)?;
-        check(reader.spec())?;
+        let rate = check(reader.spec())?;
         if reader.duration() == 0 {
             return Err(OpenError::Empty { kind: FileKind::Wav });
         }
-        Ok(Self { reader, at_end: AtEnd::Stop })
+        Ok(Self { reader, at_end: AtEnd::Stop, rate })
     }
 
     /// What happens at the end of the file.
@@ -60,12 +64,13 @@ impl WavFile {
         self
     }
 
-    /// How many samples the file says it has, per channel.
+    /// How many samples the file says it has, per channel, at its own rate.
     pub fn samples(&self) -> u32 {
         self.reader.duration()
     }
 
-    /// The next samples, up to the length of `out`; fewer only at the end of the file.
+    /// The next samples at the file's own rate, up to the length of `out`; fewer only at the end of
+    /// the file.
     ///
     /// # Errors
     /// [`ReadError`] when the file is broken or shorter than it says.
@@ -92,29 +97,37 @@ impl WavFile {
         }
     }
 
-    /// Reads on at `filled`, over the end of the file if it begins again.
-    fn fill_from(&mut self, mut filled: usize, out: &mut [f32]) -> usize {
-        while filled < out.len() {
-            match self.read_samples(&mut out[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) => {
-                    tracing::warn!(%error, "a WAV file ends early");
-                    break;
-                }
-            }
+    /// Fills `out` at the file's own rate, over the end of the file if it begins again; how much
+    /// of it is sound. The rest is silence.
+    fn fill_own(&mut self, out: &mut [f32]) -> usize {
+        let mut filled = self.read_on(out);
+        if filled < out.len() && self.rewind() {
+            filled += self.read_on(&mut out[filled..]);
         }
+        out[filled..].fill(0.0);
         filled
+    }
+
+    fn read_on(&mut self, out: &mut [f32]) -> usize {
+        self.read_samples(out).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a WAV file ends early");
+            0
+        })
     }
 }
 
 impl Pcm for WavFile {
     fn fill(&mut self, out: &mut [f32; FRAME_SAMPLES]) -> Filled {
-        let mut filled = self.fill_from(0, out);
-        if filled < out.len() && self.rewind() {
-            filled = self.fill_from(filled, out);
-        }
-        out[filled..].fill(0.0);
+        let filled = match self.rate.take() {
+            None => self.fill_own(out),
+            Some(mut rate) => {
+                let mut own = vec![0.0; rate.wants()];
+                let filled = self.fill_own(&mut own);
+                rate.convert(&own, out);
+                self.rate = Some(rate);
+                filled
+            }
+        };
         if filled == 0 { Filled::Over } else { Filled::Frame }
     }
 }
@@ -128,22 +141,27 @@ impl std::fmt::Debug for WavFile {
     }
 }
 
-fn check(spec: WavSpec) -> Result<(), OpenError> {
+/// Checks that it can be played; with what must be converted.
+fn check(spec: WavSpec) -> Result<Option<Rate>, OpenError> {
     let depth_fits = match spec.sample_format {
         SampleFormat::Int => (8..=32).contains(&spec.bits_per_sample),
         SampleFormat::Float => spec.bits_per_sample == 32,
     };
-    if spec.sample_rate == SAMPLE_RATE && (1..=2).contains(&spec.channels) && depth_fits {
-        return Ok(());
-    }
     let WavSpec { channels, sample_rate, bits_per_sample, sample_format } = spec;
-    Err(OpenError::Unsupported {
+    let unsupported = || OpenError::Unsupported {
         kind: FileKind::Wav,
         has: format!(
             "{sample_rate} Hz, {channels} channels, {bits_per_sample} bits {sample_format:?}"
         ),
         accepted: ACCEPTED,
-    })
+    };
+    if !depth_fits || !(1..=2).contains(&channels) {
+        return Err(unsupported());
+    }
+    match sample_rate {
+        SAMPLE_RATE => Ok(None),
+        other => Rate::of(other).map(Some).ok_or_else(unsupported),
+    }
 }
 
 fn read_one(
@@ -323,12 +341,32 @@ mod tests {
     }
 
     #[test]
+    fn other_rates_sound_the_same() {
+        for rate in [8_000, 16_000, 22_050, 44_100, 96_000] {
+            let tone = Tone::new(440.0 * 48_000.0 / rate as f32, 0.4);
+            let samples: Vec<i32> =
+                tone.take(rate as usize).map(|value| (value * 32_768.0) as i32).collect();
+            let mut file = opened(wav(spec(1, rate, 16), &samples));
+            let (mut sound, mut frame) = (Vec::new(), [0.0; FRAME_SAMPLES]);
+            while file.fill(&mut frame) == Filled::Frame {
+                sound.extend(frame);
+            }
+            assert!((sound.len() as i64 - 48_000).abs() <= 960, "{rate} Hz: {}", sound.len());
+            let mut ear = Ear::new();
+            ear.push(&sound);
+            let tone = ear.overall().tone.unwrap();
+            assert!((tone.hz - 440.0).abs() < 1.0, "{rate} Hz: {tone:?}");
+            assert!((tone.level - 0.4).abs() < 0.01 && tone.share > 0.99, "{rate} Hz: {tone:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_played_is_refused_with_what_is() {
-        for refused in [spec(1, 44_100, 16), spec(6, 48_000, 16)] {
+        for refused in [spec(1, 4_000, 16), spec(1, 400_000, 16), spec(6, 48_000, 16)] {
             let samples = vec![1; usize::from(refused.channels)];
             let error = WavFile::read(Cursor::new(wav(refused, &samples))).unwrap_err();
             assert!(matches!(error, OpenError::Unsupported { .. }), "{error}");
-            assert!(error.to_string().contains("48000 Hz, one or two channels"), "{error}");
+            assert!(error.to_string().contains("8000 to 192000 Hz, one or two"), "{error}");
         }
         let empty = WavFile::read(Cursor::new(wav(spec(1, 48_000, 16), &[]))).unwrap_err();
         assert!(matches!(empty, OpenError::Empty { .. }));
@@ -397,8 +435,9 @@ mod tests {
             changes in proptest::collection::vec((0_u32..64, any::<u8>()), 0..6),
             keep in any::<u32>(),
             channels in 1_u16..3,
+            rate in prop_oneof![Just(48_000_u32), Just(16_000)],
         ) {
-            let bytes = broken(wav(spec(channels, 48_000, 16), &[1_000; 2_000]), &changes, keep);
+            let bytes = broken(wav(spec(channels, rate, 16), &[1_000; 2_000]), &changes, keep);
             if let Ok(mut file) = WavFile::read(Cursor::new(bytes)) {
                 let mut frame = [0.0; FRAME_SAMPLES];
                 let mut frames = 0;

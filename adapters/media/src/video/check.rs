@@ -135,6 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         source::{Made, Script},
+        testkit::{FILM, film},
         video::picture::TestPicture,
     };
     use matrix_voip::host::SourceControl;
@@ -207,15 +208,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(60))]
         #[test]
         fn mutated_frames_do_not_panic(
-            changes in proptest::collection::vec((any::<u16>(), any::<u8>(), any::<bool>()), 1..12)
+            changes in proptest::collection::vec((any::<u16>(), any::<u8>(), any::<bool>()), 1..FILM)
         ) {
             let (mut sink, view) = VideoCheck::new();
-            let mut script = small();
-            for (at, value, cut) in changes {
-                let mut frame = next(&mut script);
+            for ((at, value, cut), mut frame) in changes.into_iter().zip(film(FILM)) {
                 let at = usize::from(at) % frame.data.len();
                 frame.data[at] = value;
                 if cut {

@@ -328,21 +328,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        testkit::{FullDisk, SharedFile, broken},
-        video::picture::{PictureSize, TestPicture},
-    };
-
-    fn frames(count: usize) -> Vec<Frame> {
-        let mut script = TestPicture::sized(PictureSize::new(160, 64), 10);
-        std::iter::repeat_with(|| script.make())
-            .filter_map(|made| match made {
-                Made::Frame(frame) => Some(frame),
-                Made::Skipped => None,
-            })
-            .take(count)
-            .collect()
-    }
+    use crate::testkit::{FullDisk, SharedFile, broken, film as frames};
 
     fn ivf(frames: &[Frame]) -> Vec<u8> {
         let file = SharedFile::default();

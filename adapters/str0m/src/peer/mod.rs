@@ -26,6 +26,7 @@ use matrix_voip::{
     host::{Frame, SourceControl},
     id::{StreamId, TrackId},
     machine::io::{Description, Fault, MediaKind, PeerNews, PeerOp, Plan, Reply, SdpKind},
+    sdp::{ice_ufrag, media_lines},
 };
 use str0m::{
     Rtc,
@@ -241,9 +242,9 @@ impl Peer {
         if !self.negotiation.has_made(description.kind) {
             return Err(PeerError::NoDescription);
         }
-        let lines = sdp::read(description.sdp.expose());
-        let mid = lines.first().map_or("0", |line| line.mid.as_str());
-        let ufrag = sdp::ufrag(description.sdp.expose()).unwrap_or_default();
+        let text = description.sdp.expose();
+        let mid = media_lines(text).first().and_then(|line| line.mid).unwrap_or_default();
+        let ufrag = ice_ufrag(text).unwrap_or_default();
         let news = self.gathering.news(mid, ufrag);
         self.outputs.extend(news.into_iter().map(Output::News));
         Ok(())
@@ -371,12 +372,13 @@ impl Peer {
 
     /// The lines of a remote description that bring media to us.
     fn flowing(&self, text: &str) -> BTreeMap<String, (Option<StreamId>, MediaKind)> {
-        let lines = sdp::read(text).into_iter();
+        let lines = media_lines(text).into_iter();
         let flowing = lines.filter_map(|line| {
-            let media = self.rtc.media(Mid::from(line.mid.as_str()))?;
-            let comes = sdp::sends(line.direction) && media.direction().is_receiving();
-            let kind = line.kind.filter(|_| comes && !line.rejected)?;
-            Some((line.mid, (line.stream, kind)))
+            let mid = line.mid?;
+            let media = self.rtc.media(Mid::from(mid))?;
+            let comes = line.direction.sends() && media.direction().is_receiving();
+            let kind = sdp::media_kind(&line).filter(|_| comes)?;
+            Some((mid.to_owned(), (line.stream, kind)))
         });
         flowing.collect()
     }

@@ -1,6 +1,6 @@
 //! What the tests share: plans, tones, and an ear that knows them.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by test programs")]
 
 use std::{collections::BTreeMap, f32::consts::TAU};
 

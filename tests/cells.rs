@@ -2,21 +2,22 @@
 //!
 //! The table stands in `cells.txt` beside this file: what came of it, and the state afterwards.
 //! A new body, phase or command makes the test fail until somebody has looked at the new rows and
-//! written them down with `UPDATE_CELLS=1 cargo test -p matrix-voip --lib cells`.
+//! written them down with `UPDATE_CELLS=1 cargo test -p matrix-voip --test cells`.
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
-use super::{
-    Engine, Identity,
-    event::CallState,
-    io::{
-        CallCommand, CallMedia, Callee, Command, Description, Input, MatrixOp, MediaSource, Op,
-        Output, PeerNews, PeerOp, PeerState, Reply, Tell, TrackOp, Verdict,
-    },
-};
-use crate::{
+use matrix_voip::{
     config::Config,
     id::{CallId, DeviceId, EventId, OpId, PartyId, PeerId, RoomId, SessionId, UserId},
+    machine::{
+        Engine, Identity,
+        event::CallState,
+        io::{
+            CallCommand, CallMedia, Callee, Command, Description, Fetch, Input, MatrixOp,
+            MediaSource, Op, Output, PeerNews, PeerOp, PeerState, Reply, Tell, TrackOp,
+            TurnServers, Verdict,
+        },
+    },
     sdp,
     time::{Mono, Now, Wall},
     wire::{
@@ -174,13 +175,10 @@ impl Rig {
 fn reply(op: &Op) -> Reply {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. }) => Reply::Sent(EventId::parse("$sent").unwrap()),
-        Op::Fetch(super::io::Fetch::Turn) => Reply::Turn(super::io::TurnServers {
-            servers: vec![],
-            ttl: Duration::from_secs(86_400),
-        }),
-        Op::Fetch(super::io::Fetch::Members(_)) => {
-            Reply::Members(BTreeSet::from([user("me"), user("you")]))
+        Op::Fetch(Fetch::Turn) => {
+            Reply::Turn(TurnServers { servers: vec![], ttl: Duration::from_secs(86_400) })
         }
+        Op::Fetch(Fetch::Members(_)) => Reply::Members(BTreeSet::from([user("me"), user("you")])),
         Op::Peer(_, PeerOp::Offer(_) | PeerOp::LocalDescription) => {
             Reply::Description(description(SdpKind::Offer))
         }
@@ -279,7 +277,8 @@ fn outcome(verdict: &Verdict, before: &str, after: &str) -> String {
 }
 
 fn messages_table(table: &mut String) {
-    let ours = phases()[0].1.engine.world.party.clone();
+    let (_, rig) = &phases()[0];
+    let ours = rig.engine.snapshot(rig.session).unwrap().party_id;
     let ours_text = ours.as_str();
     let voices = [
         ("we", "me", Some(ours_text)),
@@ -341,7 +340,7 @@ fn every_phase_has_a_verdict_for_everything() {
     messages_table(&mut table);
     commands_table(&mut table);
     peer_table(&mut table);
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/cells.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cells.txt");
     if std::env::var_os("UPDATE_CELLS").is_some() {
         std::fs::write(file, &table).unwrap();
     }

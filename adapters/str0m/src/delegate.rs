@@ -1,0 +1,231 @@
+//! [`Str0m`]: the `WebRtc` port of `matrix-voip` over the peers of this crate.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use matrix_voip::{
+    host::{Media, PeerEvents, WebRtc},
+    id::{PeerId, TrackId},
+    machine::io::{
+        Candidate, Capture, Description, Fault, PeerConfig, PeerOp, PeerStats, Plan, Reply,
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    gather::Interfaces,
+    impairment::Impairments,
+    peer::{Peer, PeerSetup},
+    shell::{self, Request, Shell, clock},
+    sockets::Sockets,
+    track::{self, Subscriber, Tracks},
+};
+
+/// The WebRTC engine: give it to `VoIP::builder(..).webrtc(..)`.
+///
+/// Peer connections and captures run as tasks of the tokio runtime in which the calls are made;
+/// dropping the engine closes them all.
+pub struct Str0m {
+    media: Arc<dyn Media>,
+    tracks: Arc<Tracks>,
+    peers: Mutex<BTreeMap<PeerId, Connection>>,
+    interfaces: Interfaces,
+    impairments: Option<Impairments>,
+    epoch: Instant,
+}
+
+/// How an engine is to be made; see [`Str0m::builder`].
+pub struct Builder {
+    media: Arc<dyn Media>,
+    interfaces: Interfaces,
+    impairments: Option<Impairments>,
+}
+
+/// The way to the task of a peer connection.
+struct Connection {
+    requests: mpsc::UnboundedSender<Request>,
+    subscriber: Subscriber,
+}
+
+impl Str0m {
+    /// Begins to make an engine whose sound and picture come from and go to `media`.
+    pub fn builder(media: Arc<dyn Media>) -> Builder {
+        Builder { media, interfaces: Interfaces::default(), impairments: None }
+    }
+
+    /// Asks the task of a connection to do something.
+    async fn request(&self, peer: PeerId, op: PeerOp) -> Result<Reply, Fault> {
+        let requests = self.lock().get(&peer).map(|connection| connection.requests.clone());
+        send(&requests.ok_or(Fault::NotFound)?, op).await
+    }
+
+    async fn describe(&self, peer: PeerId, op: PeerOp) -> Result<Description, Fault> {
+        match self.request(peer, op).await? {
+            Reply::Description(description) => Ok(description),
+            _ => Err(Fault::Unsupported),
+        }
+    }
+
+    /// The connection gets the frames of what the plan sends.
+    fn subscribe(&self, peer: PeerId, plan: &Plan) {
+        let wanted: BTreeSet<TrackId> = plan.lines.iter().filter_map(|line| line.track).collect();
+        if let Some(connection) = self.lock().get(&peer) {
+            self.tracks.subscribe(peer, &wanted, &connection.subscriber);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Connection>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Builder {
+    /// Which interfaces carry calls; all of them, if this is not called.
+    #[must_use]
+    pub fn interfaces(mut self, interfaces: Interfaces) -> Self {
+        self.interfaces = interfaces;
+        self
+    }
+
+    /// Drops or delays what is sent, for tests and demonstrations.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn impairments(mut self, impairments: Impairments) -> Self {
+        self.impairments = Some(impairments);
+        self
+    }
+
+    /// The engine. The crypto library starts meanwhile, on a thread of its own.
+    pub fn build(self) -> Str0m {
+        shell::warm_up();
+        Str0m {
+            tracks: Arc::new(Tracks::new(self.media.clone())),
+            media: self.media,
+            peers: Mutex::default(),
+            interfaces: self.interfaces,
+            impairments: self.impairments,
+            epoch: clock(),
+        }
+    }
+}
+
+async fn send(requests: &mpsc::UnboundedSender<Request>, op: PeerOp) -> Result<Reply, Fault> {
+    let (reply, answer) = oneshot::channel();
+    requests.send(Request { op, reply }).map_err(|_| Fault::NotFound)?;
+    // The task drops a request only when code of the application panicked in it.
+    answer.await.unwrap_or(Err(Fault::Panicked))
+}
+
+#[async_trait]
+impl WebRtc for Str0m {
+    async fn open(
+        &self,
+        peer: PeerId,
+        config: PeerConfig,
+        events: PeerEvents,
+    ) -> Result<(), Fault> {
+        let sockets = Sockets::open(self.interfaces, self.impairments.clone())
+            .map_err(|_| Fault::Unreachable)?;
+        let relay_only = config.relay_only;
+        let setup = PeerSetup { relay_only, ..PeerSetup::new(self.epoch, sockets.addresses()) };
+        let now = clock();
+        let (requests, received) = mpsc::unbounded_channel();
+        let (frames, incoming) = mpsc::channel(track::MAX_WAITING_FRAMES);
+        let shell = Shell {
+            id: peer,
+            peer: Peer::new(now, setup),
+            sockets,
+            requests: received,
+            frames: incoming,
+            events: events.clone(),
+            media: self.media.clone(),
+            tracks: self.tracks.clone(),
+            sinks: BTreeMap::new(),
+            wakes: now,
+            is_closed: false,
+        };
+        // A connection of the same id that is still there loses its way in, and closes.
+        let subscriber = Subscriber { frames, events };
+        self.lock().insert(peer, Connection { requests, subscriber });
+        tokio::spawn(shell.run());
+        Ok(())
+    }
+
+    async fn offer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
+        self.subscribe(peer, &plan);
+        self.describe(peer, PeerOp::Offer(plan)).await
+    }
+
+    async fn answer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
+        self.subscribe(peer, &plan);
+        self.describe(peer, PeerOp::Answer(plan)).await
+    }
+
+    async fn set_local(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
+        self.request(peer, PeerOp::SetLocal(description)).await.map(drop)
+    }
+
+    async fn local_description(&self, peer: PeerId) -> Result<Description, Fault> {
+        self.describe(peer, PeerOp::LocalDescription).await
+    }
+
+    async fn set_remote(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
+        self.request(peer, PeerOp::SetRemote(description)).await.map(drop)
+    }
+
+    async fn rollback(&self, peer: PeerId) -> Result<(), Fault> {
+        self.request(peer, PeerOp::Rollback).await.map(drop)
+    }
+
+    async fn candidates(&self, peer: PeerId, candidates: Vec<Candidate>) -> Result<(), Fault> {
+        self.request(peer, PeerOp::Candidates(candidates)).await.map(drop)
+    }
+
+    async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
+        self.request(peer, PeerOp::RestartIce).await.map(drop)
+    }
+
+    async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault> {
+        match self.request(peer, PeerOp::Stats).await? {
+            Reply::Stats(stats) => Ok(*stats),
+            _ => Err(Fault::Unsupported),
+        }
+    }
+
+    async fn close(&self, peer: PeerId) -> Result<(), Fault> {
+        let Some(connection) = self.lock().remove(&peer) else { return Ok(()) };
+        // A task that is gone already is closed.
+        drop(send(&connection.requests, PeerOp::Close).await);
+        Ok(())
+    }
+
+    async fn capture(&self, track: TrackId, what: Capture) -> Result<(), Fault> {
+        self.tracks.capture(track, what).await
+    }
+
+    async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
+        self.tracks.enable(track, on);
+        Ok(())
+    }
+
+    async fn release(&self, track: TrackId) -> Result<(), Fault> {
+        self.tracks.release(track).await;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Str0m {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Str0m with {} peer connections", self.lock().len())
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! The task of one peer connection: sockets, a timer and requests around a [`Peer`].
+//!
+//! Each step waits for one thing (cancel safe), gives it to the peer and carries out what the
+//! peer then wants. This is the only place of the engine that reads a clock.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use matrix_voip::{
+    host::{FrameSink, Media, PeerEvents, RemoteTrack},
+    id::PeerId,
+    machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply},
+};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    impairment,
+    peer::{Input, Output, Peer},
+    sockets::{Arrival, Sockets},
+    track::{Outgoing, Tracks},
+};
+
+/// A request of the machine, with the way back.
+pub(crate) struct Request {
+    pub(crate) op: PeerOp,
+    pub(crate) reply: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+/// The present, on the clock of all peers.
+pub(crate) fn clock() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "the shell is where time comes in")]
+    Instant::now()
+}
+
+/// One peer connection with its surroundings.
+pub(crate) struct Shell {
+    pub(crate) id: PeerId,
+    pub(crate) peer: Peer,
+    pub(crate) sockets: Sockets,
+    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+    pub(crate) frames: mpsc::Receiver<Outgoing>,
+    pub(crate) events: PeerEvents,
+    pub(crate) media: Arc<dyn Media>,
+    pub(crate) tracks: Arc<Tracks>,
+    /// Where received frames go, per `mid`; `None`: nobody wants them.
+    pub(crate) sinks: BTreeMap<String, Option<Box<dyn FrameSink>>>,
+    pub(crate) wakes: Instant,
+    pub(crate) is_closed: bool,
+}
+
+/// What the task woke up for.
+enum Wake {
+    Request(Option<Request>),
+    Arrival(Arrival),
+    Frame(Outgoing),
+    Timer,
+}
+
+impl Shell {
+    /// Runs until the connection is closed or nobody is left to close it.
+    pub(crate) async fn run(mut self) {
+        self.flush();
+        while !self.is_closed {
+            self.step().await;
+        }
+        self.drain_delayed().await;
+    }
+
+    /// Waits for one thing and does what follows from it.
+    async fn step(&mut self) {
+        let timer = self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes));
+        let wake = tokio::select! {
+            biased;
+            request = self.requests.recv() => Wake::Request(request),
+            arrival = self.sockets.receive() => Wake::Arrival(arrival),
+            Some(frame) = self.frames.recv() => Wake::Frame(frame),
+            () = tokio::time::sleep_until(timer.into()) => Wake::Timer,
+        };
+        let now = clock();
+        match wake {
+            Wake::Request(Some(Request { op, reply })) => self.perform(now, op, reply),
+            Wake::Request(None) => self.close(now),
+            Wake::Arrival(arrival) => {
+                let Arrival { local, from, .. } = arrival;
+                let data = self.sockets.content(&arrival);
+                self.peer.handle(now, Input::Datagram { local, from, data });
+            }
+            Wake::Frame((track, frame)) => {
+                self.peer.handle(now, Input::Frame { track, frame: &frame });
+            }
+            Wake::Timer => self.peer.handle(now, Input::Timeout),
+        }
+        self.sockets.send_due(now);
+        self.flush();
+    }
+
+    /// The news of a request leaves before its reply, so the machine hears them in order.
+    fn perform(&mut self, now: Instant, op: PeerOp, reply: oneshot::Sender<Result<Reply, Fault>>) {
+        let is_close = op == PeerOp::Close;
+        let result = self.peer.perform(now, op);
+        self.flush();
+        self.is_closed |= is_close;
+        // Nobody waits any more when the request was aborted.
+        drop(reply.send(result));
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.peer.close(now);
+        self.is_closed = true;
+    }
+
+    /// Does everything that the peer wants done.
+    fn flush(&mut self) {
+        let now = clock();
+        loop {
+            match self.peer.poll() {
+                Output::Timeout(at) => return self.wakes = at,
+                Output::Datagram { local, to, data } => {
+                    self.sockets.send(now, impairment::Outgoing { local, to, data });
+                }
+                Output::News(news) => self.report(news),
+                Output::Frame { mid, frame } => {
+                    let Some(Some(sink)) = self.sinks.get_mut(&mid) else { continue };
+                    let is_video = frame.codec.kind() == MediaKind::Video;
+                    sink.push(frame);
+                    if is_video && sink.wants_key_frame() {
+                        self.peer.handle(now, Input::WantKeyFrame { mid: &mid });
+                    }
+                }
+                Output::Control { track, control } => self.tracks.control(track, control),
+            }
+        }
+    }
+
+    /// Keeps the sinks in step with the remote tracks and passes the news on.
+    fn report(&mut self, news: PeerNews) {
+        match &news {
+            PeerNews::TrackAdded { mid, stream, kind } => {
+                let (peer, kind) = (self.id, *kind);
+                let track = RemoteTrack { peer, mid: mid.clone(), stream: stream.clone(), kind };
+                self.sinks.insert(mid.clone(), self.media.sink(track));
+            }
+            PeerNews::TrackRemoved { mid } => drop(self.sinks.remove(mid)),
+            PeerNews::Candidate(_)
+            | PeerNews::GatheringDone
+            | PeerNews::State(_)
+            | PeerNews::TrackEnded(_) => {}
+        }
+        self.events.report(news);
+    }
+
+    /// Impaired sockets may still hold the goodbye.
+    async fn drain_delayed(&mut self) {
+        while let Some(due) = self.sockets.next_due() {
+            tokio::time::sleep_until(due.into()).await;
+            self.sockets.send_due(clock());
+        }
+    }
+}
+
+impl Drop for Shell {
+    /// A sink of the application panicked: this connection is over, no other is harmed.
+    fn drop(&mut self) {
+        self.tracks.unsubscribe(self.id);
+        if !self.is_closed {
+            self.events.report(PeerNews::State(PeerState::Failed));
+        }
+    }
+}
+
+/// How long the first connection of a process would wait for the crypto library to start is spent
+/// beforehand, on a thread of its own (25 ms).
+pub(crate) fn warm_up() {
+    let warm = || {
+        let now = clock();
+        let mut peer = Peer::new(now, crate::peer::PeerSetup::new(now, Vec::new()));
+        peer.close(now + Duration::from_millis(1));
+    };
+    // Without a thread the first call is slower, that is all.
+    drop(std::thread::Builder::new().name("str0m-warm-up".to_owned()).spawn(warm));
+}

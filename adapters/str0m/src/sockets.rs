@@ -1,0 +1,154 @@
+//! The sockets of one peer connection: one UDP socket for each address of this machine.
+//!
+//! Sending uses a std socket and receiving a tokio one over the same file: tokio's own
+//! `try_send_to` says "would block" right after the bind, and the first packets of every call
+//! would be lost (`str0m.md` §3).
+
+use std::{
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::{io::ReadBuf, net::UdpSocket};
+
+use crate::{
+    gather::{self, Address, Interfaces},
+    impairment::{Delayed, Impairments, Outgoing},
+};
+
+/// Longest datagram: nothing in WebRTC exceeds an Ethernet frame.
+const MAX_DATAGRAM: usize = 2048;
+
+/// Receive errors in a row after which a socket is left alone: its interface is gone.
+const MAX_ERRORS: u32 = 16;
+
+struct Socket {
+    address: SocketAddr,
+    sender: std::net::UdpSocket,
+    receiver: UdpSocket,
+    errors: u32,
+}
+
+/// A datagram that came in; its content is in [`Sockets::content`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) local: SocketAddr,
+    pub(crate) from: SocketAddr,
+    length: usize,
+}
+
+/// All sockets of one peer connection.
+pub(crate) struct Sockets {
+    sockets: Vec<Socket>,
+    /// Where the next look for a datagram begins, so that a busy socket starves no other.
+    turn: usize,
+    buffer: Box<[u8; MAX_DATAGRAM]>,
+    impairments: Option<Impairments>,
+    delayed: Delayed,
+}
+
+impl Sockets {
+    /// Opens a socket on every usable address. Addresses that cannot be bound are left out.
+    ///
+    /// # Errors
+    /// The list of interfaces cannot be read, or no address could be bound.
+    pub(crate) fn open(
+        interfaces: Interfaces,
+        impairments: Option<Impairments>,
+    ) -> io::Result<Self> {
+        let addresses = gather::usable(&addresses()?, interfaces);
+        let sockets: Vec<Socket> =
+            addresses.into_iter().filter_map(|ip| Socket::open(ip).ok()).collect();
+        if sockets.is_empty() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        let buffer = Box::new([0; MAX_DATAGRAM]);
+        Ok(Self { sockets, turn: 0, buffer, impairments, delayed: Delayed::default() })
+    }
+
+    /// The bound addresses.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|socket| socket.address).collect()
+    }
+
+    /// Sends from the socket with that address. What the system refuses is lost, as on any
+    /// network.
+    pub(crate) fn send(&mut self, now: Instant, datagram: Outgoing) {
+        let Some(impairments) = &self.impairments else { return self.transmit(&datagram) };
+        let impairment = impairments.now();
+        if let Some(datagram) = self.delayed.admit(now, impairment, datagram) {
+            self.transmit(&datagram);
+        }
+    }
+
+    /// Sends what was delayed until now.
+    pub(crate) fn send_due(&mut self, now: Instant) {
+        while let Some(datagram) = self.delayed.due(now) {
+            self.transmit(&datagram);
+        }
+    }
+
+    /// When something that was delayed is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.delayed.next()
+    }
+
+    /// Waits for a datagram. Cancel safe.
+    pub(crate) async fn receive(&mut self) -> Arrival {
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
+    /// The bytes of the last arrival.
+    pub(crate) fn content(&self, arrival: &Arrival) -> &[u8] {
+        self.buffer.get(..arrival.length).unwrap_or_default()
+    }
+
+    fn transmit(&self, datagram: &Outgoing) {
+        let mut sockets = self.sockets.iter();
+        if let Some(socket) = sockets.find(|socket| socket.address == datagram.local) {
+            drop(socket.sender.send_to(&datagram.data, datagram.to));
+        }
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Arrival> {
+        for _ in 0..self.sockets.len() {
+            self.turn = (self.turn + 1) % self.sockets.len();
+            let Some(socket) = self.sockets.get_mut(self.turn) else { continue };
+            let mut buffer = ReadBuf::new(self.buffer.as_mut_slice());
+            while socket.errors < MAX_ERRORS {
+                match socket.receiver.poll_recv_from(context, &mut buffer) {
+                    Poll::Pending => break,
+                    Poll::Ready(Err(_)) => socket.errors += 1,
+                    Poll::Ready(Ok(from)) => {
+                        socket.errors = 0;
+                        let (local, length) = (socket.address, buffer.filled().len());
+                        return Poll::Ready(Arrival { local, from, length });
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Socket {
+    fn open(ip: IpAddr) -> io::Result<Self> {
+        let sender = std::net::UdpSocket::bind((ip, 0))?;
+        sender.set_nonblocking(true)?;
+        let receiver = UdpSocket::from_std(sender.try_clone()?)?;
+        Ok(Self { address: sender.local_addr()?, sender, receiver, errors: 0 })
+    }
+}
+
+/// The addresses of this machine.
+fn addresses() -> io::Result<Vec<Address>> {
+    let interfaces = if_addrs::get_if_addrs()?;
+    let address = |interface: &if_addrs::Interface| Address {
+        ip: interface.ip(),
+        up: interface.is_oper_up() || interface.is_loopback(),
+    };
+    Ok(interfaces.iter().map(address).collect())
+}

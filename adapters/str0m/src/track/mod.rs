@@ -1,0 +1,208 @@
+//! Local tracks: from a device to every connection that sends it.
+//!
+//! One capture is one [`Pump`](pump) task, however many connections send it. A capture that is
+//! released before the device has opened drops the opening future, so a camera that a person
+//! grants after the hangup is never left on.
+
+mod pump;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use matrix_voip::{
+    host::{Frame, FrameSource, Media, PeerEvents, SourceControl},
+    id::{PeerId, TrackId},
+    machine::io::{Capture, Fault},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// A frame of a track on its way to a connection.
+pub(crate) type Outgoing = (TrackId, Arc<Frame>);
+
+/// Frames that may wait for a connection: one tenth of a second of sound. Beyond them frames are
+/// lost, as on a network that is too slow.
+pub(crate) const MAX_WAITING_FRAMES: usize = 16;
+
+/// A connection that sends a track.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscriber {
+    pub(crate) frames: mpsc::Sender<Outgoing>,
+    pub(crate) events: PeerEvents,
+}
+
+type Subscribers = Arc<Mutex<BTreeMap<PeerId, Subscriber>>>;
+
+/// One local track.
+struct Track {
+    enabled: Arc<AtomicBool>,
+    subscribers: Subscribers,
+    capture: Capturing,
+}
+
+#[derive(Default)]
+enum Capturing {
+    #[default]
+    Idle,
+    /// The device is being opened; dropping this cancels it.
+    Opening { _cancel: oneshot::Sender<()> },
+    /// Frames flow; dropping the sender ends the pump.
+    Running { controls: mpsc::UnboundedSender<SourceControl>, pump: JoinHandle<()> },
+}
+
+/// All local tracks of an engine.
+pub(crate) struct Tracks {
+    media: Arc<dyn Media>,
+    tracks: Mutex<BTreeMap<TrackId, Track>>,
+}
+
+impl Tracks {
+    pub(crate) fn new(media: Arc<dyn Media>) -> Self {
+        Self { media, tracks: Mutex::default() }
+    }
+
+    /// Opens the device and lets its frames flow.
+    ///
+    /// # Errors
+    /// [`Fault::Cancelled`] when the track was released meanwhile, the application's own fault, or
+    /// [`Fault::Failed`] when the track is captured already.
+    pub(crate) async fn capture(&self, id: TrackId, what: Capture) -> Result<(), Fault> {
+        let cancelled = self.begin(id)?;
+        let opening = Opening { tracks: self, id };
+        let source = tokio::select! {
+            _ = cancelled => Err(Fault::Cancelled),
+            source = self.media.capture(id, what) => source,
+        }?;
+        opening.finish(source)
+    }
+
+    /// Sends the track, or silence and no picture. Takes effect with the next frame.
+    pub(crate) fn enable(&self, id: TrackId, on: bool) {
+        let mut tracks = self.lock();
+        let track = tracks.entry(id).or_default();
+        track.enabled.store(on, Ordering::SeqCst);
+        track.control(SourceControl::Enabled(on));
+        if on {
+            track.control(SourceControl::KeyFrame);
+        }
+    }
+
+    /// Closes the device, or cancels its opening; resolves when it is closed.
+    pub(crate) async fn release(&self, id: TrackId) {
+        let track = self.lock().remove(&id);
+        if let Some(Track { capture: Capturing::Running { controls, pump }, .. }) = track {
+            drop(controls);
+            // The pump ends by itself; if the source panicked there is nothing left to close.
+            drop(pump.await);
+        }
+    }
+
+    /// Tells a source what a connection found out about the way.
+    pub(crate) fn control(&self, id: TrackId, control: SourceControl) {
+        if let Some(track) = self.lock().get(&id) {
+            track.control(control);
+        }
+    }
+
+    /// From now on the connection gets the frames of these tracks and no others.
+    pub(crate) fn subscribe(&self, peer: PeerId, wanted: &BTreeSet<TrackId>, to: &Subscriber) {
+        let mut tracks = self.lock();
+        for id in wanted {
+            let track = tracks.entry(*id).or_default();
+            lock(&track.subscribers).insert(peer, to.clone());
+        }
+        for (_, track) in tracks.iter().filter(|(id, _)| !wanted.contains(id)) {
+            lock(&track.subscribers).remove(&peer);
+        }
+    }
+
+    /// The connection is gone. Tracks that were never captured go with their last connection.
+    pub(crate) fn unsubscribe(&self, peer: PeerId) {
+        self.lock().retain(|_, track| {
+            let mut subscribers = lock(&track.subscribers);
+            subscribers.remove(&peer);
+            !matches!(track.capture, Capturing::Idle) || !subscribers.is_empty()
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TrackId, Track>> {
+        lock(&self.tracks)
+    }
+
+    fn begin(&self, id: TrackId) -> Result<oneshot::Receiver<()>, Fault> {
+        let mut tracks = self.lock();
+        let track = tracks.entry(id).or_default();
+        if !matches!(track.capture, Capturing::Idle) {
+            return Err(Fault::Failed("the track is captured already".to_owned()));
+        }
+        let (cancel, cancelled) = oneshot::channel();
+        track.capture = Capturing::Opening { _cancel: cancel };
+        Ok(cancelled)
+    }
+}
+
+impl Default for Track {
+    /// A track that is sent as soon as it is captured.
+    fn default() -> Self {
+        let enabled = Arc::new(AtomicBool::new(true));
+        Self { enabled, subscribers: Subscribers::default(), capture: Capturing::default() }
+    }
+}
+
+impl Track {
+    fn control(&self, control: SourceControl) {
+        if let Capturing::Running { controls, .. } = &self.capture
+            && controls.send(control).is_err()
+        {
+            tracing::trace!(?control, "the source has ended");
+        }
+    }
+}
+
+/// A device being opened. Dropped unfinished (refused, cancelled, the request aborted), the track
+/// can be captured again.
+struct Opening<'a> {
+    tracks: &'a Tracks,
+    id: TrackId,
+}
+
+impl Opening<'_> {
+    /// The device is open: its frames flow, unless the track was released at the last moment.
+    fn finish(self, source: Box<dyn FrameSource>) -> Result<(), Fault> {
+        let mut tracks = self.tracks.lock();
+        let track = tracks.get_mut(&self.id).ok_or(Fault::Cancelled)?;
+        let (controls, received) = mpsc::unbounded_channel();
+        let pump = pump::Pump {
+            id: self.id,
+            enabled: track.enabled.clone(),
+            subscribers: track.subscribers.clone(),
+            controls: received,
+        };
+        let pump = tokio::spawn(pump.run(source));
+        track.capture = Capturing::Running { controls, pump };
+        Ok(())
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let mut tracks = self.tracks.lock();
+        let Some(track) = tracks.get_mut(&self.id) else { return };
+        if matches!(track.capture, Capturing::Opening { .. }) {
+            track.capture = Capturing::Idle;
+        }
+    }
+}
+
+/// Nothing is left half done while one of these locks is held, so a panic elsewhere is no reason
+/// to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,90 @@
+//! The task of one captured track: source → gate → connections.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use matrix_voip::{
+    host::{Codec, Frame, FrameSource, SourceControl},
+    id::TrackId,
+    machine::io::PeerNews,
+};
+use tokio::sync::mpsc;
+
+use super::{Subscribers, lock};
+
+/// An Opus packet that decodes to 20 ms of silence (RFC 6716: full-band CELT, one empty frame).
+const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+
+/// What a track sends while it is muted: silence in place of sound, nothing in place of a picture.
+/// `None`: nothing.
+pub(super) fn gate(frame: Frame, is_enabled: bool) -> Option<Frame> {
+    match (is_enabled, frame.codec) {
+        (true, _) => Some(frame),
+        (false, Codec::Opus) => {
+            Some(Frame { data: OPUS_SILENCE.to_vec(), audio_level: Some(-127), ..frame })
+        }
+        (false, _) => None,
+    }
+}
+
+/// What the task works with.
+pub(super) struct Pump {
+    pub(super) id: TrackId,
+    pub(super) enabled: Arc<AtomicBool>,
+    pub(super) subscribers: Subscribers,
+    pub(super) controls: mpsc::UnboundedReceiver<SourceControl>,
+}
+
+impl Pump {
+    /// Carries frames until the track is released or the source ends (or panics).
+    pub(super) async fn run(mut self, mut source: Box<dyn FrameSource>) {
+        loop {
+            tokio::select! {
+                biased;
+                control = self.controls.recv() => match control {
+                    Some(control) => source.control(control),
+                    // Released: no news, the machine knows.
+                    None => return self.subscribers = Subscribers::default(),
+                },
+                frame = source.next() => match frame {
+                    Some(frame) => self.forward(frame),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn forward(&self, frame: Frame) {
+        let Some(frame) = gate(frame, self.enabled.load(Ordering::SeqCst)) else { return };
+        let frame = Arc::new(frame);
+        for subscriber in lock(&self.subscribers).values() {
+            // A connection that cannot follow loses frames rather than delaying the others.
+            drop(subscriber.frames.try_send((self.id, frame.clone())));
+        }
+    }
+}
+
+impl Drop for Pump {
+    /// The source ended by itself, or its code panicked.
+    fn drop(&mut self) {
+        for subscriber in lock(&self.subscribers).values() {
+            subscriber.events.report(PeerNews::TrackEnded(self.id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_muted_track_sends_silence_at_the_same_times_and_no_picture() {
+        let sound = Frame::new(Codec::Opus, 960, vec![1, 2, 3, 4]);
+        let muted = gate(sound.clone(), false).unwrap();
+        assert_eq!((muted.timestamp, muted.data.as_slice()), (960, OPUS_SILENCE.as_slice()));
+        assert_eq!(gate(sound.clone(), true), Some(sound));
+        assert_eq!(gate(Frame::new(Codec::Vp8, 0, vec![1]), false), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! A host in the test's hand: it pulls the mailbox, keeps what was asked, and answers by a rule.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use matrix_voip::{
+    Identity, Mailbox, PeerStats, VoIP, VoIPBuilder, WallClock,
+    host::HostRequest,
+    id::{CallId, DeviceId, EventId, OpId, PeerId, RoomId, UserId},
+    machine::io::{
+        Description, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, SdpKind, TurnServers,
+    },
+    time::Wall,
+    wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
+};
+
+/// When every test begins, by the wall clock.
+pub const START: Wall = Wall(1_800_000_000_000);
+
+/// What a host says to an operation; `None`: nothing.
+pub type Answer = Option<Result<Reply, Fault>>;
+type Rule = Arc<dyn Fn(&Op) -> Answer + Send + Sync>;
+
+/// Who we are.
+pub fn identity() -> Identity {
+    Identity {
+        user: UserId::parse("@ada:hs").unwrap(),
+        device: DeviceId::parse("PHONE").unwrap(),
+    }
+}
+
+/// Where we call.
+pub fn room() -> RoomId {
+    RoomId::parse("!room:hs").unwrap()
+}
+
+/// A wall clock that goes as the paused one goes.
+pub fn clock() -> WallClock {
+    WallClock::with_tokio(START)
+}
+
+/// Does what it is asked, at once.
+pub fn willing(op: &Op) -> Answer {
+    Some(Ok(match op {
+        Op::Matrix(_) => Reply::Sent(EventId::parse("$sent").unwrap()),
+        Op::Fetch(Fetch::Turn) => {
+            Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(3600) })
+        }
+        Op::Fetch(Fetch::Members(_)) => Reply::Members(BTreeSet::from([
+            identity().user,
+            UserId::parse("@ben:hs").unwrap(),
+        ])),
+        Op::Peer(_, PeerOp::Offer(_)) => description(SdpKind::Offer),
+        Op::Peer(_, PeerOp::Answer(_)) => description(SdpKind::Answer),
+        Op::Peer(_, PeerOp::LocalDescription) => description(SdpKind::Offer),
+        Op::Peer(_, PeerOp::Stats) => Reply::Stats(Box::new(PeerStats {
+            round_trip: Some(Duration::from_millis(7)),
+            ..PeerStats::default()
+        })),
+        _ => Reply::Done,
+    }))
+}
+
+/// A description that says nothing but that there is sound.
+pub fn description(kind: SdpKind) -> Reply {
+    Reply::Description(Description { kind, sdp: SDP.into() })
+}
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+    m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\na=rtpmap:111 opus/48000/2\r\n";
+
+/// An invite of `caller`, sent so long ago.
+pub fn invite(call_id: &str, caller: &str, age: Duration) -> Batch {
+    let content = serde_json::json!({
+        "call_id": call_id, "party_id": "BEN1", "version": "1", "lifetime": 90_000,
+        "invitee": identity().user.as_str(), "offer": { "type": "offer", "sdp": SDP },
+    });
+    batch("m.call.invite", caller, age, &content)
+}
+
+/// An answer to our call.
+pub fn answer(call_id: &CallId) -> Batch {
+    let content = serde_json::json!({
+        "call_id": call_id.as_str(), "party_id": "BEN1", "version": "1",
+        "answer": { "type": "answer", "sdp": SDP },
+    });
+    batch("m.call.answer", "@ben:hs", Duration::ZERO, &content)
+}
+
+fn batch(event_type: &str, sender: &str, age: Duration, content: &serde_json::Value) -> Batch {
+    let id = format!("${event_type}{}", content["call_id"].as_str().unwrap());
+    let facts = Facts {
+        event_id: Some(EventId::parse(id).unwrap()),
+        sender: UserId::parse(sender).unwrap(),
+        device: None,
+        protection: Protection::Clear,
+        sent: None,
+        age: Some(age),
+    };
+    let event =
+        RawEvent { facts, event_type: event_type.into(), content: content.to_string() };
+    Batch { place: Place::Room { room: room(), encrypted: false }, events: vec![event] }
+}
+
+/// The host.
+pub struct Desk {
+    rule: Arc<Mutex<Rule>>,
+    seen: Arc<Mutex<Vec<HostRequest>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Desk {
+    /// Starts a library with a host that answers by `rule`.
+    pub fn start(rule: impl Fn(&Op) -> Answer + Send + Sync + 'static) -> (VoIP, Self) {
+        Self::start_with(VoIP::builder(identity()).wall_clock(clock()), rule)
+    }
+
+    /// The same with more set.
+    pub fn start_with(
+        builder: VoIPBuilder,
+        rule: impl Fn(&Op) -> Answer + Send + Sync + 'static,
+    ) -> (VoIP, Self) {
+        let (voip, mailbox) = builder.seed(1).start_with_mailbox().unwrap();
+        let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Arc::new(rule)));
+        let seen = Arc::default();
+        let task = tokio::spawn(obey(mailbox, Arc::clone(&rule), Arc::clone(&seen)));
+        (voip, Self { rule, seen, task })
+    }
+
+    /// From now on it answers by this rule.
+    pub fn obey(&self, rule: impl Fn(&Op) -> Answer + Send + Sync + 'static) {
+        *self.rule.lock().unwrap() = Arc::new(rule);
+    }
+
+    /// Everything asked so far.
+    pub fn requests(&self) -> Vec<HostRequest> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The ids of the operations of a kind.
+    pub fn ids(&self, kind: impl Fn(&Op) -> bool) -> Vec<OpId> {
+        let wanted = |request: HostRequest| match request {
+            HostRequest::Do { id, op } => kind(&op).then_some(id),
+            HostRequest::Cancel(_) => None,
+        };
+        self.requests().into_iter().filter_map(wanted).collect()
+    }
+
+    /// What was cancelled.
+    pub fn cancelled(&self) -> Vec<OpId> {
+        let wanted = |request| match request {
+            HostRequest::Cancel(id) => Some(id),
+            HostRequest::Do { .. } => None,
+        };
+        self.requests().into_iter().filter_map(wanted).collect()
+    }
+
+    /// The types of the events that were sent.
+    pub fn sent(&self) -> Vec<String> {
+        let wanted = |request| match request {
+            HostRequest::Do { op: Op::Matrix(MatrixOp::SendEvent { event_type, .. }), .. } => {
+                Some(event_type)
+            }
+            HostRequest::Do { .. } | HostRequest::Cancel(_) => None,
+        };
+        self.requests().into_iter().filter_map(wanted).collect()
+    }
+
+    /// The latest peer connection.
+    pub fn peer(&self) -> PeerId {
+        let opened = |request| match request {
+            HostRequest::Do { op: Op::Peer(peer, PeerOp::Open(_)), .. } => Some(peer),
+            HostRequest::Do { .. } | HostRequest::Cancel(_) => None,
+        };
+        self.requests().into_iter().rev().find_map(opened).unwrap()
+    }
+
+    /// Lets everything happen that can happen without time passing.
+    pub async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the library closed the mailbox.
+    pub async fn closed(&self) {
+        while !self.task.is_finished() {
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn obey(mut mailbox: Mailbox, rule: Arc<Mutex<Rule>>, seen: Arc<Mutex<Vec<HostRequest>>>) {
+    while let Some(request) = mailbox.next().await {
+        seen.lock().unwrap().push(request.clone());
+        let HostRequest::Do { id, op } = request else { continue };
+        let rule = Arc::clone(&*rule.lock().unwrap());
+        if let Some(answer) = rule(&op) {
+            mailbox.reply(id, answer);
+        }
+    }
+}

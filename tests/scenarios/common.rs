@@ -1,0 +1,96 @@
+//! The usual cast: Ada and Ben in a room, each with a device.
+
+use matrix_voip::{
+    id::RoomId,
+    machine::{
+        event::{CallState, End, EndParty, EndReason},
+        io::CallMedia,
+    },
+    testing::{Device, Puppet, Sim, secs},
+};
+
+pub(crate) const ADA: &str = "@ada:example";
+pub(crate) const BEN: &str = "@ben:example";
+
+/// Ada and Ben, each with an engine, in one room.
+pub(crate) struct Two {
+    pub(crate) sim: Sim,
+    pub(crate) room: RoomId,
+    pub(crate) ada: Device,
+    pub(crate) ben: Device,
+}
+
+pub(crate) fn two() -> Two {
+    let sim = Sim::new(1);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let ada = sim.device(ADA, "PHONE");
+    let ben = sim.device(BEN, "LAPTOP");
+    Two { sim, room, ada, ben }
+}
+
+impl Two {
+    /// Ada calls, Ben's device rings.
+    pub(crate) fn ringing() -> Self {
+        let two = two();
+        two.ada.invite(&two.room, BEN, CallMedia::Voice);
+        two.sim.run_until_quiet();
+        assert_eq!(two.ben.state(), Some(CallState::Ringing));
+        two
+    }
+
+    /// Both are connected.
+    pub(crate) fn connected() -> Self {
+        let two = Self::ringing();
+        two.ben.answer();
+        two.sim.run_until_quiet();
+        assert_eq!(two.ada.state(), Some(CallState::Connected), "{}", two.sim.column());
+        assert_eq!(two.ben.state(), Some(CallState::Connected), "{}", two.sim.column());
+        two
+    }
+}
+
+/// Ada with an engine, Ben in the test's hand.
+pub(crate) struct Half {
+    pub(crate) sim: Sim,
+    pub(crate) room: RoomId,
+    pub(crate) ada: Device,
+    pub(crate) ben: Puppet,
+}
+
+pub(crate) fn half() -> Half {
+    let sim = Sim::new(2);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let ada = sim.device(ADA, "PHONE");
+    let ben = sim.puppet(BEN, "LAPTOP");
+    sim.run_until_quiet();
+    Half { sim, room, ada, ben }
+}
+
+impl Half {
+    /// Ada's invite is sent; the call's id.
+    pub(crate) fn calling() -> (Self, String) {
+        let half = half();
+        half.ada.invite(&half.room, BEN, CallMedia::Voice);
+        half.sim.run_until_quiet();
+        assert_eq!(half.ada.state(), Some(CallState::InviteSent));
+        let call = half.ada.snapshot().unwrap().call_id.to_string();
+        (half, call)
+    }
+
+    /// Ada's device rings for call `c1`.
+    pub(crate) fn ringing() -> Self {
+        let half = half();
+        half.ben.invite(&half.room, "c1", secs(60));
+        half.sim.run_until_quiet();
+        assert_eq!(half.ada.state(), Some(CallState::Ringing));
+        half
+    }
+}
+
+pub(crate) fn local(reason: EndReason) -> Option<End> {
+    Some(End { party: EndParty::Local, reason })
+}
+
+pub(crate) fn remote(reason: EndReason) -> Option<End> {
+    Some(End { party: EndParty::Remote, reason })
+}

@@ -1,0 +1,17 @@
+//! Scenarios: what two or three devices do and see, as columns of messages and times.
+//!
+//! One file for each topic; each test's name is the sentence that it holds. The numbers in the
+//! comments are those of `famedly-dart.md` §8, the T-numbers its traps (`tests/traps.md`).
+
+mod busy;
+mod common;
+mod devices;
+mod glare;
+mod incoming;
+mod ledger;
+mod outbox;
+mod outgoing;
+mod pipeline;
+mod streams;
+mod traps;
+mod turn;
