@@ -343,6 +343,13 @@ impl Device {
         world.follow(follow_ups);
     }
 
+    /// Whether one of the device's peer connections has an other end.
+    pub fn is_linked(&self) -> bool {
+        let world = self.world();
+        let seat = world.hosts[self.index].seat;
+        world.webrtc.peers(seat).any(|(id, _)| world.webrtc.is_linked(seat, id))
+    }
+
     /// Syncs wait from now on: events gather in the inbox.
     pub fn hold_sync(&self) {
         self.host(|host| host.holds_sync = true);

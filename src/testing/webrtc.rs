@@ -161,17 +161,28 @@ impl FakeWebRtc {
         &self.misuse
     }
 
-    /// The process of an engine died: everything it held is gone.
-    pub fn crash(&mut self, seat: Seat) {
+    /// The process of an engine died: everything it held is gone, and the other sides notice.
+    pub fn crash(&mut self, seat: Seat) -> Vec<FollowUp> {
+        let mut follow_ups = Vec::new();
+        let ids: Vec<PeerId> = self.peers(seat).map(|(id, _)| id).collect();
+        for peer in ids {
+            self.unlink((seat, peer), &mut follow_ups);
+        }
         self.peers.retain(|(of, _), _| *of != seat);
         self.tracks.retain(|(of, _), _| *of != seat);
-        self.linked.retain(|(a, b)| a.0 != seat && b.0 != seat);
+        follow_ups
     }
 
-    /// Sets the state of every open connection of an engine, as the network would.
+    /// The network does this to every open connection of an engine.
     pub fn force(&mut self, seat: Seat, state: PeerState) -> Vec<FollowUp> {
         let ids: Vec<PeerId> = self.peers(seat).map(|(id, _)| id).collect();
-        ids.into_iter().map(|peer| news(seat, peer, PeerNews::State(state))).collect()
+        let told = ids.into_iter().map(|peer| news(seat, peer, PeerNews::State(state)));
+        told.collect()
+    }
+
+    /// Whether a connection has an other end.
+    pub fn is_linked(&self, seat: Seat, peer: PeerId) -> bool {
+        self.linked.iter().any(|pair| other_end(pair, (seat, peer)).is_some())
     }
 
     /// Does something with a local track.
@@ -271,15 +282,18 @@ impl FakeWebRtc {
     ) -> Result<Reply, Fault> {
         self.peers.remove(&(seat, peer));
         self.closed.insert((seat, peer));
-        let lost: Vec<_> =
-            self.linked.iter().filter_map(|pair| other_end(pair, (seat, peer))).collect();
-        self.linked.retain(|pair| other_end(pair, (seat, peer)).is_none());
-        // The other side notices after a while that nothing comes any more.
+        self.unlink((seat, peer), follow_ups);
+        Ok(Reply::Done)
+    }
+
+    /// The other side notices after a while that nothing comes any more.
+    fn unlink(&mut self, end: (Seat, PeerId), follow_ups: &mut Vec<FollowUp>) {
+        let lost: Vec<_> = self.linked.iter().filter_map(|pair| other_end(pair, end)).collect();
+        self.linked.retain(|pair| other_end(pair, end).is_none());
         for (seat, peer) in lost {
             let gone = news(seat, peer, PeerNews::State(PeerState::Disconnected));
             follow_ups.push(FollowUp { after: Duration::from_secs(5), ..gone });
         }
-        Ok(Reply::Done)
     }
 
     fn offer(&mut self, seat: Seat, id: PeerId, plan: &Plan) -> Result<Reply, Fault> {

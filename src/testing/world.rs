@@ -4,23 +4,25 @@
 //! earliest deadline of an engine, sets the clock to it and lets it happen. Entries of the same
 //! instant happen in the order in which they were made.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{
     column::{Column, Kind, Line},
-    cue::{Cue, Cues, Ending, OpKind},
+    cue::{Cue, Cues, Ending},
     dice::Dice,
-    server::{FakeHomeserver, SyncItem},
+    server::FakeHomeserver,
     watch::Watch,
     webrtc::{FakeWebRtc, FollowUp, Seat},
 };
 use crate::{
     config::Config,
-    host::SendEvent,
-    id::{OpId, RoomId},
+    id::{OpId, PeerId},
     machine::{
         Engine, Identity,
-        io::{Fault, Fetch, Ignored, Input, MatrixOp, Op, Output, Reply, Verdict},
+        io::{Fault, Ignored, Input, Op, Reply, Verdict},
     },
     time::{Mono, Now, Wall},
     wire::{delivery::Batch, ledger::Ledger},
@@ -33,7 +35,7 @@ const MAX_STEPS_PER_INSTANT: u32 = 20_000;
 
 /// What happens at a set time.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(super) enum Happening {
     /// A request reaches whoever serves it.
     Perform { at: Station, id: OpId, op: Op, ending: Ending },
     /// Its answer comes back.
@@ -44,6 +46,14 @@ enum Happening {
     Sync { device: usize },
     /// A peer connection does something by itself.
     FollowUp(FollowUp),
+}
+
+/// A request that waits for its turn, or has it.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) id: OpId,
+    pub(super) op: Op,
+    pub(super) cue: Cue,
 }
 
 /// A device in one life of its process.
@@ -68,6 +78,8 @@ pub(super) struct Host {
     pub(super) holds_sync: bool,
     pub(super) offline: bool,
     due: Option<Mono>,
+    /// When the next sync is planned; so that there is never more than one.
+    pub(super) sync_due: Option<Mono>,
 }
 
 /// See the module.
@@ -85,6 +97,7 @@ pub(super) struct World {
     /// Whether engines are also searched for secrets after each step.
     pub(super) reads_engines: bool,
     agenda: BTreeMap<(Mono, u64), Happening>,
+    pub(super) lanes: BTreeMap<(Seat, PeerId), VecDeque<Job>>,
     entries: u64,
     seats: u32,
     steps_now: u32,
@@ -103,6 +116,7 @@ impl World {
             way: Duration::from_millis(20),
             reads_engines: true,
             agenda: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             entries: 0,
             seats: 0,
             steps_now: 0,
@@ -125,6 +139,7 @@ impl World {
             holds_sync: false,
             offline: false,
             due: None,
+            sync_due: None,
         };
         self.hosts.push(host);
         let device = self.hosts.len() - 1;
@@ -156,7 +171,8 @@ impl World {
         let host = &mut self.hosts[device];
         host.engine = None;
         host.due = None;
-        self.webrtc.crash(host.seat);
+        let noticed = self.webrtc.crash(host.seat);
+        self.follow(noticed);
     }
 
     pub(super) fn note(&mut self, device: usize, kind: Kind, what: impl Into<String>) {
@@ -248,7 +264,7 @@ impl World {
         }
     }
 
-    fn plan(&mut self, after: Duration, happening: Happening) {
+    pub(super) fn plan(&mut self, after: Duration, happening: Happening) {
         self.entries += 1;
         self.agenda.insert((self.now.mono.plus(after), self.entries), happening);
     }
@@ -265,9 +281,16 @@ impl World {
                 if self.hosts[at.device].watch.awaits(id) {
                     self.reply(at.device, id, Err(Fault::Timeout));
                 }
+                self.next_in_lane(at, id);
             }
             Happening::Perform { .. } | Happening::Reply { .. } | Happening::Deadline { .. } => {}
-            Happening::Sync { device } => self.sync(device),
+            Happening::Sync { device } => {
+                let host = &mut self.hosts[device];
+                if host.sync_due.is_some_and(|due| due <= self.now.mono) {
+                    host.sync_due = None;
+                }
+                self.sync(device);
+            }
             Happening::FollowUp(follow_up) => self.follow_up(follow_up),
         }
     }
@@ -338,170 +361,4 @@ impl World {
             self.column
         )
     }
-
-    // ---------------------------------------------------------------------------------- hosts
-
-    /// Takes up what an engine wants.
-    fn serve(&mut self, device: usize, output: Output) {
-        let Output::Request { id, op } = output else { return };
-        let host = &mut self.hosts[device];
-        let kind = OpKind::of(&op);
-        let mut cue = host.cues.take(kind);
-        let at = Station { device, seat: host.seat };
-        let far = matches!(op, Op::Matrix(_) | Op::Fetch(_));
-        if far && host.offline {
-            cue = Cue::dropped();
-        }
-        let way = if far { self.way } else { Duration::ZERO };
-        self.plan(deadline(kind), Happening::Deadline { at, id });
-        self.plan(cue.after + way, Happening::Perform { at, id, op, ending: cue.ending });
-    }
-
-    fn perform(&mut self, at: Station, id: OpId, op: Op, ending: Ending) {
-        let far = matches!(op, Op::Matrix(_) | Op::Fetch(_));
-        let result = match ending {
-            Ending::Works => self.carry_out(at, &op),
-            Ending::Lost(fault) => self.carry_out(at, &op).and(Err(fault)),
-            Ending::Fails(fault) => self.failed(at, &op, fault),
-            Ending::Panics => self.failed(at, &op, Fault::Panicked),
-            Ending::Hangs => return,
-        };
-        let way = if far { self.way } else { Duration::ZERO };
-        self.plan(way, Happening::Reply { at, id, result });
-    }
-
-    fn failed(&mut self, at: Station, op: &Op, fault: Fault) -> Result<Reply, Fault> {
-        if let Op::Matrix(MatrixOp::SendEvent { event_type, .. }) = op {
-            let what = format!("fails to send {event_type} ({fault})");
-            self.note(at.device, Kind::Wire, what);
-        }
-        Err(fault)
-    }
-
-    fn carry_out(&mut self, at: Station, op: &Op) -> Result<Reply, Fault> {
-        match op {
-            Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction }) => {
-                let event = SendEvent {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.send(at.device, event)
-            }
-            Op::Fetch(Fetch::Turn) => self.server.turn_servers().map(Reply::Turn),
-            Op::Fetch(Fetch::Members(room)) => self.server.members(room).map(Reply::Members),
-            Op::Peer(peer, op) => {
-                let performed = self.webrtc.perform(at.seat, *peer, op);
-                self.follow(performed.follow_ups);
-                performed.result
-            }
-            Op::Track(track, op) => self.webrtc.track(at.seat, *track, *op),
-            Op::Save(ledger) => {
-                self.hosts[at.device].ledger = Some(ledger.clone());
-                Ok(Reply::Done)
-            }
-        }
-    }
-
-    fn send(&mut self, device: usize, event: SendEvent) -> Result<Reply, Fault> {
-        let identity = self.hosts[device].identity.clone();
-        let (room, event_type) = (event.room.clone(), event.event_type.clone());
-        let before = self.server.timeline(&room).len();
-        let sent = self.server.send(self.now.wall, &identity, event)?;
-        if self.server.timeline(&room).len() > before {
-            self.note(device, Kind::Wire, format!("sends {event_type}"));
-        }
-        self.plan_syncs();
-        Ok(Reply::Sent(sent))
-    }
-
-    /// Puts an event into a room for somebody who has no engine here.
-    pub(super) fn inject(&mut self, from: &Identity, room: &RoomId, event: (&str, &str)) {
-        self.server.inject(self.now.wall, from, room, event);
-        let local = from.user.as_str().trim_start_matches('@');
-        let who = local.split(':').next().unwrap_or(local).to_owned();
-        let what = format!("sends {}", event.0);
-        self.column.0.push(Line { at: self.now.mono.0, who, what, kind: Kind::Wire });
-        self.plan_syncs();
-    }
-
-    // ----------------------------------------------------------------------------------- sync
-
-    /// Every device with something in its inbox syncs when it becomes visible.
-    pub(super) fn plan_syncs(&mut self) {
-        for device in 0..self.hosts.len() {
-            if let Some(visible) = self.server.next_visible(&self.hosts[device].identity) {
-                let after = visible.since(self.now.wall) + self.way;
-                self.plan(after, Happening::Sync { device });
-            }
-        }
-    }
-
-    /// A device takes what is in its inbox.
-    pub(super) fn sync(&mut self, device: usize) {
-        let host = &self.hosts[device];
-        if host.holds_sync || host.offline || host.engine.is_none() {
-            return;
-        }
-        let identity = host.identity.clone();
-        let items = self.server.take(self.now.wall, &identity);
-        let batches = items.iter().filter_map(|item| match item {
-            SyncItem::Batch(batch) => Some(batch.clone()),
-            SyncItem::Room(..) => None,
-        });
-        let batches: Vec<Batch> = batches.collect();
-        if !batches.is_empty() {
-            self.hosts[device].latest_batches = batches;
-        }
-        for item in items {
-            match item {
-                SyncItem::Room(room, news) => self.feed(device, Input::Room(room, news)),
-                SyncItem::Batch(batch) => self.deliver(device, batch),
-            };
-        }
-        if self.server.next_visible(&identity).is_some() {
-            self.plan_syncs();
-        }
-    }
-
-    /// Hands a batch to an engine: one verdict for each event that concerns calls.
-    pub(super) fn deliver(&mut self, device: usize, batch: Batch) -> Verdict {
-        let delivery = batch.parse();
-        let events = delivery.events.len();
-        let verdict = self.feed(device, Input::Deliver(delivery));
-        let complete = match &verdict {
-            Verdict::Batch(verdicts) => verdicts.len() == events,
-            _ => self.hosts[device].engine.is_none(),
-        };
-        let kept = if complete { Ok(()) } else { Err(format!("{events} events: {verdict:?}")) };
-        self.hold(kept);
-        verdict
-    }
-
-    // --------------------------------------------------------------------------------- webrtc
-
-    pub(super) fn follow(&mut self, follow_ups: Vec<FollowUp>) {
-        for follow_up in follow_ups {
-            self.plan(follow_up.after, Happening::FollowUp(follow_up));
-        }
-    }
-
-    fn follow_up(&mut self, follow_up: FollowUp) {
-        let (seat, peer) = (follow_up.seat, follow_up.peer);
-        let Some(news) = self.webrtc.happen(follow_up) else { return };
-        if let Some(device) = self.hosts.iter().position(|host| host.seat == seat) {
-            self.feed(device, Input::Peer(peer, news));
-        }
-    }
-}
-
-/// How long the driver waits for each kind of request.
-fn deadline(kind: OpKind) -> Duration {
-    Duration::from_secs(match kind {
-        // A person is being asked.
-        OpKind::Capture => 120,
-        OpKind::SendEvent => 30,
-        _ => 10,
-    })
 }

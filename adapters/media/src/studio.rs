@@ -117,10 +117,7 @@ impl StudioBuilder {
     /// Who hears the first remote track of sound; later ones are discarded.
     #[must_use]
     pub fn speaker_once(self, sink: impl FrameSink + 'static) -> Self {
-        let sink = Mutex::new(Some(Box::new(sink) as Sink));
-        self.sink(MediaKind::Audio, move |_| {
-            sink.lock().unwrap_or_else(PoisonError::into_inner).take()
-        })
+        self.sink_once(MediaKind::Audio, sink)
     }
 
     /// Who sees remote pictures: asked for each remote track.
@@ -131,6 +128,12 @@ impl StudioBuilder {
     ) -> Self {
         self.0.video = Some(Box::new(move |track| Some(Box::new(open(track)))));
         self
+    }
+
+    /// Who sees the first remote track of pictures; later ones are discarded.
+    #[must_use]
+    pub fn screen_once(self, sink: impl FrameSink + 'static) -> Self {
+        self.sink_once(MediaKind::Video, sink)
     }
 
     /// Who takes remote tracks of a kind, for those that choose: `None` discards the track.
@@ -151,6 +154,11 @@ impl StudioBuilder {
     #[must_use]
     pub fn build(self) -> Arc<Studio> {
         Arc::new(self.0)
+    }
+
+    fn sink_once(self, kind: MediaKind, sink: impl FrameSink + 'static) -> Self {
+        let sink = Mutex::new(Some(Box::new(sink) as Sink));
+        self.sink(kind, move |_| sink.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
 
     fn local(mut self, what: Capture, local: Local) -> Self {

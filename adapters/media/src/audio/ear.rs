@@ -12,7 +12,7 @@ use matrix_voip::host::{Frame, FrameSink};
 use super::{
     hearing::{Hearing, HearingCounts},
     level::Level,
-    sound::SAMPLE_RATE,
+    sound::{SAMPLE_RATE, Sample},
     spectrum::{BINS, Spectrum, WINDOW},
 };
 
@@ -75,7 +75,8 @@ impl Ear {
     pub fn push(&mut self, mut sound: &[f32]) {
         while !sound.is_empty() {
             let (head, rest) = sound.split_at(sound.len().min(WINDOW - self.window.len()));
-            self.window.extend_from_slice(head);
+            // One NaN would stay in the sums for ever.
+            self.window.extend(head.iter().map(|sample| sample.to_f32()));
             sound = rest;
             if self.window.len() == WINDOW {
                 self.look();
@@ -237,6 +238,14 @@ mod tests {
         assert!((tone.hz - 440.0).abs() < 1.0);
         assert!((tone.level - 0.3).abs() < 0.005);
         assert!((tone.share - 0.9).abs() < 0.01);
+    }
+
+    #[test]
+    fn nonsense_does_not_deafen() {
+        let mut ear = Ear::new();
+        ear.push(&[f32::NAN, f32::INFINITY, -1e30]);
+        ear.push(&Tone::new(440.0, 0.2).take(480_000).collect::<Vec<_>>());
+        assert!((ear.overall().tone.unwrap().hz - 440.0).abs() < 1.0);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub const MAX_PACKET_SAMPLES: usize = 5_760;
 /// Shortest sound that can be concealed, in samples: 2.5 ms.
 pub const CONCEAL_STEP: usize = 120;
 
+/// A packet of 20 ms of silence (full band, one frame without content).
+pub const SILENT_PACKET: [u8; 3] = [0xf8, 0xff, 0xfe];
+
 /// Complexity 5 costs 0.2 dB against 10 and takes little more than half the time.
 const COMPLEXITY: u8 = 5;
 
@@ -219,6 +222,30 @@ mod tests {
         assert!(decoder.conceal(CONCEAL_STEP - 1).is_err());
         assert!(decoder.decode(&[]).is_err());
         assert_eq!(decoder.conceal(CONCEAL_STEP * 2 + 1).unwrap().len(), CONCEAL_STEP * 2);
+    }
+
+    #[test]
+    fn the_silent_packet_is_silent() {
+        let mut decoder = Decoder::new().unwrap();
+        decoder.decode(&packet_of_a_tone()).unwrap();
+        decoder.decode(&SILENT_PACKET).unwrap();
+        let sound = decoder.decode(&SILENT_PACKET).unwrap();
+        assert_eq!(sound.len(), FRAME_SAMPLES);
+        assert!(sound.iter().all(|sample| sample.abs() < 0.001));
+    }
+
+    #[test]
+    fn samples_that_are_no_numbers_are_encoded_as_something() {
+        let mut encoder = Encoder::new().unwrap();
+        let mut sound = [f32::NAN; FRAME_SAMPLES];
+        sound[7] = f32::INFINITY;
+        sound[8] = -1e30;
+        for _ in 0..5 {
+            assert!(encoder.encode(&sound).is_ok());
+        }
+        let mut decoder = Decoder::new().unwrap();
+        let packet = encoder.encode(&[0.0; FRAME_SAMPLES]).unwrap();
+        assert!(decoder.decode(&packet).unwrap().iter().all(|sample| sample.is_finite()));
     }
 
     #[test]

@@ -1,0 +1,238 @@
+//! A `Media` for the tests over real sockets: tones that pace themselves, sinks that remember,
+//! devices that a person must grant.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by test programs")]
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use matrix_voip::{
+    host::{
+        Codec, Frame, FrameSink, FrameSource, Mailbox, Media, PeerEvents, RemoteTrack,
+        SourceControl, WebRtc,
+        mailbox::{self, DriverEnd},
+    },
+    id::{PeerId, TrackId},
+    machine::io::{
+        Capture, Fault, Input, MediaKind, MediaSource, PeerConfig, PeerNews, PeerState, Plan,
+    },
+};
+use matrix_voip_str0m::{Interfaces, Str0m};
+use tokio::time::{Instant, Interval, timeout};
+
+use crate::common::Tone;
+
+/// What happened at one side's devices.
+#[derive(Default)]
+pub struct Log {
+    pub heard: Mutex<Vec<(RemoteTrack, Frame)>>,
+    pub controls: Mutex<Vec<SourceControl>>,
+    /// Devices being opened or open.
+    pub opening: AtomicUsize,
+    pub open: AtomicUsize,
+}
+
+/// Microphones give a tone, cameras a picture of numbers; screens are never granted.
+pub struct Studio {
+    pub hertz: f32,
+    pub log: Arc<Log>,
+}
+
+#[async_trait]
+impl Media for Studio {
+    async fn capture(&self, _: TrackId, what: Capture) -> Result<Box<dyn FrameSource>, Fault> {
+        let _asking = Counted::new(&self.log, |log| &log.opening);
+        if what.source == MediaSource::Screen {
+            std::future::pending::<()>().await;
+        }
+        let every = Duration::from_millis(if what.kind == MediaKind::Audio { 20 } else { 40 });
+        Ok(Box::new(Source {
+            kind: what.kind,
+            tone: Tone::new(self.hertz),
+            made: 0,
+            clock: tokio::time::interval_at(Instant::now(), every),
+            log: self.log.clone(),
+            _open: Counted::new(&self.log, |log| &log.open),
+        }))
+    }
+
+    fn sink(&self, track: RemoteTrack) -> Option<Box<dyn FrameSink>> {
+        Some(Box::new(Sink { track, log: self.log.clone(), pictures: 0 }))
+    }
+}
+
+/// Counts something for as long as it lives.
+struct Counted(Arc<Log>, fn(&Log) -> &AtomicUsize);
+
+impl Counted {
+    fn new(log: &Arc<Log>, which: fn(&Log) -> &AtomicUsize) -> Self {
+        which(log).fetch_add(1, Ordering::SeqCst);
+        Self(log.clone(), which)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.1)(&self.0).fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Source {
+    kind: MediaKind,
+    tone: Tone,
+    made: u64,
+    clock: Interval,
+    log: Arc<Log>,
+    _open: Counted,
+}
+
+#[async_trait]
+impl FrameSource for Source {
+    fn codec(&self) -> Codec {
+        if self.kind == MediaKind::Audio { Codec::Opus } else { Codec::Vp8 }
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        self.clock.tick().await;
+        let n = self.made;
+        self.made += 1;
+        Some(if self.kind == MediaKind::Audio { self.tone.frame(n) } else { picture(n) })
+    }
+
+    fn control(&mut self, control: SourceControl) {
+        self.log.controls.lock().unwrap().push(control);
+    }
+}
+
+/// Not a picture, but what VP8's packetiser takes for a key frame: 3000 bytes, so three packets.
+pub fn picture(n: u64) -> Frame {
+    let mut data = vec![0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 64, 0, 64, 0];
+    data.resize(3000, n as u8);
+    Frame::new(Codec::Vp8, n * 3600, data)
+}
+
+struct Sink {
+    track: RemoteTrack,
+    log: Arc<Log>,
+    pictures: u32,
+}
+
+impl FrameSink for Sink {
+    fn push(&mut self, frame: Frame) {
+        self.pictures += u32::from(frame.codec.kind() == MediaKind::Video);
+        self.log.heard.lock().unwrap().push((self.track.clone(), frame));
+    }
+
+    fn wants_key_frame(&mut self) -> bool {
+        self.pictures == 3
+    }
+}
+
+/// One engine with its news.
+pub struct Side {
+    pub engine: Str0m,
+    pub log: Arc<Log>,
+    driver: DriverEnd,
+    mailbox: Mailbox,
+    pub news: Vec<(PeerId, PeerNews)>,
+}
+
+impl Side {
+    pub fn new(hertz: f32) -> Self {
+        Self::with(hertz, |builder| builder)
+    }
+
+    pub fn with(
+        hertz: f32,
+        change: impl FnOnce(matrix_voip_str0m::Builder) -> matrix_voip_str0m::Builder,
+    ) -> Self {
+        let log = Arc::new(Log::default());
+        let media = Arc::new(Studio { hertz, log: log.clone() });
+        let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
+        let (driver, mailbox) = mailbox::pair();
+        Self { engine: change(builder).build(), log, driver, mailbox, news: Vec::new() }
+    }
+
+    pub async fn open(&self, peer: u64) {
+        let events = PeerEvents::new(PeerId(peer), self.mailbox.news());
+        self.engine.open(PeerId(peer), PeerConfig::default(), events).await.unwrap();
+    }
+
+    /// Captures what the plan sends.
+    pub async fn capture(&self, plan: &Plan) {
+        for line in &plan.lines {
+            let source = match line.slot.kind() {
+                MediaKind::Audio => MediaSource::Microphone,
+                MediaKind::Video => MediaSource::Camera,
+            };
+            let what = Capture { source, kind: line.slot.kind() };
+            if let Some(track) = line.track {
+                self.engine.capture(track, what).await.unwrap();
+            }
+        }
+    }
+
+    /// Waits for news that fit, at most ten seconds; all news are kept.
+    pub async fn until(&mut self, fits: impl Fn(&PeerNews) -> bool) {
+        let driver = &mut self.driver;
+        let news = &mut self.news;
+        let waiting = async {
+            while let Some(input) = driver.next().await {
+                let Input::Peer(peer, said) = input else { continue };
+                let found = fits(&said);
+                news.push((peer, said));
+                if found {
+                    return;
+                }
+            }
+        };
+        timeout(Duration::from_secs(10), waiting).await.expect("the news never came");
+    }
+
+    pub async fn until_state(&mut self, state: PeerState) {
+        self.until(|news| *news == PeerNews::State(state)).await;
+    }
+
+    /// Frames received on lines of this kind.
+    pub fn heard(&self, kind: MediaKind) -> Vec<Frame> {
+        let heard = self.log.heard.lock().unwrap();
+        heard.iter().filter(|(track, _)| track.kind == kind).map(|(_, f)| f.clone()).collect()
+    }
+}
+
+/// Waits until it is so, at most ten seconds.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    let waiting = async {
+        while !is_so() {
+            looks.tick().await;
+        }
+    };
+    timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Connects peer 1 of both sides by the trait's methods; returns offer and answer as sent.
+pub async fn connect(a: &mut Side, b: &mut Side, plans: (Plan, Plan)) -> (String, String) {
+    let peer = PeerId(1);
+    a.open(1).await;
+    b.open(1).await;
+    a.capture(&plans.0).await;
+    let offer = a.engine.offer(peer, plans.0).await.unwrap();
+    a.engine.set_local(peer, offer).await.unwrap();
+    let offer = a.engine.local_description(peer).await.unwrap();
+    b.engine.set_remote(peer, offer.clone()).await.unwrap();
+    b.capture(&plans.1).await;
+    let answer = b.engine.answer(peer, plans.1).await.unwrap();
+    b.engine.set_local(peer, answer).await.unwrap();
+    let answer = b.engine.local_description(peer).await.unwrap();
+    a.engine.set_remote(peer, answer.clone()).await.unwrap();
+    a.until_state(PeerState::Connected).await;
+    b.until_state(PeerState::Connected).await;
+    (offer.sdp.expose().to_owned(), answer.sdp.expose().to_owned())
+}

@@ -1,0 +1,176 @@
+//! Busy means that a connected call exists; a ringing one is not busy.
+
+use matrix_voip::{
+    config::{Busy, Config},
+    id::RoomId,
+    machine::{
+        event::{CallState, EndReason, MissedWhy, VoipEvent},
+        io::{CallCommand, CallMedia, Ignored, PeerState, Refusal, Verdict},
+    },
+    testing::{Device, Puppet, Sim, secs},
+    wire::call::{Body, Reason},
+};
+
+use crate::common::{ADA, BEN, remote};
+
+const CARL: &str = "@carl:example";
+
+/// Ada, connected with Ben, where Carl is too.
+struct Talking {
+    sim: Sim,
+    room: RoomId,
+    ada: Device,
+    ben: Device,
+    carl: Puppet,
+}
+
+fn talking(busy: Busy) -> Talking {
+    let sim = Sim::new(41);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let mut config = Config::default();
+    config.busy = busy;
+    let ada = sim.user(ADA).device_with("PHONE", config);
+    let ben = sim.device(BEN, "LAPTOP");
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    assert_eq!(ada.state(), Some(CallState::Connected));
+    Talking { carl: sim.puppet(CARL, "C"), sim, room, ada, ben }
+}
+
+fn missed(device: &Device) -> Vec<MissedWhy> {
+    let events = device.voip_events().into_iter();
+    let missed = events.filter_map(|event| match event {
+        VoipEvent::Missed { why, .. } => Some(why),
+        _ => None,
+    });
+    missed.collect()
+}
+
+/// 83, T-8.
+#[test]
+fn a_call_while_connected_is_missed_and_nothing_is_sent() {
+    let Talking { sim, room, ada, ben, carl } = talking(Busy::Ignore);
+    let before = ada.sent_types();
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    assert_eq!(ada.calls().len(), 1, "no session is left");
+    assert_eq!(missed(&ada), [MissedWhy::Busy]);
+    assert_eq!(ada.ignored(Ignored::Busy), 1);
+    carl.candidates(&room, "c2", 0..2);
+    carl.hangup(&room, "c2", None);
+    sim.advance(secs(120));
+    assert_eq!(ada.sent_types(), before);
+    assert_eq!(missed(&ada), [MissedWhy::Busy], "once");
+    assert_eq!((ada.state(), ben.state()), (Some(CallState::Connected), ben.state()));
+    ada.hangup();
+    sim.run_to_the_end();
+}
+
+/// 83, T-8.
+#[test]
+fn a_call_while_connected_is_refused_as_busy_where_the_policy_says_so() {
+    let Talking { sim, room, ada, ben, carl } = talking(Busy::Reject);
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    let last = ada.sent().pop().unwrap();
+    assert_eq!(last.body, Body::Reject { reason: Some(Reason::UserBusy) });
+    assert_eq!(last.header.call_id.as_str(), "c2");
+    assert_eq!(missed(&ada), [MissedWhy::Busy]);
+    assert_eq!(ada.calls().len(), 1, "no session is left");
+    carl.hangup(&room, "c2", None);
+    sim.run_until_quiet();
+    assert_eq!(missed(&ada), [MissedWhy::Busy], "once");
+    assert_eq!(ben.state(), Some(CallState::Connected));
+}
+
+#[test]
+fn a_busy_callee_is_told_apart_from_one_who_does_not_want() {
+    let sim = Sim::new(42);
+    let (home, work) = (sim.room("!h:example", [ADA, BEN]), sim.room("!w:example", [BEN, CARL]));
+    let mut config = Config::default();
+    config.busy = Busy::Reject;
+    let ben = sim.user(BEN).device_with("LAPTOP", config);
+    let (ada, carl) = (sim.device(ADA, "PHONE"), sim.device(CARL, "PHONE"));
+    carl.invite(&work, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    ada.invite(&home, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    assert_eq!(ada.end(), remote(EndReason::Busy));
+    assert_eq!(carl.state(), Some(CallState::Connected));
+}
+
+#[test]
+fn a_second_call_rings_where_call_waiting_is_wanted_but_cannot_be_taken_yet() {
+    let Talking { sim, room, ada, carl, .. } = talking(Busy::Ring);
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    assert!(ada.is_ringing());
+    let calls = ada.calls();
+    let verdict = ada.command_to(calls[1], CallCommand::Answer(None));
+    assert_eq!(verdict, Verdict::Refused(Refusal::OtherCallConnected));
+    ada.command_to(calls[0], CallCommand::Hangup);
+    let verdict = ada.command_to(calls[1], CallCommand::Answer(None));
+    assert_eq!(verdict, Verdict::Handled);
+    sim.run_until_quiet();
+    assert_eq!(ada.state_of(calls[1]), Some(CallState::Connecting));
+}
+
+/// Seed 001: busy is a *connected* call.
+#[test]
+fn a_ringing_call_is_not_busy() {
+    let sim = Sim::new(43);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let ada = sim.device(ADA, "PHONE");
+    sim.puppet(BEN, "B").invite(&room, "c1", secs(60));
+    sim.puppet(CARL, "C").invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    assert_eq!(ada.calls().len(), 2);
+    assert_eq!(missed(&ada), []);
+}
+
+/// 83.
+#[test]
+fn the_ringing_of_another_call_survives_a_busy_one() {
+    let sim = Sim::new(44);
+    let room = sim.room("!room:example", [ADA, BEN, CARL, "@dora:example"]);
+    let ada = sim.device(ADA, "PHONE");
+    let (ben, carl) = (sim.puppet(BEN, "B"), sim.puppet(CARL, "C"));
+    ben.invite(&room, "c1", secs(60));
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    let calls = ada.calls();
+    ada.command_to(calls[0], CallCommand::Answer(None));
+    sim.run_until_quiet();
+    ada.force(PeerState::Connected);
+    sim.run_until_quiet();
+    assert_eq!(ada.state_of(calls[0]), Some(CallState::Connected));
+    sim.puppet("@dora:example", "D").invite(&room, "c3", secs(60));
+    sim.run_until_quiet();
+    assert_eq!(missed(&ada), [MissedWhy::Busy]);
+    assert_eq!(ada.state_of(calls[1]), Some(CallState::Ringing));
+}
+
+#[test]
+fn after_the_call_the_next_one_rings() {
+    let Talking { sim, room, ada, carl, .. } = talking(Busy::Ignore);
+    ada.hangup();
+    sim.run_until_quiet();
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    assert!(ada.is_ringing());
+}
+
+/// A connection that is lost for a moment is still a call.
+#[test]
+fn a_call_whose_connection_is_lost_for_a_while_is_busy() {
+    let Talking { sim, room, ada, carl, .. } = talking(Busy::Ignore);
+    ada.force(PeerState::Disconnected);
+    sim.run_until_quiet();
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    assert_eq!(missed(&ada), [MissedWhy::Busy]);
+}
