@@ -182,7 +182,7 @@ async fn a_shutdown_hangs_up_and_waits_until_the_hangup_has_left() {
         last = Some(news);
     }
     assert!(matches!(last, Some(CallNews::Event(CallEvent::Ended(_)))));
-    assert_eq!(all.by_ref().filter(|news| is_end(news)).count().await, 1);
+    assert_eq!(all.by_ref().filter(is_end).count().await, 1);
     let refused = voip.invite("!room:hs", BEN, CallOptions::voice()).await;
     assert_eq!(refused.unwrap_err(), InviteError::ShuttingDown);
     assert_eq!(call.hangup().await, Ok::<(), HangupError>(()));
