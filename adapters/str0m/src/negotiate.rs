@@ -23,6 +23,8 @@ use str0m::{
 use crate::{
     entropy::Entropy,
     error::PeerError,
+    guard::fenced,
+    payload::PayloadTypes,
     sdp::{self, Msid},
 };
 
@@ -67,6 +69,8 @@ pub(crate) struct Negotiation {
     pending: Option<Pending>,
     remote_offer: Option<String>,
     local: Option<Description>,
+    /// What the other side's payload types mean, in all its descriptions so far.
+    payload_types: PayloadTypes,
     restart: bool,
 }
 
@@ -126,6 +130,7 @@ impl Negotiation {
     /// What is wrong with it; nothing has changed then.
     pub(crate) fn take_offer(&mut self, offer: &str) -> Result<(), PeerError> {
         sdp::check(offer)?;
+        self.payload_types.joined(offer)?;
         SdpOffer::from_sdp_string(offer).map_err(unreadable)?;
         self.remote_offer = Some(offer.to_owned());
         Ok(())
@@ -151,7 +156,9 @@ impl Negotiation {
         let accepted = sdp::restrict(&offer, |line| acceptable(&lines, plan, line));
         let parsed = SdpOffer::from_sdp_string(&accepted).map_err(unreadable)?;
         entropy.seed_engine();
-        let answer = rtc.sdp_api().accept_offer(parsed).map_err(unfit)?;
+        self.payload_types = self.payload_types.joined(&offer)?;
+        let accepting = fenced(rtc, |rtc| rtc.sdp_api().accept_offer(parsed));
+        let answer = accepting?.map_err(unfit)?;
         assign(&mut lines, plan);
         let answer = describe(SdpKind::Answer, &answer.to_sdp_string(), &lines);
         self.lines = lines;
@@ -167,8 +174,11 @@ impl Negotiation {
     pub(crate) fn take_answer(&mut self, rtc: &mut Rtc, answer: &str) -> Result<(), PeerError> {
         sdp::check(answer)?;
         let parsed = SdpAnswer::from_sdp_string(answer).map_err(unreadable)?;
+        let payload_types = self.payload_types.joined(answer)?;
         let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
-        if let Err(error) = rtc.sdp_api().accept_answer(pending.changes, parsed) {
+        self.payload_types = payload_types;
+        let accepting = fenced(rtc, |rtc| rtc.sdp_api().accept_answer(pending.changes, parsed));
+        if let Err(error) = accepting? {
             restore(rtc, &pending.directions);
             return Err(unfit(error));
         }

@@ -8,11 +8,12 @@ use matrix_voip::{
     machine::io::{PeerNews, PeerState},
 };
 use str0m::{
-    Event,
+    Event, Rtc,
     media::{MediaData, Mid},
 };
 
 use super::{Output, Peer};
+use crate::guard::fenced;
 
 /// Errors of one drain after which str0m counts as broken: it never makes more than one of each
 /// packet that it was given.
@@ -26,7 +27,8 @@ impl Peer {
     pub(super) fn drain(&mut self) {
         let mut errors = 0;
         loop {
-            match self.rtc.poll_output() {
+            let Ok(output) = fenced(&mut self.rtc, Rtc::poll_output) else { break };
+            match output {
                 Ok(str0m::Output::Timeout(at)) => break self.wait_until(at),
                 Ok(str0m::Output::Transmit(transmit)) => {
                     self.outputs.push_back(Output::Datagram {

@@ -41,6 +41,7 @@ use crate::{
     entropy::Entropy,
     error::PeerError,
     gather::{Gathering, Origin},
+    guard::fenced,
     negotiate::Negotiation,
     sdp,
     stats::Measurements,
@@ -398,7 +399,8 @@ impl Peer {
     }
 
     fn feed(&mut self, input: str0m::Input<'_>) {
-        if self.rtc.handle_input(input).is_err() {
+        let handled = fenced(&mut self.rtc, |rtc| rtc.handle_input(input).is_ok());
+        if handled != Ok(true) {
             self.refused += 1;
         }
         self.drain();
