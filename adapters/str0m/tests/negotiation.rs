@@ -204,6 +204,19 @@ fn a_hold_by_one_side_can_be_ended_by_the_other() {
 }
 
 #[test]
+fn a_held_line_can_be_asked_to_send_alone() {
+    let mut pair = Pair::new();
+    pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    let hold = Plan { lines: vec![line(Slot::Audio, Direction::Inactive, 1, "a")] };
+    pair.negotiate(pair.a, hold, voice(1, "b"));
+    let listen = Plan { lines: vec![line(Slot::Audio, Direction::RecvOnly, 1, "b")] };
+    let (_, answer) = pair.negotiate(pair.b, listen, voice(1, "a"));
+    assert_eq!(directions(&answer)[0].1, Direction::SendOnly);
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (0, 1));
+}
+
+#[test]
 fn an_offer_that_changes_nothing_is_an_offer_and_disturbs_nothing() {
     let mut pair = Pair::new();
     let (first, _) = pair.negotiate(pair.a, video(1, "a"), video(1, "b"));
