@@ -5,10 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
-#[path = "driver/desk.rs"]
-mod desk;
 #[path = "driver/delegates.rs"]
 mod delegates;
+#[path = "driver/desk.rs"]
+mod desk;
 
 use std::{
     sync::{
@@ -450,5 +450,7 @@ async fn replies_and_news_that_make_no_sense_are_counted_and_harm_nothing() {
     assert_eq!(diagnostics.count(Ignored::StaleReply), 1);
     assert_eq!(diagnostics.count(Ignored::UnknownPeer), 1);
     assert_eq!(call.state(), CallState::Connected);
-    assert!(desk.requests().iter().all(|request| !matches!(request, HostRequest::Cancel(OpId(4_711)))));
+    assert!(
+        desk.requests().iter().all(|request| !matches!(request, HostRequest::Cancel(OpId(4_711))))
+    );
 }

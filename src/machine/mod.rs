@@ -102,6 +102,7 @@ impl Engine {
         for call in ledger.live {
             let hangup = Body::Hangup { reason: Some(Reason::UserHangup) };
             let ghost = Call::parting(&mut self.world, &call, hangup);
+            self.world.note_live(ghost.session(), call);
             self.calls.insert(ghost.session(), ghost);
         }
     }

@@ -114,6 +114,17 @@ impl EmbeddedHomeserver {
         self
     }
 
+    /// With a room, for a program that fits on a page.
+    ///
+    /// # Panics
+    /// When an id has not the form of one.
+    #[must_use]
+    pub fn with_room<const N: usize>(self, room: &str, members: [&str; N]) -> Self {
+        let member = |text| UserId::parse(text).expect("a user's id");
+        self.set_room(&RoomId::parse(room).expect("a room's id"), members.map(member));
+        self
+    }
+
     /// Shows every event that passes to `tap`, sent ones first. One tap at a time; it must not
     /// call the server.
     pub fn tap(&self, tap: impl Fn(&Passage) + Send + Sync + 'static) {

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
-    CallOptions, CallState, EndReason, LedgerStore, MediaSource, PeerStats, Signaling, VoIP, WebRtc,
+    CallOptions, CallState, EndReason, LedgerStore, MediaSource, PeerStats, Signaling, VoIP,
+    WebRtc,
     host::{
         Hosts, PeerEvents, SendEvent,
         mailbox::{DriverEnd, HostRequest, pair},

@@ -10,9 +10,7 @@ use matrix_voip::{
     Identity, Mailbox, PeerStats, VoIP, VoIPBuilder, WallClock,
     host::HostRequest,
     id::{CallId, DeviceId, EventId, OpId, PeerId, RoomId, UserId},
-    machine::io::{
-        Description, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, SdpKind, TurnServers,
-    },
+    machine::io::{Description, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, SdpKind, TurnServers},
     time::Wall,
     wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
 };
@@ -26,10 +24,7 @@ type Rule = Arc<dyn Fn(&Op) -> Answer + Send + Sync>;
 
 /// Who we are.
 pub fn identity() -> Identity {
-    Identity {
-        user: UserId::parse("@ada:hs").unwrap(),
-        device: DeviceId::parse("PHONE").unwrap(),
-    }
+    Identity { user: UserId::parse("@ada:hs").unwrap(), device: DeviceId::parse("PHONE").unwrap() }
 }
 
 /// Where we call.
@@ -49,10 +44,9 @@ pub fn willing(op: &Op) -> Answer {
         Op::Fetch(Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(3600) })
         }
-        Op::Fetch(Fetch::Members(_)) => Reply::Members(BTreeSet::from([
-            identity().user,
-            UserId::parse("@ben:hs").unwrap(),
-        ])),
+        Op::Fetch(Fetch::Members(_)) => {
+            Reply::Members(BTreeSet::from([identity().user, UserId::parse("@ben:hs").unwrap()]))
+        }
         Op::Peer(_, PeerOp::Offer(_)) => description(SdpKind::Offer),
         Op::Peer(_, PeerOp::Answer(_)) => description(SdpKind::Answer),
         Op::Peer(_, PeerOp::LocalDescription) => description(SdpKind::Offer),
@@ -100,8 +94,7 @@ fn batch(event_type: &str, sender: &str, age: Duration, content: &serde_json::Va
         sent: None,
         age: Some(age),
     };
-    let event =
-        RawEvent { facts, event_type: event_type.into(), content: content.to_string() };
+    let event = RawEvent { facts, event_type: event_type.into(), content: content.to_string() };
     Batch { place: Place::Room { room: room(), encrypted: false }, events: vec![event] }
 }
 

@@ -163,7 +163,10 @@ impl Script for IvfFile {
 
     fn make(&mut self) -> Made {
         self.look_ahead();
-        let Some(picture) = self.ahead.take() else { return Made::Skipped };
+        // Some encoders write a picture that they left out as one without bytes.
+        let Some(picture) = self.ahead.take().filter(|picture| !picture.data.is_empty()) else {
+            return Made::Skipped;
+        };
         let key_frame = vp8::is_key_frame(&picture.data);
         let frame = Frame::new(Codec::Vp8, self.clock.due, picture.data);
         self.gate.pass(Frame { key_frame, ..frame })
@@ -377,6 +380,15 @@ mod tests {
         let mut file = opened(ivf(&frames(3))).at_end(AtEnd::Again);
         let times: Vec<u64> = play(&mut file, 8).iter().map(|frame| frame.timestamp).collect();
         assert_eq!(times, (0..8).map(|n| n * 9_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_empty_picture_is_a_pause() {
+        let mut all = frames(3);
+        all[1].data.clear();
+        let played = play(&mut opened(ivf(&all)), 9);
+        let times: Vec<u64> = played.iter().map(|frame| frame.timestamp).collect();
+        assert_eq!(times, [0, 18_000]);
     }
 
     #[test]
