@@ -34,14 +34,11 @@ impl SideStory {
     pub(crate) fn reached(&self, state: CallState) -> Option<Duration> {
         self.states.iter().find(|(_, reached)| *reached == state).map(|(at, _)| *at)
     }
-<<<<<<< HEAD
-=======
 
     /// Whether the other side was told of another certificate than its own.
     pub(crate) fn is_forged(&self) -> bool {
         self.announced.is_some() && self.told_of.is_some() && self.announced != self.told_of
     }
->>>>>>> caller
 }
 
 /// The story of the call.
