@@ -11,7 +11,11 @@ fn run(example: &str) -> Output {
     let test = std::env::current_exe().unwrap();
     let target: PathBuf = test.ancestors().nth(2).unwrap().to_owned();
     let program = target.join("examples").join(example);
-    assert!(program.exists(), "{} is not built: run `cargo test` without --test", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built: run `cargo test` without --test",
+        program.display()
+    );
     Command::new(program).output().unwrap()
 }
 

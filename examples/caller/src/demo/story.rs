@@ -30,7 +30,6 @@ impl SideStory {
     pub(crate) fn reached(&self, state: CallState) -> Option<Duration> {
         self.states.iter().find(|(_, reached)| *reached == state).map(|(at, _)| *at)
     }
-
 }
 
 /// The story of the call.
