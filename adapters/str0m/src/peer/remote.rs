@@ -12,6 +12,11 @@ use str0m::media::Mid;
 use super::{Output, Peer};
 use crate::sdp;
 
+/// ICE steps taken at once when there is something new to try. str0m takes one step per timeout
+/// and waits 50 ms between two; a check of the other side that came before its description takes
+/// the first step, ours would wait. More than a few at once would be a burst (RFC 8445 §14.2).
+const FIRST_CHECKS: usize = 4;
+
 impl Peer {
     /// Gives str0m remote candidates, one by one as it wants them.
     pub(super) fn add_remote(&mut self, candidates: Vec<str0m::Candidate>) {
@@ -19,7 +24,9 @@ impl Peer {
             self.rtc.add_remote_candidate(candidate);
             self.drain();
         }
-        self.feed(str0m::Input::Timeout(self.now));
+        for _ in 0..FIRST_CHECKS {
+            self.feed(str0m::Input::Timeout(self.now));
+        }
     }
 
     /// A remote description took effect: candidates that waited for it, tracks that came or went.
