@@ -155,10 +155,12 @@ impl Negotiation {
         adopt(&mut lines, &media_lines(&offer));
         let accepted = sdp::restrict(&offer, |line| acceptable(&lines, plan, line));
         let parsed = SdpOffer::from_sdp_string(&accepted).map_err(unreadable)?;
-        entropy.seed_engine();
         self.payload_types = self.payload_types.joined(&offer)?;
+        let directions = self.directions(rtc);
+        anticipate(rtc, &media_lines(&accepted));
+        entropy.seed_engine();
         let accepting = fenced(rtc, |rtc| rtc.sdp_api().accept_offer(parsed));
-        let answer = accepting?.map_err(unfit)?;
+        let answer = accepting?.inspect_err(|_| restore(rtc, &directions)).map_err(unfit)?;
         assign(&mut lines, plan);
         let answer = describe(SdpKind::Answer, &answer.to_sdp_string(), &lines);
         self.lines = lines;
@@ -332,6 +334,18 @@ fn unchanged(
     api.set_direction(mid, other);
     api.set_direction(mid, direction);
     api.apply()
+}
+
+/// Gives our lines the directions that the offer leads to. Left alone, str0m keeps a line of its
+/// own inactive when the offer would only have us send on it.
+fn anticipate(rtc: &mut Rtc, offered: &[MediaLine<'_>]) {
+    let mut api = rtc.sdp_api();
+    for line in offered {
+        let ours = sdp::direction(sdp::receives(line.direction), line.direction.sends());
+        if let Some(mid) = line.mid.map(Mid::from) {
+            api.set_direction(mid, theirs(ours));
+        }
+    }
 }
 
 /// Puts directions back. Dropping the change set without applying it keeps them and offers
