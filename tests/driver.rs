@@ -5,10 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
-#[path = "driver/desk.rs"]
-mod desk;
 #[path = "driver/delegates.rs"]
 mod delegates;
+#[path = "driver/desk.rs"]
+mod desk;
 
 use std::{
     sync::{
@@ -22,12 +22,16 @@ use desk::{Desk, clock, identity, invite, room, willing};
 use futures::StreamExt;
 use matrix_voip::{
     AnswerError, CallEvent, CallMedia, CallNews, CallOptions, CallSession, CallState, Callee,
-    EndParty, EndReason, HangupError, InviteError, MediaSource, MuteError, RingStop, StartError,
-    StatsError, UntilError, VoIP, VoipNews, WallClock,
+    Config, EndParty, EndReason, HangupError, InviteError, MediaSource, MuteError, RingStop, Side,
+    StartError, StatsError, UntilError, VoIP, VoipNews, WallClock,
+    config::Proceed,
     host::HostRequest,
-    id::{OpId, PeerId},
-    machine::io::{Fault, Fetch, Ignored, Op, PeerNews, PeerOp, PeerState, Reply, TrackOp},
+    id::{CallId, OpId, PartyId, PeerId},
+    machine::io::{
+        Fault, Fetch, Ignored, Lifecycle, Op, PeerNews, PeerOp, PeerState, Reply, TrackOp,
+    },
     time::Wall,
+    wire::ledger::{Ledger, LiveCall},
 };
 use tokio::time::{Instant, timeout};
 
@@ -146,7 +150,41 @@ async fn ringing_stops_by_the_wall_clock_though_monotonic_time_stood_still() {
     assert!(rang.elapsed() <= seconds(61), "noticed after {:?}", rang.elapsed());
 }
 
-// ------------------------------------------------------------------------------- start and stop
+// -------------------------------------------------------------------------------- start and stop
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_a_dead_process_are_hung_up_under_their_own_party() {
+    let left = LiveCall {
+        room: room(),
+        call_id: CallId::parse("c0").unwrap(),
+        party_id: PartyId::parse("OLD").unwrap(),
+    };
+    let stored = Ledger { live: vec![left], ..Ledger::default() }.to_bytes();
+    let builder = VoIP::builder(identity()).wall_clock(clock()).restore(stored);
+    let (voip, desk) = Desk::start_with(builder, willing);
+    desk.settle().await;
+    assert_eq!(desk.sent(), ["m.call.hangup"]);
+    assert_eq!(voip.calls(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_ledger_stops_nobody() {
+    let builder = VoIP::builder(identity()).wall_clock(clock()).restore(b"{".to_vec());
+    let (voip, desk) = Desk::start_with(builder, willing);
+    voice(&voip).await.until(CallState::InviteSent).await.unwrap();
+    assert_eq!(desk.sent(), ["m.call.invite"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_ends_shuts_the_library_down() {
+    let (voip, desk) = Desk::start(willing);
+    let call = connected(&voip, &desk).await;
+    voip.news().lifecycle(Lifecycle::Ending);
+    desk.closed().await;
+    assert!(desk.sent().contains(&"m.call.hangup".to_owned()));
+    assert_eq!(call.ended().await.reason, EndReason::ShutDown);
+    assert_eq!(voip.diagnostics().await.count(Ignored::StaleReply), 0);
+}
 
 #[test]
 fn start_without_a_runtime_is_an_error_that_says_so() {
@@ -182,7 +220,7 @@ async fn a_shutdown_hangs_up_and_waits_until_the_hangup_has_left() {
         last = Some(news);
     }
     assert!(matches!(last, Some(CallNews::Event(CallEvent::Ended(_)))));
-    assert_eq!(all.by_ref().filter(|news| is_end(news)).count().await, 1);
+    assert_eq!(all.by_ref().filter(is_end).count().await, 1);
     let refused = voip.invite("!room:hs", BEN, CallOptions::voice()).await;
     assert_eq!(refused.unwrap_err(), InviteError::ShuttingDown);
     assert_eq!(call.hangup().await, Ok::<(), HangupError>(()));
@@ -371,7 +409,75 @@ async fn an_incoming_call_rings_is_answered_and_tells_so() {
     assert_eq!(desk.sent(), ["m.call.answer"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_can_be_found_by_its_id_while_it_lives_and_a_while_longer() {
+    let (voip, desk) = Desk::start(willing);
+    let first = voice(&voip).await;
+    assert_eq!(voip.call(first.id()), Some(first.clone()));
+    assert_eq!(voip.calls(), [first.clone()]);
+    first.hangup().await.unwrap();
+    desk.settle().await;
+    assert_eq!(voip.calls(), []);
+    assert_eq!(voip.call(first.id()), Some(first.clone()));
+    for _ in 0..64 {
+        voice(&voip).await.hangup().await.unwrap();
+    }
+    desk.settle().await;
+    assert_eq!(voip.call(first.id()), None);
+    assert_eq!(first.state(), CallState::Ended, "a handle keeps what it shows");
+}
+
 // ------------------------------------------------------------------------------------- commanding
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_rejected_aloud_or_silently() {
+    let (voip, desk) = Desk::start(willing);
+    let mut all = voip.events();
+    for (call_id, sent) in [("c1", vec![]), ("c2", vec!["m.call.reject"])] {
+        voip.deliver(invite(call_id, BEN, seconds(0)));
+        desk.settle().await;
+        let call = voip.calls().pop().unwrap();
+        match call_id {
+            "c1" => call.reject_silently().await.unwrap(),
+            _ => call.reject().await.unwrap(),
+        }
+        assert_eq!(call.ended().await.reason, EndReason::Rejected);
+        desk.settle().await;
+        assert_eq!(desk.sent(), sent);
+    }
+    let stopped = |news: &VoipNews| {
+        std::future::ready(matches!(news, VoipNews::RingStopped { why: RingStop::Rejected, .. }))
+    };
+    voip.shutdown().await;
+    assert_eq!(all.by_ref().filter(stopped).count().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_waits_for_the_application_where_it_wants_so() {
+    let mut config = Config::default();
+    config.proceed = Proceed::Manual;
+    let builder = VoIP::builder(identity()).wall_clock(clock()).config(config);
+    let (voip, desk) = Desk::start_with(builder, willing);
+    let call = voice(&voip).await;
+    desk.settle().await;
+    assert_eq!(desk.ids(|op| matches!(op, Op::Track(..) | Op::Peer(..))), []);
+    call.proceed().await.unwrap();
+    call.until(CallState::InviteSent).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_four_streams_have_a_getter_each() {
+    let (voip, desk) = Desk::start(willing);
+    let call = connected(&voip, &desk).await;
+    let local = call.local_user_media().unwrap();
+    assert_eq!((local.side, local.audio_muted), (Side::Local, false));
+    call.mute(MediaSource::Microphone).await.unwrap();
+    assert!(call.local_user_media().unwrap().audio_muted);
+    assert_eq!(call.local_screenshare(), None);
+    assert_eq!(call.remote_screenshare(), None);
+    assert!(call.streams().contains(&call.local_user_media().unwrap()));
+    assert_eq!(call.remote_user_media().is_some(), call.streams().len() == 2);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_command_in_the_wrong_state_is_an_error_that_names_it() {
@@ -450,5 +556,7 @@ async fn replies_and_news_that_make_no_sense_are_counted_and_harm_nothing() {
     assert_eq!(diagnostics.count(Ignored::StaleReply), 1);
     assert_eq!(diagnostics.count(Ignored::UnknownPeer), 1);
     assert_eq!(call.state(), CallState::Connected);
-    assert!(desk.requests().iter().all(|request| !matches!(request, HostRequest::Cancel(OpId(4_711)))));
+    assert!(
+        desk.requests().iter().all(|request| !matches!(request, HostRequest::Cancel(OpId(4_711))))
+    );
 }

@@ -8,6 +8,7 @@
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
+//! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
 //!
 //! Everything here is for tests and demonstrations: what is written wrong in a test (an id without
 //! its sigil, an answer without a call) panics with a message that says so.
@@ -17,9 +18,11 @@ mod cue;
 mod device;
 mod dice;
 mod embedded;
+mod embedded_webrtc;
 mod puppet;
 mod sdp;
 mod server;
+mod serving;
 mod sim;
 mod telling;
 mod watch;
@@ -31,6 +34,7 @@ pub use cue::{Cue, Cues, Ending, OpKind};
 pub use device::{Device, room_batch};
 pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
+pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
 pub use puppet::Puppet;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};
 pub use sim::{Sim, User, millis, secs};

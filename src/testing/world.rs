@@ -11,19 +11,18 @@ use std::{
 
 use super::{
     column::{Column, Kind, Line},
-    cue::{Cue, Cues, Ending, OpKind},
+    cue::{Cue, Cues, Ending},
     dice::Dice,
-    server::{FakeHomeserver, SyncItem},
+    server::FakeHomeserver,
     watch::Watch,
     webrtc::{FakeWebRtc, FollowUp, Seat},
 };
 use crate::{
     config::Config,
-    host::SendEvent,
-    id::{OpId, PeerId, RoomId},
+    id::{OpId, PeerId},
     machine::{
         Engine, Identity,
-        io::{Fault, Fetch, Ignored, Input, MatrixOp, Op, Output, PeerOp, Reply, Verdict},
+        io::{Fault, Ignored, Input, Op, Reply, Verdict},
     },
     time::{Mono, Now, Wall},
     wire::{delivery::Batch, ledger::Ledger},
@@ -36,7 +35,7 @@ const MAX_STEPS_PER_INSTANT: u32 = 20_000;
 
 /// What happens at a set time.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(super) enum Happening {
     /// A request reaches whoever serves it.
     Perform { at: Station, id: OpId, op: Op, ending: Ending },
     /// Its answer comes back.
@@ -51,10 +50,10 @@ enum Happening {
 
 /// A request that waits for its turn, or has it.
 #[derive(Debug, Clone)]
-struct Job {
-    id: OpId,
-    op: Op,
-    cue: Cue,
+pub(super) struct Job {
+    pub(super) id: OpId,
+    pub(super) op: Op,
+    pub(super) cue: Cue,
 }
 
 /// A device in one life of its process.
@@ -79,6 +78,8 @@ pub(super) struct Host {
     pub(super) holds_sync: bool,
     pub(super) offline: bool,
     due: Option<Mono>,
+    /// When the next sync is planned; so that there is never more than one.
+    pub(super) sync_due: Option<Mono>,
 }
 
 /// See the module.
@@ -96,7 +97,7 @@ pub(super) struct World {
     /// Whether engines are also searched for secrets after each step.
     pub(super) reads_engines: bool,
     agenda: BTreeMap<(Mono, u64), Happening>,
-    lanes: BTreeMap<(Seat, PeerId), VecDeque<Job>>,
+    pub(super) lanes: BTreeMap<(Seat, PeerId), VecDeque<Job>>,
     entries: u64,
     seats: u32,
     steps_now: u32,
@@ -138,6 +139,7 @@ impl World {
             holds_sync: false,
             offline: false,
             due: None,
+            sync_due: None,
         };
         self.hosts.push(host);
         let device = self.hosts.len() - 1;
@@ -262,7 +264,7 @@ impl World {
         }
     }
 
-    fn plan(&mut self, after: Duration, happening: Happening) {
+    pub(super) fn plan(&mut self, after: Duration, happening: Happening) {
         self.entries += 1;
         self.agenda.insert((self.now.mono.plus(after), self.entries), happening);
     }
@@ -282,7 +284,13 @@ impl World {
                 self.next_in_lane(at, id);
             }
             Happening::Perform { .. } | Happening::Reply { .. } | Happening::Deadline { .. } => {}
-            Happening::Sync { device } => self.sync(device),
+            Happening::Sync { device } => {
+                let host = &mut self.hosts[device];
+                if host.sync_due.is_some_and(|due| due <= self.now.mono) {
+                    host.sync_due = None;
+                }
+                self.sync(device);
+            }
             Happening::FollowUp(follow_up) => self.follow_up(follow_up),
         }
     }
@@ -353,227 +361,4 @@ impl World {
             self.column
         )
     }
-
-    // ---------------------------------------------------------------------------------- hosts
-
-    /// Takes up what an engine wants.
-    fn serve(&mut self, device: usize, output: Output) {
-        let Output::Request { id, op } = output else { return };
-        let host = &mut self.hosts[device];
-        let kind = OpKind::of(&op);
-        let mut cue = host.cues.take(kind);
-        let at = Station { device, seat: host.seat };
-        if is_far(&op) && host.offline {
-            cue = Cue::dropped();
-        }
-        self.plan(deadline(kind), Happening::Deadline { at, id });
-        let job = Job { id, op, cue };
-        match lane(at, &job.op) {
-            Some(lane) => self.queue(at, lane, job),
-            None => self.begin(at, job),
-        }
-    }
-
-    /// Requests of one peer connection are served one after the other; closing overtakes.
-    fn queue(&mut self, at: Station, lane: (Seat, PeerId), job: Job) {
-        if let Op::Peer(_, PeerOp::Close) = job.op {
-            self.lanes.remove(&lane);
-            return self.begin(at, job);
-        }
-        let waiting = self.lanes.entry(lane).or_default();
-        waiting.push_back(job.clone());
-        if waiting.len() == 1 {
-            self.begin(at, job);
-        }
-    }
-
-    fn begin(&mut self, at: Station, Job { id, op, cue }: Job) {
-        let way = if is_far(&op) { self.way } else { Duration::ZERO };
-        self.plan(cue.after + way, Happening::Perform { at, id, op, ending: cue.ending });
-    }
-
-    /// A request has had its turn: the next one of its lane begins.
-    fn next_in_lane(&mut self, at: Station, id: OpId) {
-        let of_seat = self.lanes.iter_mut().filter(|((seat, _), _)| *seat == at.seat);
-        let next = of_seat.into_iter().find_map(|(_, waiting)| {
-            (waiting.front()?.id == id).then(|| {
-                waiting.pop_front();
-                waiting.front().cloned()
-            })
-        });
-        if let Some(Some(job)) = next {
-            self.begin(at, job);
-        }
-    }
-
-    fn perform(&mut self, at: Station, id: OpId, op: Op, ending: Ending) {
-        if lane(at, &op).is_some_and(|lane| self.was_overtaken(lane, id, &op)) {
-            return;
-        }
-        let result = match ending {
-            Ending::Works => self.carry_out(at, &op),
-            Ending::Lost(fault) => self.carry_out(at, &op).and(Err(fault)),
-            Ending::Fails(fault) => self.failed(at, &op, fault),
-            Ending::Panics => self.failed(at, &op, Fault::Panicked),
-            Ending::Hangs => return,
-        };
-        let way = if is_far(&op) { self.way } else { Duration::ZERO };
-        self.plan(way, Happening::Reply { at, id, result });
-        self.next_in_lane(at, id);
-    }
-
-    /// Whether a close came between the beginning of a request and its end.
-    fn was_overtaken(&self, lane: (Seat, PeerId), id: OpId, op: &Op) -> bool {
-        let runs = self.lanes.get(&lane).and_then(VecDeque::front).is_some_and(|job| job.id == id);
-        !runs && !matches!(op, Op::Peer(_, PeerOp::Close))
-    }
-
-    fn failed(&mut self, at: Station, op: &Op, fault: Fault) -> Result<Reply, Fault> {
-        if let Op::Matrix(MatrixOp::SendEvent { event_type, .. }) = op {
-            let what = format!("fails to send {event_type} ({fault})");
-            self.note(at.device, Kind::Wire, what);
-        }
-        Err(fault)
-    }
-
-    fn carry_out(&mut self, at: Station, op: &Op) -> Result<Reply, Fault> {
-        match op {
-            Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction }) => {
-                let event = SendEvent {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.send(at.device, event)
-            }
-            Op::Fetch(Fetch::Turn) => self.server.turn_servers().map(Reply::Turn),
-            Op::Fetch(Fetch::Members(room)) => self.server.members(room).map(Reply::Members),
-            Op::Peer(peer, op) => {
-                let performed = self.webrtc.perform(at.seat, *peer, op);
-                self.follow(performed.follow_ups);
-                performed.result
-            }
-            Op::Track(track, op) => self.webrtc.track(at.seat, *track, *op),
-            Op::Save(ledger) => {
-                self.hosts[at.device].ledger = Some(ledger.clone());
-                Ok(Reply::Done)
-            }
-        }
-    }
-
-    fn send(&mut self, device: usize, event: SendEvent) -> Result<Reply, Fault> {
-        let identity = self.hosts[device].identity.clone();
-        let (room, event_type) = (event.room.clone(), event.event_type.clone());
-        let before = self.server.timeline(&room).len();
-        let sent = self.server.send(self.now.wall, &identity, event)?;
-        if self.server.timeline(&room).len() > before {
-            self.note(device, Kind::Wire, format!("sends {event_type}"));
-        }
-        self.plan_syncs();
-        Ok(Reply::Sent(sent))
-    }
-
-    /// Puts an event into a room for somebody who has no engine here.
-    pub(super) fn inject(&mut self, from: &Identity, room: &RoomId, event: (&str, &str)) {
-        self.server.inject(self.now.wall, from, room, event);
-        let local = from.user.as_str().trim_start_matches('@');
-        let who = local.split(':').next().unwrap_or(local).to_owned();
-        let what = format!("sends {}", event.0);
-        self.column.0.push(Line { at: self.now.mono.0, who, what, kind: Kind::Wire });
-        self.plan_syncs();
-    }
-
-    // ----------------------------------------------------------------------------------- sync
-
-    /// Every device with something in its inbox syncs when it becomes visible.
-    pub(super) fn plan_syncs(&mut self) {
-        for device in 0..self.hosts.len() {
-            if let Some(visible) = self.server.next_visible(&self.hosts[device].identity) {
-                let after = visible.since(self.now.wall) + self.way;
-                self.plan(after, Happening::Sync { device });
-            }
-        }
-    }
-
-    /// A device takes what is in its inbox.
-    pub(super) fn sync(&mut self, device: usize) {
-        let host = &self.hosts[device];
-        if host.holds_sync || host.offline || host.engine.is_none() {
-            return;
-        }
-        let identity = host.identity.clone();
-        let items = self.server.take(self.now.wall, &identity);
-        let batches = items.iter().filter_map(|item| match item {
-            SyncItem::Batch(batch) => Some(batch.clone()),
-            SyncItem::Room(..) => None,
-        });
-        let batches: Vec<Batch> = batches.collect();
-        if !batches.is_empty() {
-            self.hosts[device].latest_batches = batches;
-        }
-        for item in items {
-            match item {
-                SyncItem::Room(room, news) => self.feed(device, Input::Room(room, news)),
-                SyncItem::Batch(batch) => self.deliver(device, batch),
-            };
-        }
-        if self.server.next_visible(&identity).is_some() {
-            self.plan_syncs();
-        }
-    }
-
-    /// Hands a batch to an engine: one verdict for each event that concerns calls.
-    pub(super) fn deliver(&mut self, device: usize, batch: Batch) -> Verdict {
-        let delivery = batch.parse();
-        let events = delivery.events.len();
-        let verdict = self.feed(device, Input::Deliver(delivery));
-        let complete = match &verdict {
-            Verdict::Batch(verdicts) => verdicts.len() == events,
-            _ => self.hosts[device].engine.is_none(),
-        };
-        let kept = if complete { Ok(()) } else { Err(format!("{events} events: {verdict:?}")) };
-        self.hold(kept);
-        verdict
-    }
-
-    // --------------------------------------------------------------------------------- webrtc
-
-    pub(super) fn follow(&mut self, follow_ups: Vec<FollowUp>) {
-        for follow_up in follow_ups {
-            self.plan(follow_up.after, Happening::FollowUp(follow_up));
-        }
-    }
-
-    fn follow_up(&mut self, follow_up: FollowUp) {
-        let (seat, peer) = (follow_up.seat, follow_up.peer);
-        let Some(news) = self.webrtc.happen(follow_up) else { return };
-        if let Some(device) = self.hosts.iter().position(|host| host.seat == seat) {
-            self.feed(device, Input::Peer(peer, news));
-        }
-    }
-}
-
-/// Whether the homeserver serves it.
-const fn is_far(op: &Op) -> bool {
-    matches!(op, Op::Matrix(_) | Op::Fetch(_))
-}
-
-/// What keeps an order among requests, as in `host::serve`.
-fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
-    match op {
-        Op::Peer(peer, _) => Some((at.seat, *peer)),
-        Op::Matrix(_) | Op::Fetch(_) | Op::Track(..) | Op::Save(_) => None,
-    }
-}
-
-/// How long the driver waits for each kind of request.
-fn deadline(kind: OpKind) -> Duration {
-    Duration::from_secs(match kind {
-        // A person is being asked.
-        OpKind::Capture => 120,
-        OpKind::SendEvent => 30,
-        OpKind::Turn => 5,
-        _ => 10,
-    })
 }

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
-    CallOptions, CallState, EndReason, LedgerStore, MediaSource, PeerStats, Signaling, VoIP, WebRtc,
+    CallOptions, CallState, EndReason, LedgerStore, MediaSource, PeerStats, Signaling, VoIP,
+    WebRtc,
     host::{
         Hosts, PeerEvents, SendEvent,
         mailbox::{DriverEnd, HostRequest, pair},
@@ -150,6 +151,7 @@ impl LedgerStore for Delegate {
 }
 
 fn voip(delegate: &Delegate) -> VoIP {
+    desk::watch();
     let builder = VoIP::builder(desk::identity()).wall_clock(desk::clock()).seed(1);
     let hosts = Arc::new(delegate.clone());
     builder.signaling(hosts.clone()).webrtc(hosts.clone()).ledger(hosts).start().unwrap()
@@ -198,6 +200,7 @@ async fn a_hanging_capture_is_gone_before_the_release_begins() {
 
 /// A served delegate with the library's end in our hand.
 fn served(delegate: &Delegate) -> DriverEnd {
+    desk::watch();
     let (driver, mailbox) = pair();
     let host = Arc::new(delegate.clone());
     let hosts = Hosts { signaling: host.clone(), webrtc: host, ledger: None };
@@ -239,7 +242,8 @@ async fn one_peer_connection_is_asked_for_one_thing_after_the_other() {
     ask(&driver, 1, open());
     ask(&driver, 2, Op::Peer(PEER, PeerOp::Offer(Plan::default())));
     ask(&driver, 3, Op::Peer(PEER, PeerOp::RestartIce));
-    replies::<3>(&mut driver).await;
+    let all = replies::<3>(&mut driver).await;
+    assert!(all.iter().all(|(_, result)| result.is_ok()), "{all:?}");
     let log = delegate.log();
     assert_eq!(log, ["+open 1", "-open 1", "+offer 1", "-offer 1", "+restart 1", "-restart 1"]);
 }

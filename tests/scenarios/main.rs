@@ -3,9 +3,12 @@
 //! One file for each topic; each test's name is the sentence that it holds. The numbers in the
 //! comments are those of `famedly-dart.md` §8, the T-numbers its traps (`tests/traps.md`).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod busy;
 mod common;
 mod devices;
+mod embedded;
 mod glare;
 mod incoming;
 mod ledger;

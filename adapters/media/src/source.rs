@@ -139,7 +139,7 @@ pub struct Paced<S> {
 #[derive(Debug)]
 enum Stage<S> {
     Here(S),
-    /// The script is at work on another thread; with the time stamp's two halves.
+    /// The script is at work on another thread; with the frame's time stamp.
     Away(JoinHandle<(S, Made)>, u64),
     Gone,
 }

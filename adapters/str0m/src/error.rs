@@ -16,6 +16,13 @@ pub enum PeerError {
     /// and `_`, or longer than 16 bytes).
     #[error("an m-line has no usable mid")]
     BadMid,
+    /// No fingerprint of the description can be checked: another hash than SHA-256 or SHA-1, or
+    /// no bytes of one.
+    #[error("the description has no usable fingerprint")]
+    BadFingerprint,
+    /// Payload types out of range, or with two meanings.
+    #[error("the description's payload types contradict each other")]
+    BadPayloadTypes,
     /// The description is no SDP that the engine can read.
     #[error("the description cannot be read")]
     Unreadable,

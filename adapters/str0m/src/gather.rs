@@ -2,7 +2,7 @@
 //!
 //! Host candidates are known before the first description and stand in it; they are reported once
 //! more after it was put into force, followed by the end mark. Candidates that come later from a
-//! server will join the same list with an [`Origin`] of their own.
+//! server will join the same list with an `Origin` of their own.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -19,9 +19,10 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`peer`] | one connection as a value: no clock, no socket, no task, no randomness of its own |
-//! | `negotiate`, `sdp` | plan → m-lines; our stream ids in every description |
+//! | `negotiate`, `sdp`, `payload` | plan → m-lines; our stream ids in every description; checks |
 //! | [`gather`], `candidates` | our candidates; theirs |
 //! | `dtls`, [`entropy`] | crypto provider, random numbers |
+//! | `guard` | the fence that keeps a panic of str0m from more than one connection |
 //! | `stats` | measurements |
 //! | `sockets`, `shell`, `track`, `delegate` | the tokio side: UDP, a task per connection, a task per captured track |
 //! | `sim` (feature `testing`) | a simulated network and peers over it, in virtual time |
@@ -41,12 +42,14 @@ mod dtls;
 pub mod entropy;
 pub mod error;
 pub mod gather;
+mod guard;
 #[cfg_attr(
     not(feature = "testing"),
     expect(dead_code, unreachable_pub, reason = "only tests impair, through the same path")
 )]
 mod impairment;
 mod negotiate;
+mod payload;
 pub mod peer;
 mod sdp;
 mod shell;

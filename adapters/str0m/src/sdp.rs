@@ -29,9 +29,25 @@ pub(crate) struct Msid {
 /// What is wrong with it.
 pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
     matrix_voip::sdp::check(sdp).map_err(PeerError::Description)?;
-    let lines = matrix_voip::sdp::media_lines(sdp);
-    let are_usable = lines.iter().all(|line| line.mid.is_some_and(is_usable_mid));
-    are_usable.then_some(()).ok_or(PeerError::BadMid)
+    let media = matrix_voip::sdp::media_lines(sdp);
+    let are_usable = media.iter().all(|line| line.mid.is_some_and(is_usable_mid));
+    are_usable.then_some(()).ok_or(PeerError::BadMid)?;
+    let mut fingerprints = lines(sdp).filter_map(|line| line.strip_prefix("a=fingerprint:"));
+    fingerprints.all(is_usable_fingerprint).then_some(()).ok_or(PeerError::BadFingerprint)
+}
+
+/// `sha-256 AB:CD:…`. A hash that str0m cannot compute would be found out only in the handshake.
+fn is_usable_fingerprint(value: &str) -> bool {
+    let (hash, bytes) = value.split_once(' ').unwrap_or((value, ""));
+    let length = match hash.to_ascii_lowercase().as_str() {
+        "sha-256" => 32,
+        "sha-1" => 20,
+        // Others may stand beside one of these; alone they are refused by str0m in the handshake.
+        "sha-224" | "sha-384" | "sha-512" => return true,
+        _ => return false,
+    };
+    let is_byte = |byte: &str| byte.len() == 2 && u8::from_str_radix(byte, 16).is_ok();
+    bytes.split(':').filter(|byte| is_byte(byte)).count() == length
 }
 
 /// str0m keeps letters, digits and `_`; any other character it replaces, and its answer would name
@@ -176,7 +192,7 @@ mod tests {
 
     const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
         a=msid-semantic: WMS cam\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
-        a=ice-ufrag:abcd\r\na=ice-pwd:x\r\na=fingerprint:sha-256 AA:BB\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:x\r\na=fingerprint:sha-256 X\r\n\
         a=candidate:1 1 udp 1 10.0.0.1 5 typ host\r\na=sendrecv\r\n\
         a=msid:cam mic\r\na=ssrc:7 cname:x\r\na=ssrc:7 msid:cam mic\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=recvonly\r\na=ssrc:8 msid:old t\r\n";
@@ -213,10 +229,14 @@ mod tests {
 
     #[test]
     fn what_str0m_could_not_survive_is_refused_before() {
-        assert_eq!(check(OFFER), Ok(()));
+        let bytes = ["AB"; 32].join(":");
+        let offer = OFFER.replace("sha-256 X", &format!("sha-256 {bytes}"));
+        assert_eq!(check(&offer), Ok(()));
+        assert_eq!(check(&offer.replace("AB:AB", "AB")), Err(PeerError::BadFingerprint));
+        assert_eq!(check(&offer.replace("sha-256", "rot13")), Err(PeerError::BadFingerprint));
         assert_eq!(check(&OFFER.replace("a=mid:1\r\n", "")), Err(PeerError::BadMid));
         assert_eq!(check(&OFFER.replace("a=mid:1\r\n", "a=mid:a-b\r\n")), Err(PeerError::BadMid));
-        let bare = OFFER.replace("a=fingerprint:sha-256 AA:BB\r\n", "");
+        let bare = OFFER.replace("a=fingerprint:sha-256 X\r\n", "");
         assert_eq!(check(&bare), Err(PeerError::Description(SdpFault::NoFingerprint)));
     }
 

@@ -190,12 +190,23 @@ impl World {
         })
     }
 
+    /// Sends a frame now.
+    pub(super) fn send(&mut self, node: Node, track: TrackId, frame: &Frame) {
+        self.handle(node.0, Input::Frame { track, frame });
+    }
+
+    /// Sets the clock and lets everything happen that is due then.
+    pub(super) fn advance_to(&mut self, now: Duration) {
+        self.now = now;
+        self.advance();
+    }
+
     fn instant(&self) -> Instant {
         self.origin + self.now
     }
 
     /// When something happens next: a packet, a timer, a frame.
-    fn next_event(&self) -> Duration {
+    pub(super) fn next_event(&self) -> Duration {
         let timers = self.inhabitants.iter().map(|inhabitant| inhabitant.wakes);
         let sources = self.inhabitants.iter().flat_map(|inhabitant| &inhabitant.sources);
         timers

@@ -6,6 +6,9 @@
 
 mod pump;
 
+#[cfg(feature = "testing")]
+pub(crate) use pump::gate;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{

@@ -19,7 +19,7 @@ const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// What a track sends while it is muted: silence in place of sound, nothing in place of a picture.
 /// `None`: nothing.
-pub(super) fn gate(frame: Frame, is_enabled: bool) -> Option<Frame> {
+pub(crate) fn gate(frame: Frame, is_enabled: bool) -> Option<Frame> {
     match (is_enabled, frame.codec) {
         (true, _) => Some(frame),
         (false, Codec::Opus) => {

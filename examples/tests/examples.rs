@@ -1,0 +1,43 @@
+//! Runs every example as a user would, and reads what it prints.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// Runs an example that cargo has built beside this test; `cargo test` builds all of a package's
+/// examples before it runs any test.
+fn run(example: &str) -> Output {
+    let test = std::env::current_exe().unwrap();
+    let target: PathBuf = test.ancestors().nth(2).unwrap().to_owned();
+    let program = target.join("examples").join(example);
+    assert!(
+        program.exists(),
+        "{} is not built: run `cargo test` without --test",
+        program.display()
+    );
+    Command::new(program).output().unwrap()
+}
+
+fn printed(example: &str) -> String {
+    let output = run(example);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example}: {}\n{text}\n{errors}", output.status);
+    text
+}
+
+#[test]
+fn own_delegate_connects_and_shows_what_it_was_asked() {
+    let text = printed("own_delegate");
+    for line in ["ada's engine: make an offer", "ben's engine: make an answer", "connected"] {
+        assert!(text.lines().any(|printed| printed == line), "no line {line:?} in\n{text}");
+    }
+}
+
+#[test]
+fn two_in_one_process_hear_each_other() {
+    let text = printed("two_in_one_process");
+    assert!(text.contains("ada hears 660 Hz"), "{text}");
+    assert!(text.contains("ben hears 440 Hz"), "{text}");
+}

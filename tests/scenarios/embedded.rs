@@ -1,0 +1,129 @@
+//! Real `VoIP` instances in one process, over the embedded homeserver and the embedded engines:
+//! what an application's own test of its driver looks like.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use matrix_voip::{
+    CallOptions, CallSession, CallState, EndReason, Identity, VoIP, VoipNews,
+    id::{DeviceId, RoomId, UserId},
+    testing::{
+        Cue, EmbeddedEngine, EmbeddedHomeserver, EmbeddedWebRtc, OpKind, Passage, Way, secs,
+    },
+};
+
+use crate::common::{ADA, BEN};
+
+const ROOM: &str = "!room:example";
+
+/// One user with one device.
+struct Phone {
+    voip: VoIP,
+    engine: EmbeddedEngine,
+}
+
+/// Two phones that share a homeserver and a network.
+struct House {
+    home: EmbeddedHomeserver,
+    webrtc: EmbeddedWebRtc,
+    ada: Phone,
+    ben: Phone,
+}
+
+fn house() -> House {
+    let (home, webrtc) = (EmbeddedHomeserver::new(), EmbeddedWebRtc::new());
+    let room = RoomId::parse(ROOM).unwrap();
+    home.set_room(&room, [ADA, BEN].map(|user| UserId::parse(user).unwrap()));
+    let (ada, ben) = (phone(&home, &webrtc, ADA), phone(&home, &webrtc, BEN));
+    House { home, webrtc, ada, ben }
+}
+
+fn phone(home: &EmbeddedHomeserver, webrtc: &EmbeddedWebRtc, user: &str) -> Phone {
+    let user = UserId::parse(user).unwrap();
+    let identity = Identity { user, device: DeviceId::parse("PHONE").unwrap() };
+    let (account, engine) = (home.login(identity.clone()), webrtc.engine());
+    let builder = VoIP::builder(identity).signaling(Arc::new(account.clone()));
+    let voip = builder.webrtc(Arc::new(engine.clone())).start().unwrap();
+    account.connect(voip.news());
+    Phone { voip, engine }
+}
+
+impl Phone {
+    /// Waits for the next call that rings.
+    async fn ring(&self) -> CallSession {
+        let mut events = self.voip.events();
+        loop {
+            match events.next().await.expect("it rings before everything ends") {
+                VoipNews::RingStarted { call, .. } => return call,
+                _ => continue,
+            }
+        }
+    }
+
+    async fn invite(&self, callee: &str) -> CallSession {
+        self.voip.invite(ROOM, callee, CallOptions::voice()).await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_real_instances_talk_through_the_embedded_homeserver() {
+    let House { home, webrtc, ada, ben } = house();
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sent);
+    home.tap(move |passage: &Passage| {
+        if passage.way == Way::Sent {
+            seen.lock().unwrap().push(passage.event_type.clone());
+        }
+    });
+    let (theirs, ours) = tokio::join!(ben.ring(), ada.invite(BEN));
+    theirs.answer().await.unwrap();
+    ours.until(CallState::Connected).await.unwrap();
+    theirs.until(CallState::Connected).await.unwrap();
+    assert_eq!(webrtc.look(|webrtc| webrtc.peers(ada.engine.seat()).count()), 1);
+    ours.hangup().await.unwrap();
+    assert_eq!(theirs.ended().await.reason, EndReason::Hangup);
+    ada.voip.shutdown().await;
+    ben.voip.shutdown().await;
+    for phone in [&ada, &ben] {
+        assert_eq!(webrtc.look(|webrtc| webrtc.peers(phone.engine.seat()).count()), 0);
+        assert_eq!(webrtc.look(|webrtc| webrtc.tracks(phone.engine.seat()).count()), 0);
+    }
+    assert!(webrtc.look(|webrtc| webrtc.misuse().is_empty()));
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent[0], "m.call.invite");
+    assert_eq!(sent.last().map(String::as_str), Some("m.call.hangup"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_panics_ends_one_call_with_a_reason() {
+    let House { ada, ben, .. } = house();
+    ada.engine.next(OpKind::Offer, Cue::panics());
+    let call = ada.invite(BEN).await;
+    assert_eq!(call.ended().await.reason, EndReason::LocalDescriptionFailed);
+    let (theirs, ours) = tokio::join!(ben.ring(), ada.invite(BEN));
+    theirs.answer().await.unwrap();
+    ours.until(CallState::Connected).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_ends_one_call_with_a_reason() {
+    let House { ada, .. } = house();
+    ada.engine.next(OpKind::Open, Cue::hangs());
+    let call = ada.invite(BEN).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), call.ended()).await;
+    assert_eq!(ended.expect("in time").reason, EndReason::EngineFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_homeserver_delays_a_call_and_nothing_else() {
+    let home = EmbeddedHomeserver::new().with_latency(secs(2));
+    let webrtc = EmbeddedWebRtc::new();
+    let room = RoomId::parse(ROOM).unwrap();
+    home.set_room(&room, [ADA, BEN].map(|user| UserId::parse(user).unwrap()));
+    let (ada, ben) = (phone(&home, &webrtc, ADA), phone(&home, &webrtc, BEN));
+    let (theirs, ours) = tokio::join!(ben.ring(), ada.invite(BEN));
+    theirs.answer().await.unwrap();
+    ours.until(CallState::Connected).await.unwrap();
+}
