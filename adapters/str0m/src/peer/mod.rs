@@ -284,7 +284,9 @@ impl Peer {
     }
 
     fn on_datagram(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) {
-        let Ok(packet) = Receive::new(Protocol::Udp, from, local, data) else {
+        // With relayed candidates only, nobody is to find us at our own address.
+        let packet = Receive::new(Protocol::Udp, from, local, data);
+        let Some(packet) = packet.ok().filter(|_| self.gathering.has_base(local)) else {
             self.refused += 1;
             return;
         };
