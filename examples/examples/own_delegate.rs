@@ -1,7 +1,7 @@
 //! An application's own WebRTC engine: what the library asks of it, and in which order.
 //!
 //! The engine here is a stand-in: it writes a description that is well-formed and no more, and
-//! says "connected" as soon as both descriptions are there. Yours would call your WebRTC stack in
+//! says "connected" as soon as it has the other side's. Yours would call your WebRTC stack in
 //! the same fourteen places. Everything is a value; no object of yours reaches the library.
 //!
 //! Run it: `cargo run -p matrix-voip-examples --example own_delegate`
@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     error::Error,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use async_trait::async_trait;
@@ -24,44 +24,31 @@ use matrix_voip::{
     testing::EmbeddedHomeserver,
 };
 
-/// The engine: the open connections.
+/// The engine: the open connections, each with the way back to the library and our description.
 struct Engine {
     owner: &'static str,
-    peers: Mutex<HashMap<PeerId, Peer>>,
-}
-
-/// One connection: the way back to the library, and our description.
-struct Peer {
-    events: PeerEvents,
-    local: Option<Description>,
+    peers: Mutex<HashMap<PeerId, (PeerEvents, Option<Description>)>>,
 }
 
 impl Engine {
-    fn new(owner: &'static str) -> Arc<Self> {
-        Arc::new(Self { owner, peers: Mutex::default() })
-    }
-
     fn asked(&self, what: &str) {
         println!("{}'s engine: {what}", self.owner);
     }
-
-    fn with<T>(&self, peer: PeerId, work: impl FnOnce(&mut Peer) -> T) -> Result<T, Fault> {
-        let mut peers = self.peers.lock().expect("invariant: nobody panics with the lock held");
-        peers.get_mut(&peer).map(work).ok_or(Fault::NotFound)
+    fn peers(&self) -> MutexGuard<'_, HashMap<PeerId, (PeerEvents, Option<Description>)>> {
+        self.peers.lock().expect("invariant: nobody panics with the lock held")
     }
-
-    /// What a description cannot do without; a real one says much more.
-    fn describe(kind: SdpKind, plan: &Plan) -> Description {
-        let mut sdp = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n".to_owned();
-        for (mid, line) in plan.lines.iter().enumerate() {
-            let stream = line.stream.as_ref().map_or("-", |stream| stream.as_str());
-            sdp += &format!(
-                "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n\
-                 a=ice-ufrag:ufrag\r\na=ice-pwd:password\r\na=fingerprint:sha-256 AB:CD\r\n\
-                 a=sendrecv\r\na=msid:{stream} track\r\na=rtpmap:111 opus/48000/2\r\n"
-            );
-        }
-        Description { kind, sdp: sdp.into() }
+    /// What a description cannot do without, with one line of sound; a real one says much more.
+    fn describe(&self, peer: PeerId, kind: SdpKind, plan: &Plan) -> Result<Description, Fault> {
+        let stream = plan.lines.iter().find_map(|line| line.stream.as_ref());
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n\
+             a=mid:0\r\na=ice-ufrag:ufrag\r\na=ice-pwd:password\r\na=fingerprint:sha-256 AB:CD\r\n\
+             a=sendrecv\r\na=msid:{} track\r\na=rtpmap:111 opus/48000/2\r\n",
+            stream.map_or("-", |stream| stream.as_str())
+        );
+        let made = Description { kind, sdp: sdp.into() };
+        self.peers().get_mut(&peer).ok_or(Fault::NotFound)?.1 = Some(made.clone());
+        Ok(made)
     }
 }
 
@@ -69,39 +56,31 @@ impl Engine {
 impl WebRtc for Engine {
     async fn open(&self, peer: PeerId, _: PeerConfig, events: PeerEvents) -> Result<(), Fault> {
         self.asked("open a peer connection");
-        let made = Peer { events, local: None };
-        self.peers.lock().expect("invariant: as above").insert(peer, made);
+        events.report(PeerNews::GatheringDone);
+        self.peers().insert(peer, (events, None));
         Ok(())
     }
-    async fn offer(&self, _: PeerId, plan: Plan) -> Result<Description, Fault> {
+    async fn offer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
         self.asked("make an offer");
-        Ok(Self::describe(SdpKind::Offer, &plan))
+        self.describe(peer, SdpKind::Offer, &plan)
     }
-    async fn answer(&self, _: PeerId, plan: Plan) -> Result<Description, Fault> {
+    async fn answer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
         self.asked("make an answer");
-        Ok(Self::describe(SdpKind::Answer, &plan))
+        self.describe(peer, SdpKind::Answer, &plan)
     }
-    async fn set_local(&self, peer: PeerId, local: Description) -> Result<(), Fault> {
+    async fn set_local(&self, _: PeerId, _: Description) -> Result<(), Fault> {
         self.asked("put our description into force");
-        self.with(peer, |peer| {
-            peer.events.report(PeerNews::GatheringDone);
-            if local.kind == SdpKind::Answer {
-                peer.events.report(PeerNews::State(PeerState::Connected));
-            }
-            peer.local = Some(local);
-        })
+        Ok(())
     }
     async fn local_description(&self, peer: PeerId) -> Result<Description, Fault> {
         self.asked("read our description back");
-        self.with(peer, |peer| peer.local.clone())?.ok_or(Fault::NotFound)
+        self.peers().get(&peer).and_then(|peer| peer.1.clone()).ok_or(Fault::NotFound)
     }
-    async fn set_remote(&self, peer: PeerId, remote: Description) -> Result<(), Fault> {
+    async fn set_remote(&self, peer: PeerId, _: Description) -> Result<(), Fault> {
         self.asked("put their description into force");
-        self.with(peer, |peer| {
-            if remote.kind == SdpKind::Answer {
-                peer.events.report(PeerNews::State(PeerState::Connected));
-            }
-        })
+        let connected = PeerNews::State(PeerState::Connected); // yours: when ICE and DTLS are done
+        self.peers().get(&peer).inspect(|peer| peer.0.report(connected));
+        Ok(())
     }
     async fn rollback(&self, _: PeerId) -> Result<(), Fault> {
         Ok(())
@@ -118,7 +97,7 @@ impl WebRtc for Engine {
     }
     async fn close(&self, peer: PeerId) -> Result<(), Fault> {
         self.asked("close the peer connection");
-        self.peers.lock().expect("invariant: as above").remove(&peer);
+        self.peers().remove(&peer);
         Ok(())
     }
     async fn capture(&self, _: TrackId, what: Capture) -> Result<(), Fault> {
@@ -137,8 +116,10 @@ impl WebRtc for Engine {
 /// A `VoIP` for `user`, with an engine of its own.
 fn start(home: &EmbeddedHomeserver, user: &'static str) -> Result<VoIP, Box<dyn Error>> {
     let user_id = UserId::parse(format!("@{user}:example.org"))?;
-    let account = home.login(Identity { user: user_id, device: DeviceId::parse("PHONE")? });
-    let builder = VoIP::builder(account.identity().clone()).webrtc(Engine::new(user));
+    let engine = Engine { owner: user, peers: Mutex::default() };
+    let me = Identity { user: user_id, device: DeviceId::parse("PHONE")? };
+    let account = home.login(me.clone());
+    let builder = VoIP::builder(me).webrtc(Arc::new(engine));
     let voip = builder.signaling(Arc::new(account.clone())).start()?;
     account.connect(voip.news());
     Ok(voip)
@@ -162,7 +143,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     call.until(CallState::Connected).await?;
     println!("connected");
     call.hangup().await?;
-    println!("ended: {:?}", call.ended().await);
     tokio::join!(ada.shutdown(), ben.shutdown());
     Ok(())
 }

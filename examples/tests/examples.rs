@@ -1,4 +1,5 @@
 //! Runs every example as a user would, and reads what it prints.
+#![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
 use std::{
     path::PathBuf,
@@ -11,7 +12,11 @@ fn run(example: &str) -> Output {
     let test = std::env::current_exe().unwrap();
     let target: PathBuf = test.ancestors().nth(2).unwrap().to_owned();
     let program = target.join("examples").join(example);
-    assert!(program.exists(), "{} is not built: run `cargo test` without --test", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built: run `cargo test` without --test",
+        program.display()
+    );
     Command::new(program).output().unwrap()
 }
 

@@ -41,7 +41,8 @@ impl Book {
     /// The present ledger: the newest live calls that fit, then the newest ended ones.
     fn ledger(&self, ended: impl Iterator<Item = EndedCall>) -> Ledger {
         let mut room = MAX_LEDGER_BYTES - LEDGER_OVERHEAD;
-        let mut ledger = Ledger::default();
+        let most = self.live.len().min(MAX_LEDGER_BYTES / ENTRY_OVERHEAD);
+        let mut ledger = Ledger { live: Vec::with_capacity(most), ..Ledger::default() };
         for call in self.live.values().rev() {
             let Some(left) = room.checked_sub(live_cost(call)) else { break };
             room = left;
@@ -68,19 +69,10 @@ fn ended_cost(call: &EndedCall) -> usize {
     ENTRY_OVERHEAD + escaped_len(call.room.as_str()) + escaped_len(call.call_id.as_str())
 }
 
-/// Upper bound of a text's length in JSON: a control character becomes six bytes.
+/// Upper bound of a text's length in JSON: a control character becomes six bytes, a quote two.
 fn escaped_len(text: &str) -> usize {
-    text.bytes()
-        .map(|b| {
-            if b < 0x20 {
-                6
-            } else if b == b'"' || b == b'\\' {
-                2
-            } else {
-                1
-            }
-        })
-        .sum()
+    let escaped = text.bytes().filter(|b| *b < 0x20 || *b == b'"' || *b == b'\\').count();
+    text.len() + 5 * escaped
 }
 
 impl World {

@@ -74,7 +74,8 @@ enum Service {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
     world: World,
-    calls: BTreeMap<SessionId, Call>,
+    /// Boxed: they come and go, and a tree of large values moves its neighbours each time.
+    calls: BTreeMap<SessionId, Box<Call>>,
     ignored_users: BTreeSet<UserId>,
     service: Service,
     diagnostics: Diagnostics,
@@ -103,7 +104,7 @@ impl Engine {
             let hangup = Body::Hangup { reason: Some(Reason::UserHangup) };
             let ghost = Call::parting(&mut self.world, &call, hangup);
             self.world.note_live(ghost.session(), call);
-            self.calls.insert(ghost.session(), ghost);
+            self.calls.insert(ghost.session(), Box::new(ghost));
         }
     }
 
@@ -204,7 +205,7 @@ impl Engine {
     /// Takes a new call in, unless it is over already.
     fn keep(&mut self, call: Call) -> SessionId {
         let session = call.session();
-        self.calls.insert(session, call);
+        self.calls.insert(session, Box::new(call));
         self.with(session, |_, _| Verdict::Handled);
         session
     }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Engine,
+    Engine, Service,
     call::{
         Arrival, Call,
         glare::{self, Survivor},
@@ -190,6 +190,9 @@ impl Engine {
 
     /// An invite that may ring meets our own calls.
     fn take_in(&mut self, arrival: &Arrival<'_>) -> Verdict {
+        if self.service == Service::ShuttingDown {
+            return Verdict::Ignored(Ignored::ShuttingDown);
+        }
         match self.settle_glare(arrival) {
             Some(Settled::Lost) => {
                 self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });

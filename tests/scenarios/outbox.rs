@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use matrix_voip::{
+    id::UserId,
     machine::{
         event::{CallState, EndReason},
-        io::{CallMedia, Fault, Input, Lifecycle, Network},
+        io::{CallMedia, Callee, Command, Fault, Input, Lifecycle, Network, Refusal, Verdict},
     },
     testing::{Cue, Habits, OpKind, Sim, millis, secs},
     wire::call::{Body, Reason},
@@ -78,6 +79,24 @@ fn a_logged_out_device_ends_its_calls() {
     two.sim.run_to_the_end();
     assert_eq!(two.ada.end(), local(EndReason::LoggedOut));
     assert!(two.ada.sent().is_empty());
+}
+
+#[test]
+fn a_logged_out_device_ends_all_its_calls() {
+    let sim = Sim::new(52);
+    let room = sim.room("!room:example", [ADA, BEN, "@carl:example"]);
+    let ada = sim.device(ADA, "PHONE");
+    sim.device(BEN, "B");
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ada.next(OpKind::SendEvent, Cue::fails(Fault::LoggedOut));
+    ada.invite(&room, "@carl:example", CallMedia::Voice);
+    sim.advance(secs(2));
+    for call in ada.calls() {
+        assert_eq!(ada.end_of(call), local(EndReason::LoggedOut));
+    }
+    sim.run_to_the_end();
+    assert_eq!(ada.sent_types().iter().filter(|name| *name == "hangup").count(), 0);
 }
 
 #[test]
@@ -217,6 +236,36 @@ fn a_send_that_hangs_is_tried_again() {
     two.ada.invite(&two.room, BEN, CallMedia::Voice);
     two.sim.advance(secs(33));
     assert_eq!(two.ada.state(), Some(CallState::InviteSent));
+}
+
+/// The callee is faster than the homeserver's answer to our send.
+#[test]
+fn an_answer_that_overtakes_the_acceptance_of_the_invite_is_taken() {
+    let two = two();
+    two.ada.lose_next_answer();
+    two.ada.invite(&two.room, BEN, CallMedia::Voice);
+    two.sim.advance(millis(300));
+    assert_eq!(two.ada.state(), Some(CallState::Preparing));
+    two.ben.answer();
+    two.sim.advance(millis(200));
+    assert_eq!(two.ada.state(), Some(CallState::Connected), "{}", two.sim.column());
+    two.sim.run_until_quiet();
+    let sent = two.ada.sent_types();
+    assert_eq!((sent[0].as_str(), sent.contains(&"select_answer".into())), ("invite", true));
+}
+
+#[test]
+fn an_ending_process_takes_no_new_calls() {
+    let two = two();
+    two.sim.run_until_quiet();
+    two.ada.input(Input::Lifecycle(Lifecycle::Ending));
+    let callee = Callee::User(UserId::parse(BEN).unwrap());
+    let command = Command::Invite { room: two.room.clone(), callee, media: CallMedia::Voice };
+    assert_eq!(two.ada.command(command), Verdict::Refused(Refusal::ShuttingDown));
+    two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    assert!(!two.ada.is_ringing());
+    assert!(two.ada.sent().is_empty(), "our other devices may take it");
 }
 
 #[test]

@@ -476,6 +476,51 @@ fn a_call_ends_when_the_other_leaves_the_room() {
     assert_eq!(two.ben.state(), Some(CallState::Ended));
 }
 
+#[test]
+fn a_call_ends_when_we_leave_the_room() {
+    let two = Two::connected();
+    two.sim.server(|server| server.leave(&two.room, &UserId::parse(ADA).unwrap()));
+    two.sim.run_to_the_end();
+    assert!(matches!(two.ada.end().map(|end| end.reason), Some(EndReason::LeftRoom)));
+    assert_eq!(two.ben.end(), remote(EndReason::LeftRoom));
+}
+
+#[test]
+fn a_ringing_stops_when_the_caller_leaves_the_room() {
+    let two = Two::ringing();
+    two.sim.server(|server| server.leave(&two.room, &UserId::parse(ADA).unwrap()));
+    two.sim.run_to_the_end();
+    assert_eq!(two.ben.end(), remote(EndReason::LeftRoom));
+    assert_eq!(two.ben.missed(), 1);
+}
+
+#[test]
+fn a_call_is_not_touched_when_somebody_else_leaves_the_room() {
+    let sim = Sim::new(16);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let (ada, ben) = (sim.device(ADA, "PHONE"), sim.device(BEN, "LAPTOP"));
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    sim.server(|server| server.leave(&room, &UserId::parse(CARL).unwrap()));
+    sim.run_until_quiet();
+    assert_eq!(ada.state(), Some(CallState::Connected));
+}
+
+/// The driver sleeps at most a minute while such a deadline is open.
+#[test]
+fn an_unanswered_call_has_a_deadline_by_the_wall_clock_and_a_connected_one_has_not() {
+    let two = Two::ringing();
+    let waits = |device: &matrix_voip::testing::Device| {
+        device.engine(matrix_voip::machine::Engine::has_wall_deadline)
+    };
+    assert!(waits(&two.ada) && waits(&two.ben));
+    two.ben.answer();
+    two.sim.run_until_quiet();
+    assert!(!waits(&two.ada) && !waits(&two.ben));
+}
+
 // ---------------------------------------------------------------------------------------- media
 
 /// 100.

@@ -2,7 +2,7 @@
 //!
 //! Host candidates are known before the first description and stand in it; they are reported once
 //! more after it was put into force, followed by the end mark. Candidates that come later from a
-//! server will join the same list with an [`Origin`] of their own.
+//! server will join the same list with an `Origin` of their own.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -122,6 +122,11 @@ impl Gathering {
         news
     }
 
+    /// Whether datagrams that come in at this address belong to a candidate of ours.
+    pub(crate) fn has_base(&self, local: SocketAddr) -> bool {
+        self.found.iter().any(|(origin, _)| origin.base().1 == local)
+    }
+
     /// The type of the candidate that packets from this address belong to.
     pub(crate) fn kind_of(&self, source: SocketAddr) -> &'static str {
         let mut bases = self.found.iter().map(|(origin, _)| origin.base());
@@ -162,5 +167,7 @@ mod tests {
         assert_eq!(news[1], io::PeerNews::GatheringDone);
         assert!(gathering.news("0", "abcd").is_empty());
         assert_eq!(gathering.kind_of(address), "host");
+        assert!(gathering.has_base(address));
+        assert!(!gathering.has_base("10.0.0.1:5001".parse().unwrap()));
     }
 }

@@ -16,7 +16,7 @@ use matrix_voip::{
 };
 use str0m::{
     Rtc,
-    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer},
     media::Mid,
 };
 
@@ -37,10 +37,9 @@ const fn slots(kind: MediaKind) -> [Slot; 2] {
 }
 
 /// One m-line of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Mapped {
     mid: Mid,
-    kind: MediaKind,
     /// `None`: the other side has more lines than a call has uses for.
     slot: Option<Slot>,
     /// What it sends, while it does.
@@ -48,7 +47,7 @@ struct Mapped {
 }
 
 /// What a line sends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Sent {
     track: TrackId,
     stream: Option<StreamId>,
@@ -96,22 +95,7 @@ impl Negotiation {
         let directions = self.directions(rtc);
         let mut lines = self.reusable_lines(rtc);
         let mut api = rtc.sdp_api();
-        for line in &mut lines {
-            line.sent = None;
-            let wanted = line.slot.and_then(|slot| planned(plan, slot));
-            let direction = wanted.map_or(Direction::Inactive, |wanted| wanted.direction);
-            api.set_direction(line.mid, theirs(direction));
-        }
-        for wanted in &plan.lines {
-            if !lines.iter().any(|line| line.slot == Some(wanted.slot)) {
-                lines.push(Mapped {
-                    mid: add_media(&mut api, wanted),
-                    kind: wanted.slot.kind(),
-                    slot: Some(wanted.slot),
-                    sent: None,
-                });
-            }
-        }
+        arrange(&mut api, &mut lines, plan);
         if std::mem::take(&mut self.restart) {
             api.ice_restart(true);
         }
@@ -155,10 +139,12 @@ impl Negotiation {
         adopt(&mut lines, &media_lines(&offer));
         let accepted = sdp::restrict(&offer, |line| acceptable(&lines, plan, line));
         let parsed = SdpOffer::from_sdp_string(&accepted).map_err(unreadable)?;
-        entropy.seed_engine();
         self.payload_types = self.payload_types.joined(&offer)?;
+        let directions = self.directions(rtc);
+        anticipate(rtc, &media_lines(&accepted));
+        entropy.seed_engine();
         let accepting = fenced(rtc, |rtc| rtc.sdp_api().accept_offer(parsed));
-        let answer = accepting?.map_err(unfit)?;
+        let answer = accepting?.inspect_err(|_| restore(rtc, &directions)).map_err(unfit)?;
         assign(&mut lines, plan);
         let answer = describe(SdpKind::Answer, &answer.to_sdp_string(), &lines);
         self.lines = lines;
@@ -238,6 +224,22 @@ impl Negotiation {
     }
 }
 
+/// Changes the lines as the plan wants them for an offer: directions of those that are there, new
+/// ones for what the plan has besides.
+fn arrange(api: &mut SdpApi<'_>, lines: &mut Vec<Mapped>, plan: &Plan) {
+    for line in lines.iter() {
+        let wanted = line.slot.and_then(|slot| planned(plan, slot));
+        let direction = wanted.map_or(Direction::Inactive, |wanted| wanted.direction);
+        api.set_direction(line.mid, theirs(direction));
+    }
+    for wanted in &plan.lines {
+        if !lines.iter().any(|line| line.slot == Some(wanted.slot)) {
+            let mid = add_media(api, wanted);
+            lines.push(Mapped { mid, slot: Some(wanted.slot), sent: None });
+        }
+    }
+}
+
 /// Gives every line the track that the plan wants it to send.
 fn assign(lines: &mut [Mapped], plan: &Plan) {
     for line in lines {
@@ -259,7 +261,7 @@ fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
         let slot = free.filter(|_| line.direction != Direction::Inactive);
         match lines.iter_mut().find(|known| known.mid == mid) {
             Some(known) => known.slot = known.slot.or(slot),
-            None => lines.push(Mapped { mid, kind, slot, sent: None }),
+            None => lines.push(Mapped { mid, slot, sent: None }),
         }
     }
 }
@@ -309,7 +311,7 @@ fn check_ids(line: &PlanLine) -> Result<(), PeerError> {
     line.stream.as_ref().is_none_or(fits).then_some(()).ok_or(PeerError::BadStreamId)
 }
 
-fn add_media(api: &mut str0m::change::SdpApi<'_>, wanted: &PlanLine) -> Mid {
+fn add_media(api: &mut SdpApi<'_>, wanted: &PlanLine) -> Mid {
     let kind = match wanted.slot.kind() {
         MediaKind::Audio => str0m::media::MediaKind::Audio,
         MediaKind::Video => str0m::media::MediaKind::Video,
@@ -321,7 +323,7 @@ fn add_media(api: &mut str0m::change::SdpApi<'_>, wanted: &PlanLine) -> Mid {
 
 /// An offer that changes nothing: str0m makes none by itself, so a direction goes there and back.
 fn unchanged(
-    mut api: str0m::change::SdpApi<'_>,
+    mut api: SdpApi<'_>,
     directions: &[(Mid, str0m::media::Direction)],
 ) -> Option<(SdpOffer, SdpPendingOffer)> {
     let &(mid, direction) = directions.first()?;
@@ -332,6 +334,18 @@ fn unchanged(
     api.set_direction(mid, other);
     api.set_direction(mid, direction);
     api.apply()
+}
+
+/// Gives our lines the directions that the offer leads to. Left alone, str0m keeps a line of its
+/// own inactive when the offer would only have us send on it.
+fn anticipate(rtc: &mut Rtc, offered: &[MediaLine<'_>]) {
+    let mut api = rtc.sdp_api();
+    for line in offered {
+        let ours = sdp::direction(sdp::receives(line.direction), line.direction.sends());
+        if let Some(mid) = line.mid.map(Mid::from) {
+            api.set_direction(mid, theirs(ours));
+        }
+    }
 }
 
 /// Puts directions back. Dropping the change set without applying it keeps them and offers

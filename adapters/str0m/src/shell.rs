@@ -72,8 +72,8 @@ impl Shell {
     /// Waits for one thing and does what follows from it.
     async fn step(&mut self) {
         let timer = self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes));
+        // Not biased: whoever floods us with datagrams delays neither our sound nor a hangup.
         let wake = tokio::select! {
-            biased;
             request = self.requests.recv() => Wake::Request(request),
             arrival = self.sockets.receive() => Wake::Arrival(arrival),
             Some(frame) = self.frames.recv() => Wake::Frame(frame),

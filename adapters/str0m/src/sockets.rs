@@ -121,6 +121,8 @@ impl Sockets {
             while socket.errors < MAX_ERRORS {
                 match socket.receiver.poll_recv_from(context, &mut buffer) {
                     Poll::Pending => break,
+                    // Windows tells so that somebody we sent to is gone; the socket is fine.
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {}
                     Poll::Ready(Err(_)) => socket.errors += 1,
                     Poll::Ready(Ok(from)) => {
                         socket.errors = 0;

@@ -152,6 +152,19 @@ async fn a_hundred_connections_leave_neither_task_nor_socket() {
 }
 
 #[tokio::test]
+async fn a_sink_that_panics_ends_its_connection_and_no_other() {
+    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
+    a.open(2).await;
+    until("sound", || !a.heard(MediaKind::Audio).is_empty()).await;
+    a.log.breaks_after.store(0, Ordering::SeqCst);
+    a.until_state(PeerState::Failed).await;
+    assert_eq!(a.engine.stats(PeerId(1)).await, Err(Fault::NotFound));
+    assert_eq!(a.engine.close(PeerId(1)).await, Ok(()));
+    assert!(a.engine.offer(PeerId(2), voice(1, "ours")).await.is_ok());
+}
+
+#[tokio::test]
 async fn dropping_the_engine_ends_its_tasks_and_closes_its_devices() {
     let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;

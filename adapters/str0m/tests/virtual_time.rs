@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::{Tone, description, heard, voice, without_candidates};
 use matrix_voip::{
+    host::SourceControl,
     id::TrackId,
     machine::io::{PeerNews, PeerOp, PeerState, Reply},
 };
@@ -86,6 +87,12 @@ fn tones_go_on_under_loss_and_the_loss_is_measured() {
     assert!((0.02..0.09).contains(&share), "lost {share}");
     assert_eq!(inbound.codec, "audio/opus");
     assert!(stats.outbound[0].lost.is_some(), "the other side has reported");
+    let told = world.controls(a).iter().filter_map(|(_, track, control)| match control {
+        SourceControl::Loss(share) => Some((*track, *share)),
+        _ => None,
+    });
+    assert!(told.clone().all(|(track, _)| track == TrackId(1)));
+    assert!(told.clone().any(|(_, share)| share > 0.0 && share < 0.2), "the source hears of it");
     let pair = stats.pair.unwrap();
     assert_eq!((pair.local.kind, pair.remote.kind), ("host", "host"));
     assert!((50 * MILLI..60 * MILLI).contains(&stats.round_trip.unwrap()));

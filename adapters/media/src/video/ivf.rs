@@ -40,6 +40,8 @@ pub struct IvfFile {
     ahead: Option<StoredPicture>,
     clock: Clock,
     gate: Gate,
+    /// Where in the file the last key frame begins, in bytes.
+    key_frame: u64,
 }
 
 /// One picture as the file has it.
@@ -95,7 +97,9 @@ impl IvfFile {
         let head = read_head(&mut input)?;
         let clock = Clock { step: USUAL_STEP, ..Clock::default() };
         let gate = Gate::default();
-        let mut file = Self { input, head, at_end: AtEnd::Stop, ahead: None, clock, gate };
+        let key_frame = IVF_HEADER_LEN as u64;
+        let mut file =
+            Self { input, head, at_end: AtEnd::Stop, ahead: None, clock, gate, key_frame };
         file.look_ahead();
         if file.ahead.is_none() {
             return Err(OpenError::Empty { kind: FileKind::Ivf });
@@ -132,9 +136,30 @@ impl IvfFile {
             return;
         }
         self.ahead = self.read_or_rewind();
-        if let Some(picture) = &self.ahead {
-            self.clock.advance(in_ticks(picture.time, &self.head));
+        let Some(picture) = &self.ahead else { return };
+        self.clock.advance(in_ticks(picture.time, &self.head));
+        if vp8::is_key_frame(&picture.data)
+            && let Ok(end) = self.input.stream_position()
+        {
+            let length = IVF_FRAME_HEADER_LEN + picture.data.len();
+            self.key_frame = end.saturating_sub(length as u64);
         }
+    }
+
+    /// The other side can decode nothing: what follows begins with the last key frame once more.
+    fn go_back(&mut self) {
+        match self.ahead.take() {
+            Some(picture) if vp8::is_key_frame(&picture.data) => {
+                self.ahead = Some(picture);
+                return;
+            }
+            Some(_) => self.clock.previous = None,
+            None => self.clock.restart(),
+        }
+        if let Err(error) = self.input.seek(SeekFrom::Start(self.key_frame)) {
+            tracing::warn!(%error, "an IVF file cannot go back to its last key frame");
+        }
+        self.look_ahead();
     }
 
     fn read_or_rewind(&mut self) -> Option<StoredPicture> {
@@ -173,6 +198,9 @@ impl Script for IvfFile {
     }
 
     fn control(&mut self, control: SourceControl) {
+        if control == SourceControl::KeyFrame {
+            self.go_back();
+        }
         self.gate.control(control);
     }
 }
@@ -389,6 +417,29 @@ mod tests {
         let played = play(&mut opened(ivf(&all)), 9);
         let times: Vec<u64> = played.iter().map(|frame| frame.timestamp).collect();
         assert_eq!(times, [0, 18_000]);
+    }
+
+    #[test]
+    fn asked_for_a_key_frame_it_goes_back_to_the_last_one_and_on_in_time() {
+        let mut all = frames(6);
+        let key = all[0].clone();
+        all[3] = Frame { timestamp: 27_000, ..key };
+        let mut file = opened(ivf(&all));
+        play(&mut file, 5);
+        for ahead in [false, true] {
+            if ahead {
+                assert!(file.due().is_some());
+            }
+            file.control(SourceControl::KeyFrame);
+            let again = play(&mut file, 2);
+            assert_eq!(again[0].data, all[3].data, "the last key frame, not the first");
+            assert_eq!(again[1].data, all[4].data);
+            assert_eq!(again[1].timestamp, again[0].timestamp + 9_000);
+            assert_eq!(again[0].timestamp % 9_000, 0);
+        }
+        file.control(SourceControl::KeyFrame);
+        file.control(SourceControl::KeyFrame);
+        assert_eq!(play(&mut file, 9).len(), 3, "asked twice it goes back once");
     }
 
     #[test]

@@ -3,14 +3,11 @@
 use std::time::{Duration, Instant};
 
 use matrix_voip::{
-    host::{Codec, Frame, SourceControl},
+    host::SourceControl,
     id::TrackId,
     machine::io::{PeerNews, PeerState},
 };
-use str0m::{
-    Event, Rtc,
-    media::{MediaData, Mid},
-};
+use str0m::{Event, Rtc, media::Mid};
 
 use super::{Output, Peer};
 use crate::guard::fenced;
@@ -96,7 +93,8 @@ impl Peer {
         }
     }
 
-    fn report(&mut self, state: Option<PeerState>) {
+    /// Reports a state that is new.
+    pub(super) fn report(&mut self, state: Option<PeerState>) {
         let Some(state) = state else { return };
         self.outputs.push_back(Output::News(PeerNews::State(state)));
         if state == PeerState::Connected {
@@ -120,44 +118,5 @@ impl Peer {
         for track in tracks {
             self.outputs.push_back(Output::Control { track, control });
         }
-    }
-
-    fn on_media(&mut self, data: &MediaData) {
-        let state = self.health.on_media();
-        self.report(state);
-        let Some(codec) = ours(data.params.spec().codec) else { return };
-        let packets = **data.seq_range.start()..=**data.seq_range.end();
-        self.measured.on_received(&data.mid, codec, packets.clone());
-        let frame = Frame {
-            codec,
-            timestamp: data.time.numer(),
-            data: data.data.to_vec(),
-            key_frame: codec == Codec::Opus || data.is_keyframe(),
-            sequence: Some(*packets.start()),
-            contiguous: data.contiguous,
-            audio_level: data.ext_vals.audio_level,
-            arrival: Some(data.network_time.saturating_duration_since(self.epoch)),
-        };
-        self.outputs.push_back(Output::Frame { mid: data.mid.to_string(), frame });
-    }
-}
-
-/// Our name of a codec; `None` for what we do not carry.
-const fn ours(codec: str0m::format::Codec) -> Option<Codec> {
-    match codec {
-        str0m::format::Codec::Opus => Some(Codec::Opus),
-        str0m::format::Codec::Vp8 => Some(Codec::Vp8),
-        str0m::format::Codec::H264 => Some(Codec::H264),
-        _ => None,
-    }
-}
-
-/// str0m's name of a codec.
-pub(super) const fn theirs(codec: Codec) -> Option<str0m::format::Codec> {
-    match codec {
-        Codec::Opus => Some(str0m::format::Codec::Opus),
-        Codec::Vp8 => Some(str0m::format::Codec::Vp8),
-        Codec::H264 => Some(str0m::format::Codec::H264),
-        _ => None,
     }
 }

@@ -15,27 +15,31 @@
 mod config;
 mod events;
 mod health;
+mod io;
+mod media;
+mod remote;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use matrix_voip::{
-    host::{Frame, SourceControl},
-    id::{StreamId, TrackId},
-    machine::io::{Description, Fault, MediaKind, PeerNews, PeerOp, Plan, Reply, SdpKind},
+    id::StreamId,
+    machine::io::{Description, Fault, MediaKind, PeerOp, Plan, Reply, SdpKind},
     sdp::{ice_ufrag, media_lines},
 };
 use str0m::{
     Rtc,
-    media::{Frequency, MediaTime, Mid},
     net::{Protocol, Receive},
 };
 
-pub use self::config::PeerSetup;
 use self::health::Health;
+pub use self::{
+    config::PeerSetup,
+    io::{Input, Output},
+};
 use crate::{
     candidates::RemoteCandidates,
     entropy::Entropy,
@@ -46,73 +50,6 @@ use crate::{
     sdp,
     stats::Measurements,
 };
-
-/// Shortest time between two key frame requests for one m-line: a round trip and an encoder need
-/// about that long, more requests only make more key frames.
-const KEY_FRAME_PAUSE: Duration = Duration::from_millis(300);
-
-/// What happens to a peer.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Input<'a> {
-    /// The time of the last [`Output::Timeout`] has come. Harmless when it has not.
-    Timeout,
-    /// A datagram came in on the socket bound to `local`.
-    Datagram {
-        /// Address of our socket.
-        local: SocketAddr,
-        /// Where it came from.
-        from: SocketAddr,
-        /// Its content.
-        data: &'a [u8],
-    },
-    /// A frame of a local track, already muted or not. Sent on every m-line that the track is
-    /// planned for; dropped where there is no connection yet.
-    Frame {
-        /// The track.
-        track: TrackId,
-        /// What to send.
-        frame: &'a Frame,
-    },
-    /// The sink of this m-line cannot decode what it has.
-    WantKeyFrame {
-        /// The m-line.
-        mid: &'a str,
-    },
-}
-
-/// What a peer wants of its surroundings.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Output {
-    /// Send this from the socket bound to `local`.
-    Datagram {
-        /// Address of our socket.
-        local: SocketAddr,
-        /// Where to.
-        to: SocketAddr,
-        /// Content.
-        data: Vec<u8>,
-    },
-    /// Something the machine must hear.
-    News(PeerNews),
-    /// A frame arrived, in the order of its m-line.
-    Frame {
-        /// The m-line.
-        mid: String,
-        /// The frame.
-        frame: Frame,
-    },
-    /// News for the source of a local track.
-    Control {
-        /// The track.
-        track: TrackId,
-        /// The news.
-        control: SourceControl,
-    },
-    /// There is nothing more to do before this time.
-    Timeout(Instant),
-}
 
 /// One peer connection.
 pub struct Peer {
@@ -346,46 +283,10 @@ impl Peer {
         self.drain();
     }
 
-    fn add_remote(&mut self, candidates: Vec<str0m::Candidate>) {
-        for candidate in candidates {
-            self.rtc.add_remote_candidate(candidate);
-            self.drain();
-        }
-        self.feed(str0m::Input::Timeout(self.now));
-    }
-
-    /// A remote description took effect: candidates that waited for it, tracks that came or went.
-    fn on_remote_description(&mut self, text: &str) {
-        let ready = self.remote.on_description(text);
-        self.add_remote(ready);
-        let flows = self.flowing(text);
-        let gone = self.flows.iter().filter(|(mid, flow)| flows.get(*mid) != Some(flow));
-        let removed = gone.map(|(mid, _)| PeerNews::TrackRemoved { mid: mid.clone() });
-        let new = flows.iter().filter(|(mid, flow)| self.flows.get(*mid) != Some(flow));
-        let added = new.map(|(mid, (stream, kind))| PeerNews::TrackAdded {
-            mid: mid.clone(),
-            stream: stream.clone(),
-            kind: *kind,
-        });
-        self.outputs.extend(removed.chain(added).map(Output::News));
-        self.flows = flows;
-    }
-
-    /// The lines of a remote description that bring media to us.
-    fn flowing(&self, text: &str) -> BTreeMap<String, (Option<StreamId>, MediaKind)> {
-        let lines = media_lines(text).into_iter();
-        let flowing = lines.filter_map(|line| {
-            let mid = line.mid?;
-            let media = self.rtc.media(Mid::from(mid))?;
-            let comes = line.direction.sends() && media.direction().is_receiving();
-            let kind = sdp::media_kind(&line).filter(|_| comes)?;
-            Some((mid.to_owned(), (line.stream, kind)))
-        });
-        flowing.collect()
-    }
-
     fn on_datagram(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) {
-        let Ok(packet) = Receive::new(Protocol::Udp, from, local, data) else {
+        // With relayed candidates only, nobody is to find us at our own address.
+        let packet = Receive::new(Protocol::Udp, from, local, data);
+        let Some(packet) = packet.ok().filter(|_| self.gathering.has_base(local)) else {
             self.refused += 1;
             return;
         };
@@ -405,48 +306,6 @@ impl Peer {
         }
         self.drain();
     }
-
-    fn send(&mut self, track: TrackId, frame: &Frame) {
-        // Not `rtc.is_connected()`: after a loss media may still get through and end it.
-        if !self.health.is_secured() {
-            return;
-        }
-        let lines: Vec<Mid> = self.negotiation.sending(&self.rtc, track).collect();
-        for mid in lines {
-            if self.write(mid, frame).is_some() {
-                self.measured.on_sent(&mid, frame.codec);
-            }
-            self.drain();
-            self.feed(str0m::Input::Timeout(self.now));
-        }
-    }
-
-    /// Writes a frame to a line; `None` where its codec was not agreed or str0m refuses it.
-    fn write(&mut self, mid: Mid, frame: &Frame) -> Option<()> {
-        let codec = events::theirs(frame.codec)?;
-        let clock = Frequency::new(frame.codec.clock_rate())?;
-        let mut writer = self.rtc.writer(mid)?;
-        let agreed = writer.payload_params().find(|params| params.spec().codec == codec)?.pt();
-        if let Some(level) = frame.audio_level {
-            writer = writer.audio_level(level, level > SILENCE);
-        }
-        let time = MediaTime::new(frame.timestamp, clock);
-        writer.write(agreed, self.now, time, frame.data.as_slice()).ok()
-    }
-
-    fn request_key_frame(&mut self, mid: &str) {
-        let asked = self.key_frames_asked.get(mid);
-        if asked.is_some_and(|asked| self.now < *asked + KEY_FRAME_PAUSE) {
-            return;
-        }
-        let Some(mut writer) = self.rtc.writer(Mid::from(mid)) else { return };
-        let kind = str0m::media::KeyframeRequestKind::Pli;
-        if writer.request_keyframe(None, kind).is_ok() {
-            self.key_frames_asked.insert(mid.to_owned(), self.now);
-        }
-        self.drain();
-        self.feed(str0m::Input::Timeout(self.now));
-    }
 }
 
 impl std::fmt::Debug for Peer {
@@ -454,6 +313,3 @@ impl std::fmt::Debug for Peer {
         f.debug_struct("Peer").field("health", &self.health).finish_non_exhaustive()
     }
 }
-
-/// Levels up to this (dBov) are no voice.
-const SILENCE: i8 = -50;

@@ -56,6 +56,8 @@ pub struct Network {
     link: Link,
     is_down: bool,
     addresses: BTreeSet<SocketAddr>,
+    /// Addresses that others see, by the address that they belong to.
+    outside: BTreeMap<SocketAddr, SocketAddr>,
     under_way: BTreeMap<(Duration, u64), Datagram>,
     traffic: Traffic,
     schedule: DefaultHasher,
@@ -69,6 +71,7 @@ impl Network {
             link,
             is_down: false,
             addresses: BTreeSet::new(),
+            outside: BTreeMap::new(),
             under_way: BTreeMap::new(),
             traffic: Traffic::default(),
             schedule: DefaultHasher::new(),
@@ -100,8 +103,14 @@ impl Network {
         self.addresses.remove(&address);
     }
 
+    /// The address changes as others see it, as when a NAT forgets: what is sent from `inside`
+    /// comes from `outside` from now on, and reaches it only there.
+    pub fn readdress(&mut self, inside: SocketAddr, outside: SocketAddr) {
+        self.outside.insert(inside, outside);
+    }
+
     /// Sends a datagram at the time `now`.
-    pub fn send(&mut self, now: Duration, datagram: Datagram) {
+    pub fn send(&mut self, now: Duration, mut datagram: Datagram) {
         self.traffic.sent += 1;
         self.note(now, &datagram);
         // Drawn for every datagram, so that an outage does not change what is lost later.
@@ -110,6 +119,9 @@ impl Network {
         if is_unlucky || self.is_down || !self.addresses.contains(&datagram.from) {
             self.traffic.lost += 1;
             return;
+        }
+        if let Some(outside) = self.outside.get(&datagram.from) {
+            datagram.from = *outside;
         }
         let at = now + self.link.delay + late;
         self.under_way.insert((at, self.traffic.sent), datagram);
@@ -125,8 +137,8 @@ impl Network {
         loop {
             let entry = self.under_way.first_entry().filter(|entry| entry.key().0 <= now)?;
             let datagram = entry.remove();
-            if self.addresses.contains(&datagram.to) {
-                return Some(datagram);
+            if let Some(to) = self.inside(datagram.to) {
+                return Some(Datagram { to, ..datagram });
             }
             self.traffic.lost += 1;
         }
@@ -141,6 +153,17 @@ impl Network {
     /// DTLS (lengths of DTLS records vary by a byte with the keys).
     pub fn schedule(&self) -> u64 {
         self.schedule.finish()
+    }
+
+    /// Whose address this is, as far as others can reach it.
+    fn inside(&self, address: SocketAddr) -> Option<SocketAddr> {
+        let moved = self.outside.iter().find(|(_, outside)| **outside == address);
+        let inside = match moved {
+            Some((inside, _)) => *inside,
+            None if self.outside.contains_key(&address) => return None,
+            None => address,
+        };
+        self.addresses.contains(&inside).then_some(inside)
     }
 
     fn note(&mut self, now: Duration, datagram: &Datagram) {
@@ -188,6 +211,20 @@ mod tests {
         network.close(pair().1);
         assert_eq!(network.receive(Duration::from_secs(1)), None);
         assert_eq!(network.traffic(), Traffic { sent: 2, lost: 2 });
+    }
+
+    #[test]
+    fn after_an_address_change_only_the_new_address_is_seen_and_reached() {
+        let mut network = network(Link::default());
+        let new = "192.0.2.1:7".parse().unwrap();
+        network.readdress(pair().0, new);
+        network.send(Duration::ZERO, datagram(1));
+        assert_eq!(network.receive(Duration::MAX).map(|d| d.from), Some(new));
+        let back = |to| Datagram { from: pair().1, to, data: vec![2] };
+        network.send(Duration::ZERO, back(pair().0));
+        network.send(Duration::ZERO, back(new));
+        assert_eq!(network.receive(Duration::MAX), Some(back(pair().0)), "sent to the new one");
+        assert_eq!(network.receive(Duration::MAX), None);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Log {
     /// Devices being opened or open.
     pub opening: AtomicUsize,
     pub open: AtomicUsize,
+    /// Frames after which the sink panics.
+    pub breaks_after: AtomicUsize,
 }
 
 /// Microphones give a tone, cameras a picture of numbers; screens are never granted.
@@ -125,6 +127,9 @@ struct Sink {
 
 impl FrameSink for Sink {
     fn push(&mut self, frame: Frame) {
+        assert!(
+            self.log.heard.lock().unwrap().len() < self.log.breaks_after.load(Ordering::SeqCst)
+        );
         self.pictures += u32::from(frame.codec.kind() == MediaKind::Video);
         self.log.heard.lock().unwrap().push((self.track.clone(), frame));
     }
@@ -153,6 +158,7 @@ impl Side {
         change: impl FnOnce(matrix_voip_str0m::Builder) -> matrix_voip_str0m::Builder,
     ) -> Self {
         let log = Arc::new(Log::default());
+        log.breaks_after.store(usize::MAX, Ordering::SeqCst);
         let media = Arc::new(Studio { hertz, log: log.clone() });
         let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
         let (driver, mailbox) = mailbox::pair();

@@ -18,6 +18,10 @@ use crate::cli::Breakage;
 /// waits for a network.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How much longer they talk, so that the last measurements of both sides are of the same second
+/// (engines measure once a second, both began at the same moment, `watch.rs` asks more often).
+const SETTLING: Duration = Duration::from_millis(150);
+
 /// Why the script could not go on; not how the call went.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stuck {
@@ -78,7 +82,7 @@ pub(crate) async fn play(
         incoming.answer().await.map_err(|error| Stuck::refused("the answer", error))?;
     }
     if connected(&outgoing, &incoming, script).await? {
-        talk(&outgoing, script.talk).await;
+        talk(&outgoing, script.talk + SETTLING).await;
     }
     outgoing.hangup().await.map_err(|error| Stuck::refused("the hangup", error))?;
     let ends = async { while watches.join_next().await.is_some() {} };

@@ -1,8 +1,19 @@
 //! The engine of one side: str0m over UDP sockets on loopback.
-use crate::cli::Breakage;
-use matrix_voip::WebRtc;
-use matrix_voip_media::Studio;
+
 use std::sync::Arc;
-pub(crate) fn new(_s: Arc<Studio>, _b: Option<Breakage>) -> Arc<dyn WebRtc> {
-    todo!()
+
+use matrix_voip::host::{Media, WebRtc};
+use matrix_voip_str0m::{Impairment, Impairments, Interfaces, Str0m};
+
+use crate::cli::Breakage;
+
+/// An engine whose sound and picture come from and go to `media`.
+pub(crate) fn new(media: Arc<dyn Media>, breakage: Option<Breakage>) -> Arc<dyn WebRtc> {
+    let engine = Str0m::builder(media).interfaces(Interfaces::Loopback);
+    Arc::new(match breakage {
+        Some(Breakage::SocketDropsAll) => {
+            engine.impairments(Impairments::new(Impairment::DROPS_ALL)).build()
+        }
+        _ => engine.build(),
+    })
 }

@@ -61,6 +61,10 @@ pub(crate) enum Fact {
     Ended(Who, End),
     /// A side sent a Matrix event.
     Sent(Who, WireEvent),
+    /// A side announced its certificate by this fingerprint.
+    Announced(Who, String),
+    /// This fingerprint is what the other side was told of that side's certificate.
+    ToldOf(Who, String),
     /// A side found the path that media takes.
     Path(Who, Path),
     /// A side heard something for the first time.

@@ -96,6 +96,12 @@ fn fact(fact: &Fact, wire: Wire) -> Value {
         }
         Fact::Ended(who, end) => json!({ "event": "ended", "who": who.name(), "why": ending(end) }),
         Fact::Sent(who, event) => sent(*who, event, wire),
+        Fact::Announced(who, print) => {
+            json!({ "event": "announced", "who": who.name(), "fingerprint": print })
+        }
+        Fact::ToldOf(who, print) => {
+            json!({ "event": "told", "of": who.name(), "fingerprint": print })
+        }
         Fact::Path(who, chosen) => {
             json!({ "event": "path", "who": who.name(), "path": path(chosen) })
         }

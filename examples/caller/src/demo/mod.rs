@@ -10,7 +10,7 @@
 //! | `setup.rs` | files to read and write, checked before anything begins |
 //! | `stage.rs`, `party.rs`, `engine.rs` | the homeserver, the two sides, their engines |
 //! | `call.rs`, `watch.rs`, `senses.rs` | the call, its events and measurements, ears and eyes |
-//! | `forger.rs` | the homeserver that one of the breakages needs |
+//! | `forger.rs`, `notary.rs` | who changes a fingerprint on the way, and who notices |
 //! | `fact.rs`, `teller.rs`, `story.rs` | what happens, as values, and what it adds up to |
 //! | `verdict.rs`, `wrong.rs` | whether that is what it should be, and why not |
 //! | `face.rs`, `screen.rs`, `meters.rs`, `report.rs`, `ink.rs`, `json.rs` | how it is shown |
@@ -23,6 +23,7 @@ mod forger;
 mod ink;
 mod json;
 mod meters;
+mod notary;
 mod party;
 mod report;
 mod screen;

@@ -15,6 +15,7 @@ use super::{
     engine,
     fact::Who,
     forger::Forger,
+    notary::Notary,
     senses::{Senses, Sight, Sinks},
     setup::{ADA_PLAYS, BEN_PLAYS, Film, Kept, LEVEL, PICTURES_A_SECOND, Tapes},
     teller::Teller,
@@ -65,9 +66,10 @@ impl Party {
         let kept = tapes.kept();
         let studio = camera(microphone(who, common.breakage), &common.film);
         let studio = speakers(studio, sinks, tapes).build();
+        let engine = engine::new(studio, common.breakage);
         let voip = VoIP::builder(account.identity().clone())
             .signaling(signaling(who, account.clone(), common.breakage))
-            .webrtc(engine::new(studio, common.breakage))
+            .webrtc(Arc::new(Notary::new(who, engine, common.teller.clone())))
             .config(common.config.clone())
             .start()?;
         account.connect(voip.news());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!        s   ada                                                   ben
-//!    0.004   invite sent    ── m.call.invite ─────────────────▶
+//!    0.004   preparing      ─ m.call.invite ──────────────────▶
 //!    0.005                                                         ringing
 //! ```
 //!
@@ -28,7 +28,7 @@ use super::{
 const COLUMN: usize = 14;
 
 /// Width of the space between the columns, where events pass.
-const MIDDLE: usize = 36;
+const MIDDLE: usize = 38;
 
 /// Without a terminal: from one line of meters to the next.
 const PLAIN_METERS: Duration = Duration::from_secs(1);
@@ -116,9 +116,10 @@ impl<W: Write> Face for Screen<W> {
         let head = format!("{kind} of {seconds} s between ada and ben, inside this process.");
         self.line(&self.ink.paint(Style::Bold, &head))?;
         self.line(&format!(
-            "Ada plays {:.0} Hz, ben plays {:.0} Hz.\n",
+            "Ada plays {:.0} Hz, ben plays {:.0} Hz.",
             expected.ben_hears, expected.ada_hears
         ))?;
+        self.line("")?;
         let columns = format!("       s   {:COLUMN$} {:MIDDLE$} ben", "ada", "");
         self.line(&self.ink.paint(Style::Bold, &columns))?;
         self.out.flush()
@@ -139,7 +140,7 @@ impl<W: Write> Face for Screen<W> {
             Fact::OtherMicrophone(who, OtherMicrophone::On) => {
                 self.row(at, *who, &format!("{} is not muted", who.other()), Style::Dim)?;
             }
-            Fact::Gauge(..) => {}
+            Fact::Announced(..) | Fact::ToldOf(..) | Fact::Gauge(..) => {}
         }
         self.meters(at, story)
     }
@@ -173,12 +174,12 @@ fn look(state: CallState) -> Style {
     }
 }
 
-/// An event on its way: `── m.call.invite ────▶`, or the other way round.
+/// An event on its way: `─ m.call.invite ────▶`, or the other way round.
 fn arrow(from: Who, event_type: &str) -> String {
-    let rest = MIDDLE.saturating_sub(event_type.chars().count() + 5);
+    let rest = MIDDLE.saturating_sub(event_type.chars().count() + 4);
     let shaft = "─".repeat(rest);
     match from {
-        Who::Ada => format!("── {event_type} {shaft}▶"),
-        Who::Ben => format!("◀{shaft} {event_type} ──"),
+        Who::Ada => format!("─ {event_type} {shaft}▶"),
+        Who::Ben => format!("◀{shaft} {event_type} ─"),
     }
 }

@@ -13,6 +13,10 @@ pub(crate) struct SideStory {
     pub(crate) states: Vec<(Duration, CallState)>,
     /// How its call ended.
     pub(crate) end: Option<End>,
+    /// The fingerprint of its certificate, as it announced it.
+    pub(crate) announced: Option<String>,
+    /// The fingerprint of its certificate, as the other side was told.
+    pub(crate) told_of: Option<String>,
     /// The path that media takes.
     pub(crate) path: Option<Path>,
     /// When it heard something first.
@@ -31,6 +35,10 @@ impl SideStory {
         self.states.iter().find(|(_, reached)| *reached == state).map(|(at, _)| *at)
     }
 
+    /// Whether the other side was told of another certificate than its own.
+    pub(crate) fn is_forged(&self) -> bool {
+        self.announced.is_some() && self.told_of.is_some() && self.announced != self.told_of
+    }
 }
 
 /// The story of the call.
@@ -65,6 +73,8 @@ impl Story {
                 self.answer_sent.get_or_insert(at);
             }
             Fact::Sent(..) => {}
+            Fact::Announced(who, print) => self.of_mut(*who).announced = Some(print.clone()),
+            Fact::ToldOf(who, print) => self.of_mut(*who).told_of = Some(print.clone()),
             Fact::Path(who, path) => self.of_mut(*who).path = Some(path.clone()),
             Fact::FirstSound(who) => self.of_mut(*who).first_sound = Some(at),
             Fact::FirstPicture(who) => self.of_mut(*who).first_picture = Some(at),

@@ -72,13 +72,15 @@ pub(crate) fn judge(story: &Story, expected: &Expected) -> Vec<Wrong> {
 }
 
 fn unconnected(story: &Story) -> CallWrong {
-    let path_found = Who::BOTH.into_iter().any(|who| story.of(who).path.is_some());
-    let end = story.of(Who::Ada).end.clone();
-    match end.as_ref().map(|end| &end.reason) {
-        Some(EndReason::InviteTimeout) => CallWrong::NobodyAnswered,
-        Some(EndReason::IceFailed) if path_found => CallWrong::NotSecured,
-        Some(EndReason::IceFailed) => CallWrong::NoPath,
-        _ => CallWrong::NeverConnected(end),
+    let ends = || Who::BOTH.into_iter().filter_map(|who| Some((who, story.of(who).end.clone()?)));
+    // A hangup only passes on what the other side found wrong.
+    let first = ends().find(|(_, end)| end.reason != EndReason::Hangup).or_else(|| ends().next());
+    let forged = Who::BOTH.into_iter().find(|who| story.of(*who).is_forged());
+    match (first.as_ref().map(|(_, end)| &end.reason), forged) {
+        (Some(EndReason::InviteTimeout), _) => CallWrong::NobodyAnswered,
+        (Some(EndReason::IceFailed), Some(who)) => CallWrong::Forged(who),
+        (Some(EndReason::IceFailed), None) => CallWrong::NoPath,
+        _ => CallWrong::NeverConnected(first),
     }
 }
 
@@ -130,9 +132,7 @@ mod tests {
     use matrix_voip::machine::event::{CallState, End, EndParty};
 
     use super::*;
-    use crate::demo::fact::{
-        Fact, Gauge, Moment, OtherMicrophone, Path, PathEnd, Pictures, Sound, Tone,
-    };
+    use crate::demo::fact::{Fact, Gauge, Moment, OtherMicrophone, Pictures, Sound, Tone};
 
     const EXPECTED: Expected = Expected {
         ada_hears: 660.0,
@@ -166,11 +166,6 @@ mod tests {
             .flat_map(|who| [Fact::State(who, CallState::Connected), ended(who, EndReason::Hangup)])
     }
 
-    fn path(who: Who) -> Fact {
-        let end = PathEnd { kind: "host", address: String::new() };
-        Fact::Path(who, Path { protocol: "udp", local: end.clone(), remote: end })
-    }
-
     fn good() -> impl Iterator<Item = Fact> {
         connected().chain([tone(Who::Ada, 661.0, 0.19), tone(Who::Ben, 439.0, 0.21)])
     }
@@ -188,7 +183,7 @@ mod tests {
     fn swapped_tones_are_wrong_at_both_sides() {
         let said = wrong([tone(Who::Ada, 440.0, 0.2), tone(Who::Ben, 660.0, 0.2)]);
         assert_eq!(said.len(), 2);
-        assert_eq!(said[0].to_string(), "wrong tone: ada heard 440 Hz instead of 660 Hz");
+        assert_eq!(said[0].to_string(), "ada heard the wrong tone: 440 Hz instead of 660 Hz");
     }
 
     #[test]
@@ -213,13 +208,15 @@ mod tests {
     fn each_way_not_to_connect_has_its_own_words() {
         let unconnected = |facts: Vec<Fact>| judge(&told(facts), &EXPECTED);
         let call = |wrong| vec![Wrong::Call(wrong)];
-        let failed = || ended(Who::Ada, EndReason::IceFailed);
+        let failed = || ended(Who::Ben, EndReason::IceFailed);
         assert_eq!(
             unconnected(vec![ended(Who::Ada, EndReason::InviteTimeout)]),
             call(CallWrong::NobodyAnswered)
         );
         assert_eq!(unconnected(vec![failed()]), call(CallWrong::NoPath));
-        assert_eq!(unconnected(vec![path(Who::Ben), failed()]), call(CallWrong::NotSecured));
+        let announced = Fact::Announced(Who::Ada, "sha-256 AB".into());
+        let told = Fact::ToldOf(Who::Ada, "sha-256 00".into());
+        assert_eq!(unconnected(vec![announced, told, failed()]), call(CallWrong::Forged(Who::Ada)));
         assert_eq!(unconnected(vec![]), call(CallWrong::NeverConnected(None)));
     }
 

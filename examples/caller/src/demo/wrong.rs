@@ -28,10 +28,10 @@ pub(crate) enum CallWrong {
     NobodyAnswered,
     /// Answered, but the two found no path for media.
     NoPath,
-    /// A path was found, but the other end has not the certificate that its SDP announced.
-    NotSecured,
+    /// This side was announced with another certificate than its own.
+    Forged(Who),
     /// It ended otherwise before it was connected.
-    NeverConnected(Option<End>),
+    NeverConnected(Option<(Who, End)>),
     /// It was connected, and a side's call ended by itself.
     BrokeOff(Who, End),
 }
@@ -98,14 +98,14 @@ impl fmt::Display for CallWrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NobodyAnswered => write!(f, "nobody answered: ben let it ring to the end"),
-            Self::NoPath => write!(f, "no path for media: ice failed, no datagram came through"),
-            Self::NotSecured => write!(
+            Self::NoPath => write!(f, "no path: ice failed, no way for media was found"),
+            Self::Forged(who) => write!(
                 f,
-                "not secured: ice found a path, but dtls failed, the certificate is not the one \
-                 whose fingerprint was announced"
+                "{} was given a wrong fingerprint of {who}'s certificate, so dtls failed",
+                who.other()
             ),
-            Self::NeverConnected(Some(end)) => {
-                write!(f, "never connected: ada's call ended with {}", ending(end))
+            Self::NeverConnected(Some((who, end))) => {
+                write!(f, "never connected: {who}'s call ended with {}", ending(end))
             }
             Self::NeverConnected(None) => write!(f, "never connected, and it did not end either"),
             Self::BrokeOff(who, end) => write!(f, "{who}'s call broke off: {}", ending(end)),
@@ -125,7 +125,7 @@ impl SoundWrong {
                 write!(f, "{other}'s microphone is muted")
             }
             Self::WrongTone { heard, instead_of } => {
-                write!(f, "wrong tone: {who} heard {heard:.0} Hz instead of {instead_of:.0} Hz")
+                write!(f, "{who} heard the wrong tone: {heard:.0} Hz instead of {instead_of:.0} Hz")
             }
             Self::Impure(share) => {
                 let percent = share * 100.0;

@@ -1,0 +1,184 @@
+//! Runs `caller demo` as a user would: good calls, unreadable files, and the five ways in which
+//! the demo is broken on purpose, each of which must be noticed with its own reason.
+#![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// The longest demo here lasts six seconds; a slow machine gets five times that.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// What a run of the program left.
+struct Ran {
+    code: Option<i32>,
+    printed: String,
+    errors: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn ended_with(&self, code: i32, last: &str) {
+        assert_eq!(self.code, Some(code), "{self}");
+        assert!(self.printed.lines().last().unwrap_or_default().contains(last), "{self}");
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit code {:?}\n{}\n{}", self.code, self.printed, self.errors)
+    }
+}
+
+fn caller(arguments: &[&str]) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_caller"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (printed, errors) = (read(child.stdout.take()), read(child.stderr.take()));
+    let Ok(printed) = printed.recv_timeout(BOUND) else {
+        child.kill().unwrap();
+        panic!("caller {arguments:?} did not end within {BOUND:?}");
+    };
+    let errors = errors.recv_timeout(BOUND).unwrap();
+    Ran { code: child.wait().unwrap().code(), printed, errors }
+}
+
+/// Reads a pipe to its end, on a thread of its own.
+fn read(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, text) = channel();
+    std::thread::spawn(move || {
+        let mut all = String::new();
+        pipe.unwrap().read_to_string(&mut all).unwrap();
+        drop(sender.send(all));
+    });
+    text
+}
+
+fn demo(arguments: &[&str]) -> Ran {
+    caller(&[&["demo"], arguments].concat())
+}
+
+/// A folder for one test, empty at its beginning.
+fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if path.exists() {
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+    path
+}
+
+// ------------------------------------------------------------------------------------ good calls
+
+#[test]
+fn both_sides_hear_the_tone_of_the_other() {
+    let ran = demo(&["--seconds", "2"]);
+    ran.ended_with(0, "Good: both sides heard the right tone.");
+    for words in ["first sound", "m.call.select_answer", "(expected 660 Hz)", "how long it took"] {
+        assert!(ran.printed.contains(words), "no {words:?}: {ran}");
+    }
+    assert!(!ran.printed.contains('\x1b'), "no ANSI sequences into a pipe: {ran}");
+}
+
+#[test]
+fn a_video_call_shows_the_test_picture_and_what_was_seen_can_be_sent_again() {
+    let tapes = folder("video");
+    let tapes = tapes.to_str().unwrap();
+    let ran = demo(&["--seconds", "2", "--video", "--record", tapes]);
+    ran.ended_with(0, "heard the right tone and saw the right picture");
+    for name in ["ada-heard.wav", "ben-heard.wav", "ada-saw.ivf", "ben-saw.ivf"] {
+        let length = std::fs::metadata(Path::new(tapes).join(name)).unwrap().len();
+        assert!(length > 4_000, "{name} has {length} bytes");
+    }
+    let film = format!("{tapes}/ben-saw.ivf");
+    demo(&["--seconds", "2", "--video", &film]).ended_with(0, "saw the right picture");
+}
+
+#[test]
+fn json_lines_tell_the_same() {
+    let ran = demo(&["--seconds", "2", "--json", "--wire"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let lines: Vec<Value> =
+        ran.printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (report, facts) = lines.split_last().unwrap();
+    assert_eq!(report["event"], "report");
+    assert_eq!((&report["ok"], &report["reasons"]), (&true.into(), &Value::Array(vec![])));
+    let hz = report["ben"]["heard"]["hz"].as_f64().unwrap();
+    assert!((hz - 440.0).abs() < 10.0, "{report}");
+    assert!(report["phases_ms"]["in_all_placed_to_first_sound"].is_number(), "{report}");
+    assert_eq!(report["ada"]["path"]["protocol"], "udp");
+    let has = |event: &str, who: &str| {
+        facts.iter().any(|fact| fact["event"] == event && fact["who"] == who)
+    };
+    for event in ["state", "sent", "meter", "path", "first_sound", "ended"] {
+        assert!(has(event, "ada") && has(event, "ben"), "no {event}: {ran}");
+    }
+    let invite = facts.iter().find(|fact| fact["type"] == "m.call.invite").unwrap();
+    assert!(invite["content"]["offer"]["sdp"].as_str().unwrap().starts_with("v=0"));
+}
+
+// ----------------------------------------------------------------------------- cannot even begin
+
+#[test]
+fn a_film_that_cannot_be_read_is_one_line_and_exit_code_2() {
+    let lost = demo(&["--video", "/nowhere/film.ivf"]);
+    assert_eq!((lost.code, lost.errors.lines().count()), (Some(2), 1), "{lost}");
+    assert!(lost.errors.contains("cannot read /nowhere/film.ivf"), "{lost}");
+    let no_film = demo(&["--video", env!("CARGO_BIN_EXE_caller")]);
+    assert_eq!((no_film.code, no_film.errors.lines().count()), (Some(2), 1), "{no_film}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_one_line_and_exit_code_2() {
+    let below_a_file = format!("{}/tapes", env!("CARGO_BIN_EXE_caller"));
+    let ran = demo(&["--record", &below_a_file]);
+    assert_eq!((ran.code, ran.errors.lines().count()), (Some(2), 1), "{ran}");
+}
+
+#[test]
+fn unknown_arguments_are_exit_code_2_and_none_at_all_shows_the_help() {
+    assert_eq!(demo(&["--nonsense"]).code, Some(2));
+    let bare = caller(&[]);
+    assert!(bare.errors.contains("demo"), "{bare}");
+}
+
+// ------------------------------------------------------------------------------ broken on purpose
+
+#[test]
+fn swapped_tones_are_noticed() {
+    let ran = demo(&["--seconds", "1", "--break", "tone-swapped"]);
+    ran.ended_with(1, "ben heard the wrong tone: 660 Hz instead of 440 Hz");
+}
+
+#[test]
+fn a_muted_microphone_is_noticed() {
+    let ran = demo(&["--seconds", "1", "--break", "microphone-muted"]);
+    ran.ended_with(1, "ben heard silence instead of 440 Hz: ada's microphone is muted");
+}
+
+#[test]
+fn a_socket_that_drops_all_is_noticed() {
+    let ran = demo(&["--seconds", "1", "--break", "socket-drops-all"]);
+    ran.ended_with(1, "no path: ice failed");
+}
+
+#[test]
+fn a_wrong_fingerprint_is_noticed() {
+    let ran = demo(&["--seconds", "1", "--break", "wrong-fingerprint"]);
+    ran.ended_with(1, "ben was given a wrong fingerprint of ada's certificate");
+}
+
+#[test]
+fn an_unanswered_call_is_noticed() {
+    let ran = demo(&["--seconds", "1", "--break", "nobody-answers"]);
+    ran.ended_with(1, "nobody answered");
+}
