@@ -239,10 +239,14 @@ impl Engine {
         match self.world.config.glare {
             Glare::Ring => self.ring(session, arrival.until),
             Glare::AutoAnswer => {
-                self.with(session, |call, world| match call.answer(world, Some(media)) {
-                    Ok(()) => Verdict::Handled,
-                    Err(refusal) => Verdict::Refused(refusal),
+                let answered = self.with(session, |call, world| {
+                    let answered = call.answer(world, Some(media));
+                    answered.map_or_else(Verdict::Refused, |()| Verdict::Handled)
                 });
+                // Another call is connected: then this one can only wait.
+                if answered != Some(Verdict::Handled) {
+                    self.ring(session, arrival.until);
+                }
             }
         }
         Verdict::Started(session)
