@@ -130,6 +130,10 @@ async fn a_capture_granted_after_the_hangup_is_released() {
     desk.settle().await;
     assert_eq!(desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Release))).len(), 1);
     assert_eq!(call.state(), CallState::Ended);
+    tokio::time::advance(seconds(300)).await;
+    desk.settle().await;
+    assert_eq!(desk.cancelled().iter().filter(|id| **id == capture).count(), 1);
+    assert_eq!(voip.diagnostics().await.count(Ignored::StaleReply), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -414,7 +418,7 @@ async fn a_call_can_be_found_by_its_id_while_it_lives_and_a_while_longer() {
     let (voip, desk) = Desk::start(willing);
     let first = voice(&voip).await;
     assert_eq!(voip.call(first.id()), Some(first.clone()));
-    assert_eq!(voip.calls(), [first.clone()]);
+    assert_eq!(voip.calls(), std::slice::from_ref(&first));
     first.hangup().await.unwrap();
     desk.settle().await;
     assert_eq!(voip.calls(), []);

@@ -1,92 +1,39 @@
 //! Holds the rule that nothing private is logged or shown: no user id, SDP, candidate, address or
-//! key in an event above TRACE, and none in the `Debug` form of what carries them.
-//!
-//! [`Watcher`] is a subscriber for `tracing` that reads every event and span above TRACE and keeps
-//! what holds one of [`PRIVATE`]; the tests use these texts wherever a call has something private.
+//! key in an event above TRACE, and no SDP, candidate, address or key in the `Debug` form of what
+//! carries them. A real call with the shipped engine is watched in `examples/tests/privacy.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
-use std::{
-    fmt::{Debug, Write as _},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+#[path = "privacy/watcher.rs"]
+mod watcher;
+
+use std::{fmt::Debug, time::Duration};
 
 use matrix_voip::{
-    host::SendEvent,
-    id::RoomId,
-    machine::io::{Candidate, Description, IceServer, SdpKind},
+    CallOptions, Identity, Mailbox, VoIP, VoipNews,
+    host::{HostRequest, SendEvent},
+    machine::io::{Candidate, Description, Fault, IceServer, Op, PeerOp, Reply, SdpKind},
     redact::Secret,
-    wire::delivery::{Facts, Protection, RawEvent},
+    wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
 };
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span::{Attributes, Id, Record},
-};
+use serde_json::json;
+use watcher::{Watcher, is_private};
 
-/// Parts of everything private in these tests: users, SDP, candidates and addresses, credentials.
-const PRIVATE: &str = "@ada: @bob: v=0 a=ice-pwd a=fingerprint candidate:1 192.0.2. 2001:db8:: \
-                       turn-user turn-password";
+const CANDIDATE: &str = "candidate:1 1 udp 1 192.0.2.7 9 typ host";
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nt=0 0\r\n\
+    m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:x\r\na=ice-pwd:x\r\n\
+    a=fingerprint:sha-256 00\r\na=sendrecv\r\n";
 
-/// What was logged although it is private.
-#[derive(Debug, Clone, Default)]
-struct Watcher {
-    leaks: Arc<Mutex<Vec<String>>>,
-    spans: Arc<AtomicU64>,
-}
-
-impl Watcher {
-    fn leaks(&self) -> Vec<String> {
-        self.leaks.lock().unwrap().clone()
-    }
-
-    fn read(&self, record: impl FnOnce(&mut Text)) {
-        let mut text = Text::default();
-        record(&mut text);
-        if is_private(&text.0) {
-            self.leaks.lock().unwrap().push(text.0);
-        }
-    }
-}
-
-fn is_private(text: &str) -> bool {
-    PRIVATE.split_whitespace().any(|private| text.contains(private))
-}
-
-/// The fields of an event as one text.
-#[derive(Default)]
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, "{field}={value:?} ").unwrap();
-    }
-}
-
-impl Subscriber for Watcher {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() < Level::TRACE
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        self.read(|text| span.record(text));
-        Id::from_u64(self.spans.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        self.read(|text| event.record(text));
-    }
-
-    fn record(&self, _span: &Id, values: &Record<'_>) {
-        self.read(|text| values.record(text));
-    }
-
-    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-    fn enter(&self, _span: &Id) {}
-    fn exit(&self, _span: &Id) {}
+fn event(sender: &str, event_type: &str, content: &serde_json::Value) -> RawEvent {
+    let facts = Facts {
+        event_id: None,
+        sender: sender.parse().unwrap(),
+        device: None,
+        protection: Protection::Clear,
+        sent: None,
+        age: Some(Duration::ZERO),
+    };
+    RawEvent { facts, event_type: event_type.to_owned(), content: content.to_string() }
 }
 
 #[test]
@@ -106,38 +53,83 @@ fn the_watcher_sees_fields_messages_and_spans_but_no_trace() {
 
 #[test]
 fn what_carries_private_things_does_not_show_them() {
-    const SDP: &str = "v=0\r\na=ice-pwd:x\r\na=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\n";
-    let content = format!(r#"{{"sdp":"{SDP}"}}"#);
-    let facts = Facts {
-        event_id: None,
-        sender: "@eve:example.org".parse().unwrap(),
-        device: None,
-        protection: Protection::Clear,
-        sent: None,
-        age: None,
+    let candidate = Candidate {
+        candidate: CANDIDATE.into(),
+        sdp_mid: None,
+        sdp_m_line_index: None,
+        username_fragment: None,
     };
-    let shown: [&dyn Debug; 5] = [
-        &Description { kind: SdpKind::Offer, sdp: SDP.into() },
-        &Candidate {
-            candidate: "candidate:1 1 udp 1 192.0.2.7 9 typ host".into(),
-            sdp_mid: None,
-            sdp_m_line_index: None,
-            username_fragment: None,
-        },
-        &IceServer {
-            urls: vec!["turn:example.org".into()],
-            username: "turn-user".into(),
-            credential: Secret::new("turn-password"),
-        },
-        &RawEvent { facts, event_type: "m.call.invite".into(), content: content.clone() },
-        &SendEvent {
-            room: RoomId::parse("!room:example.org").unwrap(),
-            event_type: "m.call.invite".into(),
-            content,
-            transaction: "1".into(),
-        },
-    ];
+    let server = IceServer {
+        urls: vec!["turn:example.org".into()],
+        username: "turn-user".into(),
+        credential: Secret::new("turn-password"),
+    };
+    let send = SendEvent {
+        room: "!room:example.org".parse().unwrap(),
+        event_type: "m.call.invite".into(),
+        content: SDP.into(),
+        transaction: "1".into(),
+    };
+    let description = Description { kind: SdpKind::Offer, sdp: SDP.into() };
+    let raw = event("@eve:example.org", "m.call.invite", &json!({ "sdp": SDP }));
+    let shown: [&dyn Debug; 5] = [&candidate, &server, &send, &description, &raw];
     for shown in shown {
         assert!(!is_private(&format!("{shown:?}")), "{shown:?}");
     }
+}
+
+/// A host on which everything goes wrong in one way or another.
+async fn fail(mut mailbox: Mailbox) {
+    while let Some(request) = mailbox.next().await {
+        let HostRequest::Do { id, op } = request else { continue };
+        match op {
+            // Never answered: the driver's deadline passes.
+            Op::Fetch(_) | Op::Peer(_, PeerOp::Close) => {}
+            Op::Peer(_, PeerOp::Open(_)) => mailbox.reply(id, Ok(Reply::Done)),
+            Op::Peer(..) => mailbox.reply(id, Err(Fault::Panicked)),
+            _ => mailbox.reply(id, Err(Fault::Unreachable)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_go_wrong_log_nothing_private() {
+    let watcher = Watcher::default();
+    let _guard = tracing::subscriber::set_default(watcher.clone());
+    let me = Identity { user: "@ada:example.org".parse().unwrap(), device: "A".parse().unwrap() };
+    let damaged = br#"{"live":[{"room":"@ada:"#.to_vec();
+    let (voip, mailbox) = VoIP::builder(me).restore(damaged).start_with_mailbox().unwrap();
+    tokio::spawn(fail(mailbox));
+    assert_eq!(watcher.seen(), 1, "the damaged ledger is not logged");
+
+    let mut arrivals = voip.events();
+    let invite = json!({
+        "call_id": "1", "party_id": "BOB", "version": "1", "lifetime": 60_000,
+        "offer": { "type": "offer", "sdp": SDP },
+    });
+    let candidates = json!({
+        "call_id": "1", "party_id": "BOB", "version": "1",
+        "candidates": [{ "candidate": CANDIDATE, "sdpMid": "0" }],
+    });
+    voip.deliver(Batch {
+        place: Place::Room { room: "!room:example.org".parse().unwrap(), encrypted: false },
+        events: vec![
+            event("@bob:example.org", "m.call.invite", &invite),
+            event("@bob:example.org", "m.call.candidates", &candidates),
+            event("@bob:example.org", "m.call.answer", &json!({ "call_id": SDP })),
+        ],
+    });
+    voip.invite("!room:example.org", "@bob:example.org", CallOptions::video()).await.unwrap();
+    let mut ended = 0;
+    while ended < 2 {
+        let news = tokio::time::timeout(Duration::from_secs(3600), arrivals.next()).await;
+        match news.unwrap().unwrap() {
+            VoipNews::RingStarted { call, .. } => call.answer().await.unwrap(),
+            VoipNews::CallEnded { .. } => ended += 1,
+            _ => {}
+        }
+    }
+    voip.shutdown().await;
+    assert!(watcher.seen() > 1, "no deadline was logged");
+    assert!(watcher.leaks().is_empty(), "{:?}", watcher.leaks());
 }

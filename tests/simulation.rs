@@ -191,12 +191,15 @@ impl Stage {
             None => heckler,
         };
         let selected = heckler.party().clone();
+        // Whoever claims a call's id before its invite arrived is its caller there. Nobody knows an
+        // id so early who is not told by the caller's own homeserver.
+        let everybody_knows = matches!(snapshot.state, CallState::Connected | CallState::Ended);
         let body = match self.dice.below(7) {
             0 => Body::Hangup { reason: None },
             1 => Body::Reject { reason: None },
             2 => Body::SelectAnswer { selected },
             3 => heckler.acceptance(),
-            4 => heckler.invitation(secs(60)),
+            4 if everybody_knows => heckler.invitation(secs(60)),
             5 => Body::Candidates(heckler.some_candidates(0..3)),
             _ => Body::MetadataChanged(heckler.metadata()),
         };
@@ -268,10 +271,9 @@ impl Stage {
     }
 
     fn network(&mut self, device: &Device) {
-        // A path comes back only where there is another end.
-        let state = *self.dice.one_of(&[PeerState::Disconnected, PeerState::Connected]);
-        if state == PeerState::Disconnected || device.is_linked() {
-            device.force(state);
+        match self.dice.below(2) {
+            0 => device.force(PeerState::Disconnected),
+            _ => device.reconnect(),
         }
         if self.dice.percent(20) {
             let span = self.dice.span(secs(70));

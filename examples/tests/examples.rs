@@ -1,4 +1,5 @@
 //! Runs every example as a user would, and reads what it prints.
+#![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
 use std::{
     path::PathBuf,

@@ -335,3 +335,98 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::{
+        id::PartyId,
+        machine::event::CallDirection,
+        wire::call::{Capabilities, Identity},
+    };
+
+    fn snapshot() -> CallSnapshot {
+        CallSnapshot {
+            room: RoomId::parse("!room:hs").unwrap(),
+            call_id: CallId::parse("c1").unwrap(),
+            party_id: PartyId::parse("p1").unwrap(),
+            direction: CallDirection::Outgoing,
+            media: CallMedia::Voice,
+            state: CallState::Preparing,
+            remote_user: None,
+            remote_party: None,
+            remote_capabilities: Capabilities::default(),
+            streams: Vec::new(),
+            muted: BTreeMap::new(),
+            identity: None,
+            end: None,
+        }
+    }
+
+    fn add(hub: &Hub, id: u64) -> SessionId {
+        let session = SessionId(id);
+        hub.on_voip(VoipEvent::CallAdded { session, snapshot: Box::new(snapshot()) });
+        session
+    }
+
+    fn end() -> End {
+        End { party: EndParty::Remote, reason: EndReason::Hangup }
+    }
+
+    fn drain<T: Queued>(queue: &Queue<T>) -> Vec<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        let next = || match queue.poll_next(&mut context) {
+            Poll::Ready(item) => item,
+            Poll::Pending => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn many_calls_that_end_at_once_are_all_told_of() {
+        let hub = Hub::default();
+        let all = hub.subscribe();
+        let sessions: Vec<_> = (0..200).map(|id| add(&hub, id)).collect();
+        for session in &sessions {
+            hub.on_call(*session, &CallEvent::Ended(end()));
+        }
+        assert!(hub.calls().is_empty(), "what has ended does not live");
+        for session in &sessions {
+            hub.on_voip(VoipEvent::CallEnded { session: *session, end: end() });
+        }
+        let ends = drain(&all).into_iter().filter(|item| matches!(item, VoipItem::Ended(..)));
+        assert_eq!(ends.count(), sessions.len());
+    }
+
+    #[test]
+    fn nothing_changes_after_the_end() {
+        let hub = Hub::default();
+        let session = add(&hub, 1);
+        let cell = hub.call(session).unwrap();
+        let (_, events) = cell.subscribe();
+        hub.on_call(session, &CallEvent::Ended(end()));
+        hub.on_call(session, &CallEvent::IdentityAsserted(Identity::default()));
+        assert_eq!(cell.look(|present| present.identity.clone()), None);
+        assert_eq!(drain(&events), [CallNews::Event(CallEvent::Ended(end()))]);
+    }
+
+    #[test]
+    fn a_hub_that_closes_ends_what_lives_and_then_every_stream() {
+        let hub = Hub::default();
+        let all = hub.subscribe();
+        let cell = hub.call(add(&hub, 1)).unwrap();
+        let (_, events) = cell.subscribe();
+        hub.close(Diagnostics::default());
+        let shut_down = End { party: EndParty::Local, reason: EndReason::ShutDown };
+        assert_eq!(drain(&events), [CallNews::Event(CallEvent::Ended(shut_down.clone()))]);
+        let told = drain(&all);
+        assert!(
+            matches!(&told[..], [VoipItem::Added(..), VoipItem::Ended(_, end)] if *end == shut_down)
+        );
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(all.poll_next(&mut context), Poll::Ready(None)));
+        assert!(matches!(hub.subscribe().poll_next(&mut context), Poll::Ready(None)));
+    }
+}

@@ -343,11 +343,12 @@ impl Device {
         world.follow(follow_ups);
     }
 
-    /// Whether one of the device's peer connections has an other end.
-    pub fn is_linked(&self) -> bool {
-        let world = self.world();
+    /// The network is back for all peer connections that have an other end.
+    pub fn reconnect(&self) {
+        let mut world = self.world();
         let seat = world.hosts[self.index].seat;
-        world.webrtc.peers(seat).any(|(id, _)| world.webrtc.is_linked(seat, id))
+        let follow_ups = world.webrtc.reconnect(seat);
+        world.follow(follow_ups);
     }
 
     /// Syncs wait from now on: events gather in the inbox.

@@ -10,6 +10,44 @@
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
 //!
+//! A test says what people do, lets time pass, and compares what happened:
+//!
+//! ```
+//! use matrix_voip::{CallMedia, EndReason, testing::{Cue, OpKind, Sim, secs}};
+//!
+//! let sim = Sim::new(1);
+//! let room = sim.room("!room:example", ["@ada:example", "@ben:example"]);
+//! let ada = sim.device("@ada:example", "PHONE");
+//! let ben = sim.device("@ben:example", "LAPTOP");
+//!
+//! ada.drop_next();                                  // the first send is lost
+//! ada.invite(&room, "@ben:example", CallMedia::Voice);
+//! sim.advance(secs(5));
+//! ben.next(OpKind::Capture, Cue::denied());         // Ben's microphone will be refused
+//! ben.answer();
+//! sim.run_to_the_end();
+//!
+//! sim.column().calls().expect("
+//!     0.000 ada calls @ben:example (voice)
+//!     0.090 ada fails to send m.call.invite (unreachable)
+//!     1.130 ada sends m.call.invite
+//!     1.150 ben rings
+//!     1.150 ada is invite_sent
+//!     1.170 ada sends m.call.candidates
+//!     5.000 ben answers
+//!     5.000 ben stops ringing (answered)
+//!     5.000 ben is answering
+//!     5.000 ben ended: local user_media_failed
+//!     5.020 ben sends m.call.hangup
+//!     5.040 ada ended: remote said user_media_failed
+//! ");
+//! assert_eq!(ben.end().map(|end| end.reason), Some(EndReason::UserMediaFailed));
+//! ```
+//!
+//! After every step of a [`Sim`] the invariants of the machine's contract are checked: one answer
+//! for each request, one message of a call in flight, `Ended` once and last, nothing asked for
+//! after it, nothing left open, events that fold to the snapshot, no secret in `Debug` output.
+//!
 //! Everything here is for tests and demonstrations: what is written wrong in a test (an id without
 //! its sigil, an answer without a call) panics with a message that says so.
 

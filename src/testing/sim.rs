@@ -25,15 +25,7 @@ const FOREVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Any number of engines in one virtual clock, served by fakes.
 ///
-/// ```
-/// # use matrix_voip::{machine::io::CallMedia, testing::{Sim, secs}};
-/// let sim = Sim::new(1);
-/// let room = sim.room("!room:example", ["@ada:example", "@ben:example"]);
-/// let ada = sim.device("@ada:example", "PHONE");
-/// let ben = sim.device("@ben:example", "LAPTOP");
-/// # let _ = (room, ada, ben, CallMedia::Voice);
-/// sim.advance(secs(3));
-/// ```
+/// The module's page has an example.
 ///
 /// After every step the invariants of the machine's contract are checked; what breaks one stops
 /// the test with the seed and the column of what happened. The same seed and the same calls give
@@ -112,7 +104,7 @@ impl Sim {
     /// # Panics
     /// When that is not so after a week.
     pub fn run_until_quiet(&self) {
-        self.run(|world, next| !world.is_busy() && next.since(world.now.mono) > QUIET);
+        self.run(|world| world.is_quiet_for(QUIET));
     }
 
     /// Lets time pass until nothing will ever happen again.
@@ -120,7 +112,7 @@ impl Sim {
     /// # Panics
     /// When that is not so after a week: an engine keeps a deadline without a cause.
     pub fn run_to_the_end(&self) {
-        self.run(|_, _| false);
+        self.run(|_| false);
     }
 
     /// Lets the wall clock alone go on, as when the machine sleeps with its lid closed.
@@ -185,11 +177,11 @@ impl Sim {
         self.world.borrow().seed
     }
 
-    fn run(&self, done: impl Fn(&World, Mono) -> bool) {
+    fn run(&self, done: impl Fn(&World) -> bool) {
         let mut world = self.world.borrow_mut();
         let started = world.now.mono;
-        while let Some(next) = world.next_time() {
-            if done(&world, next) {
+        while world.next_time().is_some() {
+            if done(&world) {
                 return;
             }
             world.step();

@@ -10,14 +10,14 @@ use std::{
 
 use super::{cue::OpKind, sdp};
 use crate::{
-    id::{OpId, PeerId, SessionId, TrackId},
+    id::{CallId, OpId, PeerId, SessionId, TrackId},
     machine::{
         Engine,
         diagnostics::KEPT,
         event::{CallEvent, CallSnapshot, VoipEvent},
         io::{Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
     },
-    wire::ledger::MAX_LEDGER_BYTES,
+    wire::{self, ledger::MAX_LEDGER_BYTES},
 };
 
 /// Stands in every TURN password of the kit: whoever prints one is found by it.
@@ -45,6 +45,8 @@ pub(super) struct Watch {
     peers: BTreeSet<PeerId>,
     tracks: BTreeSet<TrackId>,
     transactions: BTreeSet<String>,
+    /// Calls with a message that the homeserver has not answered.
+    sending: BTreeMap<OpId, CallId>,
     digest: u64,
 }
 
@@ -80,6 +82,7 @@ impl Watch {
             Output::Request { id, op } => self.on_request(*id, op),
             Output::Cancel(id) => {
                 let cancelled = self.awaited.remove(id);
+                self.sending.remove(id);
                 rule(cancelled, || format!("cancelled {id}, which is not open"))
             }
             Output::Voip(event) => self.on_voip(event),
@@ -90,6 +93,7 @@ impl Watch {
     /// Looks at the verdict on a reply. `first`: the request was open.
     pub(super) fn on_reply(&mut self, id: OpId, verdict: &Verdict) -> Rule {
         let open = self.awaited.remove(&id);
+        self.sending.remove(&id);
         let stale = *verdict == Verdict::Ignored(Ignored::StaleReply);
         rule(open || stale, || format!("a second reply to {id} got {verdict:?}"))?;
         rule(!open || !stale, || format!("the reply to the open request {id} was called stale"))
@@ -136,10 +140,7 @@ impl Watch {
         match op {
             Op::Peer(peer, op) => self.on_peer_op(*peer, op)?,
             Op::Track(track, op) => self.on_track_op(*track, *op)?,
-            Op::Matrix(MatrixOp::SendEvent { content, transaction, .. }) => {
-                self.mix(content);
-                self.transactions.insert(transaction.clone());
-            }
+            Op::Matrix(send) => self.on_send(id, send)?,
             Op::Save(ledger) => {
                 let bytes = ledger.to_bytes().len();
                 rule(bytes <= MAX_LEDGER_BYTES, || format!("a ledger of {bytes} bytes"))?;
@@ -150,22 +151,40 @@ impl Watch {
         Ok(())
     }
 
+    /// One message of a call is in flight at a time; after its end only a last word, and what was
+    /// tried before.
+    fn on_send(&mut self, id: OpId, send: &MatrixOp) -> Rule {
+        let MatrixOp::SendEvent { room, event_type, content, transaction } = send;
+        self.mix(content);
+        let known = !self.transactions.insert(transaction.clone());
+        let Some(Ok(message)) = wire::read::read(event_type, content) else {
+            return Err(format!("it sends {event_type}, which cannot be read"));
+        };
+        let call = message.header.call_id;
+        let busy = self.sending.values().any(|other| *other == call);
+        rule(!busy, || format!("{event_type} before the last message was answered"))?;
+        let ended = self.calls.values().any(|seen| {
+            let same = seen.folded.call_id == call && seen.folded.room == *room;
+            same && seen.ended
+        });
+        let last_words = ["m.call.hangup", "m.call.reject", "m.call.select_answer"];
+        let allowed = !ended || known || last_words.contains(&event_type.as_str());
+        rule(allowed, || format!("{event_type} after the end of the call"))?;
+        self.sending.insert(id, call);
+        Ok(())
+    }
+
     /// After the end of all calls only closing, releasing and what is still to be sent.
     fn allowed_now(&self, op: &Op) -> Rule {
-        if self.has_live_calls() {
-            return Ok(());
-        }
         let farewell = match op {
             Op::Peer(_, op) => *op == PeerOp::Close,
             Op::Track(_, op) => *op == TrackOp::Release,
-            Op::Matrix(MatrixOp::SendEvent { event_type, transaction, .. }) => {
-                let last_word = ["m.call.hangup", "m.call.reject", "m.call.select_answer"];
-                last_word.contains(&event_type.as_str()) || self.transactions.contains(transaction)
-            }
-            Op::Save(_) => true,
+            Op::Matrix(_) | Op::Save(_) => true,
             Op::Fetch(_) => false,
         };
-        rule(farewell, || format!("with no live call it asks for {:?}", OpKind::of(op)))
+        rule(farewell || self.has_live_calls(), || {
+            format!("with no live call it asks for {:?}", OpKind::of(op))
+        })
     }
 
     fn on_peer_op(&mut self, peer: PeerId, op: &PeerOp) -> Rule {

@@ -180,6 +180,14 @@ impl FakeWebRtc {
         told.collect()
     }
 
+    /// The network is back for every connection of an engine that has an other end.
+    pub fn reconnect(&mut self, seat: Seat) -> Vec<FollowUp> {
+        let ids: Vec<PeerId> = self.peers(seat).map(|(id, _)| id).collect();
+        let linked = ids.into_iter().filter(|peer| self.is_linked(seat, *peer));
+        let back = PeerNews::State(PeerState::Connected);
+        linked.map(|peer| news(seat, peer, back.clone())).collect()
+    }
+
     /// Whether a connection has an other end.
     pub fn is_linked(&self, seat: Seat, peer: PeerId) -> bool {
         self.linked.iter().any(|pair| other_end(pair, (seat, peer)).is_some())

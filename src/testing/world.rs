@@ -206,12 +206,15 @@ impl World {
         planned.into_iter().chain(due).min()
     }
 
-    /// Whether something is under way: a request, an answer, a sync.
-    pub(super) fn is_busy(&self) -> bool {
-        self.agenda.values().any(|happening| match happening {
+    /// Whether nothing is under way (a request, an answer, a sync) and no engine has a deadline
+    /// within `span`.
+    pub(super) fn is_quiet_for(&self, span: Duration) -> bool {
+        let under_way = self.agenda.values().any(|happening| match happening {
             Happening::Deadline { at, id } => self.hosts[at.device].watch.awaits(*id),
             _ => true,
-        })
+        });
+        let due = self.hosts.iter().filter_map(|host| host.due).min();
+        !under_way && due.is_none_or(|due| due.since(self.now.mono) > span)
     }
 
     /// The next thing happens.

@@ -302,6 +302,38 @@ async fn a_cancelled_request_is_aborted_and_a_panic_is_a_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_aborts_the_switch_too() {
+    let delegate = Delegate::new(|what| match what {
+        "enable 1 true" => Mood::Hanging,
+        _ => Mood::Willing,
+    });
+    let mut driver = served(&delegate);
+    ask(&driver, 1, Op::Track(TRACK, TrackOp::Enable(true)));
+    tokio::task::yield_now().await;
+    ask(&driver, 2, Op::Track(TRACK, TrackOp::Release));
+    let all = replies::<2>(&mut driver).await;
+    assert_eq!(all, [(1, Err(Fault::Cancelled)), (2, Ok(Reply::Done))]);
+    assert!(delegate.log().contains(&"-enable 1 true".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_cancelled_while_it_waits_is_never_made() {
+    let delegate = Delegate::new(|what| match what {
+        "open 1" => Mood::Hanging,
+        _ => Mood::Willing,
+    });
+    let mut driver = served(&delegate);
+    ask(&driver, 1, open());
+    ask(&driver, 2, Op::Peer(PEER, PeerOp::Rollback));
+    ask(&driver, 3, Op::Peer(PEER, PeerOp::RestartIce));
+    tokio::task::yield_now().await;
+    driver.request(HostRequest::Cancel(OpId(2))).unwrap();
+    driver.request(HostRequest::Cancel(OpId(1))).unwrap();
+    assert_eq!(replies::<1>(&mut driver).await, [(3, Ok(Reply::Done))]);
+    assert_eq!(delegate.log(), ["+open 1", "-open 1", "+restart 1", "-restart 1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_library_that_is_gone_aborts_every_host_call() {
     let delegate = Delegate::new(|_| Mood::Hanging);
     let driver = served(&delegate);

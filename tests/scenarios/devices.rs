@@ -55,6 +55,37 @@ fn answer_on_another_device_stops_our_ringing() {
     assert!(laptop.sent().is_empty());
 }
 
+/// 75, T-16, as a column.
+#[test]
+fn of_two_ringing_devices_the_one_that_answers_has_the_call() {
+    let Three { sim, phone, .. } = three();
+    sim.advance(secs(4));
+    phone.answer();
+    sim.run_until_quiet();
+    sim.column().calls().expect(
+        "
+        0.000 ada        calls @ben:example (voice)
+        0.090 ada        sends m.call.invite
+        0.110 ben/PHONE  rings
+        0.110 ben/LAPTOP rings
+        0.110 ada        is invite_sent
+        0.130 ada        sends m.call.candidates
+        *     ben/PHONE  answers
+        *     ben/PHONE  stops ringing (answered)
+        *     ben/PHONE  is answering
+        *     ben/PHONE  is connecting
+        *     ben/PHONE  sends m.call.answer
+        *     ada        is connecting
+        *     ben/LAPTOP stops ringing (elsewhere)
+        *     ben/LAPTOP ended: remote answered_elsewhere
+        *     ada        sends m.call.select_answer
+        *     ben/PHONE  sends m.call.candidates
+        *     ada        is connected
+        *     ben/PHONE  is connected
+        ",
+    );
+}
+
 /// 74, T-16.
 #[test]
 fn reject_on_another_device_stops_our_ringing() {

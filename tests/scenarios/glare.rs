@@ -82,6 +82,32 @@ fn of_two_invites_the_smaller_id_survives_theirs() {
     assert_eq!(ada.missed(), 0);
 }
 
+/// 108, as a column: Ben's call has the smaller id.
+#[test]
+fn the_call_that_loses_is_hung_up_and_the_other_is_answered_at_once() {
+    let (Half { sim, room, ada: _, ben }, _) = Half::calling();
+    sim.advance(secs(2));
+    sim.note("Ben calls too");
+    ben.invite(&room, SMALL, secs(60));
+    sim.run_until_quiet();
+    sim.column().calls().expect(
+        "
+        0.000 ada calls @ben:example (voice)
+        0.090 ada sends m.call.invite
+        0.110 ada is invite_sent
+        0.130 ada sends m.call.candidates
+        *     --  Ben calls too
+        2.150 ben sends m.call.invite
+        2.170 ada ended: local replaced
+        2.170 ada is answering
+        2.190 ada sends m.call.hangup
+        2.200 ada is connecting
+        2.220 ada sends m.call.answer
+        2.260 ada sends m.call.candidates
+        ",
+    );
+}
+
 /// 109.
 #[test]
 fn of_two_invites_the_smaller_id_survives_ours() {

@@ -1,5 +1,6 @@
 //! Runs `caller demo` as a user would: good calls, unreadable files, and the five ways in which
 //! the demo is broken on purpose, each of which must be noticed with its own reason.
+#![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
 use std::{
     io::Read,

@@ -109,9 +109,9 @@ impl Watch {
             local: end(&pair.local),
             remote: end(&pair.remote),
         });
-        if path.is_some() && path != self.path {
-            self.path.clone_from(&path);
-            self.teller.tell(Fact::Path(self.who, path.expect("invariant: just asked")));
+        if let Some(path) = path.filter(|path| self.path.as_ref() != Some(path)) {
+            self.path = Some(path.clone());
+            self.teller.tell(Fact::Path(self.who, path));
         }
         self.gauge.sent = stats.outbound.iter().map(|line| line.packets).sum();
         self.gauge.received = stats.inbound.iter().map(|line| line.packets).sum();
