@@ -140,10 +140,7 @@ impl Engine {
         while let Some(timer) = self.world.timers.pop_due(now) {
             match timer {
                 Timer::Call(session, timer) => {
-                    self.with(session, |call, world| {
-                        call.on_timer(world, timer);
-                        Verdict::Handled
-                    });
+                    self.with(session, |call, world| call.on_timer(world, timer));
                 }
                 Timer::Ledger => self.world.save_ledger(),
             }
@@ -188,25 +185,25 @@ impl Engine {
     // ------------------------------------------------------------------------------------ calls
 
     /// Lets a call do something, and takes it away when nothing is left to do for it.
-    fn with(
+    fn with<T>(
         &mut self,
         session: SessionId,
-        act: impl FnOnce(&mut Call, &mut World) -> Verdict,
-    ) -> Option<Verdict> {
+        act: impl FnOnce(&mut Call, &mut World) -> T,
+    ) -> Option<T> {
         let call = self.calls.get_mut(&session)?;
-        let verdict = act(call, &mut self.world);
+        let done = act(call, &mut self.world);
         if call.is_finished() {
             call.leave(&mut self.world);
             self.calls.remove(&session);
         }
-        Some(verdict)
+        Some(done)
     }
 
     /// Takes a new call in, unless it is over already.
     fn keep(&mut self, call: Call) -> SessionId {
         let session = call.session();
         self.calls.insert(session, Box::new(call));
-        self.with(session, |_, _| Verdict::Handled);
+        self.with(session, |_, _| ());
         session
     }
 
@@ -267,10 +264,7 @@ impl Engine {
             Err(fault) => Err(fault),
         };
         for session in self.world.turn.on_reply(self.world.now.wall, servers) {
-            self.with(session, |call, world| {
-                call.advance(world);
-                Verdict::Handled
-            });
+            self.with(session, Call::advance);
         }
         Verdict::Handled
     }
@@ -299,10 +293,7 @@ impl Engine {
             self.world.roster.with_user(room, user)
         };
         for session in ended {
-            self.with(session, |call, world| {
-                call.end_by_them(world, EndReason::LeftRoom);
-                Verdict::Handled
-            });
+            self.with(session, |call, world| call.end_by_them(world, EndReason::LeftRoom));
         }
     }
 
@@ -310,10 +301,7 @@ impl Engine {
         match network {
             Network::Back => {
                 for session in self.sessions() {
-                    self.with(session, |call, world| {
-                        call.on_network_back(world);
-                        Verdict::Handled
-                    });
+                    self.with(session, Call::on_network_back);
                 }
                 Verdict::Handled
             }
@@ -339,10 +327,7 @@ impl Engine {
 
     fn end_all(&mut self, reason: &EndReason) {
         for session in self.sessions() {
-            self.with(session, |call, world| {
-                call.fail(world, reason.clone());
-                Verdict::Handled
-            });
+            self.with(session, |call, world| call.fail(world, reason.clone()));
         }
     }
 

@@ -226,10 +226,7 @@ impl Engine {
     }
 
     fn ring(&mut self, session: SessionId, until: Wall) {
-        self.with(session, |call, world| {
-            call.ring(world, until);
-            Verdict::Handled
-        });
+        self.with(session, |call, world| call.ring(world, until));
     }
 
     /// The incoming call survived glare: it is answered with what the user had granted, or rings.
@@ -239,10 +236,7 @@ impl Engine {
         match self.world.config.glare {
             Glare::Ring => self.ring(session, arrival.until),
             Glare::AutoAnswer => {
-                self.with(session, |call, world| match call.answer(world, Some(media)) {
-                    Ok(()) => Verdict::Handled,
-                    Err(refusal) => Verdict::Refused(refusal),
-                });
+                self.with(session, |call, world| call.answer(world, Some(media)));
             }
         }
         Verdict::Started(session)
@@ -273,10 +267,7 @@ impl Engine {
         match survivor {
             Survivor::Ours => Some(Settled::Lost),
             Survivor::Theirs => {
-                self.with(session, |call, world| {
-                    call.fail(world, EndReason::Replaced);
-                    Verdict::Handled
-                });
+                self.with(session, |call, world| call.fail(world, EndReason::Replaced));
                 Some(Settled::Won(media))
             }
         }
