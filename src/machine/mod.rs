@@ -10,7 +10,8 @@
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
 //! | `call/` | one 1:1 call |
-//! | `world.rs` | what all calls share: the way out, timers, ids, indexes |
+//! | `world.rs` | what all calls share: the way out, timers, ids |
+//! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
@@ -24,6 +25,7 @@ mod fingerprint;
 mod ids;
 pub mod io;
 mod memory;
+mod roster;
 mod router;
 mod turn;
 pub mod verdict;
