@@ -255,7 +255,11 @@ impl Engine {
         match self.world.config.glare {
             Glare::Ring => self.ring(session, arrival.until),
             Glare::AutoAnswer => {
-                self.with(session, |call, world| call.answer(world, Some(media)));
+                let answered = self.with(session, |call, world| call.answer(world, Some(media)));
+                // A third call is connected: the user says which of the two he wants.
+                if let Some(Err(_)) = answered {
+                    self.ring(session, arrival.until);
+                }
             }
         }
         Verdict::Started(session)
