@@ -4,6 +4,8 @@
 //! A new body, phase or command makes the test fail until somebody has looked at the new rows and
 //! written them down with `UPDATE_CELLS=1 cargo test -p matrix-voip --test cells`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use matrix_voip::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     fingerprint::Fingerprint,
     io::Op,
-    world::{Owner, World},
+    world::{Owner, Timer, World},
 };
 use crate::{
     id::SessionId,
@@ -26,10 +26,6 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn is_saving(&self) -> bool {
-        self.saving
-    }
-
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.saving, self.dirty));
         for (session, call) in &self.live {
@@ -93,7 +89,7 @@ impl World {
     /// The ledger changed.
     pub(super) fn note_change(&mut self) {
         self.book.dirty = true;
-        self.touch_ledger();
+        self.save_soon();
     }
 
     /// Saves the ledger, unless a save is under way: then its reply saves again.
@@ -111,7 +107,13 @@ impl World {
     pub(super) fn on_saved(&mut self) {
         self.book.saving = false;
         if self.book.dirty {
-            self.touch_ledger();
+            self.save_soon();
+        }
+    }
+
+    fn save_soon(&mut self) {
+        if self.timers.get(&Timer::Ledger).is_none() && !self.book.saving {
+            self.timers.set(Timer::Ledger, self.now.mono_after(self.config.timeouts.ledger));
         }
     }
 }

@@ -10,7 +10,8 @@
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
 //! | `call/` | one 1:1 call |
-//! | `world.rs` | what all calls share: the way out, timers, ids, indexes |
+//! | `world.rs` | what all calls share: the way out, timers, ids |
+//! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
@@ -24,6 +25,7 @@ mod fingerprint;
 mod ids;
 pub mod io;
 mod memory;
+mod roster;
 mod router;
 mod turn;
 pub mod verdict;
@@ -140,10 +142,7 @@ impl Engine {
         while let Some(timer) = self.world.timers.pop_due(now) {
             match timer {
                 Timer::Call(session, timer) => {
-                    self.with(session, |call, world| {
-                        call.on_timer(world, timer);
-                        Verdict::Handled
-                    });
+                    self.with(session, |call, world| call.on_timer(world, timer));
                 }
                 Timer::Ledger => self.world.save_ledger(),
             }
@@ -188,25 +187,25 @@ impl Engine {
     // ------------------------------------------------------------------------------------ calls
 
     /// Lets a call do something, and takes it away when nothing is left to do for it.
-    fn with(
+    fn with<T>(
         &mut self,
         session: SessionId,
-        act: impl FnOnce(&mut Call, &mut World) -> Verdict,
-    ) -> Option<Verdict> {
+        act: impl FnOnce(&mut Call, &mut World) -> T,
+    ) -> Option<T> {
         let call = self.calls.get_mut(&session)?;
-        let verdict = act(call, &mut self.world);
+        let done = act(call, &mut self.world);
         if call.is_finished() {
             call.leave(&mut self.world);
             self.calls.remove(&session);
         }
-        Some(verdict)
+        Some(done)
     }
 
     /// Takes a new call in, unless it is over already.
     fn keep(&mut self, call: Call) -> SessionId {
         let session = call.session();
         self.calls.insert(session, Box::new(call));
-        self.with(session, |_, _| Verdict::Handled);
+        self.with(session, |_, _| ());
         session
     }
 
@@ -267,10 +266,7 @@ impl Engine {
             Err(fault) => Err(fault),
         };
         for session in self.world.turn.on_reply(self.world.now.wall, servers) {
-            self.with(session, |call, world| {
-                call.advance(world);
-                Verdict::Handled
-            });
+            self.with(session, Call::advance);
         }
         Verdict::Handled
     }
@@ -299,10 +295,7 @@ impl Engine {
             self.world.roster.with_user(room, user)
         };
         for session in ended {
-            self.with(session, |call, world| {
-                call.end_by_them(world, EndReason::LeftRoom);
-                Verdict::Handled
-            });
+            self.with(session, |call, world| call.end_by_them(world, EndReason::LeftRoom));
         }
     }
 
@@ -310,10 +303,7 @@ impl Engine {
         match network {
             Network::Back => {
                 for session in self.sessions() {
-                    self.with(session, |call, world| {
-                        call.on_network_back(world);
-                        Verdict::Handled
-                    });
+                    self.with(session, Call::on_network_back);
                 }
                 Verdict::Handled
             }
@@ -339,10 +329,7 @@ impl Engine {
 
     fn end_all(&mut self, reason: &EndReason) {
         for session in self.sessions() {
-            self.with(session, |call, world| {
-                call.fail(world, reason.clone());
-                Verdict::Handled
-            });
+            self.with(session, |call, world| call.fail(world, reason.clone()));
         }
     }
 

@@ -33,14 +33,14 @@ use crate::{
 struct Event<'a> {
     room: &'a RoomId,
     facts: &'a Facts,
-    message: CallMessage,
+    message: &'a CallMessage,
 }
 
 impl Engine {
     /// Judges every event of a batch, in order.
     pub(super) fn on_delivery(&mut self, delivery: Delivery) -> Verdict {
         let Delivery { place, events } = delivery;
-        let ends = Ends::of(&events);
+        let ends = self.ends(&place, &events);
         let verdicts = events.iter().enumerate().map(|(at, event)| {
             let verdict = match self.admit(&place, event) {
                 Ok(event) => self.route(event, ends.after(at)),
@@ -53,8 +53,32 @@ impl Engine {
         Verdict::Batch(verdicts.collect())
     }
 
-    /// What holds for every event: readable, protected, from somebody who may speak, new.
+    /// The events of a batch that can end a call and may do so.
+    fn ends<'a>(&self, place: &'a Place, events: &'a [Parsed]) -> Ends<'a> {
+        let mut ends = Ends::default();
+        for (at, event) in events.iter().enumerate() {
+            if let Ok(Event { facts, message, .. }) = self.check(place, event)
+                && can_end(&message.body)
+            {
+                ends.0.entry(&message.header.call_id).or_default().push((at, facts, message));
+            }
+        }
+        ends
+    }
+
+    /// What holds for every event that has an effect: it is sound and new.
     fn admit<'a>(&mut self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
+        let event = self.check(place, event)?;
+        if let Some(id) = &event.facts.event_id
+            && !self.world.memory.is_new(id)
+        {
+            return Err(Ignored::Duplicate);
+        }
+        Ok(event)
+    }
+
+    /// Whether an event is sound: readable, protected, from somebody who may speak.
+    fn check<'a>(&self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
         let Place::Room { room, encrypted } = place else { return Err(Ignored::Unsupported) };
         let message = event.event.as_ref().map_err(|_| Ignored::Malformed)?;
         if message.header.leg.is_some() {
@@ -70,12 +94,7 @@ impl Engine {
         if self.world.is_outside(room, &event.facts.sender) {
             return Err(Ignored::NotInRoom);
         }
-        if let Some(id) = &event.facts.event_id
-            && !self.world.memory.is_new(id)
-        {
-            return Err(Ignored::Duplicate);
-        }
-        Ok(Event { room, facts: &event.facts, message: message.clone() })
+        Ok(Event { room, facts: &event.facts, message })
     }
 
     fn route(&mut self, event: Event<'_>, later: Later<'_>) -> Verdict {
@@ -83,7 +102,7 @@ impl Engine {
         let call_id = message.header.call_id.clone();
         if let Some(session) = self.world.roster.find(room, &call_id) {
             return self
-                .with(session, |call, world| call.on_message(world, facts, message))
+                .with(session, |call, world| call.on_message(world, facts, message.clone()))
                 .unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
         }
         if is_echo(&self.world, facts, &message.header) {
@@ -107,7 +126,7 @@ impl Engine {
             | Body::SelectAnswer { .. }
             | Body::Reject { .. }
             | Body::Hangup { .. }
-            | Body::MetadataChanged(_) => self.park(room, facts, &message),
+            | Body::MetadataChanged(_) => self.park(room, facts, message),
         }
     }
 
@@ -226,10 +245,7 @@ impl Engine {
     }
 
     fn ring(&mut self, session: SessionId, until: Wall) {
-        self.with(session, |call, world| {
-            call.ring(world, until);
-            Verdict::Handled
-        });
+        self.with(session, |call, world| call.ring(world, until));
     }
 
     /// The incoming call survived glare: it is answered with what the user had granted, or rings.
@@ -239,10 +255,11 @@ impl Engine {
         match self.world.config.glare {
             Glare::Ring => self.ring(session, arrival.until),
             Glare::AutoAnswer => {
-                self.with(session, |call, world| match call.answer(world, Some(media)) {
-                    Ok(()) => Verdict::Handled,
-                    Err(refusal) => Verdict::Refused(refusal),
-                });
+                let answered = self.with(session, |call, world| call.answer(world, Some(media)));
+                // A third call is connected: the user says which of the two he wants.
+                if let Some(Err(_)) = answered {
+                    self.ring(session, arrival.until);
+                }
             }
         }
         Verdict::Started(session)
@@ -273,10 +290,7 @@ impl Engine {
         match survivor {
             Survivor::Ours => Some(Settled::Lost),
             Survivor::Theirs => {
-                self.with(session, |call, world| {
-                    call.fail(world, EndReason::Replaced);
-                    Verdict::Handled
-                });
+                self.with(session, |call, world| call.fail(world, EndReason::Replaced));
                 Some(Settled::Won(media))
             }
         }
@@ -290,21 +304,10 @@ impl Engine {
 
 /// The events of a batch that can end a call, by call: so that a batch is read once, however many
 /// invites it holds.
+#[derive(Default)]
 struct Ends<'a>(BTreeMap<&'a CallId, Vec<(usize, &'a Facts, &'a CallMessage)>>);
 
 impl<'a> Ends<'a> {
-    fn of(events: &'a [Parsed]) -> Self {
-        let mut ends = BTreeMap::<_, Vec<_>>::new();
-        for (at, event) in events.iter().enumerate() {
-            let Ok(message) = &event.event else { continue };
-            if can_end(&message.body) {
-                let of_call = ends.entry(&message.header.call_id).or_default();
-                of_call.push((at, &event.facts, message));
-            }
-        }
-        Self(ends)
-    }
-
     fn after(&'a self, at: usize) -> Later<'a> {
         Later { ends: self, at }
     }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::{
     Identity,
     book::Book,
-    call::{CallTimer, Roster},
+    call::CallTimer,
     event::{CallEvent, VoipEvent},
     fingerprint::Fingerprint,
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
+    roster::Roster,
     turn::Turn,
 };
 use crate::{
@@ -145,13 +146,6 @@ impl World {
     pub(super) fn is_outside(&self, room: &RoomId, user: &UserId) -> bool {
         let members = self.rooms.get(room).and_then(|facts| facts.members.as_ref());
         members.is_some_and(|members| !members.contains(user))
-    }
-
-    /// Notes a change of the ledger, which is saved a moment later.
-    pub(super) fn touch_ledger(&mut self) {
-        if self.timers.get(&Timer::Ledger).is_none() && !self.book.is_saving() {
-            self.timers.set(Timer::Ledger, self.now.mono_after(self.config.timeouts.ledger));
-        }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {

@@ -7,6 +7,7 @@
 
 mod busy;
 mod common;
+mod corners;
 mod devices;
 mod embedded;
 mod glare;

@@ -23,12 +23,11 @@ mod messages;
 mod outbox;
 mod outgoing;
 mod phase;
-mod roster;
 mod sending;
 mod setup;
 mod streams;
 
-pub(super) use self::{incoming::Arrival, roster::Roster};
+pub(super) use self::incoming::Arrival;
 
 use std::collections::BTreeMap;
 

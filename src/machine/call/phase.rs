@@ -106,13 +106,21 @@ impl Phase {
         }
     }
 
-    /// The same preparation, further on.
-    pub(super) fn at(&self, step: Step) -> Self {
+    /// The same preparation, further on; `None` where none is under way, so that no late step
+    /// can lead back from what came after.
+    pub(super) fn at(&self, step: Step) -> Option<Self> {
         match self {
-            Self::Incoming(_) => Self::Incoming(Incoming::Answering(step)),
-            Self::Outgoing(_) | Self::Connecting | Self::Connected | Self::Ended(_) => {
-                Self::Outgoing(Outgoing::Preparing(step))
+            Self::Outgoing(Outgoing::Preparing(_)) => {
+                Some(Self::Outgoing(Outgoing::Preparing(step)))
             }
+            Self::Incoming(Incoming::Answering(_)) => {
+                Some(Self::Incoming(Incoming::Answering(step)))
+            }
+            Self::Outgoing(Outgoing::Inviting | Outgoing::InviteSent)
+            | Self::Incoming(Incoming::Ringing)
+            | Self::Connecting
+            | Self::Connected
+            | Self::Ended(_) => None,
         }
     }
 

@@ -177,8 +177,9 @@ impl Call {
     }
 
     fn step(&mut self, world: &mut World, step: Step) {
-        let phase = self.phase.at(step);
-        self.enter(world, phase);
+        if let Some(phase) = self.phase.at(step) {
+            self.enter(world, phase);
+        }
     }
 
     /// Whether a source is, or will be, captured for this call.

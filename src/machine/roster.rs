@@ -6,7 +6,7 @@ use crate::id::{CallId, RoomId, SessionId, UserId};
 
 /// Indexes over all calls of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::machine) struct Roster {
+pub(super) struct Roster {
     by_id: BTreeMap<(RoomId, CallId), SessionId>,
     by_user: BTreeMap<(RoomId, UserId), BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
@@ -36,23 +36,23 @@ impl Roster {
     }
 
     /// A call is gone for good.
-    pub(in crate::machine) fn remove(&mut self, room: &RoomId, call: &CallId) {
+    pub(super) fn remove(&mut self, room: &RoomId, call: &CallId) {
         self.by_id.remove(&(room.clone(), call.clone()));
     }
 
     /// The call of that id.
-    pub(in crate::machine) fn find(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
+    pub(super) fn find(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
         self.by_id.get(&(room.clone(), call.clone())).copied()
     }
 
     /// The live calls with a user in a room.
-    pub(in crate::machine) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
+    pub(super) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
         let found = self.by_user.get(&(room.clone(), user.clone()));
         found.into_iter().flatten().copied().collect()
     }
 
     /// All live calls of a room.
-    pub(in crate::machine) fn in_room(&self, room: &RoomId) -> Vec<SessionId> {
+    pub(super) fn in_room(&self, room: &RoomId) -> Vec<SessionId> {
         let of_room = self.by_id.range((room.clone(), first_call())..);
         of_room.take_while(|((r, _), _)| r == room).map(|(_, session)| *session).collect()
     }
@@ -71,12 +71,12 @@ impl Roster {
     }
 
     /// How many calls ring.
-    pub(in crate::machine) fn ringing(&self) -> usize {
+    pub(super) fn ringing(&self) -> usize {
         self.ringing.len()
     }
 
     /// Whether a call other than this one is connected.
-    pub(in crate::machine) fn other_connected(&self, session: Option<SessionId>) -> bool {
+    pub(super) fn other_connected(&self, session: Option<SessionId>) -> bool {
         self.connected.iter().any(|connected| Some(*connected) != session)
     }
 }

@@ -1,0 +1,57 @@
+//! Corners: two rules meet, and neither may leave a call in nobody's hands.
+
+use matrix_voip::{
+    machine::{
+        event::{CallState, EndReason},
+        io::CallMedia,
+    },
+    testing::{Sim, room_batch, secs},
+    wire::{
+        call::{Body, Reason},
+        delivery::{Place, Protection},
+    },
+};
+
+use crate::common::{ADA, BEN, Half, half, local};
+
+const CARL: &str = "@carl:example";
+
+/// A homeserver cannot silence a call by a hangup of its own making.
+#[test]
+fn a_hangup_that_may_not_be_believed_does_not_keep_an_invite_from_ringing() {
+    let Half { sim, room, ada, ben } = half();
+    let hangup = Body::Hangup { reason: Some(Reason::UserHangup) };
+    let mut events = [ben.invitation(secs(60)), hangup].map(|body| ben.raw("c1", body, secs(1)));
+    events[0].facts.protection = Protection::Unverified;
+    let mut batch = room_batch(&room, events);
+    batch.place = Place::Room { room: room.clone(), encrypted: true };
+    ada.deliver(batch);
+    sim.run_until_quiet();
+    assert!(ada.is_ringing());
+}
+
+/// Glare answers for the user, but it must not do what the user himself could not.
+#[test]
+fn a_call_that_won_glare_beside_a_connected_one_rings_and_can_be_taken_after_it() {
+    let sim = Sim::new(91);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let ada = sim.device(ADA, "PHONE");
+    let ben = sim.device(BEN, "LAPTOP");
+    let carl = sim.puppet(CARL, "C");
+    let talking = ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    let ours = ada.invite(&room, CARL, CallMedia::Voice);
+    sim.run_until_quiet();
+    carl.invite(&room, "!", secs(60));
+    sim.run_until_quiet();
+    assert_eq!(ada.end_of(ours), local(EndReason::Replaced));
+    assert_eq!(ada.state_of(talking), Some(CallState::Connected));
+    assert!(ada.is_ringing(), "{}", sim.column());
+    ben.hangup();
+    sim.run_until_quiet();
+    ada.answer();
+    sim.run_until_quiet();
+    assert_eq!(ada.state(), Some(CallState::Connecting));
+}
