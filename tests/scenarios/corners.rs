@@ -2,8 +2,8 @@
 
 use matrix_voip::{
     machine::{
-        event::{CallState, EndReason},
-        io::CallMedia,
+        event::{CallState, EndReason, MissedWhy, VoipEvent},
+        io::{CallMedia, PeerState},
     },
     testing::{Sim, room_batch, secs},
     wire::{
@@ -54,4 +54,25 @@ fn a_call_that_won_glare_beside_a_connected_one_rings_and_can_be_taken_after_it(
     ada.answer();
     sim.run_until_quiet();
     assert_eq!(ada.state(), Some(CallState::Connecting));
+}
+
+/// An engine that finds a new path may say so without having called the old one lost.
+#[test]
+fn a_call_that_connects_again_is_busy() {
+    let sim = Sim::new(92);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let ada = sim.device(ADA, "PHONE");
+    let ben = sim.device(BEN, "LAPTOP");
+    let carl = sim.puppet(CARL, "C");
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    ada.force(PeerState::Connecting);
+    sim.run_until_quiet();
+    assert_eq!(ada.state(), Some(CallState::Connecting));
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    let busy = |event: &VoipEvent| matches!(event, VoipEvent::Missed { why: MissedWhy::Busy, .. });
+    assert!(ada.voip_events().iter().any(busy), "{}", sim.column());
 }

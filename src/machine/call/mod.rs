@@ -330,17 +330,18 @@ impl Call {
             return;
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
-        world.roster.set_connected(self.session, self.holds_the_line());
+        world.roster.set_connected(self.session, self.holds_the_line(world));
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
     }
 
-    /// Whether the user talks in this call: connected, or about to be again.
-    fn holds_the_line(&self) -> bool {
+    /// Whether the user talks in this call: connected, or lost and perhaps back soon. How an
+    /// engine calls the loss is no matter: some only say that they connect again.
+    fn holds_the_line(&self, world: &World) -> bool {
         match self.phase {
             Phase::Connected => true,
-            Phase::Connecting => self.peer_state == Some(PeerState::Disconnected),
+            Phase::Connecting => self.has_timer(world, CallTimer::Lost),
             Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => false,
         }
     }
