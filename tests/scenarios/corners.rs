@@ -5,7 +5,7 @@ use matrix_voip::{
         event::{CallState, EndReason, MissedWhy, VoipEvent},
         io::{CallMedia, PeerState},
     },
-    testing::{Sim, room_batch, secs},
+    testing::{Cue, OpKind, Sim, room_batch, secs},
     wire::{
         call::{Body, Reason},
         delivery::{Place, Protection},
@@ -75,4 +75,17 @@ fn a_call_that_connects_again_is_busy() {
     sim.run_until_quiet();
     let busy = |event: &VoipEvent| matches!(event, VoipEvent::Missed { why: MissedWhy::Busy, .. });
     assert!(ada.voip_events().iter().any(busy), "{}", sim.column());
+}
+
+/// The caller knows of its own call: it must not wait for an answer that will never come.
+#[test]
+fn a_hangup_while_the_answer_is_refused_for_now_reaches_the_caller() {
+    let Half { sim, ada, .. } = Half::ringing();
+    ada.next(OpKind::SendEvent, Cue::rate_limited(secs(7)).after(secs(2)));
+    ada.answer();
+    sim.advance(secs(1));
+    assert_eq!(ada.state(), Some(CallState::Connecting));
+    ada.hangup();
+    sim.run_to_the_end();
+    assert_eq!(ada.sent_types(), ["hangup"], "{}", sim.column());
 }

@@ -100,7 +100,7 @@ impl Call {
             // The call is over: this message is not worth another try, only the goodbye is, and
             // that only if somebody may know of the call.
             self.outbox.abandon_first();
-            if announces && self.announced == Announced::No {
+            if !self.is_known() {
                 self.outbox.clear();
             }
             return;
@@ -110,8 +110,7 @@ impl Call {
 
     fn on_given_up(&mut self, world: &mut World, kind: Kind) {
         if self.phase.is_ended() {
-            let announces = matches!(kind, Kind::Invite | Kind::Answer);
-            if announces && self.announced == Announced::No {
+            if !self.is_known() {
                 self.outbox.clear();
             }
             return;
