@@ -112,7 +112,8 @@ pub enum CallEvent {
         /// Whether it is muted now.
         muted: bool,
     },
-    /// Media beyond sound could not be had; the call goes on without it.
+    /// A local source could not be had, or ended by itself; the call goes on without it. A
+    /// microphone that cannot be had at the start ends the call instead (`UserMediaFailed`).
     MediaMissing(MediaSource),
     /// The other side says who is really speaking, for instance behind a gateway.
     IdentityAsserted(Identity),

@@ -70,8 +70,9 @@ impl Fingerprint {
 }
 
 impl Engine {
-    /// A number that is equal for engines that will behave alike: deadlines relative, ids renamed
-    /// by first use, counters left out.
+    /// A number that is equal for engines of the same identity and configuration that will behave
+    /// alike: deadlines relative, ids renamed by first use, counters left out (diagnostics, and
+    /// what makes new ids). Drain the outputs first: of those that wait only the number counts.
     pub fn fingerprint(&self) -> u64 {
         let mut print = Fingerprint::new(self.world.now);
         print.value(self.service);

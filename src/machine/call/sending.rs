@@ -100,7 +100,7 @@ impl Call {
             // The call is over: this message is not worth another try, only the goodbye is, and
             // that only if somebody may know of the call.
             self.outbox.abandon_first();
-            if announces && self.announced == Announced::No {
+            if !self.is_known() {
                 self.outbox.clear();
             }
             return;
@@ -110,8 +110,7 @@ impl Call {
 
     fn on_given_up(&mut self, world: &mut World, kind: Kind) {
         if self.phase.is_ended() {
-            let announces = matches!(kind, Kind::Invite | Kind::Answer);
-            if announces && self.announced == Announced::No {
+            if !self.is_known() {
                 self.outbox.clear();
             }
             return;
@@ -119,7 +118,7 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.holds_the_line(world) => {
                 self.fail(world, EndReason::IceTimeout);
             }
             Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
