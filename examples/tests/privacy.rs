@@ -32,6 +32,8 @@ fn phone(homeserver: &EmbeddedHomeserver, user: &str) -> VoIP {
 async fn a_real_call_logs_nothing_private() {
     let watcher = Watcher::default();
     tracing::subscriber::set_global_default(watcher.clone()).unwrap();
+    tracing::info!("the watcher listens");
+    assert_eq!(watcher.seen(), 1);
     let homeserver = EmbeddedHomeserver::new().with_room("!room:hs", ["@ada:hs", "@bob:hs"]);
     let passed = Arc::new(std::sync::Mutex::new(String::new()));
     let tape = Arc::clone(&passed);
@@ -51,5 +53,6 @@ async fn a_real_call_logs_nothing_private() {
     bob.shutdown().await;
 
     assert!(is_private(&passed.lock().unwrap()), "the watcher knows nothing that passed");
+    assert!(watcher.seen() > 0, "nothing was logged at all");
     assert!(watcher.leaks().is_empty(), "{:?}", watcher.leaks());
 }

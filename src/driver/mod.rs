@@ -13,11 +13,13 @@
 //! | `order.rs` | what handles ask of the task |
 //! | `measure.rs` | statistics: the driver's own requests |
 //! | `hub.rs`, `queue.rs` | snapshots and subscribers; bounded queues |
+//! | `log.rs` | what is logged: numbers, states and reasons |
 //! | `task.rs` | the loop |
 
 mod clock;
 mod deadlines;
 mod hub;
+mod log;
 mod measure;
 mod order;
 mod queue;

@@ -8,6 +8,7 @@ use super::{
     clock::{Clock, WallClock},
     deadlines::deadline,
     hub::Hub,
+    log,
     measure::{Measurements, is_own},
     order::{self, Link, Order, Unmeasured},
 };
@@ -147,6 +148,9 @@ impl Driver {
 
     fn on_reply(&mut self, id: OpId, result: Result<Reply, Fault>) {
         self.requests.clear(&id);
+        if let Err(fault) = &result {
+            log::fault(id, fault);
+        }
         if is_own(id) {
             self.measurements.on_reply(id, result);
         } else {
@@ -157,6 +161,7 @@ impl Driver {
     fn feed(&mut self, input: Input) -> Verdict {
         let now = self.clock.now();
         let verdict = self.engine.handle(now, input);
+        log::verdict(&verdict);
         self.settle(now);
         verdict
     }
@@ -195,10 +200,12 @@ impl Driver {
                 None
             }
             Output::Voip(event) => {
+                log::voip(&event);
                 self.hub.on_voip(event);
                 None
             }
             Output::Call { session, event } => {
+                log::call(session, &event);
                 self.hub.on_call(session, &event);
                 None
             }
@@ -209,6 +216,7 @@ impl Driver {
 
     fn request(&mut self, now: Now, id: OpId, op: Op) -> Result<(), Fault> {
         let span = deadline(&op);
+        log::request(id, &op);
         self.host.request(HostRequest::Do { id, op })?;
         self.requests.set(id, now.mono_after(span));
         Ok(())

@@ -179,6 +179,26 @@ fn two_users_who_call_each_other_ring_at_one_side_where_the_policy_is_ring() {
     }
 }
 
+/// Found by the simulation: the surviving call neither rang nor was it answered.
+#[test]
+fn a_call_that_survives_beside_a_connected_one_rings() {
+    let sim = Sim::new(85);
+    let room = sim.room("!room:example", [ADA, BEN, "@carl:example"]);
+    let (ada, carl) = (sim.device(ADA, "PHONE"), sim.device("@carl:example", "C"));
+    ada.invite(&room, "@carl:example", CallMedia::Voice);
+    sim.run_until_quiet();
+    carl.answer();
+    sim.run_until_quiet();
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    sim.puppet(BEN, "B").invite(&room, SMALL, secs(60));
+    sim.run_until_quiet();
+    assert!(ada.is_ringing());
+    sim.advance(secs(61));
+    assert_eq!(ada.state(), Some(CallState::Ended));
+    assert_eq!(carl.state(), Some(CallState::Connected));
+}
+
 /// 111.
 #[test]
 fn a_call_from_somebody_else_is_no_glare() {

@@ -300,7 +300,14 @@ fn describe(kind: SdpKind, text: &str, lines: &[Mapped]) -> Description {
 
 fn msid(sent: &Sent) -> Msid {
     let stream = sent.stream.as_ref().map_or("-", StreamId::as_str);
-    Msid { stream: stream.to_owned(), track: format!("track-{}", sent.track) }
+    Msid { stream: stream.to_owned(), track: track_name(sent.track, sent.stream.as_ref()) }
+}
+
+/// Our track's name in SDP: of another stream another one, though both sides count from 1.
+fn track_name(track: TrackId, stream: Option<&StreamId>) -> String {
+    let stream = stream.map_or("track", StreamId::as_str);
+    // Checked to be ASCII: any place to cut is one between characters.
+    format!("{}-{track}", stream.get(..40).unwrap_or(stream))
 }
 
 /// Stream ids must be tokens of at most 64 characters (RFC 8830) to stand in `a=msid`.
@@ -317,7 +324,7 @@ fn add_media(api: &mut SdpApi<'_>, wanted: &PlanLine) -> Mid {
         MediaKind::Video => str0m::media::MediaKind::Video,
     };
     let stream = wanted.stream.as_ref().map(ToString::to_string);
-    let track = wanted.track.map(|track| format!("track-{track}"));
+    let track = wanted.track.map(|track| track_name(track, wanted.stream.as_ref()));
     api.add_media(kind, theirs(wanted.direction), stream, track, None)
 }
 

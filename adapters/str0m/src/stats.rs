@@ -25,7 +25,7 @@ pub(crate) struct Measurements {
 }
 
 /// The chosen pair of addresses.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Path {
     protocol: Protocol,
     local: SocketAddr,
@@ -46,12 +46,13 @@ struct Counters {
 }
 
 impl Measurements {
+    /// Something other than a connectivity check was sent: this is the chosen path.
+    pub(crate) fn on_route(&mut self, protocol: Protocol, local: SocketAddr, remote: SocketAddr) {
+        self.path = Some(Path { protocol, local, remote });
+    }
+
     /// The chosen path was measured.
     pub(crate) fn on_path(&mut self, pair: Option<&CandidatePairStats>, rtt: Option<Duration>) {
-        if let Some(pair) = pair {
-            let (local, remote) = (pair.local.addr, pair.remote.addr);
-            self.path = Some(Path { protocol: pair.protocol, local, remote });
-        }
         let measured = pair.and_then(|pair| pair.current_round_trip_time);
         self.round_trip = measured.or(rtt).or(self.round_trip);
     }

@@ -116,6 +116,8 @@ async fn a_muted_microphone_sends_silence_and_a_muted_camera_nothing() {
 async fn measurements_name_path_codec_and_counts() {
     let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
+    let early = a.engine.stats(PeerId(1)).await.unwrap();
+    assert!(early.pair.is_some(), "the path is known as soon as there is one");
     until("two seconds of sound", || a.heard(MediaKind::Audio).len() > 110).await;
     let stats = a.engine.stats(PeerId(1)).await.unwrap();
     let pair = stats.pair.unwrap();

@@ -152,7 +152,7 @@ fn a_screen_goes_into_a_line_of_its_own_with_its_own_stream() {
     let (offer, answer) = pair.negotiate(pair.a, share.clone(), watch);
     assert_eq!(directions(&offer)[2], (LineKind::Video, Direction::SendOnly));
     assert_eq!(directions(&answer)[2], (LineKind::Video, Direction::RecvOnly));
-    assert_eq!(values(&offer, "a=msid:")[&3], ["a-screen track-3"]);
+    assert_eq!(values(&offer, "a=msid:")[&3], ["a-screen a-screen-3"]);
     let news = pair.world.news(pair.b);
     let is_screen = |news: &PeerNews| match news {
         PeerNews::TrackAdded { stream, .. } => {
@@ -169,7 +169,7 @@ fn a_screen_goes_into_a_line_of_its_own_with_its_own_stream() {
     ours.lines[2] = line(Slot::Screen, Direction::SendRecv, 3, "a-screen");
     let (offer, _) = pair.negotiate(pair.b, both, ours);
     assert_eq!(mids(&offer).len(), 3);
-    assert_eq!(values(&offer, "a=msid:")[&3], ["b-screen track-3"]);
+    assert_eq!(values(&offer, "a=msid:")[&3], ["b-screen b-screen-3"]);
     let (at_a, at_b) = pair.flow();
     assert_eq!((at_a.len(), at_b.len()), (3, 3));
 }

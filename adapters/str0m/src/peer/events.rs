@@ -16,6 +16,9 @@ use crate::guard::fenced;
 /// packet that it was given.
 const MAX_ERRORS: usize = 16;
 
+/// First bytes from here on are DTLS, RTP or RTCP (RFC 7983).
+const FIRST_NOT_STUN: u8 = 20;
+
 /// str0m's "never" is centuries away, which timers cannot hold: then ask again in an hour.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -28,6 +31,14 @@ impl Peer {
             match output {
                 Ok(str0m::Output::Timeout(at)) => break self.wait_until(at),
                 Ok(str0m::Output::Transmit(transmit)) => {
+                    // What is no STUN goes by the chosen path; the first statistics come later.
+                    if transmit.contents.first().is_some_and(|byte| *byte >= FIRST_NOT_STUN) {
+                        self.measured.on_route(
+                            transmit.proto,
+                            transmit.source,
+                            transmit.destination,
+                        );
+                    }
                     self.outputs.push_back(Output::Datagram {
                         local: transmit.source,
                         to: transmit.destination,

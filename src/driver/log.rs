@@ -1,0 +1,78 @@
+//! What the driver logs: numbers, states and reasons; never a user, an address or a description.
+//!
+//! `DEBUG` tells how calls go, `TRACE` what is asked of the host. Spans are not used: a call's
+//! events come from one task and carry the session's number.
+
+use tracing::{debug, trace};
+
+use crate::{
+    id::{OpId, SessionId},
+    machine::{
+        event::{CallEvent, EndReason, VoipEvent},
+        io::{Fault, MatrixOp, Op, Verdict},
+    },
+};
+
+/// An input that had no effect.
+pub(super) fn verdict(verdict: &Verdict) {
+    match verdict {
+        Verdict::Ignored(reason) => debug!(?reason, "ignored"),
+        Verdict::Refused(refusal) => debug!(%refusal, "refused"),
+        Verdict::Batch(verdicts) => verdicts.iter().for_each(self::verdict),
+        Verdict::Handled | Verdict::Started(_) => {}
+    }
+}
+
+/// News of one call.
+pub(super) fn call(session: SessionId, event: &CallEvent) {
+    let session = session.0;
+    match event {
+        CallEvent::StateChanged(state) => debug!(session, %state, "state changed"),
+        CallEvent::StreamsChanged(streams) => debug!(session, n = streams.len(), "streams changed"),
+        CallEvent::MuteChanged { source, muted } => debug!(session, ?source, muted, "mute changed"),
+        CallEvent::MediaMissing(source) => debug!(session, ?source, "media missing"),
+        CallEvent::CalleeFound(_) => debug!(session, "callee found"),
+        CallEvent::RemoteChosen { .. } => debug!(session, "remote party chosen"),
+        CallEvent::IdentityAsserted(_) => debug!(session, "identity asserted"),
+        CallEvent::Ended(end) => match &end.reason {
+            // What the other side wrote may hold any text.
+            EndReason::Remote(_) => debug!(session, party = ?end.party, "ended as they said"),
+            reason => debug!(session, party = ?end.party, ?reason, "ended"),
+        },
+    }
+}
+
+/// News of all calls, where a call does not tell them itself.
+pub(super) fn voip(event: &VoipEvent) {
+    match event {
+        VoipEvent::CallAdded { session, snapshot } => {
+            debug!(session = session.0, direction = ?snapshot.direction, "call added");
+        }
+        VoipEvent::RingStarted { session, .. } => debug!(session = session.0, "rings"),
+        VoipEvent::RingStopped { session, why } => {
+            debug!(session = session.0, ?why, "rings no more");
+        }
+        VoipEvent::Missed { why, .. } => debug!(?why, "call missed"),
+        VoipEvent::CallEnded { .. } => {}
+    }
+}
+
+/// Something is asked of the host.
+pub(super) fn request(id: OpId, op: &Op) {
+    trace!(op = id.0, what = name(op), "asked");
+}
+
+/// The host could not do it.
+pub(super) fn fault(id: OpId, fault: &Fault) {
+    debug!(op = id.0, %fault, "failed");
+}
+
+fn name(op: &Op) -> &'static str {
+    match op {
+        Op::Matrix(MatrixOp::SendEvent { .. }) => "send event",
+        Op::Fetch(_) => "fetch",
+        Op::Peer(..) => "peer connection",
+        Op::Track(..) => "track",
+        Op::Save(_) => "save",
+    }
+}
