@@ -100,18 +100,23 @@ pub struct Timeouts {
     pub candidates_outgoing: Duration,
     /// From a candidate until its batch is sent, callee. 500 ms, the specification's figure.
     pub candidates_incoming: Duration,
-    /// First pause after a failed send; doubles up to [`retry_longest`](Self::retry_longest).
+    /// First pause after a failed send; doubles up to [`retry_longest`](Self::retry_longest). 1 s:
+    /// a hiccup of the network is over by then, and nobody who waits for a ring notices it.
     pub retry_first: Duration,
-    /// Longest pause between two tries of a send.
+    /// Longest pause between two tries of a send. 16 s: several tries still fit into the lifetime
+    /// of an invite.
     pub retry_longest: Duration,
-    /// How long a hangup is tried: afterwards it no longer matters, the other side has noticed.
+    /// How long a hangup is tried. 60 s: afterwards it no longer matters, the other side has
+    /// noticed.
     pub farewell: Duration,
-    /// How long an event that came before its invite is kept. As long as an invite can live: a
-    /// hangup must outlast an invite that is decrypted late.
+    /// How long an event that came before its invite is kept. 5 min, as long as an invite can
+    /// live: a hangup must outlast an invite that is decrypted late.
     pub parked: Duration,
-    /// TURN credentials are fetched again this long before they expire.
+    /// TURN credentials are fetched again this long before they expire. 60 s: they must last until
+    /// ICE is done, which `connect` bounds, and somewhat longer.
     pub turn_margin: Duration,
-    /// From a change of the ledger until it is saved: coalesces bursts.
+    /// From a change of the ledger until it is saved. 50 ms: coalesces bursts, and little is lost
+    /// in a crash.
     pub ledger: Duration,
 }
 

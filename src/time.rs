@@ -85,7 +85,7 @@ impl Now {
 
 /// Deadlines by key, ordered; at most one per key. All operations are logarithmic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timers<K: Ord + Clone> {
+pub(crate) struct Timers<K: Ord + Clone> {
     by_key: BTreeMap<K, Deadline>,
     mono: BTreeSet<(Mono, K)>,
     wall: BTreeSet<(Wall, K)>,
@@ -99,7 +99,7 @@ impl<K: Ord + Clone> Default for Timers<K> {
 
 impl<K: Ord + Clone> Timers<K> {
     /// Sets or moves the deadline of `key`.
-    pub fn set(&mut self, key: K, deadline: Deadline) {
+    pub(crate) fn set(&mut self, key: K, deadline: Deadline) {
         self.clear(&key);
         match deadline {
             Deadline::Mono(at) => self.mono.insert((at, key.clone())),
@@ -109,7 +109,7 @@ impl<K: Ord + Clone> Timers<K> {
     }
 
     /// Forgets the deadline of `key`.
-    pub fn clear(&mut self, key: &K) {
+    pub(crate) fn clear(&mut self, key: &K) {
         match self.by_key.remove(key) {
             Some(Deadline::Mono(at)) => self.mono.remove(&(at, key.clone())),
             Some(Deadline::Wall(at)) => self.wall.remove(&(at, key.clone())),
@@ -118,12 +118,12 @@ impl<K: Ord + Clone> Timers<K> {
     }
 
     /// The deadline of `key`.
-    pub fn get(&self, key: &K) -> Option<Deadline> {
+    pub(crate) fn get(&self, key: &K) -> Option<Deadline> {
         self.by_key.get(key).copied()
     }
 
     /// Takes one timer that is due, the earliest of its clock first, monotonic before wall.
-    pub fn pop_due(&mut self, now: Now) -> Option<K> {
+    pub(crate) fn pop_due(&mut self, now: Now) -> Option<K> {
         let mono = self.mono.first().filter(|(at, _)| *at <= now.mono).map(|(_, key)| key.clone());
         let due = mono.or_else(|| {
             self.wall.first().filter(|(at, _)| *at <= now.wall).map(|(_, key)| key.clone())
@@ -133,7 +133,7 @@ impl<K: Ord + Clone> Timers<K> {
     }
 
     /// How long until the earliest deadline.
-    pub fn next(&self, now: Now) -> Option<Duration> {
+    pub(crate) fn next(&self, now: Now) -> Option<Duration> {
         let mono = self.mono.first().map(|(at, _)| at.since(now.mono));
         let wall = self.wall.first().map(|(at, _)| at.since(now.wall));
         match (mono, wall) {
@@ -144,17 +144,17 @@ impl<K: Ord + Clone> Timers<K> {
 
     /// Whether a wall-clock deadline is open: then the driver must not sleep too long, because the
     /// wall clock goes on in suspend.
-    pub fn has_wall(&self) -> bool {
+    pub(crate) fn has_wall(&self) -> bool {
         !self.wall.is_empty()
     }
 
     /// Whether no deadline is set.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
     /// All deadlines, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, Deadline)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Deadline)> {
         self.by_key.iter().map(|(key, deadline)| (key, *deadline))
     }
 }

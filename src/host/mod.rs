@@ -6,6 +6,7 @@
 //! from them. Values go in, values come out; no foreign object reaches the library.
 
 pub mod frames;
+mod lanes;
 pub mod mailbox;
 pub mod serve;
 pub mod signaling;

@@ -13,16 +13,13 @@
 //! An overtaking call starts when the call that it aborted is gone, so that nothing of the elder
 //! takes effect after it.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::{
+    lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
     signaling::{LedgerStore, SendEvent, Signaling},
     webrtc::{PeerEvents, WebRtc},
@@ -67,34 +64,6 @@ pub async fn serve(mut mailbox: Mailbox, hosts: Hosts) {
     }
 }
 
-/// What keeps an order among requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    /// All that concerns one peer connection.
-    Peer(PeerId),
-    /// A track's device.
-    Device(TrackId),
-    /// A track's switch.
-    Switch(TrackId),
-    /// The stored ledger.
-    Ledger,
-}
-
-/// How a request enters its lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    /// Behind the others.
-    Queue,
-    /// Instead of the others, which are aborted.
-    Overtake,
-}
-
-#[derive(Debug, Default)]
-struct LaneState {
-    busy: bool,
-    waiting: VecDeque<(OpId, Op)>,
-}
-
 /// A host call under way.
 #[derive(Debug)]
 struct Job {
@@ -112,19 +81,19 @@ struct Server {
     news: News,
     tasks: JoinSet<Answer>,
     jobs: HashMap<Id, Job>,
-    lanes: BTreeMap<Lane, LaneState>,
+    lanes: Lanes,
 }
 
 impl Server {
     fn new(hosts: Hosts, news: News) -> Self {
-        Self { hosts, news, tasks: JoinSet::new(), jobs: HashMap::new(), lanes: BTreeMap::new() }
+        Self { hosts, news, tasks: JoinSet::new(), jobs: HashMap::new(), lanes: Lanes::default() }
     }
 
     fn on_request(&mut self, id: OpId, op: Op) {
         if let Op::Track(track, TrackOp::Release) = op {
             self.clear(Lane::Switch(track));
         }
-        match lane_of(&op) {
+        match Lane::of(&op) {
             None => self.spawn(id, op, None),
             Some((lane, Entry::Queue)) => self.queue(lane, id, op),
             Some((lane, Entry::Overtake)) => {
@@ -135,9 +104,7 @@ impl Server {
     }
 
     fn on_cancel(&mut self, id: OpId) {
-        for lane in self.lanes.values_mut() {
-            lane.waiting.retain(|(waiting, _)| *waiting != id);
-        }
+        self.lanes.forget(id);
         for job in self.jobs.values_mut().filter(|job| job.op == id) {
             job.settled = true;
             job.abort.abort();
@@ -155,34 +122,26 @@ impl Server {
             self.news.reply(job.op, answer);
         }
         if let Some(lane) = job.lane {
-            self.lanes.entry(lane).or_default().busy = false;
+            self.lanes.leave(lane);
             self.advance(lane);
         }
     }
 
     fn queue(&mut self, lane: Lane, id: OpId, op: Op) {
-        self.lanes.entry(lane).or_default().waiting.push_back((id, op));
+        self.lanes.enter(lane, id, op);
         self.advance(lane);
     }
 
-    /// Starts what is next in the lane; forgets a lane with nothing in it.
+    /// Starts what is next in the lane.
     fn advance(&mut self, lane: Lane) {
-        let Some(state) = self.lanes.get_mut(&lane) else { return };
-        if state.busy {
-            return;
+        if let Some((id, op)) = self.lanes.next(lane) {
+            self.spawn(id, op, Some(lane));
         }
-        let Some((id, op)) = state.waiting.pop_front() else {
-            self.lanes.remove(&lane);
-            return;
-        };
-        state.busy = true;
-        self.spawn(id, op, Some(lane));
     }
 
     /// Aborts what is under way in the lane and what waits there.
     fn clear(&mut self, lane: Lane) {
-        let Some(state) = self.lanes.get_mut(&lane) else { return };
-        for (id, _) in state.waiting.drain(..) {
+        for id in self.lanes.clear(lane) {
             self.news.reply(id, Err(Fault::Cancelled));
         }
         for job in self.jobs.values_mut().filter(|job| job.lane == Some(lane) && !job.settled) {
@@ -195,18 +154,6 @@ impl Server {
     fn spawn(&mut self, op_id: OpId, op: Op, lane: Option<Lane>) {
         let abort = self.tasks.spawn(self.hosts.answer(op, &self.news));
         self.jobs.insert(abort.id(), Job { op: op_id, lane, abort, settled: false });
-    }
-}
-
-fn lane_of(op: &Op) -> Option<(Lane, Entry)> {
-    match op {
-        Op::Matrix(_) | Op::Fetch(_) => None,
-        Op::Peer(peer, PeerOp::Close) => Some((Lane::Peer(*peer), Entry::Overtake)),
-        Op::Peer(peer, _) => Some((Lane::Peer(*peer), Entry::Queue)),
-        Op::Track(track, TrackOp::Capture(_)) => Some((Lane::Device(*track), Entry::Queue)),
-        Op::Track(track, TrackOp::Release) => Some((Lane::Device(*track), Entry::Overtake)),
-        Op::Track(track, TrackOp::Enable(_)) => Some((Lane::Switch(*track), Entry::Overtake)),
-        Op::Save(_) => Some((Lane::Ledger, Entry::Queue)),
     }
 }
 

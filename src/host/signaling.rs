@@ -37,7 +37,7 @@ impl fmt::Debug for SendEvent {
 /// [`News::deliver`](super::mailbox::News::deliver).
 ///
 /// Each call runs in a task of its own: it may be slow (the driver has a deadline, after which
-/// the task is aborted), and a panic is a [`Fault::Panicked`] of that one request.
+/// the future is dropped at its await), and a panic is a [`Fault::Panicked`] of that one request.
 #[async_trait]
 pub trait Signaling: Send + Sync + 'static {
     /// Sends a room event, encrypted if the room is. Retries are the library's.
@@ -52,17 +52,18 @@ pub trait Signaling: Send + Sync + 'static {
     /// A [`Fault`]; the call then goes on without TURN.
     async fn turn_servers(&self) -> Result<TurnServers, Fault>;
 
-    /// The joined members of a room, ourselves included.
+    /// The joined members of a room, ourselves included. Asked only for `Callee::TheOther`.
     ///
     /// # Errors
-    /// A [`Fault`].
+    /// A [`Fault`]; the call then ends with `NoCallee`.
     async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault>;
 }
 
 /// Where the ledger survives a crash: a file, a row, a keychain entry.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
-    /// Replaces the stored bytes (at most 16 KiB), atomically.
+    /// Replaces the stored bytes (at most 16 KiB), atomically, also when the future is dropped at
+    /// its await.
     ///
     /// # Errors
     /// A [`Fault`]; it is saved again at the next change.

@@ -33,6 +33,15 @@ impl PeerEvents {
 /// A WebRTC engine. All methods may be called concurrently for different ids; for one peer
 /// connection they come one after the other, but for [`close`](Self::close), which may come at any
 /// time and is to be taken as a cancel of whatever is under way.
+///
+/// Each call runs in a task of its own. Its future may be dropped at any await (the call ended, or
+/// the driver's deadline passed) and must then leave no device open; a panic is a
+/// [`Fault::Panicked`] of that one request.
+///
+/// # Errors
+/// Every method answers with the [`Fault`] that stopped it. One on the way to a connection ends
+/// the call with a reason of its own; a camera that cannot be had is done without; for
+/// `candidates`, `enable`, `stats`, `close` and `release` a fault changes nothing in the call.
 #[async_trait]
 pub trait WebRtc: Send + Sync + 'static {
     /// Makes a peer connection. Gathering may begin at once.

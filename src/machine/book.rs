@@ -3,19 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{
+    bounds::MAX_LEDGER_ENTRIES,
     fingerprint::Fingerprint,
     io::Op,
     world::{Owner, Timer, World},
 };
 use crate::{
     id::SessionId,
-    wire::ledger::{EndedCall, Ledger, LiveCall, MAX_LEDGER_BYTES},
+    wire::ledger::{EndedCall, Ledger, LiveCall},
 };
-
-/// What a stored entry costs beyond its ids: names, quotes, numbers. An upper bound.
-const ENTRY_OVERHEAD: usize = 64;
-/// What a stored ledger costs without entries. An upper bound.
-const LEDGER_OVERHEAD: usize = 128;
 
 /// Live calls, and whether a save is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,41 +30,19 @@ impl Book {
         }
     }
 
-    /// The present ledger: the newest live calls that fit, then the newest ended ones.
+    /// The present ledger: the newest live calls and the newest ended ones, oldest first. Their
+    /// bytes are bounded where they are written.
     fn ledger(&self, ended: impl Iterator<Item = EndedCall>) -> Ledger {
-        let mut room = MAX_LEDGER_BYTES - LEDGER_OVERHEAD;
-        let most = self.live.len().min(MAX_LEDGER_BYTES / ENTRY_OVERHEAD);
-        let mut ledger = Ledger { live: Vec::with_capacity(most), ..Ledger::default() };
-        for call in self.live.values().rev() {
-            let Some(left) = room.checked_sub(live_cost(call)) else { break };
-            room = left;
-            ledger.live.push(call.clone());
-        }
-        ledger.left_out = (self.live.len() - ledger.live.len()) as u64;
-        for call in ended {
-            let Some(left) = room.checked_sub(ended_cost(&call)) else { break };
-            room = left;
-            ledger.ended.push(call);
-        }
+        let newest = self.live.values().rev().take(MAX_LEDGER_ENTRIES).cloned();
+        let mut ledger = Ledger {
+            live: newest.collect(),
+            ended: ended.take(MAX_LEDGER_ENTRIES).collect(),
+            left_out: self.live.len().saturating_sub(MAX_LEDGER_ENTRIES) as u64,
+        };
         ledger.live.reverse();
         ledger.ended.reverse();
         ledger
     }
-}
-
-fn live_cost(call: &LiveCall) -> usize {
-    let ids = [call.room.as_str(), call.call_id.as_str(), call.party_id.as_str()];
-    ENTRY_OVERHEAD + ids.iter().map(|id| escaped_len(id)).sum::<usize>()
-}
-
-fn ended_cost(call: &EndedCall) -> usize {
-    ENTRY_OVERHEAD + escaped_len(call.room.as_str()) + escaped_len(call.call_id.as_str())
-}
-
-/// Upper bound of a text's length in JSON: a control character becomes six bytes, a quote two.
-fn escaped_len(text: &str) -> usize {
-    let escaped = text.bytes().filter(|b| *b < 0x20 || *b == b'"' || *b == b'\\').count();
-    text.len() + 5 * escaped
 }
 
 impl World {
@@ -115,5 +89,50 @@ impl World {
         if self.timers.get(&Timer::Ledger).is_none() && !self.book.saving {
             self.timers.set(Timer::Ledger, self.now.mono_after(self.config.timeouts.ledger));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{CallId, PartyId, RoomId},
+        time::Wall,
+    };
+
+    fn room() -> RoomId {
+        RoomId::parse("!r").unwrap()
+    }
+
+    fn live(n: usize) -> LiveCall {
+        let call_id = CallId::parse(format!("live{n}")).unwrap();
+        LiveCall { room: room(), call_id, party_id: PartyId::parse("p").unwrap() }
+    }
+
+    fn ended(n: usize) -> EndedCall {
+        let call_id = CallId::parse(format!("ended{n}")).unwrap();
+        EndedCall { room: room(), call_id, until: Wall(1) }
+    }
+
+    fn book(calls: usize) -> Book {
+        let live = (0..calls).map(|n| (SessionId(n as u64), live(n))).collect();
+        Book { live, ..Book::default() }
+    }
+
+    #[test]
+    fn the_newest_calls_stand_in_the_ledger_oldest_first() {
+        let ledger = book(MAX_LEDGER_ENTRIES + 2).ledger((0..3).rev().map(ended));
+        assert_eq!(ledger.live.len(), MAX_LEDGER_ENTRIES);
+        assert_eq!(ledger.live.first(), Some(&live(2)));
+        assert_eq!(ledger.live.last(), Some(&live(MAX_LEDGER_ENTRIES + 1)));
+        assert_eq!(ledger.left_out, 2);
+        assert_eq!(ledger.ended, [ended(0), ended(1), ended(2)]);
+        assert_eq!(book(2).ledger(std::iter::empty()).left_out, 0);
+    }
+
+    #[test]
+    fn a_full_ledger_fits_into_its_bytes() {
+        let ledger = book(MAX_LEDGER_ENTRIES).ledger((0..MAX_LEDGER_ENTRIES).map(ended));
+        assert!(ledger.to_bytes().len() <= crate::wire::ledger::MAX_LEDGER_BYTES);
     }
 }

@@ -24,3 +24,6 @@ pub const MAX_TRACKS: usize = 16;
 pub const MAX_QUEUED: usize = 32;
 /// After how many failed tries candidates are given up.
 pub const MAX_CANDIDATE_TRIES: u32 = 6;
+/// How many live and how many ended calls stand in the ledger; the newest are kept. More would
+/// not fit into its bytes.
+pub const MAX_LEDGER_ENTRIES: usize = 256;

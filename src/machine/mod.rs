@@ -28,7 +28,7 @@ mod memory;
 mod roster;
 mod router;
 mod turn;
-pub mod verdict;
+mod verdict;
 mod world;
 
 use std::{

@@ -177,7 +177,7 @@ impl CallSession {
     }
 
     /// With `Proceed::Manual`: media may start (permissions are there, CallKit or Telecom has
-    /// agreed).
+    /// agreed). May come before it is needed; idempotent.
     ///
     /// # Errors
     /// [`ProceedError`] names what stands against it.

@@ -121,7 +121,7 @@ pub enum HangupError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProceedError {
-    /// The call does not wait for it.
+    /// The call has ended.
     #[error("not possible while the call is {0}")]
     WrongState(CallState),
     /// The library is shutting down, or has.

@@ -14,7 +14,7 @@ use crate::{
     machine::{
         Engine,
         diagnostics::KEPT,
-        event::{CallEvent, CallSnapshot, VoipEvent},
+        event::{CallEvent, CallSnapshot, CallState, VoipEvent},
         io::{Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
     },
     wire::{self, ledger::MAX_LEDGER_BYTES},
@@ -109,7 +109,15 @@ impl Watch {
             rule(snapshot.as_ref().is_none_or(|now| *now == call.folded), || {
                 format!("events fold to {:#?}\nbut the snapshot is {snapshot:#?}", call.folded)
             })?;
-            rule(!call.ended || !call.ringing, || format!("call {session} ended and rings"))?;
+            let state = call.folded.state;
+            rule((state == CallState::Ringing) == call.ringing, || {
+                format!("call {session} is {state}, and its ringing is {}", call.ringing)
+            })?;
+            let waits =
+                matches!(state, CallState::Ringing | CallState::InviteSent | CallState::Connecting);
+            rule(!waits || engine.poll_timeout().is_some(), || {
+                format!("call {session} is {state}, and nothing would ever end that")
+            })?;
             rule(call.ended == call.end_told, || {
                 format!("call {session}: Ended and CallEnded do not go together")
             })?;

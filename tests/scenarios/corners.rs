@@ -2,10 +2,10 @@
 
 use matrix_voip::{
     machine::{
-        event::{CallState, EndReason},
-        io::CallMedia,
+        event::{CallState, EndReason, MissedWhy, VoipEvent},
+        io::{CallMedia, PeerState},
     },
-    testing::{Sim, room_batch, secs},
+    testing::{Cue, OpKind, Sim, room_batch, secs},
     wire::{
         call::{Body, Reason},
         delivery::{Place, Protection},
@@ -54,4 +54,38 @@ fn a_call_that_won_glare_beside_a_connected_one_rings_and_can_be_taken_after_it(
     ada.answer();
     sim.run_until_quiet();
     assert_eq!(ada.state(), Some(CallState::Connecting));
+}
+
+/// An engine that finds a new path may say so without having called the old one lost.
+#[test]
+fn a_call_that_connects_again_is_busy() {
+    let sim = Sim::new(92);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let ada = sim.device(ADA, "PHONE");
+    let ben = sim.device(BEN, "LAPTOP");
+    let carl = sim.puppet(CARL, "C");
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    ada.force(PeerState::Connecting);
+    sim.run_until_quiet();
+    assert_eq!(ada.state(), Some(CallState::Connecting));
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    let busy = |event: &VoipEvent| matches!(event, VoipEvent::Missed { why: MissedWhy::Busy, .. });
+    assert!(ada.voip_events().iter().any(busy), "{}", sim.column());
+}
+
+/// The caller knows of its own call: it must not wait for an answer that will never come.
+#[test]
+fn a_hangup_while_the_answer_is_refused_for_now_reaches_the_caller() {
+    let Half { sim, ada, .. } = Half::ringing();
+    ada.next(OpKind::SendEvent, Cue::rate_limited(secs(7)).after(secs(2)));
+    ada.answer();
+    sim.advance(secs(1));
+    assert_eq!(ada.state(), Some(CallState::Connecting));
+    ada.hangup();
+    sim.run_to_the_end();
+    assert_eq!(ada.sent_types(), ["hangup"], "{}", sim.column());
 }

@@ -130,14 +130,13 @@ fn of_more_calls_than_fit_the_ledger_keeps_the_newest_and_counts_the_rest() {
         ada.invite(&room, user, CallMedia::Voice);
     }
     sim.advance(secs(20));
-    let ledger = ada.ledger().unwrap();
+    let stored = ada.ledger().unwrap().to_bytes();
+    assert!(stored.len() <= MAX_LEDGER_BYTES);
+    let ledger = Ledger::from_bytes(&stored).unwrap();
     assert!(ledger.live.len() < 300 && ledger.live.len() > 50);
     assert_eq!(ledger.live.len() as u64 + ledger.left_out, 300);
-    assert!(ledger.to_bytes().len() <= MAX_LEDGER_BYTES);
     let newest = ada.snapshot().unwrap().call_id;
     assert_eq!(ledger.live.last().unwrap().call_id, newest);
-    let read = Ledger::from_bytes(&ledger.to_bytes()).unwrap();
-    assert_eq!(read.live, ledger.live);
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl Call {
     fn forget(&self, world: &mut World) {
         let until = world.now.wall.plus(world.config.timeouts.longest_invite);
         world.memory.note_over(&self.shown.room, &self.shown.call_id, Over::Ended, until);
-        if self.phase.is_ringing() || self.announced != Announced::No || !self.is_outgoing() {
+        if self.is_known() {
             world.note_change();
         }
         if let Some(user) = self.remote_user() {
@@ -160,7 +160,7 @@ impl Call {
         match &self.phase {
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Ended(_) => None,
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
-                self.may_be_known().then(hangup)
+                (self.is_known() || self.outbox.is_announcing_now()).then(hangup)
             }
             // Our other devices may still take it.
             Phase::Incoming(Incoming::Ringing) => None,
@@ -172,9 +172,9 @@ impl Call {
         }
     }
 
-    /// Whether the homeserver has our invite, may have it, or may be about to.
-    fn may_be_known(&self) -> bool {
-        self.announced != Announced::No || self.outbox.is_announcing_now()
+    /// Whether the other side may know of the call: a caller does, whatever becomes of our answer.
+    pub(super) fn is_known(&self) -> bool {
+        !self.is_outgoing() || self.announced != Announced::No
     }
 
     /// A version 0 caller knows no reject.

@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | `outgoing.rs`, `incoming.rs` | how a call begins, and its answer |
 //! | `setup.rs` | media, peer connection and description, the same for both directions |
-//! | `connected.rs` | news of the peer connection, mutes, candidates |
+//! | `connected.rs` | news of the peer connection |
+//! | `trickle.rs`, `muting.rs` | candidates of both sides on their way; mutes |
 //! | `messages.rs` | what the other side says, bound to user and party |
 //! | `sending.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
@@ -20,12 +21,14 @@ pub(super) mod glare;
 mod incoming;
 mod media;
 mod messages;
+mod muting;
 mod outbox;
 mod outgoing;
 mod phase;
 mod sending;
 mod setup;
 mod streams;
+mod trickle;
 
 pub(super) use self::incoming::Arrival;
 
@@ -241,11 +244,13 @@ impl Call {
         self.phase.is_ended() && self.outbox.is_empty()
     }
 
-    /// What the call will do depends on all of this and on nothing else.
+    /// What the call will do and show depends on all of this and on nothing else. State, party,
+    /// mutes and end of what is shown stand in phase, party and media.
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         let shown = &self.shown;
-        print.value((&shown.room, &shown.call_id, &shown.party_id, shown.direction, shown.media));
-        print.value((&shown.remote_user, &shown.streams, &shown.identity));
+        print.value((self.role, &shown.room, &shown.call_id, &shown.party_id));
+        print.value((shown.direction, shown.media, &shown.remote_user));
+        print.value((shown.remote_capabilities, &shown.streams, &shown.identity));
         print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
         print.value((self.offered_video, self.sending, &self.streams));
         print.value((&self.local_candidates, &self.remote_candidates));
@@ -330,17 +335,18 @@ impl Call {
             return;
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
-        world.roster.set_connected(self.session, self.holds_the_line());
+        world.roster.set_connected(self.session, self.holds_the_line(world));
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
     }
 
-    /// Whether the user talks in this call: connected, or about to be again.
-    fn holds_the_line(&self) -> bool {
+    /// Whether the user talks in this call: connected, or lost and perhaps back soon. How an
+    /// engine calls the loss is no matter: some only say that they connect again.
+    fn holds_the_line(&self, world: &World) -> bool {
         match self.phase {
             Phase::Connected => true,
-            Phase::Connecting => self.peer_state == Some(PeerState::Disconnected),
+            Phase::Connecting => self.has_timer(world, CallTimer::Lost),
             Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => false,
         }
     }

@@ -63,6 +63,7 @@ impl Call {
     pub(super) fn on_members(&mut self, world: &mut World, result: Result<Reply, Fault>) {
         match result {
             Ok(Reply::Members(members)) => self.on_callee(world, &members),
+            Err(Fault::LoggedOut) => self.fail(world, EndReason::LoggedOut),
             Ok(_) | Err(_) => self.fail(world, EndReason::NoCallee),
         }
     }

@@ -100,7 +100,7 @@ impl Call {
             // The call is over: this message is not worth another try, only the goodbye is, and
             // that only if somebody may know of the call.
             self.outbox.abandon_first();
-            if announces && self.announced == Announced::No {
+            if !self.is_known() {
                 self.outbox.clear();
             }
             return;
@@ -110,8 +110,7 @@ impl Call {
 
     fn on_given_up(&mut self, world: &mut World, kind: Kind) {
         if self.phase.is_ended() {
-            let announces = matches!(kind, Kind::Invite | Kind::Answer);
-            if announces && self.announced == Announced::No {
+            if !self.is_known() {
                 self.outbox.clear();
             }
             return;
@@ -119,40 +118,10 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.holds_the_line(world) => {
                 self.fail(world, EndReason::IceTimeout);
             }
             Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
-        }
-    }
-
-    /// Sends our candidates at once when gathering is over, else a moment after the first; and
-    /// never before the homeserver has the invite or answer (T-50).
-    pub(super) fn plan_candidates(&mut self, world: &mut World) {
-        if self.announced != Announced::Yes || self.phase.is_ended() {
-            return;
-        }
-        if !self.local_candidates.is_due() {
-            return;
-        }
-        if self.local_candidates.is_gathered() {
-            self.send_candidates(world);
-        } else if !self.has_timer(world, CallTimer::Candidates) {
-            let timeouts = &world.config.timeouts;
-            let pause = if self.is_outgoing() {
-                timeouts.candidates_outgoing
-            } else {
-                timeouts.candidates_incoming
-            };
-            self.set_timer(world, CallTimer::Candidates, world.now.mono_after(pause));
-        }
-    }
-
-    pub(super) fn send_candidates(&mut self, world: &mut World) {
-        self.clear_timer(world, CallTimer::Candidates);
-        let batch = self.local_candidates.take();
-        if !batch.is_empty() {
-            self.send(world, Kind::Candidates, Body::Candidates(batch));
         }
     }
 

@@ -30,9 +30,15 @@ use tokio::{
 /// A frame of a track on its way to a connection.
 pub(crate) type Outgoing = (TrackId, Arc<Frame>);
 
-/// Frames that may wait for a connection: one tenth of a second of sound. Beyond them frames are
+/// Frames that may wait for a connection: a third of a second of sound. Beyond them frames are
 /// lost, as on a network that is too slow.
 pub(crate) const MAX_WAITING_FRAMES: usize = 16;
+
+/// News that may wait for a source. The other side causes some of it (key frame requests).
+const MAX_WAITING_CONTROLS: usize = 64;
+
+/// Of these, what only a switch may take: an unmuting must not be lost to a flood of requests.
+const ROOM_FOR_SWITCHES: usize = 32;
 
 /// A connection that sends a track.
 #[derive(Debug, Clone)]
@@ -57,7 +63,7 @@ enum Capturing {
     /// The device is being opened; dropping this cancels it.
     Opening { _cancel: oneshot::Sender<()> },
     /// Frames flow; dropping the sender ends the pump.
-    Running { controls: mpsc::UnboundedSender<SourceControl>, pump: JoinHandle<()> },
+    Running { controls: mpsc::Sender<SourceControl>, pump: JoinHandle<()> },
 }
 
 /// All local tracks of an engine.
@@ -161,10 +167,11 @@ impl Default for Track {
 
 impl Track {
     fn control(&self, control: SourceControl) {
-        if let Capturing::Running { controls, .. } = &self.capture
-            && controls.send(control).is_err()
-        {
-            tracing::trace!(?control, "the source has ended");
+        let Capturing::Running { controls, .. } = &self.capture else { return };
+        let is_switch = matches!(control, SourceControl::Enabled(_));
+        let kept_free = if is_switch { 0 } else { ROOM_FOR_SWITCHES };
+        if controls.capacity() <= kept_free || controls.try_send(control).is_err() {
+            tracing::trace!(?control, "the source has ended, or does not follow");
         }
     }
 }
@@ -181,7 +188,7 @@ impl Opening<'_> {
     fn finish(self, source: Box<dyn FrameSource>) -> Result<(), Fault> {
         let mut tracks = self.tracks.lock();
         let track = tracks.get_mut(&self.id).ok_or(Fault::Cancelled)?;
-        let (controls, received) = mpsc::unbounded_channel();
+        let (controls, received) = mpsc::channel(MAX_WAITING_CONTROLS);
         let pump = pump::Pump {
             id: self.id,
             enabled: track.enabled.clone(),

@@ -34,7 +34,7 @@ pub(super) struct Pump {
     pub(super) id: TrackId,
     pub(super) enabled: Arc<AtomicBool>,
     pub(super) subscribers: Subscribers,
-    pub(super) controls: mpsc::UnboundedReceiver<SourceControl>,
+    pub(super) controls: mpsc::Receiver<SourceControl>,
 }
 
 impl Pump {

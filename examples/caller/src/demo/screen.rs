@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!        s   ada                                                   ben
-//!    0.004   preparing      ─ m.call.invite ──────────────────▶
+//!    0.004   preparing     ─ m.call.invite ──────────────────▶
 //!    0.005                                                         ringing
 //! ```
 //!
@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Width of a side's column.
-const COLUMN: usize = 14;
+const COLUMN: usize = 13;
 
 /// Width of the space between the columns, where events pass.
 const MIDDLE: usize = 38;
@@ -181,5 +181,83 @@ fn arrow(from: Who, event_type: &str) -> String {
     match from {
         Who::Ada => format!("─ {event_type} {shaft}▶"),
         Who::Ben => format!("◀{shaft} {event_type} ─"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::fact::Gauge;
+
+    /// The widest terminal that everybody has.
+    const COLUMNS: usize = 80;
+
+    fn shown(ink: Ink, wire: Wire, facts: Vec<(u64, Fact)>) -> String {
+        let (mut out, mut story) = (Vec::new(), Story::default());
+        let mut screen = Screen::new(&mut out, ink, wire);
+        for (ms, fact) in facts {
+            let moment = Moment { at: Duration::from_millis(ms), fact };
+            story.apply(&moment);
+            screen.tell(&moment, &story).unwrap();
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    fn sent(who: Who, event_type: &str) -> Fact {
+        let content = r#"{"version":"1"}"#.to_owned();
+        Fact::Sent(who, WireEvent { event_type: event_type.to_owned(), content })
+    }
+
+    #[test]
+    fn each_side_has_its_column_and_events_pass_between_them() {
+        let facts = vec![
+            (4, Fact::State(Who::Ada, CallState::InviteSent)),
+            (5, sent(Who::Ada, "m.call.invite")),
+            (5, Fact::State(Who::Ben, CallState::Ringing)),
+            (9, sent(Who::Ben, "m.call.answer")),
+        ];
+        let text = shown(Ink::Plain, Wire::Hidden, facts);
+        let expected = "   0.004   invite sent
+   0.005                 ─ m.call.invite ─────────────────────▶
+   0.005                                                        ringing
+   0.009                 ◀───────────────────── m.call.answer ─
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal() {
+        let longest = "m.call.sdp_stream_metadata_changed";
+        let facts = vec![
+            (1, sent(Who::Ada, longest)),
+            (2, sent(Who::Ben, longest)),
+            (3, Fact::FirstPicture(Who::Ben)),
+            (4, Fact::OtherMicrophone(Who::Ben, OtherMicrophone::On)),
+            (1_000, Fact::Gauge(Who::Ada, Gauge { sent: 1 << 40, ..Gauge::default() })),
+        ];
+        let text = shown(Ink::Plain, Wire::Hidden, facts);
+        let meters = meters::block(&Story::default(), Ink::Colourless).join("\n");
+        for line in text.lines().chain(meters.lines()) {
+            assert!(line.chars().count() <= COLUMNS, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_wire_is_shown_when_asked_for() {
+        let facts = || vec![(1, sent(Who::Ada, "m.call.hangup"))];
+        assert!(shown(Ink::Plain, Wire::Shown, facts()).contains(r#"{"version":"1"}"#));
+        assert!(!shown(Ink::Plain, Wire::Hidden, facts()).contains("version"));
+    }
+
+    #[test]
+    fn on_a_terminal_the_meters_are_drawn_over_and_elsewhere_told_once_a_second() {
+        let gauges = || {
+            (0..20).map(|n| (n * 100, Fact::Gauge(Who::Ada, Gauge::default()))).collect::<Vec<_>>()
+        };
+        let plain = shown(Ink::Plain, Wire::Hidden, gauges());
+        assert_eq!(plain.lines().count(), 1, "{plain}");
+        let terminal = shown(Ink::Terminal, Wire::Hidden, gauges());
+        let lines = meters::block(&Story::default(), Ink::Terminal).len();
+        assert_eq!(terminal.matches(&format!("\x1b[{lines}A")).count(), 19, "all but the last");
     }
 }
