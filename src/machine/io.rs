@@ -155,7 +155,7 @@ pub enum RoomNews {
     Members(BTreeSet<UserId>),
     /// A user left or was banned; it may be ourselves.
     Left(UserId),
-    /// Whether it is encrypted.
+    /// It is encrypted, and stays so.
     Encrypted,
 }
 

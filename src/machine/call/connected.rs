@@ -1,16 +1,10 @@
-//! News of the peer connection, candidates in both directions, and mutes.
+//! News of the peer connection: it comes, is lost, comes back or fails; tracks come and go.
 
-use super::{Ask, Call, CallTimer, Phase, phase::Step};
-use crate::{
-    machine::{
-        event::{CallEvent, EndReason},
-        io::{
-            Candidate, Ignored, MediaSource, Op, PeerNews, PeerOp, PeerState, Refusal, TrackOp,
-            Verdict,
-        },
-        world::World,
-    },
-    wire::call::{Body, Version},
+use super::{Call, CallTimer, Phase};
+use crate::machine::{
+    event::{CallEvent, EndReason},
+    io::{Ignored, PeerNews, PeerState, Verdict},
+    world::World,
 };
 
 impl Call {
@@ -97,89 +91,6 @@ impl Call {
             Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => EndReason::EngineFailed,
         };
         self.fail(world, reason);
-    }
-
-    // ------------------------------------------------------------------------------ candidates
-
-    fn on_local_candidate(&mut self, world: &mut World, candidate: Candidate) -> Verdict {
-        if candidate.is_end() {
-            return self.on_gathered(world);
-        }
-        if !self.local_candidates.push(candidate) {
-            return Verdict::Ignored(Ignored::TooMany);
-        }
-        self.plan_candidates(world);
-        Verdict::Handled
-    }
-
-    fn on_gathered(&mut self, world: &mut World) -> Verdict {
-        if self.local_candidates.is_gathered() {
-            return Verdict::Ignored(Ignored::NoChange);
-        }
-        self.local_candidates.finish();
-        if self.phase.step() == Some(Step::Gathering) {
-            self.read_description(world);
-        }
-        self.plan_candidates(world);
-        Verdict::Handled
-    }
-
-    /// Theirs: applied at once when the description is in force, else kept for that moment.
-    pub(super) fn apply_candidates(&mut self, world: &mut World) {
-        if !self.remote_in_force {
-            return;
-        }
-        let candidates = self.remote_candidates.take();
-        if !candidates.is_empty() {
-            self.ask_peer(world, Ask::Nothing, PeerOp::Candidates(candidates));
-        }
-    }
-
-    // ----------------------------------------------------------------------------------- mutes
-
-    pub(super) fn set_muted(
-        &mut self,
-        world: &mut World,
-        source: MediaSource,
-        muted: bool,
-    ) -> Result<(), Refusal> {
-        if self.phase.is_ended() {
-            return Err(self.wrong_state());
-        }
-        if !self.has_source(source) {
-            return Err(Refusal::NoSuchTrack);
-        }
-        if self.media.is_muted(source) == muted {
-            return Ok(());
-        }
-        self.media.set_muted(source, muted);
-        self.tell(world, CallEvent::MuteChanged { source, muted });
-        if let Some(track) = self.media.ready(source) {
-            self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Enable(!muted)));
-        }
-        self.refresh_streams(world);
-        self.sync_metadata(world);
-        Ok(())
-    }
-
-    /// A source that was muted before it was captured opens silent.
-    pub(super) fn silence_if_muted(&mut self, world: &mut World, source: MediaSource) {
-        if let (true, Some(track)) = (self.media.is_muted(source), self.media.ready(source)) {
-            self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Enable(false)));
-        }
-    }
-
-    /// Tells the other side what our streams are, if it knows something else.
-    pub(super) fn sync_metadata(&mut self, world: &mut World) {
-        let talking = match self.phase {
-            Phase::Connecting | Phase::Connected => self.version == Version::V1,
-            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => false,
-        };
-        let metadata = self.media.metadata();
-        if talking && metadata != self.told {
-            self.told.clone_from(&metadata);
-            self.send(world, super::outbox::Kind::Metadata, Body::MetadataChanged(metadata));
-        }
     }
 }
 

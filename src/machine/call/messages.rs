@@ -28,7 +28,7 @@ enum Voice {
     /// The party that this call is with.
     Remote,
     /// The user that this call is with, while no party is chosen.
-    Candidate,
+    Unchosen,
     /// The user that this call is with, through another party.
     OtherParty,
     /// Another device of ours.
@@ -89,7 +89,7 @@ impl Call {
             return if ours { Voice::OtherDevice } else { Voice::Stranger };
         }
         match &self.party {
-            Party::Open => Voice::Candidate,
+            Party::Open => Voice::Unchosen,
             Party::Chosen(party) if *party == header.party_id => Voice::Remote,
             // A call between our own devices: a third one speaks.
             Party::Chosen(_) if ours => Voice::OtherDevice,
@@ -125,7 +125,7 @@ impl Call {
     ) -> Verdict {
         let kept = match voice {
             Voice::Remote => self.remote_candidates.push(candidates),
-            Voice::Candidate => self.remote_candidates.park(header.party_id, candidates),
+            Voice::Unchosen => self.remote_candidates.park(header.party_id, candidates),
             Voice::OtherParty | Voice::OtherDevice => Err(Ignored::WrongParty),
             Voice::Echo => Err(Ignored::Echo),
             Voice::Stranger => Err(Ignored::WrongSender),
@@ -167,7 +167,7 @@ impl Call {
             (Phase::Incoming(_), Voice::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
             }
-            (Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent), Voice::Candidate) => {
+            (Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent), Voice::Unchosen) => {
                 let why = rejection(reason);
                 self.end_refused(world, why, header.party_id);
                 Verdict::Handled

@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | `outgoing.rs`, `incoming.rs` | how a call begins, and its answer |
 //! | `setup.rs` | media, peer connection and description, the same for both directions |
-//! | `connected.rs` | news of the peer connection, mutes, candidates |
+//! | `connected.rs` | news of the peer connection |
+//! | `trickle.rs`, `muting.rs` | candidates of both sides on their way; mutes |
 //! | `messages.rs` | what the other side says, bound to user and party |
 //! | `sending.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
@@ -20,12 +21,14 @@ pub(super) mod glare;
 mod incoming;
 mod media;
 mod messages;
+mod muting;
 mod outbox;
 mod outgoing;
 mod phase;
 mod sending;
 mod setup;
 mod streams;
+mod trickle;
 
 pub(super) use self::incoming::Arrival;
 

@@ -125,36 +125,6 @@ impl Call {
         }
     }
 
-    /// Sends our candidates at once when gathering is over, else a moment after the first; and
-    /// never before the homeserver has the invite or answer (T-50).
-    pub(super) fn plan_candidates(&mut self, world: &mut World) {
-        if self.announced != Announced::Yes || self.phase.is_ended() {
-            return;
-        }
-        if !self.local_candidates.is_due() {
-            return;
-        }
-        if self.local_candidates.is_gathered() {
-            self.send_candidates(world);
-        } else if !self.has_timer(world, CallTimer::Candidates) {
-            let timeouts = &world.config.timeouts;
-            let pause = if self.is_outgoing() {
-                timeouts.candidates_outgoing
-            } else {
-                timeouts.candidates_incoming
-            };
-            self.set_timer(world, CallTimer::Candidates, world.now.mono_after(pause));
-        }
-    }
-
-    pub(super) fn send_candidates(&mut self, world: &mut World) {
-        self.clear_timer(world, CallTimer::Candidates);
-        let batch = self.local_candidates.take();
-        if !batch.is_empty() {
-            self.send(world, Kind::Candidates, Body::Candidates(batch));
-        }
-    }
-
     /// What failed is tried again at once: the network is back.
     pub(in crate::machine) fn on_network_back(&mut self, world: &mut World) {
         if self.outbox.is_pausing() {
