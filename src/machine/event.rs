@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::io::{CallMedia, MediaKind, MediaSource};
+use super::media::{CallMedia, MediaKind, MediaSource};
 use crate::{
     id::{CallId, PartyId, RoomId, SessionId, StreamId, UserId},
     time::Wall,

@@ -3,15 +3,19 @@
 //! [`Input`] goes in through `Engine::handle`, which answers with a [`Verdict`]; [`Output`] comes
 //! out of `Engine::poll_output`. A [`Request`](Output::Request) is answered by exactly one
 //! [`Input::Reply`] with the same id. Every [`Op`] that makes something names it by an id that the
-//! machine minted.
+//! machine minted. What they speak of has files of its own: media, measurements, faults, verdicts.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use super::event::{CallEvent, VoipEvent};
-pub use super::verdict::{Ignored, Refusal, Verdict};
+pub use super::{
+    fault::Fault,
+    media::{CallMedia, Capture, MediaKind, MediaSource, Plan, PlanLine, Slot},
+    stats::{CandidateInfo, CandidatePair, PeerStats, StreamStats},
+    verdict::{Ignored, Refusal, Verdict},
+};
 use crate::{
     id::{DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
-    redact::Redacted,
     wire::{delivery::Delivery, ledger::Ledger},
 };
 pub use crate::{
@@ -70,15 +74,6 @@ pub enum Callee {
     Device(UserId, DeviceId),
     /// The only other joined member of a room of exactly two.
     TheOther,
-}
-
-/// Which kinds of media a call is placed or answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CallMedia {
-    /// Sound.
-    Voice,
-    /// Sound and picture.
-    Video,
 }
 
 /// What the application wants of one call.
@@ -304,50 +299,6 @@ pub struct PeerConfig {
     pub relay_only: bool,
 }
 
-/// What a description should say: one line per kind of media that we send or want to receive.
-/// Declarative: the engine finds the m-line of the same `slot`, or makes one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Plan {
-    /// The lines, in the order in which new m-lines are made.
-    pub lines: Vec<PlanLine>,
-}
-
-/// One line of a [`Plan`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PlanLine {
-    /// What the line is for; its identity over all negotiations of a call.
-    pub slot: Slot,
-    /// Which way media flows.
-    pub direction: Direction,
-    /// What is sent; `None` when the direction has no sending half.
-    pub track: Option<TrackId>,
-    /// The stream that the sent track belongs to (`a=msid`).
-    pub stream: Option<StreamId>,
-}
-
-/// The lines that a call can have, at most one of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Slot {
-    /// Microphone.
-    Audio,
-    /// Camera.
-    Video,
-    /// Screen.
-    Screen,
-    /// Sound of the screen.
-    ScreenAudio,
-}
-
-impl Slot {
-    /// What the line carries.
-    pub const fn kind(self) -> MediaKind {
-        match self {
-            Self::Audio | Self::ScreenAudio => MediaKind::Audio,
-            Self::Video | Self::Screen => MediaKind::Video,
-        }
-    }
-}
-
 /// Something to do with a local track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
@@ -358,35 +309,6 @@ pub enum TrackOp {
     Enable(bool),
     /// Close the device, and whatever is under way for it. Reply: [`Reply::Done`].
     Release,
-}
-
-/// What to capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Capture {
-    /// From where.
-    pub source: MediaSource,
-    /// Sound or picture of it.
-    pub kind: MediaKind,
-}
-
-/// Where local media comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MediaSource {
-    /// The microphone.
-    Microphone,
-    /// The camera.
-    Camera,
-    /// A screen or window.
-    Screen,
-}
-
-/// Sound or picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MediaKind {
-    /// Sound.
-    Audio,
-    /// Picture.
-    Video,
 }
 
 // ---------------------------------------------------------------------------------------- reply
@@ -410,121 +332,3 @@ pub enum Reply {
 
 // Measurements hold floats, which are never NaN: they are made from counters.
 impl Eq for Reply {}
-
-/// What an engine measured on one peer connection since it was opened.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PeerStats {
-    /// The chosen pair of candidates; `None` before there is one.
-    pub pair: Option<CandidatePair>,
-    /// Round trip of the chosen path.
-    pub round_trip: Option<Duration>,
-    /// Each m-line's received media.
-    pub inbound: Vec<StreamStats>,
-    /// Each m-line's sent media.
-    pub outbound: Vec<StreamStats>,
-}
-
-/// The candidates that ICE chose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CandidatePair {
-    /// Ours.
-    pub local: CandidateInfo,
-    /// Theirs.
-    pub remote: CandidateInfo,
-}
-
-/// One end of the chosen path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CandidateInfo {
-    /// `host`, `srflx`, `prflx` or `relay`.
-    pub kind: &'static str,
-    /// `udp` or `tcp`.
-    pub protocol: &'static str,
-    /// `address:port`.
-    pub address: Redacted,
-}
-
-/// Counters of one m-line in one direction; they never go back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StreamStats {
-    /// The m-line.
-    pub mid: String,
-    /// Sound or picture.
-    pub kind: MediaKind,
-    /// The codec, as `audio/opus`.
-    pub codec: String,
-    /// RTP payload bytes.
-    pub bytes: u64,
-    /// RTP packets.
-    pub packets: u64,
-    /// Packets that never came; as the other side reports where we send. `None`: not known yet.
-    pub lost: Option<u64>,
-    /// Jitter of the arrival times, as the receiving side measures it.
-    pub jitter: Option<Duration>,
-    /// Key frames that the receiving side asked for.
-    pub key_frame_requests: u64,
-}
-
-/// Why a request was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// No reply within the deadline of the request.
-    #[error("no answer in time")]
-    Timeout,
-    /// Cancelled by us.
-    #[error("cancelled")]
-    Cancelled,
-    /// The code that served it panicked.
-    #[error("the host panicked")]
-    Panicked,
-    /// A person or a permission refused.
-    #[error("refused")]
-    Denied,
-    /// The thing does not exist: no such device, room, peer.
-    #[error("not found")]
-    NotFound,
-    /// The other end cannot be reached.
-    #[error("unreachable")]
-    Unreachable,
-    /// Too many requests.
-    #[error("rate limited")]
-    RateLimited {
-        /// How long to wait.
-        retry_after: Option<Duration>,
-    },
-    /// Our access token is no longer good: all calls end.
-    #[error("logged out")]
-    LoggedOut,
-    /// The homeserver refused for good; trying again would not help.
-    #[error("refused by the server: {0}")]
-    Forbidden(String),
-    /// The host cannot do such a thing.
-    #[error("unsupported")]
-    Unsupported,
-    /// Something the host did not foresee; the text is for a developer and holds nothing personal.
-    #[error("failed: {0}")]
-    Failed(String),
-}
-
-impl Fault {
-    /// Whether the request may have been carried out nevertheless.
-    pub const fn is_ambiguous(&self) -> bool {
-        match self {
-            Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => true,
-            Self::Failed(_) => true,
-            Self::Denied | Self::NotFound | Self::RateLimited { .. } => false,
-            Self::LoggedOut | Self::Forbidden(_) | Self::Unsupported => false,
-        }
-    }
-
-    /// Whether trying again can help.
-    pub const fn is_passing(&self) -> bool {
-        match self {
-            Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => true,
-            Self::Failed(_) | Self::RateLimited { .. } => true,
-            Self::Denied | Self::NotFound | Self::LoggedOut => false,
-            Self::Forbidden(_) | Self::Unsupported => false,
-        }
-    }
-}

@@ -6,6 +6,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `io.rs` | everything that goes in and comes out |
+//! | `media.rs`, `stats.rs`, `fault.rs` | what that speaks of: lines and sources, measurements, failures |
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
@@ -15,18 +16,22 @@
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
+//! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
 
 mod book;
 pub mod bounds;
 mod call;
 pub mod diagnostics;
 pub mod event;
+mod fault;
 mod fingerprint;
 mod ids;
 pub mod io;
+mod media;
 mod memory;
 mod roster;
 mod router;
+mod stats;
 mod turn;
 mod verdict;
 mod world;

@@ -3,11 +3,11 @@
 use matrix_voip::{
     machine::{
         event::{CallState, EndReason, MissedWhy, VoipEvent},
-        io::{CallMedia, PeerState},
+        io::{CallMedia, Ignored, MediaKind, PeerState, SdpKind},
     },
     testing::{Cue, OpKind, Sim, room_batch, secs},
     wire::{
-        call::{Body, Reason},
+        call::{Answer, Body, Capabilities, Reason},
         delivery::{Place, Protection},
     },
 };
@@ -88,4 +88,18 @@ fn a_hangup_while_the_answer_is_refused_for_now_reaches_the_caller() {
     ada.hangup();
     sim.run_to_the_end();
     assert_eq!(ada.sent_types(), ["hangup"], "{}", sim.column());
+}
+
+#[test]
+fn an_answer_that_no_engine_can_use_leaves_the_call_to_the_callees_other_devices() {
+    let (Half { sim, room, ada, ben }, call) = Half::calling();
+    let sdp = ben.sdp(SdpKind::Answer, &[MediaKind::Audio]).replace("a=fingerprint:", "a=x:");
+    let answer = Answer { sdp: sdp.into(), capabilities: Capabilities::default(), streams: None };
+    ben.say(&room, &call, Body::Answer(answer));
+    sim.run_until_quiet();
+    assert_eq!(ada.ignored(Ignored::Malformed), 1);
+    assert_eq!(ada.state(), Some(CallState::InviteSent));
+    ben.as_party("second").answer(&room, &call);
+    sim.run_until_quiet();
+    assert_eq!(ada.state(), Some(CallState::Connecting));
 }

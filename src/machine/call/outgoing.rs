@@ -18,6 +18,7 @@ use crate::{
         world::World,
     },
     redact::Redacted,
+    sdp,
     wire::call::{Answer, Body, Capabilities, Header, Invite},
 };
 
@@ -135,6 +136,10 @@ impl Call {
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
                 return Verdict::Ignored(Ignored::WrongState);
             }
+        }
+        // Another device may still answer with something that can be used.
+        if sdp::check(answer.sdp.expose()).is_err() {
+            return Verdict::Ignored(Ignored::Malformed);
         }
         self.choose(world, header, answer.capabilities);
         self.streams.set_metadata(answer.streams.clone());

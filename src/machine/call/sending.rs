@@ -64,12 +64,11 @@ impl Call {
             return;
         }
         let ambiguous = result.as_ref().is_err_and(Fault::is_ambiguous);
-        let logged_out = result == Err(Fault::LoggedOut);
         let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
             Some(Outcome::Later(pause)) => self.on_failed_try(world, pause, ambiguous),
-            Some(Outcome::GivenUp(..)) if logged_out => self.on_logged_out(world),
+            Some(Outcome::GivenUp(_, Fault::LoggedOut)) => self.on_logged_out(world),
             Some(Outcome::GivenUp(kind, _)) => self.on_given_up(world, kind),
             None => {}
         }

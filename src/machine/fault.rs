@@ -1,0 +1,67 @@
+//! Why a request was not carried out, and what follows for whoever asked.
+
+use std::time::Duration;
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// No reply within the deadline of the request.
+    #[error("no answer in time")]
+    Timeout,
+    /// Cancelled by us.
+    #[error("cancelled")]
+    Cancelled,
+    /// The code that served it panicked.
+    #[error("the host panicked")]
+    Panicked,
+    /// A person or a permission refused.
+    #[error("refused")]
+    Denied,
+    /// The thing does not exist: no such device, room, peer.
+    #[error("not found")]
+    NotFound,
+    /// The other end cannot be reached.
+    #[error("unreachable")]
+    Unreachable,
+    /// Too many requests.
+    #[error("rate limited")]
+    RateLimited {
+        /// How long to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Our access token is no longer good: all calls end.
+    #[error("logged out")]
+    LoggedOut,
+    /// The homeserver refused for good; trying again would not help.
+    #[error("refused by the server: {0}")]
+    Forbidden(String),
+    /// The host cannot do such a thing.
+    #[error("unsupported")]
+    Unsupported,
+    /// Something the host did not foresee; the text is for a developer and holds nothing personal.
+    #[error("failed: {0}")]
+    Failed(String),
+}
+
+impl Fault {
+    /// Whether the request may have been carried out nevertheless.
+    pub const fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => true,
+            Self::Failed(_) => true,
+            Self::Denied | Self::NotFound | Self::RateLimited { .. } => false,
+            Self::LoggedOut | Self::Forbidden(_) | Self::Unsupported => false,
+        }
+    }
+
+    /// Whether trying again can help.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => true,
+            Self::Failed(_) | Self::RateLimited { .. } => true,
+            Self::Denied | Self::NotFound | Self::LoggedOut => false,
+            Self::Forbidden(_) | Self::Unsupported => false,
+        }
+    }
+}
