@@ -15,7 +15,7 @@ use matrix_voip::{
         Engine, Identity,
         event::CallState,
         io::{
-            CallCommand, CallMedia, Callee, Command, Description, Fetch, Input, MatrixOp,
+            CallCommand, CallMedia, Callee, Command, Description, Fetch, Ignored, Input, MatrixOp,
             MediaSource, Op, Output, PeerNews, PeerOp, PeerState, Reply, Tell, TrackOp,
             TurnServers, Verdict,
         },
@@ -382,4 +382,27 @@ fn engines_that_will_behave_alike_have_the_same_fingerprint() {
             assert_ne!(rig.engine.fingerprint(), print, "{name} and {other}");
         }
     }
+}
+
+#[test]
+fn what_is_ignored_is_counted_by_its_kind_with_its_sender() {
+    let mut rig = Rig::incoming(Hold::Nothing);
+    rig.hear("eve", Some("theirs"), Body::Hangup { reason: None });
+    rig.input(Input::Peer(PeerId(77), PeerNews::GatheringDone));
+    rig.input(Input::Reply(OpId(77), Ok(Reply::Done)));
+    let diagnostics = rig.engine.diagnostics();
+    let latest: Vec<_> = diagnostics.latest().collect();
+    let seen: Vec<_> = latest.iter().map(|case| (case.what.as_str(), case.reason)).collect();
+    let expected = [
+        ("m.call.x", Ignored::WrongSender),
+        ("peer", Ignored::UnknownPeer),
+        ("reply", Ignored::StaleReply),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(
+        (latest[0].sender.clone(), latest[0].session),
+        (Some(user("eve")), Some(rig.session))
+    );
+    assert_eq!((latest[1].sender.clone(), latest[0].at), (None, rig.now.wall));
+    assert_eq!(diagnostics.count(Ignored::WrongSender), 1);
 }

@@ -297,7 +297,9 @@ async fn a_runtime_that_goes_away_ends_every_stream() {
     let (_, mut events) = call.subscribe();
     runtime.shutdown_background();
     while events.next().await.is_some() {}
-    assert_eq!(call.ended().await.reason, EndReason::ShutDown);
+    // Whether the host's task or the driver's goes first is chance, and so is the reason.
+    assert_eq!(call.ended().await.party, EndParty::Local);
+    assert_eq!(call.state(), CallState::Ended);
     drop(desk);
 }
 

@@ -10,8 +10,8 @@
 use std::{collections::BTreeMap, env, panic};
 
 use matrix_voip::{
-    config::{Busy, Config, Glare},
-    id::{RoomId, SessionId, UserId},
+    config::{Busy, Config, Glare, Proceed},
+    id::{DeviceId, RoomId, SessionId, UserId},
     machine::{
         event::CallState,
         io::{
@@ -138,9 +138,10 @@ impl Stage {
     /// Something happens to somebody.
     fn scene(&mut self) {
         let device = self.dice.one_of(&self.devices).clone();
-        match self.dice.below(22) {
+        match self.dice.below(24) {
             0..=3 => self.invite(&device),
-            4..=7 => self.command(&device, CallCommand::Answer(None)),
+            4..=6 => self.command(&device, CallCommand::Answer(None)),
+            7 => self.command(&device, CallCommand::Answer(Some(CallMedia::Voice))),
             8 => self.command(&device, CallCommand::Reject(Tell::Everyone)),
             9 => self.command(&device, CallCommand::Reject(Tell::Nobody)),
             10 => self.command(&device, CallCommand::Hangup),
@@ -153,6 +154,8 @@ impl Stage {
             17 => self.outage(&device),
             18 => self.crash(&device),
             19 | 20 => self.heckle(&device),
+            21 => self.command(&device, CallCommand::Proceed),
+            22 => self.leave(&device),
             _ => self.network(&device),
         }
     }
@@ -163,6 +166,7 @@ impl Stage {
         let room = self.room.clone();
         let callee = match self.dice.below(10) {
             0 => Callee::TheOther,
+            1 | 2 => Callee::Device(callee, DeviceId::parse("D0").unwrap()),
             _ => Callee::User(callee),
         };
         device.command(Command::Invite { room, callee, media });
@@ -271,6 +275,17 @@ impl Stage {
         }
     }
 
+    /// A user leaves the room, and sometimes comes back.
+    fn leave(&mut self, device: &Device) {
+        let user = device.identity().user;
+        if self.dice.percent(40) {
+            self.sim.server(|server| server.leave(&self.room, &user));
+            let span = self.dice.span(secs(5));
+            self.sim.advance(span);
+            self.sim.server(|server| server.join(&self.room, &user));
+        }
+    }
+
     fn network(&mut self, device: &Device) {
         match self.dice.below(2) {
             0 => device.force(PeerState::Disconnected),
@@ -284,6 +299,11 @@ impl Stage {
 
     /// Time for everything to settle, but not for everything to end.
     fn calm(&mut self) {
+        for device in &self.devices {
+            for session in device.calls() {
+                device.command_to(session, CallCommand::Proceed);
+            }
+        }
         self.sim.advance(secs(400));
     }
 
@@ -339,6 +359,8 @@ fn config(dice: &mut Dice) -> Config {
     let mut config = Config::default();
     config.busy = *dice.one_of(&[Busy::Ignore, Busy::Reject, Busy::Ring]);
     config.glare = *dice.one_of(&[Glare::AutoAnswer, Glare::Ring]);
+    config.proceed = *dice.one_of(&[Proceed::Auto, Proceed::Auto, Proceed::Manual]);
+    config.max_ringing = *dice.one_of(&[1, 8, 8]);
     config.timeouts.invite = *dice.one_of(&[secs(60), secs(90)]);
     config
 }

@@ -348,3 +348,35 @@ impl CallSnapshot {
         self.streams.iter().find(|stream| stream.side == side && stream.purpose == *purpose)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(side: Side, purpose: Purpose) -> Stream {
+        let (audio_muted, video_muted) = (false, false);
+        Stream { side, purpose, id: None, kinds: Vec::new(), audio_muted, video_muted }
+    }
+
+    #[test]
+    fn the_four_streams_are_told_apart_and_sorted_for_display() {
+        let four = [
+            stream(Side::Remote, Purpose::Screenshare),
+            stream(Side::Remote, Purpose::UserMedia),
+            stream(Side::Local, Purpose::Screenshare),
+            stream(Side::Local, Purpose::UserMedia),
+        ];
+        let room = RoomId::parse("!r").unwrap();
+        let ids = (room, CallId::parse("c").unwrap(), PartyId::parse("p").unwrap());
+        let direction = CallDirection::Outgoing;
+        let mut shown = CallSnapshot::new(ids, direction, CallMedia::Voice, CallState::Connected);
+        shown.apply(&CallEvent::StreamsChanged(four.to_vec()));
+        for stream in &four {
+            assert_eq!(shown.stream(stream.side, &stream.purpose), Some(stream));
+        }
+        let mut sorted = four.to_vec();
+        sorted.reverse();
+        sorted.sort_by_key(Stream::display_order);
+        assert_eq!(sorted, four);
+    }
+}

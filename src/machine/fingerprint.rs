@@ -119,7 +119,15 @@ mod tests {
             print(0, |p| [1, 4, 4].map(|id| p.session(SessionId(id))).into_iter().collect());
         assert_eq!(one, same);
         assert_ne!(one, other);
-        assert_ne!(print(0, |p| p.peer(PeerId(1))), print(0, |p| p.track(TrackId(1))));
+        let spaces = [
+            print(0, |_| {}),
+            print(0, |p| p.session(SessionId(1))),
+            print(0, |p| p.peer(PeerId(1))),
+            print(0, |p| p.track(TrackId(1))),
+            print(0, |p| p.op(OpId(1))),
+        ];
+        let different: std::collections::BTreeSet<_> = spaces.into_iter().collect();
+        assert_eq!(different.len(), spaces.len());
     }
 
     #[test]

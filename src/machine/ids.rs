@@ -98,6 +98,13 @@ mod tests {
     }
 
     #[test]
+    fn the_generator_is_splitmix64() {
+        let mut ids = Ids::new(0);
+        assert_eq!(ids.random(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(ids.random(), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
     fn numbers_count_up_from_one() {
         let mut ids = Ids::new(0);
         assert_eq!((ids.session(), ids.session()), (SessionId(1), SessionId(2)));

@@ -442,6 +442,25 @@ fn an_answer_with_nothing_but_refused_lines_does_not_crash() {
 
 // -------------------------------------------------------------------------------------- proceed
 
+/// An answer that is not ready when the invite's lifetime is over would come too late.
+#[test]
+fn an_answered_call_that_the_application_never_lets_start_ends_with_the_lifetime() {
+    let sim = Sim::new(24);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let mut config = Config::default();
+    config.proceed = Proceed::Manual;
+    let ada = sim.user(ADA).device_with("PHONE", config);
+    sim.puppet(BEN, "LAPTOP").invite(&room, "c1", secs(60));
+    sim.run_until_quiet();
+    ada.answer();
+    sim.advance(secs(58));
+    assert_eq!(ada.state(), Some(CallState::Answering));
+    sim.run_to_the_end();
+    assert_eq!(ada.end(), remote(EndReason::InviteTimeout));
+    assert_eq!(ada.missed(), 0, "it was answered");
+    assert!(ada.sent().is_empty());
+}
+
 #[test]
 fn an_answered_call_waits_for_the_application_where_it_must() {
     let sim = Sim::new(23);

@@ -16,7 +16,7 @@ use crate::{
     },
     redact::Redacted,
     sdp,
-    time::Wall,
+    time::{Deadline, Wall},
     wire::{
         call::{Answer, Body, Capabilities, Header, Invite},
         metadata::Purpose,
@@ -75,6 +75,7 @@ impl Call {
         call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());
+        call.set_timer(world, CallTimer::Ring, Deadline::Wall(arrival.until));
         world.roster.add(arrival.room, &arrival.header.call_id, session);
         world.roster.add_user(arrival.room, arrival.caller, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
@@ -85,7 +86,6 @@ impl Call {
     /// meanwhile.
     pub(in crate::machine) fn ring(&mut self, world: &mut World, until: Wall) {
         world.roster.set_ringing(self.session, true);
-        self.set_timer(world, CallTimer::Ring, crate::time::Deadline::Wall(until));
         world.tell(VoipEvent::RingStarted { session: self.session, until });
         self.want_turn(world);
     }
@@ -135,7 +135,8 @@ impl Call {
 
     /// The lifetime is over: we stop silently, the caller hangs up (T-15).
     pub(super) fn on_ring_expired(&mut self, world: &mut World) {
-        if self.phase.is_ringing() {
+        // Also while the answer is still being made: it would come too late.
+        if let Phase::Incoming(_) = self.phase {
             self.end_by_them(world, EndReason::InviteTimeout);
         }
     }
@@ -144,13 +145,13 @@ impl Call {
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
         let answer =
             Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
+        self.clear_timer(world, CallTimer::Ring);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));
     }
 
     pub(super) fn stop_ringing(&mut self, world: &mut World, why: RingStop) {
         if world.roster.is_ringing(self.session) {
-            self.clear_timer(world, CallTimer::Ring);
             world.roster.set_ringing(self.session, false);
             world.tell(VoipEvent::RingStopped { session: self.session, why });
         }

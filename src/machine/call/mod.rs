@@ -59,7 +59,8 @@ use crate::{
 /// What a call waits for with a deadline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum CallTimer {
-    /// Incoming: the invite's lifetime is over (wall clock: the caller counts it too).
+    /// Incoming, until our answer leaves: the invite's lifetime is over (wall clock: the caller
+    /// counts it too).
     Ring,
     /// Outgoing: our invite's lifetime is over (wall clock: the callee counts it too).
     Invite,
