@@ -85,7 +85,7 @@ impl Call {
     /// meanwhile.
     pub(in crate::machine) fn ring(&mut self, world: &mut World, until: Wall) {
         world.roster.set_ringing(self.session, true);
-        self.set_timer(world, CallTimer::Ring, crate::time::Deadline::Wall(until));
+        self.await_answer(world, CallTimer::Ring, until);
         world.tell(VoipEvent::RingStarted { session: self.session, until });
         self.want_turn(world);
     }
@@ -150,7 +150,7 @@ impl Call {
 
     pub(super) fn stop_ringing(&mut self, world: &mut World, why: RingStop) {
         if world.roster.is_ringing(self.session) {
-            self.clear_timer(world, CallTimer::Ring);
+            self.await_answer_no_more(world);
             world.roster.set_ringing(self.session, false);
             world.tell(VoipEvent::RingStopped { session: self.session, why });
         }

@@ -119,7 +119,7 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.holds_the_line(world) => {
                 self.fail(world, EndReason::IceTimeout);
             }
             Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
