@@ -6,13 +6,16 @@
 
 /// How many event ids are remembered against duplicates; the oldest is forgotten first.
 pub const MAX_SEEN: usize = 4096;
-/// How many calls that are over are remembered against ringing again; the oldest is forgotten
-/// first.
+/// How many calls that are over are remembered against ringing again, and how many invites that
+/// were nothing to us; the oldest is forgotten first.
 pub const MAX_OVER: usize = 2048;
 /// How many events of one room wait for their invite; the oldest is dropped first.
 pub const MAX_PARKED_PER_ROOM: usize = 64;
 /// In how many rooms events wait for their invite.
 pub const MAX_PARKED_ROOMS: usize = 256;
+/// How many invites are being refused at once (`Busy::Reject`, glare); those beyond are left to
+/// their own end, or a flood of them would make us flood the room.
+pub const MAX_PARTINGS: usize = 32;
 /// Most candidates of one side of one call.
 pub const MAX_CANDIDATES: usize = 256;
 /// Of how many parties candidates are kept before one is chosen.

@@ -11,21 +11,23 @@ use super::{
     fingerprint::Fingerprint,
 };
 use crate::{
-    id::{CallId, EventId, RoomId},
+    id::{CallId, EventId, RoomId, UserId},
     time::{Deadline, Mono, Now, Wall},
     wire::{call::CallMessage, delivery::Facts, ledger::EndedCall},
 };
 
-/// Why events of a call are not looked at any more.
+/// Why an invite was never taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Over {
-    /// The call is over.
-    Ended,
-    /// It was never ours.
+pub(super) enum Foreign {
+    /// It came dead, or its end came with it.
+    Dead,
+    /// It was never for us.
     NotOurs,
 }
 
 type CallKey = (RoomId, CallId);
+/// Together with who sent the invite: others cannot spoil a call by using its id.
+type InviteKey = (RoomId, CallId, UserId);
 
 /// An event that came before its invite.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +42,24 @@ pub(super) struct Parked {
 pub(super) struct Memory {
     seen: BTreeSet<EventId>,
     seen_order: VecDeque<EventId>,
-    over: BTreeMap<CallKey, (Over, Wall)>,
+    over: BTreeMap<CallKey, Wall>,
     over_order: VecDeque<CallKey>,
+    /// Apart from what is over, so that a flood of invites that are nothing pushes no ended call
+    /// out.
+    foreign: BTreeMap<InviteKey, (Foreign, Wall)>,
+    foreign_order: VecDeque<InviteKey>,
     parked: BTreeMap<RoomId, VecDeque<Parked>>,
 }
 
 impl Memory {
     pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
         print.value(&self.seen);
-        for (key, (over, until)) in self.over.iter().filter(|(_, (_, until))| now.wall <= *until) {
-            print.value((key, over));
+        for (key, until) in self.over.iter().filter(|(_, until)| now.wall <= **until) {
+            print.value(key);
+            print.deadline(Deadline::Wall(*until));
+        }
+        for (key, (why, until)) in self.foreign.iter().filter(|(_, (_, u))| now.wall <= *u) {
+            print.value((key, why));
             print.deadline(Deadline::Wall(*until));
         }
         for (room, event) in self.parked.iter().flat_map(|(r, all)| all.iter().map(move |e| (r, e)))
@@ -73,29 +83,32 @@ impl Memory {
     }
 
     /// Notes that a call is over, until its invite cannot be alive any more.
-    pub(super) fn note_over(&mut self, room: &RoomId, call: &CallId, over: Over, until: Wall) {
-        let key = (room.clone(), call.clone());
-        if self.over.insert(key.clone(), (over, until)).is_none() {
-            self.over_order.push_back(key);
-        }
-        if self.over_order.len() > MAX_OVER
-            && let Some(oldest) = self.over_order.pop_front()
-        {
-            self.over.remove(&oldest);
-        }
+    pub(super) fn note_over(&mut self, room: &RoomId, call: &CallId, until: Wall) {
+        note(&mut self.over, &mut self.over_order, (room.clone(), call.clone()), until);
+    }
+
+    /// Notes that an invite is nothing to us, for as long as it could be alive.
+    pub(super) fn note_foreign(&mut self, invite: InviteKey, why: Foreign, until: Wall) {
+        note(&mut self.foreign, &mut self.foreign_order, invite, (why, until));
     }
 
     /// Whether a call is over.
-    pub(super) fn over(&self, room: &RoomId, call: &CallId, now: Now) -> Option<Over> {
-        let (over, until) = self.over.get(&(room.clone(), call.clone()))?;
-        (now.wall <= *until).then_some(*over)
+    pub(super) fn is_over(&self, room: &RoomId, call: &CallId, now: Now) -> bool {
+        let until = self.over.get(&(room.clone(), call.clone()));
+        until.is_some_and(|until| now.wall <= *until)
+    }
+
+    /// Why an invite of this user was nothing to us, if it was not.
+    pub(super) fn foreign(&self, invite: &InviteKey, now: Now) -> Option<Foreign> {
+        let (why, until) = self.foreign.get(invite)?;
+        (now.wall <= *until).then_some(*why)
     }
 
     /// Calls that are over and must not ring after a restart either, newest first.
     pub(super) fn ended(&self, now: Now) -> impl Iterator<Item = EndedCall> {
         self.over_order.iter().rev().filter_map(move |key| {
-            let (over, until) = self.over.get(key)?;
-            (*over == Over::Ended && now.wall <= *until).then(|| EndedCall {
+            let until = self.over.get(key)?;
+            (now.wall <= *until).then(|| EndedCall {
                 room: key.0.clone(),
                 call_id: key.1.clone(),
                 until: *until,
@@ -117,7 +130,7 @@ impl Memory {
         let parked = self.parked.entry(room.clone()).or_default();
         let full = parked.len() >= MAX_PARKED_PER_ROOM;
         if full {
-            parked.pop_front();
+            make_room(parked);
         }
         parked.push_back(Parked {
             facts: facts.clone(),
@@ -149,6 +162,31 @@ impl Memory {
     }
 }
 
+/// Notes one thing more; beyond [`MAX_OVER`] the oldest goes.
+fn note<K: Ord + Clone, V>(all: &mut BTreeMap<K, V>, order: &mut VecDeque<K>, key: K, value: V) {
+    if all.insert(key.clone(), value).is_none() {
+        order.push_back(key);
+    }
+    if order.len() > MAX_OVER
+        && let Some(oldest) = order.pop_front()
+    {
+        all.remove(&oldest);
+    }
+}
+
+/// Drops the oldest event of whoever has most events waiting: a flood of one sender costs no
+/// other's.
+fn make_room(parked: &mut VecDeque<Parked>) {
+    let mut counts = BTreeMap::<&UserId, usize>::new();
+    for event in parked.iter() {
+        *counts.entry(&event.facts.sender).or_default() += 1;
+    }
+    let loudest = counts.into_iter().max_by_key(|(_, count)| *count);
+    let loudest = loudest.map(|(sender, _)| sender.clone());
+    let oldest = parked.iter().position(|event| Some(&event.facts.sender) == loudest.as_ref());
+    parked.remove(oldest.unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,10 +211,10 @@ mod tests {
     fn a_call_is_over_until_its_invite_is_dead() {
         let (room, call) = (RoomId::parse("!r").unwrap(), CallId::parse("c").unwrap());
         let mut memory = Memory::default();
-        memory.note_over(&room, &call, Over::Ended, Wall(1000));
+        memory.note_over(&room, &call, Wall(1000));
         let at = |ms| Now { wall: Wall(ms), ..Now::default() };
-        assert_eq!(memory.over(&room, &call, at(1000)), Some(Over::Ended));
-        assert_eq!(memory.over(&room, &call, at(1001)), None);
+        assert!(memory.is_over(&room, &call, at(1000)));
+        assert!(!memory.is_over(&room, &call, at(1001)));
         assert_eq!(memory.ended(at(1000)).count(), 1);
         assert_eq!(memory.ended(at(1001)).count(), 0);
     }
@@ -187,11 +225,25 @@ mod tests {
         let mut memory = Memory::default();
         let call = |n: usize| CallId::parse(format!("c{n}")).unwrap();
         for n in 0..=MAX_OVER {
-            memory.note_over(&room, &call(n), Over::NotOurs, Wall(1));
-            memory.note_over(&room, &call(n), Over::NotOurs, Wall(1));
+            memory.note_over(&room, &call(n), Wall(1));
+            memory.note_over(&room, &call(n), Wall(1));
         }
-        assert_eq!(memory.over(&room, &call(0), Now::default()), None);
-        assert_eq!(memory.over(&room, &call(1), Now::default()), Some(Over::NotOurs));
-        assert_eq!(memory.ended(Now::default()).count(), 0, "a foreign call is not ours to keep");
+        assert!(!memory.is_over(&room, &call(0), Now::default()));
+        assert!(memory.is_over(&room, &call(1), Now::default()));
+    }
+
+    #[test]
+    fn what_is_foreign_is_so_for_one_sender_and_not_ours_to_keep() {
+        let invite = |user: &str| {
+            let (room, call) = (RoomId::parse("!r").unwrap(), CallId::parse("c").unwrap());
+            (room, call, UserId::parse(user).unwrap())
+        };
+        let mut memory = Memory::default();
+        memory.note_foreign(invite("@a:x"), Foreign::NotOurs, Wall(1));
+        assert_eq!(memory.foreign(&invite("@a:x"), Now::default()), Some(Foreign::NotOurs));
+        assert_eq!(memory.foreign(&invite("@b:x"), Now::default()), None);
+        let later = Now { wall: Wall(2), ..Now::default() };
+        assert_eq!(memory.foreign(&invite("@a:x"), later), None);
+        assert_eq!(memory.ended(Now::default()).count(), 0);
     }
 }

@@ -105,7 +105,7 @@ impl Engine {
     pub fn restore(&mut self, now: Now, ledger: Ledger) {
         self.world.now = now;
         for call in ledger.ended {
-            self.world.memory.note_over(&call.room, &call.call_id, memory::Over::Ended, call.until);
+            self.world.memory.note_over(&call.room, &call.call_id, call.until);
         }
         for call in ledger.live {
             let hangup = Body::Hangup { reason: Some(Reason::UserHangup) };
@@ -119,6 +119,10 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) -> Verdict {
         self.world.now = now;
         let what = kind_of(&input);
+        if let Input::Command(_) = input {
+            // The machine may have slept: nobody takes a call whose time is over.
+            self.handle_timeout(now);
+        }
         let verdict = match input {
             Input::Command(Command::Invite { room, callee, media }) => {
                 self.invite(room, callee, media)
@@ -245,8 +249,9 @@ impl Engine {
     }
 
     fn on_reply(&mut self, op: OpId, result: Result<Reply, Fault>) -> Verdict {
-        let logged_out = matches!(result, Err(Fault::LoggedOut));
-        let verdict = match self.world.take_owner(op) {
+        let owner = self.world.take_owner(op);
+        let logged_out = result == Err(Fault::LoggedOut) && self.is_for_server(op, owner);
+        let verdict = match owner {
             None => return Verdict::Ignored(Ignored::StaleReply),
             Some(Owner::Call(session)) => self
                 .with(session, |call, world| call.on_reply(world, op, result))
@@ -264,13 +269,24 @@ impl Engine {
         verdict
     }
 
+    /// Whether the homeserver was asked: only it knows whether we are logged out.
+    fn is_for_server(&self, op: OpId, owner: Option<Owner>) -> bool {
+        match owner {
+            Some(Owner::Turn) => true,
+            Some(Owner::Call(session)) => {
+                self.calls.get(&session).is_some_and(|call| call.asks_server(op))
+            }
+            Some(Owner::Ledger | Owner::Nobody) | None => false,
+        }
+    }
+
     fn on_turn(&mut self, result: Result<Reply, Fault>) -> Verdict {
         let servers = match result {
             Ok(Reply::Turn(servers)) => Ok(servers),
             Ok(_) => Err(Fault::Unsupported),
             Err(fault) => Err(fault),
         };
-        for session in self.world.turn.on_reply(self.world.now.wall, servers) {
+        for session in self.world.turn.on_reply(self.world.now, servers) {
             self.with(session, Call::advance);
         }
         Verdict::Handled

@@ -11,6 +11,7 @@ pub(super) struct Roster {
     by_user: BTreeMap<(RoomId, UserId), BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
     connected: BTreeSet<SessionId>,
+    partings: BTreeSet<SessionId>,
 }
 
 impl Roster {
@@ -68,6 +69,16 @@ impl Roster {
 
     pub(super) fn set_connected(&mut self, session: SessionId, on: bool) {
         set(&mut self.connected, session, on);
+    }
+
+    /// Only has something to say: see `Call::parting`.
+    pub(super) fn set_parting(&mut self, session: SessionId, on: bool) {
+        set(&mut self.partings, session, on);
+    }
+
+    /// How many sessions only have something to say.
+    pub(in crate::machine) fn partings(&self) -> usize {
+        self.partings.len()
     }
 
     /// How many calls ring.

@@ -4,17 +4,18 @@
 //! already over is decided with everything that is known: what follows in the same batch, what
 //! came before and was parked, and what was over before.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem::discriminant, time::Duration};
 
 use super::{
     Engine, Service,
+    bounds::MAX_PARTINGS,
     call::{
         Arrival, Call,
         glare::{self, Survivor},
     },
     event::{EndReason, MissedWhy},
     io::{CallMedia, Ignored, Verdict},
-    memory::Over,
+    memory::Foreign,
     world::World,
 };
 use crate::{
@@ -60,7 +61,7 @@ impl Engine {
             if let Ok(Event { facts, message, .. }) = self.check(place, event)
                 && can_end(&message.body)
             {
-                ends.0.entry(&message.header.call_id).or_default().push((at, facts, message));
+                ends.add(at, facts, message);
             }
         }
         ends
@@ -108,9 +109,13 @@ impl Engine {
         if is_echo(&self.world, facts, &message.header) {
             return Verdict::Ignored(Ignored::Echo);
         }
-        match self.world.memory.over(room, &call_id, self.world.now) {
-            Some(Over::Ended) => return Verdict::Ignored(Ignored::AlreadyOver),
-            Some(Over::NotOurs) => return Verdict::Ignored(Ignored::NotForUs),
+        if self.world.memory.is_over(room, &call_id, self.world.now) {
+            return Verdict::Ignored(Ignored::AlreadyOver);
+        }
+        let invite = (room.clone(), call_id, facts.sender.clone());
+        match self.world.memory.foreign(&invite, self.world.now) {
+            Some(Foreign::Dead) => return Verdict::Ignored(Ignored::AlreadyOver),
+            Some(Foreign::NotOurs) => return Verdict::Ignored(Ignored::NotForUs),
             None => {}
         }
         match &message.body {
@@ -146,7 +151,7 @@ impl Engine {
             Ok(until) => until,
             Err(reason) => {
                 if reason != Ignored::Malformed {
-                    self.note_foreign(room, &header.call_id, reason);
+                    self.note_foreign(&candidacy, reason);
                 }
                 return Verdict::Ignored(reason);
             }
@@ -154,9 +159,9 @@ impl Engine {
         let parked = self.world.memory.take_parked(room, &header.call_id);
         let ours = &self.world.identity.user;
         let over = parked.iter().any(|p| candidacy.is_ended_by(ours, &p.facts, &p.message))
-            || later.of(&header.call_id).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
+            || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
         if over {
-            self.world.memory.note_over(room, &header.call_id, Over::Ended, until);
+            self.world.memory.note_over(room, &header.call_id, until);
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
         let arrival = Arrival { room, caller: &facts.sender, header, invite, until };
@@ -199,12 +204,19 @@ impl Engine {
         facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
-    /// Events of a call that is not for us need not be parked.
-    fn note_foreign(&mut self, room: &RoomId, call: &CallId, reason: Ignored) {
-        let over = if reason == Ignored::NotForUs { Over::NotOurs } else { Over::Ended };
-        let until = self.world.now.wall.plus(self.world.config.timeouts.longest_invite);
-        self.world.memory.note_over(room, call, over, until);
-        self.world.memory.take_parked(room, call);
+    /// What the sender of such an invite says about it need not be parked. What others say may be
+    /// about another call of the same id: anybody can use an id that he has seen.
+    fn note_foreign(&mut self, candidacy: &Candidacy<'_>, reason: Ignored) {
+        let Candidacy { room, facts, header, .. } = candidacy;
+        let why = if reason == Ignored::NotForUs { Foreign::NotOurs } else { Foreign::Dead };
+        let until = self.longest_until();
+        let invite = ((*room).clone(), header.call_id.clone(), facts.sender.clone());
+        self.world.memory.note_foreign(invite, why, until);
+    }
+
+    /// Until when an invite that is sent now can be alive.
+    fn longest_until(&self) -> Wall {
+        self.world.now.wall.plus(self.world.config.timeouts.longest_invite)
     }
 
     /// An invite that may ring meets our own calls.
@@ -224,7 +236,7 @@ impl Engine {
             match self.world.config.busy {
                 Busy::Ring => {}
                 Busy::Ignore => {
-                    self.note_foreign(arrival.room, &arrival.header.call_id, Ignored::Busy);
+                    self.note_over(arrival);
                     arrival.miss(&mut self.world, MissedWhy::Busy);
                     return Verdict::Ignored(Ignored::Busy);
                 }
@@ -234,6 +246,10 @@ impl Engine {
                     return Verdict::Ignored(Ignored::Busy);
                 }
             }
+        }
+        if self.world.roster.ringing() >= self.world.config.max_ringing {
+            // The machine may have slept while they rang.
+            self.handle_timeout(self.world.now);
         }
         if self.world.roster.ringing() >= self.world.config.max_ringing {
             return Verdict::Ignored(Ignored::TooManyRinging);
@@ -265,8 +281,16 @@ impl Engine {
         Verdict::Started(session)
     }
 
-    /// Says something about a call that never rings here.
+    fn note_over(&mut self, arrival: &Arrival<'_>) {
+        let until = self.longest_until();
+        self.world.memory.note_over(arrival.room, &arrival.header.call_id, until);
+    }
+
+    /// Says something about a call that never rings here, unless that is being done too often.
     fn part(&mut self, arrival: &Arrival<'_>, body: Body) {
+        if self.world.roster.partings() >= MAX_PARTINGS {
+            return self.note_over(arrival);
+        }
         let call = LiveCall {
             room: arrival.room.clone(),
             call_id: arrival.header.call_id.clone(),
@@ -302,12 +326,25 @@ impl Engine {
     }
 }
 
-/// The events of a batch that can end a call, by call: so that a batch is read once, however many
-/// invites it holds.
+/// An event at its place in the batch.
+type End<'a> = (usize, &'a Facts, &'a CallMessage);
+
+/// Which call, and who speaks of it.
+type Speaker<'a> = (&'a CallId, &'a UserId, &'a Option<PartyId>);
+
+/// The events of a batch that can end a call, of each speaker the last of its kind: so that a
+/// batch is read once, however many invites and ends it holds.
 #[derive(Default)]
-struct Ends<'a>(BTreeMap<&'a CallId, Vec<(usize, &'a Facts, &'a CallMessage)>>);
+struct Ends<'a>(BTreeMap<Speaker<'a>, Vec<End<'a>>>);
 
 impl<'a> Ends<'a> {
+    fn add(&mut self, at: usize, facts: &'a Facts, message: &'a CallMessage) {
+        let Header { call_id, party_id, .. } = &message.header;
+        let said = self.0.entry((call_id, &facts.sender, party_id)).or_default();
+        said.retain(|(_, _, old)| discriminant(&old.body) != discriminant(&message.body));
+        said.push((at, facts, message));
+    }
+
     fn after(&'a self, at: usize) -> Later<'a> {
         Later { ends: self, at }
     }
@@ -321,9 +358,18 @@ struct Later<'a> {
 }
 
 impl<'a> Later<'a> {
-    fn of(self, call: &CallId) -> impl Iterator<Item = (&'a Facts, &'a CallMessage)> {
-        let of_call = self.ends.0.get(call).into_iter().flatten();
-        of_call.filter(move |(at, ..)| *at > self.at).map(|(_, facts, message)| (*facts, *message))
+    /// What the caller and our other devices say of this call.
+    fn of(
+        self,
+        candidacy: &Candidacy<'a>,
+        ours: &'a UserId,
+    ) -> impl Iterator<Item = (&'a Facts, &'a CallMessage)> {
+        let (Self { ends, at: now }, call) = (self, &candidacy.header.call_id);
+        let caller = ends.0.get(&(call, &candidacy.facts.sender, &candidacy.header.party_id));
+        let by_us = ends.0.range((call, ours, &None)..);
+        let by_us = by_us.take_while(move |((c, user, _), _)| (*c, *user) == (call, ours));
+        let said = caller.into_iter().chain(by_us.map(|(_, said)| said)).flatten();
+        said.filter(move |(at, ..)| *at > now).map(|(_, facts, message)| (*facts, *message))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Lazy on purpose: a client that places one call a week fetches once a week. A call never fails
 //! for want of them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     fingerprint::Fingerprint,
@@ -12,14 +12,15 @@ use super::{
 };
 use crate::{
     id::SessionId,
-    time::{Deadline, Wall},
+    time::{Deadline, Now},
 };
 
 /// The credentials, and who waits for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Turn {
     servers: Vec<IceServer>,
-    good_until: Option<Wall>,
+    /// On both clocks: the wall clock may be set back, the other may stand still in sleep.
+    good_until: Option<Now>,
     fetching: bool,
     waiting: BTreeSet<SessionId>,
 }
@@ -33,11 +34,18 @@ impl Turn {
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((&self.servers, self.fetching));
         if let Some(until) = self.good_until {
-            print.deadline(Deadline::Wall(until));
+            print.deadline(Deadline::Wall(until.wall));
+            print.deadline(Deadline::Mono(until.mono));
         }
         for session in &self.waiting {
             print.session(*session);
         }
+    }
+
+    /// Whether the credentials that we have are good for this long; `None` when there are none.
+    fn are_good(&self, now: Now, margin: Duration) -> Option<bool> {
+        let (then, until) = (now.plus(margin), self.good_until?);
+        Some(then.wall < until.wall && then.mono < until.mono)
     }
 
     /// A call that ended waits no more.
@@ -53,7 +61,7 @@ impl Turn {
     /// Takes the reply of the homeserver and gives back who waited for it.
     pub(super) fn on_reply(
         &mut self,
-        now: Wall,
+        now: Now,
         result: Result<TurnServers, Fault>,
     ) -> BTreeSet<SessionId> {
         self.fetching = false;
@@ -74,11 +82,16 @@ impl Turn {
 }
 
 impl World {
+    /// Whether credentials were had, and are good no more.
+    pub(super) fn has_stale_turn(&self) -> bool {
+        let margin = self.config.timeouts.turn_margin;
+        self.turn.are_good(self.now, margin) == Some(false)
+    }
+
     /// Makes sure that good credentials are there or on their way; `true` when they are there.
     pub(super) fn want_turn(&mut self, session: SessionId) -> bool {
         let margin = self.config.timeouts.turn_margin;
-        let good = self.turn.good_until.is_some_and(|until| self.now.wall.plus(margin) < until);
-        if good {
+        if self.turn.are_good(self.now, margin) == Some(true) {
             return true;
         }
         self.turn.waiting.insert(session);

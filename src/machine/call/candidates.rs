@@ -97,6 +97,7 @@ impl RemoteCandidates {
     pub(super) fn choose(&mut self, party: &Option<PartyId>) {
         let chosen = self.by_party.remove(party).unwrap_or_default();
         self.by_party.clear();
+        self.seen = chosen.len();
         self.waiting.extend(chosen);
     }
 

@@ -17,7 +17,6 @@ use crate::{
             RingStop, VoipEvent,
         },
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
-        memory::Over,
         world::{Owner, Timer, World},
     },
     wire::{
@@ -140,7 +139,7 @@ impl Call {
     /// Late events of this call are recognised as such while its invite could be alive.
     fn forget(&self, world: &mut World) {
         let until = world.now.wall.plus(world.config.timeouts.longest_invite);
-        world.memory.note_over(&self.shown.room, &self.shown.call_id, Over::Ended, until);
+        world.memory.note_over(&self.shown.room, &self.shown.call_id, until);
         if self.is_known() {
             world.note_change();
         }
@@ -199,6 +198,7 @@ impl Call {
             world.timers.clear(&Timer::Call(self.session, timer));
         }
         world.roster.remove(&self.shown.room, &self.shown.call_id);
+        world.roster.set_parting(self.session, false);
         world.note_gone(self.session);
     }
 
@@ -214,8 +214,9 @@ impl Call {
         let mut parting = Self::new(world, session, shown, Phase::Ended(end));
         parting.role = Role::Parting;
         world.roster.add(&call.room, &call.call_id, session);
+        world.roster.set_parting(session, true);
         let until = world.now.wall.plus(world.config.timeouts.longest_invite);
-        world.memory.note_over(&call.room, &call.call_id, Over::Ended, until);
+        world.memory.note_over(&call.room, &call.call_id, until);
         parting.send(world, Kind::Farewell, body);
         let patience = world.now.mono_after(world.config.timeouts.farewell);
         parting.set_timer(world, CallTimer::Farewell, patience);

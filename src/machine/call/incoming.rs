@@ -16,7 +16,7 @@ use crate::{
     },
     redact::Redacted,
     sdp,
-    time::{Deadline, Wall},
+    time::Wall,
     wire::{
         call::{Answer, Body, Capabilities, Header, Invite},
         metadata::Purpose,
@@ -75,7 +75,7 @@ impl Call {
         call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());
-        call.set_timer(world, CallTimer::Ring, Deadline::Wall(arrival.until));
+        call.await_answer(world, CallTimer::Ring, arrival.until);
         world.roster.add(arrival.room, &arrival.header.call_id, session);
         world.roster.add_user(arrival.room, arrival.caller, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
@@ -145,7 +145,7 @@ impl Call {
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
         let answer =
             Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
-        self.clear_timer(world, CallTimer::Ring);
+        self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));
     }

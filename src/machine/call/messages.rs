@@ -89,7 +89,8 @@ impl Call {
             return if ours { Voice::OtherDevice } else { Voice::Stranger };
         }
         match &self.party {
-            Party::Open => Voice::Unchosen,
+            Party::Open if self.is_called(facts, header) => Voice::Unchosen,
+            Party::Open => Voice::OtherParty,
             Party::Chosen(party) if *party == header.party_id => Voice::Remote,
             // A call between our own devices: a third one speaks.
             Party::Chosen(_) if ours => Voice::OtherDevice,

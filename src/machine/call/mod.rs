@@ -53,6 +53,7 @@ use crate::{
     config::Proceed,
     id::{DeviceId, OpId, PartyId, PeerId, SessionId, UserId},
     redact::Redacted,
+    time::{Deadline, Wall},
     wire::{call::Version, metadata::StreamMetadata},
 };
 
@@ -64,6 +65,8 @@ pub(super) enum CallTimer {
     Ring,
     /// Outgoing: our invite's lifetime is over (wall clock: the callee counts it too).
     Invite,
+    /// Either of these by the monotonic clock, which nobody sets back (monotonic).
+    Unanswered,
     /// Descriptions are exchanged, media does not flow (`Timeouts::connect`, monotonic).
     Connect,
     /// The connection is lost (`Timeouts::lost`, monotonic).
@@ -79,9 +82,10 @@ pub(super) enum CallTimer {
 }
 
 impl CallTimer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Ring,
         Self::Invite,
+        Self::Unanswered,
         Self::Connect,
         Self::Lost,
         Self::Gather,
@@ -229,6 +233,11 @@ impl Call {
         self.peer
     }
 
+    /// Whether this request is one for the homeserver.
+    pub(super) fn asks_server(&self, op: OpId) -> bool {
+        matches!(self.asks.get(&op), Some(Ask::Send | Ask::Members))
+    }
+
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
@@ -315,6 +324,8 @@ impl Call {
         match timer {
             CallTimer::Ring => self.on_ring_expired(world),
             CallTimer::Invite => self.on_invite_expired(world),
+            CallTimer::Unanswered if self.is_outgoing() => self.on_invite_expired(world),
+            CallTimer::Unanswered => self.on_ring_expired(world),
             CallTimer::Connect | CallTimer::Lost => self.on_no_connection(world),
             CallTimer::Gather => self.read_description(world),
             CallTimer::Candidates => self.send_candidates(world),
@@ -363,8 +374,21 @@ impl Call {
         id
     }
 
-    fn set_timer(&self, world: &mut World, timer: CallTimer, deadline: crate::time::Deadline) {
+    fn set_timer(&self, world: &mut World, timer: CallTimer, deadline: Deadline) {
         world.set_timer(Timer::Call(self.session, timer), deadline);
+    }
+
+    /// The call waits for its answer until then, however the wall clock is set meanwhile.
+    fn await_answer(&self, world: &mut World, timer: CallTimer, until: Wall) {
+        let span = until.since(world.now.wall);
+        self.set_timer(world, timer, Deadline::Wall(until));
+        self.set_timer(world, CallTimer::Unanswered, world.now.mono_after(span));
+    }
+
+    fn await_answer_no_more(&self, world: &mut World) {
+        for timer in [CallTimer::Ring, CallTimer::Invite, CallTimer::Unanswered] {
+            self.clear_timer(world, timer);
+        }
     }
 
     fn clear_timer(&self, world: &mut World, timer: CallTimer) {

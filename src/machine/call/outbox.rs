@@ -57,11 +57,13 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Puts a message behind those that wait. Candidates join candidates that are not yet on
-    /// their way, and new metadata replaces old.
+    /// their way, and new metadata replaces old: so however long nothing can be sent, what is
+    /// pushed last is not lost for want of room.
     pub(super) fn push(&mut self, message: Message) {
         let has_room = self.queue.len() < MAX_QUEUED;
-        let untried = self.queue.back_mut().filter(|last| last.tries == 0);
-        let waiting = untried.map(|last| &mut last.message.body);
+        let alike = |queued: &&mut Message| queued.tries == 0 && queued.kind == message.kind;
+        let waiting = self.queue.iter_mut().rev().find(alike);
+        let waiting = waiting.map(|queued| &mut queued.message.body);
         match (waiting, message.message.body) {
             (Some(Body::Candidates(waiting)), Body::Candidates(more)) => waiting.extend(more),
             (Some(Body::MetadataChanged(old)), Body::MetadataChanged(new)) => *old = new,
@@ -178,10 +180,12 @@ impl Outbox {
     }
 }
 
-/// Doubling from the first pause to the longest; the homeserver's own wish goes before.
+/// Doubling from the first pause to the longest; the homeserver's own wish goes before, but a
+/// wish for no pause at all.
 fn pause(tries: u32, fault: &Fault, timeouts: &Timeouts) -> Duration {
     if let Fault::RateLimited { retry_after: Some(wish) } = fault {
-        return (*wish).min(timeouts.longest_invite);
+        return (*wish)
+            .clamp(timeouts.retry_first.min(timeouts.longest_invite), timeouts.longest_invite);
     }
     let doubled = timeouts.retry_first.saturating_mul(1 << tries.saturating_sub(1).min(16));
     doubled.min(timeouts.retry_longest)

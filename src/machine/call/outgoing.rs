@@ -90,7 +90,7 @@ impl Call {
             capabilities: Capabilities::default(),
             streams: Some(self.told.clone()),
         };
-        self.set_timer(world, CallTimer::Invite, world.now.wall_after(lifetime));
+        self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
         self.send(world, Kind::Invite, Body::Invite(invite));
     }
@@ -98,8 +98,8 @@ impl Call {
     /// The homeserver has the invite: from now on it rings there.
     pub(super) fn on_invite_accepted(&mut self, world: &mut World) {
         if self.phase == Phase::Outgoing(Outgoing::Inviting) {
-            let lifetime = world.now.wall_after(world.config.timeouts.invite);
-            self.set_timer(world, CallTimer::Invite, lifetime);
+            let until = world.now.wall.plus(world.config.timeouts.invite);
+            self.await_answer(world, CallTimer::Invite, until);
             self.enter(world, Phase::Outgoing(Outgoing::InviteSent));
         }
     }
@@ -143,7 +143,7 @@ impl Call {
         }
         self.choose(world, header, answer.capabilities);
         self.streams.set_metadata(answer.streams.clone());
-        self.clear_timer(world, CallTimer::Invite);
+        self.await_answer_no_more(world);
         self.begin_connecting(world);
         let description = Description { kind: SdpKind::Answer, sdp: answer.sdp.clone() };
         self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(description));

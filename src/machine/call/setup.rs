@@ -51,9 +51,10 @@ impl Call {
         }
     }
 
-    /// Asks for TURN credentials, once a call: a failed fetch must not delay the call again.
+    /// Asks for TURN credentials, once a call: a failed fetch must not delay the call again. Those
+    /// that were had and ran out while it rang are had again.
     pub(super) fn want_turn(&mut self, world: &mut World) {
-        if !self.turn_asked {
+        if !self.turn_asked || world.has_stale_turn() {
             self.turn_asked = true;
             world.want_turn(self.session);
         }
