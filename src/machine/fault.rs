@@ -33,7 +33,8 @@ pub enum Fault {
     /// Our access token is no longer good: all calls end.
     #[error("logged out")]
     LoggedOut,
-    /// The homeserver refused for good; trying again would not help.
+    /// The homeserver refused for good; trying again would not help. The text is its error code
+    /// (`M_FORBIDDEN`), never its own words: they may name users, and faults are logged.
     #[error("refused by the server: {0}")]
     Forbidden(String),
     /// The host cannot do such a thing.
