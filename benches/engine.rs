@@ -19,6 +19,7 @@ use matrix_voip::{
     id::{CallId, DeviceId, EventId, OpId, PartyId, RoomId, SessionId, UserId},
     machine::{
         Engine, Identity,
+        event::VoipEvent,
         io::{
             CallCommand, CallMedia, Callee, Command, Description, Fetch, Input, Op, Output,
             PeerNews, PeerOp, PeerState, Reply, SdpKind, TurnServers, Verdict,
@@ -90,6 +91,7 @@ struct Bench {
     callee: UserId,
     sdp: Redacted,
     events: u64,
+    latest: Option<CallId>,
     step: Duration,
     /// Contents that were sent, where they are wanted.
     kept: Option<Vec<String>>,
@@ -110,6 +112,7 @@ impl Bench {
             callee: UserId::parse("@ben:example").unwrap(),
             sdp: Redacted::new(SDP),
             events: 0,
+            latest: None,
             step,
             kept: None,
             peer: None,
@@ -118,7 +121,7 @@ impl Bench {
 
     fn call(&mut self) {
         let session = self.invite();
-        let answer = self.answer_to(session);
+        let answer = self.answer();
         self.feed(Input::Deliver(answer));
         let peer = self.peer.unwrap();
         self.feed(Input::Peer(peer, PeerNews::State(PeerState::Connected)));
@@ -137,8 +140,9 @@ impl Bench {
         self.feed(Input::Command(Command::Call(session, CallCommand::Hangup)));
     }
 
-    fn answer_to(&mut self, session: SessionId) -> Delivery {
-        let call_id: CallId = self.engine.snapshot(session).unwrap().call_id;
+    /// The answer to the latest call.
+    fn answer(&mut self) -> Delivery {
+        let call_id = self.latest.take().unwrap();
         let header = Header {
             call_id,
             party_id: PartyId::parse("ben").ok(),
@@ -183,7 +187,10 @@ impl Bench {
     fn serve(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Request { id, op } => self.answer(id, op),
+                Output::Request { id, op } => self.reply(id, op),
+                Output::Voip(VoipEvent::CallAdded { snapshot, .. }) => {
+                    self.latest = Some(snapshot.call_id);
+                }
                 Output::Voip(_) | Output::Call { .. } | Output::Cancel(_) => {
                     black_box(output);
                 }
@@ -191,7 +198,7 @@ impl Bench {
         }
     }
 
-    fn answer(&mut self, id: OpId, op: Op) {
+    fn reply(&mut self, id: OpId, op: Op) {
         let described = |kind| Reply::Description(Description { kind, sdp: self.sdp.clone() });
         let reply = match &op {
             Op::Matrix(matrix_voip::machine::io::MatrixOp::SendEvent { content, .. }) => {
