@@ -16,7 +16,7 @@ use matrix_voip::{
         event::CallState,
         io::{
             CallCommand, CallMedia, Callee, Command, Description, Fetch, Ignored, Input, MatrixOp,
-            MediaSource, Op, Output, PeerNews, PeerOp, PeerState, Reply, Tell, TrackOp,
+            MediaSource, Op, Output, PeerNews, PeerOp, PeerState, Refusal, Reply, Tell, TrackOp,
             TurnServers, Verdict,
         },
     },
@@ -405,4 +405,39 @@ fn what_is_ignored_is_counted_by_its_kind_with_its_sender() {
     );
     assert_eq!((latest[1].sender.clone(), latest[0].at), (None, rig.now.wall));
     assert_eq!(diagnostics.count(Ignored::WrongSender), 1);
+}
+
+#[test]
+fn an_ignored_user_cannot_ring_but_can_end_the_call_that_he_is_in() {
+    let mut rig = Rig::incoming(Hold::Nothing);
+    rig.input(Input::IgnoredUsers(BTreeSet::from([user("you")])));
+    let old = std::mem::replace(&mut rig.call, CallId::parse("new").unwrap());
+    assert_eq!(rig.hear("you", Some("theirs"), invite()), Verdict::Ignored(Ignored::IgnoredUser));
+    rig.call = old;
+    rig.hear("you", Some("theirs"), Body::Hangup { reason: None });
+    assert_eq!(rig.state(), "gone");
+}
+
+#[test]
+fn nobody_calls_himself_without_naming_another_device() {
+    let mut rig = Rig::new(Hold::Nothing);
+    let device = |name| Callee::Device(user("me"), DeviceId::parse(name).unwrap());
+    for callee in [Callee::User(user("me")), device("MINE")] {
+        let invite = Command::Invite { room: room(), callee, media: CallMedia::Voice };
+        let verdict = rig.input(Input::Command(invite));
+        assert_eq!(verdict, Verdict::Refused(Refusal::CallingOurselves));
+    }
+    for callee in [Callee::User(user("you")), device("OTHER")] {
+        let invite = Command::Invite { room: room(), callee, media: CallMedia::Voice };
+        assert!(matches!(rig.input(Input::Command(invite)), Verdict::Started(_)));
+    }
+}
+
+#[test]
+fn a_call_has_a_peer_connection_from_its_opening_to_its_end() {
+    let mut rig = gather(Rig::outgoing(Hold::Nothing));
+    assert_eq!(rig.engine.peer(rig.session), rig.peer);
+    assert!(rig.peer.is_some());
+    rig.command(CallCommand::Hangup);
+    assert_eq!(rig.engine.peer(rig.session), None);
 }

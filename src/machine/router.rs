@@ -89,7 +89,9 @@ impl Engine {
         if secret && event.facts.protection == Protection::Clear {
             return Err(Ignored::PlaintextInEncryptedRoom);
         }
-        if self.ignored_users.contains(&event.facts.sender) {
+        // Whoever is in a call with us may still say goodbye.
+        let known = self.world.roster.find(room, &message.header.call_id).is_some();
+        if !known && self.ignored_users.contains(&event.facts.sender) {
             return Err(Ignored::IgnoredUser);
         }
         if self.world.is_outside(room, &event.facts.sender) {

@@ -286,15 +286,21 @@ impl Call {
                 self.hang_up(world);
                 Ok(())
             }
-            CallCommand::Proceed => {
-                self.gate = Gate::Open;
-                self.advance(world);
-                Ok(())
-            }
+            CallCommand::Proceed => self.proceed(world),
             CallCommand::Mute(source) => self.set_muted(world, source, true),
             CallCommand::Unmute(source) => self.set_muted(world, source, false),
         };
         done.map_or_else(Verdict::Refused, |()| Verdict::Handled)
+    }
+
+    /// The application lets media start. Again: nothing happens.
+    fn proceed(&mut self, world: &mut World) -> Result<(), Refusal> {
+        if self.phase.is_ended() {
+            return Err(self.wrong_state());
+        }
+        self.gate = Gate::Open;
+        self.advance(world);
+        Ok(())
     }
 
     /// Takes the reply to a request of this call.
