@@ -405,6 +405,7 @@ fn what_is_ignored_is_counted_by_its_kind_with_its_sender() {
     );
     assert_eq!((latest[1].sender.clone(), latest[0].at), (None, rig.now.wall));
     assert_eq!(diagnostics.count(Ignored::WrongSender), 1);
+    assert_eq!(diagnostics.counts().values().copied().collect::<Vec<_>>(), [1, 1, 1]);
 }
 
 #[test]
@@ -440,4 +441,17 @@ fn a_call_has_a_peer_connection_from_its_opening_to_its_end() {
     assert!(rig.peer.is_some());
     rig.command(CallCommand::Hangup);
     assert_eq!(rig.engine.peer(rig.session), None);
+}
+
+#[test]
+fn what_is_sent_prints_as_a_length() {
+    let send = MatrixOp::SendEvent {
+        room: room(),
+        event_type: "m.call.invite".into(),
+        content: r#"{"offer":{"sdp":"v=0"}}"#.into(),
+        transaction: "t".into(),
+    };
+    let shown = format!("{send:?}");
+    assert!(shown.contains("m.call.invite") && shown.contains("content_bytes: 23"), "{shown}");
+    assert!(!shown.contains("v=0"), "{shown}");
 }

@@ -153,12 +153,17 @@ impl Memory {
         taken.into()
     }
 
-    /// Forgets parked events that are older than `age`.
-    pub(super) fn forget_parked(&mut self, now: Now, age: Duration) {
-        self.parked.retain(|_, events| {
-            events.retain(|event| now.mono.since(event.since) <= age);
-            !events.is_empty()
-        });
+    /// Forgets what was parked in a room for longer than `age`; in all rooms when there are too
+    /// many. Events of a room are in the order of their arrival, so a flood costs no more each.
+    pub(super) fn forget_parked(&mut self, room: &RoomId, now: Now, age: Duration) {
+        let is_old = |event: &Parked| now.mono.since(event.since) > age;
+        if let Some(events) = self.parked.get_mut(room) {
+            while events.front().is_some_and(is_old) {
+                events.pop_front();
+            }
+        } else if self.parked.len() >= MAX_PARKED_ROOMS {
+            self.parked.retain(|_, events| events.back().is_some_and(|event| !is_old(event)));
+        }
     }
 }
 
@@ -205,6 +210,48 @@ mod tests {
         assert!(memory.is_new(&event(MAX_SEEN)));
         assert!(!memory.is_new(&event(1)), "one more must forget one, not two");
         assert!(memory.is_new(&event(0)));
+    }
+
+    fn parked_at(memory: &mut Memory, room: &RoomId, second: u64) -> bool {
+        let header = crate::wire::call::Header {
+            call_id: CallId::parse("c").unwrap(),
+            party_id: None,
+            version: crate::wire::call::Version::V1,
+            device_id: None,
+            leg: None,
+        };
+        let body = crate::wire::call::Body::Hangup { reason: None };
+        let facts = Facts {
+            event_id: None,
+            sender: UserId::parse("@u:x").unwrap(),
+            device: None,
+            protection: crate::wire::delivery::Protection::Clear,
+            sent: None,
+            age: None,
+        };
+        let now = Now { mono: Mono(Duration::from_secs(second)), wall: Wall(0) };
+        memory.forget_parked(room, now, Duration::from_secs(10));
+        memory.park(room, &facts, &CallMessage { header, body }, now)
+    }
+
+    #[test]
+    fn what_is_parked_is_forgotten_after_a_while() {
+        let room = |n: usize| RoomId::parse(format!("!{n}")).unwrap();
+        let call = CallId::parse("c").unwrap();
+        let mut memory = Memory::default();
+        for second in [0, 5, 10] {
+            assert!(parked_at(&mut memory, &room(0), second));
+        }
+        assert!(parked_at(&mut memory, &room(0), 16));
+        assert_eq!(memory.take_parked(&room(0), &call).len(), 2, "of 10 and of 16");
+        for n in 0..MAX_PARKED_ROOMS {
+            assert!(parked_at(&mut memory, &room(n), 20));
+        }
+        assert!(parked_at(&mut memory, &room(0), 25), "a room that is known may go on");
+        assert!(!parked_at(&mut memory, &room(MAX_PARKED_ROOMS), 30), "one room too many");
+        assert!(parked_at(&mut memory, &room(MAX_PARKED_ROOMS), 31), "the old rooms are forgotten");
+        assert_eq!(memory.take_parked(&room(1), &call).len(), 0);
+        assert_eq!(memory.take_parked(&room(0), &call).len(), 2, "its youngest is not old");
     }
 
     #[test]

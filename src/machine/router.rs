@@ -140,7 +140,7 @@ impl Engine {
     /// Keeps an event for its invite, which may come later.
     fn park(&mut self, room: &RoomId, facts: &Facts, message: &CallMessage) -> Verdict {
         let (now, age) = (self.world.now, self.world.config.timeouts.parked);
-        self.world.memory.forget_parked(now, age);
+        self.world.memory.forget_parked(room, now, age);
         let kept = self.world.memory.park(room, facts, message, now);
         Verdict::Ignored(if kept { Ignored::Parked } else { Ignored::TooMany })
     }
