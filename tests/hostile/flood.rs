@@ -194,7 +194,7 @@ fn anything(rig: &mut Rig, dice: &mut Dice, sessions: &mut Vec<SessionId>) {
         12 => drop(rig.input(Input::Network(Network::Back))),
         _ => {
             let sender = ["you", "eve", "carl", "me"][dice.below(4)];
-            let call = match recent(dice, sessions).filter(|_| dice.0 % 2 == 0) {
+            let call = match recent(dice, sessions).filter(|_| dice.0.is_multiple_of(2)) {
                 Some(session) if rig.engine.snapshot(session).is_some() => rig.call_id(session),
                 _ => format!("x{}", dice.below(1_000_000)),
             };

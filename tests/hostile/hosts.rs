@@ -7,7 +7,7 @@ use matrix_voip::{
         event::{CallState, EndReason},
         io::{
             CallCommand, CallMedia, Callee, Command, Fault, Ignored, Input, Lifecycle, Op, Output,
-            PeerStats, Reply, TurnServers, Verdict,
+            Reply, TurnServers, Verdict,
         },
     },
     wire::call::SdpKind,
@@ -42,7 +42,7 @@ fn replies() -> Vec<Reply> {
             kind: SdpKind::Answer,
             sdp: "".into(),
         }),
-        Reply::Stats(Box::new(PeerStats::default())),
+        Reply::Stats(Box::default()),
     ]
 }
 

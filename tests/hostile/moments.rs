@@ -52,22 +52,22 @@ fn play(config: &Config, outgoing: bool, at: usize, deed: &dyn Fn(&mut Rig)) -> 
 
 /// What the other side was told last of our sound.
 fn told_muted(rig: &Rig) -> Option<bool> {
-    let told = rig.ops.iter().filter_map(|op| match op {
+    let mut told = rig.ops.iter().filter_map(|op| match op {
         Op::Matrix(MatrixOp::SendEvent { content, .. }) if content.contains("audio_muted") => {
             Some(content.contains(r#""audio_muted":true"#))
         }
         _ => None,
     });
-    told.last()
+    told.next_back()
 }
 
 /// Whether the microphone sends, as the delegate was told last.
 fn sends(rig: &Rig) -> bool {
-    let told = rig.ops.iter().filter_map(|op| match op {
+    let mut told = rig.ops.iter().filter_map(|op| match op {
         Op::Track(_, TrackOp::Enable(on)) => Some(*on),
         _ => None,
     });
-    told.last().unwrap_or(true)
+    told.next_back().unwrap_or(true)
 }
 
 #[test]

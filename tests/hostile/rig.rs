@@ -311,20 +311,20 @@ impl Rig {
     }
 
     pub(crate) fn is_ringing(&self, session: SessionId) -> bool {
-        let rings = self.told.iter().filter_map(|output| match output {
+        let mut rings = self.told.iter().filter_map(|output| match output {
             Output::Voip(VoipEvent::RingStarted { session: s, .. }) if *s == session => Some(true),
             Output::Voip(VoipEvent::RingStopped { session: s, .. }) if *s == session => Some(false),
             _ => None,
         });
-        rings.last().unwrap_or_default()
+        rings.next_back().unwrap_or_default()
     }
 
     pub(crate) fn saved(&self) -> Ledger {
-        let saves = self.ops.iter().filter_map(|op| match op {
+        let mut saves = self.ops.iter().filter_map(|op| match op {
             Op::Save(ledger) => Some(ledger.clone()),
             _ => None,
         });
-        saves.last().unwrap_or_default()
+        saves.next_back().unwrap_or_default()
     }
 
     /// The process dies and comes back with what was saved, as bytes.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matrix_voip::machine::event::EndReason;
+use matrix_voip::{machine::event::EndReason, wire::call::Reason};
 
 use super::{
     fact::Who,
@@ -78,8 +78,10 @@ fn unconnected(story: &Story) -> CallWrong {
     let forged = Who::BOTH.into_iter().find(|who| story.of(*who).is_forged());
     match (first.as_ref().map(|(_, end)| &end.reason), forged) {
         (Some(EndReason::InviteTimeout), _) => CallWrong::NobodyAnswered,
-        (Some(EndReason::IceFailed), Some(who)) => CallWrong::Forged(who),
-        (Some(EndReason::IceFailed), None) => CallWrong::NoPath,
+        // Either side may notice first, and tell the other.
+        (Some(EndReason::IceFailed | EndReason::Remote(Reason::IceFailed)), forged) => {
+            forged.map_or(CallWrong::NoPath, CallWrong::Forged)
+        }
         _ => CallWrong::NeverConnected(first),
     }
 }
