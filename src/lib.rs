@@ -47,7 +47,8 @@
 //! ([`VoIP::diagnostics`]).
 //!
 //! Every type of the usual path has its name here at the root; the modules hold the rest, for
-//! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit.
+//! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit
+//! and a homeserver in memory for real calls inside one process.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

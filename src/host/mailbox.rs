@@ -6,6 +6,26 @@
 //! [`MAX_REQUESTS`], news that the library does not keep up with is dropped beyond [`MAX_NEWS`]
 //! and counted. Replies have room of their own, so that a flood of events cannot push them out.
 //!
+//! ```
+//! use matrix_voip::host::{HostRequest, Mailbox};
+//! use matrix_voip::machine::io::{Fault, Fetch, Op, Reply, TurnServers};
+//!
+//! async fn host(mut mailbox: Mailbox) {
+//!     while let Some(request) = mailbox.next().await {
+//!         let HostRequest::Do { id, op } = request else { continue }; // a cancel
+//!         let result = match op {
+//!             Op::Fetch(Fetch::Turn) => TurnServers::read("{}") // the homeserver's answer
+//!                 .map(Reply::Turn)
+//!                 .map_err(|_| Fault::Failed("no JSON object".into())),
+//!             Op::Save(_ledger) => Ok(Reply::Done), // nothing is kept
+//!             // … `Op` says for each operation what to do and which `Reply` it wants.
+//!             _ => Err(Fault::Unsupported),
+//!         };
+//!         mailbox.reply(id, result);
+//!     }
+//! }
+//! ```
+//!
 //! [`pair`] makes a mailbox with the library's end in your hand: for tests of a host alone.
 
 use std::{

@@ -46,7 +46,8 @@ pub trait Signaling: Send + Sync + 'static {
     /// A [`Fault`]; what is passing is tried again under the same transaction id.
     async fn send_event(&self, event: SendEvent) -> Result<EventId, Fault>;
 
-    /// Fetches TURN credentials. A homeserver without TURN: an empty list.
+    /// Fetches TURN credentials: [`TurnServers::read`] reads the homeserver's answer. A homeserver
+    /// without TURN (or a host that does not ask): `TurnServers::read("{}")`, an empty list.
     ///
     /// # Errors
     /// A [`Fault`]; the call then goes on without TURN.

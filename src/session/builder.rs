@@ -25,7 +25,7 @@ pub enum StartError {
     /// `start` was called outside a tokio runtime, where its task cannot run.
     #[error("start() must be called within a tokio runtime (of which the timers are enabled)")]
     NoRuntime,
-    /// The tokio runtime was built without timers.
+    /// The tokio runtime was built without timers. Tokio's own panic message about it comes first.
     #[error("the tokio runtime has no timers: build it with enable_time() or enable_all()")]
     NoTimers,
     /// No `Signaling` was given.

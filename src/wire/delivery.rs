@@ -80,6 +80,31 @@ impl fmt::Debug for RawEvent {
 }
 
 /// A batch as the host has it: all events of one room in one sync response, in order.
+///
+/// ```
+/// use matrix_voip::{
+///     VoIP,
+///     id::{EventId, InvalidId, RoomId, UserId},
+///     time::Wall,
+///     wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
+/// };
+///
+/// /// One event of an unencrypted room, from the fields that `/sync` gives.
+/// fn hand_in(voip: &VoIP, event_type: &str, content: &str) -> Result<(), InvalidId> {
+///     let facts = Facts {
+///         event_id: Some(EventId::parse("$event")?),
+///         sender: UserId::parse("@ben:hs")?,
+///         device: None,
+///         protection: Protection::Clear,
+///         sent: Some(Wall(1_786_100_000_000)), // `origin_server_ts`
+///         age: None,                           // `unsigned.age`, if it is there
+///     };
+///     let event = RawEvent { facts, event_type: event_type.into(), content: content.into() };
+///     let place = Place::Room { room: RoomId::parse("!room:hs")?, encrypted: false };
+///     voip.deliver(Batch { place, events: vec![event] });
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Where it comes from.

@@ -72,7 +72,9 @@ impl StudioBuilder {
         self.source(CAMERA, move || Ok::<_, Fault>(open()))
     }
 
-    /// Any local source that may fail to open, such as a file: a new one for each call.
+    /// Any local source that may fail to open, such as a file: a new one for each call. What went
+    /// wrong reaches the application only as the end of the call (`UserMediaFailed`; for a camera
+    /// `MediaMissing`): open a file once beforehand to see the error itself.
     #[must_use]
     pub fn source<S: FrameSource + 'static, E: Into<Fault>>(
         self,

@@ -34,7 +34,8 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_name = "FILE.ivf", num_args = 0..=1)]
     pub(crate) video: Option<Option<PathBuf>>,
 
-    /// Keep what each side received in this folder: WAV, and IVF of a video call.
+    /// Keep what each side received in this folder: WAV, and IVF of a video call. Files of an earlier
+    /// run are replaced.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 

@@ -46,7 +46,7 @@ fn heard(sound: &Sound, expected: f32) -> String {
         return format!("nothing (expected {expected:.0} Hz)");
     };
     format!(
-        "{:.1} Hz at level {:.2} ({:.1} dB) for {:.1} s (expected {expected:.0} Hz)",
+        "{:.1} Hz at amplitude {:.2} ({:.1} dB) for {:.1} s (expected {expected:.0} Hz)",
         tone.hz,
         tone.level,
         decibels(tone.level),

@@ -108,12 +108,12 @@ impl<W: Write> Screen<W> {
 impl<W: Write> Face for Screen<W> {
     fn begin(&mut self, expected: &Expected) -> io::Result<()> {
         let kind = match expected.view {
-            View::Nothing => "A voice call",
-            View::TestPicture(_) => "A video call with a moving test picture",
-            View::File(..) => "A video call with pictures from a file",
+            View::Nothing => "voice",
+            View::TestPicture(_) => "video, a moving test picture",
+            View::File(..) => "video, from a file",
         };
         let seconds = expected.talk.as_secs();
-        let head = format!("{kind} of {seconds} s between ada and ben, inside this process.");
+        let head = format!("A call of {seconds} s between ada and ben in this process: {kind}.");
         self.line(&self.ink.paint(Style::Bold, &head))?;
         self.line(&format!(
             "Ada plays {:.0} Hz, ben plays {:.0} Hz.",
