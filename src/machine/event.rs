@@ -172,6 +172,16 @@ pub struct End {
     pub reason: EndReason,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let party = match self.party {
+            EndParty::Local => "by us",
+            EndParty::Remote => "by them",
+        };
+        write!(f, "{}, {party}", self.reason)
+    }
+}
+
 /// Whose doing an end was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndParty {
@@ -223,6 +233,33 @@ pub enum EndReason {
     ShutDown,
     /// What the other side wrote.
     Remote(Reason),
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hangup => "hung up",
+            Self::Rejected => "rejected",
+            Self::InviteTimeout => "not answered in time",
+            Self::AnsweredElsewhere => "answered elsewhere",
+            Self::RejectedElsewhere => "rejected elsewhere",
+            Self::Replaced => "replaced by another call",
+            Self::Busy => "busy",
+            Self::IceFailed => "no connection",
+            Self::IceTimeout => "candidates not sent",
+            Self::UserMediaFailed => "no microphone",
+            Self::LocalDescriptionFailed => "no description of our media",
+            Self::RemoteDescriptionFailed => "their description not understood",
+            Self::EngineFailed => "the engine failed",
+            Self::SignallingFailed => "signalling failed",
+            Self::NoCallee => "nobody to call",
+            Self::LeftRoom => "left the room",
+            Self::LoggedOut => "logged out",
+            Self::ShutDown => "shut down",
+            // What they wrote may be any text: the reason itself has it.
+            Self::Remote(_) => "ended for a reason of theirs",
+        })
+    }
 }
 
 /// Local or remote.
@@ -356,6 +393,15 @@ mod tests {
     fn stream(side: Side, purpose: Purpose) -> Stream {
         let (audio_muted, video_muted) = (false, false);
         Stream { side, purpose, id: None, kinds: Vec::new(), audio_muted, video_muted }
+    }
+
+    #[test]
+    fn an_end_reads_as_a_sentence() {
+        let end = End { party: EndParty::Remote, reason: EndReason::Hangup };
+        assert_eq!(end.to_string(), "hung up, by them");
+        let reason = EndReason::Remote(Reason::Unknown("<script>".into()));
+        let end = End { party: EndParty::Local, reason };
+        assert_eq!(end.to_string(), "ended for a reason of theirs, by us");
     }
 
     #[test]

@@ -203,6 +203,6 @@ impl From<Unmeasured> for StatsError {
 #[non_exhaustive]
 pub enum UntilError {
     /// The call ended first.
-    #[error("the call ended: {0:?}")]
+    #[error("the call ended: {0}")]
     Ended(End),
 }

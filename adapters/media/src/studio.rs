@@ -83,7 +83,11 @@ impl StudioBuilder {
     ) -> Self {
         let open = move || match open() {
             Ok(source) => Ok(Box::new(source) as Source),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let fault = error.into();
+                tracing::warn!(?what, %fault, "a source did not open");
+                Err(fault)
+            }
         };
         self.local(what, Local::Each(Box::new(open)))
     }
