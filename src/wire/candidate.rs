@@ -4,7 +4,8 @@
 //! `null`, absent, or SDP's own `end-of-candidates`, and where the entry itself is `null`, which
 //! is how a browser's last candidate looks when it is passed on as it is.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     call::Candidate,
@@ -76,24 +77,33 @@ fn short(text: &str) -> Option<Option<String>> {
 }
 
 /// One candidate as clients expect it.
-pub(super) fn write(candidate: &Candidate) -> Value {
-    let Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment } = candidate;
-    let mut entry = Object::new();
-    entry.insert("candidate".into(), json!(candidate.expose()));
-    if let Some(mid) = sdp_mid {
-        entry.insert("sdpMid".into(), json!(mid));
+#[derive(Serialize)]
+pub(super) struct Written<'a> {
+    candidate: &'a str,
+    #[serde(rename = "sdpMid", skip_serializing_if = "Option::is_none")]
+    mid: Option<&'a str>,
+    #[serde(rename = "sdpMLineIndex", skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    #[serde(rename = "usernameFragment", skip_serializing_if = "Option::is_none")]
+    ufrag: Option<&'a str>,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn of(candidate: &'a Candidate) -> Self {
+        let Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment } = candidate;
+        Self {
+            candidate: candidate.expose(),
+            mid: sdp_mid.as_deref(),
+            index: *sdp_m_line_index,
+            ufrag: username_fragment.as_deref(),
+        }
     }
-    if let Some(index) = sdp_m_line_index {
-        entry.insert("sdpMLineIndex".into(), json!(index));
-    }
-    if let Some(ufrag) = username_fragment {
-        entry.insert("usernameFragment".into(), json!(ufrag));
-    }
-    Value::Object(entry)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const LINE: &str = "candidate:1 1 udp 2122260223 192.0.2.10 43670 typ host";
@@ -117,9 +127,9 @@ mod tests {
             sdp_m_line_index: Some(2),
             username_fragment: Some("u".into()),
         };
-        assert_eq!(write(&candidate), entry);
+        assert_eq!(json!(Written::of(&candidate)), entry);
         assert_eq!(read_list(json!([entry])), [candidate]);
-        assert_eq!(write(&Candidate::end()), json!({"candidate": ""}));
+        assert_eq!(json!(Written::of(&Candidate::end())), json!({"candidate": ""}));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::json::{Object, flag, object, shortened, text};
 use crate::id::StreamId;
@@ -80,24 +81,37 @@ fn read_one(id: &str, info: &Value) -> Option<(StreamId, StreamInfo)> {
     Some((StreamId::parse(id).ok()?, info))
 }
 
-/// Puts the streams into a content, under both keys.
-pub(super) fn write(content: &mut Object, streams: &StreamMetadata) {
-    let map: Object = streams.iter().map(|(id, info)| (id.to_string(), write_one(info))).collect();
-    content.insert(UNSTABLE_KEY.to_owned(), Value::Object(map.clone()));
-    content.insert(STABLE_KEY.to_owned(), Value::Object(map));
+/// The keys that streams are written under.
+pub(super) const KEYS: [&str; 2] = [UNSTABLE_KEY, STABLE_KEY];
+
+/// The streams as they are written.
+pub(super) struct Written<'a>(pub(super) &'a StreamMetadata);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(id, info)| (id.as_str(), WrittenInfo::of(info))))
+    }
 }
 
-fn write_one(info: &StreamInfo) -> Value {
-    let StreamInfo { purpose, audio_muted, video_muted } = info;
-    json!({
-        "purpose": purpose.as_str(),
-        "audio_muted": audio_muted,
-        "video_muted": video_muted,
-    })
+#[derive(Serialize)]
+struct WrittenInfo<'a> {
+    purpose: &'a str,
+    audio_muted: bool,
+    video_muted: bool,
+}
+
+impl<'a> WrittenInfo<'a> {
+    fn of(info: &'a StreamInfo) -> Self {
+        let StreamInfo { purpose, audio_muted, video_muted } = info;
+        let (audio_muted, video_muted) = (*audio_muted, *video_muted);
+        Self { purpose: purpose.as_str(), audio_muted, video_muted }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read_json(content: Value) -> Option<StreamMetadata> {
@@ -164,15 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn both_keys_are_written() {
-        let mut content = Object::new();
-        write(&mut content, &one("s", Purpose::Screenshare, false, true));
+    fn streams_are_written_in_full() {
+        let screen = one("s", Purpose::Screenshare, false, true);
         let map = json!({
             "s": {"purpose": "m.screenshare", "audio_muted": false, "video_muted": true}
         });
-        assert_eq!(Value::Object(content), json!({STABLE_KEY: map, UNSTABLE_KEY: map}));
-        let mut content = Object::new();
-        write(&mut content, &one("s", Purpose::UserMedia, true, false));
-        assert_eq!(content[STABLE_KEY]["s"]["purpose"], "m.usermedia");
+        assert_eq!(json!(Written(&screen)), map);
+        let user = one("s", Purpose::UserMedia, true, false);
+        assert_eq!(json!(Written(&user))["s"]["purpose"], "m.usermedia");
+        assert_eq!(KEYS, ["org.matrix.msc3077.sdp_stream_metadata", "sdp_stream_metadata"]);
     }
 }

@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::{
+    Serialize,
+    ser::{SerializeMap as _, Serializer},
+};
 
 use super::{
     call::{
@@ -15,34 +18,40 @@ use super::{
         Replaces, SdpKind, Version,
     },
     candidate,
-    json::Object,
-    metadata,
+    metadata::{self, StreamMetadata},
     reason::Reason,
 };
 use crate::redact::Redacted;
 
-/// An object in the making; what is absent is left out.
-struct Writer(Object);
+type Json<'a> = &'a mut serde_json::Serializer<&'a mut Vec<u8>>;
+
+/// An object that is written field by field, without a tree in between; what is absent is left
+/// out.
+struct Writer<'a>(<Json<'a> as Serializer>::SerializeMap);
 
 impl CallMessage {
     /// Event type and content (JSON text), ready to be sent. A message of version 0 carries
     /// `"version": 0` and no party id, as its readers expect.
     pub fn write(&self) -> (String, String) {
-        let mut out = Writer(Object::new());
+        let mut text = Vec::new();
+        let mut json = serde_json::Serializer::new(&mut text);
+        let mut out = Writer(json.serialize_map(None).expect(WRITABLE));
         out.header(&self.header);
         out.body(&self.body);
-        // Twice as fast as `Value::to_string`, which goes through a formatter.
-        let text = serde_json::to_string(&out.0).expect("invariant: keys are text, values finite");
-        (self.event_type(), text)
+        out.0.end().expect(WRITABLE);
+        (self.event_type(), String::from_utf8(text).expect("invariant: JSON is UTF-8"))
     }
 }
 
-impl Writer {
-    fn put(&mut self, key: &str, value: impl Into<Value>) {
-        self.0.insert(key.to_owned(), value.into());
+/// Why writing cannot fail.
+const WRITABLE: &str = "invariant: memory takes everything, keys are text, numbers finite";
+
+impl Writer<'_> {
+    fn put(&mut self, key: &'static str, value: impl Serialize) {
+        self.0.serialize_entry(key, &value).expect(WRITABLE);
     }
 
-    fn put_some(&mut self, key: &str, value: Option<impl Into<Value>>) {
+    fn put_some(&mut self, key: &'static str, value: Option<impl Serialize>) {
         if let Some(value) = value {
             self.put(key, value);
         }
@@ -77,7 +86,7 @@ impl Writer {
         match body {
             Body::Invite(invite) => self.invite(invite),
             Body::Candidates(list) => {
-                self.put("candidates", list.iter().map(candidate::write).collect::<Vec<_>>());
+                self.put("candidates", list.iter().map(candidate::Written::of).collect::<Vec<_>>());
             }
             Body::Answer(answer) => self.answer(answer),
             Body::SelectAnswer { selected } => self.put("selected_party_id", selected.as_str()),
@@ -85,7 +94,7 @@ impl Writer {
                 self.put_some("reason", reason.as_ref().map(Reason::as_str));
             }
             Body::Negotiate(negotiate) => self.negotiate(negotiate),
-            Body::MetadataChanged(streams) => metadata::write(&mut self.0, streams),
+            Body::MetadataChanged(streams) => self.streams(streams),
             Body::AssertedIdentity(who) => self.put("asserted_identity", identity(who)),
             Body::Replaces(replaces) => self.replaces(replaces),
         }
@@ -99,7 +108,7 @@ impl Writer {
         self.put_some("invitee_device_id", invitee_device.as_ref().map(|id| id.as_str()));
         self.put("capabilities", abilities(*capabilities));
         if let Some(streams) = streams {
-            metadata::write(&mut self.0, streams);
+            self.streams(streams);
         }
     }
 
@@ -108,7 +117,7 @@ impl Writer {
         self.put("answer", description(SdpKind::Answer, sdp));
         self.put("capabilities", abilities(*capabilities));
         if let Some(streams) = streams {
-            metadata::write(&mut self.0, streams);
+            self.streams(streams);
         }
     }
 
@@ -118,7 +127,14 @@ impl Writer {
         self.put_some("lifetime", lifetime.map(millis));
         self.put_some("capabilities", capabilities.map(abilities));
         if let Some(streams) = streams {
-            metadata::write(&mut self.0, streams);
+            self.streams(streams);
+        }
+    }
+
+    /// Under both keys.
+    fn streams(&mut self, streams: &StreamMetadata) {
+        for key in metadata::KEYS {
+            self.put(key, metadata::Written(streams));
         }
     }
 
@@ -133,26 +149,50 @@ impl Writer {
     }
 }
 
-fn description(kind: SdpKind, sdp: &Redacted) -> Value {
-    let kind = match kind {
+#[derive(Serialize)]
+struct WrittenDescription<'a> {
+    r#type: &'static str,
+    sdp: &'a str,
+}
+
+fn description(kind: SdpKind, sdp: &Redacted) -> WrittenDescription<'_> {
+    let r#type = match kind {
         SdpKind::Offer => "offer",
         SdpKind::Answer => "answer",
     };
-    json!({ "type": kind, "sdp": sdp.expose() })
+    WrittenDescription { r#type, sdp: sdp.expose() }
 }
 
-fn abilities(can: Capabilities) -> Value {
+#[derive(Serialize)]
+struct WrittenCapabilities {
+    #[serde(rename = "m.call.transferee")]
+    transferee: bool,
+    #[serde(rename = "m.call.dtmf")]
+    dtmf: bool,
+}
+
+fn abilities(can: Capabilities) -> WrittenCapabilities {
     let Capabilities { transferee, dtmf } = can;
-    json!({ "m.call.transferee": transferee, "m.call.dtmf": dtmf })
+    WrittenCapabilities { transferee, dtmf }
 }
 
-fn identity(person: &Identity) -> Value {
+#[derive(Serialize)]
+struct WrittenIdentity<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    avatar_url: Option<&'a str>,
+}
+
+fn identity(person: &Identity) -> WrittenIdentity<'_> {
     let Identity { id, display_name, avatar_url } = person;
-    let mut out = Writer(Object::new());
-    out.put_some("id", id.as_deref());
-    out.put_some("display_name", display_name.as_deref());
-    out.put_some("avatar_url", avatar_url.as_deref());
-    Value::Object(out.0)
+    WrittenIdentity {
+        id: id.as_deref(),
+        display_name: display_name.as_deref(),
+        avatar_url: avatar_url.as_deref(),
+    }
 }
 
 fn millis(span: Duration) -> u64 {
