@@ -1,14 +1,35 @@
 //! Which call is where: the indexes by which an event finds its call without looking at others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use crate::id::{CallId, RoomId, SessionId, UserId};
+
+/// A pair of ids, ordered by its hash first: with very many calls most comparisons then need not
+/// follow a pointer. The hash has no key: what comes out is the same in every run, and ids that
+/// were chosen to collide are compared as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<T> {
+    hash: u64,
+    room: RoomId,
+    id: T,
+}
+
+impl<T: Clone + Hash> Key<T> {
+    fn new(room: &RoomId, id: &T) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (room, id).hash(&mut hasher);
+        Self { hash: hasher.finish(), room: room.clone(), id: id.clone() }
+    }
+}
 
 /// Indexes over all calls of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Roster {
-    by_id: BTreeMap<(RoomId, CallId), SessionId>,
-    by_user: BTreeMap<(RoomId, UserId), BTreeSet<SessionId>>,
+    by_id: BTreeMap<Key<CallId>, SessionId>,
+    by_user: BTreeMap<Key<UserId>, BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
     connected: BTreeSet<SessionId>,
     partings: BTreeSet<SessionId>,
@@ -17,17 +38,17 @@ pub(super) struct Roster {
 impl Roster {
     /// A call exists.
     pub(super) fn add(&mut self, room: &RoomId, call: &CallId, session: SessionId) {
-        self.by_id.insert((room.clone(), call.clone()), session);
+        self.by_id.insert(Key::new(room, call), session);
     }
 
     /// A call is with this user.
     pub(super) fn add_user(&mut self, room: &RoomId, user: &UserId, session: SessionId) {
-        self.by_user.entry((room.clone(), user.clone())).or_default().insert(session);
+        self.by_user.entry(Key::new(room, user)).or_default().insert(session);
     }
 
     /// A call is with nobody any more: it ended.
     pub(super) fn remove_user(&mut self, room: &RoomId, user: &UserId, session: SessionId) {
-        let key = (room.clone(), user.clone());
+        let key = Key::new(room, user);
         if let Some(sessions) = self.by_user.get_mut(&key) {
             sessions.remove(&session);
             if sessions.is_empty() {
@@ -38,24 +59,25 @@ impl Roster {
 
     /// A call is gone for good.
     pub(super) fn remove(&mut self, room: &RoomId, call: &CallId) {
-        self.by_id.remove(&(room.clone(), call.clone()));
+        self.by_id.remove(&Key::new(room, call));
     }
 
     /// The call of that id.
     pub(super) fn find(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
-        self.by_id.get(&(room.clone(), call.clone())).copied()
+        self.by_id.get(&Key::new(room, call)).copied()
     }
 
     /// The live calls with a user in a room.
     pub(super) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
-        let found = self.by_user.get(&(room.clone(), user.clone()));
+        let found = self.by_user.get(&Key::new(room, user));
         found.into_iter().flatten().copied().collect()
     }
 
-    /// All live calls of a room.
+    /// All live calls of a room, oldest first. Looks at every call: we leave rooms seldom.
     pub(super) fn in_room(&self, room: &RoomId) -> Vec<SessionId> {
-        let of_room = self.by_id.range((room.clone(), first_call())..);
-        of_room.take_while(|((r, _), _)| r == room).map(|(_, session)| *session).collect()
+        let of_room = self.by_id.iter().filter(|(key, _)| key.room == *room);
+        let sessions: BTreeSet<_> = of_room.map(|(_, session)| *session).collect();
+        sessions.into_iter().collect()
     }
 
     pub(super) fn set_ringing(&mut self, session: SessionId, on: bool) {
@@ -90,11 +112,6 @@ impl Roster {
     pub(super) fn other_connected(&self, session: Option<SessionId>) -> bool {
         self.connected.iter().any(|connected| Some(*connected) != session)
     }
-}
-
-/// Not after any call id in their order.
-fn first_call() -> CallId {
-    CallId::parse("\0").expect("invariant: one character is a call id")
 }
 
 fn set(set: &mut BTreeSet<SessionId>, session: SessionId, on: bool) {
