@@ -455,3 +455,16 @@ fn what_is_sent_prints_as_a_length() {
     assert!(shown.contains("m.call.invite") && shown.contains("content_bytes: 23"), "{shown}");
     assert!(!shown.contains("v=0"), "{shown}");
 }
+
+#[test]
+fn a_difference_inside_a_call_is_a_difference_of_the_engine() {
+    let ringing = Rig::incoming(Hold::Nothing);
+    let mut muted = ringing.clone();
+    muted.command(CallCommand::Mute(MediaSource::Microphone));
+    assert_ne!(muted.engine.fingerprint(), ringing.engine.fingerprint());
+    muted.command(CallCommand::Unmute(MediaSource::Microphone));
+    muted.command(CallCommand::Mute(MediaSource::Microphone));
+    let mut once = ringing.clone();
+    once.command(CallCommand::Mute(MediaSource::Microphone));
+    assert_eq!(muted.engine.fingerprint(), once.engine.fingerprint());
+}

@@ -66,3 +66,29 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_happened_and_what_may_yet_succeed() {
+        let (ambiguous, passing) = (true, true);
+        let table = [
+            (Fault::Timeout, ambiguous, passing),
+            (Fault::Cancelled, ambiguous, passing),
+            (Fault::Panicked, ambiguous, passing),
+            (Fault::Unreachable, ambiguous, passing),
+            (Fault::Failed("x".into()), ambiguous, passing),
+            (Fault::RateLimited { retry_after: None }, false, passing),
+            (Fault::Denied, false, false),
+            (Fault::NotFound, false, false),
+            (Fault::LoggedOut, false, false),
+            (Fault::Forbidden("x".into()), false, false),
+            (Fault::Unsupported, false, false),
+        ];
+        for (fault, ambiguous, passing) in table {
+            assert_eq!((fault.is_ambiguous(), fault.is_passing()), (ambiguous, passing), "{fault}");
+        }
+    }
+}
