@@ -302,7 +302,11 @@ mod tests {
 
     fn play(file: &mut H264File, most: usize) -> Vec<Frame> {
         let mut played = Vec::new();
-        while played.len() < most && file.due().is_some() {
+        // A broken file that begins again may hold nothing but pictures that are left out.
+        for _ in 0..10_000 {
+            if played.len() == most || file.due().is_none() {
+                break;
+            }
             if let Made::Frame(frame) = file.make() {
                 played.push(frame);
             }
