@@ -86,3 +86,18 @@ pub(crate) fn broken(mut bytes: Vec<u8>, changes: &[(u32, u8)], keep: u32) -> Ve
     bytes.truncate(keep as usize % (bytes.len() + 1));
     bytes
 }
+
+/// Frames of a script, at most so many. Bounded in steps too: a broken film that begins again may
+/// hold nothing but pictures that are left out.
+pub(crate) fn play(script: &mut impl Script, most: usize) -> Vec<Frame> {
+    let mut played = Vec::new();
+    for _ in 0..10_000 {
+        if played.len() == most || script.due().is_none() {
+            break;
+        }
+        if let Made::Frame(frame) = script.make() {
+            played.push(frame);
+        }
+    }
+    played
+}

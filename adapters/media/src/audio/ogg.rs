@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use crate::{
         audio::{hearing::Hearing, tone::Tone, voice::Voice},
-        testkit::{FullDisk, SharedFile, broken},
+        testkit::{FullDisk, SharedFile, broken, play},
     };
 
     fn frames(count: u64) -> Vec<Frame> {
@@ -371,16 +371,6 @@ mod tests {
 
     fn opened(bytes: Vec<u8>) -> OggFile {
         OggFile::read(Cursor::new(bytes)).unwrap()
-    }
-
-    fn play(file: &mut OggFile, most: usize) -> Vec<Frame> {
-        let mut played = Vec::new();
-        while played.len() < most && file.due().is_some() {
-            if let Made::Frame(frame) = file.make() {
-                played.push(frame);
-            }
-        }
-        played
     }
 
     #[test]

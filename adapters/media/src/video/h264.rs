@@ -267,7 +267,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testkit::SharedFile;
+    use crate::testkit::{SharedFile, play};
 
     const RATE: NonZeroU32 = NonZeroU32::new(25).unwrap();
 
@@ -298,20 +298,6 @@ mod tests {
 
     fn opened(bytes: Vec<u8>) -> Result<H264File, OpenError> {
         H264File::read(Cursor::new(bytes), RATE)
-    }
-
-    fn play(file: &mut H264File, most: usize) -> Vec<Frame> {
-        let mut played = Vec::new();
-        // A broken file that begins again may hold nothing but pictures that are left out.
-        for _ in 0..10_000 {
-            if played.len() == most || file.due().is_none() {
-                break;
-            }
-            if let Made::Frame(frame) = file.make() {
-                played.push(frame);
-            }
-        }
-        played
     }
 
     #[test]

@@ -359,7 +359,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testkit::{FullDisk, SharedFile, broken, film as frames};
+    use crate::testkit::{FullDisk, SharedFile, broken, film as frames, play};
 
     fn ivf(frames: &[Frame]) -> Vec<u8> {
         let file = SharedFile::default();
@@ -371,20 +371,6 @@ mod tests {
 
     fn opened(bytes: Vec<u8>) -> IvfFile {
         IvfFile::read(Cursor::new(bytes)).unwrap()
-    }
-
-    fn play(file: &mut IvfFile, most: usize) -> Vec<Frame> {
-        let mut played = Vec::new();
-        // A broken file that begins again may hold nothing but pictures that are left out.
-        for _ in 0..10_000 {
-            if played.len() == most || file.due().is_none() {
-                break;
-            }
-            if let Made::Frame(frame) = file.make() {
-                played.push(frame);
-            }
-        }
-        played
     }
 
     #[test]
