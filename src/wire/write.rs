@@ -33,7 +33,7 @@ impl CallMessage {
     /// Event type and content (JSON text), ready to be sent. A message of version 0 carries
     /// `"version": 0` and no party id, as its readers expect.
     pub fn write(&self) -> (String, String) {
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(likely_bytes(&self.body));
         let mut json = serde_json::Serializer::new(&mut text);
         let mut out = Writer(json.serialize_map(None).expect(WRITABLE));
         out.header(&self.header);
@@ -41,6 +41,24 @@ impl CallMessage {
         out.0.end().expect(WRITABLE);
         (self.event_type(), String::from_utf8(text).expect("invariant: JSON is UTF-8"))
     }
+}
+
+/// About what a message takes, so that its text seldom has to grow.
+fn likely_bytes(body: &Body) -> usize {
+    let long = match body {
+        Body::Invite(invite) => invite.offer.len(),
+        Body::Answer(answer) => answer.sdp.len(),
+        Body::Negotiate(negotiate) => negotiate.description.sdp.len(),
+        Body::Candidates(list) => list.len() * 160,
+        Body::SelectAnswer { .. }
+        | Body::Reject { .. }
+        | Body::Hangup { .. }
+        | Body::MetadataChanged(_)
+        | Body::AssertedIdentity(_)
+        | Body::Replaces(_) => 0,
+    };
+    // Line ends are escaped.
+    768 + long + long / 16
 }
 
 /// Why writing cannot fail.
