@@ -1,4 +1,4 @@
-//! Time as data: instants, deadlines, and the one ordered index of timers.
+//! Time as data: instants, deadlines, and ordered indexes of them.
 //!
 //! [`Mono`] may stop while the machine sleeps and serves retries and debounces; [`Wall`] goes on
 //! and serves lifetimes that the other side counts too. Nothing here reads a clock.
@@ -83,53 +83,46 @@ impl Now {
     }
 }
 
-/// Deadlines by key, ordered; at most one per key. All operations are logarithmic.
+/// Who waits until when, ordered by time. Whoever sets a deadline keeps it, and gives it back to
+/// clear it: nothing is looked up here that its owner knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Timers<K: Ord + Clone> {
-    by_key: BTreeMap<K, Deadline>,
+pub(crate) struct Agenda<K: Ord> {
     mono: BTreeSet<(Mono, K)>,
     wall: BTreeSet<(Wall, K)>,
 }
 
-impl<K: Ord + Clone> Default for Timers<K> {
+impl<K: Ord> Default for Agenda<K> {
     fn default() -> Self {
-        Self { by_key: BTreeMap::new(), mono: BTreeSet::new(), wall: BTreeSet::new() }
+        Self { mono: BTreeSet::new(), wall: BTreeSet::new() }
     }
 }
 
-impl<K: Ord + Clone> Timers<K> {
-    /// Sets or moves the deadline of `key`.
+impl<K: Ord> Agenda<K> {
+    /// From now on `key` waits until `deadline`.
     pub(crate) fn set(&mut self, key: K, deadline: Deadline) {
-        self.clear(&key);
         match deadline {
-            Deadline::Mono(at) => self.mono.insert((at, key.clone())),
-            Deadline::Wall(at) => self.wall.insert((at, key.clone())),
-        };
-        self.by_key.insert(key, deadline);
-    }
-
-    /// Forgets the deadline of `key`.
-    pub(crate) fn clear(&mut self, key: &K) {
-        match self.by_key.remove(key) {
-            Some(Deadline::Mono(at)) => self.mono.remove(&(at, key.clone())),
-            Some(Deadline::Wall(at)) => self.wall.remove(&(at, key.clone())),
-            None => false,
+            Deadline::Mono(at) => self.mono.insert((at, key)),
+            Deadline::Wall(at) => self.wall.insert((at, key)),
         };
     }
 
-    /// The deadline of `key`.
-    pub(crate) fn get(&self, key: &K) -> Option<Deadline> {
-        self.by_key.get(key).copied()
+    /// `key` waits until `deadline` no more.
+    pub(crate) fn clear(&mut self, key: K, deadline: Deadline) {
+        match deadline {
+            Deadline::Mono(at) => self.mono.remove(&(at, key)),
+            Deadline::Wall(at) => self.wall.remove(&(at, key)),
+        };
     }
 
     /// Takes one timer that is due, the earliest of its clock first, monotonic before wall.
     pub(crate) fn pop_due(&mut self, now: Now) -> Option<K> {
-        let mono = self.mono.first().filter(|(at, _)| *at <= now.mono).map(|(_, key)| key.clone());
-        let due = mono.or_else(|| {
-            self.wall.first().filter(|(at, _)| *at <= now.wall).map(|(_, key)| key.clone())
-        })?;
-        self.clear(&due);
-        Some(due)
+        if self.mono.first().is_some_and(|(at, _)| *at <= now.mono) {
+            return self.mono.pop_first().map(|(_, key)| key);
+        }
+        if self.wall.first().is_some_and(|(at, _)| *at <= now.wall) {
+            return self.wall.pop_first().map(|(_, key)| key);
+        }
+        None
     }
 
     /// How long until the earliest deadline.
@@ -147,15 +140,52 @@ impl<K: Ord + Clone> Timers<K> {
     pub(crate) fn has_wall(&self) -> bool {
         !self.wall.is_empty()
     }
+}
+
+/// Deadlines by key, at most one per key, where the owners do not keep them. All operations are
+/// logarithmic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Timers<K: Ord> {
+    by_key: BTreeMap<K, Deadline>,
+    agenda: Agenda<K>,
+}
+
+impl<K: Ord> Default for Timers<K> {
+    fn default() -> Self {
+        Self { by_key: BTreeMap::new(), agenda: Agenda::default() }
+    }
+}
+
+impl<K: Ord + Clone> Timers<K> {
+    /// Sets or moves the deadline of `key`.
+    pub(crate) fn set(&mut self, key: K, deadline: Deadline) {
+        self.clear(&key);
+        self.by_key.insert(key.clone(), deadline);
+        self.agenda.set(key, deadline);
+    }
+
+    /// Forgets the deadline of `key`.
+    pub(crate) fn clear(&mut self, key: &K) {
+        if let Some(deadline) = self.by_key.remove(key) {
+            self.agenda.clear(key.clone(), deadline);
+        }
+    }
+
+    /// Takes one timer that is due, in the order of [`Agenda::pop_due`].
+    pub(crate) fn pop_due(&mut self, now: Now) -> Option<K> {
+        let due = self.agenda.pop_due(now)?;
+        self.by_key.remove(&due);
+        Some(due)
+    }
+
+    /// How long until the earliest deadline.
+    pub(crate) fn next(&self, now: Now) -> Option<Duration> {
+        self.agenda.next(now)
+    }
 
     /// Whether no deadline is set.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
-    }
-
-    /// All deadlines, by key.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Deadline)> {
-        self.by_key.iter().map(|(key, deadline)| (key, *deadline))
     }
 }
 
@@ -169,34 +199,63 @@ mod tests {
 
     #[test]
     fn the_earliest_of_both_clocks_comes_first() {
-        let mut timers = Timers::default();
-        timers.set("wall", at(0).wall_after(Duration::from_millis(50)));
-        timers.set("mono", at(0).mono_after(Duration::from_millis(80)));
-        assert_eq!(timers.next(at(20)), Some(Duration::from_millis(30)));
-        assert_eq!(timers.pop_due(at(49)), None);
-        assert_eq!(timers.pop_due(at(50)), Some("wall"));
-        assert_eq!(timers.pop_due(at(79)), None);
-        assert_eq!(timers.pop_due(at(80)), Some("mono"));
-        assert!(timers.is_empty());
+        let mut agenda = Agenda::default();
+        assert!(agenda.next(at(0)).is_none() && !agenda.has_wall());
+        agenda.set("wall", at(0).wall_after(Duration::from_millis(50)));
+        assert!(agenda.has_wall());
+        agenda.set("mono", at(0).mono_after(Duration::from_millis(80)));
+        assert_eq!(agenda.next(at(20)), Some(Duration::from_millis(30)));
+        assert_eq!(agenda.pop_due(at(49)), None);
+        assert_eq!(agenda.pop_due(at(50)), Some("wall"));
+        assert!(!agenda.has_wall());
+        assert_eq!(agenda.next(at(50)), Some(Duration::from_millis(30)));
+        assert_eq!(agenda.pop_due(at(79)), None);
+        assert_eq!(agenda.pop_due(at(80)), Some("mono"));
+        assert_eq!(agenda, Agenda::default());
+    }
+
+    #[test]
+    fn of_what_is_due_on_both_clocks_the_monotonic_comes_first() {
+        let mut agenda = Agenda::default();
+        agenda.set("wall", at(0).wall_after(Duration::from_millis(1)));
+        agenda.set("mono", at(0).mono_after(Duration::from_millis(2)));
+        assert_eq!([agenda.pop_due(at(9)), agenda.pop_due(at(9))], [Some("mono"), Some("wall")]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_not_waited_for() {
+        let mut agenda = Agenda::default();
+        let deadlines = [at(1).wall_after(Duration::ZERO), at(1).mono_after(Duration::ZERO)];
+        for deadline in deadlines {
+            agenda.set((), deadline);
+            agenda.clear((), deadline);
+        }
+        assert_eq!(agenda, Agenda::default());
+    }
+
+    #[test]
+    fn wall_deadlines_pass_while_monotonic_time_stands_still() {
+        let mut agenda = Agenda::default();
+        agenda.set((), at(0).wall_after(Duration::from_secs(60)));
+        let slept = Now { mono: at(0).mono, wall: at(60_000).wall };
+        assert_eq!(agenda.pop_due(slept), Some(()));
     }
 
     #[test]
     fn setting_again_moves_the_deadline() {
         let mut timers = Timers::default();
+        assert!(timers.is_empty());
         timers.set(1, at(0).mono_after(Duration::from_millis(10)));
         timers.set(1, at(0).wall_after(Duration::from_millis(90)));
         assert_eq!(timers.pop_due(at(60)), None);
-        assert_eq!(timers.get(&1), Some(Deadline::Wall(Wall(1_000_090))));
+        assert_eq!(timers.next(at(60)), Some(Duration::from_millis(30)));
         timers.clear(&1);
-        assert!(timers.is_empty() && !timers.has_wall());
-    }
-
-    #[test]
-    fn wall_deadlines_pass_while_monotonic_time_stands_still() {
-        let mut timers = Timers::default();
-        timers.set((), at(0).wall_after(Duration::from_secs(60)));
-        let slept = Now { mono: at(0).mono, wall: at(60_000).wall };
-        assert_eq!(timers.pop_due(slept), Some(()));
+        timers.clear(&1);
+        assert!(timers.is_empty() && timers.next(at(60)).is_none());
+        timers.set(2, at(0).mono_after(Duration::ZERO));
+        assert!(!timers.is_empty());
+        assert_eq!(timers.pop_due(at(0)), Some(2));
+        assert!(timers.is_empty());
     }
 
     #[test]
@@ -206,21 +265,5 @@ mod tests {
         assert_eq!(at(100).until(at(0).mono_after(span)), Duration::from_millis(150));
         assert_eq!(at(100).until(at(0).wall_after(span)), Duration::from_millis(150));
         assert_eq!(at(300).until(at(0).wall_after(span)), Duration::ZERO);
-    }
-
-    #[test]
-    fn all_deadlines_are_listed_by_key() {
-        let mut timers = Timers::default();
-        assert!(timers.is_empty());
-        timers.set("b", at(1).mono_after(Duration::ZERO));
-        assert!(!timers.is_empty() && !timers.has_wall());
-        timers.set("a", at(2).wall_after(Duration::ZERO));
-        assert!(timers.has_wall());
-        let listed: Vec<_> = timers.iter().collect();
-        let expected = [
-            (&"a", Deadline::Wall(Wall(1_000_002))),
-            (&"b", Deadline::Mono(Mono(Duration::from_millis(1)))),
-        ];
-        assert_eq!(listed, expected);
     }
 }

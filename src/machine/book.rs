@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     id::SessionId,
+    time::Deadline,
     wire::ledger::{EndedCall, Ledger, LiveCall},
 };
 
@@ -19,11 +20,16 @@ pub(super) struct Book {
     live: BTreeMap<SessionId, LiveCall>,
     saving: bool,
     dirty: bool,
+    /// When the next save begins.
+    due: Option<Deadline>,
 }
 
 impl Book {
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.saving, self.dirty));
+        if let Some(due) = self.due {
+            print.deadline(due);
+        }
         for (session, call) in &self.live {
             print.session(*session);
             print.value(call);
@@ -66,11 +72,9 @@ impl World {
         self.save_soon();
     }
 
-    /// Saves the ledger, unless a save is under way: then its reply saves again.
-    pub(super) fn save_ledger(&mut self) {
-        if self.book.saving || !self.book.dirty {
-            return;
-        }
+    /// The moment after the first change is over. No save is under way: none is waited for then.
+    pub(super) fn on_save_due(&mut self) {
+        self.book.due = None;
         let ledger = self.book.ledger(self.memory.ended(self.now));
         self.book.dirty = false;
         self.book.saving = true;
@@ -86,8 +90,10 @@ impl World {
     }
 
     fn save_soon(&mut self) {
-        if self.timers.get(&Timer::Ledger).is_none() && !self.book.saving {
-            self.timers.set(Timer::Ledger, self.now.mono_after(self.config.timeouts.ledger));
+        if self.book.due.is_none() && !self.book.saving {
+            let due = self.now.mono_after(self.config.timeouts.ledger);
+            self.book.due = Some(due);
+            self.agenda.set(Timer::Ledger, due);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use super::{Engine, world::Timer};
+use super::Engine;
 use crate::{
     id::{OpId, PeerId, SessionId, TrackId},
     time::{Deadline, Now},
@@ -83,18 +83,6 @@ impl Engine {
         }
         self.world.fingerprint(&mut print);
         print.hasher.finish()
-    }
-}
-
-impl Timer {
-    pub(super) fn fingerprint(self, print: &mut Fingerprint) {
-        match self {
-            Self::Call(session, timer) => {
-                print.session(session);
-                print.value(timer);
-            }
-            Self::Ledger => print.value("ledger"),
-        }
     }
 }
 

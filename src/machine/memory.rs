@@ -9,6 +9,7 @@ use std::{
 use super::{
     bounds::{MAX_OVER, MAX_PARKED_PER_ROOM, MAX_PARKED_ROOMS, MAX_SEEN},
     fingerprint::Fingerprint,
+    hashed::Hashed,
 };
 use crate::{
     id::{CallId, EventId, RoomId, UserId},
@@ -25,9 +26,10 @@ pub(super) enum Foreign {
     NotOurs,
 }
 
-type CallKey = (RoomId, CallId);
+type CallKey = Hashed<(RoomId, CallId)>;
 /// Together with who sent the invite: others cannot spoil a call by using its id.
-type InviteKey = (RoomId, CallId, UserId);
+type Invite = (RoomId, CallId, UserId);
+type InviteKey = Hashed<Invite>;
 
 /// An event that came before its invite.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +42,8 @@ pub(super) struct Parked {
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Memory {
-    seen: BTreeSet<EventId>,
-    seen_order: VecDeque<EventId>,
+    seen: BTreeSet<Hashed<EventId>>,
+    seen_order: VecDeque<Hashed<EventId>>,
     over: BTreeMap<CallKey, Wall>,
     over_order: VecDeque<CallKey>,
     /// Apart from what is over, so that a flood of invites that are nothing pushes no ended call
@@ -70,10 +72,11 @@ impl Memory {
 
     /// Notes an event id; `false` when it was known.
     pub(super) fn is_new(&mut self, event: &EventId) -> bool {
+        let event = Hashed::new(event.clone());
         if !self.seen.insert(event.clone()) {
             return false;
         }
-        self.seen_order.push_back(event.clone());
+        self.seen_order.push_back(event);
         if self.seen_order.len() > MAX_SEEN
             && let Some(oldest) = self.seen_order.pop_front()
         {
@@ -84,23 +87,23 @@ impl Memory {
 
     /// Notes that a call is over, until its invite cannot be alive any more.
     pub(super) fn note_over(&mut self, room: &RoomId, call: &CallId, until: Wall) {
-        note(&mut self.over, &mut self.over_order, (room.clone(), call.clone()), until);
+        note(&mut self.over, &mut self.over_order, call_key(room, call), until);
     }
 
     /// Notes that an invite is nothing to us, for as long as it could be alive.
-    pub(super) fn note_foreign(&mut self, invite: InviteKey, why: Foreign, until: Wall) {
-        note(&mut self.foreign, &mut self.foreign_order, invite, (why, until));
+    pub(super) fn note_foreign(&mut self, invite: Invite, why: Foreign, until: Wall) {
+        note(&mut self.foreign, &mut self.foreign_order, Hashed::new(invite), (why, until));
     }
 
     /// Whether a call is over.
     pub(super) fn is_over(&self, room: &RoomId, call: &CallId, now: Now) -> bool {
-        let until = self.over.get(&(room.clone(), call.clone()));
+        let until = self.over.get(&call_key(room, call));
         until.is_some_and(|until| now.wall <= *until)
     }
 
     /// Why an invite of this user was nothing to us, if it was not.
-    pub(super) fn foreign(&self, invite: &InviteKey, now: Now) -> Option<Foreign> {
-        let (why, until) = self.foreign.get(invite)?;
+    pub(super) fn foreign(&self, invite: Invite, now: Now) -> Option<Foreign> {
+        let (why, until) = self.foreign.get(&Hashed::new(invite))?;
         (now.wall <= *until).then_some(*why)
     }
 
@@ -165,6 +168,10 @@ impl Memory {
             self.parked.retain(|_, events| events.back().is_some_and(|event| !is_old(event)));
         }
     }
+}
+
+fn call_key(room: &RoomId, call: &CallId) -> CallKey {
+    Hashed::new((room.clone(), call.clone()))
 }
 
 /// Notes one thing more; beyond [`MAX_OVER`] the oldest goes.
@@ -287,10 +294,10 @@ mod tests {
         };
         let mut memory = Memory::default();
         memory.note_foreign(invite("@a:x"), Foreign::NotOurs, Wall(1));
-        assert_eq!(memory.foreign(&invite("@a:x"), Now::default()), Some(Foreign::NotOurs));
-        assert_eq!(memory.foreign(&invite("@b:x"), Now::default()), None);
+        assert_eq!(memory.foreign(invite("@a:x"), Now::default()), Some(Foreign::NotOurs));
+        assert_eq!(memory.foreign(invite("@b:x"), Now::default()), None);
         let later = Now { wall: Wall(2), ..Now::default() };
-        assert_eq!(memory.foreign(&invite("@a:x"), later), None);
+        assert_eq!(memory.foreign(invite("@a:x"), later), None);
         assert_eq!(memory.ended(Now::default()).count(), 0);
     }
 }

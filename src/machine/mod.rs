@@ -17,6 +17,7 @@
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
+//! | `hashed.rs` | keys of large maps |
 
 mod book;
 pub mod bounds;
@@ -25,6 +26,7 @@ pub mod diagnostics;
 pub mod event;
 mod fault;
 mod fingerprint;
+mod hashed;
 mod ids;
 pub mod io;
 mod media;
@@ -141,19 +143,21 @@ impl Engine {
             Input::Network(network) => self.on_network(network),
             Input::Lifecycle(lifecycle) => self.on_lifecycle(lifecycle),
         };
-        self.note(what, None, &verdict);
+        if let Verdict::Ignored(reason) = verdict {
+            self.note(what, None, reason);
+        }
         verdict
     }
 
     /// Does what is due at `now`. Drain [`poll_output`](Self::poll_output) to `None` afterwards.
     pub fn handle_timeout(&mut self, now: Now) {
         self.world.now = now;
-        while let Some(timer) = self.world.timers.pop_due(now) {
+        while let Some(timer) = self.world.agenda.pop_due(now) {
             match timer {
                 Timer::Call(session, timer) => {
                     self.with(session, |call, world| call.on_timer(world, timer));
                 }
-                Timer::Ledger => self.world.save_ledger(),
+                Timer::Ledger => self.world.on_save_due(),
             }
         }
     }
@@ -169,13 +173,13 @@ impl Engine {
         if self.world.has_output() {
             return Some(Duration::ZERO);
         }
-        self.world.timers.next(self.world.now)
+        self.world.agenda.next(self.world.now)
     }
 
     /// Whether a wall-clock deadline is open: then the driver sleeps at most a minute at a time,
     /// because the wall clock goes on while the machine is suspended.
     pub fn has_wall_deadline(&self) -> bool {
-        self.world.timers.has_wall()
+        self.world.agenda.has_wall()
     }
 
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
@@ -358,21 +362,14 @@ impl Engine {
         self.calls.keys().copied().collect()
     }
 
-    fn note(
-        &mut self,
-        what: &str,
-        sender: Option<(&UserId, Option<SessionId>)>,
-        verdict: &Verdict,
-    ) {
-        if let Verdict::Ignored(reason) = verdict {
-            self.diagnostics.note(Case {
-                at: self.world.now.wall,
-                reason: *reason,
-                what: what.to_owned(),
-                sender: sender.map(|(user, _)| user.clone()),
-                session: sender.and_then(|(_, session)| session),
-            });
-        }
+    fn note(&mut self, what: &str, sender: Option<(&UserId, Option<SessionId>)>, reason: Ignored) {
+        self.diagnostics.note(Case {
+            at: self.world.now.wall,
+            reason,
+            what: what.to_owned(),
+            sender: sender.map(|(user, _)| user.clone()),
+            session: sender.and_then(|(_, session)| session),
+        });
     }
 }
 

@@ -2,34 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::Hash,
 };
 
+use super::hashed::Hashed;
 use crate::id::{CallId, RoomId, SessionId, UserId};
-
-/// A pair of ids, ordered by its hash first: with very many calls most comparisons then need not
-/// follow a pointer. The hash has no key: what comes out is the same in every run, and ids that
-/// were chosen to collide are compared as text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key<T> {
-    hash: u64,
-    room: RoomId,
-    id: T,
-}
-
-impl<T: Clone + Hash> Key<T> {
-    fn new(room: &RoomId, id: &T) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (room, id).hash(&mut hasher);
-        Self { hash: hasher.finish(), room: room.clone(), id: id.clone() }
-    }
-}
 
 /// Indexes over all calls of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Roster {
-    by_id: BTreeMap<Key<CallId>, SessionId>,
-    by_user: BTreeMap<Key<UserId>, BTreeSet<SessionId>>,
+    by_id: BTreeMap<Hashed<(RoomId, CallId)>, SessionId>,
+    by_user: BTreeMap<Hashed<(RoomId, UserId)>, BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
     connected: BTreeSet<SessionId>,
     partings: BTreeSet<SessionId>,
@@ -38,17 +21,17 @@ pub(super) struct Roster {
 impl Roster {
     /// A call exists.
     pub(super) fn add(&mut self, room: &RoomId, call: &CallId, session: SessionId) {
-        self.by_id.insert(Key::new(room, call), session);
+        self.by_id.insert(key(room, call), session);
     }
 
     /// A call is with this user.
     pub(super) fn add_user(&mut self, room: &RoomId, user: &UserId, session: SessionId) {
-        self.by_user.entry(Key::new(room, user)).or_default().insert(session);
+        self.by_user.entry(key(room, user)).or_default().insert(session);
     }
 
     /// A call is with nobody any more: it ended.
     pub(super) fn remove_user(&mut self, room: &RoomId, user: &UserId, session: SessionId) {
-        let key = Key::new(room, user);
+        let key = key(room, user);
         if let Some(sessions) = self.by_user.get_mut(&key) {
             sessions.remove(&session);
             if sessions.is_empty() {
@@ -59,23 +42,23 @@ impl Roster {
 
     /// A call is gone for good.
     pub(super) fn remove(&mut self, room: &RoomId, call: &CallId) {
-        self.by_id.remove(&Key::new(room, call));
+        self.by_id.remove(&key(room, call));
     }
 
     /// The call of that id.
     pub(super) fn find(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
-        self.by_id.get(&Key::new(room, call)).copied()
+        self.by_id.get(&key(room, call)).copied()
     }
 
     /// The live calls with a user in a room.
     pub(super) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
-        let found = self.by_user.get(&Key::new(room, user));
+        let found = self.by_user.get(&key(room, user));
         found.into_iter().flatten().copied().collect()
     }
 
     /// All live calls of a room, oldest first. Looks at every call: we leave rooms seldom.
     pub(super) fn in_room(&self, room: &RoomId) -> Vec<SessionId> {
-        let of_room = self.by_id.iter().filter(|(key, _)| key.room == *room);
+        let of_room = self.by_id.iter().filter(|(key, _)| key.0 == *room);
         let sessions: BTreeSet<_> = of_room.map(|(_, session)| *session).collect();
         sessions.into_iter().collect()
     }
@@ -112,6 +95,10 @@ impl Roster {
     pub(super) fn other_connected(&self, session: Option<SessionId>) -> bool {
         self.connected.iter().any(|connected| Some(*connected) != session)
     }
+}
+
+fn key<T: Clone + Hash>(room: &RoomId, id: &T) -> Hashed<(RoomId, T)> {
+    Hashed::new((room.clone(), id.clone()))
 }
 
 fn set(set: &mut BTreeSet<SessionId>, session: SessionId, on: bool) {

@@ -35,6 +35,8 @@ struct Event<'a> {
     room: &'a RoomId,
     facts: &'a Facts,
     message: &'a CallMessage,
+    /// The call that it speaks of, if we have it.
+    session: Option<SessionId>,
 }
 
 impl Engine {
@@ -47,8 +49,10 @@ impl Engine {
                 Ok(event) => self.route(event, ends.after(at)),
                 Err(reason) => Verdict::Ignored(reason),
             };
-            let session = self.session_of(&place, event);
-            self.note(&event.event_type, Some((&event.facts.sender, session)), &verdict);
+            if let Verdict::Ignored(reason) = verdict {
+                let session = self.session_of(&place, event);
+                self.note(&event.event_type, Some((&event.facts.sender, session)), reason);
+            }
             verdict
         });
         Verdict::Batch(verdicts.collect())
@@ -90,20 +94,20 @@ impl Engine {
             return Err(Ignored::PlaintextInEncryptedRoom);
         }
         // Whoever is in a call with us may still say goodbye.
-        let known = self.world.roster.find(room, &message.header.call_id).is_some();
-        if !known && self.ignored_users.contains(&event.facts.sender) {
+        let session = self.world.roster.find(room, &message.header.call_id);
+        if session.is_none() && self.ignored_users.contains(&event.facts.sender) {
             return Err(Ignored::IgnoredUser);
         }
         if self.world.is_outside(room, &event.facts.sender) {
             return Err(Ignored::NotInRoom);
         }
-        Ok(Event { room, facts: &event.facts, message })
+        Ok(Event { room, facts: &event.facts, message, session })
     }
 
     fn route(&mut self, event: Event<'_>, later: Later<'_>) -> Verdict {
-        let Event { room, facts, message } = event;
+        let Event { room, facts, message, session } = event;
         let call_id = message.header.call_id.clone();
-        if let Some(session) = self.world.roster.find(room, &call_id) {
+        if let Some(session) = session {
             return self
                 .with(session, |call, world| call.on_message(world, facts, message.clone()))
                 .unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
@@ -115,7 +119,7 @@ impl Engine {
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
         let invite = (room.clone(), call_id, facts.sender.clone());
-        match self.world.memory.foreign(&invite, self.world.now) {
+        match self.world.memory.foreign(invite, self.world.now) {
             Some(Foreign::Dead) => return Verdict::Ignored(Ignored::AlreadyOver),
             Some(Foreign::NotOurs) => return Verdict::Ignored(Ignored::NotForUs),
             None => {}

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Config,
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
-    time::{Deadline, Now, Timers},
+    time::{Agenda, Now},
 };
 
 /// Everything that the machine waits for, with its unit in the deadline that is set for it.
@@ -63,7 +63,7 @@ pub(super) struct World {
     /// Our party id: one per engine.
     pub(super) party: PartyId,
     pub(super) ids: Ids,
-    pub(super) timers: Timers<Timer>,
+    pub(super) agenda: Agenda<Timer>,
     pub(super) turn: Turn,
     pub(super) book: Book,
     pub(super) memory: Memory,
@@ -83,7 +83,7 @@ impl World {
             config,
             party: ids.party(),
             ids,
-            timers: Timers::default(),
+            agenda: Agenda::default(),
             turn: Turn::default(),
             book: Book::default(),
             memory: Memory::default(),
@@ -133,10 +133,6 @@ impl World {
         !self.out.is_empty()
     }
 
-    pub(super) fn set_timer(&mut self, timer: Timer, deadline: Deadline) {
-        self.timers.set(timer, deadline);
-    }
-
     /// Whether this room is known to be encrypted.
     pub(super) fn is_encrypted(&self, room: &RoomId) -> bool {
         self.rooms.get(room).is_some_and(|facts| facts.encrypted)
@@ -149,10 +145,6 @@ impl World {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        for (timer, deadline) in self.timers.iter() {
-            timer.fingerprint(print);
-            print.deadline(deadline);
-        }
         for (op, owner) in &self.awaited {
             print.op(*op);
             owner.fingerprint(print);

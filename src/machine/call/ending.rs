@@ -17,7 +17,7 @@ use crate::{
             RingStop, VoipEvent,
         },
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
-        world::{Owner, Timer, World},
+        world::{Owner, World},
     },
     wire::{
         call::{Body, Reason, Version},
@@ -82,9 +82,7 @@ impl Call {
         let end = End { party, reason };
         self.end_ringing(world, &end);
         self.release(world);
-        for timer in CallTimer::ALL {
-            self.clear_timer(world, timer);
-        }
+        self.clear_timers(world);
         self.forget(world);
         self.enter(world, Phase::Ended(end.clone()));
         self.tell(world, CallEvent::Ended(end.clone()));
@@ -193,10 +191,8 @@ impl Call {
     }
 
     /// Takes the last trace of a finished call out of the world.
-    pub(in crate::machine) fn leave(&self, world: &mut World) {
-        for timer in CallTimer::ALL {
-            world.timers.clear(&Timer::Call(self.session, timer));
-        }
+    pub(in crate::machine) fn leave(&mut self, world: &mut World) {
+        self.clear_timers(world);
         world.roster.remove(&self.shown.room, &self.shown.call_id);
         world.roster.set_parting(self.session, false);
         world.note_gone(self.session);

@@ -81,20 +81,6 @@ pub(super) enum CallTimer {
     Farewell,
 }
 
-impl CallTimer {
-    const ALL: [Self; 9] = [
-        Self::Ring,
-        Self::Invite,
-        Self::Unanswered,
-        Self::Connect,
-        Self::Lost,
-        Self::Gather,
-        Self::Candidates,
-        Self::Retry,
-        Self::Farewell,
-    ];
-}
-
 /// What a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Ask {
@@ -177,6 +163,7 @@ pub(super) struct Call {
     /// Our streams as the other side knows them.
     told: StreamMetadata,
     asks: BTreeMap<OpId, Ask>,
+    timers: BTreeMap<CallTimer, Deadline>,
 }
 
 impl Call {
@@ -210,6 +197,7 @@ impl Call {
             announced: Announced::No,
             told: StreamMetadata::new(),
             asks: BTreeMap::new(),
+            timers: BTreeMap::new(),
         }
     }
 
@@ -275,6 +263,10 @@ impl Call {
             print.op(*op);
             print.value(ask);
         }
+        for (timer, deadline) in &self.timers {
+            print.value(timer);
+            print.deadline(*deadline);
+        }
     }
 
     /// Takes a command of the application.
@@ -327,6 +319,7 @@ impl Call {
 
     /// A timer of this call is due.
     pub(super) fn on_timer(&mut self, world: &mut World, timer: CallTimer) {
+        self.timers.remove(&timer);
         match timer {
             CallTimer::Ring => self.on_ring_expired(world),
             CallTimer::Invite => self.on_invite_expired(world),
@@ -353,7 +346,7 @@ impl Call {
             return;
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
-        world.roster.set_connected(self.session, self.holds_the_line(world));
+        world.roster.set_connected(self.session, self.holds_the_line());
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
@@ -361,10 +354,10 @@ impl Call {
 
     /// Whether the user talks in this call: connected, or lost and perhaps back soon. How an
     /// engine calls the loss is no matter: some only say that they connect again.
-    fn holds_the_line(&self, world: &World) -> bool {
+    fn holds_the_line(&self) -> bool {
         match self.phase {
             Phase::Connected => true,
-            Phase::Connecting => self.has_timer(world, CallTimer::Lost),
+            Phase::Connecting => self.has_timer(CallTimer::Lost),
             Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => false,
         }
     }
@@ -380,29 +373,40 @@ impl Call {
         id
     }
 
-    fn set_timer(&self, world: &mut World, timer: CallTimer, deadline: Deadline) {
-        world.set_timer(Timer::Call(self.session, timer), deadline);
+    /// Sets or moves a deadline.
+    fn set_timer(&mut self, world: &mut World, timer: CallTimer, deadline: Deadline) {
+        self.clear_timer(world, timer);
+        self.timers.insert(timer, deadline);
+        world.agenda.set(Timer::Call(self.session, timer), deadline);
     }
 
     /// The call waits for its answer until then, however the wall clock is set meanwhile.
-    fn await_answer(&self, world: &mut World, timer: CallTimer, until: Wall) {
+    fn await_answer(&mut self, world: &mut World, timer: CallTimer, until: Wall) {
         let span = until.since(world.now.wall);
         self.set_timer(world, timer, Deadline::Wall(until));
         self.set_timer(world, CallTimer::Unanswered, world.now.mono_after(span));
     }
 
-    fn await_answer_no_more(&self, world: &mut World) {
+    fn await_answer_no_more(&mut self, world: &mut World) {
         for timer in [CallTimer::Ring, CallTimer::Invite, CallTimer::Unanswered] {
             self.clear_timer(world, timer);
         }
     }
 
-    fn clear_timer(&self, world: &mut World, timer: CallTimer) {
-        world.timers.clear(&Timer::Call(self.session, timer));
+    fn clear_timer(&mut self, world: &mut World, timer: CallTimer) {
+        if let Some(deadline) = self.timers.remove(&timer) {
+            world.agenda.clear(Timer::Call(self.session, timer), deadline);
+        }
     }
 
-    fn has_timer(&self, world: &World, timer: CallTimer) -> bool {
-        world.timers.get(&Timer::Call(self.session, timer)).is_some()
+    fn clear_timers(&mut self, world: &mut World) {
+        for (timer, deadline) in std::mem::take(&mut self.timers) {
+            world.agenda.clear(Timer::Call(self.session, timer), deadline);
+        }
+    }
+
+    fn has_timer(&self, timer: CallTimer) -> bool {
+        self.timers.contains_key(&timer)
     }
 
     fn wrong_state(&self) -> Refusal {

@@ -117,7 +117,7 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line(world) => {
+            Kind::Candidates if !self.holds_the_line() => {
                 self.fail(world, EndReason::IceTimeout);
             }
             Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}

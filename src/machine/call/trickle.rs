@@ -59,7 +59,7 @@ impl Call {
         }
         if self.local_candidates.is_gathered() {
             self.send_candidates(world);
-        } else if !self.has_timer(world, CallTimer::Candidates) {
+        } else if !self.has_timer(CallTimer::Candidates) {
             let timeouts = &world.config.timeouts;
             let pause = if self.is_outgoing() {
                 timeouts.candidates_outgoing
