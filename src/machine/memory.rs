@@ -13,8 +13,13 @@ use super::{
 };
 use crate::{
     id::{CallId, EventId, RoomId, UserId},
+    redact::Redacted,
     time::{Deadline, Mono, Now, Wall},
-    wire::{call::CallMessage, delivery::Facts, ledger::EndedCall},
+    wire::{
+        call::{Body, CallMessage},
+        delivery::Facts,
+        ledger::EndedCall,
+    },
 };
 
 /// Why an invite was never taken in.
@@ -135,11 +140,12 @@ impl Memory {
         if full {
             make_room(parked);
         }
-        parked.push_back(Parked {
-            facts: facts.clone(),
-            message: message.clone(),
-            since: now.mono,
-        });
+        let mut message = message.clone();
+        // To a call that is not ours only matters that somebody answered.
+        if let Body::Answer(answer) = &mut message.body {
+            answer.sdp = Redacted::default();
+        }
+        parked.push_back(Parked { facts: facts.clone(), message, since: now.mono });
         !full
     }
 
@@ -239,6 +245,24 @@ mod tests {
         let now = Now { mono: Mono(Duration::from_secs(second)), wall: Wall(0) };
         memory.forget_parked(room, now, Duration::from_secs(10));
         memory.park(room, &facts, &CallMessage { header, body }, now)
+    }
+
+    #[test]
+    fn the_description_of_a_parked_answer_takes_no_memory() {
+        let room = RoomId::parse("!r").unwrap();
+        let mut memory = Memory::default();
+        parked_at(&mut memory, &room, 0);
+        let Parked { facts, mut message, .. } =
+            memory.take_parked(&room, &CallId::parse("c").unwrap()).remove(0);
+        message.body = Body::Answer(crate::wire::call::Answer {
+            sdp: Redacted::new("v=0"),
+            capabilities: crate::wire::call::Capabilities::default(),
+            streams: None,
+        });
+        memory.park(&room, &facts, &message, Now::default());
+        let parked = memory.take_parked(&room, &message.header.call_id).remove(0);
+        let Body::Answer(answer) = parked.message.body else { panic!("{:?}", parked.message) };
+        assert!(answer.sdp.is_empty());
     }
 
     #[test]
