@@ -3,6 +3,7 @@
 use matrix_voip::{
     config::{Busy, Config},
     machine::{
+        bounds::MAX_RINGING_PER_CALLER,
         event::{CallState, VoipEvent},
         io::{CallCommand, Ignored, Output, Verdict},
     },
@@ -149,14 +150,28 @@ fn a_flood_of_invites_while_we_talk_is_not_answered_one_by_one() {
 #[test]
 fn a_ninth_invite_does_not_ring_and_the_eight_go_on() {
     let mut rig = Rig::new();
+    let caller = |n: usize| ["a", "b", "c", "d", "e", "f", "g", "h"][n];
     let rings: Vec<_> =
-        (0..8).map(|n| rig.started("r", said("eve", &format!("x{n}"), invite()))).collect();
+        (0..8).map(|n| rig.started("r", said(caller(n), &format!("x{n}"), invite()))).collect();
     let ninth = rig.hear("r", said("you", "c", invite()));
     assert_eq!(ninth, ignored(Ignored::TooManyRinging));
     assert!(rings.iter().all(|session| rig.is_ringing(*session)));
-    rig.hear("r", said("eve", "x3", hangup()));
+    rig.hear("r", said("d", "x3", hangup()));
     assert!(matches!(rig.hear("r", said("you", "d", invite())), Verdict::Started(_)));
     assert_eq!(rig.hear("r", said("you", "e", invite())), ignored(Ignored::TooManyRinging));
+}
+
+#[test]
+fn one_caller_cannot_take_all_the_places_to_ring() {
+    let mut rig = Rig::new();
+    for n in 0..8 {
+        let room = ["r", "other"][n % 2];
+        let verdict = rig.hear(room, said("eve", &format!("x{n}"), invite()));
+        assert_eq!(matches!(verdict, Verdict::Started(_)), n < MAX_RINGING_PER_CALLER, "{n}");
+    }
+    assert!(matches!(rig.hear("r", said("you", "c", invite())), Verdict::Started(_)));
+    rig.hear("r", said("eve", "x0", hangup()));
+    assert!(matches!(rig.hear("r", said("eve", "again", invite())), Verdict::Started(_)));
 }
 
 #[test]
