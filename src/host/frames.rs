@@ -66,7 +66,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame to be sent.
+    /// A frame to be sent. Set what differs with `Frame { key_frame: false, ..Frame::new(…) }`.
     pub fn new(codec: Codec, timestamp: u64, data: Vec<u8>) -> Self {
         Self {
             codec,
