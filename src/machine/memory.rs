@@ -208,6 +208,10 @@ fn make_room(parked: &mut VecDeque<Parked>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::Config,
+        machine::{Engine, Identity},
+    };
 
     fn event(n: usize) -> EventId {
         EventId::parse(format!("${n}")).unwrap()
@@ -323,5 +327,39 @@ mod tests {
         let later = Now { wall: Wall(2), ..Now::default() };
         assert_eq!(memory.foreign(invite("@a:x"), later), None);
         assert_eq!(memory.ended(Now::default()).count(), 0);
+    }
+
+    /// The fingerprint of an engine that remembers this, at 1000 ms.
+    fn print(act: impl FnOnce(&mut Memory)) -> u64 {
+        let (user, device) = ("@a:x".parse().unwrap(), "D".parse().unwrap());
+        let mut engine = Engine::new(Identity { user, device }, Config::default(), 1);
+        engine.world.now.wall = Wall(1000);
+        act(&mut engine.world.memory);
+        engine.fingerprint()
+    }
+
+    fn note_foreign(memory: &mut Memory, why: Foreign, until: u64) {
+        let invite = ("!r".parse().unwrap(), "c".parse().unwrap(), "@a:x".parse().unwrap());
+        memory.note_foreign(invite, why, Wall(until));
+    }
+
+    #[test]
+    fn engines_are_alike_when_they_remember_the_same_of_what_may_still_come() {
+        let (room, call) = ("!r".parse().unwrap(), "c".parse().unwrap());
+        let over = |until| print(|memory| memory.note_over(&room, &call, Wall(until)));
+        let foreign = |why, until| print(|memory| note_foreign(memory, why, until));
+        let nothing = print(|_| {});
+        assert_eq!((over(999), foreign(Foreign::Dead, 999)), (nothing, nothing));
+        let different = [
+            nothing,
+            over(1000),
+            over(2000),
+            foreign(Foreign::Dead, 1000),
+            foreign(Foreign::Dead, 2000),
+            foreign(Foreign::NotOurs, 2000),
+            print(|memory| assert!(memory.is_new(&event(1)))),
+            print(|memory| assert!(parked_at(memory, &room, 0))),
+        ];
+        assert_eq!(BTreeSet::from(different).len(), different.len());
     }
 }
