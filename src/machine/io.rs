@@ -299,6 +299,8 @@ pub enum PeerOp {
 /// How a peer connection is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerConfig {
+    /// The call that it is for.
+    pub session: SessionId,
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
     /// Use relayed candidates only.
@@ -308,8 +310,8 @@ pub struct PeerConfig {
 /// Something to do with a local track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
-    /// Open the device; a person may be asked. Reply: [`Reply::Done`].
-    Capture(Capture),
+    /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
+    Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].
     Enable(bool),
