@@ -6,7 +6,10 @@ use matrix_voip::{
     id::UserId,
     machine::{
         event::{CallState, EndReason},
-        io::{CallMedia, Callee, Command, Fault, Input, Lifecycle, Network, Refusal, Verdict},
+        io::{
+            CallMedia, Callee, Candidate, Command, Fault, Input, Lifecycle, Network, PeerNews,
+            Refusal, Verdict,
+        },
     },
     testing::{Cue, Habits, OpKind, Sim, millis, secs},
     wire::call::{Body, Reason},
@@ -287,4 +290,17 @@ fn an_ending_process_says_goodbye_to_everybody() {
         assert_eq!(ada.state_of(call), Some(CallState::Ended));
     }
     assert_eq!(ben.state(), Some(CallState::Ended));
+}
+
+#[test]
+fn a_call_that_talks_goes_on_when_its_candidates_are_given_up() {
+    let two = Two::connected();
+    two.ben.always(OpKind::SendEvent, Cue::fails(Fault::Unreachable));
+    let late = Candidate { candidate: "candidate:late".into(), ..Candidate::end() };
+    let session = two.ben.call().unwrap();
+    let peer = two.ben.engine(|engine| engine.peer(session)).unwrap();
+    two.ben.input(Input::Peer(peer, PeerNews::Candidate(late)));
+    two.sim.advance(secs(3600));
+    assert_eq!(two.ben.state(), Some(CallState::Connected));
+    assert!(!two.ben.is_waiting(), "the candidates are given up");
 }
