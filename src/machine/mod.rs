@@ -322,10 +322,10 @@ impl Engine {
     /// Whoever was a member and is none now has left.
     fn on_members(&mut self, room: RoomId, members: BTreeSet<UserId>) {
         let facts = self.world.rooms.entry(room.clone()).or_default();
-        let before = facts.members.replace(members).unwrap_or_default();
-        let now = facts.members.as_ref();
-        let left = before.into_iter().filter(|user| now.is_some_and(|now| !now.contains(user)));
-        for user in left.collect::<Vec<_>>() {
+        let before = facts.members.take().unwrap_or_default();
+        let left: Vec<_> = before.difference(&members).cloned().collect();
+        facts.members = Some(members);
+        for user in left {
             self.on_left(&room, &user);
         }
     }

@@ -215,14 +215,9 @@ impl Engine {
     fn note_foreign(&mut self, candidacy: &Candidacy<'_>, reason: Ignored) {
         let Candidacy { room, facts, header, .. } = candidacy;
         let why = if reason == Ignored::NotForUs { Foreign::NotOurs } else { Foreign::Dead };
-        let until = self.longest_until();
+        let until = self.world.longest_until();
         let invite = ((*room).clone(), header.call_id.clone(), facts.sender.clone());
         self.world.memory.note_foreign(invite, why, until);
-    }
-
-    /// Until when an invite that is sent now can be alive.
-    fn longest_until(&self) -> Wall {
-        self.world.now.wall.plus(self.world.config.timeouts.longest_invite)
     }
 
     /// An invite that may ring meets our own calls.
@@ -298,7 +293,7 @@ impl Engine {
     }
 
     fn note_over(&mut self, arrival: &Arrival<'_>) {
-        let until = self.longest_until();
+        let until = self.world.longest_until();
         self.world.memory.note_over(arrival.room, &arrival.header.call_id, until);
     }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Config,
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
-    time::{Agenda, Now},
+    time::{Agenda, Now, Wall},
 };
 
 /// Everything that the machine waits for, with its unit in the deadline that is set for it.
@@ -131,6 +131,11 @@ impl World {
 
     pub(super) fn has_output(&self) -> bool {
         !self.out.is_empty()
+    }
+
+    /// Until when an invite that is sent now can be alive.
+    pub(super) fn longest_until(&self) -> Wall {
+        self.now.wall.plus(self.config.timeouts.longest_invite)
     }
 
     /// Whether this room is known to be encrypted.

@@ -136,7 +136,7 @@ impl Call {
 
     /// Late events of this call are recognised as such while its invite could be alive.
     fn forget(&self, world: &mut World) {
-        let until = world.now.wall.plus(world.config.timeouts.longest_invite);
+        let until = world.longest_until();
         world.memory.note_over(&self.shown.room, &self.shown.call_id, until);
         if self.is_known() {
             world.note_change();
@@ -211,7 +211,7 @@ impl Call {
         parting.role = Role::Parting;
         world.roster.add(&call.room, &call.call_id, session);
         world.roster.set_parting(session, true);
-        let until = world.now.wall.plus(world.config.timeouts.longest_invite);
+        let until = world.longest_until();
         world.memory.note_over(&call.room, &call.call_id, until);
         parting.send(world, Kind::Farewell, body);
         let patience = world.now.mono_after(world.config.timeouts.farewell);
