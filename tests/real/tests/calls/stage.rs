@@ -1,0 +1,162 @@
+//! Makes tests out of scenarios, and plays them: the servers are started for the first that wants
+//! them, what is missing skips, a failure names its log.
+
+use std::{
+    io::Write,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+};
+
+use libtest_mimic::{Failed, Trial};
+use real::{
+    Failure, Kind, Log, NoWorld, OURS_EXISTS, Pair, Path, Privacy, Scene, Setting, Sync, World,
+};
+
+/// Shared by all tests of the run.
+#[derive(Clone)]
+pub(crate) struct Stage(Arc<OnceLock<Result<World, NoWorld>>>);
+
+/// When a test runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// Always.
+    Short,
+    /// With `tests/run --long`.
+    Long,
+}
+
+/// Who plays in a scenario.
+#[derive(Clone, Copy)]
+pub(crate) enum Cast {
+    /// Nobody: it is about the servers.
+    Nobody(fn(&Scene) -> Result<(), Failure>),
+    /// Two clients in a room.
+    Pair(fn(&Scene, Pair) -> Result<(), Failure>),
+}
+
+/// One thing that happens between two people.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    name: &'static str,
+    cast: Cast,
+    fits: fn(Kind, Kind) -> bool,
+    privacy: Privacy,
+    path: Path,
+    own_homeserver: bool,
+    length: Length,
+}
+
+impl Scenario {
+    /// Between clients of all kinds, in a plain room at the shared homeserver, over any way, always.
+    pub(crate) const fn new(name: &'static str, cast: Cast) -> Self {
+        Self {
+            name,
+            cast,
+            fits: |_, _| true,
+            privacy: Privacy::Plain,
+            path: Path::Any,
+            own_homeserver: false,
+            length: Length::Short,
+        }
+    }
+
+    /// Over that way.
+    pub(crate) const fn by(self, path: Path) -> Self {
+        Self { path, ..self }
+    }
+
+    /// In that kind of room.
+    pub(crate) const fn within(self, privacy: Privacy) -> Self {
+        Self { privacy, ..self }
+    }
+
+    /// Between such callers and callees only.
+    pub(crate) const fn only(self, fits: fn(Kind, Kind) -> bool) -> Self {
+        Self { fits, ..self }
+    }
+
+    /// At a homeserver that nobody else uses.
+    pub(crate) const fn at_home(self) -> Self {
+        Self { own_homeserver: true, ..self }
+    }
+}
+
+const OURS: Kind = Kind::Ours(Sync::Classic);
+const SLIDING: Kind = Kind::Ours(Sync::Sliding);
+
+/// Who calls whom. Ours against ours by sliding sync runs with the long tests.
+const PAIRS: [(Kind, Kind, Length); 5] = [
+    (Kind::Browser, Kind::Browser, Length::Short),
+    (OURS, Kind::Browser, Length::Short),
+    (Kind::Browser, OURS, Length::Short),
+    (OURS, OURS, Length::Short),
+    (SLIDING, SLIDING, Length::Long),
+];
+
+impl Stage {
+    /// Nothing runs yet.
+    pub(crate) fn empty() -> Self {
+        Self(Arc::default())
+    }
+
+    fn play(&self, name: &str, scenario: Scenario, pair: (Kind, Kind)) -> Result<(), Failed> {
+        let world = match self.0.get_or_init(World::start) {
+            Ok(world) => world,
+            Err(NoWorld::Missing(missing)) => return skip(missing),
+            Err(NoWorld::Broken(failure)) => return Err(failure.into()),
+        };
+        let log = Arc::new(Log::open(world.house.folder(), name)?);
+        let home = scenario.own_homeserver.then_some(name);
+        let setting = Setting { privacy: scenario.privacy, path: scenario.path, home };
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            let scene = Scene::open(world, Arc::clone(&log), setting)?;
+            match scenario.cast {
+                Cast::Nobody(play) => play(&scene),
+                Cast::Pair(play) => play(&scene, scene.pair(pair.0, pair.1)?),
+            }
+        }));
+        let path = log.path().display();
+        let failed = match played {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(failure)) => failure.0,
+            Err(_) => "it panicked: see above".to_owned(),
+        };
+        log.note(&format!("failed: {failed}"));
+        Err(format!("{failed}\nwhat happened: {path}").into())
+    }
+}
+
+/// As CONTRIBUTING.md says: `tests/run` counts such lines.
+fn skip(why: impl std::fmt::Display) -> Result<(), Failed> {
+    writeln!(std::io::stderr(), "skipped: {why}")?;
+    Ok(())
+}
+
+/// The tests of all scenarios.
+pub(crate) fn trials(stage: &Stage, scenarios: &[&[Scenario]]) -> Vec<Trial> {
+    scenarios.iter().flat_map(|part| part.iter()).flat_map(|one| tests_of(stage, *one)).collect()
+}
+
+fn tests_of(stage: &Stage, scenario: Scenario) -> Vec<Trial> {
+    let test = |name: String, caller, callee, length| {
+        let stage = stage.clone();
+        let played = name.clone();
+        let long = Length::Long == length || Length::Long == scenario.length;
+        Trial::test(name, move || stage.play(&played, scenario, (caller, callee)))
+            .with_ignored_flag(long)
+    };
+    if matches!(scenario.cast, Cast::Nobody(_)) {
+        let anyone = Kind::Browser;
+        return vec![test(scenario.name.to_owned(), anyone, anyone, Length::Short)];
+    }
+    let exists = |kind: Kind| OURS_EXISTS || !kind.is_ours();
+    PAIRS
+        .into_iter()
+        .filter(|(caller, callee, _)| exists(*caller) && exists(*callee))
+        .filter(|(caller, callee, _)| (scenario.fits)(*caller, *callee))
+        .map(|(caller, callee, length)| {
+            let name = format!("{}::{}_calls_{}", scenario.name, caller.name(), callee.name());
+            test(name, caller, callee, length)
+        })
+        .collect()
+}
