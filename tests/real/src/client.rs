@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     kind::Kind,
     process::{Process, Seat, answer},
+    usage::Usage,
 };
 
 /// How long a test waits for what should come within 4 s: a call that connects, an event that
@@ -259,6 +260,15 @@ impl Client {
     /// What the peer says.
     pub fn stats(&self, call: &str) -> Result<Value, Failure> {
         self.act("stats", call)
+    }
+
+    /// What the process costs that the client lives in: a browser with all its clients.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended.
+    pub fn usage(&self) -> Result<Usage, Failure> {
+        Usage::of(self.process.id())
     }
 
     /// The client dies without a word to anybody.

@@ -23,6 +23,7 @@ mod process;
 mod program;
 mod scene;
 mod synapse;
+mod usage;
 mod world;
 
 pub use crate::{
@@ -37,5 +38,6 @@ pub use crate::{
     log::Log,
     scene::{Pair, Path, Privacy, Scene, Setting},
     synapse::{Homeserver, PASSWORD},
+    usage::Usage,
     world::{NoWorld, World},
 };

@@ -145,6 +145,11 @@ impl Process {
         id
     }
 
+    /// Its number. What is started for a network of its own becomes the program itself.
+    pub(crate) fn id(&self) -> u32 {
+        locked(&self.child).id()
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn kill(&self) {
         let mut child = locked(&self.child);

@@ -5,6 +5,7 @@
 mod basics;
 mod devices;
 mod encrypted;
+mod measure;
 mod servers;
 mod stage;
 mod trouble;
@@ -18,13 +19,14 @@ const AT_ONCE: usize = 3;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let stage = stage::Stage::empty();
+    let stage = stage::Stage::default();
     let scenarios = [
         trouble::SCENARIOS,
         basics::SCENARIOS,
         devices::SCENARIOS,
         encrypted::SCENARIOS,
         servers::SCENARIOS,
+        measure::SCENARIOS,
     ];
     let trials: Vec<Trial> = stage::trials(&stage, &scenarios);
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -4,7 +4,7 @@
 use std::{
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use libtest_mimic::{Failed, Trial};
@@ -13,8 +13,18 @@ use real::{
 };
 
 /// Shared by all tests of the run.
-#[derive(Clone)]
-pub(crate) struct Stage(Arc<OnceLock<Result<World, NoWorld>>>);
+#[derive(Clone, Default)]
+pub(crate) struct Stage {
+    world: Arc<OnceLock<Result<World, NoWorld>>>,
+    /// Held for writing by who wants to be alone.
+    floor: Arc<RwLock<()>>,
+}
+
+/// The right to play now, with others or alone.
+enum Floor<'a> {
+    Shared { _guard: RwLockReadGuard<'a, ()> },
+    Alone { _guard: RwLockWriteGuard<'a, ()> },
+}
 
 /// When a test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +42,8 @@ pub(crate) enum Cast {
     Nobody(fn(&Scene) -> Result<(), Failure>),
     /// Two clients in a room.
     Pair(fn(&Scene, Pair) -> Result<(), Failure>),
+    /// Whom it wants; while it plays nobody else does.
+    Alone(fn(&Scene) -> Result<(), Failure>),
 }
 
 /// One thing that happens between two people.
@@ -70,6 +82,11 @@ impl Scenario {
         Self { privacy, ..self }
     }
 
+    /// With the long tests only.
+    pub(crate) const fn long(self) -> Self {
+        Self { length: Length::Long, ..self }
+    }
+
     /// Between such callers and callees only.
     pub(crate) const fn only(self, fits: fn(Kind, Kind) -> bool) -> Self {
         Self { fits, ..self }
@@ -85,7 +102,7 @@ const OURS: Kind = Kind::Ours(Sync::Classic);
 const SLIDING: Kind = Kind::Ours(Sync::Sliding);
 
 /// Who calls whom. Ours against ours by sliding sync runs with the long tests.
-const PAIRS: [(Kind, Kind, Length); 5] = [
+pub(crate) const PAIRS: [(Kind, Kind, Length); 5] = [
     (Kind::Browser, Kind::Browser, Length::Short),
     (OURS, Kind::Browser, Length::Short),
     (Kind::Browser, OURS, Length::Short),
@@ -94,24 +111,30 @@ const PAIRS: [(Kind, Kind, Length); 5] = [
 ];
 
 impl Stage {
-    /// Nothing runs yet.
-    pub(crate) fn empty() -> Self {
-        Self(Arc::default())
+    fn floor(&self, cast: Cast) -> Floor<'_> {
+        let poisoned = "invariant: tests panic inside catch_unwind";
+        match cast {
+            Cast::Alone(_) => Floor::Alone { _guard: self.floor.write().expect(poisoned) },
+            Cast::Nobody(_) | Cast::Pair(_) => {
+                Floor::Shared { _guard: self.floor.read().expect(poisoned) }
+            }
+        }
     }
 
     fn play(&self, name: &str, scenario: Scenario, pair: (Kind, Kind)) -> Result<(), Failed> {
-        let world = match self.0.get_or_init(World::start) {
+        let world = match self.world.get_or_init(World::start) {
             Ok(world) => world,
             Err(NoWorld::Missing(missing)) => return skip(missing),
             Err(NoWorld::Broken(failure)) => return Err(failure.into()),
         };
         let log = Arc::new(Log::open(world.house.folder(), name)?);
+        let _floor = self.floor(scenario.cast);
         let home = scenario.own_homeserver.then_some(name);
         let setting = Setting { privacy: scenario.privacy, path: scenario.path, home };
         let played = catch_unwind(AssertUnwindSafe(|| {
             let scene = Scene::open(world, Arc::clone(&log), setting)?;
             match scenario.cast {
-                Cast::Nobody(play) => play(&scene),
+                Cast::Nobody(play) | Cast::Alone(play) => play(&scene),
                 Cast::Pair(play) => play(&scene, scene.pair(pair.0, pair.1)?),
             }
         }));
@@ -132,6 +155,11 @@ fn skip(why: impl std::fmt::Display) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Whether there are such clients.
+pub(crate) fn exists(kind: Kind) -> bool {
+    OURS_EXISTS || !kind.is_ours()
+}
+
 /// The tests of all scenarios.
 pub(crate) fn trials(stage: &Stage, scenarios: &[&[Scenario]]) -> Vec<Trial> {
     scenarios.iter().flat_map(|part| part.iter()).flat_map(|one| tests_of(stage, *one)).collect()
@@ -145,11 +173,10 @@ fn tests_of(stage: &Stage, scenario: Scenario) -> Vec<Trial> {
         Trial::test(name, move || stage.play(&played, scenario, (caller, callee)))
             .with_ignored_flag(long)
     };
-    if matches!(scenario.cast, Cast::Nobody(_)) {
+    if !matches!(scenario.cast, Cast::Pair(_)) {
         let anyone = Kind::Browser;
         return vec![test(scenario.name.to_owned(), anyone, anyone, Length::Short)];
     }
-    let exists = |kind: Kind| OURS_EXISTS || !kind.is_ours();
     PAIRS
         .into_iter()
         .filter(|(caller, callee, _)| exists(*caller) && exists(*callee))
