@@ -271,17 +271,13 @@ impl Client {
         Usage::of(self.process.id())
     }
 
-    /// The client dies without a word to anybody.
+    /// The client dies without a word to anybody, and with it whatever else its process does.
     ///
     /// # Errors
     ///
-    /// When a browser with other clients in it does not close this one.
+    /// When its processes cannot be killed.
     pub fn die(&self) -> Result<(), Failure> {
-        if self.kind == Kind::Browser {
-            return self.ask("close", &json!({})).map(drop);
-        }
-        self.process.kill();
-        Ok(())
+        self.process.kill_family()
     }
 
     fn wait_for(&self, mut args: Value, patience: Duration) -> Result<Value, Failure> {

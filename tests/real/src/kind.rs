@@ -4,8 +4,9 @@ use std::{env, path::PathBuf};
 
 use crate::{failure::Missing, house::House};
 
-/// Whether `caller serve` exists. While it does not, tests with [`Kind::Ours`] are not made.
-pub const OURS_EXISTS: bool = false;
+/// Whether `caller serve` exists. While it does not, tests with [`Kind::Ours`] are made only where
+/// `REAL_CALLER` names a program.
+const OURS_EXISTS: bool = false;
 
 /// The program behind a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +31,12 @@ impl Kind {
     #[must_use]
     pub fn is_ours(self) -> bool {
         self != Self::Browser
+    }
+
+    /// Whether there is such a program at all.
+    #[must_use]
+    pub fn exists(self) -> bool {
+        OURS_EXISTS || !self.is_ours() || env::var_os("REAL_CALLER").is_some()
     }
 
     /// For the name of a test.

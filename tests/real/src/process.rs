@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -150,13 +150,41 @@ impl Process {
         locked(&self.child).id()
     }
 
-    /// Ends it as a crash does.
-    pub(crate) fn kill(&self) {
+    /// Ends it and what it has started as a crash does, all at once.
+    pub(crate) fn kill_family(&self) -> Result<(), Failure> {
+        let family: Vec<String> = family(self.id()).iter().map(u32::to_string).collect();
+        let status = Command::new("kill").arg("-KILL").args(family).status();
+        status.context("starting kill").map(drop)
+    }
+
+    fn kill(&self) {
         let mut child = locked(&self.child);
         // An error means that it has ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// A process and all that descend from it.
+fn family(process: u32) -> Vec<u32> {
+    let children: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            // "7 (a name) S 1 …": the number, the name, the state, the parent.
+            let (number, _) = stat.split_once(' ')?;
+            let (_, rest) = stat.rsplit_once(") ")?;
+            Some((number.parse().ok()?, rest.split(' ').nth(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut family = vec![process];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(children.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+        next += 1;
+    }
+    family
 }
 
 impl Drop for Process {

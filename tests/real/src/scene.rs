@@ -37,6 +37,15 @@ pub enum Path {
     Relay(Transport),
 }
 
+/// Which browser a client lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Housing {
+    /// The one that all tests share.
+    Shared,
+    /// One for itself, which can be killed.
+    Own,
+}
+
 /// Where a scene plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting<'a> {
@@ -44,6 +53,8 @@ pub struct Setting<'a> {
     pub privacy: Privacy,
     /// Over which way.
     pub path: Path,
+    /// In which browser.
+    pub housing: Housing,
     /// At a homeserver of this name for itself; at a shared one without it.
     pub home: Option<&'a str>,
 }
@@ -58,6 +69,7 @@ pub struct Scene<'w> {
     homeserver: Arc<Homeserver>,
     privacy: Privacy,
     path: Path,
+    housing: Housing,
     tag: u32,
     cast: Mutex<Vec<Role>>,
 }
@@ -91,7 +103,7 @@ impl<'w> Scene<'w> {
     ///
     /// When the homeserver does not start.
     pub fn open(world: &'w World, log: Arc<Log>, setting: Setting<'_>) -> Result<Self, Failure> {
-        let Setting { privacy, path, home } = setting;
+        let Setting { privacy, path, housing, home } = setting;
         let (transports, ending) = match &path {
             Path::Any => (&Transport::ALL[..], "".to_owned()),
             Path::Relay(transport) => {
@@ -101,7 +113,7 @@ impl<'w> Scene<'w> {
         let apart = home.map(|name| format!("-{}", name.replace("::", "."))).unwrap_or_default();
         let homeserver = world.homeserver(&format!("synapse{ending}{apart}"), transports)?;
         let tag = SCENES.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { world, log, homeserver, privacy, path, tag, cast: Mutex::default() })
+        Ok(Self { world, log, homeserver, privacy, path, housing, tag, cast: Mutex::default() })
     }
 
     /// Whether its rooms are encrypted.
@@ -178,7 +190,7 @@ impl<'w> Scene<'w> {
 
     fn login(&self, name: &str, kind: Kind, mut args: Value) -> Result<Entering, Failure> {
         let peer = format!("{name}-{}", self.tag);
-        let process = self.world.process(kind, &peer)?;
+        let process = self.world.process(kind, self.housing, &peer)?;
         let lane = format!("{peer} ({})", kind.name());
         let seat = Arc::new(Seat::new(&lane, Arc::clone(&self.log)));
         process.seat(&peer, &seat);
@@ -223,7 +235,7 @@ impl Drop for Scene<'_> {
         let cast = self.cast.get_mut().unwrap_or_else(PoisonError::into_inner);
         let closing: Vec<_> = cast
             .iter()
-            .filter(|role| role.kind == Kind::Browser)
+            .filter(|role| role.kind == Kind::Browser && self.housing == Housing::Shared)
             .map(|role| send(&role.process, &role.peer, &role.seat, "close", &json!({})))
             .collect();
         // What cannot be closed ends with the run at the latest.

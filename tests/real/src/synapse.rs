@@ -123,7 +123,7 @@ impl Homeserver {
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.with_extension("log")
+        self.folder.with_added_extension("log")
     }
 
     fn configuration(&self, turn: &Turn) -> Value {

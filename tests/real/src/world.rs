@@ -15,6 +15,7 @@ use crate::{
     house::House,
     kind::{Kind, caller, serve},
     process::Process,
+    scene::Housing,
     synapse::Homeserver,
 };
 
@@ -65,7 +66,7 @@ impl World {
         let equipment = Equipment::find()?;
         let house = House::build()?;
         let certificate = Certificate::issue(&equipment, house.folder())?;
-        let browser = Arc::new(browser(&house, &equipment, &certificate)?);
+        let browser = Arc::new(browser(&house, &equipment, &certificate, "browser")?);
         let coturn = Coturn::start(&house, &equipment, &certificate)?;
         let homeservers = Mutex::default();
         Ok(Self { browser, homeservers, coturn, certificate, equipment, house })
@@ -89,12 +90,25 @@ impl World {
         started.get_or_init(start).clone()
     }
 
-    /// A process for a client of that kind: the browser that all share, or a new one of ours.
-    pub(crate) fn process(&self, kind: Kind, name: &str) -> Result<Arc<Process>, Failure> {
-        let Kind::Ours(sync) = kind else { return Ok(Arc::clone(&self.browser)) };
-        let caller = caller().map_err(|missing| Failure(missing.to_string()))?;
-        let command = serve(&self.house, &caller, sync, &self.certificate.root);
-        start(&self.house, name, command).map(Arc::new)
+    /// A process for a client of that kind: the browser that all share, or one of its own.
+    pub(crate) fn process(
+        &self,
+        kind: Kind,
+        housing: Housing,
+        name: &str,
+    ) -> Result<Arc<Process>, Failure> {
+        let own = match (kind, housing) {
+            (Kind::Browser, Housing::Shared) => return Ok(Arc::clone(&self.browser)),
+            (Kind::Browser, Housing::Own) => {
+                browser(&self.house, &self.equipment, &self.certificate, name)
+            }
+            (Kind::Ours(sync), _) => {
+                let caller = caller().map_err(|missing| Failure(missing.to_string()))?;
+                let command = serve(&self.house, &caller, sync, &self.certificate.root);
+                start(&self.house, name, command)
+            }
+        };
+        own.map(Arc::new)
     }
 }
 
@@ -102,12 +116,13 @@ fn browser(
     house: &House,
     equipment: &Equipment,
     certificate: &Certificate,
+    name: &str,
 ) -> Result<Process, Failure> {
     let mut command = house.command(&equipment.node);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser-peer/peer.mjs"));
     command.env("REAL_MODULES", &equipment.modules).env("REAL_CHROMIUM", &equipment.chromium);
     command.env("REAL_TRUSTED_KEY", &certificate.fingerprint);
-    start(house, "browser", command)
+    start(house, name, command)
 }
 
 fn start(house: &House, name: &str, command: Command) -> Result<Process, Failure> {

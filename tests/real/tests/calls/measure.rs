@@ -7,7 +7,7 @@ use std::{fs::OpenOptions, io::Write};
 use real::{Client, Context, Failure, Kind, Media, PATIENCE, Pair, Scene, Usage, clock};
 use serde_json::{Value, json};
 
-use crate::stage::{Cast, PAIRS, Scenario, exists};
+use crate::stage::{Cast, PAIRS, Scenario};
 
 /// What is measured with `--long`.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -33,8 +33,8 @@ fn place_to_first_audio(scene: &Scene) -> Result<(), Failure> {
     say(scene, "place -> first audio in ms, medians; the callee is told to answer when it rings")?;
     say(scene, "caller        callee        rings  callee hears  caller hears  to two browsers")?;
     let mut browsers = None;
-    for (caller, callee, _) in PAIRS {
-        if exists(caller) && exists(callee) {
+    for (caller, callee) in PAIRS {
+        if caller.exists() && callee.exists() {
             let median = median(&measured(&scene.pair(caller, callee)?)?);
             let yardstick = *browsers.get_or_insert(median.heard_by_callee);
             say(scene, &row(caller, callee, median, yardstick))?;
@@ -103,8 +103,8 @@ fn median(times: &[Times]) -> Times {
 
 /// Memory and CPU of our callers, idle and in a voice call with a browser.
 fn cost_of_a_client(scene: &Scene) -> Result<(), Failure> {
-    for (caller, callee, _) in PAIRS {
-        if exists(caller) && caller.is_ours() && callee == Kind::Browser {
+    for (caller, callee) in PAIRS {
+        if caller.exists() && caller.is_ours() && callee == Kind::Browser {
             let pair = scene.pair(caller, callee)?;
             // It does not ring: the wait is as long as we say.
             let idle = json!({"callId": "none", "incoming": true, "timeoutMs": WATCHED_MS});

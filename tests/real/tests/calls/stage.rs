@@ -2,6 +2,7 @@
 //! them, what is missing skips, a failure names its log.
 
 use std::{
+    any::Any,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -9,7 +10,7 @@ use std::{
 
 use libtest_mimic::{Failed, Trial};
 use real::{
-    Failure, Kind, Log, NoWorld, OURS_EXISTS, Pair, Path, Privacy, Scene, Setting, Sync, World,
+    Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, World,
 };
 
 /// Shared by all tests of the run.
@@ -54,6 +55,7 @@ pub(crate) struct Scenario {
     fits: fn(Kind, Kind) -> bool,
     privacy: Privacy,
     path: Path,
+    housing: Housing,
     own_homeserver: bool,
     length: Length,
 }
@@ -67,6 +69,7 @@ impl Scenario {
             fits: |_, _| true,
             privacy: Privacy::Plain,
             path: Path::Any,
+            housing: Housing::Shared,
             own_homeserver: false,
             length: Length::Short,
         }
@@ -92,6 +95,11 @@ impl Scenario {
         Self { fits, ..self }
     }
 
+    /// In browsers that can be killed.
+    pub(crate) const fn in_own_browsers(self) -> Self {
+        Self { housing: Housing::Own, ..self }
+    }
+
     /// At a homeserver that nobody else uses.
     pub(crate) const fn at_home(self) -> Self {
         Self { own_homeserver: true, ..self }
@@ -101,14 +109,24 @@ impl Scenario {
 const OURS: Kind = Kind::Ours(Sync::Classic);
 const SLIDING: Kind = Kind::Ours(Sync::Sliding);
 
-/// Who calls whom. Ours against ours by sliding sync runs with the long tests.
-pub(crate) const PAIRS: [(Kind, Kind, Length); 5] = [
-    (Kind::Browser, Kind::Browser, Length::Short),
-    (OURS, Kind::Browser, Length::Short),
-    (Kind::Browser, OURS, Length::Short),
-    (OURS, OURS, Length::Short),
-    (SLIDING, SLIDING, Length::Long),
+/// Who calls whom.
+pub(crate) const PAIRS: [(Kind, Kind); 5] = [
+    (Kind::Browser, Kind::Browser),
+    (OURS, Kind::Browser),
+    (Kind::Browser, OURS),
+    (OURS, OURS),
+    (SLIDING, SLIDING),
 ];
+
+/// Two browsers show that the tests themselves are right: always while there is nobody else, later
+/// with the long tests. So does ours against ours by the other kind of sync.
+fn length_of(pair: (Kind, Kind)) -> Length {
+    match pair {
+        (Kind::Browser, Kind::Browser) if OURS.exists() => Length::Long,
+        (SLIDING, SLIDING) => Length::Long,
+        _ => Length::Short,
+    }
+}
 
 impl Stage {
     fn floor(&self, cast: Cast) -> Floor<'_> {
@@ -130,7 +148,8 @@ impl Stage {
         let log = Arc::new(Log::open(world.house.folder(), name)?);
         let _floor = self.floor(scenario.cast);
         let home = scenario.own_homeserver.then_some(name);
-        let setting = Setting { privacy: scenario.privacy, path: scenario.path, home };
+        let Scenario { privacy, path, housing, .. } = scenario;
+        let setting = Setting { privacy, path, housing, home };
         let played = catch_unwind(AssertUnwindSafe(|| {
             let scene = Scene::open(world, Arc::clone(&log), setting)?;
             match scenario.cast {
@@ -142,11 +161,18 @@ impl Stage {
         let failed = match played {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure.0,
-            Err(_) => "it panicked: see above".to_owned(),
+            Err(panic) => panic_message(&*panic),
         };
         log.note(&format!("failed: {failed}"));
         Err(format!("{failed}\nwhat happened: {path}").into())
     }
+}
+
+/// What `panic!` was given; its place is on standard error.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it panicked: see above".to_owned())
 }
 
 /// As CONTRIBUTING.md says: `tests/run` counts such lines.
@@ -155,35 +181,29 @@ fn skip(why: impl std::fmt::Display) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Whether there are such clients.
-pub(crate) fn exists(kind: Kind) -> bool {
-    OURS_EXISTS || !kind.is_ours()
-}
-
 /// The tests of all scenarios.
 pub(crate) fn trials(stage: &Stage, scenarios: &[&[Scenario]]) -> Vec<Trial> {
     scenarios.iter().flat_map(|part| part.iter()).flat_map(|one| tests_of(stage, *one)).collect()
 }
 
 fn tests_of(stage: &Stage, scenario: Scenario) -> Vec<Trial> {
-    let test = |name: String, caller, callee, length| {
+    let test = |name: String, pair, length| {
         let stage = stage.clone();
         let played = name.clone();
-        let long = Length::Long == length || Length::Long == scenario.length;
-        Trial::test(name, move || stage.play(&played, scenario, (caller, callee)))
-            .with_ignored_flag(long)
+        let long = [length, scenario.length].contains(&Length::Long);
+        Trial::test(name, move || stage.play(&played, scenario, pair)).with_ignored_flag(long)
     };
     if !matches!(scenario.cast, Cast::Pair(_)) {
-        let anyone = Kind::Browser;
-        return vec![test(scenario.name.to_owned(), anyone, anyone, Length::Short)];
+        let nobody = (Kind::Browser, Kind::Browser);
+        return vec![test(scenario.name.to_owned(), nobody, Length::Short)];
     }
     PAIRS
         .into_iter()
-        .filter(|(caller, callee, _)| exists(*caller) && exists(*callee))
-        .filter(|(caller, callee, _)| (scenario.fits)(*caller, *callee))
-        .map(|(caller, callee, length)| {
-            let name = format!("{}::{}_calls_{}", scenario.name, caller.name(), callee.name());
-            test(name, caller, callee, length)
+        .filter(|(caller, callee)| caller.exists() && callee.exists())
+        .filter(|(caller, callee)| (scenario.fits)(*caller, *callee))
+        .map(|pair| {
+            let name = format!("{}::{}_calls_{}", scenario.name, pair.0.name(), pair.1.name());
+            test(name, pair, length_of(pair))
         })
         .collect()
 }

@@ -14,8 +14,11 @@ use crate::{
 pub(crate) const SCENARIOS: &[Scenario] = &[
     // First: they mostly wait, and others can run beside them.
     Scenario::new("callee_dies", Cast::Pair(callee_dies))
+        .in_own_browsers()
         .only(|caller, callee| caller.is_ours() || callee == Kind::Browser),
-    Scenario::new("caller_dies", Cast::Pair(caller_dies)).only(|_, callee| callee.is_ours()),
+    Scenario::new("caller_dies", Cast::Pair(caller_dies))
+        .in_own_browsers()
+        .only(|_, callee| callee.is_ours()),
     Scenario::new("homeserver_restarts", Cast::Pair(homeserver_restarts)).at_home(),
     Scenario::new("both_hang_up", Cast::Pair(both_hang_up)),
     Scenario::new("ten_calls", Cast::Pair(ten_calls)),
