@@ -5,12 +5,14 @@ use std::time::Duration;
 use real::{Client, End, Failure, Media, Pair, Path, Scene, Transport};
 use serde_json::Value;
 
-use crate::stage::{Cast, Scenario};
+use crate::{
+    floor::Effort,
+    stage::{Cast, Scenario},
+};
 
 /// Calls and their usual ends.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    // First: it only waits, and others can run beside it.
-    Scenario::new("nobody_answers", Cast::Pair(nobody_answers)),
+    Scenario::new("nobody_answers", Cast::Pair(nobody_answers)).with(Effort::Wait),
     Scenario::new("voice", Cast::Pair(voice)),
     Scenario::new("video", Cast::Pair(video)),
     Scenario::new("reject", Cast::Pair(reject)),

@@ -5,21 +5,23 @@
 mod basics;
 mod devices;
 mod encrypted;
+mod floor;
 mod measure;
 mod servers;
 mod stage;
 mod trouble;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 
-/// How many tests run at once unless `--test-threads` says otherwise: two clients in a call keep
-/// half a core busy, and many tests wait.
-const AT_ONCE: usize = 3;
+use crate::{
+    floor::{AT_WORK, Floor},
+    stage::Stage,
+};
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
-    let stage = stage::Stage::default();
+    let at_work = arguments.test_threads.unwrap_or(AT_WORK);
+    let stage = Stage::new(Floor::new(at_work));
     let scenarios = [
         trouble::SCENARIOS,
         basics::SCENARIOS,
@@ -28,7 +30,9 @@ fn main() {
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];
-    let trials: Vec<Trial> = stage::trials(&stage, &scenarios);
+    let trials = stage::trials(&stage, &scenarios);
+    // They wait for their turn inside.
+    arguments.test_threads = Some(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(stage);
     conclusion.exit();

@@ -7,12 +7,18 @@ use std::{fs::OpenOptions, io::Write};
 use real::{Client, Context, Failure, Kind, Media, PATIENCE, Pair, Scene, Usage, clock};
 use serde_json::{Value, json};
 
-use crate::stage::{Cast, PAIRS, Scenario};
+use crate::{
+    basics::{connect, hang_up},
+    floor::Effort,
+    stage::{Cast, PAIRS, Scenario},
+};
 
 /// What is measured with `--long`.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("place_to_first_audio", Cast::Alone(place_to_first_audio)).long(),
-    Scenario::new("cost_of_a_client", Cast::Alone(cost_of_a_client)).long(),
+    Scenario::new("place_to_first_audio", Cast::Scene(place_to_first_audio))
+        .with(Effort::Alone)
+        .long(),
+    Scenario::new("cost_of_a_client", Cast::Scene(cost_of_a_client)).with(Effort::Alone).long(),
 ];
 
 /// Calls of each pair. The first is not counted: it warms caches up.
@@ -110,11 +116,11 @@ fn cost_of_a_client(scene: &Scene) -> Result<(), Failure> {
             let idle = json!({"callId": "none", "incoming": true, "timeoutMs": WATCHED_MS});
             let idle = cost(&pair.caller, "waitFor", &idle)?;
             say(scene, &format!("{} idle: {idle}", caller.name()))?;
-            let call = crate::basics::connect(&pair, Media::Voice)?;
+            let call = connect(&pair, Media::Voice)?;
             let listen = json!({"callId": call, "ms": WATCHED_MS});
             let busy = cost(&pair.caller, "audioLevel", &listen)?;
             say(scene, &format!("{} in a voice call: {busy}", caller.name()))?;
-            crate::basics::hang_up(&call, &pair.caller, &pair.callee)?;
+            hang_up(&call, &pair.caller, &pair.callee)?;
         }
     }
     Ok(())

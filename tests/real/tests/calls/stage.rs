@@ -5,26 +5,22 @@ use std::{
     any::Any,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock},
 };
 
+use crate::floor::{Effort, Floor};
 use libtest_mimic::{Failed, Trial};
 use real::{
     Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, World,
 };
 
 /// Shared by all tests of the run.
-#[derive(Clone, Default)]
-pub(crate) struct Stage {
-    world: Arc<OnceLock<Result<World, NoWorld>>>,
-    /// Held for writing by who wants to be alone.
-    floor: Arc<RwLock<()>>,
-}
+#[derive(Clone)]
+pub(crate) struct Stage(Arc<Shared>);
 
-/// The right to play now, with others or alone.
-enum Floor<'a> {
-    Shared { _guard: RwLockReadGuard<'a, ()> },
-    Alone { _guard: RwLockWriteGuard<'a, ()> },
+struct Shared {
+    world: OnceLock<Result<World, NoWorld>>,
+    floor: Floor,
 }
 
 /// When a test runs.
@@ -39,12 +35,10 @@ pub(crate) enum Length {
 /// Who plays in a scenario.
 #[derive(Clone, Copy)]
 pub(crate) enum Cast {
-    /// Nobody: it is about the servers.
-    Nobody(fn(&Scene) -> Result<(), Failure>),
+    /// Whom it wants.
+    Scene(fn(&Scene) -> Result<(), Failure>),
     /// Two clients in a room.
     Pair(fn(&Scene, Pair) -> Result<(), Failure>),
-    /// Whom it wants; while it plays nobody else does.
-    Alone(fn(&Scene) -> Result<(), Failure>),
 }
 
 /// One thing that happens between two people.
@@ -57,6 +51,7 @@ pub(crate) struct Scenario {
     path: Path,
     housing: Housing,
     own_homeserver: bool,
+    effort: Effort,
     length: Length,
 }
 
@@ -71,6 +66,7 @@ impl Scenario {
             path: Path::Any,
             housing: Housing::Shared,
             own_homeserver: false,
+            effort: Effort::Work,
             length: Length::Short,
         }
     }
@@ -83,6 +79,11 @@ impl Scenario {
     /// In that kind of room.
     pub(crate) const fn within(self, privacy: Privacy) -> Self {
         Self { privacy, ..self }
+    }
+
+    /// Using the machine like that.
+    pub(crate) const fn with(self, effort: Effort) -> Self {
+        Self { effort, ..self }
     }
 
     /// With the long tests only.
@@ -129,31 +130,26 @@ fn length_of(pair: (Kind, Kind)) -> Length {
 }
 
 impl Stage {
-    fn floor(&self, cast: Cast) -> Floor<'_> {
-        let poisoned = "invariant: tests panic inside catch_unwind";
-        match cast {
-            Cast::Alone(_) => Floor::Alone { _guard: self.floor.write().expect(poisoned) },
-            Cast::Nobody(_) | Cast::Pair(_) => {
-                Floor::Shared { _guard: self.floor.read().expect(poisoned) }
-            }
-        }
+    /// Nothing runs yet.
+    pub(crate) fn new(floor: Floor) -> Self {
+        Self(Arc::new(Shared { world: OnceLock::new(), floor }))
     }
 
     fn play(&self, name: &str, scenario: Scenario, pair: (Kind, Kind)) -> Result<(), Failed> {
-        let world = match self.world.get_or_init(World::start) {
+        let _turn = self.0.floor.turn(scenario.effort);
+        let world = match self.0.world.get_or_init(World::start) {
             Ok(world) => world,
             Err(NoWorld::Missing(missing)) => return skip(missing),
             Err(NoWorld::Broken(failure)) => return Err(failure.into()),
         };
         let log = Arc::new(Log::open(world.house.folder(), name)?);
-        let _floor = self.floor(scenario.cast);
         let home = scenario.own_homeserver.then_some(name);
         let Scenario { privacy, path, housing, .. } = scenario;
         let setting = Setting { privacy, path, housing, home };
         let played = catch_unwind(AssertUnwindSafe(|| {
             let scene = Scene::open(world, Arc::clone(&log), setting)?;
             match scenario.cast {
-                Cast::Nobody(play) | Cast::Alone(play) => play(&scene),
+                Cast::Scene(play) => play(&scene),
                 Cast::Pair(play) => play(&scene, scene.pair(pair.0, pair.1)?),
             }
         }));
@@ -193,7 +189,7 @@ fn tests_of(stage: &Stage, scenario: Scenario) -> Vec<Trial> {
         let long = [length, scenario.length].contains(&Length::Long);
         Trial::test(name, move || stage.play(&played, scenario, pair)).with_ignored_flag(long)
     };
-    if !matches!(scenario.cast, Cast::Pair(_)) {
+    if matches!(scenario.cast, Cast::Scene(_)) {
         let nobody = (Kind::Browser, Kind::Browser);
         return vec![test(scenario.name.to_owned(), nobody, Length::Short)];
     }

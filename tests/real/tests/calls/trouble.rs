@@ -7,17 +7,19 @@ use serde_json::json;
 
 use crate::{
     basics::{both_hear, connect, hang_up},
+    floor::Effort,
     stage::{Cast, Scenario},
 };
 
 /// Calls under stress.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    // First: they mostly wait, and others can run beside them.
     Scenario::new("callee_dies", Cast::Pair(callee_dies))
         .in_own_browsers()
+        .with(Effort::Wait)
         .only(|caller, callee| caller.is_ours() || callee == Kind::Browser),
     Scenario::new("caller_dies", Cast::Pair(caller_dies))
         .in_own_browsers()
+        .with(Effort::Wait)
         .only(|_, callee| callee.is_ours()),
     Scenario::new("homeserver_restarts", Cast::Pair(homeserver_restarts)).at_home(),
     Scenario::new("both_hang_up", Cast::Pair(both_hang_up)),
