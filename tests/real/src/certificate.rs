@@ -32,7 +32,9 @@ impl Certificate {
     pub(crate) fn issue(equipment: &Equipment, folder: &Path) -> Result<Self, Failure> {
         let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\n\
             basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\n";
-        fs::write(folder.join("extensions"), extensions).context("writing the certificate")?;
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(folder.join("extensions"), extensions))
+            .context("writing the certificate")?;
         let run = |arguments: &str| openssl(equipment, folder, arguments);
         let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         run(&format!(

@@ -1,6 +1,10 @@
 //! Who plays a client.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{failure::Missing, house::House};
 
@@ -39,6 +43,15 @@ impl Kind {
         OURS_EXISTS || !self.is_ours() || env::var_os("REAL_CALLER").is_some()
     }
 
+    /// Whether its program is here. What a browser needs is looked for when the servers start.
+    ///
+    /// # Errors
+    ///
+    /// When our caller is not built.
+    pub fn find(self) -> Result<(), Missing> {
+        if self.is_ours() { caller().map(drop) } else { Ok(()) }
+    }
+
     /// For the name of a test.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -72,18 +85,13 @@ pub(crate) fn caller() -> Result<PathBuf, Missing> {
     // target/debug/deps/calls-… and target/debug/caller.
     let built = program.ancestors().nth(2).map(|folder| folder.join("caller"));
     let found = said.or(built).filter(|caller| caller.is_file());
-    let why = "cargo build -p caller --features matrix".to_owned();
+    let why = "not built: cargo build -p caller --features matrix".to_owned();
     found.ok_or(Missing { what: "our caller", why })
 }
 
 /// The command line of our caller: `root` is the file (PEM) of the root that TURN servers may have
 /// their certificates from, beside the usual ones.
-pub(crate) fn serve(
-    house: &House,
-    caller: &std::path::Path,
-    sync: Sync,
-    root: &std::path::Path,
-) -> std::process::Command {
+pub(crate) fn serve(house: &House, caller: &Path, sync: Sync, root: &Path) -> Command {
     let mut command = house.command(caller);
     command.args(["serve", "--sync", sync.name()]).arg("--trust").arg(root);
     command

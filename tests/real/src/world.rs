@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::Write,
     path::Path,
     process::Command,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -11,7 +12,7 @@ use crate::{
     certificate::Certificate,
     coturn::{Coturn, Transport},
     equipment::Equipment,
-    failure::{Failure, Missing},
+    failure::{Context, Failure, Missing},
     house::House,
     kind::{Kind, caller, serve},
     process::Process,
@@ -65,7 +66,12 @@ impl World {
     pub fn start() -> Result<Self, NoWorld> {
         let equipment = Equipment::find()?;
         let house = House::build()?;
-        let certificate = Certificate::issue(&equipment, house.folder())?;
+        if let Some(why) = house.shares_network() {
+            // Not a reason to skip: but ports are shared, and browsers have more addresses.
+            writeln!(std::io::stderr(), "tests/real: no network of its own: {why}")
+                .context("printing")?;
+        }
+        let certificate = Certificate::issue(&equipment, &house.folder().join("certificate"))?;
         let browser = Arc::new(browser(&house, &equipment, &certificate, "browser")?);
         let coturn = Coturn::start(&house, &equipment, &certificate)?;
         let homeservers = Mutex::default();

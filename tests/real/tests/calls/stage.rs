@@ -8,11 +8,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::floor::{Effort, Floor};
 use libtest_mimic::{Failed, Trial};
 use real::{
     Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, World,
 };
+
+use crate::floor::{Effort, Floor};
 
 /// Shared by all tests of the run.
 #[derive(Clone)]
@@ -136,6 +137,9 @@ impl Stage {
     }
 
     fn play(&self, name: &str, scenario: Scenario, pair: (Kind, Kind)) -> Result<(), Failed> {
+        if let Err(missing) = pair.0.find().and_then(|()| pair.1.find()) {
+            return skip(missing);
+        }
         let _turn = self.0.floor.turn(scenario.effort);
         let world = match self.0.world.get_or_init(World::start) {
             Ok(world) => world,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use real::{End, Failure, Kind, Media, Pair, Scene, clock};
+use real::{Client, End, Failure, Kind, Media, PATIENCE, Pair, Scene, clock};
 use serde_json::json;
 
 use crate::{
@@ -26,12 +26,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("ten_calls", Cast::Pair(ten_calls)),
 ];
 
-/// js-sdk gives up 30 s after it has noticed that the other side is silent, and notices after some
-/// seconds.
-const BROWSER_GIVES_UP: Duration = Duration::from_secs(60);
-
-/// Five times what we promise: TODO with `caller serve`.
-const WE_GIVE_UP: Duration = Duration::from_secs(60);
+/// js-sdk gives up 30 s after it has noticed that the other side is silent, and so do we
+/// (`Timeouts::lost`). What comes on top: to notice it takes some seconds.
+const GIVES_UP: Duration = Duration::from_secs(30);
 
 /// No call leaves anything behind that would disturb the next.
 fn ten_calls(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
@@ -97,11 +94,12 @@ fn caller_dies(scene: &Scene, pair: Pair) -> Result<(), Failure> {
 }
 
 /// Who is left ends the call by himself.
-fn left_alone(scene: &Scene, call: &str, left: &real::Client) -> Result<(), Failure> {
+fn left_alone(scene: &Scene, call: &str, left: &Client) -> Result<(), Failure> {
     let died = clock::now();
-    let patience = if left.kind.is_ours() { WE_GIVE_UP } else { BROWSER_GIVES_UP };
-    let end = left.ends_within(call, patience)?;
+    let end = left.ends_within(call, GIVES_UP + PATIENCE)?;
     assert_eq!(end, End::of("local", "ice_failed"));
-    scene.log.note(&format!("gave up after {} ms", clock::now() - died));
+    let ms = clock::now() - died;
+    scene.log.note(&format!("gave up after {ms} ms"));
+    assert!(u128::from(ms) > GIVES_UP.as_millis(), "too soon: after {ms} ms");
     Ok(())
 }
