@@ -285,3 +285,61 @@ impl Client {
         self.ask("waitFor", &args)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, sync::Arc, time::Duration};
+
+    use serde_json::json;
+
+    use super::{Client, Failure, Kind, Process, Seat};
+    use crate::log::Log;
+
+    /// A client played by a shell: each line that it reads is `$line`.
+    fn played_by(script: &str, name: &str) -> Client {
+        let folder = std::env::temp_dir().join("real-unit-tests");
+        std::fs::create_dir_all(&folder).unwrap();
+        let log = Arc::new(Log::open(&folder, name).unwrap());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        let errors = log.path().with_extension("stderr");
+        let process = Arc::new(Process::start(name, shell, &errors).unwrap());
+        let seat = Arc::new(Seat::new("a", log));
+        process.seat("a", &seat);
+        let (peer, user_id, device_id) = ("a".to_owned(), String::new(), String::new());
+        Client { process, peer, seat, kind: Kind::Browser, user_id, device_id }
+    }
+
+    #[test]
+    fn an_answer_finds_its_question_whatever_comes_between() {
+        let client = played_by(
+            r#"read first; read second
+               number() { echo "$1" | sed 's/.*"id":\([0-9]*\).*/\1/'; }
+               echo '{"ev":"news","peer":"a","at":1}'
+               echo 'no JSON'
+               echo "{\"id\":$(number "$second"),\"peer\":\"a\",\"ok\":false,\"error\":\"no call\"}"
+               echo "{\"id\":$(number "$first"),\"peer\":\"a\",\"ok\":true,\"result\":{\"peak\":0.5}}"
+               cat"#,
+            "answers",
+        );
+        let first = client.listen("c");
+        let second = client.send("stats", &json!({}));
+        assert_eq!(second.answer(), Err(Failure("a: stats: no call".to_owned())));
+        assert_eq!(first.loudness(), Ok(0.5));
+        assert_eq!(client.events("news").len(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_a_process_that_ends_is_told() {
+        let client = played_by("read line", "ends");
+        let failure = client.ask("state", &json!({})).unwrap_err();
+        assert!(failure.0.contains("has ended"), "{failure}");
+    }
+
+    #[test]
+    fn an_event_that_does_not_come_is_an_error() {
+        let client = played_by("cat >/dev/null", "silent");
+        let failure = client.event("news", Duration::from_millis(1), |_| true).unwrap_err();
+        assert_eq!(failure.0, "a: news: not within 0 s");
+    }
+}

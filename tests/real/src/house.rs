@@ -10,6 +10,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{self, Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use crate::{
@@ -65,9 +66,15 @@ impl House {
     ///
     /// When a folder cannot be written, or no shell can be started.
     pub fn build() -> Result<Self, Failure> {
-        let mark = format!("{}-{}", clock::now(), process::id());
         let runs = runs();
         forget_old(&runs);
+        Self::build_in(&runs)
+    }
+
+    fn build_in(runs: &Path) -> Result<Self, Failure> {
+        static BUILT: AtomicU32 = AtomicU32::new(0);
+        let number = BUILT.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}-{}-{number}", clock::now(), process::id());
         let folder = runs.join(&mark);
         fs::create_dir_all(&folder).context(format_args!("making {}", folder.display()))?;
         // Not with the logs: the path of a socket must be short.
@@ -189,5 +196,46 @@ fn forget_old(runs: &Path) {
     for folder in folders {
         // What cannot be removed does no harm but to the disk.
         let _ = fs::remove_dir_all(folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, path::Path, process::Stdio};
+
+    use super::House;
+
+    const KILL: i32 = 9;
+
+    fn house() -> House {
+        House::build_in(&std::env::temp_dir().join("real-unit-tests")).unwrap()
+    }
+
+    #[test]
+    fn what_runs_in_a_house_ends_with_it() {
+        let house = house();
+        let mut guest = house.command(Path::new("cat"));
+        let mut guest = guest.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        // Its input stays open: by itself it would go on for ever.
+        let _input = guest.stdin.take();
+        drop(house);
+        assert_eq!(guest.wait().unwrap().signal(), Some(KILL));
+    }
+
+    #[test]
+    fn a_house_with_a_network_of_its_own_has_nothing_but_loopback() {
+        let house = house();
+        if house.shares_network().is_some() {
+            return;
+        }
+        let mut look = house.command(Path::new("cat"));
+        let told = look.arg("/proc/self/net/dev").output().unwrap().stdout;
+        let told = String::from_utf8(told).unwrap();
+        let names: Vec<&str> = told
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, _)| name.trim())
+            .collect();
+        assert_eq!(names, ["lo"]);
     }
 }
