@@ -70,7 +70,6 @@ pub struct Scene<'w> {
     privacy: Privacy,
     path: Path,
     housing: Housing,
-    tag: u32,
     cast: Mutex<Vec<Role>>,
 }
 
@@ -94,7 +93,12 @@ pub struct Pair {
     pub room: String,
 }
 
-static SCENES: AtomicU32 = AtomicU32::new(1);
+/// No two clients of a run have the same name.
+static CLIENTS: AtomicU32 = AtomicU32::new(1);
+
+fn unused(name: &str) -> String {
+    format!("{name}-{}", CLIENTS.fetch_add(1, Ordering::Relaxed))
+}
 
 impl<'w> Scene<'w> {
     /// Opens the stage.
@@ -112,8 +116,7 @@ impl<'w> Scene<'w> {
         };
         let apart = home.map(|name| format!("-{}", name.replace("::", "."))).unwrap_or_default();
         let homeserver = world.homeserver(&format!("synapse{ending}{apart}"), transports)?;
-        let tag = SCENES.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { world, log, homeserver, privacy, path, housing, tag, cast: Mutex::default() })
+        Ok(Self { world, log, homeserver, privacy, path, housing, cast: Mutex::default() })
     }
 
     /// Whether its rooms are encrypted.
@@ -161,7 +164,7 @@ impl<'w> Scene<'w> {
         kind: Kind,
     ) -> Result<Client, Failure> {
         let user = client.user_id.trim_start_matches('@').split(':').next().unwrap_or_default();
-        self.login(name, kind, json!({"user": user}))?.logged_in()
+        self.login(unused(name), kind, json!({"user": user}))?.logged_in()
     }
 
     /// A room of the two that `first` makes.
@@ -184,12 +187,12 @@ impl<'w> Scene<'w> {
     }
 
     fn enter(&self, name: &str, kind: Kind) -> Result<Entering, Failure> {
-        let user = format!("{name}-{}", self.tag);
-        self.login(name, kind, json!({"user": user, "register": true}))
+        let peer = unused(name);
+        let account = json!({"user": peer, "register": true});
+        self.login(peer, kind, account)
     }
 
-    fn login(&self, name: &str, kind: Kind, mut args: Value) -> Result<Entering, Failure> {
-        let peer = format!("{name}-{}", self.tag);
+    fn login(&self, peer: String, kind: Kind, mut args: Value) -> Result<Entering, Failure> {
         let process = self.world.process(kind, self.housing, &peer)?;
         let lane = format!("{peer} ({})", kind.name());
         let seat = Arc::new(Seat::new(&lane, Arc::clone(&self.log)));
