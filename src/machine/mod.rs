@@ -344,6 +344,10 @@ impl Engine {
                 Verdict::Handled
             }
             Lifecycle::Background => Verdict::Ignored(Ignored::NoChange),
+            Lifecycle::LoggedOut => {
+                self.end_all(&EndReason::LoggedOut);
+                Verdict::Handled
+            }
             Lifecycle::Ending => {
                 self.service = Service::ShuttingDown;
                 self.end_all(&EndReason::ShutDown);
