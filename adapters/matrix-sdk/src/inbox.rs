@@ -129,3 +129,72 @@ impl Outlet {
         Some(arrival)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use matrix_sdk::{ruma::OwnedRoomId, sync::JoinedRoomUpdate};
+    use matrix_voip::wire::delivery::{Facts, Protection};
+
+    use super::*;
+
+    fn rooms(n: usize) -> Arrival {
+        let mut updates = RoomUpdates::default();
+        for n in 0..n {
+            let id = OwnedRoomId::try_from(format!("!{n}:x")).unwrap();
+            updates.joined.insert(id, JoinedRoomUpdate::default());
+        }
+        Arrival::Rooms(Box::new(updates), Instant::now())
+    }
+
+    fn message() -> Arrival {
+        let sender = UserId::parse("@a:x").unwrap();
+        let protection = Protection::Clear;
+        let facts =
+            Facts { event_id: None, sender, device: None, protection, sent: None, age: None };
+        let event_type = "com.famedly.call.member.hangup".into();
+        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content: "{}".into() }))
+    }
+
+    /// What waits, however much.
+    fn taken(outlet: &mut Outlet) -> Vec<Arrival> {
+        let next = || tokio::task::unconstrained(outlet.next()).now_or_never().flatten();
+        std::iter::from_fn(next).collect()
+    }
+
+    #[tokio::test]
+    async fn room_updates_beyond_the_bound_become_one_lag() {
+        let (inbox, mut outlet) = inbox();
+        inbox.put(rooms(MAX_ROOM_UPDATES));
+        inbox.put(rooms(1));
+        inbox.put(rooms(1));
+        inbox.put(Arrival::KeysLagged);
+        let all = taken(&mut outlet);
+        assert!(
+            matches!(all[..], [Arrival::Rooms(..), Arrival::Lagged, Arrival::KeysLagged]),
+            "{}",
+            all.len()
+        );
+        inbox.put(rooms(1));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Rooms(..)]), "there is room again");
+    }
+
+    /// The first response of a large account.
+    #[tokio::test]
+    async fn one_response_may_be_larger_than_the_bound() {
+        let (inbox, mut outlet) = inbox();
+        inbox.put(rooms(MAX_ROOM_UPDATES + 1));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Rooms(..)]));
+    }
+
+    #[tokio::test]
+    async fn to_device_messages_are_bounded() {
+        let (inbox, mut outlet) = inbox();
+        for _ in 0..MAX_TO_DEVICE + 5 {
+            inbox.put(message());
+        }
+        assert_eq!(taken(&mut outlet).len(), MAX_TO_DEVICE);
+        inbox.put(message());
+        assert_eq!(taken(&mut outlet).len(), 1);
+    }
+}

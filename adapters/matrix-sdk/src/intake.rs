@@ -349,3 +349,6 @@ pub(crate) fn to_device(
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
     Some(RawEvent { facts, event_type, content: content.0 })
 }
+
+#[cfg(test)]
+mod tests;
