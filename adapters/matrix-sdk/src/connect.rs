@@ -41,8 +41,8 @@ pub enum ConnectError {
 /// WebRTC engine and whatever else the application wants, such as a `Config` or a ledger.
 ///
 /// The application goes on owning and syncing the client: with `sync_once` in a loop or with the
-/// sliding `SyncService`, before or after this call. Nothing that arrives from now on is missed.
-/// Connect a client once: two libraries on one client would both ring.
+/// sliding `SyncService`. Nothing that arrives from now on is missed; what was synced before is not
+/// looked at, so connect first. Connect a client once: two libraries on one client would both ring.
 ///
 /// Everything ends by itself when the library stops (`VoIP::shutdown`, or the last `VoIP` and
 /// `CallSession` dropped); [`Matrix::detach`] waits for that. Dropping the [`Matrix`] changes

@@ -275,3 +275,6 @@ impl Clock {
         Now { mono: self.at(Instant::now()), wall: Wall(0).plus(since_epoch) }
     }
 }
+
+#[cfg(test)]
+mod tests;
