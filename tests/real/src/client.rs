@@ -16,6 +16,9 @@ use crate::{
 /// arrives, a login. Five times of that, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a login may take: a browser starts first, with the machine busy in 15 s.
+const ENTRY: Duration = Duration::from_secs(60);
+
 /// What a peer may take to answer beyond the time that the command itself takes.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -82,8 +85,9 @@ pub(crate) fn send(
     cmd: &str,
     args: &Value,
 ) -> Pending {
-    let asked = args["timeoutMs"].as_u64().or(args["ms"].as_u64());
-    let patience = asked.map_or(PATIENCE, Duration::from_millis) + GRACE;
+    let asked = args["timeoutMs"].as_u64().or(args["ms"].as_u64()).map(Duration::from_millis);
+    let usual = if cmd == "login" { ENTRY } else { PATIENCE };
+    let patience = asked.unwrap_or(usual) + GRACE;
     let id = process.request(peer, seat, cmd, args);
     let what = format!("{peer}: {cmd}");
     Pending { seat: Arc::clone(seat), id, what, patience }

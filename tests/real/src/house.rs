@@ -3,7 +3,8 @@
 //!
 //! A keeper (a shell) holds the network namespace open and reads from a pipe. When this process
 //! ends, by itself, by a panic or by a kill, the pipe closes; the keeper then kills every process
-//! that carries the mark of this run in its environment, and removes the run's sockets.
+//! that carries the mark of this run in its environment, and removes the run's sockets and
+//! temporary files.
 
 use std::{
     fs,
@@ -36,7 +37,7 @@ const KEEPER: &str = r#"
             [ "$pid" = $$ ] || ! grep -qzxF "REAL_RUN=$REAL_RUN" "$process/environ" || kill -KILL "$pid"
         done
     done 2>/dev/null
-    rm -rf "$REAL_SOCKETS"
+    rm -rf "$REAL_SCRATCH"
 "#;
 
 /// How processes get into the network.
@@ -53,7 +54,7 @@ enum Network {
 pub struct House {
     mark: String,
     folder: PathBuf,
-    sockets: PathBuf,
+    scratch: PathBuf,
     network: Network,
     // Its standard input is what tells it that we have ended.
     _keeper: Child,
@@ -78,10 +79,10 @@ impl House {
         let folder = runs.join(&mark);
         fs::create_dir_all(&folder).context(format_args!("making {}", folder.display()))?;
         // Not with the logs: the path of a socket must be short.
-        let sockets = std::env::temp_dir().join(format!("real-{mark}"));
-        fs::create_dir_all(&sockets).context(format_args!("making {}", sockets.display()))?;
-        let (keeper, network) = keeper(&mark, &sockets)?;
-        Ok(Self { mark, folder, sockets, network, _keeper: keeper })
+        let scratch = std::env::temp_dir().join(format!("real-{mark}"));
+        fs::create_dir_all(&scratch).context(format_args!("making {}", scratch.display()))?;
+        let (keeper, network) = keeper(&mark, &scratch)?;
+        Ok(Self { mark, folder, scratch, network, _keeper: keeper })
     }
 
     /// Where the logs of this run are.
@@ -90,10 +91,10 @@ impl House {
         &self.folder
     }
 
-    /// Where Unix sockets of this run are: a short path.
+    /// Where sockets and temporary files of this run are: a short path.
     #[must_use]
-    pub fn sockets(&self) -> &Path {
-        &self.sockets
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     /// Why the run has no network of its own, if it has none.
@@ -116,7 +117,7 @@ impl House {
             }
             Network::Shared(_) => Command::new(program),
         };
-        own_group(command.env(MARK, &self.mark));
+        own_group(command.env(MARK, &self.mark).env("TMPDIR", &self.scratch));
         command
     }
 }
@@ -129,7 +130,7 @@ fn own_group(command: &mut Command) {
 }
 
 /// The first kind of keeper that starts, and the network that it keeps.
-fn keeper(mark: &str, sockets: &Path) -> Result<(Child, Network), Failure> {
+fn keeper(mark: &str, scratch: &Path) -> Result<(Child, Network), Failure> {
     let ways: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
     let with_loopback = format!("ip link set lo up && {{ {KEEPER} }}");
     let mut why = "unshare, nsenter or ip is missing".to_owned();
@@ -137,7 +138,7 @@ fn keeper(mark: &str, sockets: &Path) -> Result<(Child, Network), Failure> {
         for way in ways {
             let mut command = Command::new("unshare");
             command.args(way).args(["--", "sh", "-c", &with_loopback]);
-            match start_keeper(command, mark, sockets) {
+            match start_keeper(command, mark, scratch) {
                 Ok(keeper) => {
                     let network = Network::Own(entry(keeper.id(), way));
                     return Ok((keeper, network));
@@ -148,7 +149,7 @@ fn keeper(mark: &str, sockets: &Path) -> Result<(Child, Network), Failure> {
     }
     let mut command = Command::new("sh");
     command.args(["-c", KEEPER]);
-    Ok((start_keeper(command, mark, sockets)?, Network::Shared(why)))
+    Ok((start_keeper(command, mark, scratch)?, Network::Shared(why)))
 }
 
 /// The arguments with which `nsenter` gets into the namespaces of the keeper.
@@ -161,8 +162,8 @@ fn entry(keeper: u32, way: &[&str]) -> Vec<String> {
     entry
 }
 
-fn start_keeper(mut command: Command, mark: &str, sockets: &Path) -> Result<Child, Failure> {
-    command.env(MARK, mark).env("REAL_SOCKETS", sockets);
+fn start_keeper(mut command: Command, mark: &str, scratch: &Path) -> Result<Child, Failure> {
+    command.env(MARK, mark).env("REAL_SCRATCH", scratch);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     own_group(&mut command);
     let mut keeper = command.spawn().context("starting the keeper of the test run")?;

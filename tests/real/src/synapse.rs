@@ -55,7 +55,7 @@ impl Homeserver {
         let homeserver = Self {
             python: equipment.python.clone(),
             folder: house.folder().join(name),
-            socket: house.sockets().join(name),
+            socket: house.scratch().join(name),
             port: free_port()?,
             program: Mutex::new(None),
         };
