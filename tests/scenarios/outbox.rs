@@ -303,3 +303,16 @@ fn a_lost_login_that_the_host_reports_ends_every_call_without_a_word() {
     assert_eq!(two.ada.end(), local(EndReason::LoggedOut));
     assert_eq!(two.ada.sent_types().len(), sent, "nobody would take it");
 }
+
+#[test]
+fn a_lost_login_drops_the_goodbye_that_still_waits() {
+    let two = Two::connected();
+    two.ada.always(OpKind::SendEvent, Cue::fails(Fault::Unreachable));
+    two.ada.hangup();
+    two.sim.advance(secs(1));
+    assert!(two.ada.is_waiting(), "the hangup is to be tried again");
+    two.ada.input(Input::Lifecycle(Lifecycle::LoggedOut));
+    two.sim.advance(secs(1));
+    assert!(two.ada.engine(|engine| engine.poll_timeout().is_none()), "nothing is left to do");
+    assert_eq!(two.ada.end(), local(EndReason::Hangup));
+}
