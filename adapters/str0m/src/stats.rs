@@ -104,7 +104,7 @@ impl Measurements {
         });
         let round_trip = self.round_trip;
         let (inbound, outbound) = (streams(&self.inbound), streams(&self.outbound));
-        PeerStats { pair, round_trip, inbound, outbound }
+        PeerStats { pair, round_trip, inbound, outbound, servers: Vec::new() }
     }
 }
 
