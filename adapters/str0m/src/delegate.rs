@@ -22,7 +22,9 @@ use crate::{
     peer::{Peer, PeerSetup},
     shell::{self, Request, Shell, clock},
     sockets::Sockets,
+    tls::{Tls, TrustedRoots},
     track::{self, Subscriber, Tracks},
+    uplinks::Uplinks,
 };
 
 /// The WebRTC engine: give it to `VoIP::builder(..).webrtc(..)`.
@@ -34,6 +36,7 @@ pub struct Str0m {
     tracks: Arc<Tracks>,
     peers: Mutex<BTreeMap<PeerId, Connection>>,
     interfaces: Interfaces,
+    tls: Arc<Tls>,
     impairments: Option<Impairments>,
     epoch: Instant,
 }
@@ -42,6 +45,7 @@ pub struct Str0m {
 pub struct Builder {
     media: Arc<dyn Media>,
     interfaces: Interfaces,
+    roots: TrustedRoots,
     impairments: Option<Impairments>,
 }
 
@@ -54,7 +58,12 @@ struct Connection {
 impl Str0m {
     /// Begins to make an engine whose sound and picture come from and go to `media`.
     pub fn builder(media: Arc<dyn Media>) -> Builder {
-        Builder { media, interfaces: Interfaces::default(), impairments: None }
+        Builder {
+            media,
+            interfaces: Interfaces::default(),
+            roots: TrustedRoots::default(),
+            impairments: None,
+        }
     }
 
     /// Asks the task of a connection to do something.
@@ -91,6 +100,14 @@ impl Builder {
         self
     }
 
+    /// Whom TURN servers over TLS must be vouched for by; the operating system's certificates, if
+    /// this is not called.
+    #[must_use]
+    pub fn trusted_roots(mut self, roots: TrustedRoots) -> Self {
+        self.roots = roots;
+        self
+    }
+
     /// Drops or delays what is sent, for tests and demonstrations.
     #[cfg(feature = "testing")]
     #[must_use]
@@ -107,6 +124,7 @@ impl Builder {
             media: self.media,
             peers: Mutex::default(),
             interfaces: self.interfaces,
+            tls: Arc::new(Tls::new(self.roots)),
             impairments: self.impairments,
             epoch: clock(),
         }
@@ -130,8 +148,11 @@ impl WebRtc for Str0m {
     ) -> Result<(), Fault> {
         let sockets = Sockets::open(self.interfaces, self.impairments.clone())
             .map_err(|_| Fault::Unreachable)?;
-        let relay_only = config.relay_only;
-        let setup = PeerSetup { relay_only, ..PeerSetup::new(self.epoch, sockets.addresses()) };
+        let setup = PeerSetup {
+            ice_servers: config.ice_servers,
+            relay_only: config.relay_only,
+            ..PeerSetup::new(self.epoch, sockets.addresses())
+        };
         let now = clock();
         let (requests, received) = mpsc::unbounded_channel();
         let (frames, incoming) = mpsc::channel(track::MAX_WAITING_FRAMES);
@@ -139,6 +160,7 @@ impl WebRtc for Str0m {
             id: peer,
             peer: Peer::new(now, setup),
             sockets,
+            uplinks: Uplinks::new(self.tls.clone()),
             requests: received,
             frames: incoming,
             events: events.clone(),

@@ -21,7 +21,11 @@ use crate::{
     peer::{Input, Output, Peer},
     sockets::{Arrival, Sockets},
     track::{Outgoing, Tracks},
+    uplinks::{Outside, Uplinks},
 };
+
+/// How long a closed connection waits for TURN servers to take their allocations back.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A request of the machine, with the way back.
 pub(crate) struct Request {
@@ -40,6 +44,7 @@ pub(crate) struct Shell {
     pub(crate) id: PeerId,
     pub(crate) peer: Peer,
     pub(crate) sockets: Sockets,
+    pub(crate) uplinks: Uplinks,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
     pub(crate) frames: mpsc::Receiver<Outgoing>,
     pub(crate) events: PeerEvents,
@@ -55,6 +60,7 @@ pub(crate) struct Shell {
 enum Wake {
     Request(Option<Request>),
     Arrival(Arrival),
+    Outside(Outside),
     Frame(Outgoing),
     Timer,
 }
@@ -66,6 +72,7 @@ impl Shell {
         while !self.is_closed {
             self.step().await;
         }
+        self.give_back().await;
         self.drain_delayed().await;
     }
 
@@ -76,6 +83,7 @@ impl Shell {
         let wake = tokio::select! {
             request = self.requests.recv() => Wake::Request(request),
             arrival = self.sockets.receive() => Wake::Arrival(arrival),
+            outside = self.uplinks.next() => Wake::Outside(outside),
             Some(frame) = self.frames.recv() => Wake::Frame(frame),
             () = tokio::time::sleep_until(timer.into()) => Wake::Timer,
         };
@@ -83,11 +91,8 @@ impl Shell {
         match wake {
             Wake::Request(Some(Request { op, reply })) => self.perform(now, op, reply),
             Wake::Request(None) => self.close(now),
-            Wake::Arrival(arrival) => {
-                let Arrival { local, from, .. } = arrival;
-                let data = self.sockets.content(&arrival);
-                self.peer.handle(now, Input::Datagram { local, from, data });
-            }
+            Wake::Arrival(arrival) => self.on_arrival(now, &arrival),
+            Wake::Outside(outside) => self.on_outside(now, &outside),
             Wake::Frame((track, frame)) => {
                 self.peer.handle(now, Input::Frame { track, frame: &frame });
             }
@@ -95,6 +100,51 @@ impl Shell {
         }
         self.sockets.send_due(now);
         self.flush();
+    }
+
+    fn on_arrival(&mut self, now: Instant, arrival: &Arrival) {
+        let Arrival { local, from, .. } = *arrival;
+        let data = self.sockets.content(arrival);
+        self.peer.handle(now, Input::Datagram { local, from, data });
+    }
+
+    fn on_outside(&mut self, now: Instant, outside: &Outside) {
+        let input = match outside {
+            Outside::Resolved { server, addresses } => {
+                Input::Resolved { server: *server, addresses }
+            }
+            Outside::Connected { server, local } => {
+                Input::Connected { server: *server, local: *local }
+            }
+            Outside::Stream { server, data } => Input::Stream { server: *server, data },
+            Outside::Disconnected { server, fault } => {
+                Input::Disconnected { server: *server, fault: *fault }
+            }
+        };
+        self.peer.handle(now, input);
+    }
+
+    /// Waits until no server holds anything for us any more, but not for long.
+    async fn give_back(&mut self) {
+        let end = clock() + FAREWELL;
+        while !self.peer.is_released() && clock() < end {
+            let timer = self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes));
+            let wake = tokio::select! {
+                arrival = self.sockets.receive() => Wake::Arrival(arrival),
+                outside = self.uplinks.next() => Wake::Outside(outside),
+                () = tokio::time::sleep_until(timer.min(end).into()) => Wake::Timer,
+            };
+            let now = clock();
+            match wake {
+                Wake::Arrival(arrival) => self.on_arrival(now, &arrival),
+                Wake::Outside(outside) => self.on_outside(now, &outside),
+                Wake::Timer | Wake::Request(_) | Wake::Frame(_) => {
+                    self.peer.handle(now, Input::Timeout);
+                }
+            }
+            self.sockets.send_due(now);
+            self.flush();
+        }
     }
 
     /// The news of a request leaves before its reply, so the machine hears them in order.
@@ -121,6 +171,10 @@ impl Shell {
                 Output::Datagram { local, to, data } => {
                     self.sockets.send(now, impairment::Outgoing { local, to, data });
                 }
+                Output::Resolve { server, host, port } => self.uplinks.resolve(server, host, port),
+                Output::Connect { server, to, tls } => self.uplinks.connect(server, to, tls),
+                Output::Stream { server, data } => self.uplinks.send(server, data),
+                Output::Disconnect { server } => self.uplinks.disconnect(server),
                 Output::News(news) => self.report(news),
                 Output::Frame { mid, frame } => {
                     let Some(Some(sink)) = self.sinks.get_mut(&mid) else { continue };
