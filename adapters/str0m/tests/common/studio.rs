@@ -142,6 +142,8 @@ impl FrameSink for Sink {
 /// One engine with its news.
 pub struct Side {
     pub engine: Str0m,
+    /// With what connections are opened.
+    pub config: PeerConfig,
     pub log: Arc<Log>,
     driver: DriverEnd,
     mailbox: Mailbox,
@@ -162,12 +164,13 @@ impl Side {
         let media = Arc::new(Studio { hertz, log: log.clone() });
         let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
         let (driver, mailbox) = mailbox::pair();
-        Self { engine: change(builder).build(), log, driver, mailbox, news: Vec::new() }
+        let (engine, config) = (change(builder).build(), PeerConfig::default());
+        Self { engine, config, log, driver, mailbox, news: Vec::new() }
     }
 
     pub async fn open(&self, peer: u64) {
         let events = PeerEvents::new(PeerId(peer), self.mailbox.news());
-        self.engine.open(PeerId(peer), PeerConfig::default(), events).await.unwrap();
+        self.engine.open(PeerId(peer), self.config.clone(), events).await.unwrap();
     }
 
     /// Captures what the plan sends.
