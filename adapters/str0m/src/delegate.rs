@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     gather::Interfaces,
     impairment::Impairments,
+    interfaces::{Known, LOOK_INTERVAL},
     peer::{Peer, PeerSetup},
     shell::{self, Request, Shell, clock},
     sockets::Sockets,
@@ -35,7 +36,7 @@ pub struct Str0m {
     media: Arc<dyn Media>,
     tracks: Arc<Tracks>,
     peers: Mutex<BTreeMap<PeerId, Connection>>,
-    interfaces: Interfaces,
+    known: Arc<Known>,
     tls: Arc<Tls>,
     impairments: Option<Impairments>,
     epoch: Instant,
@@ -123,7 +124,7 @@ impl Builder {
             tracks: Arc::new(Tracks::new(self.media.clone())),
             media: self.media,
             peers: Mutex::default(),
-            interfaces: self.interfaces,
+            known: Arc::new(Known::new(self.interfaces)),
             tls: Arc::new(Tls::new(self.roots)),
             impairments: self.impairments,
             epoch: clock(),
@@ -146,8 +147,9 @@ impl WebRtc for Str0m {
         config: PeerConfig,
         events: PeerEvents,
     ) -> Result<(), Fault> {
-        let sockets = Sockets::open(self.interfaces, self.impairments.clone())
-            .map_err(|_| Fault::Unreachable)?;
+        let addresses = self.known.begin().map_err(|_| Fault::Unreachable)?;
+        let sockets =
+            Sockets::open(&addresses, self.impairments.clone()).map_err(|_| Fault::Unreachable)?;
         let setup = PeerSetup {
             ice_servers: config.ice_servers,
             relay_only: config.relay_only,
@@ -168,6 +170,8 @@ impl WebRtc for Str0m {
             tracks: self.tracks.clone(),
             sinks: BTreeMap::new(),
             wakes: now,
+            known: self.known.clone(),
+            looks: now + LOOK_INTERVAL,
             is_closed: false,
         };
         // A connection of the same id that is still there loses its way in, and closes.

@@ -48,6 +48,7 @@ mod guard;
     expect(dead_code, unreachable_pub, reason = "only tests impair, through the same path")
 )]
 mod impairment;
+mod interfaces;
 mod negotiate;
 mod payload;
 pub mod peer;

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     impairment,
+    interfaces::{Known, LOOK_INTERVAL, Look},
     peer::{Input, Output, Peer},
     sockets::{Arrival, Sockets},
     track::{Outgoing, Tracks},
@@ -53,6 +54,9 @@ pub(crate) struct Shell {
     /// Where received frames go, per `mid`; `None`: nobody wants them.
     pub(crate) sinks: BTreeMap<String, Option<Box<dyn FrameSink>>>,
     pub(crate) wakes: Instant,
+    pub(crate) known: Arc<Known>,
+    /// When the interfaces are looked at next.
+    pub(crate) looks: Instant,
     pub(crate) is_closed: bool,
 }
 
@@ -78,7 +82,7 @@ impl Shell {
 
     /// Waits for one thing and does what follows from it.
     async fn step(&mut self) {
-        let timer = self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes));
+        let timer = self.next_timer().min(self.looks);
         // Not biased: whoever floods us with datagrams delays neither our sound nor a hangup.
         let wake = tokio::select! {
             request = self.requests.recv() => Wake::Request(request),
@@ -98,8 +102,31 @@ impl Shell {
             }
             Wake::Timer => self.peer.handle(now, Input::Timeout),
         }
+        if now >= self.looks {
+            self.look_around(now);
+        }
         self.sockets.send_due(now);
         self.flush();
+    }
+
+    fn next_timer(&self) -> Instant {
+        self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes))
+    }
+
+    /// Looks whether there are other interfaces than before. New ones are used; sockets of those
+    /// that are gone stay: they may come back, and cost nothing.
+    fn look_around(&mut self, now: Instant) {
+        self.looks = now + LOOK_INTERVAL;
+        let Ok((look, addresses)) = self.known.look() else { return };
+        for ip in addresses {
+            if let Some(local) = self.sockets.add(ip) {
+                self.peer.handle(now, Input::Socket(local));
+            }
+        }
+        if look == Look::Changed {
+            tracing::info!("the addresses of this machine changed");
+            self.events.network_changed();
+        }
     }
 
     fn on_arrival(&mut self, now: Instant, arrival: &Arrival) {
@@ -128,7 +155,7 @@ impl Shell {
     async fn give_back(&mut self) {
         let end = clock() + FAREWELL;
         while !self.peer.is_released() && clock() < end {
-            let timer = self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes));
+            let timer = self.next_timer();
             let wake = tokio::select! {
                 arrival = self.sockets.receive() => Wake::Arrival(arrival),
                 outside = self.uplinks.next() => Wake::Outside(outside),

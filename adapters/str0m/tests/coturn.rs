@@ -23,6 +23,7 @@ use matrix_voip::{
 };
 use matrix_voip_str0m::TrustedRoots;
 use studio::{Side, until};
+use tokio::io::AsyncWriteExt;
 
 const UDP: &str = "turn:127.0.0.1:PORT?transport=udp";
 const TCP: &str = "turn:localhost:PORT?transport=tcp";
@@ -172,6 +173,8 @@ async fn a_quota_that_is_reached_is_told() {
     // What a connection had is free when it has closed.
     first.engine.close(PEER).await.unwrap();
     until("it is given back", || coturn.log().contains("lifetime=0")).await;
+    // coturn counts it until a moment later.
+    until("it is forgotten", || coturn.log().contains("allocation timeout")).await;
     assert_eq!(fate(&coturn, server).await.0, ServerState::Works);
 }
 
@@ -202,14 +205,29 @@ async fn ports_where_nobody_is_are_told() {
     let (state, took) = fate(&coturn, tcp).await;
     println!("TCP, nobody there: told after {took:?}");
     assert_eq!(state, ServerState::Failed(ServerFault::Unreachable));
-    let no_tls = coturn.server("turns:127.0.0.1:PORT");
-    let (state, _) = fate(&coturn, no_tls).await;
-    println!("TLS to the port without: {state:?}");
-    assert_ne!(state, ServerState::Works);
     let udp = coturn.server(&format!("turn:127.0.0.1:{nobody}"));
     let (state, took) = fate(&coturn, udp).await;
     println!("UDP, nobody there: told after {took:?}");
     assert_eq!(state, ServerState::Failed(ServerFault::Silent));
+}
+
+#[tokio::test]
+async fn a_web_server_is_told_as_nonsense_or_as_gone() {
+    let Some(coturn) = Coturn::start(&[]) else { return };
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = web.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = web.accept().await {
+            drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await);
+        }
+    });
+    for uri in ["turns:127.0.0.1", "turn:127.0.0.1"] {
+        let uri = format!("{uri}:{port}?transport=tcp");
+        let (state, _) = fate(&coturn, coturn.server(&uri)).await;
+        println!("{uri}: {state:?}");
+        let told = [ServerFault::Nonsense, ServerFault::Unreachable].map(ServerState::Failed);
+        assert!(told.contains(&state), "{state:?}");
+    }
 }
 
 #[tokio::test]
@@ -240,9 +258,9 @@ async fn a_stun_server_answers() {
     assert_eq!(states(&side).await, [ServerState::Works]);
 }
 
-/// Over a minute: a refresh with a nonce that is stale by then, and an expired password.
+/// A refresh after 45 s, with a nonce that is stale and a password that has expired by then.
 #[tokio::test]
-#[ignore = "takes 100 seconds"]
+#[ignore = "takes a minute"]
 async fn a_call_outlives_nonce_lifetime_and_credentials() {
     let options = ["--stale-nonce=20", "--max-allocate-lifetime=60"];
     let Some(coturn) = Coturn::start(&options) else { return };
@@ -252,12 +270,12 @@ async fn a_call_outlives_nonce_lifetime_and_credentials() {
     connect(&mut a, &mut b).await;
     let start = clock();
     let mut looks = tokio::time::interval(Duration::from_secs(5));
-    while start.elapsed() < Duration::from_secs(100) {
+    while start.elapsed() < Duration::from_secs(60) {
         looks.tick().await;
         let heard = a.heard(MediaKind::Audio).len();
         println!("{:?}: {heard} frames, {:?}", start.elapsed(), states(&a).await);
     }
-    println!("{}", coturn.log());
+    assert!(coturn.log().contains("error 438"), "no nonce was stale");
     assert_eq!(states(&a).await, [ServerState::Works]);
-    assert!(a.heard(MediaKind::Audio).len() > 4500);
+    assert!(a.heard(MediaKind::Audio).len() > 2700);
 }

@@ -148,6 +148,8 @@ pub struct Side {
     driver: DriverEnd,
     mailbox: Mailbox,
     pub news: Vec<(PeerId, PeerNews)>,
+    /// What was reported besides.
+    pub others: Vec<Input>,
 }
 
 impl Side {
@@ -165,7 +167,7 @@ impl Side {
         let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
         let (driver, mailbox) = mailbox::pair();
         let (engine, config) = (change(builder).build(), PeerConfig::default());
-        Self { engine, config, log, driver, mailbox, news: Vec::new() }
+        Self { engine, config, log, driver, mailbox, news: Vec::new(), others: Vec::new() }
     }
 
     pub async fn open(&self, peer: u64) {
@@ -190,10 +192,13 @@ impl Side {
     /// Waits for news that fit, at most ten seconds; all news are kept.
     pub async fn until(&mut self, fits: impl Fn(&PeerNews) -> bool) {
         let driver = &mut self.driver;
-        let news = &mut self.news;
+        let (news, others) = (&mut self.news, &mut self.others);
         let waiting = async {
             while let Some(input) = driver.next().await {
-                let Input::Peer(peer, said) = input else { continue };
+                let Input::Peer(peer, said) = input else {
+                    others.push(input);
+                    continue;
+                };
                 let found = fits(&said);
                 news.push((peer, said));
                 if found {
