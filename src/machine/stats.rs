@@ -7,6 +7,7 @@ use crate::redact::Redacted;
 
 /// What an engine measured on one peer connection since it was opened.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct PeerStats {
     /// The chosen pair of candidates; `None` before there is one.
     pub pair: Option<CandidatePair>,
@@ -18,15 +19,26 @@ pub struct PeerStats {
     pub outbound: Vec<StreamStats>,
     /// How the STUN and TURN servers fared, in the order in which they were given.
     pub servers: Vec<ServerStats>,
+    /// Remote candidates that the engine has no use for: names (`.local`, never looked up), TCP,
+    /// nonsense. Their peers are found by the packets that they send.
+    pub unusable_candidates: u64,
 }
 
 /// How one URI of a STUN or TURN server fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerStats {
     /// The URI as it was given; never credentials.
     pub uri: Redacted,
     /// What became of it.
     pub state: ServerState,
+}
+
+impl ServerStats {
+    /// The fate of a URI.
+    pub fn new(uri: Redacted, state: ServerState) -> Self {
+        Self { uri, state }
+    }
 }
 
 /// What became of a STUN or TURN server.
@@ -90,6 +102,7 @@ pub enum ServerFault {
 
 /// The candidates that ICE chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CandidatePair {
     /// Ours.
     pub local: CandidateInfo,
@@ -99,6 +112,7 @@ pub struct CandidatePair {
 
 /// One end of the chosen path.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CandidateInfo {
     /// `host`, `srflx`, `prflx` or `relay`.
     pub kind: &'static str,
@@ -106,10 +120,13 @@ pub struct CandidateInfo {
     pub protocol: &'static str,
     /// `address:port`.
     pub address: Redacted,
+    /// How our own relay is reached: `udp`, `tcp` or `tls`; `None` for every other candidate.
+    pub relay_protocol: Option<&'static str>,
 }
 
 /// Counters of one m-line in one direction; they never go back.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct StreamStats {
     /// The m-line.
     pub mid: String,
@@ -127,4 +144,35 @@ pub struct StreamStats {
     pub jitter: Option<Duration>,
     /// Key frames that the receiving side asked for.
     pub key_frame_requests: u64,
+}
+
+impl CandidatePair {
+    /// A pair.
+    pub fn new(local: CandidateInfo, remote: CandidateInfo) -> Self {
+        Self { local, remote }
+    }
+}
+
+impl CandidateInfo {
+    /// A candidate of this kind (`host`, `srflx`, `prflx`, `relay`) and protocol (`udp`, `tcp`) at
+    /// `address:port`.
+    pub fn new(kind: &'static str, protocol: &'static str, address: impl Into<Redacted>) -> Self {
+        Self { kind, protocol, address: address.into(), relay_protocol: None }
+    }
+}
+
+impl StreamStats {
+    /// Counters at zero; an engine fills in what it knows.
+    pub fn new(mid: impl Into<String>, kind: MediaKind, codec: impl Into<String>) -> Self {
+        Self {
+            mid: mid.into(),
+            kind,
+            codec: codec.into(),
+            bytes: 0,
+            packets: 0,
+            lost: None,
+            jitter: None,
+            key_frame_requests: 0,
+        }
+    }
 }

@@ -40,7 +40,7 @@ fn clock() -> Instant {
 fn side(coturn: &Coturn, hertz: f32, servers: Vec<IceServer>) -> Side {
     let roots = TrustedRoots::only(coturn.certificate.as_bytes()).unwrap();
     let mut side = Side::with(hertz, |builder| builder.trusted_roots(roots));
-    side.config = PeerConfig { ice_servers: servers, relay_only: true };
+    side.config = PeerConfig { ice_servers: servers, relay_only: true, ..PeerConfig::default() };
     side
 }
 
@@ -102,6 +102,9 @@ async fn relayed_call(ours: &str, theirs: &str) {
     let stats = a.engine.stats(PEER).await.unwrap();
     let pair = stats.pair.unwrap();
     assert_eq!((pair.local.kind, pair.remote.kind), ("relay", "relay"));
+    let carrier =
+        [(UDP, "udp"), (TCP, "tcp"), (TLS, "tls")].into_iter().find(|(uri, _)| *uri == ours);
+    assert_eq!(pair.local.relay_protocol, carrier.map(|(_, name)| name));
     assert_eq!(stats.inbound[0].lost, Some(0));
     assert_eq!(states(&a).await, [ServerState::Works]);
     for side in [&a, &b] {
@@ -190,7 +193,8 @@ async fn a_certificate_that_is_not_trusted_or_for_another_name_is_told() {
     let Some(coturn) = Coturn::start(&[]) else { return };
     let untrusted = ServerState::Failed(ServerFault::Untrusted);
     let mut stranger = Side::new(440.0);
-    stranger.config = PeerConfig { ice_servers: vec![coturn.server(TLS)], relay_only: true };
+    stranger.config.ice_servers = vec![coturn.server(TLS)];
+    stranger.config.relay_only = true;
     gather(&mut stranger, 1).await;
     assert_eq!(states(&stranger).await, [untrusted]);
     let (state, _) = fate(&coturn, coturn.server("turns:127.0.0.2:TLS")).await;

@@ -271,7 +271,12 @@ impl Peer {
     pub fn stats(&self) -> matrix_voip::machine::io::PeerStats {
         let local = |local| self.gathering.kind_of(local);
         let mut stats = self.measured.snapshot(local, |remote| self.remote.kind_of(remote));
+        if let Some(pair) = &mut stats.pair {
+            let relayed = pair.local.address.expose().parse().ok();
+            pair.local.relay_protocol = relayed.and_then(|at| self.reach.carrier(at));
+        }
         stats.servers = self.reach.stats();
+        stats.unusable_candidates = self.remote.skipped();
         stats
     }
 

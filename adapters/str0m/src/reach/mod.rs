@@ -149,6 +149,17 @@ impl Reach {
         self.refused + self.relays.iter().map(|relay| relay.client.forged()).sum::<u64>()
     }
 
+    /// How the relay with this address is reached; `None` when it is none of ours.
+    pub(crate) fn carrier(&self, relayed: SocketAddr) -> Option<&'static str> {
+        let mut relays = self.relays.iter();
+        let relay = relays.find(|relay| relay.client.relayed() == Some(relayed))?;
+        Some(match relay.carrier {
+            Carrier::Udp => "udp",
+            Carrier::Tcp => "tcp",
+            Carrier::Tls => "tls",
+        })
+    }
+
     /// Whether packets from this address go by a relay.
     pub(crate) fn has_relayed(&self, address: SocketAddr) -> bool {
         self.relays.iter().any(|relay| relay.client.relayed() == Some(address))

@@ -51,7 +51,7 @@ pub(crate) struct Server {
 impl Server {
     /// For the statistics.
     pub(crate) fn stats(&self) -> ServerStats {
-        ServerStats { uri: self.uri.clone(), state: self.state }
+        ServerStats::new(self.uri.clone(), self.state)
     }
 
     /// It is of no use; the first reason stands, and one that has worked is told as lost.
