@@ -86,7 +86,7 @@ async fn fate(coturn: &Coturn, server: IceServer) -> (ServerState, Duration) {
 }
 
 async fn relayed_call(ours: &str, theirs: &str) {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let mut a = side(&coturn, 440.0, vec![coturn.server(ours)]);
     let mut b = side(&coturn, 880.0, vec![coturn.server(theirs)]);
     let start = clock();
@@ -137,7 +137,7 @@ async fn a_relayed_call_with_tls_on_one_side_only() {
 
 #[tokio::test]
 async fn all_transports_of_one_server_give_a_candidate_each() {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let servers = [UDP, TCP, TLS].map(|uri| coturn.server(uri));
     let mut side = side(&coturn, 440.0, servers.to_vec());
     let took = gather(&mut side, 1).await;
@@ -149,7 +149,7 @@ async fn all_transports_of_one_server_give_a_candidate_each() {
 
 #[tokio::test]
 async fn credentials_that_are_wrong_or_expired_are_told_on_every_transport() {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let expected = ServerState::Failed(ServerFault::WrongCredentials(401));
     for uri in [UDP, TCP, TLS] {
         let expired = coturn.server_for(uri, "ada", Duration::ZERO);
@@ -165,7 +165,7 @@ async fn credentials_that_are_wrong_or_expired_are_told_on_every_transport() {
 
 #[tokio::test]
 async fn a_quota_that_is_reached_is_told() {
-    let Some(coturn) = Coturn::start(&["--user-quota=1"]) else { return };
+    let Some(coturn) = Coturn::start(&["--user-quota=1"]).await else { return };
     let server = coturn.server(UDP);
     let mut first = side(&coturn, 440.0, vec![server.clone()]);
     gather(&mut first, 1).await;
@@ -183,14 +183,14 @@ async fn a_quota_that_is_reached_is_told() {
 
 #[tokio::test]
 async fn a_server_that_sends_us_elsewhere_is_told() {
-    let Some(coturn) = Coturn::start(&["--alternate-server=127.0.0.1:9"]) else { return };
+    let Some(coturn) = Coturn::start(&["--alternate-server=127.0.0.1:9"]).await else { return };
     let (state, _) = fate(&coturn, coturn.server(UDP)).await;
     assert_eq!(state, ServerState::Failed(ServerFault::Redirects));
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_or_for_another_name_is_told() {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let untrusted = ServerState::Failed(ServerFault::Untrusted);
     let mut stranger = Side::new(440.0);
     stranger.config.ice_servers = vec![coturn.server(TLS)];
@@ -203,7 +203,7 @@ async fn a_certificate_that_is_not_trusted_or_for_another_name_is_told() {
 
 #[tokio::test]
 async fn ports_where_nobody_is_are_told() {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let nobody = free_port();
     let tcp = coturn.server(&format!("turn:127.0.0.1:{nobody}?transport=tcp"));
     let (state, took) = fate(&coturn, tcp).await;
@@ -217,7 +217,7 @@ async fn ports_where_nobody_is_are_told() {
 
 #[tokio::test]
 async fn a_web_server_is_told_as_nonsense_or_as_gone() {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = web.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -236,7 +236,7 @@ async fn a_web_server_is_told_as_nonsense_or_as_gone() {
 
 #[tokio::test]
 async fn a_server_that_dies_is_told_as_lost() {
-    let Some(mut coturn) = Coturn::start(&[]) else { return };
+    let Some(mut coturn) = Coturn::start(&[]).await else { return };
     let mut side = side(&coturn, 440.0, vec![coturn.server(TCP)]);
     gather(&mut side, 1).await;
     coturn.kill();
@@ -254,7 +254,7 @@ async fn a_server_that_dies_is_told_as_lost() {
 
 #[tokio::test]
 async fn a_stun_server_answers() {
-    let Some(coturn) = Coturn::start(&[]) else { return };
+    let Some(coturn) = Coturn::start(&[]).await else { return };
     let mut side = side(&coturn, 440.0, vec![coturn.server("stun:127.0.0.1:PORT")]);
     side.config.relay_only = false;
     let took = gather(&mut side, 1).await;
@@ -267,7 +267,7 @@ async fn a_stun_server_answers() {
 #[ignore = "takes a minute"]
 async fn a_call_outlives_nonce_lifetime_and_credentials() {
     let options = ["--stale-nonce=20", "--max-allocate-lifetime=60"];
-    let Some(coturn) = Coturn::start(&options) else { return };
+    let Some(coturn) = Coturn::start(&options).await else { return };
     let server = coturn.server_for(UDP, "ada", Duration::from_secs(30));
     let mut a = side(&coturn, 440.0, vec![server.clone()]);
     let mut b = side(&coturn, 880.0, vec![server]);

@@ -17,7 +17,7 @@ use matrix_voip::{machine::io::IceServer, redact::Secret};
 
 const SECRET: &str = "coturn shares this with the homeserver";
 
-/// What comes before a name in every log line of an allocation that ends.
+/// A server that runs.
 pub struct Coturn {
     process: Child,
     folder: PathBuf,
@@ -29,7 +29,7 @@ pub struct Coturn {
 
 impl Coturn {
     /// Starts one; `None` where there is no coturn, which is then said.
-    pub fn start(options: &[&str]) -> Option<Self> {
+    pub async fn start(options: &[&str]) -> Option<Self> {
         let (port, tls_port) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("coturn-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -55,11 +55,12 @@ impl Coturn {
             .spawn();
         let Ok(process) = started else {
             // Past libtest, which swallows what print macros say.
-            writeln!(std::io::stderr(), "skipped: coturn: turnserver is not installed").unwrap();
+            let skipped = b"skipped: coturn: turnserver is not installed\n";
+            std::io::stderr().write_all(skipped).unwrap();
             return None;
         };
         let coturn = Self { process, folder, port, tls_port, certificate: cert.pem() };
-        coturn.wait();
+        coturn.wait().await;
         Some(coturn)
     }
 
@@ -90,13 +91,14 @@ impl Coturn {
         drop((self.process.kill(), self.process.wait()));
     }
 
-    fn wait(&self) {
-        for _ in 0..500 {
+    async fn wait(&self) {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..1000 {
+            looks.tick().await;
             let ports = [self.port, self.tls_port];
             if ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(10));
         }
         panic!("coturn does not start:\n{}", self.log());
     }
