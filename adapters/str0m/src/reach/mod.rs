@@ -6,13 +6,16 @@
 //! candidates and packets of peers come out of `poll`, as everything does
 //! ```
 //!
-//! [`server`] reads the URIs, [`binding`] finds reflexive addresses, [`turn`] is one allocation,
-//! [`framing`] cuts streams, [`request`] resends. Every server gets one allocation, over the
+//! [`server`] reads the URIs; [`binding`] is one question for our address, `reflexive` who asks
+//! whom; [`turn`] is one allocation, `relays` all of them; [`framing`] cuts streams, [`request`]
+//! resends. Every server gets one allocation, over the
 //! socket that the system would reach it from; with relayed candidates only, nobody is asked for
 //! our own address.
 
 mod binding;
 mod framing;
+mod reflexive;
+mod relays;
 mod request;
 pub(crate) mod server;
 mod turn;
@@ -27,12 +30,11 @@ use matrix_voip::machine::io::{IceServer, ServerFault, ServerState, ServerStats}
 
 pub(crate) use self::request::Step;
 use self::{
-    binding::{Binding, MAX_BINDINGS, Outcome},
-    framing::Framing,
+    binding::Binding,
+    relays::Relay,
     server::{Carrier, Server, Service},
-    turn::{Event, TurnClient},
 };
-use crate::{gather::Origin, peer::ServerAddress, stun::Message};
+use crate::{gather::Origin, peer::ServerAddress};
 
 /// Most addresses of one server that are used: one of each family.
 const MAX_ADDRESSES: usize = 2;
@@ -58,18 +60,6 @@ pub(crate) enum Output {
     Found(Origin),
     Lost(Origin),
     Packet { relayed: SocketAddr, from: SocketAddr, data: Vec<u8> },
-}
-
-/// An allocation with the way to its server.
-struct Relay {
-    server: usize,
-    carrier: Carrier,
-    /// Our end of the way.
-    local: SocketAddr,
-    to: SocketAddr,
-    client: TurnClient,
-    framing: Framing,
-    origin: Option<Origin>,
 }
 
 /// All servers of one connection.
@@ -356,189 +346,5 @@ impl Reach {
     fn is_stun(&self, server: usize) -> bool {
         let target = self.servers.get(server).and_then(|server| server.target.as_ref());
         target.is_some_and(|target| target.service == Service::Stun)
-    }
-
-    // ---------------------------------------------------------------------------------- bindings
-
-    fn bind_all(&mut self, step: &mut Step<'_>, server: usize, addresses: &[ServerAddress]) {
-        for to in addresses.iter().take(MAX_ADDRESSES).map(|found| found.address) {
-            self.known.push((server, to));
-            for local in self.sockets.clone() {
-                self.bind(step, server, local, to);
-            }
-        }
-        self.conclude(server);
-    }
-
-    fn bind(&mut self, step: &mut Step<'_>, server: usize, local: SocketAddr, to: SocketAddr) {
-        let is_asked = self.bindings.iter().any(|asked| asked.to == to && asked.local == local);
-        let fits =
-            local.is_ipv4() == to.is_ipv4() && local.ip().is_loopback() == to.ip().is_loopback();
-        if self.relay_only || !fits || is_asked || self.bindings.len() == MAX_BINDINGS {
-            return;
-        }
-        let (binding, data) = Binding::new(step, server, local, to);
-        self.bindings.push(binding);
-        self.outputs.push_back(Output::Datagram { local, to, data });
-    }
-
-    fn on_binding(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) -> Option<Heard> {
-        let is_its = |binding: &&Binding| binding.to == from && binding.local == local;
-        self.bindings.iter().find(is_its)?;
-        let message = Message::parse(data)?;
-        let answered = self.bindings.iter().enumerate().find_map(|(index, binding)| {
-            let mapped = is_its(&binding).then(|| binding.on_message(&message))??;
-            Some((index, mapped))
-        });
-        let (index, mapped) = answered?;
-        let Binding { server, local, .. } = self.bindings.swap_remove(index);
-        match mapped {
-            Some(mapped) => {
-                if self.is_stun(server) {
-                    self.works(server);
-                }
-                self.found_reflexive(mapped, local);
-            }
-            None => self.refused += 1,
-        }
-        self.conclude(server);
-        Some(Heard::Ours)
-    }
-
-    fn found_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
-        let is_new = !self.sockets.contains(&mapped) && self.reflexive.insert(mapped);
-        if is_new && !self.relay_only && !self.is_closed {
-            self.outputs.push_back(Output::Found(Origin::Reflexive { mapped, base }));
-        }
-    }
-
-    fn resend_bindings(&mut self, now: Instant) {
-        let mut silent = Vec::new();
-        for binding in &mut self.bindings {
-            match binding.on_timeout(now) {
-                Some(Outcome::Send(data)) => {
-                    let (local, to) = (binding.local, binding.to);
-                    self.outputs.push_back(Output::Datagram { local, to, data });
-                }
-                Some(Outcome::Silent) => silent.push((binding.server, binding.local, binding.to)),
-                None => {}
-            }
-        }
-        self.bindings.retain(|asked| !silent.contains(&(asked.server, asked.local, asked.to)));
-        for (server, ..) in silent {
-            self.conclude(server);
-        }
-    }
-
-    /// A STUN server that was asked from every socket and has answered none is silent.
-    fn conclude(&mut self, server: usize) {
-        let is_asked = self.bindings.iter().any(|binding| binding.server == server);
-        let is_undecided = self.servers.get(server).map(|known| known.state);
-        if self.is_stun(server) && !is_asked && is_undecided == Some(ServerState::Asked) {
-            self.fail(server, ServerFault::Silent);
-        }
-    }
-
-    // ------------------------------------------------------------------------------- allocations
-
-    /// Asks a server for an allocation, from the socket from which the system would reach it.
-    fn allocate(&mut self, step: &mut Step<'_>, server: usize, addresses: &[ServerAddress]) {
-        let way = addresses.iter().find_map(|found| {
-            let fits = |socket: &&SocketAddr| socket.is_ipv4() == found.address.is_ipv4();
-            let best = self.sockets.iter().find(|socket| Some(socket.ip()) == found.from);
-            let local = best.or_else(|| self.sockets.iter().find(fits))?;
-            Some((*local, found.address))
-        });
-        match way {
-            Some((local, to)) => self.add_relay(step, server, local, to),
-            None => self.fail(server, ServerFault::Unreachable),
-        }
-    }
-
-    fn add_relay(&mut self, step: &mut Step<'_>, server: usize, local: SocketAddr, to: SocketAddr) {
-        let Some(known) = self.servers.get(server) else { return };
-        let Some(Service::Turn(carrier)) = known.target.as_ref().map(|target| target.service)
-        else {
-            return;
-        };
-        // One five-tuple holds one allocation (RFC 8656 §5): the same server under two names.
-        let is_taken =
-            |relay: &Relay| carrier == Carrier::Udp && relay.local == local && relay.to == to;
-        if self.relays.iter().any(is_taken) {
-            return self.fail(server, ServerFault::Unusable);
-        }
-        let client = TurnClient::new(step, carrier, known.credentials.clone());
-        let framing = Framing::default();
-        self.relays.push(Relay { server, carrier, local, to, client, framing, origin: None });
-        self.settle(step, self.relays.len() - 1);
-    }
-
-    /// Gives a message of the server to its allocation, and what it brought to the connection.
-    fn deliver(&mut self, step: &mut Step<'_>, index: usize, message: &[u8]) {
-        let client = &mut self.relays[index].client;
-        let relayed = client.relayed();
-        if let Some((from, data)) = client.on_message(step, message)
-            && let Some(relayed) = relayed
-        {
-            let data = data.to_vec();
-            self.outputs.push_back(Output::Packet { relayed, from, data });
-        }
-        self.settle(step, index);
-    }
-
-    /// Does what an allocation wants done.
-    fn settle(&mut self, step: &mut Step<'_>, index: usize) {
-        while let Some(event) = self.relays[index].client.poll() {
-            match event {
-                Event::Send(data) => self.transmit(index, data),
-                Event::Allocated { relayed, mapped } => {
-                    self.on_allocated(step, index, relayed, mapped);
-                }
-                Event::Refused(fault) => {
-                    tracing::debug!(%fault, "a TURN server refuses something");
-                    self.refused += 1;
-                }
-                Event::Ended(fault) => self.on_ended(index, fault),
-            }
-        }
-    }
-
-    fn transmit(&mut self, index: usize, data: Vec<u8>) {
-        let Relay { server, carrier, local, to, .. } = self.relays[index];
-        self.outputs.push_back(match carrier {
-            Carrier::Udp => Output::Datagram { local, to, data },
-            Carrier::Tcp | Carrier::Tls => Output::Stream { server, data },
-        });
-    }
-
-    fn on_allocated(
-        &mut self,
-        step: &mut Step<'_>,
-        index: usize,
-        relayed: SocketAddr,
-        mapped: Option<SocketAddr>,
-    ) {
-        let Relay { server, carrier, local, .. } = self.relays[index];
-        self.works(server);
-        let origin = Origin::Relayed { relayed, local };
-        self.relays[index].origin = Some(origin);
-        self.outputs.push_back(Output::Found(origin));
-        if let Some(mapped) = mapped.filter(|_| carrier == Carrier::Udp) {
-            self.found_reflexive(mapped, local);
-        }
-        for ip in self.peers.clone() {
-            self.relays[index].client.permit(step, ip);
-        }
-    }
-
-    fn on_ended(&mut self, index: usize, fault: ServerFault) {
-        let Relay { server, carrier, origin, .. } = self.relays[index];
-        self.fail(server, fault);
-        if let Some(origin) = origin {
-            self.outputs.push_back(Output::Lost(origin));
-        }
-        if carrier != Carrier::Udp {
-            self.outputs.push_back(Output::Disconnect { server });
-        }
     }
 }
