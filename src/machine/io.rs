@@ -180,6 +180,8 @@ pub enum Lifecycle {
     Foreground,
     /// Goes to the back.
     Background,
+    /// Our access token is no longer good: every call ends, and nothing can be said about it.
+    LoggedOut,
     /// Ends: every call is hung up.
     Ending,
 }

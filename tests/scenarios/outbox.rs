@@ -288,3 +288,18 @@ fn an_ending_process_says_goodbye_to_everybody() {
     }
     assert_eq!(ben.state(), Some(CallState::Ended));
 }
+
+/// The host notices it before we send anything, for instance because its sync was refused.
+#[test]
+fn a_lost_login_that_the_host_reports_ends_every_call_without_a_word() {
+    let two = two();
+    two.ada.invite(&two.room, BEN, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    two.ben.answer();
+    two.sim.run_until_quiet();
+    let sent = two.ada.sent_types().len();
+    two.ada.input(Input::Lifecycle(Lifecycle::LoggedOut));
+    two.sim.advance(secs(1));
+    assert_eq!(two.ada.end(), local(EndReason::LoggedOut));
+    assert_eq!(two.ada.sent_types().len(), sent, "nobody would take it");
+}
