@@ -3,19 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
+#[path = "../../../tests/privacy/watcher.rs"]
+mod watcher;
 
 use std::{net::SocketAddr, time::Duration};
 
 use common::{Tone, description, heard, voice, without_candidates};
 use matrix_voip::{
     id::TrackId,
-    machine::io::{
-        Candidate, IceServer, PeerNews, PeerOp, PeerState, PeerStats, Reply, ServerFault,
-        ServerState,
+    machine::{
+        event::CallState,
+        io::{
+            CallCommand, CallMedia, Candidate, IceServer, PeerNews, PeerOp, PeerState, PeerStats,
+            Reply, ServerFault, ServerState, TurnServers,
+        },
     },
     redact::Secret,
 };
-use matrix_voip_str0m::sim::{Link, Node, Opening, World};
+use matrix_voip_str0m::sim::{Link, Node, Opening, Phones, Scripted, World};
+use watcher::{Watcher, is_private};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,11 +35,11 @@ fn address(text: &str) -> SocketAddr {
 /// The URI with the credentials of the simulated server, or with other ones.
 fn server(uri: &str, password: &str) -> Vec<IceServer> {
     let credential = Secret::new(password);
-    vec![IceServer { urls: vec![uri.to_owned()], username: "user".into(), credential }]
+    vec![IceServer { urls: vec![uri.to_owned()], username: "turn-user".into(), credential }]
 }
 
 fn turn() -> Vec<IceServer> {
-    server("turn:192.0.2.9", "password")
+    server("turn:192.0.2.9", "turn-password")
 }
 
 struct Call {
@@ -179,6 +185,7 @@ fn behind_a_nat_a_stun_server_gives_a_reflexive_candidate() {
     assert_eq!(state(&mut call.world, call.a), ServerState::Works);
     let description = description(call.world.perform(call.a, PeerOp::LocalDescription).unwrap());
     assert!(description.sdp.expose().contains("198.51.100.7 40000 typ srflx"));
+    assert!(description.sdp.expose().contains("a=end-of-candidates"));
 }
 
 #[test]
@@ -318,6 +325,8 @@ fn a_silent_server_is_given_up_and_holds_nothing_up() {
     let mut call = peers(11, Link::default(), &turn(), false);
     call.world.server(0).be_silent(true);
     call.connect();
+    let early = description(call.world.perform(call.a, PeerOp::LocalDescription).unwrap());
+    assert!(!early.sdp.expose().contains("a=end-of-candidates"), "there may be more");
     assert!(call.world.now() < SECOND, "host candidates connect meanwhile");
     call.world.run(10 * SECOND);
     assert_eq!(gathered(&call.world, call.a).1, Some(5750 * MILLI));
@@ -327,8 +336,8 @@ fn a_silent_server_is_given_up_and_holds_nothing_up() {
 
 #[test]
 fn names_without_address_and_useless_uris_are_told() {
-    let mut servers = server("turn:nowhere.example", "password");
-    servers.extend(server("turns:192.0.2.9", "password"));
+    let mut servers = server("turn:nowhere.example", "turn-password");
+    servers.extend(server("turns:192.0.2.9", "turn-password"));
     servers.extend(server("http://192.0.2.9", ""));
     let mut call = peers(12, Link::default(), &servers, false);
     let (kinds, end) = gather(&mut call, SECOND);
@@ -425,6 +434,54 @@ fn garbage_in_the_name_of_the_server_changes_nothing() {
     call.world.run(3 * SECOND);
     assert_eq!(state(&mut call.world, call.a), ServerState::Works);
     call.assert_tones();
+}
+
+#[test]
+fn nothing_private_is_logged_or_shown_of_what_servers_do() {
+    let watcher = Watcher::default();
+    tracing::subscriber::with_default(watcher.clone(), || {
+        let mut call = relayed(18, Link::default());
+        call.connect();
+        call.world.server(0).refuse_peers(Some(403));
+        call.world.run(Duration::from_secs(300));
+        call.world.server(0).restart();
+        call.world.run(Duration::from_secs(600));
+        let shown = format!("{:?}", stats(&mut call.world, call.a).servers);
+        assert!(!is_private(&shown), "{shown}");
+    });
+    assert!(watcher.seen() > 0, "the end of the allocation is told");
+    assert_eq!(watcher.leaks(), Vec::<String>::new());
+}
+
+/// Whole calls: what the homeserver names reaches the engine, and hanging up gives it back.
+#[test]
+fn a_call_uses_the_homeservers_turn_server_and_gives_its_allocation_back() {
+    let mut phones = Phones::new(19, Link::default());
+    phones.add_turn_server(address(SERVER));
+    let ttl = Duration::from_secs(3600);
+    phones.server().set_turn(Ok(TurnServers { servers: turn(), ttl }));
+    let [ada, ben] = ["@ada:example", "@ben:example"].map(|user| {
+        phones.phone(user, |_| {
+            let mut tone = Tone::new(440.0);
+            Ok(Scripted { every: 20 * MILLI, make: Box::new(move |n| tone.frame(n)) })
+        })
+    });
+    let room = phones.room("!room:example");
+    phones.invite(ada, &room, "@ben:example", CallMedia::Voice);
+    let is = |phone, state| move |phones: &Phones| phones.state(phone) == Some(state);
+    assert!(phones.run_until(5 * SECOND, is(ben, CallState::Ringing)));
+    phones.act(ben, CallCommand::Answer(None));
+    assert!(phones.run_until(5 * SECOND, is(ada, CallState::Connected)));
+    phones.run(SECOND);
+    let now = phones.now();
+    assert_eq!(phones.turn_server(0).allocations(now), 2);
+    let servers = phones.stats(ada).unwrap().servers;
+    assert_eq!(servers[0].state, ServerState::Works);
+    phones.act(ada, CallCommand::Hangup);
+    assert!(phones.run_until(5 * SECOND, is(ben, CallState::Ended)));
+    phones.run(SECOND);
+    let now = phones.now();
+    assert_eq!(phones.turn_server(0).allocations(now), 0);
 }
 
 #[test]

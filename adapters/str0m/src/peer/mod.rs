@@ -216,7 +216,7 @@ impl Peer {
     pub fn local_description(&self) -> Result<Description, PeerError> {
         let made = self.negotiation.local().ok_or(PeerError::NoDescription)?;
         let candidates = self.gathering.lines();
-        let text = sdp::with_candidates(made.sdp.expose(), candidates);
+        let text = sdp::with_candidates(made.sdp.expose(), candidates, self.progress());
         Ok(Description { kind: made.kind, sdp: text.into() })
     }
 

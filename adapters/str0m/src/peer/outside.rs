@@ -21,10 +21,13 @@ impl Peer {
         while let Some(output) = self.reach.poll() {
             self.on_reach(output);
         }
-        let is_done = self.reach.is_done();
-        let progress = if is_done { Progress::Done } else { Progress::UnderWay };
-        let news = self.gathering.news(progress);
+        let news = self.gathering.news(self.progress());
         self.outputs.extend(news.into_iter().map(Output::News));
+    }
+
+    /// Whether more candidates of ours may come.
+    pub(super) fn progress(&self) -> Progress {
+        if self.reach.is_done() { Progress::Done } else { Progress::UnderWay }
     }
 
     /// When str0m or a server must be looked at next.

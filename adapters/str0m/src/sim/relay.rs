@@ -31,7 +31,7 @@ struct Allocation {
     channels: BTreeMap<u16, (SocketAddr, Duration)>,
 }
 
-/// A server. It has one user, `user` with the password `password`.
+/// A server. It has one user, `turn-user` with the password `turn-password`.
 pub struct TurnServer {
     address: SocketAddr,
     nonce_life: Duration,
@@ -309,7 +309,7 @@ impl TurnServer {
 }
 
 fn key() -> Key {
-    Key::new("user", REALM, "password")
+    Key::new("turn-user", REALM, "turn-password")
 }
 
 fn seconds(lifetime: Duration) -> [u8; 4] {
