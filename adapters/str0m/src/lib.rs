@@ -38,8 +38,8 @@
 //!
 //! # Servers
 //!
-//! The machine gives each connection the homeserver's STUN and TURN servers; what becomes of each
-//! is in [`PeerStats::servers`](matrix_voip::machine::io::PeerStats): refusals are told as what
+//! The machine gives each connection the homeserver's STUN and TURN servers. They are asked as
+//! soon as it is opened, before there is any description, and what becomes of each is in [`PeerStats::servers`](matrix_voip::machine::io::PeerStats): refusals are told as what
 //! they are (credentials, quota, capacity …), within two round trips. No candidate waits for a
 //! slow server. Allocations are refreshed for as long as the connection lasts and given back when
 //! it closes. TURN servers over TLS must have a certificate that the system trusts, or one of

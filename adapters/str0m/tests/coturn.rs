@@ -253,6 +253,22 @@ async fn a_server_that_dies_is_told_as_lost() {
 }
 
 #[tokio::test]
+async fn a_server_with_an_ipv6_address_relays_over_ipv4() {
+    let options = ["--listening-ip=::1"];
+    let Some(coturn) = Coturn::start(&options).await else { return };
+    for uri in ["turn:[::1]:PORT", "turn:[::1]:PORT?transport=tcp"] {
+        let mut side = side(&coturn, 440.0, vec![coturn.server(uri)]);
+        gather(&mut side, 1).await;
+        assert_eq!(states(&side).await, [ServerState::Works], "{uri}");
+        let description = side.engine.local_description(PEER).await.unwrap();
+        let text = description.sdp.expose();
+        let relayed = text.lines().find(|line| line.contains(" typ relay")).unwrap();
+        assert!(relayed.contains(" 127.0.0.1 "), "{uri}");
+        side.engine.close(PEER).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_stun_server_answers() {
     let Some(coturn) = Coturn::start(&[]).await else { return };
     let mut side = side(&coturn, 440.0, vec![coturn.server("stun:127.0.0.1:PORT")]);

@@ -18,6 +18,8 @@ mod reflexive;
 mod relays;
 mod request;
 pub(crate) mod server;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::{
@@ -67,9 +69,10 @@ pub(crate) struct Reach {
     servers: Vec<Server>,
     sockets: Vec<SocketAddr>,
     relay_only: bool,
-    /// Servers whose name is being looked up, or to which a stream is being opened, and where to.
+    /// Servers whose name is being looked up.
     resolving: BTreeSet<usize>,
-    connecting: BTreeMap<usize, SocketAddr>,
+    /// Servers to which a stream is being opened: where to, and where to try after that.
+    connecting: BTreeMap<usize, Vec<SocketAddr>>,
     bindings: Vec<Binding>,
     /// Addresses that UDP servers were found at, for sockets that come later.
     known: Vec<(usize, SocketAddr)>,
@@ -174,7 +177,8 @@ impl Reach {
         }
         match service {
             Service::Turn(carrier @ (Carrier::Tcp | Carrier::Tls)) => {
-                self.connect(server, carrier, addresses[0].address);
+                let ways = addresses.iter().take(MAX_ADDRESSES).map(|found| found.address);
+                self.connect(server, carrier, ways.collect());
             }
             Service::Stun => self.bind_all(step, server, addresses),
             Service::Turn(Carrier::Udp) => {
@@ -186,10 +190,10 @@ impl Reach {
 
     /// The stream to a server is open.
     pub(crate) fn on_connected(&mut self, step: &mut Step<'_>, server: usize, local: SocketAddr) {
-        let Some(to) = self.connecting.remove(&server).filter(|_| !self.is_closed) else {
-            return;
-        };
-        self.add_relay(step, server, local, to);
+        let ways = self.connecting.remove(&server).unwrap_or_default();
+        if let Some(to) = ways.first().filter(|_| !self.is_closed) {
+            self.add_relay(step, server, local, *to);
+        }
     }
 
     /// Bytes came in on a stream.
@@ -216,8 +220,8 @@ impl Reach {
         server: usize,
         fault: ServerFault,
     ) {
-        if self.connecting.remove(&server).is_some() {
-            self.fail(server, fault);
+        if let Some(ways) = self.connecting.remove(&server) {
+            self.connect_elsewhere(server, ways, fault);
         }
         let is_its = |relay: &Relay| relay.server == server && relay.carrier != Carrier::Udp;
         if let Some(index) = self.relays.iter().position(is_its) {
@@ -320,12 +324,29 @@ impl Reach {
         }
     }
 
-    fn connect(&mut self, server: usize, carrier: Carrier, to: SocketAddr) {
-        self.connecting.insert(server, to);
+    /// Opens a stream to the first of these addresses.
+    fn connect(&mut self, server: usize, carrier: Carrier, ways: Vec<SocketAddr>) {
+        let Some(to) = ways.first().copied() else { return };
         let target = self.servers[server].target.as_ref();
         let name = target.map(|target| target.host.clone());
         let tls = name.filter(|_| carrier == Carrier::Tls);
+        self.connecting.insert(server, ways);
         self.outputs.push_back(Output::Connect { server, to, tls });
+    }
+
+    /// The first of these addresses was no good: the next one may be, but a certificate that is
+    /// not trusted will not be so elsewhere.
+    fn connect_elsewhere(&mut self, server: usize, ways: Vec<SocketAddr>, fault: ServerFault) {
+        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
+        let service = target.map(|target| target.service);
+        let rest: Vec<SocketAddr> = ways.into_iter().skip(1).collect();
+        let is_the_way = matches!(fault, ServerFault::Unreachable | ServerFault::Silent);
+        match service {
+            Some(Service::Turn(carrier)) if is_the_way && !rest.is_empty() => {
+                self.connect(server, carrier, rest);
+            }
+            _ => self.fail(server, fault),
+        }
     }
 
     fn fail(&mut self, server: usize, fault: ServerFault) {
