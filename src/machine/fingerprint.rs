@@ -36,6 +36,14 @@ impl Fingerprint {
         Self { now, hasher: DefaultHasher::new(), names: BTreeMap::new() }
     }
 
+    /// What a part alone makes of it.
+    #[cfg(test)]
+    pub(super) fn of(act: impl FnOnce(&mut Self)) -> u64 {
+        let mut print = Self::new(Now::default());
+        act(&mut print);
+        print.hasher.finish()
+    }
+
     /// Takes a value that means the same in every history.
     pub(super) fn value(&mut self, value: impl Hash) {
         value.hash(&mut self.hasher);

@@ -2,16 +2,21 @@
 
 use matrix_voip::{
     config::{Config, Proceed},
+    id::StreamId,
     machine::{
         event::{CallState, VoipEvent},
         io::{
-            CallCommand, Ignored, Input, MatrixOp, MediaSource, Op, Output, PeerState, TrackOp,
-            Verdict,
+            CallCommand, CallMedia, Ignored, Input, MatrixOp, MediaSource, Op, Output, PeerState,
+            TrackOp, Verdict,
         },
+    },
+    wire::{
+        call::Body,
+        metadata::{Purpose, StreamInfo},
     },
 };
 
-use crate::rig::{Rig, answer, good, invite, millis, said, secs};
+use crate::rig::{Rig, SDP, answer, good, invite, millis, said, secs};
 
 /// Plays a call both ways, one reply at a time, and does something before reply number `at`.
 fn play(config: &Config, outgoing: bool, at: usize, deed: &dyn Fn(&mut Rig)) -> (Rig, bool) {
@@ -68,6 +73,31 @@ fn sends(rig: &Rig) -> bool {
         _ => None,
     });
     told.next_back().unwrap_or(true)
+}
+
+/// A voice call may show a screen; a picture that is muted, or that nobody offers, is none.
+#[test]
+fn a_call_is_a_video_call_when_it_offers_and_shows_the_caller() {
+    let video = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=sendrecv\r\n";
+    let stream = |purpose: &Purpose, video_muted| {
+        let info = StreamInfo { purpose: purpose.clone(), audio_muted: false, video_muted };
+        Some([(StreamId::parse("s").unwrap(), info)].into())
+    };
+    let (caller, screen) = (Purpose::UserMedia, Purpose::Screenshare);
+    for (offers, streams, expected) in [
+        (video, None, CallMedia::Video),
+        (video, stream(&caller, false), CallMedia::Video),
+        (video, stream(&caller, true), CallMedia::Voice),
+        (video, stream(&screen, false), CallMedia::Voice),
+        ("", None, CallMedia::Voice),
+        ("", stream(&caller, false), CallMedia::Voice),
+    ] {
+        let Body::Invite(mut invite) = invite() else { unreachable!() };
+        (invite.offer, invite.streams) = (format!("{SDP}{offers}").into(), streams);
+        let mut rig = Rig::new();
+        let session = rig.started("r", said("you", "c", Body::Invite(invite)));
+        assert_eq!(rig.engine.snapshot(session).unwrap().media, expected, "{offers}");
+    }
 }
 
 #[test]

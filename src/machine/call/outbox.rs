@@ -225,6 +225,27 @@ mod tests {
     }
 
     #[test]
+    fn how_it_stands_is_told_and_is_part_of_the_fingerprint() {
+        let (mut outbox, timeouts) = (Outbox::default(), Timeouts::default());
+        let mut prints = std::collections::BTreeSet::new();
+        let mut note = |outbox: &Outbox| {
+            assert!(prints.insert(Fingerprint::of(|print| outbox.fingerprint(print))));
+            (outbox.is_empty(), outbox.is_announcing(), outbox.is_announcing_now(), outbox.pausing)
+        };
+        assert_eq!(note(&outbox), (true, false, false, false));
+        outbox.push(message(Kind::Answer, Body::Hangup { reason: None }));
+        assert_eq!(note(&outbox), (false, true, false, false));
+        assert!(outbox.next().is_some());
+        outbox.sent_as(OpId(1));
+        assert_eq!(note(&outbox), (false, true, true, false));
+        outbox.on_reply(Err(Fault::Timeout), &timeouts);
+        assert_eq!(note(&outbox), (false, true, false, true));
+        assert!(outbox.is_pausing());
+        outbox.resume();
+        assert!(!outbox.is_pausing());
+    }
+
+    #[test]
     fn one_message_is_in_flight_and_the_order_is_kept() {
         let (mut outbox, timeouts) = (Outbox::default(), Timeouts::default());
         outbox.push(candidates(&["a"]));
