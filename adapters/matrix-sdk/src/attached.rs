@@ -1,0 +1,82 @@
+//! What all parts of one adapter share: the client while it is attached, and the figures.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use matrix_sdk::Client;
+use matrix_voip::machine::io::Fault;
+use tokio::sync::watch;
+
+use crate::{counts::Counts, inbox::Inbox};
+
+/// Shared by the handle, the port and the worker's task.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    client: Mutex<Option<Client>>,
+    inbox: Inbox,
+    state: watch::Sender<State>,
+    counts: Mutex<Counts>,
+}
+
+/// How far detaching is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Events flow.
+    Attached,
+    /// The worker's task is to end.
+    Ending,
+    /// Nothing is left.
+    Detached,
+}
+
+impl Attached {
+    pub(crate) fn new(client: Client, inbox: Inbox) -> Self {
+        let (client, counts) = (Mutex::new(Some(client)), Mutex::default());
+        Self { client, inbox, state: watch::Sender::new(State::Attached), counts }
+    }
+
+    /// The client, while attached.
+    pub(crate) fn client(&self) -> Result<Client, Fault> {
+        lock(&self.client).clone().ok_or(Fault::Unsupported)
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        *lock(&self.counts)
+    }
+
+    pub(crate) fn set_counts(&self, counts: Counts) {
+        *lock(&self.counts) = counts;
+    }
+
+    /// Tells the worker's task to end.
+    pub(crate) fn end(&self) {
+        self.state.send_if_modified(|state| {
+            let attached = *state == State::Attached;
+            if attached {
+                *state = State::Ending;
+            }
+            attached
+        });
+    }
+
+    /// Lets go of the client: nothing is left.
+    pub(crate) fn let_go(&self) {
+        lock(&self.client).take();
+        self.state.send_replace(State::Detached);
+    }
+
+    /// Resolves when detaching is as far as this, or farther. Cancel safe.
+    pub(crate) async fn reaches(&self, wanted: State) {
+        let mut state = self.state.subscribe();
+        // The sender is ours: it lives.
+        drop(state.wait_for(|state| *state as u8 >= wanted as u8).await);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds these locks can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
