@@ -33,6 +33,7 @@
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
 //! | `signaling.rs`, `turn.rs`, `fault.rs` | the way out |
+//! | `ledger.rs` | what survives a crash, in the client's store |
 //! | `services.rs`, `to_device.rs` | more of the homeserver, as methods of [`Matrix`] |
 
 mod attached;
@@ -42,6 +43,7 @@ mod fault;
 mod forward;
 mod inbox;
 mod intake;
+mod ledger;
 mod services;
 mod shell;
 mod signaling;
@@ -51,5 +53,6 @@ mod worker;
 
 pub use connect::{ConnectError, Matrix, connect};
 pub use counts::Counts;
+pub use ledger::{KeptLedger, ledger};
 pub use services::{Delayed, OpenIdToken, RoomFacts, StateEvent};
 pub use to_device::{Envelope, KnownDevice, Message};

@@ -103,3 +103,17 @@ pub(crate) async fn joined(room: &Room) -> Result<BTreeSet<UserId>, Fault> {
     let users = users.map_err(|_| Fault::Failed("the store failed".into()))?;
     Ok(users.iter().filter_map(|user| UserId::parse(user.as_str()).ok()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trap 7: the SDK has no setting that bounds all of a send.
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_a_timeout_after_the_deadline_and_no_sooner() {
+        let begun = tokio::time::Instant::now();
+        let hangs = within(SEND, std::future::pending::<Result<(), Fault>>()).await;
+        assert_eq!((hangs, begun.elapsed()), (Err(Fault::Timeout), SEND));
+        assert_eq!(within(SEND, async { Ok(7) }).await, Ok(7));
+    }
+}

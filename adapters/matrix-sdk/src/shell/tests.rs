@@ -2,8 +2,6 @@
 //! `tests/synapse.rs`. In bursts nothing is lost, doubled or turned round, and what the adapter
 //! itself takes is printed.
 
-#![expect(clippy::print_stdout, reason = "a test says what it measured")]
-
 use std::time::SystemTime;
 
 use futures::future::join_all;

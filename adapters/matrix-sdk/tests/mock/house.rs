@@ -10,7 +10,7 @@ use matrix_sdk::{
 };
 use matrix_sdk_test::{JoinedRoomBuilder, SyncResponseBuilder, event_factory::EventFactory};
 use matrix_voip::{
-    CallSession, VoIP, VoipEvents, VoipNews,
+    CallSession, VoIP, VoIPBuilder, VoipEvents, VoipNews,
     id::{DeviceId, UserId},
     machine::io::Fault,
     testing::{EmbeddedEngine, EmbeddedWebRtc},
@@ -77,6 +77,44 @@ impl House {
             .mount(house.server.server())
             .await;
         house
+    }
+
+    /// One more library on the same client: another process, as far as the server sees.
+    pub(crate) async fn another(
+        &self,
+        build: impl FnOnce(VoIPBuilder) -> VoIPBuilder,
+    ) -> (VoIP, Matrix) {
+        let engine = Arc::new(self.webrtc.engine());
+        connect(&self.client, |voip| build(voip.webrtc(engine))).unwrap()
+    }
+
+    /// Until the ledger in the store names this call.
+    pub(crate) async fn until_kept(&self, call_id: &str) {
+        let wait = async {
+            loop {
+                let (_, kept) = matrix_voip_matrix_sdk::ledger(&self.client).await.unwrap();
+                if String::from_utf8_lossy(&kept.unwrap_or_default()).contains(call_id) {
+                    return;
+                }
+                sleep_until(Instant::now() + Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the ledger is kept");
+    }
+
+    /// Waits until an event of this type is sent; gives its content.
+    pub(crate) async fn until_sent(&self, event_type: &str) -> Value {
+        let wait = async {
+            loop {
+                let sends = self.sends().await;
+                let found = sends.into_iter().find(|(what, _)| what.starts_with(event_type));
+                if let Some((_, content)) = found {
+                    return content;
+                }
+                sleep_until(Instant::now() + Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("it is sent")
     }
 
     /// What the next sync answers.

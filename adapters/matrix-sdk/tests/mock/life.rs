@@ -52,3 +52,36 @@ async fn assert_gone(client: Client) {
     drop(client);
     house::closed(updates).await;
 }
+
+/// The process dies with a call that rings at the other side; the next one, with the same store,
+/// hangs it up under the party id of then.
+#[tokio::test]
+async fn a_call_of_a_dead_process_is_hung_up_at_the_next_start() {
+    let house = House::with_members().await;
+    house.accept_sends().await;
+    let (ledger, kept) = matrix_voip_matrix_sdk::ledger(&house.client).await.unwrap();
+    assert_eq!(kept, None);
+    let (voip, dying) = house.another(|voip| voip.ledger(ledger)).await;
+    let call = voip.invite(ROOM, BEN, CallOptions::voice()).await.unwrap();
+    call.until(CallState::InviteSent).await.unwrap();
+    house.until_kept(call.snapshot().call_id.as_str()).await;
+
+    let (ledger, kept) = matrix_voip_matrix_sdk::ledger(&house.client).await.unwrap();
+    let _next = house.another(|voip| voip.ledger(ledger).restore(kept)).await;
+    let hangup = house.until_sent("m.call.hangup/").await;
+    assert_eq!(hangup["call_id"], call.snapshot().call_id.as_str());
+    assert_eq!(hangup["party_id"], call.snapshot().party_id.as_str());
+    drop((voip, dying));
+}
+
+/// Trap 9: a second sync would race the application's for its token and its messages.
+#[tokio::test]
+async fn the_adapter_itself_never_syncs() {
+    let house = House::with_members().await;
+    house.accept_sends().await;
+    let call = house.voip.invite(ROOM, BEN, CallOptions::voice()).await.unwrap();
+    call.until(CallState::InviteSent).await.unwrap();
+    let requests = house.server.server().received_requests().await.unwrap();
+    let syncs = requests.iter().filter(|request| request.url.path().ends_with("/sync")).count();
+    assert_eq!(syncs, 1, "the one that this test made");
+}
