@@ -48,6 +48,7 @@ impl Config {
 
 /// What becomes of an invite while a call is *connected* (a ringing call is not busy).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
 pub enum Busy {
     /// Nothing is sent, `Missed` is reported: our other devices can still ring. The default of
     /// seed 001 and of the specification.
@@ -61,6 +62,7 @@ pub enum Busy {
 
 /// What happens to the surviving call when two users call each other at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
 pub enum Glare {
     /// It is answered at once, with nothing that the user had not granted for his own call: the
     /// specification's rule.
@@ -72,6 +74,7 @@ pub enum Glare {
 
 /// Whether a call waits for the application between "it exists" and "media starts".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
 pub enum Proceed {
     /// It does not wait.
     #[default]

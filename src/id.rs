@@ -115,7 +115,7 @@ text_id!(
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         pub struct $name(pub u64);
 
         impl fmt::Display for $name {
@@ -128,6 +128,7 @@ macro_rules! number_id {
 
 number_id!(
     /// One call as an engine knows it; never reused by the same engine, means nothing to another.
+    /// Zero names none.
     SessionId
 );
 number_id!(

@@ -15,6 +15,7 @@ pub const MAX_MEDIA_LINES: usize = 64;
 
 /// Why no engine should be given a description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum SdpFault {
     /// Longer than [`MAX_SDP_BYTES`].
     #[error("the description is too large")]

@@ -158,7 +158,7 @@ impl Rig {
             }
             let held = match self.hold {
                 Hold::Nothing => false,
-                Hold::Capture => matches!(op, Op::Track(_, TrackOp::Capture(_))),
+                Hold::Capture => matches!(op, Op::Track(_, TrackOp::Capture(..))),
                 Hold::Sends => matches!(op, Op::Matrix(_)),
             };
             if held {

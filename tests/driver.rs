@@ -61,7 +61,7 @@ async fn connected(voip: &VoIP, desk: &Desk) -> CallSession {
 #[tokio::test(start_paused = true)]
 async fn a_capture_that_nobody_grants_ends_the_call_after_two_minutes() {
     let (voip, desk) = Desk::start(|op| match op {
-        Op::Track(_, TrackOp::Capture(_)) => None,
+        Op::Track(_, TrackOp::Capture(..)) => None,
         op => willing(op),
     });
     let began = Instant::now();
@@ -69,7 +69,7 @@ async fn a_capture_that_nobody_grants_ends_the_call_after_two_minutes() {
     let end = call.ended().await;
     assert_eq!((end.party, end.reason), (EndParty::Local, EndReason::UserMediaFailed));
     assert_eq!(began.elapsed().as_secs(), 120);
-    let capture = desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Capture(_))))[0];
+    let capture = desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Capture(..))))[0];
     desk.settle().await;
     assert!(desk.cancelled().contains(&capture));
 }
@@ -119,12 +119,12 @@ async fn a_reply_after_its_deadline_is_counted_and_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_capture_granted_after_the_hangup_is_released() {
     let (voip, desk) = Desk::start(|op| match op {
-        Op::Track(_, TrackOp::Capture(_)) => None,
+        Op::Track(_, TrackOp::Capture(..)) => None,
         op => willing(op),
     });
     let call = voice(&voip).await;
     desk.settle().await;
-    let capture = desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Capture(_))))[0];
+    let capture = desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Capture(..))))[0];
     call.hangup().await.unwrap();
     voip.news().reply(capture, Ok(Reply::Done));
     desk.settle().await;
@@ -135,12 +135,12 @@ async fn a_capture_granted_after_the_hangup_is_released() {
 #[tokio::test(start_paused = true)]
 async fn what_the_call_gave_up_does_not_time_out_later() {
     let (voip, desk) = Desk::start(|op| match op {
-        Op::Track(_, TrackOp::Capture(_)) => None,
+        Op::Track(_, TrackOp::Capture(..)) => None,
         op => willing(op),
     });
     let call = voice(&voip).await;
     desk.settle().await;
-    let capture = desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Capture(_))))[0];
+    let capture = desk.ids(|op| matches!(op, Op::Track(_, TrackOp::Capture(..))))[0];
     call.hangup().await.unwrap();
     for _ in 0..30 {
         tokio::time::advance(seconds(10)).await;

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use matrix_voip::{
     CallOptions, CallState, Identity, VoIP, VoipNews, WebRtc,
     host::PeerEvents,
-    id::{DeviceId, PeerId, RoomId, TrackId, UserId},
+    id::{DeviceId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
         Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerState, PeerStats, Plan,
         SdpKind,
@@ -100,7 +100,7 @@ impl WebRtc for Engine {
         self.peers().remove(&peer);
         Ok(())
     }
-    async fn capture(&self, _: TrackId, what: Capture) -> Result<(), Fault> {
+    async fn capture(&self, _: SessionId, _: TrackId, what: Capture) -> Result<(), Fault> {
         self.asked(&format!("open the {:?}", what.source));
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    id::{PeerId, StreamId, TrackId},
+    id::{PeerId, SessionId, StreamId, TrackId},
     machine::io::{Capture, Fault, MediaKind},
 };
 
@@ -66,7 +66,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame to be sent.
+    /// A frame to be sent. Set what differs with `Frame { key_frame: false, ..Frame::new(…) }`.
     pub fn new(codec: Codec, timestamp: u64, data: Vec<u8>) -> Self {
         Self {
             codec,
@@ -131,6 +131,8 @@ pub trait FrameSink: Send {
 /// A remote track as the engine found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteTrack {
+    /// The call that it belongs to: the same as in the captures of that call.
+    pub session: SessionId,
     /// The peer connection that it arrives on.
     pub peer: PeerId,
     /// The `mid` of its m-line.
@@ -144,12 +146,17 @@ pub struct RemoteTrack {
 /// Makes sources and sinks: the application's cameras, microphones, files and speakers.
 #[async_trait]
 pub trait Media: Send + Sync {
-    /// Opens a device or file for a local track. A person may be asked; the engine drops the
+    /// Opens a device or file for a local track of this call. A person may be asked; the engine drops the
     /// returned future when the call ends first.
     ///
     /// # Errors
     /// [`Fault::Denied`] when the person refuses, [`Fault::NotFound`] without such a device.
-    async fn capture(&self, track: TrackId, what: Capture) -> Result<Box<dyn FrameSource>, Fault>;
+    async fn capture(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<Box<dyn FrameSource>, Fault>;
 
     /// The sink for a remote track; `None` discards its frames.
     fn sink(&self, track: RemoteTrack) -> Option<Box<dyn FrameSink>>;

@@ -208,7 +208,7 @@ async fn peer_op(webrtc: Arc<dyn WebRtc>, peer: PeerId, op: PeerOp, events: Peer
 
 async fn track_op(webrtc: Arc<dyn WebRtc>, track: TrackId, op: TrackOp) -> Answer {
     match op {
-        TrackOp::Capture(what) => webrtc.capture(track, what).await?,
+        TrackOp::Capture(session, what) => webrtc.capture(session, track, what).await?,
         TrackOp::Enable(on) => webrtc.enable(track, on).await?,
         TrackOp::Release => webrtc.release(track).await?,
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::mailbox::News;
 use crate::{
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerStats, Plan},
 };
 
@@ -79,7 +79,8 @@ pub trait WebRtc: Send + Sync + 'static {
     async fn close(&self, peer: PeerId) -> Result<(), Fault>;
 
     /// Opens a device for a local track; a person may be asked.
-    async fn capture(&self, track: TrackId, what: Capture) -> Result<(), Fault>;
+    async fn capture(&self, session: SessionId, track: TrackId, what: Capture)
+    -> Result<(), Fault>;
 
     /// Sends the track (`true`), or silence and no picture (`false`).
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault>;

@@ -100,9 +100,13 @@ impl World {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
+        config::Config,
         id::{CallId, PartyId, RoomId},
+        machine::Identity,
         time::Wall,
     };
 
@@ -134,6 +138,46 @@ mod tests {
         assert_eq!(ledger.left_out, 2);
         assert_eq!(ledger.ended, [ended(0), ended(1), ended(2)]);
         assert_eq!(book(2).ledger(std::iter::empty()).left_out, 0);
+    }
+
+    fn world() -> World {
+        let user = crate::id::UserId::parse("@a:x").unwrap();
+        let device = crate::id::DeviceId::parse("D").unwrap();
+        World::new(Identity { user, device }, Config::default(), 1)
+    }
+
+    fn is_due(world: &mut World, after: Duration) -> bool {
+        world.agenda.pop_due(world.now.plus(after)) == Some(Timer::Ledger)
+    }
+
+    #[test]
+    fn changes_in_a_row_are_saved_together_soon_after_the_first() {
+        let mut world = world();
+        let pause = world.config.timeouts.ledger;
+        world.note_live(SessionId(1), live(1));
+        world.now = world.now.plus(pause / 2);
+        world.note_live(SessionId(2), live(2));
+        assert!(is_due(&mut world, pause / 2), "the second change does not put it off");
+        assert!(!is_due(&mut world, pause), "nor does it ask for a save of its own");
+    }
+
+    #[test]
+    fn what_changes_while_a_save_is_under_way_is_saved_after_it() {
+        let mut world = world();
+        let pause = world.config.timeouts.ledger;
+        world.note_live(SessionId(1), live(1));
+        assert!(is_due(&mut world, pause));
+        world.on_save_due();
+        world.note_live(SessionId(1), live(1));
+        world.on_saved();
+        assert!(!is_due(&mut world, pause), "nothing changed");
+        world.note_gone(SessionId(1));
+        assert!(is_due(&mut world, pause));
+        world.on_save_due();
+        world.note_live(SessionId(2), live(2));
+        assert!(!is_due(&mut world, pause), "one save at a time");
+        world.on_saved();
+        assert!(is_due(&mut world, pause));
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub const MAX_OVER: usize = 2048;
 pub const MAX_PARKED_PER_ROOM: usize = 64;
 /// In how many rooms events wait for their invite.
 pub const MAX_PARKED_ROOMS: usize = 256;
+/// How many calls of one user ring at once, so that nobody takes all the places that
+/// [`Config::max_ringing`](crate::config::Config) gives.
+pub const MAX_RINGING_PER_CALLER: usize = 3;
 /// How many invites are being refused at once (`Busy::Reject`, glare); those beyond are left to
 /// their own end, or a flood of them would make us flood the room.
 pub const MAX_PARTINGS: usize = 32;

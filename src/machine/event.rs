@@ -14,6 +14,7 @@ use crate::{
 
 /// News about all calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VoipEvent {
     /// A call exists, before anything was sent or captured for it. A handle taken now misses no
     /// later event.
@@ -61,6 +62,7 @@ pub enum VoipEvent {
 
 /// Why a ringing stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum RingStop {
     /// We answered here.
     Answered,
@@ -78,6 +80,7 @@ pub enum RingStop {
 
 /// Why a call was missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum MissedWhy {
     /// It rang until its lifetime was over.
     Expired,
@@ -89,6 +92,7 @@ pub enum MissedWhy {
 
 /// News about one call. `Ended` comes once and last.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CallEvent {
     /// The state changed.
     StateChanged(CallState),
@@ -123,6 +127,7 @@ pub enum CallEvent {
 
 /// The state of a call as an application sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum CallState {
     /// Outgoing: media, offer and invite are under way.
     Preparing,

@@ -51,6 +51,7 @@ pub enum Input {
 
 /// What the application wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Command {
     /// Place a call.
     Invite {
@@ -67,6 +68,7 @@ pub enum Command {
 
 /// Whom to call. A whole room cannot be called.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Callee {
     /// A user, on whichever device answers first.
     User(UserId),
@@ -78,6 +80,7 @@ pub enum Callee {
 
 /// What the application wants of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum CallCommand {
     /// Take a ringing call; again: nothing happens. `None`: with the media that it was offered
     /// with.
@@ -145,6 +148,7 @@ pub enum PeerState {
 
 /// News of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RoomNews {
     /// We are in it; with who else is.
     Members(BTreeSet<UserId>),
@@ -156,6 +160,7 @@ pub enum RoomNews {
 
 /// News of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Network {
     /// Addresses changed.
     Changed,
@@ -167,6 +172,7 @@ pub enum Network {
 
 /// News of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Lifecycle {
     /// Woke or came to the front: wall-clock deadlines are looked at.
     Foreground,
@@ -295,6 +301,8 @@ pub enum PeerOp {
 /// How a peer connection is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerConfig {
+    /// The call that it is for.
+    pub session: SessionId,
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
     /// Use relayed candidates only.
@@ -304,8 +312,8 @@ pub struct PeerConfig {
 /// Something to do with a local track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
-    /// Open the device; a person may be asked. Reply: [`Reply::Done`].
-    Capture(Capture),
+    /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
+    Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].
     Enable(bool),

@@ -25,6 +25,7 @@ pub struct Capture {
 
 /// Where local media comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum MediaSource {
     /// The microphone.
     Microphone,

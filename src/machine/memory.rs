@@ -13,8 +13,13 @@ use super::{
 };
 use crate::{
     id::{CallId, EventId, RoomId, UserId},
+    redact::Redacted,
     time::{Deadline, Mono, Now, Wall},
-    wire::{call::CallMessage, delivery::Facts, ledger::EndedCall},
+    wire::{
+        call::{Body, CallMessage},
+        delivery::Facts,
+        ledger::EndedCall,
+    },
 };
 
 /// Why an invite was never taken in.
@@ -135,11 +140,12 @@ impl Memory {
         if full {
             make_room(parked);
         }
-        parked.push_back(Parked {
-            facts: facts.clone(),
-            message: message.clone(),
-            since: now.mono,
-        });
+        let mut message = message.clone();
+        // To a call that is not ours only matters that somebody answered.
+        if let Body::Answer(answer) = &mut message.body {
+            answer.sdp = Redacted::default();
+        }
+        parked.push_back(Parked { facts: facts.clone(), message, since: now.mono });
         !full
     }
 
@@ -202,6 +208,10 @@ fn make_room(parked: &mut VecDeque<Parked>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::Config,
+        machine::{Engine, Identity},
+    };
 
     fn event(n: usize) -> EventId {
         EventId::parse(format!("${n}")).unwrap()
@@ -239,6 +249,24 @@ mod tests {
         let now = Now { mono: Mono(Duration::from_secs(second)), wall: Wall(0) };
         memory.forget_parked(room, now, Duration::from_secs(10));
         memory.park(room, &facts, &CallMessage { header, body }, now)
+    }
+
+    #[test]
+    fn the_description_of_a_parked_answer_takes_no_memory() {
+        let room = RoomId::parse("!r").unwrap();
+        let mut memory = Memory::default();
+        parked_at(&mut memory, &room, 0);
+        let Parked { facts, mut message, .. } =
+            memory.take_parked(&room, &CallId::parse("c").unwrap()).remove(0);
+        message.body = Body::Answer(crate::wire::call::Answer {
+            sdp: Redacted::new("v=0"),
+            capabilities: crate::wire::call::Capabilities::default(),
+            streams: None,
+        });
+        memory.park(&room, &facts, &message, Now::default());
+        let parked = memory.take_parked(&room, &message.header.call_id).remove(0);
+        let Body::Answer(answer) = parked.message.body else { panic!("{:?}", parked.message) };
+        assert!(answer.sdp.is_empty());
     }
 
     #[test]
@@ -299,5 +327,39 @@ mod tests {
         let later = Now { wall: Wall(2), ..Now::default() };
         assert_eq!(memory.foreign(invite("@a:x"), later), None);
         assert_eq!(memory.ended(Now::default()).count(), 0);
+    }
+
+    /// The fingerprint of an engine that remembers this, at 1000 ms.
+    fn print(act: impl FnOnce(&mut Memory)) -> u64 {
+        let (user, device) = ("@a:x".parse().unwrap(), "D".parse().unwrap());
+        let mut engine = Engine::new(Identity { user, device }, Config::default(), 1);
+        engine.world.now.wall = Wall(1000);
+        act(&mut engine.world.memory);
+        engine.fingerprint()
+    }
+
+    fn note_foreign(memory: &mut Memory, why: Foreign, until: u64) {
+        let invite = ("!r".parse().unwrap(), "c".parse().unwrap(), "@a:x".parse().unwrap());
+        memory.note_foreign(invite, why, Wall(until));
+    }
+
+    #[test]
+    fn engines_are_alike_when_they_remember_the_same_of_what_may_still_come() {
+        let (room, call) = ("!r".parse().unwrap(), "c".parse().unwrap());
+        let over = |until| print(|memory| memory.note_over(&room, &call, Wall(until)));
+        let foreign = |why, until| print(|memory| note_foreign(memory, why, until));
+        let nothing = print(|_| {});
+        assert_eq!((over(999), foreign(Foreign::Dead, 999)), (nothing, nothing));
+        let different = [
+            nothing,
+            over(1000),
+            over(2000),
+            foreign(Foreign::Dead, 1000),
+            foreign(Foreign::Dead, 2000),
+            foreign(Foreign::NotOurs, 2000),
+            print(|memory| assert!(memory.is_new(&event(1)))),
+            print(|memory| assert!(parked_at(memory, &room, 0))),
+        ];
+        assert_eq!(BTreeSet::from(different).len(), different.len());
     }
 }

@@ -136,10 +136,7 @@ impl Engine {
             Input::Peer(peer, news) => self.on_peer(peer, news),
             Input::Reply(op, result) => self.on_reply(op, result),
             Input::Room(room, news) => self.on_room(room, news),
-            Input::IgnoredUsers(users) => {
-                self.ignored_users = users;
-                Verdict::Handled
-            }
+            Input::IgnoredUsers(users) => self.on_ignored_users(users),
             Input::Network(network) => self.on_network(network),
             Input::Lifecycle(lifecycle) => self.on_lifecycle(lifecycle),
         };
@@ -296,15 +293,41 @@ impl Engine {
         Verdict::Handled
     }
 
+    /// Whoever is ignored from now on stops ringing. A call that was taken goes on.
+    fn on_ignored_users(&mut self, users: BTreeSet<UserId>) -> Verdict {
+        let ringing: Vec<_> = self.world.roster.ringing().collect();
+        for session in ringing {
+            if users.iter().any(|user| self.is_with(session, user)) {
+                self.with(session, Call::fall_silent);
+            }
+        }
+        self.ignored_users = users;
+        Verdict::Handled
+    }
+
+    fn is_with(&self, session: SessionId, user: &UserId) -> bool {
+        let call = self.calls.get(&session);
+        call.is_some_and(|call| call.shown().remote_user.as_ref() == Some(user))
+    }
+
     fn on_room(&mut self, room: RoomId, news: RoomNews) -> Verdict {
         match news {
             RoomNews::Encrypted => self.world.rooms.entry(room).or_default().encrypted = true,
-            RoomNews::Members(members) => {
-                self.world.rooms.entry(room).or_default().members = Some(members);
-            }
+            RoomNews::Members(members) => self.on_members(room, members),
             RoomNews::Left(user) => self.on_left(&room, &user),
         }
         Verdict::Handled
+    }
+
+    /// Whoever was a member and is none now has left.
+    fn on_members(&mut self, room: RoomId, members: BTreeSet<UserId>) {
+        let facts = self.world.rooms.entry(room.clone()).or_default();
+        let before = facts.members.replace(members).unwrap_or_default();
+        let now = facts.members.as_ref();
+        let left = before.into_iter().filter(|user| now.is_some_and(|now| !now.contains(user)));
+        for user in left.collect::<Vec<_>>() {
+            self.on_left(&room, &user);
+        }
     }
 
     /// Somebody left a room: nobody can be talked to through it any more.
@@ -313,14 +336,14 @@ impl Engine {
         if let Some(members) = members {
             members.remove(user);
         }
-        let us = *user == self.world.identity.user;
-        let ended = if us {
-            self.world.roster.in_room(room)
+        if *user == self.world.identity.user {
+            for session in self.world.roster.in_room(room) {
+                self.with(session, |call, world| call.fail(world, EndReason::LeftRoom));
+            }
         } else {
-            self.world.roster.with_user(room, user)
-        };
-        for session in ended {
-            self.with(session, |call, world| call.end_by_them(world, EndReason::LeftRoom));
+            for session in self.world.roster.with_user(room, user) {
+                self.with(session, |call, world| call.end_by_them(world, EndReason::LeftRoom));
+            }
         }
     }
 

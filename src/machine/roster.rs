@@ -86,9 +86,9 @@ impl Roster {
         self.partings.len()
     }
 
-    /// How many calls ring.
-    pub(super) fn ringing(&self) -> usize {
-        self.ringing.len()
+    /// The calls that ring.
+    pub(super) fn ringing(&self) -> impl Iterator<Item = SessionId> {
+        self.ringing.iter().copied()
     }
 
     /// Whether a call other than this one is connected.

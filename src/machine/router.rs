@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, mem::discriminant, time::Duration};
 
 use super::{
     Engine, Service,
-    bounds::MAX_PARTINGS,
+    bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
     call::{
         Arrival, Call,
         glare::{self, Survivor},
@@ -253,17 +253,27 @@ impl Engine {
                 }
             }
         }
-        if self.world.roster.ringing() >= self.world.config.max_ringing {
+        if !self.may_ring(arrival.caller) {
             // The machine may have slept while they rang.
             self.handle_timeout(self.world.now);
         }
-        if self.world.roster.ringing() >= self.world.config.max_ringing {
+        if !self.may_ring(arrival.caller) {
             return Verdict::Ignored(Ignored::TooManyRinging);
         }
         let call = Call::arrive(&mut self.world, arrival);
         let session = self.keep(call);
         self.ring(session, arrival.until);
         Verdict::Started(session)
+    }
+
+    fn may_ring(&self, caller: &UserId) -> bool {
+        let mut of_caller = 0;
+        let mut ringing = 0;
+        for session in self.world.roster.ringing() {
+            ringing += 1;
+            of_caller += usize::from(self.is_with(session, caller));
+        }
+        ringing < self.world.config.max_ringing && of_caller < MAX_RINGING_PER_CALLER
     }
 
     fn ring(&mut self, session: SessionId, until: Wall) {

@@ -24,6 +24,7 @@ pub enum Verdict {
 
 /// Why an input had no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Ignored {
     /// The event's content cannot be read.
     Malformed,

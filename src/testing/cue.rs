@@ -59,7 +59,7 @@ impl OpKind {
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,
             Op::Peer(_, op) => Self::of_peer(op),
-            Op::Track(_, TrackOp::Capture(_)) => Self::Capture,
+            Op::Track(_, TrackOp::Capture(..)) => Self::Capture,
             Op::Track(_, TrackOp::Enable(_)) => Self::Enable,
             Op::Track(_, TrackOp::Release) => Self::Release,
             Op::Save(_) => Self::Save,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     host::{PeerEvents, WebRtc},
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{
         Candidate, Capture, Description, Fault, Op, PeerConfig, PeerOp, PeerState, PeerStats, Plan,
         Reply, TrackOp,
@@ -233,8 +233,13 @@ impl WebRtc for EmbeddedEngine {
         closed
     }
 
-    async fn capture(&self, track: TrackId, what: Capture) -> Result<(), Fault> {
-        self.track(track, TrackOp::Capture(what)).await
+    async fn capture(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        self.track(track, TrackOp::Capture(session, what)).await
     }
 
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {

@@ -23,7 +23,9 @@ fn request(op: &Op) -> Option<String> {
     Some(match op {
         Op::Peer(_, PeerOp::Open(_)) => "opens a peer".to_owned(),
         Op::Peer(_, PeerOp::Close) => "closes a peer".to_owned(),
-        Op::Track(_, TrackOp::Capture(capture)) => format!("captures {}", source(capture.source)),
+        Op::Track(_, TrackOp::Capture(_, capture)) => {
+            format!("captures {}", source(capture.source))
+        }
         Op::Track(_, TrackOp::Release) => "releases a track".to_owned(),
         Op::Track(_, TrackOp::Enable(true)) => "enables a track".to_owned(),
         Op::Track(_, TrackOp::Enable(false)) => "disables a track".to_owned(),

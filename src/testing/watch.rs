@@ -209,7 +209,7 @@ impl Watch {
 
     fn on_track_op(&mut self, track: TrackId, op: TrackOp) -> Rule {
         match op {
-            TrackOp::Capture(_) => {
+            TrackOp::Capture(..) => {
                 rule(self.tracks.insert(track), || format!("track {track} captured twice"))
             }
             TrackOp::Release => rule(self.tracks.remove(&track), || {

@@ -196,7 +196,7 @@ impl FakeWebRtc {
     /// Does something with a local track.
     pub fn track(&mut self, seat: Seat, track: TrackId, op: TrackOp) -> Result<Reply, Fault> {
         match op {
-            TrackOp::Capture(capture) => {
+            TrackOp::Capture(_, capture) => {
                 if self.released.contains(&(seat, track)) {
                     return Err(Fault::Cancelled);
                 }

@@ -135,6 +135,7 @@ pub struct Parsed {
 
 /// Why an event with a known type says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum Malformed {
     /// The content is not a JSON object.
     #[error("the content is not a JSON object")]

@@ -58,6 +58,7 @@ pub struct EndedCall {
 
 /// Why stored bytes are not a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnreadableLedger {
     /// Not a JSON object, or longer than [`MAX_LEDGER_BYTES`].
     #[error("the stored bytes are not a ledger")]

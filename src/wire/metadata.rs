@@ -10,6 +10,7 @@ use crate::id::StreamId;
 
 /// What a stream shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Purpose {
     /// `m.usermedia`: microphone and camera.
     UserMedia,

@@ -10,6 +10,7 @@ pub const MAX_REASON_BYTES: usize = 64;
 
 /// Why a call was hung up or rejected, as it stands in `reason`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// `user_hangup`; Famedly's clients write `userHangup`.
     UserHangup,

@@ -15,7 +15,7 @@ use matrix_voip::{
         mailbox::{DriverEnd, HostRequest, pair},
         serve,
     },
-    id::{EventId, OpId, PeerId, RoomId, TrackId, UserId},
+    id::{EventId, OpId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
         Candidate, Capture, Description, Fault, Input, MediaKind, Op, PeerConfig, PeerOp, Plan,
         Reply, SdpKind, TrackOp, TurnServers,
@@ -117,7 +117,7 @@ impl WebRtc for Delegate {
     async fn close(&self, peer: PeerId) -> Result<(), Fault> {
         self.act(format!("close {peer}")).await
     }
-    async fn capture(&self, track: TrackId, _: Capture) -> Result<(), Fault> {
+    async fn capture(&self, _: SessionId, track: TrackId, _: Capture) -> Result<(), Fault> {
         self.act(format!("capture {track}")).await
     }
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
@@ -232,7 +232,7 @@ fn open() -> Op {
 
 fn microphone() -> Op {
     let capture = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
-    Op::Track(TRACK, TrackOp::Capture(capture))
+    Op::Track(TRACK, TrackOp::Capture(SessionId(1), capture))
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,10 +50,11 @@ pub(crate) fn willing(op: &Op) -> Answer {
         Op::Peer(_, PeerOp::Offer(_)) => description(SdpKind::Offer),
         Op::Peer(_, PeerOp::Answer(_)) => description(SdpKind::Answer),
         Op::Peer(_, PeerOp::LocalDescription) => description(SdpKind::Offer),
-        Op::Peer(_, PeerOp::Stats) => Reply::Stats(Box::new(PeerStats {
-            round_trip: Some(Duration::from_millis(7)),
-            ..PeerStats::default()
-        })),
+        Op::Peer(_, PeerOp::Stats) => {
+            let mut stats = PeerStats::default();
+            stats.round_trip = Some(Duration::from_millis(7));
+            Reply::Stats(Box::new(stats))
+        }
         _ => Reply::Done,
     }))
 }

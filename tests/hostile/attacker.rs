@@ -3,6 +3,7 @@
 use matrix_voip::{
     config::{Busy, Config},
     machine::{
+        bounds::MAX_RINGING_PER_CALLER,
         event::{CallState, VoipEvent},
         io::{CallCommand, Ignored, Output, Verdict},
     },
@@ -104,6 +105,51 @@ fn an_invite_of_eve_with_a_stolen_id_does_not_drop_the_real_hangup() {
 }
 
 #[test]
+fn what_follows_an_invite_that_is_nothing_to_us_is_not_kept() {
+    let Body::Invite(mut foreign) = invite() else { unreachable!() };
+    foreign.invitee = Some(crate::rig::user("somebody"));
+    let dead = (invite_for(secs(0)), Ignored::Expired, Ignored::AlreadyOver);
+    let not_ours = (Body::Invite(foreign), Ignored::NotForUs, Ignored::NotForUs);
+    for (body, at_first, afterwards) in [dead, not_ours] {
+        let mut rig = Rig::new();
+        assert_eq!(rig.hear("r", said("eve", "x", body)), ignored(at_first));
+        assert_eq!(rig.hear("r", said("eve", "x", candidates(1))), ignored(afterwards));
+        assert_eq!(rig.hear("r", said("you", "x", candidates(1))), ignored(Ignored::Parked));
+    }
+}
+
+#[test]
+fn our_own_words_about_a_call_that_we_do_not_know_are_an_echo_and_wait_for_nothing() {
+    let (mut rig, session) = Rig::new().calling();
+    let ours = rig.engine.snapshot(session).unwrap().party_id;
+    for (party, reason) in [(ours.as_str(), Ignored::Echo), ("another", Ignored::Parked)] {
+        let verdict = rig.hear("r", said("me", "unknown", hangup()).by(Some(party)));
+        assert_eq!(verdict, ignored(reason));
+    }
+}
+
+#[test]
+fn an_invite_that_found_us_busy_is_over_for_good() {
+    let (mut rig, _) = Rig::new().talking();
+    assert_eq!(rig.hear("r", said("eve", "x", invite())), ignored(Ignored::Busy));
+    assert_eq!(rig.hear("r", said("eve", "x", invite())), ignored(Ignored::AlreadyOver));
+    assert_eq!(rig.hear("r", said("eve", "x", candidates(1))), ignored(Ignored::AlreadyOver));
+}
+
+#[test]
+fn what_a_caller_says_after_his_hangup_does_not_undo_it() {
+    // A reject by the caller himself ends nothing.
+    let reject = || Body::Reject { reason: None };
+    let mut rig = Rig::new();
+    let batch = [invite(), hangup(), reject()].map(|body| rig.event(said("you", "c", body)));
+    assert_eq!(rig.deliver("r", batch.into())[0], ignored(Ignored::AlreadyOver));
+    let mut rig = Rig::new();
+    let batch = [invite(), reject()].map(|body| rig.event(said("you", "c", body)));
+    let verdicts = rig.deliver("r", batch.into());
+    assert!(matches!(verdicts[0], Verdict::Started(_)), "{verdicts:?}");
+}
+
+#[test]
 fn dead_invites_of_eve_do_not_push_ended_calls_out_of_the_ledger() {
     let mut rig = Rig::new();
     let session = rig.started("r", said("you", "real", invite()));
@@ -149,14 +195,28 @@ fn a_flood_of_invites_while_we_talk_is_not_answered_one_by_one() {
 #[test]
 fn a_ninth_invite_does_not_ring_and_the_eight_go_on() {
     let mut rig = Rig::new();
+    let caller = |n: usize| ["a", "b", "c", "d", "e", "f", "g", "h"][n];
     let rings: Vec<_> =
-        (0..8).map(|n| rig.started("r", said("eve", &format!("x{n}"), invite()))).collect();
+        (0..8).map(|n| rig.started("r", said(caller(n), &format!("x{n}"), invite()))).collect();
     let ninth = rig.hear("r", said("you", "c", invite()));
     assert_eq!(ninth, ignored(Ignored::TooManyRinging));
     assert!(rings.iter().all(|session| rig.is_ringing(*session)));
-    rig.hear("r", said("eve", "x3", hangup()));
+    rig.hear("r", said("d", "x3", hangup()));
     assert!(matches!(rig.hear("r", said("you", "d", invite())), Verdict::Started(_)));
     assert_eq!(rig.hear("r", said("you", "e", invite())), ignored(Ignored::TooManyRinging));
+}
+
+#[test]
+fn one_caller_cannot_take_all_the_places_to_ring() {
+    let mut rig = Rig::new();
+    for n in 0..8 {
+        let room = ["r", "other"][n % 2];
+        let verdict = rig.hear(room, said("eve", &format!("x{n}"), invite()));
+        assert_eq!(matches!(verdict, Verdict::Started(_)), n < MAX_RINGING_PER_CALLER, "{n}");
+    }
+    assert!(matches!(rig.hear("r", said("you", "c", invite())), Verdict::Started(_)));
+    rig.hear("r", said("eve", "x0", hangup()));
+    assert!(matches!(rig.hear("r", said("eve", "again", invite())), Verdict::Started(_)));
 }
 
 #[test]

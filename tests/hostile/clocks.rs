@@ -88,7 +88,7 @@ fn a_call_cannot_be_taken_after_its_lifetime_though_nobody_woke_the_driver() {
 fn calls_that_expired_while_the_machine_slept_do_not_count_as_ringing() {
     let mut rig = Rig::new();
     for n in 0..8 {
-        rig.started("r", said("eve", &format!("x{n}"), invite()));
+        rig.started("r", said(&format!("user{n}"), &format!("x{n}"), invite()));
     }
     rig.now.wall = rig.now.wall.plus(secs(3600));
     let verdict = rig.hear("r", said("you", "c", invite()));

@@ -1,19 +1,20 @@
 //! Hosts that answer wrongly, twice, late or with every fault there is.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use matrix_voip::{
+    id::SessionId,
     machine::{
         event::{CallState, EndReason},
         io::{
             CallCommand, CallMedia, Callee, Command, Fault, Ignored, Input, Lifecycle, Op, Output,
-            Reply, TurnServers, Verdict,
+            PeerOp, Reply, TrackOp, TurnServers, Verdict,
         },
     },
     wire::call::SdpKind,
 };
 
-use crate::rig::{Rig, answer, deaf_server, good, hangup, invite, millis, room, said, secs};
+use crate::rig::{Rig, answer, deaf_server, good, hangup, invite, millis, room, said, secs, user};
 
 fn faults() -> Vec<Fault> {
     vec![
@@ -97,6 +98,39 @@ fn comes_to_an_end(mut rig: Rig, what: &str) {
     assert!(rig.saved().live.is_empty(), "{what}");
     let ended = |output: &&Output| format!("{output:?}").contains("CallEnded");
     assert_eq!(rig.told.iter().filter(ended).count(), 1, "{what}");
+}
+
+#[test]
+fn a_capture_and_a_connection_name_the_call_that_they_are_for() {
+    let mut rig = Rig::new();
+    let first = rig.started("r", said("you", "a", invite()));
+    let second = rig.started("other", said("you", "b", invite()));
+    for session in [second, first] {
+        rig.ops.clear();
+        rig.command(session, CallCommand::Answer(None));
+        let named: Vec<_> = rig.ops.iter().filter_map(session_named_by).collect();
+        assert_eq!(named, [session, session]);
+        rig.command(session, CallCommand::Hangup);
+    }
+}
+
+fn session_named_by(op: &Op) -> Option<SessionId> {
+    match op {
+        Op::Track(_, TrackOp::Capture(session, _)) => Some(*session),
+        Op::Peer(_, PeerOp::Open(config)) => Some(config.session),
+        _ => None,
+    }
+}
+
+#[test]
+fn while_something_waits_to_be_done_the_machine_is_due_at_once() {
+    let mut rig = Rig::new();
+    let callee = Callee::User(user("you"));
+    let command = Command::Invite { room: room("r"), callee, media: CallMedia::Voice };
+    rig.engine.handle(rig.now, Input::Command(command));
+    assert_eq!(rig.engine.poll_timeout(), Some(Duration::ZERO));
+    while rig.engine.poll_output().is_some() {}
+    assert_ne!(rig.engine.poll_timeout(), Some(Duration::ZERO));
 }
 
 #[test]

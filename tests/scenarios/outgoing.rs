@@ -6,8 +6,8 @@ use matrix_voip::{
     machine::{
         event::{CallDirection, CallState, EndReason, VoipEvent},
         io::{
-            CallCommand, CallMedia, Callee, Command, Fault, Ignored, MediaSource, PeerState,
-            Refusal, Verdict,
+            CallCommand, CallMedia, Callee, Command, Fault, Ignored, Input, MediaSource, PeerState,
+            Refusal, RoomNews, Verdict,
         },
     },
     testing::{Cue, Habits, OpKind, Sim, millis, secs},
@@ -481,8 +481,28 @@ fn a_call_ends_when_we_leave_the_room() {
     let two = Two::connected();
     two.sim.server(|server| server.leave(&two.room, &UserId::parse(ADA).unwrap()));
     two.sim.run_to_the_end();
-    assert!(matches!(two.ada.end().map(|end| end.reason), Some(EndReason::LeftRoom)));
+    assert_eq!(two.ada.end(), local(EndReason::LeftRoom));
     assert_eq!(two.ben.end(), remote(EndReason::LeftRoom));
+}
+
+#[test]
+fn a_room_that_we_leave_ourselves_rings_no_more_and_nothing_is_missed() {
+    let two = Two::ringing();
+    two.sim.server(|server| server.leave(&two.room, &UserId::parse(BEN).unwrap()));
+    two.sim.run_to_the_end();
+    assert_eq!(two.ben.end(), local(EndReason::LeftRoom));
+    assert_eq!((two.ben.missed(), two.ben.is_ringing()), (0, false));
+}
+
+#[test]
+fn whoever_is_no_longer_among_the_members_has_left() {
+    let two = Two::connected();
+    let (ada, ben) = (UserId::parse(ADA).unwrap(), UserId::parse(BEN).unwrap());
+    let members = |who: &[&UserId]| RoomNews::Members(who.iter().map(|u| (*u).clone()).collect());
+    two.ada.input(Input::Room(two.room.clone(), members(&[&ada, &ben])));
+    assert_eq!(two.ada.state(), Some(CallState::Connected));
+    two.ada.input(Input::Room(two.room.clone(), members(&[&ada])));
+    assert_eq!(two.ada.end(), remote(EndReason::LeftRoom));
 }
 
 #[test]

@@ -472,6 +472,29 @@ fn an_ignored_user_cannot_ring_and_cannot_end() {
 }
 
 #[test]
+fn a_user_who_is_ignored_while_he_rings_rings_no_more() {
+    let Half { sim, room, ada, ben } = half();
+    ben.invite(&room, "c1", secs(60));
+    sim.run_until_quiet();
+    assert!(ada.is_ringing());
+    ada.input(Input::IgnoredUsers([UserId::parse(CARL).unwrap()].into()));
+    assert!(ada.is_ringing(), "somebody else is ignored");
+    ada.input(Input::IgnoredUsers([UserId::parse(BEN).unwrap()].into()));
+    sim.run_until_quiet();
+    assert_eq!((ada.is_ringing(), ada.missed()), (false, 0));
+    assert_eq!(ada.state(), Some(CallState::Ended));
+    assert!(ada.sent().is_empty(), "nobody is told");
+}
+
+#[test]
+fn a_call_that_was_taken_goes_on_when_its_caller_is_ignored() {
+    let two = Two::connected();
+    two.ben.input(Input::IgnoredUsers([UserId::parse(ADA).unwrap()].into()));
+    two.sim.run_until_quiet();
+    assert_eq!(two.ben.state(), Some(CallState::Connected));
+}
+
+#[test]
 fn somebody_who_is_not_in_the_room_cannot_ring() {
     let Half { ada, sim, room, .. } = half();
     let carl = sim.puppet(CARL, "C");

@@ -20,6 +20,7 @@ impl<T: Write + Seek + Send + 'static> Output for T {}
 
 /// What a file does at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum AtEnd {
     /// The source ends.
     #[default]

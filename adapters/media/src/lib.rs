@@ -33,12 +33,13 @@
 //!     }
 //! }
 //! # }
-//! # use matrix_voip::{host::{Media, RemoteTrack}, id::{PeerId, TrackId}, machine::io::MediaKind};
+//! # use matrix_voip::{host::{Media, RemoteTrack}, id::{PeerId, SessionId, TrackId}, machine::io::MediaKind};
 //! # // An engine whose other side is a tone of ten frames, and which collects what the bot says.
 //! # async fn call(studio: std::sync::Arc<Studio>) {
-//! #     let mut source = studio.capture(TrackId(1), MICROPHONE).await.unwrap();
+//! #     let mut source = studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.unwrap();
 //! #     let track = RemoteTrack {
-//! #         peer: PeerId(1), mid: "0".into(), stream: None, kind: MediaKind::Audio,
+//! #         session: SessionId(1), peer: PeerId(1), mid: "0".into(), stream: None,
+//! #         kind: MediaKind::Audio,
 //! #     };
 //! #     let mut sink = studio.sink(track).unwrap();
 //! #     for _ in 0..10 {

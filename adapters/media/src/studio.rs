@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use matrix_voip::{
     host::{FrameSink, FrameSource, Media, RemoteTrack},
-    id::TrackId,
+    id::{SessionId, TrackId},
     machine::io::{Capture, Fault, MediaKind, MediaSource},
 };
 
@@ -18,7 +18,7 @@ type Sink = Box<dyn FrameSink>;
 /// One local source.
 enum Local {
     /// A new one for each capture.
-    Each(Box<dyn Fn() -> Result<Source, Fault> + Send + Sync>),
+    Each(Box<dyn Fn(SessionId) -> Result<Source, Fault> + Send + Sync>),
     /// One for the first capture; then there is none.
     Once(Mutex<Option<Source>>),
     /// The person refuses.
@@ -81,7 +81,19 @@ impl StudioBuilder {
         what: Capture,
         open: impl Fn() -> Result<S, E> + Send + Sync + 'static,
     ) -> Self {
-        let open = move || match open() {
+        self.source_for(what, move |_| open())
+    }
+
+    /// The same where the source depends on the call: a bot that talks with several people. What
+    /// belongs to the same call comes to [`speaker`](Self::speaker) and [`screen`](Self::screen)
+    /// with the same session.
+    #[must_use]
+    pub fn source_for<S: FrameSource + 'static, E: Into<Fault>>(
+        self,
+        what: Capture,
+        open: impl Fn(SessionId) -> Result<S, E> + Send + Sync + 'static,
+    ) -> Self {
+        let open = move |session| match open(session) {
             Ok(source) => Ok(Box::new(source) as Source),
             Err(error) => {
                 let fault = error.into();
@@ -176,12 +188,17 @@ impl StudioBuilder {
 
 #[async_trait]
 impl Media for Studio {
-    async fn capture(&self, _track: TrackId, what: Capture) -> Result<Source, Fault> {
+    async fn capture(
+        &self,
+        session: SessionId,
+        _track: TrackId,
+        what: Capture,
+    ) -> Result<Source, Fault> {
         let Some((_, local)) = self.local.iter().find(|(kept, _)| *kept == what) else {
             return Err(Fault::NotFound);
         };
         match local {
-            Local::Each(open) => open(),
+            Local::Each(open) => open(session),
             Local::Once(source) => {
                 source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Fault::NotFound)
             }
@@ -230,39 +247,70 @@ mod tests {
     };
 
     fn track(kind: MediaKind) -> RemoteTrack {
-        RemoteTrack { peer: PeerId(1), mid: "0".into(), stream: None, kind }
+        RemoteTrack { session: SessionId(1), peer: PeerId(1), mid: "0".into(), stream: None, kind }
     }
 
     #[tokio::test]
     async fn each_call_gets_a_microphone_of_its_own() {
         let studio = Studio::builder().microphone(|| Tone::new(440.0, 0.2).source()).build();
         for _ in 0..2 {
-            let source = studio.capture(TrackId(1), MICROPHONE).await.unwrap();
+            let source = studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.unwrap();
             assert_eq!(source.codec(), Codec::Opus);
         }
-        assert_eq!(studio.capture(TrackId(2), CAMERA).await.err(), Some(Fault::NotFound));
+        assert_eq!(
+            studio.capture(SessionId(1), TrackId(2), CAMERA).await.err(),
+            Some(Fault::NotFound)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_source_may_depend_on_the_call_that_it_is_for() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let open = move |session| {
+            seen.lock().unwrap().push(session);
+            Ok::<_, Fault>(Silence.source())
+        };
+        let studio = Studio::builder().source_for(MICROPHONE, open).build();
+        for session in [SessionId(7), SessionId(9)] {
+            assert!(studio.capture(session, TrackId(1), MICROPHONE).await.is_ok());
+        }
+        assert_eq!(*asked.lock().unwrap(), [SessionId(7), SessionId(9)]);
     }
 
     #[tokio::test]
     async fn a_source_for_once_is_gone_afterwards() {
         let studio = Studio::builder().source_once(MICROPHONE, Silence.source()).build();
-        assert!(studio.capture(TrackId(1), MICROPHONE).await.is_ok());
-        assert_eq!(studio.capture(TrackId(2), MICROPHONE).await.err(), Some(Fault::NotFound));
+        assert!(studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.is_ok());
+        assert_eq!(
+            studio.capture(SessionId(1), TrackId(2), MICROPHONE).await.err(),
+            Some(Fault::NotFound)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_person_can_refuse_or_never_answer() {
         let studio = Studio::builder().denied(MICROPHONE).unanswered(CAMERA).build();
-        assert_eq!(studio.capture(TrackId(1), MICROPHONE).await.err(), Some(Fault::Denied));
+        assert_eq!(
+            studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.err(),
+            Some(Fault::Denied)
+        );
         let hour = Duration::from_secs(3600);
-        assert!(tokio::time::timeout(hour, studio.capture(TrackId(2), CAMERA)).await.is_err());
+        assert!(
+            tokio::time::timeout(hour, studio.capture(SessionId(1), TrackId(2), CAMERA))
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]
     async fn a_file_that_is_not_there_is_a_fault() {
         let open = || Ok::<_, OpenError>(WavFile::open("/nowhere/at/all.wav")?.source());
         let studio = Studio::builder().source(MICROPHONE, open).build();
-        assert_eq!(studio.capture(TrackId(1), MICROPHONE).await.err(), Some(Fault::NotFound));
+        assert_eq!(
+            studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.err(),
+            Some(Fault::NotFound)
+        );
     }
 
     #[test]

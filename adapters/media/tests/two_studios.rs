@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use matrix_voip::{
     host::{Frame, FrameSource, Media, RemoteTrack, SourceControl},
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{Capture, MediaKind},
 };
 use matrix_voip_media::{
@@ -25,8 +25,14 @@ async fn carry(
     time: Duration,
     loses: Loses,
 ) -> u64 {
-    let mut source = from.capture(TrackId(1), what).await.expect("a source");
-    let track = RemoteTrack { peer: PeerId(1), mid: "0".into(), stream: None, kind: what.kind };
+    let mut source = from.capture(SessionId(1), TrackId(1), what).await.expect("a source");
+    let track = RemoteTrack {
+        session: SessionId(1),
+        peer: PeerId(1),
+        mid: "0".into(),
+        stream: None,
+        kind: what.kind,
+    };
     let mut sink = to.sink(track).expect("a sink");
     let (mut sequence, mut lost, mut contiguous) = (0, 0, true);
     let end = Instant::now() + time;

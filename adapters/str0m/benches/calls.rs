@@ -19,7 +19,7 @@ use matrix_voip::{
         Codec, Frame, FrameSink, FrameSource, Media, PeerEvents, RemoteTrack, WebRtc,
         mailbox::{DriverEnd, Mailbox, pair},
     },
-    id::{PeerId, StreamId, TrackId},
+    id::{PeerId, SessionId, StreamId, TrackId},
     machine::{
         event::CallState,
         io::{
@@ -134,7 +134,12 @@ struct NoMedia;
 
 #[async_trait]
 impl Media for NoMedia {
-    async fn capture(&self, _: TrackId, _: Capture) -> Result<Box<dyn FrameSource>, Fault> {
+    async fn capture(
+        &self,
+        _: SessionId,
+        _: TrackId,
+        _: Capture,
+    ) -> Result<Box<dyn FrameSource>, Fault> {
         Err(Fault::NotFound)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use matrix_voip::{
     host::{Media, PeerEvents, WebRtc},
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{
         Candidate, Capture, Description, Fault, PeerConfig, PeerOp, PeerStats, Plan, Reply,
     },
@@ -137,6 +137,7 @@ impl WebRtc for Str0m {
         let (frames, incoming) = mpsc::channel(track::MAX_WAITING_FRAMES);
         let shell = Shell {
             id: peer,
+            session: config.session,
             peer: Peer::new(now, setup),
             sockets,
             requests: received,
@@ -203,8 +204,13 @@ impl WebRtc for Str0m {
         Ok(())
     }
 
-    async fn capture(&self, track: TrackId, what: Capture) -> Result<(), Fault> {
-        self.tracks.capture(track, what).await
+    async fn capture(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        self.tracks.capture(session, track, what).await
     }
 
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {

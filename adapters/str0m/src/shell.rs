@@ -10,7 +10,7 @@ use std::{
 
 use matrix_voip::{
     host::{FrameSink, Media, PeerEvents, RemoteTrack},
-    id::PeerId,
+    id::{PeerId, SessionId},
     machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply},
 };
 use std::sync::Arc;
@@ -38,6 +38,7 @@ pub(crate) fn clock() -> Instant {
 /// One peer connection with its surroundings.
 pub(crate) struct Shell {
     pub(crate) id: PeerId,
+    pub(crate) session: SessionId,
     pub(crate) peer: Peer,
     pub(crate) sockets: Sockets,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
@@ -139,9 +140,10 @@ impl Shell {
     fn report(&mut self, news: PeerNews) {
         match &news {
             PeerNews::TrackAdded { mid, stream, kind } => {
-                let (peer, kind) = (self.id, *kind);
-                let track = RemoteTrack { peer, mid: mid.clone(), stream: stream.clone(), kind };
-                self.sinks.insert(mid.clone(), self.media.sink(track));
+                let (session, peer, kind) = (self.session, self.id, *kind);
+                let (mid, stream) = (mid.clone(), stream.clone());
+                let track = RemoteTrack { session, peer, mid: mid.clone(), stream, kind };
+                self.sinks.insert(mid, self.media.sink(track));
             }
             PeerNews::TrackRemoved { mid } => drop(self.sinks.remove(mid)),
             PeerNews::Candidate(_)

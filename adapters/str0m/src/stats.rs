@@ -98,13 +98,17 @@ impl Measurements {
         local: impl Fn(SocketAddr) -> &'static str,
         remote: impl Fn(SocketAddr) -> &'static str,
     ) -> PeerStats {
-        let pair = self.path.as_ref().map(|path| CandidatePair {
-            local: end(path.protocol, local(path.local), path.local),
-            remote: end(path.protocol, remote(path.remote), path.remote),
+        let mut stats = PeerStats::default();
+        stats.pair = self.path.as_ref().map(|path| {
+            CandidatePair::new(
+                end(path.protocol, local(path.local), path.local),
+                end(path.protocol, remote(path.remote), path.remote),
+            )
         });
-        let round_trip = self.round_trip;
-        let (inbound, outbound) = (streams(&self.inbound), streams(&self.outbound));
-        PeerStats { pair, round_trip, inbound, outbound }
+        stats.round_trip = self.round_trip;
+        stats.inbound = streams(&self.inbound);
+        stats.outbound = streams(&self.outbound);
+        stats
     }
 }
 
@@ -129,23 +133,20 @@ fn entry<'a>(map: &'a mut BTreeMap<String, Counters>, mid: &str) -> &'a mut Coun
 fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
     let known = counters.iter().filter_map(|(mid, counters)| {
         let codec = counters.codec?;
-        Some(StreamStats {
-            mid: mid.clone(),
-            kind: codec.kind(),
-            codec: name(codec).to_owned(),
-            bytes: counters.bytes,
-            packets: counters.packets,
-            lost: counters.lost,
-            jitter: counters.jitter,
-            key_frame_requests: counters.key_frame_requests,
-        })
+        let mut stats = StreamStats::new(mid, codec.kind(), name(codec));
+        stats.bytes = counters.bytes;
+        stats.packets = counters.packets;
+        stats.lost = counters.lost;
+        stats.jitter = counters.jitter;
+        stats.key_frame_requests = counters.key_frame_requests;
+        Some(stats)
     });
     known.collect()
 }
 
 fn end(protocol: Protocol, kind: &'static str, address: SocketAddr) -> CandidateInfo {
     let protocol = if protocol == Protocol::Udp { "udp" } else { "tcp" };
-    CandidateInfo { kind, protocol, address: address.to_string().into() }
+    CandidateInfo::new(kind, protocol, address.to_string())
 }
 
 /// A jitter in ticks of the codec's clock as time.

@@ -16,7 +16,7 @@ use std::{
 use common::{heard, values, video, voice};
 use matrix_voip::{
     host::{PeerEvents, SourceControl, WebRtc},
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{Capture, Fault, MediaKind, MediaSource, PeerConfig, PeerNews, PeerState, Plan},
 };
 use matrix_voip_str0m::Interfaces;
@@ -190,7 +190,7 @@ async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
         until("the person is asked", || log.opening.load(Ordering::SeqCst) == 1).await;
         engine.release(track).await.unwrap();
     };
-    let (captured, ()) = tokio::join!(engine.capture(track, what), release);
+    let (captured, ()) = tokio::join!(engine.capture(SessionId(1), track, what), release);
     assert_eq!(captured, Err(Fault::Cancelled));
     assert_eq!(log.opening.load(Ordering::SeqCst), 0, "the question is withdrawn");
     assert_eq!(log.open.load(Ordering::SeqCst), 0);
@@ -202,9 +202,9 @@ async fn releasing_a_track_closes_its_device_before_it_answers() {
     let side = Side::new(440.0);
     let track = TrackId(7);
     let what = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
-    side.engine.capture(track, what).await.unwrap();
+    side.engine.capture(SessionId(1), track, what).await.unwrap();
     assert_eq!(side.log.open.load(Ordering::SeqCst), 1);
-    assert!(matches!(side.engine.capture(track, what).await, Err(Fault::Failed(_))));
+    assert!(matches!(side.engine.capture(SessionId(1), track, what).await, Err(Fault::Failed(_))));
     side.engine.release(track).await.unwrap();
     assert_eq!(side.log.open.load(Ordering::SeqCst), 0);
 }

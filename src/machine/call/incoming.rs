@@ -119,6 +119,11 @@ impl Call {
         Ok(())
     }
 
+    /// The user wants to hear nothing of this caller any more: as if he had silently rejected.
+    pub(in crate::machine) fn fall_silent(&mut self, world: &mut World) {
+        self.end_by_reject(world, Tell::Nobody);
+    }
+
     /// The user refuses the call.
     pub(super) fn reject(&mut self, world: &mut World, tell: Tell) -> Result<(), Refusal> {
         match &self.phase {

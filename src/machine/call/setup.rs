@@ -46,7 +46,7 @@ impl Call {
             };
             let track = world.ids.track();
             self.media.ask(*source, track);
-            let capture = TrackOp::Capture(Capture { source: *source, kind });
+            let capture = TrackOp::Capture(self.session, Capture { source: *source, kind });
             self.ask(world, Ask::Capture(*source), Op::Track(track, capture));
         }
     }
@@ -85,6 +85,7 @@ impl Call {
         self.peer = Some(peer);
         world.peers.insert(peer, self.session);
         let config = PeerConfig {
+            session: self.session,
             ice_servers: world.turn.servers().to_vec(),
             relay_only: world.config.relay_only,
         };

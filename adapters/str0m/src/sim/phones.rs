@@ -369,7 +369,7 @@ impl Phones {
     fn track(&mut self, phone: usize, id: TrackId, op: TrackOp) -> Result<Reply, Fault> {
         let device = &mut self.phones[phone];
         match op {
-            TrackOp::Capture(what) => {
+            TrackOp::Capture(_, what) => {
                 let frames = (device.devices)(what)?;
                 device.tracks.insert(id, Track { is_enabled: true, made: 0, frames });
                 self.plan(phone, Duration::ZERO, Happening::Frame(id));

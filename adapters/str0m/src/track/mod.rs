@@ -19,7 +19,7 @@ use std::{
 
 use matrix_voip::{
     host::{Frame, FrameSource, Media, PeerEvents, SourceControl},
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{Capture, Fault},
 };
 use tokio::{
@@ -82,12 +82,17 @@ impl Tracks {
     /// # Errors
     /// [`Fault::Cancelled`] when the track was released meanwhile, the application's own fault, or
     /// [`Fault::Failed`] when the track is captured already.
-    pub(crate) async fn capture(&self, id: TrackId, what: Capture) -> Result<(), Fault> {
+    pub(crate) async fn capture(
+        &self,
+        session: SessionId,
+        id: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
         let cancelled = self.begin(id)?;
         let opening = Opening { tracks: self, id };
         let source = tokio::select! {
             _ = cancelled => Err(Fault::Cancelled),
-            source = self.media.capture(id, what) => source,
+            source = self.media.capture(session, id, what) => source,
         }?;
         opening.finish(source)
     }

@@ -18,7 +18,7 @@ use matrix_voip::{
         SourceControl, WebRtc,
         mailbox::{self, DriverEnd},
     },
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{
         Capture, Fault, Input, MediaKind, MediaSource, PeerConfig, PeerNews, PeerState, Plan,
     },
@@ -48,7 +48,12 @@ pub struct Studio {
 
 #[async_trait]
 impl Media for Studio {
-    async fn capture(&self, _: TrackId, what: Capture) -> Result<Box<dyn FrameSource>, Fault> {
+    async fn capture(
+        &self,
+        _: SessionId,
+        _: TrackId,
+        what: Capture,
+    ) -> Result<Box<dyn FrameSource>, Fault> {
         let _asking = Counted::new(&self.log, |log| &log.opening);
         if what.source == MediaSource::Screen {
             std::future::pending::<()>().await;
@@ -179,7 +184,7 @@ impl Side {
             };
             let what = Capture { source, kind: line.slot.kind() };
             if let Some(track) = line.track {
-                self.engine.capture(track, what).await.unwrap();
+                self.engine.capture(SessionId(1), track, what).await.unwrap();
             }
         }
     }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use matrix_voip::{
     PeerStats, WebRtc,
     host::PeerEvents,
-    id::{PeerId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{Candidate, Capture, Description, Fault, PeerConfig, Plan},
 };
 
@@ -101,8 +101,13 @@ impl WebRtc for Notary {
         self.engine.close(peer).await
     }
 
-    async fn capture(&self, track: TrackId, what: Capture) -> Result<(), Fault> {
-        self.engine.capture(track, what).await
+    async fn capture(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        self.engine.capture(session, track, what).await
     }
 
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {

@@ -167,10 +167,7 @@ fn look(state: CallState) -> Style {
     match state {
         CallState::Connected => Style::Good,
         CallState::Ended | CallState::Ringing => Style::Bold,
-        CallState::Preparing
-        | CallState::InviteSent
-        | CallState::Answering
-        | CallState::Connecting => Style::Dim,
+        _ => Style::Dim,
     }
 }
 
