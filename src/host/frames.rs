@@ -146,8 +146,8 @@ pub struct RemoteTrack {
 /// Makes sources and sinks: the application's cameras, microphones, files and speakers.
 #[async_trait]
 pub trait Media: Send + Sync {
-    /// Opens a device or file for a local track of this call. A person may be asked; the engine drops the
-    /// returned future when the call ends first.
+    /// Opens a device or file for a local track of this call. A person may be asked; the engine
+    /// drops the returned future when the call ends first.
     ///
     /// # Errors
     /// [`Fault::Denied`] when the person refuses, [`Fault::NotFound`] without such a device.

@@ -33,6 +33,7 @@
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
 //! | `signaling.rs`, `turn.rs`, `fault.rs` | the way out |
+//! | `services.rs`, `to_device.rs` | more of the homeserver, as methods of [`Matrix`] |
 
 mod attached;
 mod connect;
@@ -41,10 +42,14 @@ mod fault;
 mod forward;
 mod inbox;
 mod intake;
+mod services;
 mod shell;
 mod signaling;
+mod to_device;
 mod turn;
 mod worker;
 
 pub use connect::{ConnectError, Matrix, connect};
 pub use counts::Counts;
+pub use services::{Delayed, OpenIdToken, RoomFacts, StateEvent};
+pub use to_device::{Envelope, KnownDevice, Message};

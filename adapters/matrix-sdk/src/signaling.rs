@@ -9,8 +9,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use matrix_sdk::{
-    Client, Room,
+    Client, HttpResult, Room,
     config::RequestConfig,
+    futures::SendRequest,
     ruma::{self, TransactionId, events::AnyMessageLikeEventContent, serde::Raw},
 };
 use matrix_voip::{
@@ -36,7 +37,7 @@ const TURN: Duration = Duration::from_millis(4500);
 const MEMBERS: Duration = Duration::from_secs(9);
 
 /// One request, no retries.
-pub(crate) fn once() -> RequestConfig {
+fn once() -> RequestConfig {
     RequestConfig::new().disable_retry()
 }
 
@@ -46,6 +47,15 @@ pub(crate) async fn within<T>(
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
     timeout(span, work).await.unwrap_or(Err(Fault::Timeout))
+}
+
+/// One request, without retries, within `span`.
+pub(crate) async fn ask<R, T>(span: Duration, request: SendRequest<R>) -> Result<T, Fault>
+where
+    SendRequest<R>: IntoFuture<Output = HttpResult<T>>,
+{
+    let request = request.with_request_config(once().timeout(span));
+    within(span, async { request.await.map_err(|error| http_fault(&error)) }).await
 }
 
 /// A room that the client knows.
@@ -75,10 +85,7 @@ impl Signaling for Homeserver {
     }
 
     async fn turn_servers(&self) -> Result<TurnServers, Fault> {
-        let client = self.0.client()?;
-        let request = client.send(TurnRequest).with_request_config(once().timeout(TURN));
-        let answer =
-            within(TURN, async { request.await.map_err(|error| http_fault(&error)) }).await?;
+        let answer = ask(TURN, self.0.client()?.send(TurnRequest)).await?;
         TurnServers::read(&answer.0).map_err(|_| Fault::Failed("no JSON object".into()))
     }
 
@@ -90,7 +97,7 @@ impl Signaling for Homeserver {
 
 /// The joined members. Counted here: the server's summary is often absent, and the store is
 /// complete only after a request (`matrix-sdk.md` §10).
-async fn joined(room: &Room) -> Result<BTreeSet<UserId>, Fault> {
+pub(crate) async fn joined(room: &Room) -> Result<BTreeSet<UserId>, Fault> {
     room.sync_members().await.map_err(|error| fault(&error))?;
     let users = room.joined_user_ids().await;
     let users = users.map_err(|_| Fault::Failed("the store failed".into()))?;

@@ -125,7 +125,7 @@ fn told(action: &Action) -> String {
         }
         Action::Tell(_, RoomNews::Left(user)) => format!("{user} left"),
         Action::Tell(_, RoomNews::Encrypted) => "encrypted".into(),
-        Action::Tell(_, RoomNews::Members(_)) => "members".into(),
+        Action::Tell(_, other) => format!("{other:?}"),
         Action::Ignore(users) => format!("ignore {}", users.len()),
         Action::Ask(_, Ask::Page { from, after }) => {
             let pause = if after.is_zero() { "" } else { ", after a pause" };

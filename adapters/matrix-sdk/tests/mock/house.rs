@@ -1,5 +1,4 @@
 //! One connected client and its mock server.
-#![allow(unreachable_pub, reason = "shared by the tests of one file")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,9 +11,11 @@ use matrix_sdk::{
 use matrix_sdk_test::{JoinedRoomBuilder, SyncResponseBuilder, event_factory::EventFactory};
 use matrix_voip::{
     CallSession, VoIP, VoipEvents, VoipNews,
+    id::{DeviceId, UserId},
+    machine::io::Fault,
     testing::{EmbeddedEngine, EmbeddedWebRtc},
 };
-use matrix_voip_matrix_sdk::{Counts, Matrix, connect};
+use matrix_voip_matrix_sdk::{Counts, Matrix, Message, connect};
 use serde_json::{Value, json};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -22,24 +23,24 @@ use tokio::{
 };
 use wiremock::{Mock, ResponseTemplate, matchers};
 
-pub const ROOM: &str = "!r:x";
-pub const BEN: &str = "@ben:x";
+pub(crate) const ROOM: &str = "!r:x";
+pub(crate) const BEN: &str = "@ben:x";
 /// Who the SDK's mock clients are.
-pub const ME: &str = "@example:localhost";
+pub(crate) const ME: &str = "@example:localhost";
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-pub struct House {
-    pub server: MatrixMockServer,
-    pub client: Client,
+pub(crate) struct House {
+    pub(crate) server: MatrixMockServer,
+    pub(crate) client: Client,
     webrtc: EmbeddedWebRtc,
     engine: EmbeddedEngine,
-    pub voip: VoIP,
-    pub matrix: Matrix,
+    pub(crate) voip: VoIP,
+    pub(crate) matrix: Matrix,
 }
 
 impl House {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = MatrixMockServer::new().await;
         let client = server.client_builder().build().await;
         let webrtc = EmbeddedWebRtc::new();
@@ -57,7 +58,7 @@ impl House {
     }
 
     /// With Ben and us in the room.
-    pub async fn with_members() -> Self {
+    pub(crate) async fn with_members() -> Self {
         let house = Self::new().await;
         let member = |user: &str| {
             json!({ "type": "m.room.member", "state_key": user, "sender": user, "event_id": format!("${user}"),
@@ -79,7 +80,7 @@ impl House {
     }
 
     /// What the next sync answers.
-    pub async fn next_sync(&self, answer: ResponseTemplate) {
+    pub(crate) async fn next_sync(&self, answer: ResponseTemplate) {
         Mock::given(matchers::path_regex("^/_matrix/client/v3/sync$"))
             .respond_with(answer)
             .up_to_n_times(1)
@@ -88,7 +89,7 @@ impl House {
     }
 
     /// One sync, with this response.
-    pub async fn sync(&self, mut response: Value) {
+    pub(crate) async fn sync(&self, mut response: Value) {
         // The SDK leaves a response with the token of the one before.
         let past = self.server.server().received_requests().await.unwrap().len();
         response["next_batch"] = json!(format!("next{past}"));
@@ -97,12 +98,12 @@ impl House {
     }
 
     /// One sync, in which this stands of the room.
-    pub async fn sync_room(&self, room: Value) {
+    pub(crate) async fn sync_room(&self, room: Value) {
         self.sync(json!({ "rooms": { "join": { ROOM: room } } })).await;
     }
 
     /// The history from this token backwards.
-    pub async fn history(&self, from: &str, mut page: Value) {
+    pub(crate) async fn history(&self, from: &str, mut page: Value) {
         page["start"] = json!(from);
         Mock::given(matchers::path_regex("/messages$"))
             .and(matchers::query_param("from", from))
@@ -112,7 +113,7 @@ impl House {
     }
 
     /// The next so many sends are answered so.
-    pub async fn answer_sends(&self, answer: ResponseTemplate, times: u64) {
+    pub(crate) async fn answer_sends(&self, answer: ResponseTemplate, times: u64) {
         Mock::given(matchers::path_regex("/rooms/[^/]*/send/"))
             .respond_with(answer)
             .up_to_n_times(times)
@@ -120,13 +121,13 @@ impl House {
             .await;
     }
 
-    pub async fn accept_sends(&self) {
+    pub(crate) async fn accept_sends(&self) {
         let answer = ResponseTemplate::new(200).set_body_json(json!({ "event_id": "$sent" }));
         self.answer_sends(answer, 99).await;
     }
 
     /// Every send: "type/transaction id" and content.
-    pub async fn sends(&self) -> Vec<(String, Value)> {
+    pub(crate) async fn sends(&self) -> Vec<(String, Value)> {
         let requests = self.server.server().received_requests().await.unwrap();
         let sends = requests.iter().filter_map(|request| {
             let (_, what) = request.url.path().split_once("/send/")?;
@@ -136,12 +137,12 @@ impl House {
     }
 
     /// How many ICE servers the newest peer connection was opened with.
-    pub fn ice_servers(&self) -> usize {
+    pub(crate) fn ice_servers(&self) -> usize {
         let seat = self.engine.seat();
         self.webrtc.look(|all| all.peers(seat).last().unwrap().1.config.ice_servers.len())
     }
 
-    pub async fn until(&self, reached: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, reached: impl Fn(&Self) -> bool) {
         let wait = async {
             while !reached(self) {
                 sleep_until(Instant::now() + Duration::from_millis(5)).await;
@@ -152,7 +153,7 @@ impl House {
     }
 
     /// Until the SDK itself knows whom we ignore.
-    pub async fn until_ignored(&self) {
+    pub(crate) async fn until_ignored(&self) {
         let ben = matrix_sdk::ruma::user_id!("@ben:x");
         let wait = async {
             while !self.client.is_user_ignored(ben).await {
@@ -164,16 +165,16 @@ impl House {
 }
 
 /// Two clients who can encrypt for each other; Bob's has calls.
-pub struct Duo {
-    pub server: MatrixMockServer,
-    pub alice: Client,
-    pub bob: Client,
-    pub voip: VoIP,
-    pub matrix: Matrix,
+pub(crate) struct Duo {
+    pub(crate) server: MatrixMockServer,
+    pub(crate) alice: Client,
+    pub(crate) bob: Client,
+    pub(crate) voip: VoIP,
+    pub(crate) matrix: Matrix,
 }
 
 impl Duo {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = MatrixMockServer::new().await;
         server.mock_crypto_endpoints_preset().await;
         let (alice, bob) = server.set_up_alice_and_bob_for_encryption().await;
@@ -202,7 +203,7 @@ impl Duo {
     }
 
     /// Alice encrypts and sends; what she sent, and the message with the room key.
-    pub async fn alice_sends(&self, event: Value) -> (Value, Value) {
+    pub(crate) async fn alice_sends(&self, event: Value) -> (Value, Value) {
         let alice = self.alice.user_id().unwrap();
         let (keys, key) = self.server.mock_capture_put_to_device(alice).await;
         let (sent, send) = self.server.mock_room_send().ok_with_capture(event_id!("$call"), alice);
@@ -215,19 +216,37 @@ impl Duo {
         (sent.deserialize_as_unchecked().unwrap(), key.deserialize_as_unchecked().unwrap())
     }
 
-    pub async fn bob_syncs_event(&self, mut event: Value) {
+    /// Alice has calls too, and sends a message; what came of it, and what went out.
+    pub(crate) async fn alice_tells(
+        &self,
+        message: Message,
+        targets: &[(UserId, DeviceId)],
+    ) -> (Result<Vec<(UserId, DeviceId)>, Fault>, Value) {
+        let engine = Arc::new(EmbeddedWebRtc::new().engine());
+        let (_voip, alice) = connect(&self.alice, |voip| voip.webrtc(engine)).unwrap();
+        let user = self.alice.user_id().unwrap();
+        let (guard, sent) = self.server.mock_capture_put_to_device(user).await;
+        let missed = alice.send_to_device(message, targets).await;
+        let sent = sent.await;
+        drop(guard);
+        (missed, sent.deserialize_as_unchecked().unwrap())
+    }
+
+    pub(crate) async fn bob_syncs_event(&self, mut event: Value) {
         event["unsigned"] = json!({ "age": 100 });
         let raw = Raw::<Value>::new(&event).unwrap().cast_unchecked::<AnySyncTimelineEvent>();
         let room = JoinedRoomBuilder::new(room_id!("!r:x")).add_timeline_event(raw);
         self.server.sync_room(&self.bob, room).await;
     }
 
-    pub async fn bob_syncs_message(&self, message: Value) {
-        let add = |sync: &mut SyncResponseBuilder| drop(sync.add_to_device_event(message));
+    pub(crate) async fn bob_syncs_message(&self, message: Value) {
+        let add = |sync: &mut SyncResponseBuilder| {
+            sync.add_to_device_event(message);
+        };
         self.server.mock_sync().ok_and_run(&self.bob, add).await;
     }
 
-    pub async fn until(&self, reached: impl Fn(Counts) -> bool) {
+    pub(crate) async fn until(&self, reached: impl Fn(Counts) -> bool) {
         let wait = async {
             while !reached(self.matrix.counts()) {
                 sleep_until(Instant::now() + Duration::from_millis(5)).await;
@@ -239,7 +258,7 @@ impl Duo {
 }
 
 /// The next call that rings.
-pub async fn ring(events: &mut VoipEvents) -> CallSession {
+pub(crate) async fn ring(events: &mut VoipEvents) -> CallSession {
     let rings = async {
         loop {
             if let VoipNews::RingStarted { call, .. } = events.next().await.unwrap() {
@@ -251,20 +270,20 @@ pub async fn ring(events: &mut VoipEvents) -> CallSession {
 }
 
 /// Until nobody holds the client.
-pub async fn closed(mut updates: Receiver<RoomUpdates>) {
+pub(crate) async fn closed(mut updates: Receiver<RoomUpdates>) {
     let closes = async { while !matches!(updates.recv().await, Err(RecvError::Closed)) {} };
     timeout(PATIENCE, closes).await.expect("the client is gone");
 }
 
 /// A call event of Ben's.
-pub fn call_event(kind: &str, call_id: &str, mut content: Value) -> Value {
+pub(crate) fn call_event(kind: &str, call_id: &str, mut content: Value) -> Value {
     content["call_id"] = json!(call_id);
     content["party_id"] = json!("BEN");
     content["version"] = json!("1");
     json!({ "type": format!("m.call.{kind}"), "content": content })
 }
 
-pub fn invite(call_id: &str) -> Value {
+pub(crate) fn invite(call_id: &str) -> Value {
     let sdp = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=ice-ufrag:abcd\r\n\
         a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 00:11\r\na=setup:actpass\r\n\
@@ -274,7 +293,7 @@ pub fn invite(call_id: &str) -> Value {
 }
 
 /// As `/sync` has it in an unencrypted room, this old.
-pub fn plain(id: &str, mut event: Value, age: u64) -> Value {
+pub(crate) fn plain(id: &str, mut event: Value, age: u64) -> Value {
     event["event_id"] = json!(id);
     event["sender"] = json!(BEN);
     event["origin_server_ts"] = json!(1_700_000_000_000_u64);

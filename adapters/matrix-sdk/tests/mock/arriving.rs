@@ -1,0 +1,150 @@
+//! What `/sync` brings, up to the library's verdict.
+
+use matrix_voip::{EndReason, MissedWhy, VoipNews, machine::io::Ignored};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::house::{self, BEN, House, PATIENCE, ROOM, call_event, invite, plain};
+
+#[tokio::test]
+async fn an_invite_of_a_sync_rings() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 500)] } })).await;
+    let call = house::ring(&mut events).await;
+    assert_eq!(call.snapshot().remote_user.unwrap().as_str(), BEN);
+}
+
+/// A batch is whole: nothing rings that is over in the same response.
+#[tokio::test]
+async fn an_invite_that_is_over_in_the_same_sync_does_not_ring() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    let hangup = plain("$2", call_event("hangup", "c1", json!({})), 100);
+    house
+        .sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 500), hangup] } }))
+        .await;
+    house.sync_room(json!({ "timeline": { "events": [plain("$3", invite("c2"), 90)] } })).await;
+    let call = house::ring(&mut events).await;
+    assert_eq!(call.snapshot().call_id.as_str(), "c2", "the first one did not ring");
+    assert_eq!(house.voip.diagnostics().await.count(Ignored::AlreadyOver), 2);
+}
+
+#[tokio::test]
+async fn an_invite_of_yesterday_does_not_ring() {
+    let house = House::new().await;
+    let old = plain("$1", invite("c1"), 86_400_000);
+    house.sync_room(json!({ "timeline": { "events": [old] } })).await;
+    house.until(|house| house.matrix.counts().events == 1).await;
+    assert_eq!(house.voip.diagnostics().await.count(Ignored::Expired), 1);
+}
+
+/// Trap 4: the invite is among the events that the response leaves out.
+#[tokio::test]
+async fn an_invite_in_the_gap_of_a_limited_sync_rings() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.sync_room(json!({ "timeline": { "events": [chat("$0", 9000)] } })).await;
+    house.history("t1", json!({ "chunk": [chat("$3", 700), chat("$2", 800)], "end": "t2" })).await;
+    house
+        .history(
+            "t2",
+            json!({ "chunk": [plain("$1", invite("c1"), 900), chat("$0", 9100)], "end": "t3" }),
+        )
+        .await;
+    let limited = json!({ "events": [chat("$4", 600)], "limited": true, "prev_batch": "t1" });
+    house.sync_room(json!({ "timeline": limited })).await;
+    house::ring(&mut events).await;
+    assert_eq!(house.matrix.counts().pages, 2);
+}
+
+/// A history that cannot be had: what did come is delivered all the same.
+#[tokio::test]
+async fn a_gap_that_cannot_be_filled_holds_nothing_up() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    let limited =
+        json!({ "events": [plain("$1", invite("c1"), 5)], "limited": true, "prev_batch": "t1" });
+    house.sync_room(json!({ "timeline": limited })).await;
+    house::ring(&mut events).await;
+    assert_eq!(house.matrix.counts().unfilled, 1);
+}
+
+#[tokio::test]
+async fn what_comes_in_the_clear_in_an_encrypted_room_is_refused() {
+    let house = House::new().await;
+    let encryption = json!({ "type": "m.room.encryption", "state_key": "", "sender": BEN, "event_id": "$e",
+        "origin_server_ts": 1, "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
+    house
+        .sync_room(json!({
+            "state": { "events": [encryption] },
+            "timeline": { "events": [plain("$1", invite("c1"), 5)] },
+        }))
+        .await;
+    house.until(|house| house.matrix.counts().events == 1).await;
+    let refused = house.voip.diagnostics().await.count(Ignored::PlaintextInEncryptedRoom);
+    assert_eq!(refused, 1);
+}
+
+#[tokio::test]
+async fn events_of_ignored_users_are_told_from_others() {
+    let house = House::new().await;
+    let ignored =
+        json!({ "type": "m.ignored_user_list", "content": { "ignored_users": { BEN: {} } } });
+    house.sync(json!({ "account_data": { "events": [ignored] } })).await;
+    house.until_ignored().await;
+    let message = json!({ "type": "com.famedly.call.member.hangup", "sender": BEN,
+        "content": { "call_id": "c", "conf_id": "g", "version": "1", "party_id": "p" } });
+    house.sync(json!({ "to_device": { "events": [message] } })).await;
+    house.until(|house| house.matrix.counts().ignored == 1).await;
+    assert_eq!(house.matrix.counts().to_device, 0);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_the_room_rings_no_more() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+    let call = house::ring(&mut events).await;
+    let leave = json!({ "type": "m.room.member", "state_key": BEN, "sender": BEN, "event_id": "$2",
+        "origin_server_ts": 2, "content": { "membership": "leave" } });
+    house.sync_room(json!({ "timeline": { "events": [leave] } })).await;
+    assert_eq!(call.ended().await.reason, EndReason::LeftRoom);
+}
+
+#[tokio::test]
+async fn a_room_that_we_were_thrown_out_of_has_no_calls() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+    let call = house::ring(&mut events).await;
+    house.sync(json!({ "rooms": { "leave": { ROOM: { "timeline": { "events": [] } } } } })).await;
+    assert_eq!(call.ended().await.reason, EndReason::LeftRoom);
+}
+
+fn chat(id: &str, age: u64) -> Value {
+    plain(
+        id,
+        json!({ "type": "m.room.message", "content": { "msgtype": "m.text", "body": "x" } }),
+        age,
+    )
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_takes_is_missed_when_the_caller_gives_up() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+    house::ring(&mut events).await;
+    let hangup = plain("$2", call_event("hangup", "c1", json!({})), 5);
+    house.sync_room(json!({ "timeline": { "events": [hangup] } })).await;
+    let missed = async {
+        loop {
+            if let VoipNews::Missed(missed) = events.next().await.unwrap() {
+                return missed;
+            }
+        }
+    };
+    let missed = timeout(PATIENCE, missed).await.unwrap();
+    assert_eq!(missed.why, MissedWhy::CallerGone);
+}
