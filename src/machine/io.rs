@@ -11,7 +11,9 @@ use super::event::{CallEvent, VoipEvent};
 pub use super::{
     fault::Fault,
     media::{CallMedia, Capture, MediaKind, MediaSource, Plan, PlanLine, Slot},
-    stats::{CandidateInfo, CandidatePair, PeerStats, StreamStats},
+    stats::{
+        CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
+    },
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{

@@ -48,16 +48,21 @@ mod guard;
     expect(dead_code, unreachable_pub, reason = "only tests impair, through the same path")
 )]
 mod impairment;
+mod interfaces;
 mod negotiate;
 mod payload;
 pub mod peer;
+mod reach;
 mod sdp;
 mod shell;
 #[cfg(feature = "testing")]
 pub mod sim;
 mod sockets;
 mod stats;
+mod stun;
+mod tls;
 mod track;
+mod uplinks;
 
 pub use delegate::{Builder, Str0m};
 pub use error::PeerError;
@@ -65,3 +70,4 @@ pub use gather::Interfaces;
 #[cfg(feature = "testing")]
 pub use impairment::{Impairment, Impairments};
 pub use peer::{Peer, PeerSetup};
+pub use tls::{BadCertificate, TrustedRoots};
