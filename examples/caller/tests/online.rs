@@ -50,6 +50,71 @@ fn a_build_without_matrix_says_in_one_line_how_to_get_it() {
     }
 }
 
+/// A login with a recovery key, on a real homeserver with open registration:
+///
+/// ```text
+/// MATRIX_VOIP_HOMESERVER=http://127.0.0.1:18008 \
+///     cargo test -p caller --features matrix --test online -- --ignored
+/// ```
+#[cfg(feature = "matrix")]
+mod with_a_homeserver {
+    use std::time::{Duration, SystemTime};
+
+    use matrix_sdk::{
+        Client,
+        config::SyncSettings,
+        ruma::api::client::{
+            account::register::v3::Request as Register,
+            uiaa::{AuthData, Dummy},
+        },
+    };
+
+    use super::caller;
+
+    const PASSWORD: &str = "a-password-for-a-test";
+
+    /// A new account with cross-signing; its user id and its recovery key.
+    async fn account(homeserver: &str) -> (String, String) {
+        let client = Client::builder().homeserver_url(homeserver).build().await.unwrap();
+        let mut register = Register::new();
+        #[expect(clippy::disallowed_methods, reason = "names of accounts are unique by it")]
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        register.username = Some(format!("recovered-{}", since.as_nanos()));
+        register.password = Some(PASSWORD.to_owned());
+        register.auth = Some(AuthData::Dummy(Dummy::new()));
+        client.matrix_auth().register(register).await.unwrap();
+        client.sync_once(SyncSettings::new().timeout(Duration::ZERO)).await.unwrap();
+        client.encryption().bootstrap_cross_signing(None).await.unwrap();
+        let key = client.encryption().recovery().enable().await.unwrap();
+        (client.user_id().unwrap().to_string(), key)
+    }
+
+    #[test]
+    #[ignore = "needs a homeserver"]
+    fn a_recovery_key_makes_the_device_cross_signed_and_a_wrong_one_leaves_nothing() {
+        let homeserver = std::env::var("MATRIX_VOIP_HOMESERVER").unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (user, key) = runtime.block_on(account(&homeserver));
+        let profile = ["--profile", "recovered"];
+        let login = ["login", &user, "--homeserver", &homeserver, "--recovery-key"];
+        let login = [&login[..], &profile[..]].concat();
+
+        let wrong = caller(&login, &format!("{PASSWORD}\nEsT wrong\n"));
+        let said = String::from_utf8(wrong.stderr).unwrap();
+        assert_eq!((wrong.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        let rooms = caller(&[&["rooms"][..], &profile[..]].concat(), "");
+        assert!(String::from_utf8(rooms.stderr).unwrap().contains("not logged in"));
+
+        let right = caller(&login, &format!("{PASSWORD}\n{key}\n"));
+        let said = String::from_utf8(right.stdout).unwrap();
+        assert!(said.trim_end().ends_with(", cross-signed"), "{said}");
+        let out = caller(&[&["logout"][..], &profile[..]].concat(), "");
+        assert_eq!(out.status.code(), Some(0));
+        let rooms = caller(&[&["rooms"][..], &profile[..]].concat(), "");
+        assert_eq!(rooms.status.code(), Some(2));
+    }
+}
+
 #[cfg(feature = "matrix")]
 mod with_matrix {
     use serde_json::Value;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use matrix_sdk::reqwest::{self, Method, Url};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Where the client-server API begins.
 pub(crate) const CLIENT_API: &str = "/_matrix/client/v3";
@@ -110,7 +110,7 @@ impl Http {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let text = response.text().await.map_err(unreachable)?;
-        let body = serde_json::from_str(&text).unwrap_or_else(|_| json!(null));
+        let body = serde_json::from_str(&text).unwrap_or_default();
         if status.is_success() {
             return Ok(body);
         }
@@ -144,6 +144,8 @@ pub(crate) fn escaped(part: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -86,26 +86,15 @@ impl Client {
         let sdk = sdk.map_err(|why| why.to_string())?;
         authenticate(&sdk, args).await?;
         let me = sdk.session_meta().cloned().ok_or("no session")?;
-        let token = sdk.access_token().ok_or("no token")?;
-        let http = http.with_token(&token);
+        let http = http.with_token(&sdk.access_token().ok_or("no token")?);
 
-        let (senses, told) = senses(&me, &events);
-        let engine = Watched::new(ways.trust.engine(senses.studio())?);
-        let hosts = Arc::clone(&engine);
-        let (voip, matrix) = connect(&sdk, |voip| voip.webrtc(hosts).config(config))
-            .map_err(|why| why.to_string())?;
-        let calls = Calls::new(me.user_id.as_str(), events.clone(), senses, Arc::clone(&engine));
-        let calls = Arc::new(calls);
-        // Nobody reads it before the first call.
-        drop(told.set(Arc::downgrade(&calls)));
-        tokio::spawn(Arc::clone(&calls).follow(voip.events()));
+        let phone = Phone::install(&sdk, ways, config, &events)?;
         tokio::spawn(wire::log(sdk.clone(), events.clone()));
-
         let (done, first) = watch::channel(false);
-        let news = voip.news();
         let tell = Box::new(move |state| events.tell("sync", json!({"state": state})));
-        let syncing = Syncing { client: sdk.clone(), news, tell, done };
+        let syncing = Syncing { client: sdk.clone(), news: phone.voip.news(), tell, done };
         let syncing = start_sync(ways.flavour, syncing).await?;
+        let Phone { voip, matrix, calls, engine } = phone;
         let client = Self { sdk, http, voip, calls, engine, matrix, cable, syncing };
         client.settle(first, args, &me).await?;
         let turn = client.turn().await.map(|server| server["uris"].clone());
@@ -177,6 +166,32 @@ impl Client {
     /// Stops syncing.
     pub(crate) fn stop(&self) {
         self.syncing.abort();
+    }
+}
+
+/// What makes calls out of a client.
+struct Phone {
+    voip: VoIP,
+    matrix: Matrix,
+    calls: Arc<Calls>,
+    engine: Arc<Watched>,
+}
+
+impl Phone {
+    /// Connects the library, with ears and eyes for each call.
+    fn install(sdk: &Sdk, ways: &Ways, config: Config, events: &Events) -> Result<Self, String> {
+        let me = sdk.session_meta().ok_or("no session")?;
+        let (senses, told) = senses(me, events);
+        let engine = Watched::new(ways.trust.engine(senses.studio())?);
+        let hosts = Arc::clone(&engine);
+        let (voip, matrix) = connect(sdk, |voip| voip.webrtc(hosts).config(config))
+            .map_err(|why| why.to_string())?;
+        let calls = Calls::new(me.user_id.as_str(), events.clone(), senses, Arc::clone(&engine));
+        let calls = Arc::new(calls);
+        // Nobody reads it before the first call.
+        let _ = told.set(Arc::downgrade(&calls));
+        tokio::spawn(Arc::clone(&calls).follow(voip.events()));
+        Ok(Self { voip, matrix, calls, engine })
     }
 }
 

@@ -47,6 +47,8 @@ enum Seat {
     Empty,
     LoggingIn,
     Taken(Arc<Client>),
+    /// What the login left behind goes with the runtime.
+    Failed,
 }
 
 type Answer = Result<Value, String>;
@@ -102,7 +104,7 @@ impl Desk {
         let seat = Arc::clone(&peer.seat);
         match &mut *locked(&seat) {
             seat @ Seat::Empty => *seat = Seat::LoggingIn,
-            Seat::LoggingIn | Seat::Taken(_) => {
+            Seat::LoggingIn | Seat::Taken(_) | Seat::Failed => {
                 return pending.answer(Err("logged in already: close first".to_owned()));
             }
         }
@@ -116,7 +118,7 @@ impl Desk {
                     Ok(result)
                 }
                 Err(why) => {
-                    *seat = Seat::Empty;
+                    *seat = Seat::Failed;
                     Err(why)
                 }
             }
@@ -135,7 +137,11 @@ impl Desk {
         peer.start(async move { client.obey(&cmd, &args).await }, pending);
     }
 
+    /// The peer of that name, a new one if need be.
     fn peer(&mut self, name: &str) -> Result<&Peer, String> {
+        if self.peers.get(name).is_some_and(Peer::has_failed) {
+            self.peers.remove(name).into_iter().for_each(Peer::die);
+        }
         if !self.peers.contains_key(name) {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(THREADS)
@@ -178,10 +184,14 @@ const COMMANDS: [&str; 23] = [
 ];
 
 impl Peer {
+    fn has_failed(&self) -> bool {
+        matches!(*locked(&self.seat), Seat::Failed)
+    }
+
     fn client(&self) -> Option<Arc<Client>> {
         match &*locked(&self.seat) {
             Seat::Taken(client) => Some(Arc::clone(client)),
-            Seat::Empty | Seat::LoggingIn => None,
+            Seat::Empty | Seat::LoggingIn | Seat::Failed => None,
         }
     }
 

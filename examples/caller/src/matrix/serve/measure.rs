@@ -102,6 +102,7 @@ fn candidate(info: &CandidateInfo) -> Value {
     json!({
         "type": info.kind, "protocol": info.protocol,
         "address": host.trim_matches(['[', ']']), "port": port.parse::<u16>().ok(),
+        "relayProtocol": info.relay_protocol,
     })
 }
 
@@ -111,14 +112,12 @@ mod tests {
 
     use super::*;
 
-    fn info(kind: &'static str, address: &str) -> CandidateInfo {
-        CandidateInfo { kind, protocol: "udp", address: address.into() }
-    }
-
     #[test]
     fn a_path_is_shown_by_both_of_its_ends() {
-        let (local, remote) = (info("relay", "1.2.3.4:5"), info("host", "[::1]:6"));
-        let stats = PeerStats { pair: Some(CandidatePair { local, remote }), ..Default::default() };
+        let local = CandidateInfo::new("relay", "udp", "1.2.3.4:5");
+        let remote = CandidateInfo::new("host", "udp", "[::1]:6");
+        let mut stats = PeerStats::default();
+        stats.pair = Some(CandidatePair::new(local, remote));
         let shown = shown(&stats, &CallSenses::default());
         assert_eq!(shown["pair"]["local"]["type"], "relay");
         assert_eq!(shown["pair"]["local"]["port"], 5);

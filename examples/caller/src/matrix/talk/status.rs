@@ -90,23 +90,14 @@ mod tests {
     }
 
     fn measured() -> PeerStats {
-        let end = |kind| CandidateInfo { kind, protocol: "udp", address: "1.2.3.4:5".into() };
-        let sound = StreamStats {
-            mid: "0".to_owned(),
-            kind: MediaKind::Audio,
-            codec: "audio/opus".to_owned(),
-            bytes: 0,
-            packets: 99,
-            lost: Some(1),
-            jitter: None,
-            key_frame_requests: 0,
-        };
-        PeerStats {
-            pair: Some(CandidatePair { local: end("relay"), remote: end("host") }),
-            round_trip: Some(Duration::from_millis(12)),
-            inbound: vec![sound],
-            ..PeerStats::default()
-        }
+        let end = |kind| CandidateInfo::new(kind, "udp", "1.2.3.4:5");
+        let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+        (sound.packets, sound.lost) = (99, Some(1));
+        let mut stats = PeerStats::default();
+        stats.pair = Some(CandidatePair::new(end("relay"), end("host")));
+        stats.round_trip = Some(Duration::from_millis(12));
+        stats.inbound = vec![sound];
+        stats
     }
 
     #[test]
