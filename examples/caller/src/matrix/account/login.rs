@@ -1,0 +1,149 @@
+//! `caller login`: a password or a token, then perhaps a recovery key. Nothing half-done: what
+//! fails on the way is undone.
+
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+
+use matrix_sdk::{
+    Client, SessionMeta, SessionTokens,
+    authentication::matrix::MatrixSession,
+    ruma::{DeviceId, UserId, api::error::ErrorKind},
+    store::RoomLoadSettings,
+};
+
+use super::{
+    folder::{Folder, Kept},
+    open::{build, sync},
+};
+use crate::{
+    cli::online::LoginOptions,
+    matrix::{http::Http, refusal::Refusal, trust::Trust},
+};
+
+/// How other devices of the user call this one.
+const DEVICE_NAME: &str = "matrix-voip caller";
+
+/// What the user types.
+struct Secrets {
+    /// A password or an access token.
+    first: String,
+    recovery_key: Option<String>,
+}
+
+/// Logs in, and says as whom.
+pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
+    let folder = Folder::of(&options.profile.profile)?;
+    if let Some(kept) = folder.read()? {
+        let user = kept.session.meta.user_id;
+        return Err(Refusal::new(format!("logged in as {user} already: caller logout first")));
+    }
+    let user = UserId::parse(&options.user);
+    let user = user.map_err(|why| Refusal::new(format!("{}: {why}", options.user)))?;
+    let secrets = ask(options)?;
+    // What an earlier try may have left.
+    folder.remove()?;
+    folder.make()?;
+    let entered = enter(options, &user, &secrets, &folder).await;
+    if entered.is_err() {
+        folder.remove()?;
+    }
+    entered
+}
+
+async fn enter(
+    options: &LoginOptions,
+    user: &UserId,
+    secrets: &Secrets,
+    folder: &Folder,
+) -> Result<String, Refusal> {
+    let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
+    let client = build(homeserver, &folder.store(), &Trust::default()).await?;
+    if options.token {
+        with_token(&client, user, &secrets.first).await?;
+    } else {
+        with_password(&client, user, &secrets.first).await?;
+    }
+    let settled = settle(&client, secrets.recovery_key.as_deref(), folder).await;
+    if settled.is_err() && !options.token {
+        // A device that was made just now is of no use to anybody.
+        drop(client.matrix_auth().logout().await);
+    }
+    settled
+}
+
+async fn with_password(client: &Client, user: &UserId, password: &str) -> Result<(), Refusal> {
+    let login = client.matrix_auth().login_username(user, password);
+    let login = login.initial_device_display_name(DEVICE_NAME).send().await;
+    login.map(drop).map_err(|error| match error.client_api_error_kind() {
+        Some(ErrorKind::Forbidden) => Refusal::new("login: the user or the password is wrong"),
+        _ => Refusal::of("login", &error),
+    })
+}
+
+async fn with_token(client: &Client, user: &UserId, token: &str) -> Result<(), Refusal> {
+    let http = Http::new(Trust::default().http()?, client.homeserver().as_str())?;
+    let me = http.with_token(token).get("/account/whoami").await;
+    let me = me.map_err(|why| Refusal::new(format!("login: the token is not accepted: {why}")))?;
+    if me["user_id"] != user.as_str() {
+        return Err(Refusal::new(format!("login: the token belongs to {}", me["user_id"])));
+    }
+    let device = me["device_id"].as_str();
+    let device = device.ok_or_else(|| Refusal::new("login: the token belongs to no device"))?;
+    let meta =
+        SessionMeta { user_id: user.to_owned(), device_id: <&DeviceId>::from(device).to_owned() };
+    let tokens = SessionTokens { access_token: token.to_owned(), refresh_token: None };
+    let session = MatrixSession { meta, tokens };
+    let auth = client.matrix_auth();
+    let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
+    restored.map_err(|why| Refusal::of("login", &why))
+}
+
+/// The first sync, the recovery, and the session's file: after this the login stands.
+async fn settle(
+    client: &Client,
+    recovery_key: Option<&str>,
+    folder: &Folder,
+) -> Result<String, Refusal> {
+    sync(client).await?;
+    client.encryption().wait_for_e2ee_initialization_tasks().await;
+    if let Some(key) = recovery_key {
+        let recovered = client.encryption().recovery().recover(key).await;
+        recovered.map_err(|why| Refusal::new(format!("the recovery key: {why}")))?;
+        // The signature of this device comes back with the next sync.
+        sync(client).await?;
+    }
+    let session = client.matrix_auth().session().ok_or_else(|| Refusal::new("no session"))?;
+    let MatrixSession { meta, .. } = session.clone();
+    folder.write(&Kept { homeserver: client.homeserver().to_string(), session })?;
+    let SessionMeta { user_id, device_id } = meta;
+    let signed = if is_cross_signed(client).await { "cross-signed" } else { "not cross-signed" };
+    Ok(format!("logged in as {user_id}, device {device_id}, {signed}"))
+}
+
+/// Whether other people's clients will see this device as its owner's.
+pub(crate) async fn is_cross_signed(client: &Client) -> bool {
+    let device = client.encryption().get_own_device().await;
+    device.ok().flatten().is_some_and(|device| device.is_cross_signed_by_owner())
+}
+
+/// At a terminal with a question and without an echo; else line by line.
+fn ask(options: &LoginOptions) -> Result<Secrets, Refusal> {
+    let what = if options.token { "Access token" } else { "Password" };
+    let first = secret(&format!("{what} of {}: ", options.user))?;
+    let recovery_key = options.recovery_key.then(|| secret("Recovery key: ")).transpose()?;
+    if first.is_empty() || recovery_key.as_ref().is_some_and(String::is_empty) {
+        return Err(Refusal::new("nothing was typed"));
+    }
+    Ok(Secrets { first, recovery_key })
+}
+
+fn secret(question: &str) -> Result<String, Refusal> {
+    let failed = |why: std::io::Error| Refusal::new(format!("standard input: {why}"));
+    if !stdin().is_terminal() {
+        let mut line = String::new();
+        stdin().lock().read_line(&mut line).map_err(failed)?;
+        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
+    }
+    print!("{question}");
+    stdout().flush().map_err(failed)?;
+    rpassword::read_password().map_err(failed)
+}

@@ -1,0 +1,40 @@
+//! `caller logout`: the homeserver forgets the device, this machine the session and the store.
+
+use matrix_sdk::ruma::api::error::ErrorKind;
+
+use super::{folder::Folder, open::open};
+use crate::matrix::{refusal::Refusal, trust::Trust};
+
+/// Logs out, and says who did.
+pub(crate) async fn logout(profile: &str) -> Result<String, Refusal> {
+    let folder = Folder::of(profile)?;
+    let Ok(kept) = folder.read() else {
+        // Of a damaged session there is nothing to tell the homeserver.
+        folder.remove()?;
+        return Ok("removed a session that could not be read".to_owned());
+    };
+    let kept = kept.ok_or_else(|| Refusal::new("not logged in"))?;
+    let user = kept.session.meta.user_id;
+    let gone = match open(profile, &Trust::default()).await {
+        Ok(client) => match client.matrix_auth().logout().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.client_api_error_kind(),
+                    Some(ErrorKind::UnknownToken { .. })
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Refusal::of_http("the homeserver", &error)),
+        },
+        Err(why) => Err(why),
+    };
+    folder.remove()?;
+    Ok(match gone {
+        Ok(()) => format!("logged out {user}; session and store are removed"),
+        Err(why) => format!(
+            "session and store of {user} are removed; the homeserver may keep the device: {why}"
+        ),
+    })
+}

@@ -1,0 +1,83 @@
+//! Everything that speaks to a homeserver: the feature `matrix`.
+//!
+//! | part | holds |
+//! | --- | --- |
+//! | `account/` | `login`, `rooms`, `logout`, and what is kept between two runs |
+//! | `talk/` | `call` and `answer`: a person in a call |
+//! | `doctor.rs` | `doctor`: what calls need, checked |
+//! | `serve/` | `serve`: driven by a test |
+//! | `sync.rs`, `http.rs`, `trust.rs`, `refusal.rs` | what they share |
+
+mod account;
+mod doctor;
+mod http;
+mod refusal;
+mod serve;
+mod sync;
+mod talk;
+mod trust;
+
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+
+use self::{
+    account::{login::login, logout::logout, open::open_synced, rooms},
+    refusal::Refusal,
+    trust::Trust,
+};
+use crate::cli::Online;
+
+/// It could not begin.
+const NOT_BEGUN: u8 = 2;
+
+/// Does what the command says.
+pub(crate) fn main(command: &Online) -> ExitCode {
+    log();
+    match command {
+        Online::Serve(options) => serve::main(options),
+        Online::Login(options) => run(async { told(login(options).await?) }),
+        Online::Logout(profile) => run(async { told(logout(&profile.profile).await?) }),
+        Online::Rooms(profile) => run(show_rooms(&profile.profile)),
+        Online::Call(options) => run(talk::call(options)),
+        Online::Answer(options) => run(talk::answer(options)),
+        Online::Doctor(options) => run(doctor::doctor(options)),
+    }
+}
+
+/// Runs a command to its end; what it refuses is one line on standard error.
+fn run(command: impl Future<Output = Result<ExitCode, Refusal>>) -> ExitCode {
+    let done = Runtime::new()
+        .map_err(|why| Refusal::new(format!("no threads: {why}")))
+        .and_then(|runtime| runtime.block_on(command));
+    done.unwrap_or_else(|refusal| {
+        eprintln!("caller: {refusal}");
+        ExitCode::from(NOT_BEGUN)
+    })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the last step of commands that can be refused")]
+fn told(line: String) -> Result<ExitCode, Refusal> {
+    println!("{line}");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show_rooms(profile: &str) -> Result<ExitCode, Refusal> {
+    let client = open_synced(profile, &Trust::default()).await?;
+    let rooms = rooms::list(&client).await?;
+    if rooms.is_empty() {
+        return told("no rooms".to_owned());
+    }
+    for room in rooms {
+        let lock = if room.encrypted { "encrypted" } else { "plain" };
+        println!("{}  {lock:<9}  {}  →  {}", room.id, room.name, room.reaches());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Log lines go to standard error: errors, or what `RUST_LOG` asks for.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

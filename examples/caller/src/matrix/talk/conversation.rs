@@ -1,0 +1,190 @@
+//! One call, from its first state to its end: what is shown meanwhile, and which keys are obeyed.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    time::Duration,
+};
+
+use matrix_voip::{CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    gear::Gear,
+    keys::{Keys, Wish},
+    status::Status,
+};
+
+/// Between two looks at the statistics.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A call that a person is in.
+pub(crate) struct Conversation<'a> {
+    call: CallSession,
+    present: CallSnapshot,
+    events: CallEvents,
+    gear: &'a Gear,
+    line: StatusLine,
+    connected: Option<Instant>,
+    /// How long to talk; `None`: until somebody hangs up.
+    length: Option<Duration>,
+}
+
+/// How a conversation went.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) end: Option<End>,
+    pub(crate) talked: Option<Duration>,
+}
+
+impl Outcome {
+    /// Whether people talked, and nothing but a hangup ended it.
+    pub(crate) fn is_good(&self) -> bool {
+        let reason = self.end.as_ref().map(|end| &end.reason);
+        let hung_up = matches!(reason, Some(EndReason::Hangup | EndReason::Remote(_)));
+        self.talked.is_some() && hung_up
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.end {
+            Some(end) => write!(f, "ended: {end}")?,
+            None => f.write_str("ended")?,
+        }
+        match self.talked {
+            Some(talked) => write!(f, ", after {:.0} s", talked.as_secs_f64()),
+            None => f.write_str(", never connected"),
+        }
+    }
+}
+
+impl<'a> Conversation<'a> {
+    pub(crate) fn new(call: CallSession, gear: &'a Gear, length: Option<Duration>) -> Self {
+        let (present, events) = call.subscribe();
+        let line = StatusLine::new();
+        Self { call, present, events, gear, line, connected: None, length }
+    }
+
+    /// Goes on until the call has ended.
+    pub(crate) async fn run(mut self) -> Outcome {
+        let mut keys = Keys::read();
+        if keys.are_there() {
+            self.line.print("m: mute and unmute · q: hang up");
+        }
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.show().await;
+        loop {
+            tokio::select! {
+                news = self.events.next() => {
+                    let Some(news) = news else { break };
+                    let before = self.present.state;
+                    news.apply(&mut self.present);
+                    if self.present.state != before {
+                        self.on_state().await;
+                    }
+                }
+                wish = keys.next() => self.obey(wish).await,
+                _ = ticks.tick() => self.on_tick().await,
+            }
+        }
+        drop(keys);
+        self.line.end();
+        let talked = self.connected.map(|since| since.elapsed());
+        Outcome { end: self.present.end, talked }
+    }
+
+    async fn on_state(&mut self) {
+        if self.present.state == CallState::Connected && self.connected.is_none() {
+            self.connected = Some(Instant::now());
+        }
+        if self.present.state != CallState::Ended {
+            self.show().await;
+        }
+    }
+
+    async fn on_tick(&mut self) {
+        let over = self.connected.zip(self.length).is_some_and(|(at, long)| at.elapsed() >= long);
+        if over {
+            return self.hang_up().await;
+        }
+        if self.line.is_live {
+            self.show().await;
+        }
+    }
+
+    async fn obey(&mut self, wish: Wish) {
+        match wish {
+            Wish::HangUp => self.hang_up().await,
+            Wish::ToggleMute => {
+                let source = MediaSource::Microphone;
+                // Before there is a microphone nothing can be muted, and nothing is heard either.
+                drop(match self.is_muted() {
+                    true => self.call.unmute(source).await,
+                    false => self.call.mute(source).await,
+                });
+            }
+        }
+    }
+
+    async fn hang_up(&self) {
+        // The call's own end follows, whatever comes of this.
+        drop(self.call.hangup().await);
+    }
+
+    fn is_muted(&self) -> bool {
+        self.present.muted.get(&MediaSource::Microphone).copied().unwrap_or_default()
+    }
+
+    async fn show(&mut self) {
+        let media = self.present.state >= CallState::Connecting;
+        let stats = if media { self.call.stats().await.ok() } else { None };
+        let status = Status {
+            state: self.present.state,
+            talking: self.connected.map(|since| since.elapsed()),
+            stats,
+            heard: self.gear.ear.now(),
+            pictures: self.gear.eye.report().shown,
+            muted: self.is_muted(),
+        };
+        self.line.show(&status.to_string());
+    }
+}
+
+/// One line of a terminal that is written over; elsewhere a line for each state.
+struct StatusLine {
+    is_live: bool,
+}
+
+impl StatusLine {
+    fn new() -> Self {
+        Self { is_live: stdout().is_terminal() }
+    }
+
+    fn show(&self, text: &str) {
+        if !self.is_live {
+            return self.print(text);
+        }
+        let width = crossterm::terminal::size().map_or(80, |(width, _)| usize::from(width));
+        let text: String = text.chars().take(width.saturating_sub(1)).collect();
+        print!("\r\x1b[2K{text}");
+        self.flush();
+    }
+
+    /// A line that stays. The return is for raw terminals.
+    fn print(&self, text: &str) {
+        print!("{text}{}", if self.is_live { "\r\n" } else { "\n" });
+        self.flush();
+    }
+
+    fn end(&self) {
+        if self.is_live {
+            println!();
+        }
+    }
+
+    fn flush(&self) {
+        // A terminal that is gone shows nothing.
+        drop(stdout().flush());
+    }
+}

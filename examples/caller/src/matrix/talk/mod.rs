@@ -1,0 +1,130 @@
+//! `caller call` and `caller answer`: a person in a call.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `gear.rs` | what is said and shown, and where what comes back is kept |
+//! | `conversation.rs` | one call to its end |
+//! | `status.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
+
+mod conversation;
+mod gear;
+mod keys;
+mod status;
+
+use std::{process::ExitCode, time::Duration};
+
+use matrix_sdk::Client;
+use matrix_voip::{CallMedia, CallOptions as Placing, CallSession, Config, VoIP, VoipNews};
+use matrix_voip_matrix_sdk::{Matrix, connect};
+use tokio::{sync::watch, task::JoinHandle};
+
+use self::{conversation::Conversation, gear::Gear};
+use super::{
+    account::{
+        open::open_synced,
+        rooms::{Target, target},
+    },
+    refusal::Refusal,
+    sync::{self, Syncing},
+    trust::Trust,
+};
+use crate::cli::online::{AnswerOptions, CallOptions, TalkOptions};
+
+/// It ran, and something is wrong.
+const WRONG: u8 = 1;
+
+/// A client with calls, in sync.
+struct Line {
+    voip: VoIP,
+    matrix: Matrix,
+    syncing: JoinHandle<()>,
+}
+
+impl Line {
+    fn open(
+        client: &Client,
+        gear: &Gear,
+        options: &TalkOptions,
+        trust: &Trust,
+    ) -> Result<Self, Refusal> {
+        let mut config = Config::default();
+        config.relay_only = options.relay_only;
+        let engine = trust.engine(gear.studio.clone())?;
+        let connected = connect(client, |voip| voip.webrtc(engine).config(config));
+        let (voip, matrix) = connected.map_err(|why| Refusal::new(why.to_string()))?;
+        let syncing = Syncing {
+            client: client.clone(),
+            news: voip.news(),
+            tell: Box::new(|_| {}),
+            done: watch::Sender::new(false),
+        };
+        Ok(Self { voip, matrix, syncing: tokio::spawn(sync::classic(syncing)) })
+    }
+
+    /// Lets the last words leave.
+    async fn close(self) {
+        self.matrix.detach().await;
+        self.syncing.abort();
+    }
+}
+
+/// Calls somebody and stays until the call is over.
+pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
+    let gear = Gear::open(&options.talk)?;
+    let trust = Trust::read(options.talk.trust.as_deref())?;
+    let client = open_synced(&options.talk.profile.profile, &trust).await?;
+    let Target { room, user } = target(&client, &options.whom, options.user.as_deref()).await?;
+    let line = Line::open(&client, &gear, &options.talk, &trust)?;
+    let placing = match gear.media {
+        CallMedia::Voice => Placing::voice(),
+        CallMedia::Video => Placing::video(),
+    };
+    println!("calling {user}");
+    let placed = line.voip.invite(room.room_id(), &user, placing).await;
+    let call = placed.map_err(|why| Refusal::new(why.to_string()))?;
+    Ok(talk(line, call, gear, &options.talk).await)
+}
+
+/// Waits for a call, takes it and stays until it is over.
+pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
+    let gear = Gear::open(&options.talk)?;
+    let trust = Trust::read(options.talk.trust.as_deref())?;
+    let client = open_synced(&options.talk.profile.profile, &trust).await?;
+    let line = Line::open(&client, &gear, &options.talk, &trust)?;
+    let me = client.user_id().map(ToString::to_string).unwrap_or_default();
+    println!("waiting for a call to {me} (Ctrl-C ends it)");
+    let call = first_ring(&line.voip).await.ok_or_else(|| Refusal::new("the login is lost"))?;
+    let from = call.snapshot().remote_user;
+    println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
+    let answered = call.answer_with(gear.media).await;
+    answered.map_err(|why| Refusal::new(why.to_string()))?;
+    Ok(talk(line, call, gear, &options.talk).await)
+}
+
+async fn first_ring(voip: &VoIP) -> Option<CallSession> {
+    let mut events = voip.events();
+    // One may ring already: the sync began before this.
+    if let Some(call) = voip.calls().into_iter().next() {
+        return Some(call);
+    }
+    loop {
+        if let VoipNews::RingStarted { call, .. } = events.next().await? {
+            return Some(call);
+        }
+    }
+}
+
+async fn talk(line: Line, call: CallSession, gear: Gear, options: &TalkOptions) -> ExitCode {
+    let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    let outcome = Conversation::new(call, &gear, length).run().await;
+    line.close().await;
+    println!("{outcome}");
+    let heard = gear.ear.overall();
+    if let Some(tone) = heard.tone.filter(|tone| tone.share > 0.8) {
+        println!("heard a tone of {:.0} Hz", tone.hz);
+    }
+    for kept in gear.finish().await {
+        println!("{kept}");
+    }
+    if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
+}
