@@ -12,7 +12,7 @@ use matrix_voip::{
     machine::io::MediaKind,
 };
 use matrix_voip_matrix_sdk::connect;
-use matrix_voip_media::{AtEnd, MICROPHONE, Studio, Threaded, WavFile, WavSink};
+use matrix_voip_media::{AtEnd, MICROPHONE, Pcm, Studio, Threaded, WavFile, WavSink};
 use matrix_voip_str0m::Str0m;
 
 /// What plays the greeting, and where what is said is kept.

@@ -9,7 +9,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use matrix_sdk::{Client, config::SyncSettings};
 use matrix_voip::{CallOptions, CallState, Callee};
 use matrix_voip_matrix_sdk::connect;
-use matrix_voip_media::{EarSink, Studio, Tone};
+use matrix_voip_media::{EarSink, Pcm, Studio, Tone};
 use matrix_voip_str0m::Str0m;
 
 #[tokio::main]

@@ -8,10 +8,6 @@ use std::{
 
 use crate::{failure::Missing, house::House};
 
-/// Whether `caller serve` exists. While it does not, tests with [`Kind::Ours`] are made only where
-/// `REAL_CALLER` names a program.
-const OURS_EXISTS: bool = false;
-
 /// The program behind a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -35,12 +31,6 @@ impl Kind {
     #[must_use]
     pub fn is_ours(self) -> bool {
         self != Self::Browser
-    }
-
-    /// Whether there is such a program at all.
-    #[must_use]
-    pub fn exists(self) -> bool {
-        OURS_EXISTS || !self.is_ours() || env::var_os("REAL_CALLER").is_some()
     }
 
     /// Whether its program is here. What a browser needs is looked for when the servers start.

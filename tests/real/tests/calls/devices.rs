@@ -23,7 +23,8 @@ fn answered_elsewhere(scene: &Scene, pair: Pair) -> Result<(), Failure> {
     second.act("answer", &call)?;
     assert_eq!(pair.callee.ends(&call)?, End::of("remote", "answered_elsewhere"));
     let connected = pair.caller.reaches(&call, "connected")?;
-    assert_eq!(connected["opponentPartyId"], second.device_id.as_str());
+    let answerer = second.reaches(&call, "connected")?;
+    assert_eq!(connected["opponentPartyId"], answerer["ourPartyId"]);
     hang_up(&call, &pair.caller, &second)
 }
 
