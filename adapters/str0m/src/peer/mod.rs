@@ -334,6 +334,7 @@ impl Peer {
         };
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
+            self.early.note(from);
             self.feed(input);
             self.feed_early();
         } else if self.rtc.is_connected() || !self.early.keep((local, from), data) {

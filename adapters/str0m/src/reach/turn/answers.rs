@@ -89,10 +89,14 @@ impl TurnClient {
     }
 
     fn on_error(&mut self, step: &mut Step<'_>, pending: &Pending, message: &Message<'_>) {
+        if self.state == State::Releasing && pending.purpose == Purpose::Allocate {
+            // Closed before anything was granted: there is nothing to give back.
+            self.state = State::Over;
+            return;
+        }
         let code = message.error().unwrap_or(0);
-        let is_unwanted = self.state == State::Releasing && pending.purpose == Purpose::Allocate;
         let is_challenge = match code {
-            401 => !pending.is_signed && !is_unwanted,
+            401 => !pending.is_signed,
             438 => pending.is_signed,
             _ => false,
         };

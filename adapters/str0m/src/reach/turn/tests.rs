@@ -345,3 +345,13 @@ fn a_closed_allocation_is_over_when_the_server_says_so_or_is_silent() {
     }
     assert!(desk.client.is_over());
 }
+
+/// Who hangs up early is not told of wrong credentials: the challenge is how every allocation begins.
+#[test]
+fn closed_before_anything_was_granted_it_is_over_without_a_fault() {
+    let mut desk = Desk::new(Carrier::Udp);
+    desk.act(TurnClient::close);
+    desk.challenge(401, "first");
+    assert!(desk.client.is_over());
+    assert_eq!((desk.sent.len(), desk.told), (1, Vec::new()));
+}
