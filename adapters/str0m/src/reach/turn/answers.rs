@@ -129,7 +129,8 @@ impl TurnClient {
         }
     }
 
-    pub(super) fn end(&mut self, fault: ServerFault) {
+    /// It is of no use any more: refused, or the way to the server is gone.
+    pub(crate) fn end(&mut self, fault: ServerFault) {
         if self.state != State::Over {
             self.state = State::Over;
             self.pending.clear();
