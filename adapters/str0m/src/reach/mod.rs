@@ -8,9 +8,8 @@
 //!
 //! [`server`] reads the URIs; [`binding`] is one question for our address, `reflexive` who asks
 //! whom; [`turn`] is one allocation, `relays` all of them; [`framing`] cuts streams, [`request`]
-//! resends. Every server gets one allocation, over the
-//! socket that the system would reach it from; with relayed candidates only, nobody is asked for
-//! our own address.
+//! resends. Every server gets one allocation, over the socket that the system would reach it from;
+//! with relayed candidates only, nobody is asked for our own address.
 
 mod binding;
 mod framing;
@@ -36,13 +35,22 @@ use self::{
     relays::Relay,
     server::{Server, Service, Transport},
 };
-use crate::{gather::Origin, peer::ServerAddress};
+use crate::gather::Origin;
 
 /// Most addresses of one server that are used: one of each family.
 const MAX_ADDRESSES: usize = 2;
 
 /// Most addresses of the other side that are let through; browsers name fewer than thirty.
 const MAX_PEERS: usize = 64;
+
+/// An address of a STUN or TURN server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerAddress {
+    /// The address, with the port that was asked for.
+    pub address: SocketAddr,
+    /// The address of ours from which the system would reach it; `None` when that is not known.
+    pub from: Option<IpAddr>,
+}
 
 /// Whether a message was for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use matrix_voip::machine::io::ServerFault;
 
 use super::{
-    Output, Reach,
+    Output, Reach, ServerAddress,
     framing::Framing,
     request::Step,
     server::{Service, Transport},
     turn::{Event, TurnClient},
 };
-use crate::{gather::Origin, peer::ServerAddress};
+use crate::gather::Origin;
 
 /// An allocation with the way to its server.
 pub(super) struct Relay {
