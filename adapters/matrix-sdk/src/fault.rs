@@ -56,7 +56,8 @@ fn server_fault(error: &ApiError) -> Fault {
         _ if status.is_server_error() => Fault::Failed(format!("status {}", status.as_u16())),
         Some(ErrorKind::NotFound) => Fault::NotFound,
         Some(kind) => Fault::Forbidden(kind.errcode().to_string()),
-        None => Fault::Forbidden(format!("status {}", status.as_u16())),
+        // Not the homeserver's word, but that of something before it: it may be gone soon.
+        None => Fault::Failed(format!("status {}", status.as_u16())),
     }
 }
 

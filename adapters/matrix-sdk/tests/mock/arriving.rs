@@ -58,6 +58,21 @@ async fn an_invite_in_the_gap_of_a_limited_sync_rings() {
     assert_eq!(house.matrix.counts().pages, 2);
 }
 
+/// Trap 4: of a burst only the last event comes.
+#[tokio::test]
+async fn an_invite_in_the_gap_of_a_sliding_sync_rings() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.slide_room(json!({ "initial": true, "timeline": [chat("$0", 9000)] })).await;
+    let page = json!({ "chunk": [plain("$1", invite("c1"), 900), chat("$0", 9100)], "end": "t2" });
+    house.history("t1", page).await;
+    let last = plain("$2", call_event("candidates", "c1", json!({ "candidates": [] })), 800);
+    house.slide_room(json!({ "timeline": [last], "limited": true, "prev_batch": "t1" })).await;
+    house::ring(&mut events).await;
+    let counts = house.matrix.counts();
+    assert_eq!((counts.pages, counts.batches, counts.events), (1, 1, 2));
+}
+
 /// A history that cannot be had: what did come is delivered all the same.
 #[tokio::test]
 async fn a_gap_that_cannot_be_filled_holds_nothing_up() {
@@ -98,18 +113,23 @@ async fn events_of_ignored_users_are_told_from_others() {
     house.sync(json!({ "to_device": { "events": [message] } })).await;
     house.until(|house| house.matrix.counts().ignored == 1).await;
     assert_eq!(house.matrix.counts().to_device, 0);
+    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+    house.until(|house| house.matrix.counts().events == 1).await;
+    assert_eq!(house.voip.diagnostics().await.count(Ignored::IgnoredUser), 1);
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_the_room_rings_no_more() {
-    let house = House::new().await;
-    let mut events = house.voip.events();
-    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
-    let call = house::ring(&mut events).await;
-    let leave = json!({ "type": "m.room.member", "state_key": BEN, "sender": BEN, "event_id": "$2",
-        "origin_server_ts": 2, "content": { "membership": "leave" } });
-    house.sync_room(json!({ "timeline": { "events": [leave] } })).await;
-    assert_eq!(call.ended().await.reason, EndReason::LeftRoom);
+async fn a_caller_who_leaves_the_room_or_is_banned_rings_no_more() {
+    for membership in ["leave", "ban"] {
+        let house = House::new().await;
+        let mut events = house.voip.events();
+        house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+        let call = house::ring(&mut events).await;
+        let gone = json!({ "type": "m.room.member", "state_key": BEN, "sender": BEN,
+            "event_id": "$2", "origin_server_ts": 2, "content": { "membership": membership } });
+        house.sync_room(json!({ "timeline": { "events": [gone] } })).await;
+        assert_eq!(call.ended().await.reason, EndReason::LeftRoom);
+    }
 }
 
 #[tokio::test]
