@@ -106,3 +106,24 @@ impl Matrix {
         self.attached.counts()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use matrix_sdk::test_utils::mocks::MatrixMockServer;
+    use matrix_voip::testing::EmbeddedWebRtc;
+
+    use super::*;
+
+    /// `tests/mock/life.rs` sees that no clone of the client is left; here the rest: the handler
+    /// and the tasks all hold the inbox.
+    #[tokio::test]
+    async fn detaching_leaves_no_handler_and_no_task() {
+        let server = MatrixMockServer::new().await;
+        let client = server.client_builder().build().await;
+        let engine = Arc::new(EmbeddedWebRtc::new().engine());
+        let (_voip, matrix) = connect(&client, |voip| voip.webrtc(engine)).unwrap();
+        assert!(matrix.attached.inbox().holders() > 1);
+        matrix.detach().await;
+        assert_eq!(matrix.attached.inbox().holders(), 1, "the one that was asked");
+    }
+}

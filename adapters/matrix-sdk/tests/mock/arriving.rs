@@ -58,6 +58,28 @@ async fn an_invite_in_the_gap_of_a_limited_sync_rings() {
     assert_eq!(house.matrix.counts().pages, 2);
 }
 
+/// After hours without a network: one is over by its age, one by its hangup.
+#[tokio::test]
+async fn of_what_a_gap_brings_only_what_is_alive_rings() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    let hangup = call_event("hangup", "c2", json!({}));
+    let missed = [
+        plain("$4", invite("c3"), 900),
+        plain("$3", hangup, 2000),
+        plain("$2", invite("c2"), 5000),
+        plain("$1", invite("c1"), 70_000),
+    ];
+    house.history("t1", json!({ "chunk": missed, "end": null })).await;
+    let limited = json!({ "events": [chat("$5", 600)], "limited": true, "prev_batch": "t1" });
+    house.sync_room(json!({ "timeline": limited })).await;
+    let call = house::ring(&mut events).await;
+    assert_eq!(call.snapshot().call_id.as_str(), "c3");
+    let diagnostics = house.voip.diagnostics().await;
+    assert_eq!(diagnostics.count(Ignored::Expired), 1);
+    assert_eq!(diagnostics.count(Ignored::AlreadyOver), 2);
+}
+
 /// Trap 4: of a burst only the last event comes.
 #[tokio::test]
 async fn an_invite_in_the_gap_of_a_sliding_sync_rings() {
