@@ -20,16 +20,20 @@ use std::{
 use matrix_sdk::{
     Client,
     ruma::{events::AnySyncTimelineEvent, serde::Raw},
+    sync::RoomUpdates,
     test_utils::mocks::MatrixMockServer,
 };
 use matrix_voip::{VoIP, VoipEvents, VoipNews, testing::EmbeddedWebRtc};
 use matrix_voip_matrix_sdk::{Matrix, connect};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{broadcast::Receiver, mpsc},
+    time::Instant,
+};
 use wiremock::{Mock, Request, Respond, ResponseTemplate, matchers};
 
 /// How many rounds are timed, and how many go before them.
-const ROUNDS: usize = 500;
+const ROUNDS: usize = 200;
 const WARM_UP: usize = 20;
 
 /// What the next sync answers. One mock for all of them: each one mounted makes the server slower.
@@ -123,9 +127,17 @@ impl Plain {
 /// The SDK with this adapter.
 struct Calls {
     desk: Desk,
-    events: VoipEvents,
+    told: mpsc::UnboundedReceiver<Instant>,
+    read: mpsc::UnboundedReceiver<(Word, Instant)>,
     _voip: VoIP,
     _matrix: Matrix,
+}
+
+/// What an application reads of a call.
+#[derive(Debug, PartialEq)]
+enum Word {
+    Ring,
+    End,
 }
 
 impl Calls {
@@ -133,30 +145,50 @@ impl Calls {
         let desk = Desk::new().await;
         let engine = Arc::new(EmbeddedWebRtc::new().engine());
         let (voip, matrix) = connect(&desk.client, |voip| voip.webrtc(engine)).unwrap();
-        Self { desk, events: voip.events(), _voip: voip, _matrix: matrix }
+        let (tell, told) = mpsc::unbounded_channel();
+        tokio::spawn(listen(desk.client.subscribe_to_all_room_updates(), tell));
+        let (tell, read) = mpsc::unbounded_channel();
+        tokio::spawn(watch(voip.events(), tell));
+        Self { desk, told, read, _voip: voip, _matrix: matrix }
     }
 
     /// The whole, and what is left of it after the SDK's word.
     async fn round(&mut self, n: usize) -> (Duration, Duration) {
         self.desk.prepare(invite(n));
-        let mut updates = self.desk.client.subscribe_to_all_room_updates();
-        let told = async {
-            updates.recv().await.unwrap();
-            Instant::now()
-        };
-        let rings = reads(&mut self.events, |news| matches!(news, VoipNews::RingStarted { .. }));
-        let (begun, told, rang) = tokio::join!(self.desk.sync(), told, rings);
+        let begun = self.desk.sync().await;
+        let told = self.told.recv().await.unwrap();
+        let rang = self.until(Word::Ring).await;
         self.desk.prepare(event("hangup", n, json!({})));
-        let ends = reads(&mut self.events, |news| matches!(news, VoipNews::CallEnded { .. }));
-        tokio::join!(self.desk.sync(), ends);
+        self.desk.sync().await;
+        self.told.recv().await.unwrap();
+        self.until(Word::End).await;
         (rang - begun, rang.saturating_duration_since(told))
+    }
+
+    async fn until(&mut self, wanted: Word) -> Instant {
+        let (word, at) = self.read.recv().await.unwrap();
+        assert_eq!(word, wanted);
+        at
     }
 }
 
-/// When such news was read.
-async fn reads(events: &mut VoipEvents, such: impl Fn(&VoipNews) -> bool) -> Instant {
-    while !such(&events.next().await.unwrap()) {}
-    Instant::now()
+/// Each word of the SDK's, as it comes.
+async fn listen(mut updates: Receiver<RoomUpdates>, tell: mpsc::UnboundedSender<Instant>) {
+    while updates.recv().await.is_ok() {
+        tell.send(Instant::now()).unwrap();
+    }
+}
+
+/// The beginnings and ends of calls, as an application reads them.
+async fn watch(mut events: VoipEvents, tell: mpsc::UnboundedSender<(Word, Instant)>) {
+    while let Some(news) = events.next().await {
+        let word = match news {
+            VoipNews::RingStarted { .. } => Word::Ring,
+            VoipNews::CallEnded { .. } => Word::End,
+            _ => continue,
+        };
+        tell.send((word, Instant::now())).unwrap();
+    }
 }
 
 /// Prints how long it took; gives the median in microseconds.
