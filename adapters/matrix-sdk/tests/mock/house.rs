@@ -33,7 +33,7 @@ pub(crate) const BEN: &str = "@ben:x";
 /// Who the SDK's mock clients are.
 pub(crate) const ME: &str = "@example:localhost";
 /// When everything here is sent, in milliseconds since 1970.
-const SENT: u64 = 1_700_000_000_000;
+pub(crate) const SENT: u64 = 1_700_000_000_000;
 /// Far more than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
 use matrix_sdk::test_utils::mocks::MatrixMockServer;
-use matrix_voip::{CallOptions, CallSession, CallState, Callee, EndReason, VoipNews};
+use matrix_voip::{CallOptions, CallSession, CallState, Callee, EndReason, VoipNews, time::Wall};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 use wiremock::ResponseTemplate;
@@ -198,6 +198,28 @@ async fn members_that_cannot_be_had_are_nobody_to_call() {
         assert_eq!(house.sends().await, []);
         tokio::time::resume();
     }
+}
+
+/// Two tries, then what did come is delivered, with the time that it waited.
+#[tokio::test]
+async fn a_history_that_hangs_delays_a_call_and_does_not_lose_it() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.answer_first("/messages$", html(200).set_delay(FOREVER)).await;
+    let invite = plain("$1", invite("c1"), 5);
+    let limited = json!({ "events": [invite], "limited": true, "prev_batch": "t1" });
+    house.sync_room(json!({ "timeline": limited })).await;
+    rush();
+    let begun = Instant::now();
+    let until = loop {
+        if let VoipNews::RingStarted { until, .. } = events.next().await.unwrap() {
+            break until;
+        }
+    };
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_secs(16) && waited < Duration::from_secs(25), "{waited:?}");
+    let lifetime = Wall(house::SENT).plus(Duration::from_secs(60));
+    assert!(until.since(lifetime) < Duration::from_secs(1), "the wait does not prolong it");
 }
 
 #[tokio::test]
