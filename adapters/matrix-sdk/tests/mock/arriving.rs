@@ -4,7 +4,10 @@ use matrix_voip::{EndReason, MissedWhy, VoipNews, machine::io::Ignored};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::house::{self, BEN, House, PATIENCE, ROOM, call_event, invite, plain};
+use crate::{
+    house::{self, BEN, House, PATIENCE, ROOM, call_event, invite, plain},
+    rush::rush,
+};
 
 #[tokio::test]
 async fn an_invite_of_a_sync_rings() {
@@ -103,6 +106,7 @@ async fn a_gap_that_cannot_be_filled_holds_nothing_up() {
     let limited =
         json!({ "events": [plain("$1", invite("c1"), 5)], "limited": true, "prev_batch": "t1" });
     house.sync_room(json!({ "timeline": limited })).await;
+    rush();
     house::ring(&mut events).await;
     assert_eq!(house.matrix.counts().unfilled, 1);
 }
