@@ -106,3 +106,60 @@ impl Matrix {
         self.attached.counts()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use matrix_sdk::{ruma::room_id, test_utils::mocks::MatrixMockServer};
+    use matrix_voip::testing::EmbeddedWebRtc;
+    use serde_json::json;
+    use tokio::time::{Instant, sleep_until};
+    use wiremock::{Mock, ResponseTemplate, matchers};
+
+    use super::*;
+    use crate::inbox::Arrival;
+
+    /// Far more than it takes.
+    const PATIENCE: Duration = Duration::from_secs(15);
+
+    async fn connected() -> (MatrixMockServer, Client, VoIP, Matrix) {
+        let server = MatrixMockServer::new().await;
+        let client = server.client_builder().build().await;
+        let engine = Arc::new(EmbeddedWebRtc::new().engine());
+        let (voip, matrix) = connect(&client, |voip| voip.webrtc(engine)).unwrap();
+        (server, client, voip, matrix)
+    }
+
+    /// `tests/mock/life.rs` sees that no clone of the client is left; here the rest: the handler
+    /// and the tasks all hold the inbox.
+    #[tokio::test]
+    async fn detaching_leaves_no_handler_and_no_task() {
+        let (_server, _client, _voip, matrix) = connected().await;
+        assert!(matrix.attached.inbox().holders() > 1);
+        matrix.detach().await;
+        assert_eq!(matrix.attached.inbox().holders(), 1, "the one that was asked");
+    }
+
+    /// The SDK's broadcast has 32 places; what was in those that were lost is in the history.
+    #[tokio::test]
+    async fn lost_updates_are_read_from_the_history_of_the_rooms() {
+        let (server, client, _voip, matrix) = connected().await;
+        server.sync_joined_room(&client, room_id!("!r:x")).await;
+        let hangup = json!({ "type": "m.call.hangup", "sender": "@ben:x", "event_id": "$1",
+            "origin_server_ts": 1, "unsigned": { "age": 9 },
+            "content": { "call_id": "c", "party_id": "p", "version": "1" } });
+        let page = json!({ "start": "t0", "chunk": [hangup] });
+        Mock::given(matchers::path_regex("/rooms/!r:x/messages$"))
+            .and(matchers::query_param_is_missing("from"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(page))
+            .mount(server.server())
+            .await;
+        matrix.attached.inbox().put(Arrival::Lagged);
+        let caught_up = async {
+            while matrix.counts().events == 0 {
+                sleep_until(Instant::now() + Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, caught_up).await.expect("it is delivered");
+        assert_eq!((matrix.counts().lags, matrix.counts().pages), (1, 1));
+    }
+}

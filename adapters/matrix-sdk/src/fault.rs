@@ -56,7 +56,8 @@ fn server_fault(error: &ApiError) -> Fault {
         _ if status.is_server_error() => Fault::Failed(format!("status {}", status.as_u16())),
         Some(ErrorKind::NotFound) => Fault::NotFound,
         Some(kind) => Fault::Forbidden(kind.errcode().to_string()),
-        None => Fault::Forbidden(format!("status {}", status.as_u16())),
+        // Not the homeserver's word, but that of something before it: it may be gone soon.
+        None => Fault::Failed(format!("status {}", status.as_u16())),
     }
 }
 
@@ -79,5 +80,26 @@ fn kind_of(error: &matrix_sdk::Error) -> &'static str {
         matrix_sdk::Error::ConcurrentRequestFailed => "another send failed",
         matrix_sdk::Error::SerdeJson(_) => "no JSON",
         _ => "the SDK failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that another send could not share, or that this one could not encrypt with.
+    #[test]
+    fn what_another_try_may_mend_is_told_from_what_it_cannot() {
+        use matrix_sdk::Error;
+        assert!(fault(&Error::ConcurrentRequestFailed).is_passing());
+        assert!(fault(&Error::NoOlmMachine).is_passing());
+        assert_eq!(fault(&Error::AuthenticationRequired), Fault::LoggedOut);
+    }
+
+    #[test]
+    fn a_date_until_which_to_wait_is_nobodys_span() {
+        let second = Duration::from_secs(1);
+        assert_eq!(delay(&RetryAfter::Delay(second)), Some(second));
+        assert_eq!(delay(&RetryAfter::DateTime(std::time::UNIX_EPOCH)), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The tasks that move what the SDK says into the inbox, and do nothing else.
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use matrix_sdk::{
     Client, SessionChange,
     deserialized_responses::EncryptionInfo,
@@ -41,18 +41,8 @@ pub(crate) fn start(client: &Client, inbox: &Inbox) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(rooms(client.subscribe_to_all_room_updates(), inbox.clone()));
     tasks.spawn(session(client.subscribe_to_session_changes(), inbox.clone()));
-    let ignored = client.subscribe_to_ignore_user_list_changes();
-    let (owned, to) = (client.clone(), inbox.clone());
-    tasks.spawn(async move {
-        to.put(Arrival::Ignored(ignored_at_first(&owned).await));
-        drop(owned);
-        let mut ignored = ignored;
-        while let Some(users) = ignored.next().await {
-            to.put(Arrival::Ignored(
-                users.iter().filter_map(|id| UserId::parse(id).ok()).collect(),
-            ));
-        }
-    });
+    let changes = client.subscribe_to_ignore_user_list_changes();
+    tasks.spawn(ignored(client.clone(), changes, inbox.clone()));
     tasks.spawn(keys(client.clone(), inbox.clone()));
     tasks
 }
@@ -78,6 +68,19 @@ async fn session(mut changes: tokio::sync::broadcast::Receiver<SessionChange>, i
             Ok(SessionChange::TokensRefreshed) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// The list as it is, then whenever it changes.
+async fn ignored(
+    client: Client,
+    mut changes: impl Stream<Item = Vec<String>> + Unpin,
+    inbox: Inbox,
+) {
+    inbox.put(Arrival::Ignored(ignored_at_first(&client).await));
+    while let Some(users) = changes.next().await {
+        let users = users.iter().filter_map(|user| UserId::parse(user).ok());
+        inbox.put(Arrival::Ignored(users.collect()));
     }
 }
 

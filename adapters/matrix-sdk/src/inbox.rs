@@ -99,6 +99,12 @@ impl Inbox {
         }
     }
 
+    /// How many can put something in.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        self.sender.strong_count()
+    }
+
     fn admit(&self, arrival: Arrival) -> Option<Arrival> {
         let (rooms, messages) = (arrival.rooms(), arrival.messages());
         let waiting = self.waiting.messages.fetch_add(messages, Ordering::Relaxed);

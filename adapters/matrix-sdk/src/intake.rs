@@ -19,7 +19,7 @@ use matrix_sdk::{
 };
 use matrix_voip::{
     id::{DeviceId, EventId, RoomId, UserId},
-    time::{Mono, Now, Wall},
+    time::{Now, Wall},
     wire::{
         call::is_call_event,
         delivery::{Facts, Protection, RawEvent},
@@ -37,8 +37,8 @@ pub(crate) struct Item {
     pub(crate) sent: Option<Wall>,
     /// `unsigned.age`, when it reached us.
     pub(crate) age: Option<Duration>,
-    /// When it reached us.
-    pub(crate) received: Mono,
+    /// When it reached us, on both clocks.
+    pub(crate) received: Now,
     /// What it is.
     pub(crate) what: What,
 }
@@ -160,7 +160,7 @@ impl RoomUpdate {
         room: RoomId,
         encrypted: Option<bool>,
         update: &JoinedRoomUpdate,
-        received: Mono,
+        received: Now,
     ) -> Self {
         let (block, stated) = match &update.state {
             State::Before(block) => (block, Stated::ByBoth),
@@ -242,7 +242,7 @@ fn fact(event: &Raw<AnySyncStateEvent>) -> Option<Fact> {
 
 impl Item {
     /// Reads one event of a timeline. Never fails: what cannot be read is nothing to us.
-    pub(crate) fn read(event: &TimelineEvent, received: Mono) -> Self {
+    pub(crate) fn read(event: &TimelineEvent, received: Now) -> Self {
         let outline = Outline::of(event.raw());
         let outer = event.event_id();
         Self {
@@ -257,15 +257,20 @@ impl Item {
     /// How old the event is, by the server's figure if there is one, and no less than the time
     /// that we have had it.
     pub(crate) fn age(&self, now: Now) -> Duration {
-        let held = now.mono.since(self.received);
+        let held = self.held(now);
         let by_server = self.age.map(|age| age.saturating_add(held));
         let by_clocks = || self.sent.map(|sent| now.wall.since(sent));
         by_server.or_else(by_clocks).unwrap_or_default().max(held)
     }
 
+    /// How long we have had it. Monotonic time may have stopped meanwhile, in suspend.
+    fn held(&self, now: Now) -> Duration {
+        now.mono.since(self.received.mono).max(now.wall.since(self.received.wall))
+    }
+
     /// The call event for the core, with its age as it is now.
     pub(crate) fn into_event(self, now: Now) -> Option<RawEvent> {
-        let held = now.mono.since(self.received);
+        let held = self.held(now);
         let What::Call(call) = self.what else { return None };
         let facts = Facts {
             event_id: self.id,

@@ -22,8 +22,9 @@
 //! ignored, who left, whether a room is encrypted; sends under the library's transaction ids and
 //! within deadlines; TURN credentials. A login that is lost ends all calls.
 //!
-//! The crate chooses no store and never syncs. `README.md` of the package says what an application
-//! has to look after itself.
+//! The crate never syncs. It chooses no store, and of the features of `matrix-sdk` it switches on
+//! `e2e-encryption` and `experimental-send-custom-to-device` alone; the application chooses the
+//! others. `README.md` of the package says what it has to look after itself.
 //!
 //! | file | holds |
 //! | --- | --- |

@@ -103,7 +103,7 @@ impl Shell {
     fn on_arrival(&mut self, arrival: Arrival) {
         let now = self.clock.now();
         match arrival {
-            Arrival::Rooms(updates, at) => self.on_rooms(now, &updates, self.clock.at(at)),
+            Arrival::Rooms(updates, at) => self.on_rooms(now, &updates, self.clock.at(at, now)),
             Arrival::Lagged => self.worker.on(now, Input::Lagged),
             Arrival::Keys(keys) => self.worker.on(now, Input::Keys(keys)),
             Arrival::KeysLagged => self.worker.on(now, Input::KeysLagged),
@@ -114,7 +114,7 @@ impl Shell {
         }
     }
 
-    fn on_rooms(&mut self, now: Now, updates: &RoomUpdates, received: Mono) {
+    fn on_rooms(&mut self, now: Now, updates: &RoomUpdates, received: Now) {
         for (id, update) in &updates.joined {
             let Ok(room) = RoomId::parse(id.as_str()) else { continue };
             let encrypted = self.client.get_room(id).and_then(|room| encrypted(&room));
@@ -159,10 +159,10 @@ impl Shell {
         let id = RumaRoomId::parse(room.as_str()).ok();
         let known = id.and_then(|id| self.client.get_room(&id));
         let gate = Arc::clone(&self.asking.gate);
-        let received = self.clock;
+        let clock = self.clock;
         let answer = async move {
             match known {
-                Some(known) => find_out(&known, ask, &gate, received).await,
+                Some(known) => find_out(&known, ask, &gate, clock).await,
                 None => ask.failed(),
             }
         };
@@ -240,7 +240,7 @@ async fn page(room: &Room, from: Option<String>, clock: Clock) -> Option<Page> {
     options.from = from;
     options.limit = UInt::from(PAGE);
     let messages = room.messages(options).await.ok()?;
-    let received = clock.now().mono;
+    let received = clock.now();
     let items = messages.chunk.iter().map(|event| Item::read(event, received)).collect();
     Some(Page { items, end: messages.end })
 }
@@ -250,7 +250,7 @@ async fn decrypt(room: &Room, locked: &Locked, clock: Clock) -> Option<Item> {
     let event = locked.event.cast_ref_unchecked();
     let decrypted = room.decrypt_event(event, None).await.ok()?;
     let readable = !decrypted.kind.is_utd();
-    readable.then(|| Item::read(&decrypted, clock.now().mono))
+    readable.then(|| Item::read(&decrypted, clock.now()))
 }
 
 /// Both clocks. The wall clock only judges events of which the server tells no age.
@@ -264,15 +264,18 @@ impl Clock {
         Self { started: Instant::now() }
     }
 
-    fn at(self, instant: Instant) -> Mono {
-        Mono(instant.saturating_duration_since(self.started))
+    /// An instant not long ago, on both clocks.
+    fn at(self, instant: Instant, now: Now) -> Now {
+        let mono = Mono(instant.saturating_duration_since(self.started));
+        let ago: u64 = now.mono.since(mono).as_millis().try_into().unwrap_or(u64::MAX);
+        Now { mono, wall: Wall(now.wall.0.saturating_sub(ago)) }
     }
 
     #[expect(clippy::disallowed_methods, reason = "the shell of an adapter")]
     fn now(self) -> Now {
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Now { mono: self.at(Instant::now()), wall: Wall(0).plus(since_epoch) }
+        Now { mono: Mono(self.started.elapsed()), wall: Wall(0).plus(since_epoch) }
     }
 }
 

@@ -9,12 +9,13 @@ use matrix_sdk::{
     },
     ruma::{device_id, user_id},
 };
+use matrix_voip::time::Mono;
 use serde_json::json;
 
 use super::*;
 
 const NOW: Now = Now { mono: Mono(Duration::from_secs(100)), wall: Wall(1_000_000) };
-const RECEIVED: Mono = Mono(Duration::from_secs(98));
+const RECEIVED: Now = Now { mono: Mono(Duration::from_secs(98)), wall: Wall(998_000) };
 
 fn raw<T>(json: &Value) -> Raw<T> {
     Raw::new(json).unwrap().cast_unchecked()

@@ -13,6 +13,7 @@ use crate::intake::{Content, Gap, Locked, Readable, Stated};
 
 const ROOM: &str = "!r:x";
 const OTHER: &str = "!other:x";
+const START: Now = Now { mono: Mono(Duration::ZERO), wall: Wall(1_000_000_000) };
 
 fn room(id: &str) -> RoomId {
     RoomId::parse(id).unwrap()
@@ -28,7 +29,7 @@ fn secs(n: u64) -> Duration {
 
 fn item(id: &str, age: Duration, what: What) -> Item {
     let id = EventId::parse(id).ok();
-    Item { id, sent: None, age: Some(age), received: Mono::default(), what }
+    Item { id, sent: None, age: Some(age), received: START, what }
 }
 
 fn readable(protection: Protection) -> What {
@@ -82,8 +83,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let now = Now { mono: Mono::default(), wall: Wall(1_000_000_000) };
-        Self { worker: Worker::new(user("@me:x")), now }
+        Self { worker: Worker::new(user("@me:x")), now: START }
     }
 
     fn later(&mut self, span: Duration) {
@@ -323,6 +323,16 @@ fn lost_news_of_keys_retries_everything_that_waits() {
     assert_eq!(rig.input(Input::KeysLagged), ["unlock 2"]);
     assert_eq!(rig.answer(Answer::Unlock(vec![None, Some(call("$2"))])), ["deliver $2"]);
     assert_eq!(rig.worker.counts().waiting_for_key, 1);
+}
+
+/// Monotonic time may stop in suspend: the call is over all the same.
+#[test]
+fn a_machine_that_slept_knows_how_long_an_event_waited() {
+    let mut rig = Rig::new();
+    rig.room(update(vec![locked("$1", "s")]));
+    rig.answer(Answer::Unlock(vec![None]));
+    rig.now.wall = rig.now.wall.plus(LONGEST_LIFE);
+    assert_eq!(rig.input(Input::KeysLagged), [""; 0]);
 }
 
 /// A new device sees years of calls that it cannot read.

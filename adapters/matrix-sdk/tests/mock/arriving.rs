@@ -4,7 +4,10 @@ use matrix_voip::{EndReason, MissedWhy, VoipNews, machine::io::Ignored};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::house::{self, BEN, House, PATIENCE, ROOM, call_event, invite, plain};
+use crate::{
+    house::{self, BEN, House, PATIENCE, ROOM, call_event, invite, plain},
+    rush::rush,
+};
 
 #[tokio::test]
 async fn an_invite_of_a_sync_rings() {
@@ -58,6 +61,43 @@ async fn an_invite_in_the_gap_of_a_limited_sync_rings() {
     assert_eq!(house.matrix.counts().pages, 2);
 }
 
+/// After hours without a network: one is over by its age, one by its hangup.
+#[tokio::test]
+async fn of_what_a_gap_brings_only_what_is_alive_rings() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    let hangup = call_event("hangup", "c2", json!({}));
+    let missed = [
+        plain("$4", invite("c3"), 900),
+        plain("$3", hangup, 2000),
+        plain("$2", invite("c2"), 5000),
+        plain("$1", invite("c1"), 70_000),
+    ];
+    house.history("t1", json!({ "chunk": missed, "end": null })).await;
+    let limited = json!({ "events": [chat("$5", 600)], "limited": true, "prev_batch": "t1" });
+    house.sync_room(json!({ "timeline": limited })).await;
+    let call = house::ring(&mut events).await;
+    assert_eq!(call.snapshot().call_id.as_str(), "c3");
+    let diagnostics = house.voip.diagnostics().await;
+    assert_eq!(diagnostics.count(Ignored::Expired), 1);
+    assert_eq!(diagnostics.count(Ignored::AlreadyOver), 2);
+}
+
+/// Trap 4: of a burst only the last event comes.
+#[tokio::test]
+async fn an_invite_in_the_gap_of_a_sliding_sync_rings() {
+    let house = House::new().await;
+    let mut events = house.voip.events();
+    house.slide_room(json!({ "initial": true, "timeline": [chat("$0", 9000)] })).await;
+    let page = json!({ "chunk": [plain("$1", invite("c1"), 900), chat("$0", 9100)], "end": "t2" });
+    house.history("t1", page).await;
+    let last = plain("$2", call_event("candidates", "c1", json!({ "candidates": [] })), 800);
+    house.slide_room(json!({ "timeline": [last], "limited": true, "prev_batch": "t1" })).await;
+    house::ring(&mut events).await;
+    let counts = house.matrix.counts();
+    assert_eq!((counts.pages, counts.batches, counts.events), (1, 1, 2));
+}
+
 /// A history that cannot be had: what did come is delivered all the same.
 #[tokio::test]
 async fn a_gap_that_cannot_be_filled_holds_nothing_up() {
@@ -66,6 +106,7 @@ async fn a_gap_that_cannot_be_filled_holds_nothing_up() {
     let limited =
         json!({ "events": [plain("$1", invite("c1"), 5)], "limited": true, "prev_batch": "t1" });
     house.sync_room(json!({ "timeline": limited })).await;
+    rush();
     house::ring(&mut events).await;
     assert_eq!(house.matrix.counts().unfilled, 1);
 }
@@ -89,27 +130,52 @@ async fn what_comes_in_the_clear_in_an_encrypted_room_is_refused() {
 #[tokio::test]
 async fn events_of_ignored_users_are_told_from_others() {
     let house = House::new().await;
-    let ignored =
-        json!({ "type": "m.ignored_user_list", "content": { "ignored_users": { BEN: {} } } });
-    house.sync(json!({ "account_data": { "events": [ignored] } })).await;
+    house.sync(ben_is_ignored()).await;
     house.until_ignored().await;
-    let message = json!({ "type": "com.famedly.call.member.hangup", "sender": BEN,
-        "content": { "call_id": "c", "conf_id": "g", "version": "1", "party_id": "p" } });
-    house.sync(json!({ "to_device": { "events": [message] } })).await;
+    house.sync(message_of_ben()).await;
     house.until(|house| house.matrix.counts().ignored == 1).await;
     assert_eq!(house.matrix.counts().to_device, 0);
+    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+    house.until(|house| house.matrix.counts().events == 1).await;
+    assert_eq!(house.voip.diagnostics().await.count(Ignored::IgnoredUser), 1);
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_the_room_rings_no_more() {
+async fn who_was_ignored_before_is_ignored() {
     let house = House::new().await;
-    let mut events = house.voip.events();
-    house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
-    let call = house::ring(&mut events).await;
-    let leave = json!({ "type": "m.room.member", "state_key": BEN, "sender": BEN, "event_id": "$2",
-        "origin_server_ts": 2, "content": { "membership": "leave" } });
-    house.sync_room(json!({ "timeline": { "events": [leave] } })).await;
-    assert_eq!(call.ended().await.reason, EndReason::LeftRoom);
+    house.sync(ben_is_ignored()).await;
+    house.until_ignored().await;
+    let (_voip, later) = house.another(|voip| voip).await;
+    house.sync(message_of_ben()).await;
+    house.until(|_| later.counts().ignored + later.counts().to_device == 1).await;
+    assert_eq!(later.counts().ignored, 1);
+}
+
+fn ben_is_ignored() -> Value {
+    let list =
+        json!({ "type": "m.ignored_user_list", "content": { "ignored_users": { BEN: {} } } });
+    json!({ "account_data": { "events": [list] } })
+}
+
+fn message_of_ben() -> Value {
+    let content = json!({ "call_id": "c", "conf_id": "g", "version": "1", "party_id": "p" });
+    let message =
+        json!({ "type": "com.famedly.call.member.hangup", "sender": BEN, "content": content });
+    json!({ "to_device": { "events": [message] } })
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_the_room_or_is_banned_rings_no_more() {
+    for membership in ["leave", "ban"] {
+        let house = House::new().await;
+        let mut events = house.voip.events();
+        house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
+        let call = house::ring(&mut events).await;
+        let gone = json!({ "type": "m.room.member", "state_key": BEN, "sender": BEN,
+            "event_id": "$2", "origin_server_ts": 2, "content": { "membership": membership } });
+        house.sync_room(json!({ "timeline": { "events": [gone] } })).await;
+        assert_eq!(call.ended().await.reason, EndReason::LeftRoom);
+    }
 }
 
 #[tokio::test]

@@ -1,19 +1,24 @@
 //! One connected client and its mock server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use matrix_sdk::{
-    Client,
+    Client, SlidingSyncList,
     ruma::{RoomVersionId, event_id, events::AnySyncTimelineEvent, room_id, serde::Raw},
     sync::RoomUpdates,
     test_utils::mocks::MatrixMockServer,
 };
 use matrix_sdk_test::{JoinedRoomBuilder, SyncResponseBuilder, event_factory::EventFactory};
 use matrix_voip::{
-    CallSession, VoIP, VoIPBuilder, VoipEvents, VoipNews,
+    CallSession, VoIP, VoIPBuilder, VoipEvents, VoipNews, WallClock,
     id::{DeviceId, UserId},
     machine::io::Fault,
     testing::{EmbeddedEngine, EmbeddedWebRtc},
+    time::Wall,
 };
 use matrix_voip_matrix_sdk::{Counts, Matrix, Message, connect};
 use serde_json::{Value, json};
@@ -21,14 +26,16 @@ use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, sleep_until, timeout},
 };
-use wiremock::{Mock, ResponseTemplate, matchers};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 pub(crate) const ROOM: &str = "!r:x";
 pub(crate) const BEN: &str = "@ben:x";
 /// Who the SDK's mock clients are.
 pub(crate) const ME: &str = "@example:localhost";
-/// Far more than anything here takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// When everything here is sent, in milliseconds since 1970.
+pub(crate) const SENT: u64 = 1_700_000_000_000;
+/// Far more than anything here takes, also where time rushes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct House {
     pub(crate) server: MatrixMockServer,
@@ -41,25 +48,28 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn new() -> Self {
-        let server = MatrixMockServer::new().await;
+        Self::on(MatrixMockServer::new().await).await
+    }
+
+    pub(crate) async fn on(server: MatrixMockServer) -> Self {
         let client = server.client_builder().build().await;
         let webrtc = EmbeddedWebRtc::new();
         let engine = webrtc.engine();
         let host = Arc::new(engine.clone());
-        let (voip, matrix) = connect(&client, |voip| voip.webrtc(host)).unwrap();
-        Mock::given(matchers::path_regex("/state/m.room.encryption"))
-            .respond_with(
-                ResponseTemplate::new(404)
-                    .set_body_json(json!({ "errcode": "M_NOT_FOUND", "error": "x" })),
-            )
-            .mount(server.server())
-            .await;
+        let wall = WallClock::with_tokio(Wall(SENT));
+        let (voip, matrix) = connect(&client, |voip| voip.webrtc(host).wall_clock(wall)).unwrap();
+        not_encrypted(&server).await;
         Self { server, client, webrtc, engine, voip, matrix }
     }
 
     /// With Ben and us in the room.
     pub(crate) async fn with_members() -> Self {
-        let house = Self::new().await;
+        Self::new().await.peopled().await
+    }
+
+    /// Ben and we are in the room.
+    pub(crate) async fn peopled(self) -> Self {
+        let house = self;
         let member = |user: &str| {
             json!({ "type": "m.room.member", "state_key": user, "sender": user, "event_id": format!("${user}"),
                 "origin_server_ts": 1, "content": { "membership": "join" } })
@@ -140,6 +150,21 @@ impl House {
         self.sync(json!({ "rooms": { "join": { ROOM: room } } })).await;
     }
 
+    /// One sliding sync, in which this stands of the room.
+    pub(crate) async fn slide_room(&self, room: Value) {
+        let response =
+            json!({ "pos": "1", "lists": {}, "rooms": { ROOM: room }, "extensions": {} });
+        Mock::given(matchers::path_regex("/org.matrix.simplified_msc3575/sync$"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(response))
+            .up_to_n_times(1)
+            .mount(self.server.server())
+            .await;
+        // Without a list the SDK looks at no rooms.
+        let sliding = self.client.sliding_sync("calls").unwrap();
+        let sliding = sliding.add_list(SlidingSyncList::builder("all")).build().await.unwrap();
+        sliding.sync_once().await.unwrap();
+    }
+
     /// The history from this token backwards.
     pub(crate) async fn history(&self, from: &str, mut page: Value) {
         page["start"] = json!(from);
@@ -155,6 +180,15 @@ impl House {
         Mock::given(matchers::path_regex("/rooms/[^/]*/send/"))
             .respond_with(answer)
             .up_to_n_times(times)
+            .mount(self.server.server())
+            .await;
+    }
+
+    /// Requests to this path are answered so, whatever they are answered otherwise.
+    pub(crate) async fn answer_first(&self, path: &str, answer: ResponseTemplate) {
+        Mock::given(matchers::path_regex(path))
+            .respond_with(answer)
+            .with_priority(1)
             .mount(self.server.server())
             .await;
     }
@@ -307,6 +341,34 @@ pub(crate) async fn ring(events: &mut VoipEvents) -> CallSession {
     timeout(PATIENCE, rings).await.expect("it rings")
 }
 
+/// No room is.
+async fn not_encrypted(server: &MatrixMockServer) {
+    let absent = json!({ "errcode": "M_NOT_FOUND", "error": "x" });
+    Mock::given(matchers::path_regex("/state/m.room.encryption"))
+        .respond_with(ResponseTemplate::new(404).set_body_json(absent))
+        .mount(server.server())
+        .await;
+}
+
+/// A server of its own at this address: it goes down when it is dropped.
+pub(crate) async fn server_at(address: &str) -> MatrixMockServer {
+    let listener = TcpListener::bind(address).unwrap();
+    let server = MockServer::builder().listener(listener).start().await;
+    let server = MatrixMockServer::from_server(server);
+    not_encrypted(&server).await;
+    server
+}
+
+/// Until nobody listens at this address.
+pub(crate) async fn until_down(address: &str) {
+    let wait = async {
+        while TcpStream::connect(address).is_ok() {
+            sleep_until(Instant::now() + Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it goes down");
+}
+
 /// Until nobody holds the client.
 pub(crate) async fn closed(mut updates: Receiver<RoomUpdates>) {
     let closes = async { while !matches!(updates.recv().await, Err(RecvError::Closed)) {} };
@@ -334,7 +396,7 @@ pub(crate) fn invite(call_id: &str) -> Value {
 pub(crate) fn plain(id: &str, mut event: Value, age: u64) -> Value {
     event["event_id"] = json!(id);
     event["sender"] = json!(BEN);
-    event["origin_server_ts"] = json!(1_700_000_000_000_u64);
+    event["origin_server_ts"] = json!(SENT);
     event["unsigned"] = json!({ "age": age });
     event
 }

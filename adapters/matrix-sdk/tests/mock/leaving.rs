@@ -4,7 +4,10 @@ use matrix_voip::{CallOptions, CallState, Callee, EndReason};
 use serde_json::json;
 use wiremock::{Mock, ResponseTemplate, matchers};
 
-use crate::house::{self, BEN, House, ROOM, invite, plain};
+use crate::{
+    house::{self, BEN, House, ROOM, invite, plain},
+    rush::rush,
+};
 
 /// Trap 7, and idempotence: our own id, and no retry of the SDK's.
 #[tokio::test]
@@ -13,6 +16,7 @@ async fn a_send_that_is_rate_limited_is_repeated_under_the_same_transaction_id()
     let limit = json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "x", "retry_after_ms": 50 });
     house.answer_sends(ResponseTemplate::new(429).set_body_json(limit), 1).await;
     house.accept_sends().await;
+    rush();
     let call = house.voip.invite(ROOM, BEN, CallOptions::voice()).await.unwrap();
     call.until(CallState::InviteSent).await.unwrap();
     let sent = house.sends().await;

@@ -7,4 +7,6 @@ mod encryption;
 mod house;
 mod leaving;
 mod life;
+mod rush;
 mod services;
+mod trouble;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use matrix_sdk::ruma::device_id;
 use matrix_voip::{
     id::{DeviceId, EventId, RoomId, UserId},
     machine::io::{Fault, Ignored},
@@ -142,20 +143,59 @@ async fn a_redaction_carries_further_keys_and_our_transaction_id() {
     assert!(matches!(nonsense, Err(Fault::Failed(_))));
 }
 
+fn state_event(event_type: &str, content: Value) -> Value {
+    json!({ "type": event_type, "state_key": "", "sender": BEN, "event_id": format!("${event_type}"),
+        "origin_server_ts": 1, "content": content })
+}
+
+/// A room of Ben's in which this type of event needs level 50, which we have not.
+fn guarded(event_type: &str) -> [Value; 2] {
+    let levels = json!({ "events": { event_type: 50 }, "users": { BEN: 100 } });
+    let create = json!({ "creator": BEN, "room_version": "10" });
+    [state_event("m.room.create", create), state_event("m.room.power_levels", levels)]
+}
+
+fn encryption() -> Value {
+    state_event("m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" }))
+}
+
 #[tokio::test]
 async fn the_facts_of_a_room_are_told() {
     let house = House::with_members().await;
-    let levels = json!({ "type": "m.room.power_levels", "state_key": "", "sender": BEN, "event_id": "$p",
-        "origin_server_ts": 1, "content": { "events": { "m.call.invite": 50 }, "users": { BEN: 100 } } });
-    let create = json!({ "type": "m.room.create", "state_key": "", "sender": BEN, "event_id": "$c",
-        "origin_server_ts": 1, "content": { "creator": BEN, "room_version": "10" } });
-    house.sync_room(json!({ "state": { "events": [create, levels] } })).await;
     let facts = house.matrix.room_facts(&room()).await.unwrap();
     assert_eq!(facts.joined, [ME, BEN].map(|id| UserId::parse(id).unwrap()).into());
-    assert_eq!((facts.encrypted, facts.may_call), (false, false));
+    assert_eq!((facts.encrypted, facts.may_call), (false, true));
     assert!(facts.direct_for.is_empty());
+
+    let direct = json!({ "type": "m.direct", "content": { BEN: [ROOM] } });
+    house.sync(json!({ "account_data": { "events": [direct] } })).await;
+    house.sync_room(json!({ "state": { "events": guarded("m.call.invite") } })).await;
+    let facts = house.matrix.room_facts(&room()).await.unwrap();
+    assert_eq!(facts.direct_for, [UserId::parse(BEN).unwrap()].into());
+    assert!(!facts.may_call);
+
     let unknown = RoomId::parse("!nowhere:x").unwrap();
     assert_eq!(house.matrix.room_facts(&unknown).await, Err(Fault::NotFound));
+}
+
+/// There the server sees nothing but `m.room.encrypted`.
+#[tokio::test]
+async fn in_an_encrypted_room_whoever_may_send_may_call() {
+    for (guarded_type, expected) in [("m.call.invite", true), ("m.room.encrypted", false)] {
+        let house = House::with_members().await;
+        let [create, levels] = guarded(guarded_type);
+        let state = json!([create, levels, encryption()]);
+        house.sync_room(json!({ "state": { "events": state } })).await;
+        let facts = house.matrix.room_facts(&room()).await.unwrap();
+        assert_eq!((facts.encrypted, facts.may_call), (true, expected), "{guarded_type}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_of_which_encryption_is_unknown_counts_as_encrypted() {
+    let house = House::with_members().await;
+    house.answer_first("/state/m.room.encryption", ResponseTemplate::new(500)).await;
+    assert!(house.matrix.room_facts(&room()).await.unwrap().encrypted);
 }
 
 #[tokio::test]
@@ -171,6 +211,7 @@ async fn errors_of_the_server_become_faults() {
         (error(404, "M_UNRECOGNIZED"), Fault::Forbidden("M_UNRECOGNIZED".into())),
         (error(500, "M_UNKNOWN"), Fault::Failed("status 500".into())),
         (ResponseTemplate::new(502).set_body_string("<html>"), Fault::Failed("status 502".into())),
+        (ResponseTemplate::new(404).set_body_string("<html>"), Fault::Failed("status 404".into())),
         (
             ResponseTemplate::new(429).set_body_string("<html>"),
             Fault::RateLimited { retry_after: None },
@@ -231,4 +272,16 @@ async fn an_encrypted_message_reaches_its_device_and_tells_which_it_missed() {
 
     let devices = duo.matrix.devices(&bob).await.unwrap();
     assert!(devices.iter().any(|known| known.device == device), "{devices:?}");
+}
+
+/// The store alone would not know before the next sync, or never.
+#[tokio::test]
+async fn a_new_device_is_seen_at_the_next_look() {
+    let duo = Duo::new().await;
+    let alice = UserId::parse(duo.alice.user_id().unwrap()).unwrap();
+    assert_eq!(duo.matrix.devices(&alice).await.unwrap().len(), 1);
+    let tablet = device_id!("TABLET");
+    let _new = duo.server.set_up_new_device_for_encryption(&duo.alice, tablet, vec![]).await;
+    let devices = duo.matrix.devices(&alice).await.unwrap();
+    assert!(devices.iter().any(|known| known.device.as_str() == "TABLET"), "{devices:?}");
 }
