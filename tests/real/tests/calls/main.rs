@@ -6,6 +6,7 @@ mod basics;
 mod devices;
 mod encrypted;
 mod floor;
+mod login;
 mod measure;
 mod servers;
 mod stage;
@@ -27,6 +28,7 @@ fn main() {
         basics::SCENARIOS,
         devices::SCENARIOS,
         encrypted::SCENARIOS,
+        login::SCENARIOS,
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];
