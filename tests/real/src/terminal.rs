@@ -256,7 +256,7 @@ impl Heard {
 
     fn tell(&self, way: Way, text: &str) {
         let line = match way {
-            Way::ToPeer => json!({"cmd": text}),
+            Way::ToPeer => json!({"cmd": text.escape_debug().to_string()}),
             Way::FromPeer => json!({"ev": "says", "text": text}),
         };
         self.log.line(&self.lane, way, &line);

@@ -8,6 +8,7 @@ mod encrypted;
 mod floor;
 mod login;
 mod measure;
+mod person;
 mod servers;
 mod stage;
 mod trouble;
@@ -29,6 +30,7 @@ fn main() {
         devices::SCENARIOS,
         encrypted::SCENARIOS,
         login::SCENARIOS,
+        person::SCENARIOS,
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];

@@ -66,9 +66,8 @@ impl<'a> Conversation<'a> {
     }
 
     /// Goes on until the call has ended.
-    pub(crate) async fn run(mut self) -> Outcome {
-        let mut keys = Keys::read();
-        if keys.are_there() {
+    pub(crate) async fn run(mut self, mut keys: Keys) -> Outcome {
+        if keys.read_keyboard() {
             self.line.print("m: mute and unmute · q: hang up");
         }
         let mut ticks = interval(LOOK);
@@ -165,7 +164,9 @@ impl StatusLine {
         if !self.is_live {
             return self.print(text);
         }
-        let width = crossterm::terminal::size().map_or(80, |(width, _)| usize::from(width));
+        // A terminal that does not know its width says 0.
+        let width = crossterm::terminal::size().map_or(0, |(width, _)| usize::from(width));
+        let width = if width == 0 { 80 } else { width };
         let text: String = text.chars().take(width.saturating_sub(1)).collect();
         print!("\r\x1b[2K{text}");
         self.flush();
