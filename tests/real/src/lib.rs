@@ -42,7 +42,7 @@ pub use crate::{
     log::Log,
     person::Person,
     scene::{Housing, Pair, Path, Privacy, Scene, Setting},
-    synapse::{Homeserver, PASSWORD},
+    synapse::{Homeserver, PASSWORD, Turn},
     terminal::{Running, Said},
     usage::Usage,
     world::{NoWorld, World},

@@ -4,6 +4,7 @@
 
 mod basics;
 mod devices;
+mod doctor;
 mod encrypted;
 mod floor;
 mod login;
@@ -29,6 +30,7 @@ fn main() {
         basics::SCENARIOS,
         devices::SCENARIOS,
         encrypted::SCENARIOS,
+        doctor::SCENARIOS,
         login::SCENARIOS,
         person::SCENARIOS,
         servers::SCENARIOS,

@@ -191,7 +191,7 @@ fn calls_nobody(scene: &Scene) -> Result<(), Failure> {
         Ok::<_, Failure>(())
     };
     refused(&["!nowhere:localhost"], &["no room !nowhere:localhost"])?;
-    refused(&["#nowhere:localhost"], &["#nowhere:localhost"])?;
+    refused(&["#nowhere:localhost"], &["no room #nowhere:localhost"])?;
     refused(&["Attic"], &["no room Attic"])?;
     refused(&["@nobody:localhost"], &["no room with @nobody:localhost"])?;
     refused(&["@nobody"], &["@nobody: "])?;

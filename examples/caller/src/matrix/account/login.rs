@@ -56,7 +56,8 @@ async fn enter(
     folder: &Folder,
 ) -> Result<String, Refusal> {
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
-    let client = build(homeserver, &folder.store(), &Trust::default()).await?;
+    let builder = Client::builder().server_name_or_homeserver_url(homeserver);
+    let client = build(builder, &folder.store(), &Trust::default()).await?;
     if options.token {
         with_token(&client, user, &secrets.first).await?;
     } else {
