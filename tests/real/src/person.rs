@@ -88,7 +88,11 @@ impl<'s> Person<'s> {
     pub fn start(&self, tool: Tool, arguments: &[&str]) -> Result<Running, Failure> {
         let mut command = self.command(&found(tool.find())?);
         command.args(arguments);
-        self.begin(arguments, command)
+        let what = match tool {
+            Tool::Caller => arguments.first().unwrap_or(&"caller"),
+            Tool::Example(name) => name,
+        };
+        self.begin(what, command)
     }
 
     /// Starts our caller at a terminal.
@@ -101,7 +105,7 @@ impl<'s> Person<'s> {
         let line = in_terminal(&found(Tool::Caller.find())?, arguments);
         let mut command = self.command(&script);
         command.env("SHELL", "/bin/sh").args(["-qefc", &line, "/dev/null"]);
-        self.begin(arguments, command)
+        self.begin("terminal", command)
     }
 
     /// Runs our caller to its end, with these lines typed.
@@ -179,8 +183,8 @@ impl<'s> Person<'s> {
         command
     }
 
-    fn begin(&self, arguments: &[&str], command: Command) -> Result<Running, Failure> {
-        let lane = format!("{} ({})", self.name, arguments.first().unwrap_or(&"caller"));
+    fn begin(&self, what: &str, command: Command) -> Result<Running, Failure> {
+        let lane = format!("{} ({what})", self.name);
         Running::start(&lane, command, &Arc::clone(&self.scene.log))
     }
 }

@@ -6,6 +6,7 @@ mod basics;
 mod devices;
 mod doctor;
 mod encrypted;
+mod examples;
 mod floor;
 mod login;
 mod measure;
@@ -31,6 +32,7 @@ fn main() {
         devices::SCENARIOS,
         encrypted::SCENARIOS,
         doctor::SCENARIOS,
+        examples::SCENARIOS,
         login::SCENARIOS,
         person::SCENARIOS,
         servers::SCENARIOS,
