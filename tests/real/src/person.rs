@@ -16,7 +16,7 @@ use crate::{
     failure::{Context, Failure, Missing},
     http::Request,
     kind::Tool,
-    scene::Scene,
+    scene::{Privacy, Scene},
     synapse::PASSWORD,
     terminal::{Running, Said, in_terminal},
 };
@@ -69,15 +69,15 @@ impl<'s> Person<'s> {
         &self.folder
     }
 
-    /// What our programs keep of logins: the names of files and folders, sorted. Nothing when there
-    /// is no login.
+    /// What our programs keep of logins in the data folder: files and folders of the third level,
+    /// sorted, and empty ones above. Nothing when there is no login.
     #[must_use]
     pub fn kept(&self) -> Vec<PathBuf> {
-        let profile = self.folder.join("data/matrix-voip-caller/default");
-        let entries = fs::read_dir(profile).into_iter().flatten().flatten();
-        let mut names: Vec<PathBuf> = entries.map(|entry| entry.file_name().into()).collect();
-        names.sort();
-        names
+        let data = self.folder.join("data");
+        let mut kept = leaves(&data, 3);
+        kept.retain(|path| *path != data);
+        let names = kept.iter().filter_map(|path| path.strip_prefix(&data).ok());
+        names.map(Path::to_owned).collect()
     }
 
     /// Starts one of our programs.
@@ -141,8 +141,13 @@ impl<'s> Person<'s> {
     ///
     /// What the homeserver says.
     pub fn make_room(&self, name: &str, others: &[&str]) -> Result<String, Failure> {
+        let algorithm = json!({"algorithm": "m.megolm.v1.aes-sha2"});
+        let encryption =
+            json!({"type": "m.room.encryption", "state_key": "", "content": algorithm});
+        let encrypted = self.scene.privacy() == Privacy::Encrypted;
         let wish = json!({
             "name": name, "invite": others, "is_direct": true, "preset": "trusted_private_chat",
+            "initial_state": if encrypted { vec![encryption] } else { Vec::new() },
         });
         let room = self.ask("POST", "createRoom", Some(&wish))?;
         Ok(room["room_id"].as_str().unwrap_or_default().to_owned())
@@ -187,6 +192,16 @@ impl<'s> Person<'s> {
         let lane = format!("{} ({what})", self.name);
         Running::start(&lane, command, &Arc::clone(&self.scene.log))
     }
+}
+
+fn leaves(folder: &Path, depth: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut inside: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    inside.sort();
+    if depth == 0 || inside.is_empty() {
+        return vec![folder.to_owned()];
+    }
+    inside.iter().flat_map(|path| leaves(path, depth - 1)).collect()
 }
 
 fn found(tool: Result<PathBuf, Missing>) -> Result<PathBuf, Failure> {

@@ -42,7 +42,9 @@ fn by_password(scene: &Scene) -> Result<(), Failure> {
     assert_refused(&ada.run(&["rooms"], "")?, &["not logged in"]);
     let said = ada.run(&login, &format!("{PASSWORD}\n"))?;
     assert_said(&said, &["logged in as", &ada.user_id, "not cross-signed"]);
-    assert_eq!(ada.kept(), ["session.json", "store"].map(PathBuf::from));
+    let kept = ["session.json", "store"]
+        .map(|name| PathBuf::from("matrix-voip-caller/default").join(name));
+    assert_eq!(ada.kept(), kept);
     assert_eq!(ada.devices()?.len(), 2);
     assert_refused(&ada.run(&login, &format!("{PASSWORD}\n"))?, &["logged in as", "already"]);
 

@@ -4,12 +4,14 @@
 use std::{fs, path::Path};
 
 use real::{
-    Client, End, Failure, Kind, Media, PATIENCE, Person, Said, Scene, Sync, Tool, Transport, sound,
+    Client, End, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Sync, Tool,
+    Transport, sound,
 };
 use serde_json::{Value, json};
 
 use crate::{
     basics::{AUDIBLE, hung_up_by_them},
+    encrypted::nothing_in_clear,
     login::assert_refused,
     stage::{Cast, Scenario},
 };
@@ -21,7 +23,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("person_calls_by_tls_relay", Cast::Scene(calls_by_relay))
         .by(real::Path::Relay(Transport::Tls))
         .using(CALLER),
-    Scenario::new("person_answers_browser", Cast::Scene(answers_browser)).using(CALLER),
+    Scenario::new("person_answers_browser", Cast::Scene(answers_browser))
+        .within(Privacy::Encrypted)
+        .using(CALLER),
     Scenario::new("person_calls_person", Cast::Scene(calls_person)).using(CALLER),
     Scenario::new("person_calls_nobody", Cast::Scene(calls_nobody)).using(CALLER),
     Scenario::new("person_interrupts", Cast::Scene(interrupts)).using(CALLER),
@@ -142,6 +146,7 @@ fn calls_by_relay(scene: &Scene) -> Result<(), Failure> {
     Ok(())
 }
 
+/// In an encrypted room; what is played is a WAV file.
 fn answers_browser(scene: &Scene) -> Result<(), Failure> {
     let browser = scene.client("ben", Kind::Browser)?;
     let (ada, room) = acquainted(scene, "ada", &browser)?;
@@ -154,6 +159,7 @@ fn answers_browser(scene: &Scene) -> Result<(), Failure> {
     assert_hears(&browser, &call)?;
     running.says(&[&browser.user_id, "calls"], PATIENCE)?;
     browser.act("hangup", &call)?;
+    nothing_in_clear(&browser);
     let said = running.ended(PATIENCE)?;
     assert_had(&said, "by them");
     assert_kept(&said, &["kept/heard.wav"]);

@@ -5,11 +5,14 @@ use std::path::Path;
 use matrix_sdk::{Client, ClientBuilder, config::SyncSettings, store::RoomLoadSettings};
 
 use super::folder::{Folder, Kept};
-use crate::matrix::{refusal::Refusal, trust::Trust};
+use crate::{
+    cli::online::Profile,
+    matrix::{refusal::Refusal, trust::Trust},
+};
 
 /// A client that is logged in, with what it knew when it was last used.
-pub(crate) async fn open(profile: &str, trust: &Trust) -> Result<Client, Refusal> {
-    let folder = Folder::of(profile)?;
+pub(crate) async fn open(profile: &Profile, trust: &Trust) -> Result<Client, Refusal> {
+    let folder = Folder::of(&profile.profile)?;
     let Some(Kept { homeserver, session }) = folder.read()? else {
         return Err(Refusal::new("not logged in: caller login @you:server"));
     };
@@ -22,7 +25,7 @@ pub(crate) async fn open(profile: &str, trust: &Trust) -> Result<Client, Refusal
 }
 
 /// The same, brought up to date by one sync.
-pub(crate) async fn open_synced(profile: &str, trust: &Trust) -> Result<Client, Refusal> {
+pub(crate) async fn open_synced(profile: &Profile, trust: &Trust) -> Result<Client, Refusal> {
     let client = open(profile, trust).await?;
     sync(&client).await?;
     Ok(client)

@@ -71,8 +71,8 @@ impl Line {
 /// Calls somebody and stays until the call is over.
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
     let gear = Gear::open(&options.talk)?;
-    let trust = Trust::read(options.talk.trust.as_deref())?;
-    let client = open_synced(&options.talk.profile.profile, &trust).await?;
+    let trust = Trust::read(options.talk.profile.trust.as_deref())?;
+    let client = open_synced(&options.talk.profile, &trust).await?;
     let Target { room, user } = target(&client, &options.whom, options.user.as_deref()).await?;
     let line = Line::open(&client, &gear, &options.talk, &trust)?;
     let placing = match gear.media {
@@ -89,8 +89,8 @@ pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
 /// Waits for a call, takes it and stays until it is over.
 pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
     let gear = Gear::open(&options.talk)?;
-    let trust = Trust::read(options.talk.trust.as_deref())?;
-    let client = open_synced(&options.talk.profile.profile, &trust).await?;
+    let trust = Trust::read(options.talk.profile.trust.as_deref())?;
+    let client = open_synced(&options.talk.profile, &trust).await?;
     let line = Line::open(&client, &gear, &options.talk, &trust)?;
     let me = client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
