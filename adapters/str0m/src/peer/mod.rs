@@ -13,6 +13,7 @@
 //! `RemoteCandidates` (theirs), `Health` (state), `Measurements`.
 
 mod config;
+mod early;
 mod events;
 mod health;
 mod io;
@@ -36,10 +37,13 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
-use self::health::Health;
 pub use self::{
     config::PeerSetup,
     io::{Input, Output, ServerAddress},
+};
+use self::{
+    early::{Early, Packet},
+    health::Health,
 };
 use crate::{
     candidates::RemoteCandidates,
@@ -65,6 +69,7 @@ pub struct Peer {
     gathering: Gathering,
     reach: Reach,
     remote: RemoteCandidates,
+    early: Early,
     health: Health,
     measured: Measurements,
     /// What flows to us: per `mid` its stream and kind.
@@ -93,6 +98,7 @@ impl Peer {
             gathering: Gathering::default(),
             reach,
             remote: RemoteCandidates::default(),
+            early: Early::default(),
             health: Health::default(),
             measured: Measurements::default(),
             flows: BTreeMap::new(),
@@ -321,17 +327,33 @@ impl Peer {
     /// A packet for str0m, that came in at one of our addresses.
     fn receive(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) {
         // With relayed candidates only, nobody is to find us at our own address.
-        let packet = Receive::new(Protocol::Udp, from, local, data);
-        let Some(packet) = packet.ok().filter(|_| self.gathering.has_base(local)) else {
+        let input = received(self.now, (local, from), data);
+        let Some(input) = input.filter(|_| self.gathering.has_base(local)) else {
             self.refused += 1;
             return;
         };
-        let input = str0m::Input::Receive(self.now, packet);
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
             self.feed(input);
-        } else {
+            self.feed_early();
+        } else if self.rtc.is_connected() || !self.early.keep((local, from), data) {
             self.refused += 1;
+        }
+    }
+
+    /// What came too early, if ICE knows its sender now.
+    fn feed_early(&mut self) {
+        if self.rtc.is_connected() {
+            self.refused += self.early.clear();
+        }
+        let now = self.now;
+        let accepts = |rtc: &Rtc, packet: &Packet| {
+            received(now, packet.way, &packet.data).is_some_and(|input| rtc.accepts(&input))
+        };
+        while let Some(packet) = self.early.take(|packet| accepts(&self.rtc, packet)) {
+            if let Some(input) = received(now, packet.way, &packet.data) {
+                self.feed(input);
+            }
         }
     }
 
@@ -342,6 +364,16 @@ impl Peer {
         }
         self.drain();
     }
+}
+
+/// A packet as str0m takes it; `None` when it is nothing that WebRTC sends.
+fn received(
+    now: Instant,
+    (local, from): (SocketAddr, SocketAddr),
+    data: &[u8],
+) -> Option<str0m::Input<'_>> {
+    let packet = Receive::new(Protocol::Udp, from, local, data).ok()?;
+    Some(str0m::Input::Receive(now, packet))
 }
 
 impl std::fmt::Debug for Peer {
