@@ -33,7 +33,7 @@ fn simple_call(scene: &Scene) -> Result<(), Failure> {
     assert_eq!((said.code, said.err.len()), (Some(0), 0), "{said:?}");
     assert!(said.line(&["connected"]).is_some(), "{said:?}");
     assert!(said.line(&["heard Some(HeardTone", "hz: "]).is_some(), "{said:?}");
-    assert_eq!(ada.devices()?, [ada.device_id.clone()]);
+    assert_eq!(ada.devices()?, [ada.device_id.as_str()]);
     Ok(())
 }
 
@@ -76,6 +76,6 @@ fn bot(scene: &Scene) -> Result<(), Failure> {
     running.types("\n")?;
     let said = running.ended(PATIENCE)?;
     assert_eq!((said.code, said.err.len()), (Some(0), 0), "{said:?}");
-    assert_eq!(ada.devices()?, [ada.device_id.clone()]);
+    assert_eq!(ada.devices()?, [ada.device_id.as_str()]);
     Ok(())
 }

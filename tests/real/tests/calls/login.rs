@@ -61,7 +61,7 @@ fn by_password(scene: &Scene) -> Result<(), Failure> {
 fn out(person: &Person<'_>) -> Result<(), Failure> {
     assert_said(&person.run(&["logout"], "")?, &["logged out", &person.user_id]);
     assert_eq!(person.kept(), Vec::<PathBuf>::new());
-    assert_eq!(person.devices()?, [person.device_id.clone()]);
+    assert_eq!(person.devices()?, [person.device_id.as_str()]);
     assert_refused(&person.run(&["logout"], "")?, &["not logged in"]);
     Ok(())
 }
@@ -118,6 +118,6 @@ fn refused_logins(scene: &Scene) -> Result<(), Failure> {
     // Nobody listens at port 9.
     let gone = login(&ada, "http://127.0.0.1:9", &[]);
     refused(&gone, &format!("{PASSWORD}\n"), &["homeserver"])?;
-    assert_eq!(ada.devices()?, [ada.device_id.clone()]);
+    assert_eq!(ada.devices()?, [ada.device_id.as_str()]);
     Ok(())
 }
