@@ -44,41 +44,41 @@ pub(crate) type TransactionId = [u8; 12];
 
 /// What kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
 pub(crate) enum Class {
-    Request,
-    Indication,
-    Success,
-    Error,
+    Request = 0x000,
+    Indication = 0x010,
+    Success = 0x100,
+    Error = 0x110,
 }
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
 pub(crate) enum Method {
-    Binding,
-    Allocate,
-    Refresh,
-    Send,
-    Data,
-    CreatePermission,
-    ChannelBind,
+    Binding = 0x001,
+    Allocate = 0x003,
+    Refresh = 0x004,
+    Send = 0x006,
+    Data = 0x007,
+    CreatePermission = 0x008,
+    ChannelBind = 0x009,
 }
 
-const METHODS: [(u16, Method); 7] = [
-    (0x001, Method::Binding),
-    (0x003, Method::Allocate),
-    (0x004, Method::Refresh),
-    (0x006, Method::Send),
-    (0x007, Method::Data),
-    (0x008, Method::CreatePermission),
-    (0x009, Method::ChannelBind),
+const METHODS: [Method; 7] = [
+    Method::Binding,
+    Method::Allocate,
+    Method::Refresh,
+    Method::Send,
+    Method::Data,
+    Method::CreatePermission,
+    Method::ChannelBind,
 ];
 
-const CLASSES: [(u16, Class); 4] = [
-    (0x000, Class::Request),
-    (0x010, Class::Indication),
-    (0x100, Class::Success),
-    (0x110, Class::Error),
-];
+const CLASSES: [Class; 4] = [Class::Request, Class::Indication, Class::Success, Class::Error];
+
+/// The bits of a message's type that are its class (RFC 8489 §5).
+const CLASS: u16 = 0x110;
 
 /// The key that a user, a realm and a password make.
 pub(crate) struct Key(hmac::Key);
@@ -86,8 +86,12 @@ pub(crate) struct Key(hmac::Key);
 impl Key {
     /// The long-term key of RFC 8489 §9.2.2.
     pub(crate) fn new(user: &str, realm: &str, password: &str) -> Self {
-        let digest = md5::compute(format!("{user}:{realm}:{password}"));
-        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &digest.0))
+        // Part by part: put together, the password would stay behind in memory.
+        let mut digest = md5::Context::new();
+        for part in [user, ":", realm, ":", password] {
+            digest.consume(part);
+        }
+        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &digest.finalize().0))
     }
 }
 
@@ -109,8 +113,8 @@ impl<'a> Message<'a> {
         if length != body.len() || !length.is_multiple_of(4) || header[4..8] != COOKIE {
             return None;
         }
-        let (_, class) = CLASSES.into_iter().find(|(bits, _)| kind & 0x110 == *bits)?;
-        let (_, method) = METHODS.into_iter().find(|(bits, _)| kind & !0x110 == *bits)?;
+        let class = CLASSES.into_iter().find(|class| kind & CLASS == *class as u16)?;
+        let method = METHODS.into_iter().find(|method| kind & !CLASS == *method as u16)?;
         let id = header[8..].try_into().ok()?;
         let whole = Attributes(body).fold(0, |sum, (_, value)| sum + 4 + padded(value.len()));
         (whole == length).then_some(Self { bytes, class, method, id })
@@ -205,10 +209,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Begins a message.
     pub(crate) fn new(class: Class, method: Method, id: TransactionId) -> Self {
-        let class = CLASSES.into_iter().find(|(_, known)| *known == class);
-        let method = METHODS.into_iter().find(|(_, known)| *known == method);
-        let bits = [class.map(|(bits, _)| bits), method.map(|(bits, _)| bits)];
-        let kind: u16 = bits.into_iter().flatten().sum();
+        let kind = class as u16 | method as u16;
         let bytes = [&kind.to_be_bytes()[..], &[0, 0], &COOKIE, &id].concat();
         Self { bytes, id }
     }

@@ -1,8 +1,8 @@
-//! The ways to STUN and TURN servers that are no UDP socket: names, TCP and TLS.
+//! DNS, TCP and TLS to STUN and TURN servers, a task for each look-up and each stream.
 //!
-//! Each look-up and each stream is a task of its own that dies with its connection. What they
-//! bring comes out of one bounded queue, so a server that sends faster than we read is slowed down
-//! by TCP itself. What we send faster than a stream takes is dropped whole, as on any network.
+//! They die with their connection. What they bring comes out of one bounded queue, so a server that
+//! sends faster than we read is slowed down by TCP itself. What we send faster than a stream takes
+//! is dropped whole, as on any network.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{peer::ServerAddress, tls::Tls};
+use crate::{reach::ServerAddress, tls::Tls};
 
 /// How long a name may take.
 const LOOK_UP: Duration = Duration::from_secs(5);

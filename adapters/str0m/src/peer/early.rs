@@ -13,6 +13,9 @@ const MAX_PACKETS: usize = 8;
 /// Longest packet that waits, in bytes: what an Ethernet carries.
 const MAX_LENGTH: usize = 1500;
 
+/// Most senders that are remembered: more addresses than a host with many interfaces has.
+const MAX_SENDERS: usize = 32;
+
 /// A packet as it came in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Packet {
@@ -23,28 +26,42 @@ pub(super) struct Packet {
 
 /// Packets that wait until ICE has verified their sender.
 #[derive(Debug, Default)]
-pub(super) struct Early(Vec<Packet>);
+pub(super) struct Early {
+    packets: Vec<Packet>,
+    /// Who has sent something that was accepted: before the handshake that are checks with the
+    /// password of our description. Whose address is not among them does not take up the room.
+    senders: Vec<SocketAddr>,
+}
 
 impl Early {
-    /// Keeps a packet, if it is DTLS (RFC 7983 §7) and there is room; says whether it does.
+    /// Something of this sender was accepted.
+    pub(super) fn note(&mut self, from: SocketAddr) {
+        if self.senders.len() < MAX_SENDERS && !self.senders.contains(&from) {
+            self.senders.push(from);
+        }
+    }
+
+    /// Keeps a packet, if it is DTLS (RFC 7983 §7) of somebody who has sent a check, and there is
+    /// room; says whether it does.
     pub(super) fn keep(&mut self, way: (SocketAddr, SocketAddr), data: &[u8]) -> bool {
         let is_dtls = data.first().is_some_and(|first| (20..=63).contains(first));
-        let is_kept = is_dtls && data.len() <= MAX_LENGTH && self.0.len() < MAX_PACKETS;
+        let fits = data.len() <= MAX_LENGTH && self.packets.len() < MAX_PACKETS;
+        let is_kept = is_dtls && fits && self.senders.contains(&way.1);
         if is_kept {
-            self.0.push(Packet { way, data: data.to_vec() });
+            self.packets.push(Packet { way, data: data.to_vec() });
         }
         is_kept
     }
 
     /// The first packet from a sender that is known by now.
     pub(super) fn take(&mut self, is_known: impl Fn(&Packet) -> bool) -> Option<Packet> {
-        let place = self.0.iter().position(is_known)?;
-        Some(self.0.remove(place))
+        let place = self.packets.iter().position(is_known)?;
+        Some(self.packets.remove(place))
     }
 
     /// Forgets what waits, since the connection is there; says how much it was.
     pub(super) fn clear(&mut self) -> u64 {
-        std::mem::take(&mut self.0).len() as u64
+        std::mem::take(&mut self.packets).len() as u64
     }
 }
 
@@ -59,6 +76,8 @@ mod tests {
     #[test]
     fn only_handshakes_are_kept_and_only_so_many() {
         let mut early = Early::default();
+        assert!(!early.keep(from(2), &[22; 100]), "a stranger");
+        early.note(from(2).1);
         assert!(!early.keep(from(2), &[0x80; 100]), "RTP");
         assert!(!early.keep(from(2), &[]), "nothing");
         assert!(!early.keep(from(2), &[22; MAX_LENGTH + 1]), "too long");
@@ -73,6 +92,7 @@ mod tests {
     fn packets_of_a_known_sender_come_out_in_their_order_and_no_others() {
         let mut early = Early::default();
         for (port, first) in [(2, 20), (3, 21), (2, 22)] {
+            early.note(from(port).1);
             assert!(early.keep(from(port), &[first]));
         }
         let mut next = || early.take(|packet| packet.way == from(2)).map(|packet| packet.data);

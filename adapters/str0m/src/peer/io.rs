@@ -1,15 +1,14 @@
 //! What goes into a peer and what comes out, but for requests and their replies.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::{net::SocketAddr, time::Instant};
 
 use matrix_voip::{
     host::{Frame, SourceControl},
     id::TrackId,
     machine::io::{PeerNews, ServerFault},
 };
+
+pub use crate::reach::ServerAddress;
 
 /// What happens to a peer.
 #[derive(Debug)]
@@ -69,15 +68,6 @@ pub enum Input<'a> {
         /// The m-line.
         mid: &'a str,
     },
-}
-
-/// An address of a STUN or TURN server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerAddress {
-    /// The address, with the port that was asked for.
-    pub address: SocketAddr,
-    /// The address of ours from which the system would reach it; `None` when that is not known.
-    pub from: Option<IpAddr>,
 }
 
 /// What a peer wants of its surroundings.

@@ -279,7 +279,7 @@ impl Peer {
         let mut stats = self.measured.snapshot(local, |remote| self.remote.kind_of(remote));
         if let Some(pair) = &mut stats.pair {
             let relayed = pair.local.address.expose().parse().ok();
-            pair.local.relay_protocol = relayed.and_then(|at| self.reach.carrier(at));
+            pair.local.relay_protocol = relayed.and_then(|at| self.reach.transport(at));
         }
         stats.servers = self.reach.stats();
         stats.unusable_candidates = self.remote.skipped();
@@ -334,6 +334,7 @@ impl Peer {
         };
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
+            self.early.note(from);
             self.feed(input);
             self.feed_early();
         } else if self.rtc.is_connected() || !self.early.keep((local, from), data) {

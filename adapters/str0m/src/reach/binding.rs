@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use super::{
     request::{Due, Request, Step},
-    server::Carrier,
+    server::Transport,
 };
 use crate::stun::{Class, Message, Method, Writer, attribute};
 
@@ -37,7 +37,7 @@ impl Binding {
     ) -> (Self, Vec<u8>) {
         let id = step.entropy.transaction_id();
         let bytes = Writer::new(Class::Request, Method::Binding, id).finish();
-        let request = Request::new(step.now, id, bytes.clone(), Carrier::Udp);
+        let request = Request::new(step.now, id, bytes.clone(), Transport::Udp);
         (Self { server, local, to, request }, bytes)
     }
 

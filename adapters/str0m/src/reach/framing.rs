@@ -10,7 +10,7 @@ use crate::stun::{HEADER, padded};
 pub(crate) const MAX_MESSAGE: usize = 4096;
 
 /// First bytes from here on are no STUN, but channel data.
-pub(crate) const FIRST_CHANNEL: u8 = 0x40;
+pub(crate) const FIRST_CHANNEL_BYTE: u8 = 0x40;
 
 /// First bytes from here on are neither: the stream is no TURN.
 const FIRST_NEITHER: u8 = 0x80;
@@ -81,7 +81,7 @@ impl Framing {
         }
         let &[_, _, high, low, ..] = self.pending.as_slice() else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([high, low]));
-        let head = if *first < FIRST_CHANNEL { HEADER } else { 4 };
+        let head = if *first < FIRST_CHANNEL_BYTE { HEADER } else { 4 };
         Ok(Some((head + length, padded(head + length))))
     }
 }

@@ -8,9 +8,8 @@
 //!
 //! [`server`] reads the URIs; [`binding`] is one question for our address, `reflexive` who asks
 //! whom; [`turn`] is one allocation, `relays` all of them; [`framing`] cuts streams, [`request`]
-//! resends. Every server gets one allocation, over the
-//! socket that the system would reach it from; with relayed candidates only, nobody is asked for
-//! our own address.
+//! resends. Every server gets one allocation, over the socket that the system would reach it from;
+//! with relayed candidates only, nobody is asked for our own address.
 
 mod binding;
 mod framing;
@@ -34,15 +33,24 @@ pub(crate) use self::request::Step;
 use self::{
     binding::Binding,
     relays::Relay,
-    server::{Carrier, Server, Service},
+    server::{Server, Service, Transport},
 };
-use crate::{gather::Origin, peer::ServerAddress};
+use crate::gather::Origin;
 
 /// Most addresses of one server that are used: one of each family.
 const MAX_ADDRESSES: usize = 2;
 
 /// Most addresses of the other side that are let through; browsers name fewer than thirty.
 const MAX_PEERS: usize = 64;
+
+/// An address of a STUN or TURN server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerAddress {
+    /// The address, with the port that was asked for.
+    pub address: SocketAddr,
+    /// The address of ours from which the system would reach it; `None` when that is not known.
+    pub from: Option<IpAddr>,
+}
 
 /// Whether a message was for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,13 +151,13 @@ impl Reach {
     }
 
     /// How the relay with this address is reached; `None` when it is none of ours.
-    pub(crate) fn carrier(&self, relayed: SocketAddr) -> Option<&'static str> {
+    pub(crate) fn transport(&self, relayed: SocketAddr) -> Option<&'static str> {
         let mut relays = self.relays.iter();
         let relay = relays.find(|relay| relay.client.relayed() == Some(relayed))?;
-        Some(match relay.carrier {
-            Carrier::Udp => "udp",
-            Carrier::Tcp => "tcp",
-            Carrier::Tls => "tls",
+        Some(match relay.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         })
     }
 
@@ -176,12 +184,12 @@ impl Reach {
             return self.fail(server, ServerFault::Unresolved);
         }
         match service {
-            Service::Turn(carrier @ (Carrier::Tcp | Carrier::Tls)) => {
+            Service::Turn(transport @ (Transport::Tcp | Transport::Tls)) => {
                 let ways = addresses.iter().take(MAX_ADDRESSES).map(|found| found.address);
-                self.connect(server, carrier, ways.collect());
+                self.connect(server, transport, ways.collect());
             }
             Service::Stun => self.bind_all(step, server, addresses),
-            Service::Turn(Carrier::Udp) => {
+            Service::Turn(Transport::Udp) => {
                 self.bind_all(step, server, addresses);
                 self.allocate(step, server, addresses);
             }
@@ -198,7 +206,7 @@ impl Reach {
 
     /// Bytes came in on a stream.
     pub(crate) fn on_stream(&mut self, step: &mut Step<'_>, server: usize, data: &[u8]) {
-        let is_its = |relay: &Relay| relay.server == server && relay.carrier != Carrier::Udp;
+        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
         let Some(index) = self.relays.iter().position(is_its) else { return };
         match self.relays[index].framing.take(data) {
             Ok(messages) => {
@@ -207,7 +215,7 @@ impl Reach {
                 }
             }
             Err(framing::NotTurn) => {
-                self.relays[index].client.fail(ServerFault::Nonsense);
+                self.relays[index].client.end(ServerFault::Nonsense);
                 self.settle(step, index);
             }
         }
@@ -223,10 +231,10 @@ impl Reach {
         if let Some(ways) = self.connecting.remove(&server) {
             self.connect_elsewhere(server, ways, fault);
         }
-        let is_its = |relay: &Relay| relay.server == server && relay.carrier != Carrier::Udp;
+        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
         if let Some(index) = self.relays.iter().position(is_its) {
             let worked = self.relays[index].origin.is_some();
-            self.relays[index].client.fail(if worked { ServerFault::Lost } else { fault });
+            self.relays[index].client.end(if worked { ServerFault::Lost } else { fault });
             self.settle(step, index);
         }
     }
@@ -242,7 +250,7 @@ impl Reach {
             return heard;
         }
         let is_its = |relay: &Relay| {
-            relay.carrier == Carrier::Udp && relay.to == from && relay.local == local
+            relay.transport == Transport::Udp && relay.to == from && relay.local == local
         };
         match self.relays.iter().position(is_its) {
             Some(index) => {
@@ -325,11 +333,11 @@ impl Reach {
     }
 
     /// Opens a stream to the first of these addresses.
-    fn connect(&mut self, server: usize, carrier: Carrier, ways: Vec<SocketAddr>) {
+    fn connect(&mut self, server: usize, transport: Transport, ways: Vec<SocketAddr>) {
         let Some(to) = ways.first().copied() else { return };
         let target = self.servers[server].target.as_ref();
         let name = target.map(|target| target.host.clone());
-        let tls = name.filter(|_| carrier == Carrier::Tls);
+        let tls = name.filter(|_| transport == Transport::Tls);
         self.connecting.insert(server, ways);
         self.outputs.push_back(Output::Connect { server, to, tls });
     }
@@ -342,8 +350,8 @@ impl Reach {
         let rest: Vec<SocketAddr> = ways.into_iter().skip(1).collect();
         let is_the_way = matches!(fault, ServerFault::Unreachable | ServerFault::Silent);
         match service {
-            Some(Service::Turn(carrier)) if is_the_way && !rest.is_empty() => {
-                self.connect(server, carrier, rest);
+            Some(Service::Turn(transport)) if is_the_way && !rest.is_empty() => {
+                self.connect(server, transport, rest);
             }
             _ => self.fail(server, fault),
         }

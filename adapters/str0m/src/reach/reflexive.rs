@@ -5,11 +5,11 @@ use std::{net::SocketAddr, time::Instant};
 use matrix_voip::machine::io::{ServerFault, ServerState};
 
 use super::{
-    Heard, MAX_ADDRESSES, Output, Reach,
+    Heard, MAX_ADDRESSES, Output, Reach, ServerAddress,
     binding::{Binding, MAX_BINDINGS, Outcome},
     request::Step,
 };
-use crate::{gather::Origin, peer::ServerAddress, stun::Message};
+use crate::{gather::Origin, stun::Message};
 
 impl Reach {
     pub(super) fn bind_all(

@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use matrix_voip::machine::io::ServerFault;
 
 use super::{
-    Output, Reach,
+    Output, Reach, ServerAddress,
     framing::Framing,
     request::Step,
-    server::{Carrier, Service},
+    server::{Service, Transport},
     turn::{Event, TurnClient},
 };
-use crate::{gather::Origin, peer::ServerAddress};
+use crate::gather::Origin;
 
 /// An allocation with the way to its server.
 pub(super) struct Relay {
     pub(super) server: usize,
-    pub(super) carrier: Carrier,
+    pub(super) transport: Transport,
     /// Our end of the way.
     pub(super) local: SocketAddr,
     pub(super) to: SocketAddr,
@@ -54,19 +54,19 @@ impl Reach {
         to: SocketAddr,
     ) {
         let Some(known) = self.servers.get(server) else { return };
-        let Some(Service::Turn(carrier)) = known.target.as_ref().map(|target| target.service)
+        let Some(Service::Turn(transport)) = known.target.as_ref().map(|target| target.service)
         else {
             return;
         };
         // One five-tuple holds one allocation (RFC 8656 §5): the same server under two names.
         let is_taken =
-            |relay: &Relay| carrier == Carrier::Udp && relay.local == local && relay.to == to;
+            |relay: &Relay| transport == Transport::Udp && relay.local == local && relay.to == to;
         if self.relays.iter().any(is_taken) {
             return self.fail(server, ServerFault::Unusable);
         }
-        let client = TurnClient::new(step, carrier, known.credentials.clone());
+        let client = TurnClient::new(step, transport, known.credentials.clone());
         let framing = Framing::default();
-        self.relays.push(Relay { server, carrier, local, to, client, framing, origin: None });
+        self.relays.push(Relay { server, transport, local, to, client, framing, origin: None });
         self.settle(step, self.relays.len() - 1);
     }
 
@@ -101,10 +101,10 @@ impl Reach {
     }
 
     fn transmit(&mut self, index: usize, data: Vec<u8>) {
-        let Relay { server, carrier, local, to, .. } = self.relays[index];
-        self.outputs.push_back(match carrier {
-            Carrier::Udp => Output::Datagram { local, to, data },
-            Carrier::Tcp | Carrier::Tls => Output::Stream { server, data },
+        let Relay { server, transport, local, to, .. } = self.relays[index];
+        self.outputs.push_back(match transport {
+            Transport::Udp => Output::Datagram { local, to, data },
+            Transport::Tcp | Transport::Tls => Output::Stream { server, data },
         });
     }
 
@@ -115,12 +115,12 @@ impl Reach {
         relayed: SocketAddr,
         mapped: Option<SocketAddr>,
     ) {
-        let Relay { server, carrier, local, .. } = self.relays[index];
+        let Relay { server, transport, local, .. } = self.relays[index];
         self.works(server);
         let origin = Origin::Relayed { relayed, local };
         self.relays[index].origin = Some(origin);
         self.outputs.push_back(Output::Found(origin));
-        if let Some(mapped) = mapped.filter(|_| carrier == Carrier::Udp) {
+        if let Some(mapped) = mapped.filter(|_| transport == Transport::Udp) {
             self.found_reflexive(mapped, local);
         }
         for ip in self.peers.clone() {
@@ -129,12 +129,12 @@ impl Reach {
     }
 
     fn on_ended(&mut self, index: usize, fault: ServerFault) {
-        let Relay { server, carrier, origin, .. } = self.relays[index];
+        let Relay { server, transport, origin, .. } = self.relays[index];
         self.fail(server, fault);
         if let Some(origin) = origin {
             self.outputs.push_back(Output::Lost(origin));
         }
-        if carrier != Carrier::Udp {
+        if transport != Transport::Udp {
             self.outputs.push_back(Output::Disconnect { server });
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::server::Carrier;
+use super::server::Transport;
 use crate::{entropy::Entropy, stun::TransactionId};
 
 /// Pause before the first resending over UDP; each next is twice as long.
@@ -45,8 +45,13 @@ pub(crate) enum Due<'a> {
 
 impl Request {
     /// A request that was sent at `now`.
-    pub(crate) fn new(now: Instant, id: TransactionId, bytes: Vec<u8>, carrier: Carrier) -> Self {
-        let is_stream = carrier != Carrier::Udp;
+    pub(crate) fn new(
+        now: Instant,
+        id: TransactionId,
+        bytes: Vec<u8>,
+        transport: Transport,
+    ) -> Self {
+        let is_stream = transport != Transport::Udp;
         let patience = if is_stream { STREAM_PATIENCE } else { FIRST_PAUSE };
         Self { id, bytes, sent: 1, is_stream, due: now + patience }
     }
@@ -79,7 +84,7 @@ mod tests {
     #[test]
     fn a_request_is_sent_five_times_and_then_given_up() {
         let start = clock();
-        let mut request = Request::new(start, [0; 12], vec![1], Carrier::Udp);
+        let mut request = Request::new(start, [0; 12], vec![1], Transport::Udp);
         let mut sent = vec![0];
         while let Some(Due::Resend(_)) = request.on_timeout(request.due) {
             let before = *sent.last().unwrap();
@@ -92,7 +97,7 @@ mod tests {
     #[test]
     fn a_stream_resends_nothing() {
         let start = clock();
-        let mut request = Request::new(start, [0; 12], vec![1], Carrier::Tls);
+        let mut request = Request::new(start, [0; 12], vec![1], Transport::Tls);
         assert!(request.on_timeout(start + STREAM_PATIENCE / 2).is_none());
         assert!(matches!(request.on_timeout(start + STREAM_PATIENCE), Some(Due::GiveUp)));
     }

@@ -10,7 +10,7 @@ pub(crate) const MAX_SERVERS: usize = 8;
 
 /// What a TURN server is reached over. What it relays is UDP in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Carrier {
+pub(crate) enum Transport {
     Udp,
     Tcp,
     Tls,
@@ -20,7 +20,7 @@ pub(crate) enum Carrier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Service {
     Stun,
-    Turn(Carrier),
+    Turn(Transport),
 }
 
 /// A URI of a server, taken apart.
@@ -98,12 +98,12 @@ fn parse(uri: &str) -> Option<Target> {
     let transport = query.strip_prefix("transport=").map(str::to_ascii_lowercase);
     let service = match (scheme.to_ascii_lowercase().as_str(), transport.as_deref()) {
         ("stun", _) => Service::Stun,
-        ("turn", None | Some("udp")) => Service::Turn(Carrier::Udp),
-        ("turn", Some("tcp")) => Service::Turn(Carrier::Tcp),
-        ("turns", None | Some("tcp")) => Service::Turn(Carrier::Tls),
+        ("turn", None | Some("udp")) => Service::Turn(Transport::Udp),
+        ("turn", Some("tcp")) => Service::Turn(Transport::Tcp),
+        ("turns", None | Some("tcp")) => Service::Turn(Transport::Tls),
         _ => return None,
     };
-    let default = if service == Service::Turn(Carrier::Tls) { 5349 } else { 3478 };
+    let default = if service == Service::Turn(Transport::Tls) { 5349 } else { 3478 };
     let (host, port) = split_port(authority)?;
     let port = port.map_or(Some(default), |port| port.parse().ok().filter(|port| *port != 0))?;
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
@@ -139,11 +139,11 @@ mod tests {
         let cases = [
             ("stun:a.example", (Service::Stun, host("a.example"), 3478)),
             ("stun:[2001:db8::1]:99", (Service::Stun, host("2001:db8::1"), 99)),
-            ("turn:10.0.0.1", (turn(Carrier::Udp), host("10.0.0.1"), 3478)),
-            ("TURN:a:1?transport=UDP", (turn(Carrier::Udp), host("a"), 1)),
-            ("turn:a?transport=tcp", (turn(Carrier::Tcp), host("a"), 3478)),
-            ("turns:a?transport=tcp", (turn(Carrier::Tls), host("a"), 5349)),
-            ("turns:[::1]", (turn(Carrier::Tls), host("::1"), 5349)),
+            ("turn:10.0.0.1", (turn(Transport::Udp), host("10.0.0.1"), 3478)),
+            ("TURN:a:1?transport=UDP", (turn(Transport::Udp), host("a"), 1)),
+            ("turn:a?transport=tcp", (turn(Transport::Tcp), host("a"), 3478)),
+            ("turns:a?transport=tcp", (turn(Transport::Tls), host("a"), 5349)),
+            ("turns:[::1]", (turn(Transport::Tls), host("::1"), 5349)),
         ];
         for (uri, expected) in cases {
             assert_eq!(parsed(uri), Some(expected), "{uri}");

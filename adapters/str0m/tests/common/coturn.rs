@@ -13,6 +13,7 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use matrix_voip::{machine::io::IceServer, redact::Secret};
 
 const SECRET: &str = "coturn shares this with the homeserver";
@@ -33,9 +34,9 @@ impl Coturn {
         let (port, tls_port) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("coturn-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        // Not for 127.0.0.1: who asks for that has the right root and the wrong name.
         let rcgen::CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed(names).unwrap();
+            rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
         fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
         let started = Command::new("turnserver")
@@ -76,7 +77,7 @@ impl Coturn {
         let ends = if ttl.is_zero() { now.as_secs() - 60 } else { (now + ttl).as_secs() };
         let username = format!("{ends}:{user}");
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
-        let password = base64(hmac::sign(&key, username.as_bytes()).as_ref());
+        let password = BASE64_STANDARD.encode(hmac::sign(&key, username.as_bytes()));
         let uri = uri.replace("PORT", &self.port.to_string());
         let urls = vec![uri.replace("TLS", &self.tls_port.to_string())];
         IceServer { urls, username: username.as_str().into(), credential: Secret::new(password) }
@@ -120,19 +121,4 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let [a, b, c] = [0, 1, 2].map(|at| u32::from(three.get(at).copied().unwrap_or(0)));
-        let bits = a << 16 | b << 8 | c;
-        for digit in 0..4 {
-            let is_there = digit <= three.len();
-            let value = DIGITS[(bits >> (18 - 6 * digit)) as usize & 63];
-            text.push(if is_there { char::from(value) } else { '=' });
-        }
-    }
-    text
 }

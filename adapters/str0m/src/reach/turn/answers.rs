@@ -89,10 +89,14 @@ impl TurnClient {
     }
 
     fn on_error(&mut self, step: &mut Step<'_>, pending: &Pending, message: &Message<'_>) {
+        if self.state == State::Releasing && pending.purpose == Purpose::Allocate {
+            // Closed before anything was granted: there is nothing to give back.
+            self.state = State::Over;
+            return;
+        }
         let code = message.error().unwrap_or(0);
-        let is_unwanted = self.state == State::Releasing && pending.purpose == Purpose::Allocate;
         let is_challenge = match code {
-            401 => !pending.is_signed && !is_unwanted,
+            401 => !pending.is_signed,
             438 => pending.is_signed,
             _ => false,
         };
@@ -125,7 +129,8 @@ impl TurnClient {
         }
     }
 
-    pub(super) fn end(&mut self, fault: ServerFault) {
+    /// It is of no use any more: refused, or the way to the server is gone.
+    pub(crate) fn end(&mut self, fault: ServerFault) {
         if self.state != State::Over {
             self.state = State::Over;
             self.pending.clear();

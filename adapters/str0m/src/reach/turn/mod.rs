@@ -27,9 +27,9 @@ use matrix_voip::machine::io::ServerFault;
 
 use self::{auth::Auth, peers::Peers};
 use super::{
-    framing::FIRST_CHANNEL,
+    framing::FIRST_CHANNEL_BYTE,
     request::{Due, Request, Step},
-    server::{Carrier, Credentials},
+    server::{Credentials, Transport},
 };
 use crate::stun::{Class, Message, Method, Writer, attribute, padded};
 
@@ -87,7 +87,7 @@ struct Pending {
 
 /// One allocation.
 pub(crate) struct TurnClient {
-    carrier: Carrier,
+    transport: Transport,
     auth: Auth,
     state: State,
     pending: Vec<Pending>,
@@ -99,9 +99,9 @@ pub(crate) struct TurnClient {
 
 impl TurnClient {
     /// Asks for an allocation.
-    pub(crate) fn new(step: &mut Step<'_>, carrier: Carrier, credentials: Credentials) -> Self {
+    pub(crate) fn new(step: &mut Step<'_>, transport: Transport, credentials: Credentials) -> Self {
         let mut client = Self {
-            carrier,
+            transport,
             auth: Auth::new(credentials),
             state: State::Allocating,
             pending: Vec::new(),
@@ -177,7 +177,7 @@ impl TurnClient {
         step: &mut Step<'_>,
         bytes: &'a [u8],
     ) -> Option<(SocketAddr, &'a [u8])> {
-        if bytes.first().is_some_and(|first| *first >= FIRST_CHANNEL) {
+        if bytes.first().is_some_and(|first| *first >= FIRST_CHANNEL_BYTE) {
             let data = self.peers.channel_data(bytes);
             self.forged += u64::from(data.is_none());
             return data;
@@ -228,11 +228,6 @@ impl TurnClient {
         }
     }
 
-    /// The way to the server is gone.
-    pub(crate) fn fail(&mut self, fault: ServerFault) {
-        self.end(fault);
-    }
-
     // --------------------------------------------------------------------------------- requests
 
     fn ask(&mut self, step: &mut Step<'_>, purpose: Purpose, challenges: u32) {
@@ -255,7 +250,7 @@ impl TurnClient {
         };
         let (bytes, is_signed) = self.auth.sign(writer);
         self.events.push_back(Event::Send(bytes.clone()));
-        let request = Request::new(step.now, id, bytes, self.carrier);
+        let request = Request::new(step.now, id, bytes, self.transport);
         self.pending.push(Pending { purpose, request, is_signed, challenges });
     }
 
@@ -304,7 +299,7 @@ impl TurnClient {
     }
 
     fn transmit(&mut self, mut message: Vec<u8>) {
-        if self.carrier != Carrier::Udp {
+        if self.transport != Transport::Udp {
             message.resize(padded(message.len()), 0);
         }
         self.events.push_back(Event::Send(message));

@@ -17,7 +17,7 @@ pub(super) const MAX_CHANNELS: usize = 32;
 pub(super) const MAX_HELD: usize = 16;
 
 /// First number of a channel (RFC 8656 §12).
-const FIRST_CHANNEL: u16 = 0x4000;
+const FIRST_CHANNEL_NUMBER: u16 = 0x4000;
 
 /// Pause between two renewals of a permission, which lasts 300 s, and of a channel (600 s).
 const RENEWAL: Duration = Duration::from_secs(240);
@@ -103,7 +103,7 @@ impl Peers {
             return None;
         }
         // Numbers are not used again: a server keeps the old peer in mind for minutes.
-        let number = FIRST_CHANNEL + u16::try_from(self.channels.len()).ok()?;
+        let number = FIRST_CHANNEL_NUMBER + u16::try_from(self.channels.len()).ok()?;
         self.channels.insert(peer, Channel { number, binding: Binding::Asked });
         Some(number)
     }

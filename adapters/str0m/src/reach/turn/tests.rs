@@ -25,22 +25,22 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(carrier: Carrier) -> Self {
+    fn new(transport: Transport) -> Self {
         #[expect(clippy::disallowed_methods, reason = "only differences from it are used")]
         let now = Instant::now();
         let mut entropy = Entropy::system();
         let user = "user".into();
         let credentials = Credentials { user, password: Secret::new("password") };
         let mut step = Step { now, entropy: &mut entropy };
-        let client = TurnClient::new(&mut step, carrier, credentials);
+        let client = TurnClient::new(&mut step, transport, credentials);
         let mut desk = Self { client, entropy, now, sent: Vec::new(), told: Vec::new() };
         desk.drain();
         desk
     }
 
     /// One that has its relayed address.
-    fn allocated(carrier: Carrier) -> Self {
-        let mut desk = Self::new(carrier);
+    fn allocated(transport: Transport) -> Self {
+        let mut desk = Self::new(transport);
         desk.challenge(401, "first");
         let answer = desk.success().address(attribute::XOR_RELAYED_ADDRESS, address(RELAYED));
         let answer = answer.attribute(attribute::LIFETIME, &600_u32.to_be_bytes());
@@ -109,7 +109,7 @@ impl Desk {
 
 #[test]
 fn the_first_request_is_unsigned_and_the_second_answers_the_challenge() {
-    let mut desk = Desk::new(Carrier::Udp);
+    let mut desk = Desk::new(Transport::Udp);
     assert!(!desk.last().is_signed());
     assert_eq!(desk.last().attribute(attribute::REQUESTED_TRANSPORT), Some(&[17, 0, 0, 0][..]));
     let first = desk.last().id;
@@ -123,7 +123,7 @@ fn the_first_request_is_unsigned_and_the_second_answers_the_challenge() {
 
 #[test]
 fn a_success_that_is_not_signed_by_the_server_is_not_believed() {
-    let mut desk = Desk::new(Carrier::Udp);
+    let mut desk = Desk::new(Transport::Udp);
     desk.challenge(401, "nonce");
     let success = |desk: &Desk| {
         desk.success().address(attribute::XOR_RELAYED_ADDRESS, address("203.0.113.1:7"))
@@ -143,7 +143,7 @@ fn a_success_that_is_not_signed_by_the_server_is_not_believed() {
 
 #[test]
 fn a_refusal_that_is_badly_signed_or_for_another_request_is_not_believed() {
-    let mut desk = Desk::new(Carrier::Udp);
+    let mut desk = Desk::new(Transport::Udp);
     desk.challenge(401, "nonce");
     let forged = desk.error(486).signed(&Key::new("user", "realm", "guessed")).finish();
     desk.hear(&forged);
@@ -161,11 +161,11 @@ fn a_refusal_that_is_badly_signed_or_for_another_request_is_not_believed() {
 
 #[test]
 fn a_challenge_without_nonce_is_nonsense_and_challenges_without_end_are_given_up() {
-    let mut desk = Desk::new(Carrier::Udp);
+    let mut desk = Desk::new(Transport::Udp);
     let answer = desk.error(401).finish();
     desk.hear(&answer);
     assert_eq!(desk.told, [Event::Ended(ServerFault::Nonsense)]);
-    let mut desk = Desk::new(Carrier::Udp);
+    let mut desk = Desk::new(Transport::Udp);
     desk.challenge(401, "0");
     for nonce in 1..100 {
         desk.challenge(438, &nonce.to_string());
@@ -176,14 +176,14 @@ fn a_challenge_without_nonce_is_nonsense_and_challenges_without_end_are_given_up
 
 #[test]
 fn nonces_and_realms_beyond_their_length_are_refused() {
-    let mut desk = Desk::new(Carrier::Udp);
+    let mut desk = Desk::new(Transport::Udp);
     desk.challenge(401, &"n".repeat(764));
     assert_eq!(desk.told, [Event::Ended(ServerFault::Nonsense)]);
 }
 
 #[test]
 fn packets_wait_for_their_permission_and_only_a_few_of_them() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     let before = desk.sent.len();
     for n in 0..100 {
         desk.send("203.0.113.5:9", &[0, n]);
@@ -197,7 +197,7 @@ fn packets_wait_for_their_permission_and_only_a_few_of_them() {
 
 #[test]
 fn media_goes_by_a_channel_once_it_is_bound() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     desk.send("203.0.113.5:9", &[0, 1]);
     desk.grant();
     desk.send("203.0.113.5:9", &[0x80, 1]);
@@ -220,7 +220,7 @@ fn media_goes_by_a_channel_once_it_is_bound() {
 
 #[test]
 fn data_of_a_stranger_is_not_delivered() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     let data = |from: &str| {
         let writer = Writer::new(Class::Indication, Method::Data, [3; 12]);
         let writer = writer.address(attribute::XOR_PEER_ADDRESS, address(from));
@@ -236,7 +236,7 @@ fn data_of_a_stranger_is_not_delivered() {
 
 #[test]
 fn on_a_stream_channel_data_is_padded_and_nothing_is_sent_twice() {
-    let mut desk = Desk::allocated(Carrier::Tcp);
+    let mut desk = Desk::allocated(Transport::Tcp);
     desk.send("203.0.113.5:9", &[0, 1]);
     desk.grant();
     desk.send("203.0.113.5:9", &[0x80, 1]);
@@ -253,7 +253,7 @@ fn on_a_stream_channel_data_is_padded_and_nothing_is_sent_twice() {
 
 #[test]
 fn an_address_of_the_other_family_is_not_asked_for() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     let count = desk.sent.len();
     desk.send("[2001:db8::1]:9", &[0, 1]);
     assert_eq!(desk.sent.len(), count);
@@ -261,7 +261,7 @@ fn an_address_of_the_other_family_is_not_asked_for() {
 
 #[test]
 fn a_refused_permission_is_told_and_asked_for_no_more() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     desk.send("203.0.113.5:9", &[0, 1]);
     let answer = desk.error(403).signed(&key()).finish();
     desk.hear(&answer);
@@ -274,7 +274,7 @@ fn a_refused_permission_is_told_and_asked_for_no_more() {
 
 #[test]
 fn permissions_are_bounded() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     let count = desk.sent.len();
     for n in 0..500_u16 {
         let ip = IpAddr::from([203, 0, (n / 250) as u8, (n % 250) as u8]);
@@ -285,7 +285,7 @@ fn permissions_are_bounded() {
 
 #[test]
 fn an_allocation_is_refreshed_before_its_end_and_lost_after_it() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     let count = desk.sent.len();
     desk.wait(Duration::from_secs(539));
     assert_eq!(desk.sent.len(), count);
@@ -303,7 +303,7 @@ fn an_allocation_is_refreshed_before_its_end_and_lost_after_it() {
 #[test]
 fn a_relayed_address_that_is_none_is_nonsense() {
     for relayed in [None, Some("0.0.0.0:5"), Some("192.0.2.1:0")] {
-        let mut desk = Desk::new(Carrier::Udp);
+        let mut desk = Desk::new(Transport::Udp);
         desk.challenge(401, "nonce");
         let mut answer = desk.success();
         if let Some(relayed) = relayed {
@@ -317,7 +317,7 @@ fn a_relayed_address_that_is_none_is_nonsense() {
 #[test]
 fn lifetimes_of_nothing_and_of_for_ever_make_no_storm() {
     for (seconds, refreshed) in [(0_u32, 7_500), (u32::MAX, 3_540_000)] {
-        let mut desk = Desk::new(Carrier::Udp);
+        let mut desk = Desk::new(Transport::Udp);
         desk.challenge(401, "nonce");
         let answer = desk.success().address(attribute::XOR_RELAYED_ADDRESS, address(RELAYED));
         let answer = answer.attribute(attribute::LIFETIME, &seconds.to_be_bytes());
@@ -329,14 +329,14 @@ fn lifetimes_of_nothing_and_of_for_ever_make_no_storm() {
 
 #[test]
 fn a_closed_allocation_is_over_when_the_server_says_so_or_is_silent() {
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     desk.act(TurnClient::close);
     assert_eq!(desk.last().number(attribute::LIFETIME), Some(0));
     assert!(!desk.client.is_over());
     desk.grant();
     assert!(desk.client.is_over());
 
-    let mut desk = Desk::allocated(Carrier::Udp);
+    let mut desk = Desk::allocated(Transport::Udp);
     desk.act(TurnClient::close);
     desk.challenge(438, "second");
     assert_eq!(desk.last().number(attribute::LIFETIME), Some(0), "asked again");
@@ -344,4 +344,14 @@ fn a_closed_allocation_is_over_when_the_server_says_so_or_is_silent() {
         desk.wait(due - desk.now);
     }
     assert!(desk.client.is_over());
+}
+
+/// Who hangs up early is not told of wrong credentials: the challenge is how every allocation begins.
+#[test]
+fn closed_before_anything_was_granted_it_is_over_without_a_fault() {
+    let mut desk = Desk::new(Transport::Udp);
+    desk.act(TurnClient::close);
+    desk.challenge(401, "first");
+    assert!(desk.client.is_over());
+    assert_eq!((desk.sent.len(), desk.told), (1, Vec::new()));
 }
