@@ -176,6 +176,15 @@ impl<'s> Person<'s> {
         Ok(ids)
     }
 
+    /// All devices are logged out, this one too.
+    ///
+    /// # Errors
+    ///
+    /// What the homeserver says.
+    pub fn log_out_everywhere(&self) -> Result<(), Failure> {
+        self.ask("POST", "logout/all", Some(&json!({}))).map(drop)
+    }
+
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let path = format!("/_matrix/client/v3/{path}");
         let token = Some(self.token.as_str());

@@ -29,6 +29,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("person_calls_person", Cast::Scene(calls_person)).using(CALLER),
     Scenario::new("person_calls_nobody", Cast::Scene(calls_nobody)).using(CALLER),
     Scenario::new("person_interrupts", Cast::Scene(interrupts)).using(CALLER),
+    Scenario::new("person_loses_login", Cast::Scene(loses_login)).using(CALLER),
     Scenario::new("person_presses_keys", Cast::Scene(presses_keys)).using(CALLER),
 ];
 
@@ -245,6 +246,39 @@ fn interrupts(scene: &Scene) -> Result<(), Failure> {
     assert_eq!(ben.ends(&call)?, hung_up_by_them());
     assert_had(&talking.ended(PATIENCE)?, "by us");
     Ok(())
+}
+
+/// Logged out from elsewhere: who waits for a call and who is in one is told, and so is every command
+/// afterwards.
+fn loses_login(scene: &Scene) -> Result<(), Failure> {
+    let ben = scene.client("ben", OURS)?;
+    let (ada, room) = acquainted(scene, "ada", &ben)?;
+    let (cleo, _) = acquainted(scene, "cleo", &ben)?;
+    let waiting = cleo.start(Tool::Caller, &["answer"])?;
+    waiting.says(&["waiting"], PATIENCE)?;
+    let talking = ada.start(Tool::Caller, &["call", &room])?;
+    answered_by(&ben)?;
+    talking.says(&["connected"], PATIENCE)?;
+    cleo.log_out_everywhere()?;
+    ada.log_out_everywhere()?;
+    let said = waiting.ended(PATIENCE)?;
+    assert_refused_late(&said, &["the login is lost"]);
+    let said = talking.ended(PATIENCE)?;
+    assert_eq!((said.code, said.err.len()), (Some(1), 0), "{said:?}");
+    assert!(said.line(&["ended: ", "by us"]).is_some(), "{said:?}");
+
+    assert_refused(&ada.run(&["rooms"], "")?, &["not valid any more", "caller logout"]);
+    let said = ada.run(&["logout"], "")?;
+    assert_eq!((said.code, said.err.len()), (Some(0), 0), "{said:?}");
+    assert!(ada.kept().is_empty(), "{:?}", ada.kept());
+    Ok(())
+}
+
+/// It had begun, and something went wrong: exit code 1, one line with these words.
+#[track_caller]
+fn assert_refused_late(said: &Said, words: &[&str]) {
+    assert_eq!((said.code, said.err.len()), (Some(1), 1), "{said:?}");
+    assert!(words.iter().all(|word| said.err[0].contains(word)), "{said:?}");
 }
 
 /// At a terminal: the status line, mute, unmute, hang up.

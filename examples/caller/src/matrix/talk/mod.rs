@@ -91,17 +91,23 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
     let gear = Gear::open(&options.talk)?;
     let trust = Trust::read(options.talk.profile.trust.as_deref())?;
     let client = open_synced(&options.talk.profile, &trust).await?;
-    let line = Line::open(&client, &gear, &options.talk, &trust)?;
+    let mut line = Line::open(&client, &gear, &options.talk, &trust)?;
     let me = client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
     println!("waiting for a call to {me} (Ctrl-C ends it)");
-    let call = tokio::select! {
-        call = first_ring(&line.voip) => call.ok_or_else(|| Refusal::new("the login is lost"))?,
+    let rings = tokio::select! {
+        rings = first_ring(&line.voip) => rings,
+        // Nothing else ends it.
+        _ = &mut line.syncing => None,
         _ = keys.next() => {
             line.close().await;
             println!("nobody has called");
             return Ok(ExitCode::SUCCESS);
         }
+    };
+    let Some(call) = rings else {
+        eprintln!("caller: the login is lost");
+        return Ok(ExitCode::from(WRONG));
     };
     let from = call.snapshot().remote_user;
     println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
