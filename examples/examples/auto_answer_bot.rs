@@ -1,5 +1,5 @@
-//! A bot that takes every call: it plays a file to whoever calls and records what they say, each
-//! call into a file of its own.
+//! A bot that answers: it plays a file to whoever calls and records what they say, each call into a
+//! file of its own. One caller after the other: whoever calls meanwhile hears that it is busy.
 //!
 //! Run it: `cargo run -p matrix-voip-examples --features matrix --example auto_answer_bot --
 //! https://HOMESERVER USER PASSWORD GREETING.wav FOLDER`
@@ -8,7 +8,9 @@ use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
 use matrix_sdk::{Client, config::SyncSettings};
 use matrix_voip::{
-    CallMedia, CallSession, Config, VoIP, VoipNews, config::Busy, host::FrameSink,
+    CallMedia, CallSession, Config, VoIP, VoipNews,
+    config::Busy,
+    host::{FrameSink, RemoteTrack},
     machine::io::MediaKind,
 };
 use matrix_voip_matrix_sdk::connect;
@@ -18,7 +20,7 @@ use matrix_voip_str0m::Str0m;
 /// What plays the greeting, and where what is said is kept.
 fn studio(greeting: PathBuf, folder: PathBuf) -> Arc<Studio> {
     let play = move || WavFile::open(&greeting).map(|file| file.at_end(AtEnd::Again).source());
-    let record = move |track: &matrix_voip::host::RemoteTrack| {
+    let record = move |track: &RemoteTrack| {
         let path = folder.join(format!("call-{}.wav", track.session.0));
         match WavSink::create(&path) {
             Ok((sink, _)) => Some(Box::new(Threaded::new(sink)) as Box<dyn FrameSink>),
@@ -31,12 +33,12 @@ fn studio(greeting: PathBuf, folder: PathBuf) -> Arc<Studio> {
     Studio::builder().source(MICROPHONE, play).sink(MediaKind::Audio, record).build()
 }
 
-/// Takes each call that rings; several at once, if need be.
+/// Takes each call that rings.
 async fn answer_all(voip: VoIP) {
     let mut events = voip.events();
     while let Some(news) = events.next().await {
         if let VoipNews::RingStarted { call, .. } = news {
-            tokio::spawn(serve(call));
+            serve(call).await;
         }
     }
 }
@@ -65,8 +67,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let engine = Arc::new(Str0m::builder(studio(greeting.into(), folder.into())).build());
     let mut config = Config::default();
-    // A second caller is served too.
-    config.busy = Busy::Ring;
+    // By default nothing is said, so that other devices of the user can still take the call.
+    config.busy = Busy::Reject;
     let (voip, matrix) = connect(&client, |voip| voip.webrtc(engine).config(config))?;
     tokio::spawn(answer_all(voip.clone()));
     println!("waiting for calls to {}; Enter ends it", client.user_id().ok_or("no user")?);

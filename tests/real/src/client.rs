@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
+    clock,
     failure::Failure,
     kind::Kind,
     process::{Process, Seat, answer},
@@ -18,6 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a login may take: a browser starts first, with the machine busy in 15 s.
 const ENTRY: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that no command waits for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a peer may take to answer beyond the time that the command itself takes.
 const GRACE: Duration = Duration::from_secs(15);
@@ -255,6 +259,32 @@ impl Client {
     /// Listens for 1.5 s: the test sound comes once a second.
     pub fn listen(&self, call: &str) -> Pending {
         self.send("audioLevel", &json!({"callId": call, "ms": 1500}))
+    }
+
+    /// Waits until the call object is like that; `what` names it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not within `patience`.
+    pub fn until(
+        &self,
+        what: &str,
+        call: &str,
+        patience: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<(), Failure> {
+        let until = clock::now() + patience.as_millis() as u64;
+        loop {
+            let state = self.act("state", call)?;
+            if is(&state) {
+                return Ok(());
+            }
+            if clock::now() > until {
+                return Err(Failure(format!("{}: {what}: {state}", self.peer)));
+            }
+            // Nothing tells when it changes, and nothing else happens meanwhile.
+            let _ = self.seat.wait(LOOK, |_| None::<()>);
+        }
     }
 
     /// The statistics of the call.

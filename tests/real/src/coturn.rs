@@ -84,7 +84,8 @@ impl Coturn {
     }
 
     /// What a homeserver tells its clients, if these transports are all that there is.
-    pub(crate) fn turn(&self, transports: &[Transport]) -> Turn {
+    #[must_use]
+    pub fn turn(&self, transports: &[Transport]) -> Turn {
         let uris = transports.iter().map(|transport| self.uri(*transport)).collect();
         Turn { uris, secret: self.secret.clone() }
     }

@@ -39,7 +39,7 @@ impl Kind {
     ///
     /// When our caller is not built.
     pub fn find(self) -> Result<(), Missing> {
-        if self.is_ours() { caller().map(drop) } else { Ok(()) }
+        if self.is_ours() { Tool::Caller.find().map(drop) } else { Ok(()) }
     }
 
     /// For the name of a test.
@@ -64,19 +64,40 @@ impl Sync {
     }
 }
 
-/// Our caller: `REAL_CALLER`, or the program that cargo has built beside these tests.
-///
-/// # Errors
-///
-/// When there is none.
-pub(crate) fn caller() -> Result<PathBuf, Missing> {
-    let said = env::var_os("REAL_CALLER").map(PathBuf::from);
-    let program = env::current_exe().unwrap_or_default();
-    // target/debug/deps/calls-… and target/debug/caller.
-    let built = program.ancestors().nth(2).map(|folder| folder.join("caller"));
-    let found = said.or(built).filter(|caller| caller.is_file());
-    let why = "not built: cargo build -p caller --features matrix".to_owned();
-    found.ok_or(Missing { what: "our caller", why })
+/// A program of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// The caller.
+    Caller,
+    /// An example of that name.
+    Example(&'static str),
+}
+
+impl Tool {
+    /// The program that cargo has built beside these tests; `REAL_CALLER` may name another caller.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built.
+    pub fn find(self) -> Result<PathBuf, Missing> {
+        // target/debug/deps/calls-…, target/debug/caller and target/debug/examples/….
+        let beside = env::current_exe().unwrap_or_default();
+        let beside = beside.ancestors().nth(2);
+        let (found, what, how) = match self {
+            Self::Caller => {
+                let said = env::var_os("REAL_CALLER").map(PathBuf::from);
+                let built = said.or_else(|| beside.map(|folder| folder.join("caller")));
+                (built, "our caller", "cargo build -p caller --features matrix")
+            }
+            Self::Example(name) => {
+                let built = beside.map(|folder| folder.join("examples").join(name));
+                let how = "cargo build -p matrix-voip-examples --features matrix --examples";
+                (built, "our examples", how)
+            }
+        };
+        let missing = Missing { what, why: format!("not built: {how}") };
+        found.filter(|program| program.is_file()).ok_or(missing)
+    }
 }
 
 /// The command line of our caller: `root` is the file (PEM) of the root that TURN servers may have

@@ -141,6 +141,7 @@ fn told(way: Way, line: &Value) -> String {
         "wireIn" => format!("<= {} {}", event(&line["event"]), text("where")),
         "decrypted" => format!("<= decrypted {}", event(&line["event"])),
         "callState" => format!("* {} -> {}", text("old"), text("state")),
+        "says" => format!("* {}", text("text")),
         "incoming" => format!("* incoming {} {}", line["call"]["type"], line["call"]["callId"]),
         name => format!("* {name}{}", brief(line)),
     }

@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     kind::Kind,
     log::Log,
+    person::Person,
     process::{Process, Seat},
     synapse::{Homeserver, PASSWORD},
     world::World,
@@ -100,6 +101,10 @@ fn unused(name: &str) -> String {
     format!("{name}-{}", CLIENTS.fetch_add(1, Ordering::Relaxed))
 }
 
+fn localpart(client: &Client) -> &str {
+    client.user_id.trim_start_matches('@').split(':').next().unwrap_or_default()
+}
+
 impl<'w> Scene<'w> {
     /// Opens the stage.
     ///
@@ -152,6 +157,33 @@ impl<'w> Scene<'w> {
         self.enter(name, kind)?.logged_in()
     }
 
+    /// A person with a new account.
+    ///
+    /// # Errors
+    ///
+    /// When the homeserver does not make one.
+    pub fn person(&self, name: &str) -> Result<Person<'_>, Failure> {
+        Person::new(self, unused(name))
+    }
+
+    /// Another device of a person.
+    ///
+    /// # Errors
+    ///
+    /// When the homeserver does not let it in.
+    pub fn person_again(&self, person: &Person<'_>) -> Result<Person<'_>, Failure> {
+        Person::of_account(self, person.name.clone())
+    }
+
+    /// The person behind a client.
+    ///
+    /// # Errors
+    ///
+    /// When the homeserver does not let in another device.
+    pub fn person_of(&self, client: &Client) -> Result<Person<'_>, Failure> {
+        Person::of_account(self, localpart(client).to_owned())
+    }
+
     /// A new device of the account of `client`.
     ///
     /// # Errors
@@ -163,8 +195,7 @@ impl<'w> Scene<'w> {
         name: &str,
         kind: Kind,
     ) -> Result<Client, Failure> {
-        let user = client.user_id.trim_start_matches('@').split(':').next().unwrap_or_default();
-        self.login(unused(name), kind, json!({"user": user}))?.logged_in()
+        self.login(unused(name), kind, json!({"user": localpart(client)}))?.logged_in()
     }
 
     /// A room of the two that `first` makes.

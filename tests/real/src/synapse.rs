@@ -29,9 +29,11 @@ pub const PASSWORD: &str = "real-password";
 
 /// What clients are told of TURN.
 #[derive(Debug, Clone)]
-pub(crate) struct Turn {
-    pub(crate) uris: Vec<String>,
-    pub(crate) secret: String,
+pub struct Turn {
+    /// Addresses of servers; none: no TURN.
+    pub uris: Vec<String>,
+    /// What the server knows credentials by.
+    pub secret: String,
 }
 
 /// A homeserver, running or stopped.
@@ -60,13 +62,24 @@ impl Homeserver {
             program: Mutex::new(None),
         };
         fs::create_dir_all(homeserver.folder.join("media")).context("making Synapse's folder")?;
-        let file = |name: &str, text: String| fs::write(homeserver.folder.join(name), text);
-        file("homeserver.yaml", homeserver.configuration(turn).to_string())
-            .and_then(|()| file("log.yaml", logging().to_string()))
-            .and_then(|()| file("signing.key", SIGNING_KEY.to_owned()))
-            .context("writing Synapse's configuration")?;
+        homeserver.write("log.yaml", &logging().to_string())?;
+        homeserver.write("signing.key", SIGNING_KEY)?;
+        homeserver.configure(turn)?;
         homeserver.start_again(house)?;
         Ok(homeserver)
+    }
+
+    /// What it tells its clients of TURN when it is started the next time.
+    ///
+    /// # Errors
+    ///
+    /// When its folder cannot be written.
+    pub fn configure(&self, turn: &Turn) -> Result<(), Failure> {
+        self.write("homeserver.yaml", &self.configuration(turn).to_string())
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        fs::write(self.folder.join(name), text).context("writing Synapse's configuration")
     }
 
     /// Where clients find it.

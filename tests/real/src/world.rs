@@ -14,7 +14,7 @@ use crate::{
     equipment::Equipment,
     failure::{Context, Failure, Missing},
     house::House,
-    kind::{Kind, caller, serve},
+    kind::{Kind, Tool, serve},
     process::Process,
     scene::Housing,
     synapse::Homeserver,
@@ -109,7 +109,7 @@ impl World {
                 browser(&self.house, &self.equipment, &self.certificate, name)
             }
             (Kind::Ours(sync), _) => {
-                let caller = caller().map_err(|missing| Failure(missing.to_string()))?;
+                let caller = Tool::Caller.find().map_err(|missing| Failure(missing.to_string()))?;
                 let command = serve(&self.house, &caller, sync, &self.certificate.root);
                 start(&self.house, name, command)
             }

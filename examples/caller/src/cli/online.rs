@@ -22,7 +22,7 @@ pub(crate) enum Online {
     /// Wait for a call and take it.
     Answer(AnswerOptions),
     /// Check what calls need: homeserver, sync, encryption, TURN. One line each.
-    Doctor(DoctorOptions),
+    Doctor(Profile),
     /// Log out and remove session and store.
     Logout(Profile),
     /// Be driven by lines of JSON on standard input: for tests (the peer protocol).
@@ -45,12 +45,16 @@ impl Online {
     }
 }
 
-/// Which of several logins.
+/// Which of several logins, and how its homeserver is reached.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Profile {
     /// Which login, when you have several: a name of letters, digits, `-` and `_`.
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile_name)]
     pub(crate) profile: String,
+
+    /// Trust this root certificate (PEM) too, for the homeserver and for TURN over TLS.
+    #[arg(long, value_name = "FILE.pem")]
+    pub(crate) trust: Option<PathBuf>,
 }
 
 /// A name that is a folder's name and nothing else.
@@ -81,17 +85,6 @@ pub(crate) struct LoginOptions {
     /// device is cross-signed with it, and reads older messages.
     #[arg(long)]
     pub(crate) recovery_key: bool,
-
-    #[command(flatten)]
-    pub(crate) profile: Profile,
-}
-
-/// Options of `caller doctor`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DoctorOptions {
-    /// Trust this root certificate (PEM) too, for the homeserver and for TURN over TLS.
-    #[arg(long, value_name = "FILE.pem")]
-    pub(crate) trust: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) profile: Profile,
@@ -143,10 +136,6 @@ pub(crate) struct TalkOptions {
     /// Hang up after so many seconds in the call.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: Option<u32>,
-
-    /// Trust this root certificate (PEM) too, for the homeserver and for TURN over TLS.
-    #[arg(long, value_name = "FILE.pem")]
-    pub(crate) trust: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) profile: Profile,

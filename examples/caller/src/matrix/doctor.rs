@@ -20,7 +20,7 @@ use super::{
     refusal::Refusal,
     trust::Trust,
 };
-use crate::cli::online::DoctorOptions;
+use crate::cli::online::Profile;
 
 /// It ran, and something is wrong.
 const WRONG: u8 = 1;
@@ -78,9 +78,9 @@ impl Findings {
 }
 
 /// Checks everything; exit code 0 when calls will work.
-pub(crate) async fn doctor(options: &DoctorOptions) -> Result<ExitCode, Refusal> {
-    let trust = Trust::read(options.trust.as_deref())?;
-    let client = open(&options.profile.profile, &trust).await?;
+pub(crate) async fn doctor(profile: &Profile) -> Result<ExitCode, Refusal> {
+    let trust = Trust::read(profile.trust.as_deref())?;
+    let client = open(profile, &trust).await?;
     let mut found = Findings::default();
     let http = Http::new(trust.http()?, client.homeserver().as_str())?;
     let http = http.with_token(&client.access_token().unwrap_or_default());

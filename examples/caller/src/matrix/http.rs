@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use matrix_sdk::reqwest::{self, Method, Url};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 /// Where the client-server API begins.
@@ -129,17 +130,12 @@ fn told(error: &reqwest::Error) -> String {
     text
 }
 
+/// Everything but what RFC 3986 never escapes.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// A text as one part of a path.
 pub(crate) fn escaped(part: &str) -> String {
-    let mut text = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
+    utf8_percent_encode(part, RESERVED).to_string()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use self::{
     refusal::Refusal,
     trust::Trust,
 };
-use crate::cli::Online;
+use crate::cli::{Online, online::Profile};
 
 /// It could not begin.
 const NOT_BEGUN: u8 = 2;
@@ -37,11 +37,11 @@ pub(crate) fn main(command: &Online) -> ExitCode {
     match command {
         Online::Serve(options) => serve::main(options),
         Online::Login(options) => run(async { told(login(options).await?) }),
-        Online::Logout(profile) => run(async { told(logout(&profile.profile).await?) }),
-        Online::Rooms(profile) => run(show_rooms(&profile.profile)),
+        Online::Logout(profile) => run(async { told(logout(profile).await?) }),
+        Online::Rooms(profile) => run(show_rooms(profile)),
         Online::Call(options) => run(talk::call(options)),
         Online::Answer(options) => run(talk::answer(options)),
-        Online::Doctor(options) => run(doctor::doctor(options)),
+        Online::Doctor(profile) => run(doctor::doctor(profile)),
     }
 }
 
@@ -62,8 +62,9 @@ fn told(line: String) -> Result<ExitCode, Refusal> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show_rooms(profile: &str) -> Result<ExitCode, Refusal> {
-    let client = open_synced(profile, &Trust::default()).await?;
+async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
+    let trust = Trust::read(profile.trust.as_deref())?;
+    let client = open_synced(profile, &trust).await?;
     let rooms = rooms::list(&client).await?;
     if rooms.is_empty() {
         return told("no rooms".to_owned());

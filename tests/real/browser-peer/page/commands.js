@@ -10,6 +10,7 @@ import { audioLevel, openPeerConnections, stats } from "./media.js";
 import { all, describe, follow, pick } from "./calls.js";
 
 let client;
+let storageKey; // Id and key of the secret storage that `recoveryKey` made.
 
 async function credentials({ hs, user, password, deviceId, register }) {
     const post = (path, body) => fetch(hs + "/_matrix/client/v3" + path, {
@@ -71,6 +72,10 @@ const commands = {
             supportsCallTransfer: true, timelineSupport: true,
             // Or js-sdk asks a public STUN server when there is no TURN.
             fallbackICEServerAllowed: false,
+            cryptoCallbacks: {
+                cacheSecretStorageKey: (id, info, key) => { storageKey = [id, key]; },
+                getSecretStorageKey: async () => storageKey,
+            },
         });
         if (crypto) await client.initRustCrypto({ useIndexedDB: false });
         tellNews(client);
@@ -122,6 +127,15 @@ const commands = {
     },
     async holdToDevice({ on = true }) {
         return { released: holdToDevice(on) };
+    },
+    async recoveryKey() {
+        const crypto = client.getCrypto();
+        const key = await crypto.createRecoveryKeyFromPassphrase();
+        const authUploadDeviceSigningKeys = (makeRequest) => makeRequest(null);
+        await crypto.bootstrapCrossSigning({ authUploadDeviceSigningKeys });
+        const createSecretStorageKey = async () => key;
+        await crypto.bootstrapSecretStorage({ createSecretStorageKey, setupNewSecretStorage: true });
+        return { recoveryKey: key.encodedPrivateKey };
     },
     async logout() {
         client.stopClient();

@@ -26,7 +26,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const INVITE_IS_OVER: Duration = Duration::from_secs(90 + 20);
 
 /// Loud enough to be no noise: the protocol's bound.
-const AUDIBLE: f64 = 0.01;
+pub(crate) const AUDIBLE: f64 = 0.01;
 
 /// Payload that comes within a second, also of Opus between two beeps of the test sound.
 const SOME_BYTES: u64 = 1_000;

@@ -4,9 +4,13 @@
 
 mod basics;
 mod devices;
+mod doctor;
 mod encrypted;
+mod examples;
 mod floor;
+mod login;
 mod measure;
+mod person;
 mod servers;
 mod stage;
 mod trouble;
@@ -27,6 +31,10 @@ fn main() {
         basics::SCENARIOS,
         devices::SCENARIOS,
         encrypted::SCENARIOS,
+        doctor::SCENARIOS,
+        examples::SCENARIOS,
+        login::SCENARIOS,
+        person::SCENARIOS,
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];

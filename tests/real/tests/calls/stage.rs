@@ -10,7 +10,7 @@ use std::{
 
 use libtest_mimic::{Failed, Trial};
 use real::{
-    Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, World,
+    Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, Tool, World,
 };
 
 use crate::floor::{Effort, Floor};
@@ -48,6 +48,7 @@ pub(crate) struct Scenario {
     name: &'static str,
     cast: Cast,
     fits: fn(Kind, Kind) -> bool,
+    tools: &'static [Tool],
     privacy: Privacy,
     path: Path,
     housing: Housing,
@@ -63,6 +64,7 @@ impl Scenario {
             name,
             cast,
             fits: |_, _| true,
+            tools: &[],
             privacy: Privacy::Plain,
             path: Path::Any,
             housing: Housing::Shared,
@@ -95,6 +97,11 @@ impl Scenario {
     /// Between such callers and callees only.
     pub(crate) const fn only(self, fits: fn(Kind, Kind) -> bool) -> Self {
         Self { fits, ..self }
+    }
+
+    /// With these programs of ours.
+    pub(crate) const fn using(self, tools: &'static [Tool]) -> Self {
+        Self { tools, ..self }
     }
 
     /// In browsers that can be killed.
@@ -136,7 +143,8 @@ impl Stage {
     }
 
     fn play(&self, name: &str, scenario: Scenario, pair: (Kind, Kind)) -> Result<(), Failed> {
-        if let Err(missing) = pair.0.find().and_then(|()| pair.1.find()) {
+        let tools = scenario.tools.iter().try_for_each(|tool| tool.find().map(drop));
+        if let Err(missing) = tools.and(pair.0.find()).and_then(|()| pair.1.find()) {
             return skip(missing);
         }
         let _turn = self.0.floor.turn(scenario.effort);

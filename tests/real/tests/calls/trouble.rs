@@ -22,6 +22,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         .with(Effort::Wait)
         .only(|_, callee| callee.is_ours()),
     Scenario::new("homeserver_restarts", Cast::Pair(homeserver_restarts)).at_home(),
+    Scenario::new("offline", Cast::Pair(offline))
+        .only(|caller, callee| caller.is_ours() || callee.is_ours()),
     Scenario::new("both_hang_up", Cast::Pair(both_hang_up)),
     Scenario::new("ten_calls", Cast::Pair(ten_calls)),
 ];
@@ -77,6 +79,31 @@ fn homeserver_restarts(scene: &Scene, pair: Pair) -> Result<(), Failure> {
         client.ends(&call)?;
     }
     Ok(())
+}
+
+/// Who has lost the homeserver goes on talking; what he says to it, and what others do meanwhile,
+/// comes through when he is back.
+fn offline(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let call = connect(&pair, Media::Voice)?;
+    let (lost, other) = match pair.caller.kind.is_ours() {
+        true => (&pair.caller, &pair.callee),
+        false => (&pair.callee, &pair.caller),
+    };
+    lost.ask("offline", &json!({"on": true}))?;
+    both_hear(&call, &pair)?;
+    lost.act("hangup", &call)?;
+    lost.ask("offline", &json!({"on": false}))?;
+    for client in [lost, other] {
+        client.ends(&call)?;
+    }
+    lost.ask("offline", &json!({"on": true}))?;
+    let next = other.call(&pair.room, Media::Voice)?;
+    other.reaches(&next, "invite_sent")?;
+    let state = lost.ask("state", &json!({}))?;
+    assert_eq!(state["calls"].as_array().map(Vec::len), Some(1), "{state}");
+    lost.ask("offline", &json!({"on": false}))?;
+    lost.rings(&next)?;
+    hang_up(&next, other, lost)
 }
 
 fn callee_dies(scene: &Scene, pair: Pair) -> Result<(), Failure> {

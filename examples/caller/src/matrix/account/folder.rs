@@ -79,10 +79,15 @@ impl Folder {
     /// Removes everything; nothing there is no error.
     pub(crate) fn remove(&self) -> Result<(), Refusal> {
         match fs::remove_dir_all(&self.0) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(said(&self.0, &error)),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(said(&self.0, &error)),
         }
+        if let Some(all) = self.0.parent() {
+            // Of the last login; others keep it there.
+            drop(fs::remove_dir(all));
+        }
+        Ok(())
     }
 
     fn session(&self) -> PathBuf {
@@ -124,7 +129,7 @@ mod tests {
 
     fn folder(name: &str) -> Folder {
         let name = format!("caller-test-{}-{name}", std::process::id());
-        Folder(std::env::temp_dir().join(name))
+        Folder(std::env::temp_dir().join(name).join("default"))
     }
 
     fn kept() -> Kept {
@@ -146,7 +151,20 @@ mod tests {
         assert_eq!((read.homeserver.as_str(), read.session), ("http://a", kept().session));
         folder.remove().unwrap();
         assert!(folder.read().unwrap().is_none());
+        assert!(!folder.0.parent().unwrap().exists(), "an empty folder is left");
         folder.remove().unwrap();
+    }
+
+    #[test]
+    fn other_logins_stay() {
+        let folder = folder("others");
+        let other = Folder(folder.0.with_file_name("work"));
+        other.make().unwrap();
+        other.write(&kept()).unwrap();
+        folder.make().unwrap();
+        folder.remove().unwrap();
+        assert!(other.read().unwrap().is_some());
+        other.remove().unwrap();
     }
 
     #[cfg(unix)]

@@ -38,11 +38,12 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
     }
     let user = UserId::parse(&options.user);
     let user = user.map_err(|why| Refusal::new(format!("{}: {why}", options.user)))?;
+    let trust = Trust::read(options.profile.trust.as_deref())?;
     let secrets = ask(options)?;
     // What an earlier try may have left.
     folder.remove()?;
     folder.make()?;
-    let entered = enter(options, &user, &secrets, &folder).await;
+    let entered = enter(options, &user, &secrets, &folder, &trust).await;
     if entered.is_err() {
         folder.remove()?;
     }
@@ -54,11 +55,13 @@ async fn enter(
     user: &UserId,
     secrets: &Secrets,
     folder: &Folder,
+    trust: &Trust,
 ) -> Result<String, Refusal> {
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
-    let client = build(homeserver, &folder.store(), &Trust::default()).await?;
+    let builder = Client::builder().server_name_or_homeserver_url(homeserver);
+    let client = build(builder, &folder.store(), trust).await?;
     if options.token {
-        with_token(&client, user, &secrets.first).await?;
+        with_token(&client, user, &secrets.first, trust).await?;
     } else {
         with_password(&client, user, &secrets.first).await?;
     }
@@ -79,8 +82,13 @@ async fn with_password(client: &Client, user: &UserId, password: &str) -> Result
     })
 }
 
-async fn with_token(client: &Client, user: &UserId, token: &str) -> Result<(), Refusal> {
-    let http = Http::new(Trust::default().http()?, client.homeserver().as_str())?;
+async fn with_token(
+    client: &Client,
+    user: &UserId,
+    token: &str,
+    trust: &Trust,
+) -> Result<(), Refusal> {
+    let http = Http::new(trust.http()?, client.homeserver().as_str())?;
     let me = http.with_token(token).get("/account/whoami").await;
     let me = me.map_err(|why| Refusal::new(format!("login: the token is not accepted: {why}")))?;
     if me["user_id"] != user.as_str() {

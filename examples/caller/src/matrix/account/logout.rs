@@ -3,11 +3,15 @@
 use matrix_sdk::ruma::api::error::ErrorKind;
 
 use super::{folder::Folder, open::open};
-use crate::matrix::{refusal::Refusal, trust::Trust};
+use crate::{
+    cli::online::Profile,
+    matrix::{refusal::Refusal, trust::Trust},
+};
 
 /// Logs out, and says who did.
-pub(crate) async fn logout(profile: &str) -> Result<String, Refusal> {
-    let folder = Folder::of(profile)?;
+pub(crate) async fn logout(profile: &Profile) -> Result<String, Refusal> {
+    let trust = Trust::read(profile.trust.as_deref())?;
+    let folder = Folder::of(&profile.profile)?;
     let Ok(kept) = folder.read() else {
         // Of a damaged session there is nothing to tell the homeserver.
         folder.remove()?;
@@ -15,7 +19,7 @@ pub(crate) async fn logout(profile: &str) -> Result<String, Refusal> {
     };
     let kept = kept.ok_or_else(|| Refusal::new("not logged in"))?;
     let user = kept.session.meta.user_id;
-    let gone = match open(profile, &Trust::default()).await {
+    let gone = match open(profile, &trust).await {
         Ok(client) => match client.matrix_auth().logout().await {
             Ok(_) => Ok(()),
             Err(error)

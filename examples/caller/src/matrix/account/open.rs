@@ -2,18 +2,22 @@
 
 use std::path::Path;
 
-use matrix_sdk::{Client, config::SyncSettings, store::RoomLoadSettings};
+use matrix_sdk::{Client, ClientBuilder, config::SyncSettings, store::RoomLoadSettings};
 
 use super::folder::{Folder, Kept};
-use crate::matrix::{refusal::Refusal, trust::Trust};
+use crate::{
+    cli::online::Profile,
+    matrix::{refusal::Refusal, trust::Trust},
+};
 
 /// A client that is logged in, with what it knew when it was last used.
-pub(crate) async fn open(profile: &str, trust: &Trust) -> Result<Client, Refusal> {
-    let folder = Folder::of(profile)?;
+pub(crate) async fn open(profile: &Profile, trust: &Trust) -> Result<Client, Refusal> {
+    let folder = Folder::of(&profile.profile)?;
     let Some(Kept { homeserver, session }) = folder.read()? else {
         return Err(Refusal::new("not logged in: caller login @you:server"));
     };
-    let client = build(&homeserver, &folder.store(), trust).await?;
+    let builder = Client::builder().homeserver_url(&homeserver);
+    let client = build(builder, &folder.store(), trust).await?;
     let auth = client.matrix_auth();
     let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
     restored.map_err(|why| Refusal::of("the session", &why))?;
@@ -21,7 +25,7 @@ pub(crate) async fn open(profile: &str, trust: &Trust) -> Result<Client, Refusal
 }
 
 /// The same, brought up to date by one sync.
-pub(crate) async fn open_synced(profile: &str, trust: &Trust) -> Result<Client, Refusal> {
+pub(crate) async fn open_synced(profile: &Profile, trust: &Trust) -> Result<Client, Refusal> {
     let client = open(profile, trust).await?;
     sync(&client).await?;
     Ok(client)
@@ -34,13 +38,13 @@ pub(crate) async fn sync(client: &Client) -> Result<(), Refusal> {
     synced.map(drop).map_err(|why| Refusal::of("sync", &why))
 }
 
-/// A client without a session, with a store in that folder.
+/// A client without a session, with a store in that folder. Only a login looks the homeserver up:
+/// later its address is known.
 pub(crate) async fn build(
-    homeserver: &str,
+    builder: ClientBuilder,
     store: &Path,
     trust: &Trust,
 ) -> Result<Client, Refusal> {
-    let builder = Client::builder().server_name_or_homeserver_url(homeserver);
     let builder = builder.http_client(trust.http()?).sqlite_store(store, None);
     Ok(builder.build().await?)
 }

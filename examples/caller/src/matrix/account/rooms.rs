@@ -2,7 +2,7 @@
 
 use matrix_sdk::{
     Client, Room,
-    ruma::{OwnedUserId, RoomAliasId, RoomId, UserId},
+    ruma::{OwnedUserId, RoomAliasId, RoomId, UserId, api::error::ErrorKind},
 };
 
 use crate::matrix::refusal::Refusal;
@@ -96,7 +96,10 @@ async fn room_named(client: &Client, name: &str) -> Result<Room, Refusal> {
     }
     if let Ok(alias) = RoomAliasId::parse(name) {
         let found = client.resolve_room_alias(&alias).await;
-        let found = found.map_err(|why| Refusal::of_http(name, &why))?;
+        let found = found.map_err(|why| match why.client_api_error_kind() {
+            Some(ErrorKind::NotFound) => Refusal::new(format!("there is no room {name}")),
+            _ => Refusal::of_http(name, &why),
+        })?;
         return client.get_room(&found.room_id).filter(is_joined).ok_or_else(unknown);
     }
     let mut found = Vec::new();

@@ -75,7 +75,7 @@ impl Client {
         events: Events,
     ) -> Result<(Self, Value), String> {
         let (config, plain) = (config(args)?, ways.trust.direct_http()?);
-        let (base, cable) = reach(args.needed("hs")?).await?;
+        let (base, cable) = reach(args.needed("hs")?, events.clone()).await?;
         let http = Http::new(plain.clone(), &base)?;
         if args.flag("register", false)? {
             register(&http, args).await?;
@@ -196,7 +196,7 @@ impl Phone {
 }
 
 /// A homeserver's base URL as the client is to use it: through a cable where that can be.
-async fn reach(hs: &str) -> Result<(String, Option<Cable>), String> {
+async fn reach(hs: &str, events: Events) -> Result<(String, Option<Cable>), String> {
     let url = Url::parse(hs).map_err(|why| format!("hs: {hs}: {why}"))?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err(format!("hs: {hs}: no host"));
@@ -204,7 +204,7 @@ async fn reach(hs: &str) -> Result<(String, Option<Cable>), String> {
     if url.scheme() != "http" || !matches!(url.path(), "" | "/") {
         return Ok((hs.to_owned(), None));
     }
-    let cable = Cable::to(host.trim_matches(['[', ']']).to_owned(), port).await;
+    let cable = Cable::to(host.trim_matches(['[', ']']).to_owned(), port, events).await;
     let cable = cable.map_err(|why| format!("no port on loopback: {why}"))?;
     Ok((cable.url(), Some(cable)))
 }

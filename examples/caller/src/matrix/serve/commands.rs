@@ -8,7 +8,7 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use super::{calls::Call, client::Client, line::Args};
+use super::{cable::Cable, calls::Call, client::Client, line::Args};
 
 impl Client {
     /// Does what a command asks. Commands to a call reach the library at the first poll of this,
@@ -25,6 +25,7 @@ impl Client {
             "sendState" => self.send_state(args).await,
             "http" => self.raw_request(args).await,
             "offline" => self.offline(args),
+            "holdToDevice" => self.hold_to_device(args),
             "logout" => self.log_out().await,
             "stop" => {
                 self.stop();
@@ -150,10 +151,24 @@ impl Client {
     }
 
     fn offline(&self, args: &Args) -> Result<Value, String> {
-        let cable = self.cable.as_ref();
-        let cable = cable.ok_or("unsupported: offline with a homeserver by https")?;
-        cable.set(!args.flag("on", true)?);
+        self.cable("offline")?.set(!args.flag("on", true)?);
         Ok(json!({}))
+    }
+
+    fn hold_to_device(&self, args: &Args) -> Result<Value, String> {
+        let cable = self.cable("holdToDevice")?;
+        let released = if args.flag("on", true)? {
+            cable.hold();
+            0
+        } else {
+            cable.release()
+        };
+        Ok(json!({"released": released}))
+    }
+
+    fn cable(&self, cmd: &str) -> Result<&Cable, String> {
+        let cable = self.cable.as_ref();
+        cable.ok_or_else(|| format!("unsupported: {cmd} with a homeserver by https"))
     }
 
     async fn log_out(&self) -> Result<Value, String> {

@@ -157,7 +157,7 @@ impl Desk {
 }
 
 /// What is known; the rest of the protocol belongs to later issues.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: &[&str] = &[
     "createRoom",
     "invite",
     "join",
@@ -168,6 +168,7 @@ const COMMANDS: [&str; 23] = [
     "sendState",
     "http",
     "offline",
+    "holdToDevice",
     "logout",
     "stop",
     "call",

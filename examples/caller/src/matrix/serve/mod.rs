@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | `line.rs`, `out.rs` | requests, answers and events; the thread that writes |
 //! | `desk.rs` | the peers, and what starts in which order |
-//! | `client.rs`, `cable.rs`, `wire.rs` | a logged in client and its way to the homeserver |
+//! | `client.rs`, `cable.rs`, `held.rs` | a logged in client and its way to the homeserver |
+//! | `sent.rs`, `wire.rs` | what went out and what came, as events |
 //! | `calls.rs`, `engine.rs`, `senses.rs` | its calls, connections, ears and eyes |
 //! | `commands.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it can be told |
 //! | `object.rs` | calls as the protocol shows them |
@@ -21,12 +22,14 @@ mod client;
 mod commands;
 mod desk;
 mod engine;
+mod held;
 mod line;
 mod measure;
 mod object;
 mod out;
 mod rooms;
 mod senses;
+mod sent;
 mod wait;
 mod wire;
 

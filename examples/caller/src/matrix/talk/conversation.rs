@@ -6,6 +6,7 @@ use std::{
 };
 
 use matrix_voip::{CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource};
+use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
@@ -14,8 +15,12 @@ use super::{
     status::Status,
 };
 
-/// Between two looks at the statistics.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at the ear: it tells of the last 85 ms.
+const LISTEN: Duration = Duration::from_millis(80);
+
+/// How often it listens before the line is shown anew, with the loudest of what was heard: short
+/// sounds between two looks would be missed.
+const LISTENS_A_LOOK: u32 = 6;
 
 /// A call that a person is in.
 pub(crate) struct Conversation<'a> {
@@ -25,6 +30,9 @@ pub(crate) struct Conversation<'a> {
     gear: &'a Gear,
     line: StatusLine,
     connected: Option<Instant>,
+    /// The loudest since the line was shown, and how often it was listened.
+    loudest: Heard,
+    listened: u32,
     /// How long to talk; `None`: until somebody hangs up.
     length: Option<Duration>,
 }
@@ -62,16 +70,16 @@ impl<'a> Conversation<'a> {
     pub(crate) fn new(call: CallSession, gear: &'a Gear, length: Option<Duration>) -> Self {
         let (present, events) = call.subscribe();
         let line = StatusLine::new();
-        Self { call, present, events, gear, line, connected: None, length }
+        let (loudest, listened) = (Heard::default(), 0);
+        Self { call, present, events, gear, line, connected: None, loudest, listened, length }
     }
 
     /// Goes on until the call has ended.
-    pub(crate) async fn run(mut self) -> Outcome {
-        let mut keys = Keys::read();
-        if keys.are_there() {
+    pub(crate) async fn run(mut self, mut keys: Keys) -> Outcome {
+        if keys.read_keyboard() {
             self.line.print("m: mute and unmute · q: hang up");
         }
-        let mut ticks = interval(LOOK);
+        let mut ticks = interval(LISTEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.show().await;
         loop {
@@ -108,8 +116,17 @@ impl<'a> Conversation<'a> {
         if over {
             return self.hang_up().await;
         }
-        if self.line.is_live {
+        self.listen();
+        self.listened += 1;
+        if self.line.is_live && self.listened >= LISTENS_A_LOOK {
             self.show().await;
+        }
+    }
+
+    fn listen(&mut self) {
+        let now = self.gear.ear.now();
+        if now.level.rms > self.loudest.level.rms {
+            self.loudest = now;
         }
     }
 
@@ -139,11 +156,13 @@ impl<'a> Conversation<'a> {
     async fn show(&mut self) {
         let media = self.present.state >= CallState::Connecting;
         let stats = if media { self.call.stats().await.ok() } else { None };
+        self.listen();
+        self.listened = 0;
         let status = Status {
             state: self.present.state,
             talking: self.connected.map(|since| since.elapsed()),
             stats,
-            heard: self.gear.ear.now(),
+            heard: std::mem::take(&mut self.loudest),
             pictures: self.gear.eye.report().shown,
             muted: self.is_muted(),
         };
@@ -165,7 +184,9 @@ impl StatusLine {
         if !self.is_live {
             return self.print(text);
         }
-        let width = crossterm::terminal::size().map_or(80, |(width, _)| usize::from(width));
+        // A terminal that does not know its width says 0.
+        let width = crossterm::terminal::size().map_or(0, |(width, _)| usize::from(width));
+        let width = if width == 0 { 80 } else { width };
         let text: String = text.chars().take(width.saturating_sub(1)).collect();
         print!("\r\x1b[2K{text}");
         self.flush();

@@ -1,7 +1,11 @@
 //! Keys of a terminal: `m` mutes and unmutes, `q` hangs up. Where standard input is no terminal
 //! there are none, and Ctrl-C comes as a signal.
 
-use std::{io::IsTerminal, thread, time::Duration};
+use std::{
+    io::{IsTerminal, stdin},
+    thread,
+    time::Duration,
+};
 
 use crossterm::{
     event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
@@ -16,9 +20,10 @@ pub(crate) enum Wish {
     HangUp,
 }
 
-/// Reads keys until it is dropped; the terminal is then as it was before.
+/// Signals and, once they are read, keys. The terminal is as it was before when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Keys {
+    tell: mpsc::UnboundedSender<Wish>,
     wishes: mpsc::UnboundedReceiver<Wish>,
     raw: bool,
 }
@@ -27,24 +32,25 @@ pub(crate) struct Keys {
 const LOOK: Duration = Duration::from_millis(200);
 
 impl Keys {
-    /// Begins to read.
-    pub(crate) fn read() -> Self {
-        let (wishes, received) = mpsc::unbounded_channel();
-        let raw = std::io::stdin().is_terminal() && enable_raw_mode().is_ok();
-        let signals = wishes.clone();
+    /// From now on Ctrl-C is a wish.
+    pub(crate) fn signals() -> Self {
+        let (tell, wishes) = mpsc::unbounded_channel();
+        let signals = tell.clone();
         thread::spawn(move || await_signals(&signals));
-        if raw {
-            thread::spawn(move || listen(&wishes));
-        }
-        Self { wishes: received, raw }
+        Self { tell, wishes, raw: false }
     }
 
-    /// Whether there is a keyboard.
-    pub(crate) fn are_there(&self) -> bool {
+    /// Reads the keyboard too; whether there is one.
+    pub(crate) fn read_keyboard(&mut self) -> bool {
+        if !self.raw && stdin().is_terminal() && enable_raw_mode().is_ok() {
+            self.raw = true;
+            let wishes = self.tell.clone();
+            thread::spawn(move || listen(&wishes));
+        }
         self.raw
     }
 
-    /// The next wish; never, where there is no keyboard. Cancel safe.
+    /// The next wish. Cancel safe.
     pub(crate) async fn next(&mut self) -> Wish {
         match self.wishes.recv().await {
             Some(wish) => wish,

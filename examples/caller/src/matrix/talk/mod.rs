@@ -18,7 +18,7 @@ use matrix_voip::{CallMedia, CallOptions as Placing, CallSession, Config, VoIP, 
 use matrix_voip_matrix_sdk::{Matrix, connect};
 use tokio::{sync::watch, task::JoinHandle};
 
-use self::{conversation::Conversation, gear::Gear};
+use self::{conversation::Conversation, gear::Gear, keys::Keys};
 use super::{
     account::{
         open::open_synced,
@@ -71,8 +71,8 @@ impl Line {
 /// Calls somebody and stays until the call is over.
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
     let gear = Gear::open(&options.talk)?;
-    let trust = Trust::read(options.talk.trust.as_deref())?;
-    let client = open_synced(&options.talk.profile.profile, &trust).await?;
+    let trust = Trust::read(options.talk.profile.trust.as_deref())?;
+    let client = open_synced(&options.talk.profile, &trust).await?;
     let Target { room, user } = target(&client, &options.whom, options.user.as_deref()).await?;
     let line = Line::open(&client, &gear, &options.talk, &trust)?;
     let placing = match gear.media {
@@ -80,25 +80,40 @@ pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
         CallMedia::Video => Placing::video(),
     };
     println!("calling {user}");
+    let keys = Keys::signals();
     let placed = line.voip.invite(room.room_id(), &user, placing).await;
     let call = placed.map_err(|why| Refusal::new(why.to_string()))?;
-    Ok(talk(line, call, gear, &options.talk).await)
+    Ok(talk(line, call, gear, keys, &options.talk).await)
 }
 
 /// Waits for a call, takes it and stays until it is over.
 pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
     let gear = Gear::open(&options.talk)?;
-    let trust = Trust::read(options.talk.trust.as_deref())?;
-    let client = open_synced(&options.talk.profile.profile, &trust).await?;
-    let line = Line::open(&client, &gear, &options.talk, &trust)?;
+    let trust = Trust::read(options.talk.profile.trust.as_deref())?;
+    let client = open_synced(&options.talk.profile, &trust).await?;
+    let mut line = Line::open(&client, &gear, &options.talk, &trust)?;
     let me = client.user_id().map(ToString::to_string).unwrap_or_default();
+    let mut keys = Keys::signals();
     println!("waiting for a call to {me} (Ctrl-C ends it)");
-    let call = first_ring(&line.voip).await.ok_or_else(|| Refusal::new("the login is lost"))?;
+    let rings = tokio::select! {
+        rings = first_ring(&line.voip) => rings,
+        // Nothing else ends it.
+        _ = &mut line.syncing => None,
+        _ = keys.next() => {
+            line.close().await;
+            println!("nobody has called");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let Some(call) = rings else {
+        eprintln!("caller: the login is lost");
+        return Ok(ExitCode::from(WRONG));
+    };
     let from = call.snapshot().remote_user;
     println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
     let answered = call.answer_with(gear.media).await;
     answered.map_err(|why| Refusal::new(why.to_string()))?;
-    Ok(talk(line, call, gear, &options.talk).await)
+    Ok(talk(line, call, gear, keys, &options.talk).await)
 }
 
 async fn first_ring(voip: &VoIP) -> Option<CallSession> {
@@ -114,9 +129,15 @@ async fn first_ring(voip: &VoIP) -> Option<CallSession> {
     }
 }
 
-async fn talk(line: Line, call: CallSession, gear: Gear, options: &TalkOptions) -> ExitCode {
+async fn talk(
+    line: Line,
+    call: CallSession,
+    gear: Gear,
+    keys: Keys,
+    options: &TalkOptions,
+) -> ExitCode {
     let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let outcome = Conversation::new(call, &gear, length).run().await;
+    let outcome = Conversation::new(call, &gear, length).run(keys).await;
     line.close().await;
     println!("{outcome}");
     let heard = gear.ear.overall();
