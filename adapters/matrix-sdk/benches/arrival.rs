@@ -8,7 +8,9 @@
 //! from the begin of `sync_once`. Baseline of the same run, in turn with it: the same response, and
 //! the first line of a plain event handler of the SDK's. Ours: until the application reads
 //! `RingStarted`, so the adapter, the machine, the driver and the application's channel. The last
-//! figure is without the server and the SDK: from the SDK's own word of the response to that.
+//! figure is without the server and the SDK: from the SDK's own word of the response to that. A task
+//! hears that word as the adapter does, and on a busy machine perhaps after it: the difference is the
+//! figure to go by.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic, and speaks")]
 
