@@ -1,11 +1,6 @@
 //! Commands that need a homeserver. They are part of every build, so that the help is the same and
 //! a build without Matrix can say what it lacks (`without.rs`).
 
-#![cfg_attr(
-    not(feature = "matrix"),
-    expect(dead_code, reason = "the options are read by what the feature `matrix` adds")
-)]
-
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
