@@ -8,7 +8,7 @@ use crate::{
     equipment::Equipment,
     failure::{Context, Failure},
     house::House,
-    program::{Program, Ready, free_port},
+    program::{Program, Ready},
     synapse::Turn,
 };
 
@@ -57,7 +57,7 @@ impl Coturn {
         equipment: &Equipment,
         certificate: &Certificate,
     ) -> Result<Self, Failure> {
-        let (port, tls_port) = (free_port()?, free_port()?);
+        let (port, tls_port) = (house.port()?, house.port()?);
         let secret = "real-turn".to_owned();
         let log = house.folder().join("coturn.log");
         let mut command = house.command(&equipment.turnserver);

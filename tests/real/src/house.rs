@@ -11,13 +11,14 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{self, Child, ChildStdout, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU16, AtomicU32, Ordering},
 };
 
 use crate::{
     clock,
     equipment::which,
     failure::{Context, Failure},
+    program::free_port,
 };
 
 /// The variable that all processes of a run carry, each with its child processes.
@@ -40,6 +41,13 @@ const KEEPER: &str = r#"
     rm -rf "$REAL_SCRATCH"
 "#;
 
+/// Ports of servers in a network of our own: below those that the system gives to clients (32768
+/// and up), some of which are in use whenever a server is started again.
+const FIRST_PORT: u16 = 10_000;
+
+/// Some servers use the port beside theirs too.
+const BETWEEN_PORTS: u16 = 10;
+
 /// How processes get into the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Network {
@@ -56,6 +64,7 @@ pub struct House {
     folder: PathBuf,
     scratch: PathBuf,
     network: Network,
+    next_port: AtomicU16,
     // Its standard input is what tells it that we have ended.
     _keeper: Child,
 }
@@ -82,7 +91,8 @@ impl House {
         let scratch = std::env::temp_dir().join(format!("real-{mark}"));
         fs::create_dir_all(&scratch).context(format_args!("making {}", scratch.display()))?;
         let (keeper, network) = keeper(&mark, &scratch)?;
-        Ok(Self { mark, folder, scratch, network, _keeper: keeper })
+        let next_port = AtomicU16::new(FIRST_PORT);
+        Ok(Self { mark, folder, scratch, network, next_port, _keeper: keeper })
     }
 
     /// Where the logs of this run are.
@@ -103,6 +113,14 @@ impl House {
         match &self.network {
             Network::Own(_) => None,
             Network::Shared(why) => Some(why),
+        }
+    }
+
+    /// A port for a server, which nobody else uses.
+    pub(crate) fn port(&self) -> Result<u16, Failure> {
+        match &self.network {
+            Network::Own(_) => Ok(self.next_port.fetch_add(BETWEEN_PORTS, Ordering::Relaxed)),
+            Network::Shared(_) => free_port(),
         }
     }
 

@@ -88,7 +88,7 @@ fn copy(output: PipeReader, mut file: File, said: &Sender<String>) {
     }
 }
 
-/// A TCP port of 127.0.0.1 that nobody uses now.
+/// A TCP port of 127.0.0.1 that nobody uses now; who asks later may get it too.
 pub(crate) fn free_port() -> Result<u16, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").context("looking for a free port")?;
     Ok(listener.local_addr().context("looking for a free port")?.port())

@@ -15,7 +15,7 @@ use crate::{
     failure::{Context, Failure},
     house::House,
     http::{self, Request},
-    program::{Program, Ready, free_port},
+    program::{Program, Ready},
 };
 
 /// How long Synapse may be silent while it starts. It takes 3 to 6 s on two busy cores.
@@ -58,7 +58,7 @@ impl Homeserver {
             python: equipment.python.clone(),
             folder: house.folder().join(name),
             socket: house.scratch().join(name),
-            port: free_port()?,
+            port: house.port()?,
             program: Mutex::new(None),
         };
         fs::create_dir_all(homeserver.folder.join("media")).context("making Synapse's folder")?;
