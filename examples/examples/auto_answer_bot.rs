@@ -6,7 +6,7 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
-use matrix_sdk::{Client, config::SyncSettings};
+use matrix_sdk::{Client, config::SyncSettings, ruma::api::error::ErrorKind};
 use matrix_voip::{
     CallMedia, CallSession, Config, VoIP, VoipNews,
     config::Busy,
@@ -16,6 +16,7 @@ use matrix_voip::{
 use matrix_voip_matrix_sdk::connect;
 use matrix_voip_media::{AtEnd, MICROPHONE, Pcm, Studio, Threaded, WavFile, WavSink};
 use matrix_voip_str0m::Str0m;
+use tokio::time::{Instant, sleep_until};
 
 /// What plays the greeting, and where what is said is kept.
 fn studio(greeting: PathBuf, folder: PathBuf) -> Arc<Studio> {
@@ -53,6 +54,18 @@ async fn serve(call: CallSession) {
     println!("{caller} is gone: {}", call.ended().await);
 }
 
+/// Goes on, whatever happens to the homeserver, until the login is lost.
+async fn sync(client: Client) {
+    loop {
+        let settings = SyncSettings::new().timeout(Duration::from_secs(30));
+        let Err(error) = client.sync_once(settings).await else { continue };
+        if matches!(error.client_api_error_kind(), Some(ErrorKind::UnknownToken { .. })) {
+            return;
+        }
+        sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -73,12 +86,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(answer_all(voip.clone()));
     println!("waiting for calls to {}; Enter ends it", client.user_id().ok_or("no user")?);
 
-    let syncing = async {
-        let settings = || SyncSettings::new().timeout(Duration::from_secs(30));
-        while client.sync_once(settings()).await.is_ok() {}
-    };
     tokio::select! {
-        () = syncing => println!("the homeserver is gone"),
+        () = sync(client.clone()) => println!("the login is lost"),
         _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())) => {}
     }
     matrix.detach().await;

@@ -6,11 +6,12 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use matrix_sdk::{Client, config::SyncSettings};
+use matrix_sdk::{Client, config::SyncSettings, ruma::api::error::ErrorKind};
 use matrix_voip::{CallOptions, CallState, Callee};
 use matrix_voip_matrix_sdk::connect;
 use matrix_voip_media::{EarSink, Pcm, Studio, Tone};
 use matrix_voip_str0m::Str0m;
+use tokio::time::{Instant, sleep_until};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -44,7 +45,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Goes on, whatever happens to the homeserver, until the login is lost.
 async fn sync(client: Client) {
-    let settings = || SyncSettings::new().timeout(Duration::from_secs(30));
-    while client.sync_once(settings()).await.is_ok() {}
+    loop {
+        let settings = SyncSettings::new().timeout(Duration::from_secs(30));
+        let Err(error) = client.sync_once(settings).await else { continue };
+        if matches!(error.client_api_error_kind(), Some(ErrorKind::UnknownToken { .. })) {
+            return;
+        }
+        sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    }
 }

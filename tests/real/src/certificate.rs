@@ -2,17 +2,23 @@
 //! long as the test run. Clients are given the root as a setting, none installs it.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use crate::{
-    equipment::Equipment,
-    failure::{Context, Failure},
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PublicKeyData,
 };
 
-const DAYS: &str = "2";
+use crate::failure::{Context, Failure};
+
+/// Whom the certificate is for.
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
 /// Files in PEM, and what Chromium wants to know of them.
 #[derive(Debug, Clone)]
@@ -29,39 +35,51 @@ pub struct Certificate {
 
 impl Certificate {
     /// Makes root and certificate in `folder`.
-    pub(crate) fn issue(equipment: &Equipment, folder: &Path) -> Result<Self, Failure> {
-        let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\n\
-            basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\n";
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(folder.join("extensions"), extensions))
-            .context("writing the certificate")?;
-        let run = |arguments: &str| openssl(equipment, folder, arguments);
-        let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        run(&format!(
-            "req -x509 {new_key} -keyout root.key -out root.pem -days {DAYS} -subj /CN=matrix-voip \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign"
-        ))?;
-        run(&format!("req {new_key} -keyout own.key -out own.csr -subj /CN=localhost"))?;
-        run(&format!(
-            "x509 -req -in own.csr -CA root.pem -CAkey root.key -CAcreateserial -days {DAYS} \
-             -extfile extensions -out own.pem"
-        ))?;
-        run("pkey -in own.key -pubout -outform DER -out public.der")?;
-        run("dgst -sha256 -binary -out digest public.der")?;
-        let fingerprint = run("base64 -in digest")?.trim().to_owned();
-        let file = |name: &str| folder.join(name);
-        Ok(Self { root: file("root.pem"), own: file("own.pem"), key: file("own.key"), fingerprint })
+    pub(crate) fn issue(folder: &Path) -> Result<Self, Failure> {
+        let root = CertifiedIssuer::self_signed(root()?, new_key()?);
+        let (root, key) = (root.context("signing the root")?, new_key()?);
+        let own = server()?.signed_by(&key, &root).context("signing the certificate")?;
+        fs::create_dir_all(folder).context(format_args!("making {}", folder.display()))?;
+        let public = digest(&SHA256, &key.subject_public_key_info());
+        Ok(Self {
+            root: written(folder, "root.pem", &root.pem())?,
+            own: written(folder, "own.pem", &own.pem())?,
+            key: written(folder, "own.key", &key.serialize_pem())?,
+            fingerprint: STANDARD.encode(public),
+        })
     }
 }
 
-/// Runs `openssl` with arguments that have no spaces in them; what it printed.
-fn openssl(equipment: &Equipment, folder: &Path, arguments: &str) -> Result<String, Failure> {
-    let mut command = Command::new(&equipment.openssl);
-    let output = command.args(arguments.split_whitespace()).current_dir(folder).output();
-    let output = output.context("starting openssl")?;
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure(format!("openssl {arguments}: {}", told.trim())));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+fn new_key() -> Result<KeyPair, Failure> {
+    KeyPair::generate().context("making a key")
+}
+
+fn root() -> Result<CertificateParams, Failure> {
+    let mut root = named(&[], "matrix-voip")?;
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    Ok(root)
+}
+
+fn server() -> Result<CertificateParams, Failure> {
+    let mut server = named(&NAMES, "localhost")?;
+    server.is_ca = IsCa::ExplicitNoCa;
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(server)
+}
+
+fn named(names: &[&str], name: &str) -> Result<CertificateParams, Failure> {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).context("naming a certificate")?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
+}
+
+/// A new file, of nobody else: one is a key.
+fn written(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {
+    let path = folder.join(name);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .context(format_args!("writing {}", path.display()))?;
+    Ok(path)
 }

@@ -18,8 +18,6 @@ pub struct Equipment {
     pub python: PathBuf,
     /// coturn.
     pub turnserver: PathBuf,
-    /// Makes the certificate of the TURN server.
-    pub openssl: PathBuf,
     /// Runs the browser peer.
     pub node: PathBuf,
     /// The folder whose `node_modules` the browser peer uses.
@@ -53,7 +51,6 @@ impl Equipment {
             node: node()?,
             chromium: program("chromium", "Chromium")?,
             turnserver: program("turnserver", "coturn")?,
-            openssl: program("openssl", "openssl")?,
         })
     }
 }

@@ -71,7 +71,7 @@ impl World {
             writeln!(std::io::stderr(), "tests/real: no network of its own: {why}")
                 .context("printing")?;
         }
-        let certificate = Certificate::issue(&equipment, &house.folder().join("certificate"))?;
+        let certificate = Certificate::issue(&house.folder().join("certificate"))?;
         let browser = Arc::new(browser(&house, &equipment, &certificate, "browser")?);
         let coturn = Coturn::start(&house, &equipment, &certificate)?;
         let homeservers = Mutex::default();

@@ -8,13 +8,15 @@ use clap::{Args, Subcommand, ValueEnum};
 /// What can be done with a homeserver.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Online {
-    /// Log in and keep the session in your data folder.
+    /// Log in and keep the session in your data folder. Session and store lie there unencrypted,
+    /// readable by you alone.
     Login(LoginOptions),
     /// List your rooms, and whom a call in each would reach.
     Rooms(Profile),
     /// Call somebody: in a room of two, or a user in a room that you share.
     Call(CallOptions),
-    /// Wait for a call and take it.
+    /// Wait for a call and take it. A call that rings already rings here too, unless `call` or
+    /// `login` ran since it began.
     Answer(AnswerOptions),
     /// Check what calls need: homeserver, sync, encryption, TURN. One line each.
     Doctor(Profile),

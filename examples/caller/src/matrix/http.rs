@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use matrix_sdk::reqwest::{self, Method, Url};
+use matrix_voip::redact::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Http {
     client: reqwest::Client,
     base: Url,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 /// Another answer than success: the status, and what the homeserver said.
@@ -58,7 +59,7 @@ impl Http {
 
     /// The same, with a token.
     pub(crate) fn with_token(mut self, token: &str) -> Self {
-        self.token = Some(token.to_owned());
+        self.token = Some(Secret::new(token));
         self
     }
 
@@ -102,7 +103,7 @@ impl Http {
     ) -> Result<Value, HttpError> {
         let mut request = self.client.request(method, url).timeout(PATIENCE);
         if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+            request = request.bearer_auth(token.expose());
         }
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body.to_string());

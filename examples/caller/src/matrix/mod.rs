@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
 use self::{
-    account::{login::login, logout::logout, open::open_synced, rooms},
+    account::{login::login, logout::logout, open, rooms},
     refusal::Refusal,
     trust::Trust,
 };
@@ -64,14 +64,14 @@ fn told(line: String) -> Result<ExitCode, Refusal> {
 
 async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
     let trust = Trust::read(profile.trust.as_deref())?;
-    let client = open_synced(profile, &trust).await?;
+    let client = open::open(profile, &trust).await?;
+    open::glance(&client).await?;
     let rooms = rooms::list(&client).await?;
     if rooms.is_empty() {
         return told("no rooms".to_owned());
     }
     for room in rooms {
-        let lock = if room.encrypted { "encrypted" } else { "plain" };
-        println!("{}  {lock:<9}  {}  →  {}", room.id, room.name, room.reaches());
+        println!("{}  {:<9}  {}  →  {}", room.id, room.privacy(), room.name, room.reaches());
     }
     Ok(ExitCode::SUCCESS)
 }

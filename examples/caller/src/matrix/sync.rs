@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use matrix_sdk::{Client, config::SyncSettings, ruma::api::error::ErrorKind};
-use matrix_sdk_ui::sync_service::{State, SyncService};
+use matrix_sdk_ui::{
+    encryption_sync_service::Error as KeysError,
+    room_list_service::Error as RoomsError,
+    sync_service::{Error, State, SyncService},
+};
 use matrix_voip::{host::News, machine::io::Network};
 use tokio::{
     sync::watch,
@@ -81,7 +85,20 @@ fn is_logout(error: &matrix_sdk::Error) -> bool {
     matches!(error.client_api_error_kind(), Some(ErrorKind::UnknownToken { .. }))
 }
 
-/// The `SyncService`, until this is dropped.
+/// The same of the `SyncService`, which syncs rooms and keys apart.
+fn is_logout_of_either(error: &Error) -> bool {
+    match error {
+        Error::RoomList(RoomsError::SlidingSync(error))
+        | Error::EncryptionSync(
+            KeysError::SlidingSync(error)
+            | KeysError::LockError(error)
+            | KeysError::ClientError(error),
+        ) => is_logout(error),
+        Error::RoomList(_) | Error::Supervisor => false,
+    }
+}
+
+/// The `SyncService`, until the login is lost.
 pub(crate) async fn sliding(syncing: Syncing, service: Arc<SyncService>) {
     let mut health = Health::new(&syncing);
     let mut updates = syncing.client.subscribe_to_all_room_updates();
@@ -97,6 +114,7 @@ pub(crate) async fn sliding(syncing: Syncing, service: Arc<SyncService>) {
                     _ = state.next() => {}
                 }
             }
+            State::Error(error) if is_logout_of_either(&error) => return health.tell("STOPPED"),
             State::Idle | State::Terminated | State::Error(_) | State::Offline => {
                 health.bad().await;
                 service.start().await;

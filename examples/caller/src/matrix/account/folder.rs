@@ -1,18 +1,15 @@
-//! The folder of a login in the user's data folder: `session.json`, readable by the user alone, and
-//! the SDK's store.
+//! The folder of a login in the user's data folder: `session.json` with the access token, and the
+//! SDK's store, which is not encrypted: its key would lie beside it. The folder is the user's alone.
 
 use std::{
-    fs, io,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use etcetera::{BaseStrategy, choose_base_strategy};
-use matrix_sdk::{
-    SessionMeta, SessionTokens,
-    authentication::matrix::MatrixSession,
-    ruma::{DeviceId, UserId},
-};
-use serde_json::{Value, json};
+use matrix_sdk::authentication::matrix::MatrixSession;
+use serde::{Deserialize, Serialize};
 
 use crate::matrix::refusal::Refusal;
 
@@ -21,9 +18,10 @@ use crate::matrix::refusal::Refusal;
 pub(crate) struct Folder(PathBuf);
 
 /// A login.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Kept {
     pub(crate) homeserver: String,
+    #[serde(flatten)]
     pub(crate) session: MatrixSession,
 }
 
@@ -48,32 +46,29 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(said(&file, &error)),
         };
-        let kept = serde_json::from_str(&text).ok().and_then(|value| read(&value));
-        let broken = || Refusal::new(format!("{}: not a session: caller logout", file.display()));
-        kept.map(Some).ok_or_else(broken)
+        let kept = serde_json::from_str(&text).map(Some);
+        // What exactly is wrong with it may quote the token.
+        kept.map_err(|_| Refusal::new(format!("{}: not a session: caller logout", file.display())))
     }
 
     /// Makes the folder, for the user alone.
     pub(crate) fn make(&self) -> Result<(), Refusal> {
-        fs::create_dir_all(&self.0).map_err(|why| said(&self.0, &why))?;
-        private(&self.0, 0o700).map_err(|why| said(&self.0, &why))
+        make_private(&self.0).map_err(|why| said(&self.0, &why))
     }
 
-    /// Keeps a login.
+    /// Keeps a login: after a crash there is the old file or the new one, whole.
     pub(crate) fn write(&self, kept: &Kept) -> Result<(), Refusal> {
         let (file, new) = (self.session(), self.0.join("session.new"));
-        let MatrixSession { meta, tokens } = &kept.session;
-        let text = json!({
-            "homeserver": kept.homeserver,
-            "user_id": meta.user_id,
-            "device_id": meta.device_id,
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token,
-        });
-        fs::write(&new, format!("{text:#}\n"))
-            .and_then(|()| private(&new, 0o600))
-            .and_then(|()| fs::rename(&new, &file))
-            .map_err(|why| said(&file, &why))
+        let write = || {
+            // What a crash may have left.
+            remove_file(&new)?;
+            let mut open = create_private(&new)?;
+            serde_json::to_writer_pretty(&open, kept)?;
+            open.write_all(b"\n")?;
+            open.sync_all()?;
+            fs::rename(&new, &file)
+        };
+        write().map_err(|why| said(&file, &why))
     }
 
     /// Removes everything; nothing there is no error.
@@ -95,36 +90,48 @@ impl Folder {
     }
 }
 
-fn read(value: &Value) -> Option<Kept> {
-    let text = |name: &str| value[name].as_str();
-    let user_id = UserId::parse(text("user_id")?).ok()?;
-    let device_id = <&DeviceId>::from(text("device_id")?).to_owned();
-    let tokens = SessionTokens {
-        access_token: text("access_token")?.to_owned(),
-        refresh_token: text("refresh_token").map(str::to_owned),
-    };
-    let session = MatrixSession { meta: SessionMeta { user_id, device_id }, tokens };
-    Some(Kept { homeserver: text("homeserver")?.to_owned(), session })
-}
-
 fn said(path: &Path, why: &io::Error) -> Refusal {
     Refusal::new(format!("{}: {why}", path.display()))
 }
 
-#[cfg(unix)]
-fn private(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
-/// Elsewhere the user's data folder is the user's alone.
-#[cfg(not(unix))]
-fn private(_: &Path, _: u32) -> io::Result<()> {
-    Ok(())
+/// A new file that nobody else could read at any time. Elsewhere than on Unix the user's data folder
+/// is the user's alone.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The same for a folder; the folders above are as they are, or as the user's mask makes them.
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use matrix_sdk::{
+        SessionMeta, SessionTokens,
+        ruma::{DeviceId, UserId},
+    };
+
     use super::*;
 
     fn folder(name: &str) -> Folder {
@@ -152,6 +159,18 @@ mod tests {
         folder.remove().unwrap();
         assert!(folder.read().unwrap().is_none());
         assert!(!folder.0.parent().unwrap().exists(), "an empty folder is left");
+        folder.remove().unwrap();
+    }
+
+    #[test]
+    fn a_login_replaces_another_and_what_a_crash_left() {
+        let folder = folder("replaced");
+        folder.make().unwrap();
+        folder.write(&kept()).unwrap();
+        fs::write(folder.0.join("session.new"), "half a sess").unwrap();
+        let other = Kept { homeserver: "http://b".to_owned(), ..kept() };
+        folder.write(&other).unwrap();
+        assert_eq!(folder.read().unwrap().unwrap().homeserver, "http://b");
         folder.remove().unwrap();
     }
 

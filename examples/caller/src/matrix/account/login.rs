@@ -9,6 +9,7 @@ use matrix_sdk::{
     ruma::{DeviceId, UserId, api::error::ErrorKind},
     store::RoomLoadSettings,
 };
+use matrix_voip::redact::Secret;
 
 use super::{
     folder::{Folder, Kept},
@@ -22,11 +23,12 @@ use crate::{
 /// How other devices of the user call this one.
 const DEVICE_NAME: &str = "matrix-voip caller";
 
-/// What the user types.
+/// What the user types. Each is dropped, and wiped from memory, as soon as it was used; copies that
+/// the SDK makes for its requests are its own.
 struct Secrets {
     /// A password or an access token.
-    first: String,
-    recovery_key: Option<String>,
+    first: Secret,
+    recovery_key: Option<Secret>,
 }
 
 /// Logs in, and says as whom.
@@ -43,7 +45,7 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
     // What an earlier try may have left.
     folder.remove()?;
     folder.make()?;
-    let entered = enter(options, &user, &secrets, &folder, &trust).await;
+    let entered = enter(options, &user, secrets, &folder, &trust).await;
     if entered.is_err() {
         folder.remove()?;
     }
@@ -53,7 +55,7 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
 async fn enter(
     options: &LoginOptions,
     user: &UserId,
-    secrets: &Secrets,
+    Secrets { first, recovery_key }: Secrets,
     folder: &Folder,
     trust: &Trust,
 ) -> Result<String, Refusal> {
@@ -61,11 +63,11 @@ async fn enter(
     let builder = Client::builder().server_name_or_homeserver_url(homeserver);
     let client = build(builder, &folder.store(), trust).await?;
     if options.token {
-        with_token(&client, user, &secrets.first, trust).await?;
+        with_token(&client, user, first, trust).await?;
     } else {
-        with_password(&client, user, &secrets.first).await?;
+        with_password(&client, user, first).await?;
     }
-    let settled = settle(&client, secrets.recovery_key.as_deref(), folder).await;
+    let settled = settle(&client, recovery_key, folder).await;
     if settled.is_err() && !options.token {
         // A device that was made just now is of no use to anybody.
         drop(client.matrix_auth().logout().await);
@@ -73,8 +75,8 @@ async fn enter(
     settled
 }
 
-async fn with_password(client: &Client, user: &UserId, password: &str) -> Result<(), Refusal> {
-    let login = client.matrix_auth().login_username(user, password);
+async fn with_password(client: &Client, user: &UserId, password: Secret) -> Result<(), Refusal> {
+    let login = client.matrix_auth().login_username(user, password.expose());
     let login = login.initial_device_display_name(DEVICE_NAME).send().await;
     login.map(drop).map_err(|error| match error.client_api_error_kind() {
         Some(ErrorKind::Forbidden) => Refusal::new("login: the user or the password is wrong"),
@@ -85,11 +87,11 @@ async fn with_password(client: &Client, user: &UserId, password: &str) -> Result
 async fn with_token(
     client: &Client,
     user: &UserId,
-    token: &str,
+    token: Secret,
     trust: &Trust,
 ) -> Result<(), Refusal> {
     let http = Http::new(trust.http()?, client.homeserver().as_str())?;
-    let me = http.with_token(token).get("/account/whoami").await;
+    let me = http.with_token(token.expose()).get("/account/whoami").await;
     let me = me.map_err(|why| Refusal::new(format!("login: the token is not accepted: {why}")))?;
     if me["user_id"] != user.as_str() {
         return Err(Refusal::new(format!("login: the token belongs to {}", me["user_id"])));
@@ -98,7 +100,7 @@ async fn with_token(
     let device = device.ok_or_else(|| Refusal::new("login: the token belongs to no device"))?;
     let meta =
         SessionMeta { user_id: user.to_owned(), device_id: <&DeviceId>::from(device).to_owned() };
-    let tokens = SessionTokens { access_token: token.to_owned(), refresh_token: None };
+    let tokens = SessionTokens { access_token: token.expose().to_owned(), refresh_token: None };
     let session = MatrixSession { meta, tokens };
     let auth = client.matrix_auth();
     let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
@@ -108,13 +110,13 @@ async fn with_token(
 /// The first sync, the recovery, and the session's file: after this the login stands.
 async fn settle(
     client: &Client,
-    recovery_key: Option<&str>,
+    recovery_key: Option<Secret>,
     folder: &Folder,
 ) -> Result<String, Refusal> {
     sync(client).await?;
     client.encryption().wait_for_e2ee_initialization_tasks().await;
     if let Some(key) = recovery_key {
-        let recovered = client.encryption().recovery().recover(key).await;
+        let recovered = client.encryption().recovery().recover(key.expose()).await;
         recovered.map_err(|why| Refusal::new(format!("the recovery key: {why}")))?;
         // The signature of this device comes back with the next sync.
         sync(client).await?;
@@ -138,20 +140,22 @@ fn ask(options: &LoginOptions) -> Result<Secrets, Refusal> {
     let what = if options.token { "Access token" } else { "Password" };
     let first = secret(&format!("{what} of {}: ", options.user))?;
     let recovery_key = options.recovery_key.then(|| secret("Recovery key: ")).transpose()?;
-    if first.is_empty() || recovery_key.as_ref().is_some_and(String::is_empty) {
+    let is_empty = |secret: &Secret| secret.expose().is_empty();
+    if is_empty(&first) || recovery_key.as_ref().is_some_and(is_empty) {
         return Err(Refusal::new("nothing was typed"));
     }
     Ok(Secrets { first, recovery_key })
 }
 
-fn secret(question: &str) -> Result<String, Refusal> {
+fn secret(question: &str) -> Result<Secret, Refusal> {
     let failed = |why: std::io::Error| Refusal::new(format!("standard input: {why}"));
     if !stdin().is_terminal() {
         let mut line = String::new();
         stdin().lock().read_line(&mut line).map_err(failed)?;
-        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
+        line.truncate(line.trim_end_matches(['\n', '\r']).len());
+        return Ok(Secret::new(line));
     }
     print!("{question}");
     stdout().flush().map_err(failed)?;
-    rpassword::read_password().map_err(failed)
+    rpassword::read_password().map(Secret::new).map_err(failed)
 }

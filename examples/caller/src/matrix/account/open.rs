@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use matrix_sdk::{Client, ClientBuilder, config::SyncSettings, store::RoomLoadSettings};
+use matrix_sdk::{
+    Client, ClientBuilder,
+    config::SyncSettings,
+    store::{RoomLoadSettings, StateStoreDataKey, StateStoreDataValue},
+};
 
 use super::folder::{Folder, Kept};
 use crate::{
@@ -24,11 +28,18 @@ pub(crate) async fn open(profile: &Profile, trust: &Trust) -> Result<Client, Ref
     Ok(client)
 }
 
-/// The same, brought up to date by one sync.
-pub(crate) async fn open_synced(profile: &Profile, trust: &Trust) -> Result<Client, Refusal> {
-    let client = open(profile, trust).await?;
-    sync(&client).await?;
-    Ok(client)
+/// One sync that the next run gets again: a call that came with it rings in a later `answer`.
+pub(crate) async fn glance(client: &Client) -> Result<(), Refusal> {
+    let store = client.state_store();
+    let failed = |why: matrix_sdk::StoreError| Refusal::new(format!("the store: {why}"));
+    let before = store.get_kv_data(StateStoreDataKey::SyncToken).await.map_err(failed)?;
+    sync(client).await?;
+    // Without a token nothing could ring: what comes then is the state of all rooms.
+    if let Some(token) = before.and_then(StateStoreDataValue::into_sync_token) {
+        let token = StateStoreDataValue::SyncToken(token);
+        store.set_kv_data(StateStoreDataKey::SyncToken, token).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// One sync that waits for nothing.

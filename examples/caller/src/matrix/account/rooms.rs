@@ -1,20 +1,23 @@
 //! `caller rooms`, and finding the room and the user that a call is meant for.
 
 use matrix_sdk::{
-    Client, Room,
-    ruma::{OwnedUserId, RoomAliasId, RoomId, UserId, api::error::ErrorKind},
+    Client, EncryptionState, Room,
+    ruma::{
+        OwnedUserId, RoomAliasId, RoomId, UserId, api::error::ErrorKind,
+        events::room::member::MembershipState,
+    },
 };
 
 use crate::matrix::refusal::Refusal;
 
 /// A room as the list shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Listed {
     pub(crate) id: String,
     pub(crate) name: String,
     /// The others in it.
     pub(crate) others: Vec<String>,
-    pub(crate) encrypted: bool,
+    pub(crate) encryption: EncryptionState,
 }
 
 /// Where a call goes, and to whom.
@@ -32,7 +35,7 @@ pub(crate) async fn list(client: &Client) -> Result<Vec<Listed>, Refusal> {
             id: room.room_id().to_string(),
             name: name(&room).await,
             others: others(&room).await?.iter().map(ToString::to_string).collect(),
-            encrypted: is_encrypted(&room).await,
+            encryption: encryption(&room).await,
         });
     }
     rooms.sort_by_key(|room| (room.others.len() != 1, room.name.to_lowercase()));
@@ -40,6 +43,15 @@ pub(crate) async fn list(client: &Client) -> Result<Vec<Listed>, Refusal> {
 }
 
 impl Listed {
+    /// Who can read what is sent in this room.
+    pub(crate) fn privacy(&self) -> &'static str {
+        match self.encryption {
+            EncryptionState::Encrypted => "encrypted",
+            EncryptionState::NotEncrypted => "plain",
+            EncryptionState::Unknown => "unknown",
+        }
+    }
+
     /// Whom a call in this room reaches.
     pub(crate) fn reaches(&self) -> String {
         match self.others.as_slice() {
@@ -71,21 +83,25 @@ fn parsed_user(text: &str) -> Result<OwnedUserId, Refusal> {
     UserId::parse(text).map_err(|why| Refusal::new(format!("{text}: {why}")))
 }
 
-/// The room's own direct room first, then the smallest that both are in.
+/// The direct room with them first, then the smallest that both are in.
 async fn room_with(client: &Client, user: &UserId) -> Result<Room, Refusal> {
     if client.user_id() == Some(user) {
         return Err(Refusal::new("that is you"));
     }
-    let mut best: Option<(usize, Room)> = None;
-    for room in client.joined_rooms() {
-        let others = others(&room).await?;
-        let smaller = best.as_ref().is_none_or(|(size, _)| others.len() < *size);
-        if smaller && others.iter().any(|other| other == user) {
-            best = Some((others.len(), room));
+    let mut rooms: Vec<Room> = client.get_dm_rooms(user).collect();
+    let mut shared = client.joined_rooms();
+    rooms.sort_by_key(|room| room.joined_members_count());
+    shared.sort_by_key(|room| room.joined_members_count());
+    rooms.append(&mut shared);
+    for room in rooms {
+        // Our syncs bring all members: nothing has to be asked for.
+        let member = room.get_member_no_sync(user).await;
+        let member = member.map_err(|why| Refusal::of("members", &why))?;
+        if member.is_some_and(|member| *member.membership() == MembershipState::Join) {
+            return Ok(room);
         }
     }
-    let none = || Refusal::new(format!("you share no room with {user}"));
-    best.map(|(_, room)| room).ok_or_else(none)
+    Err(Refusal::new(format!("you share no room with {user}")))
 }
 
 async fn room_named(client: &Client, name: &str) -> Result<Room, Refusal> {
@@ -148,8 +164,9 @@ async fn name(room: &Room) -> String {
     name.map_or_else(|_| room.room_id().to_string(), |name| name.to_string())
 }
 
-async fn is_encrypted(room: &Room) -> bool {
-    room.latest_encryption_state().await.is_ok_and(|state| state.is_encrypted())
+/// Asks the homeserver where that is not known yet.
+async fn encryption(room: &Room) -> EncryptionState {
+    room.latest_encryption_state().await.unwrap_or(EncryptionState::Unknown)
 }
 
 #[cfg(test)]
@@ -183,8 +200,9 @@ mod tests {
             id: String::new(),
             name: String::new(),
             others: others.iter().map(ToString::to_string).collect(),
-            encrypted: false,
+            encryption: EncryptionState::Unknown,
         };
+        assert_eq!(listed(&[]).privacy(), "unknown");
         assert_eq!(listed(&["@ben:b"]).reaches(), "@ben:b");
         assert_eq!(listed(&["a", "b"]).reaches(), "3 people: name one with --user");
     }

@@ -1,6 +1,6 @@
-//! The cable to the homeserver: a forwarder of HTTP on loopback, through which all requests of one
-//! client go. A test can cut it (what is open is dropped, nothing new is taken) and hold back what
-//! is sent to devices; what concerns calls is told as it passes.
+//! An HTTP proxy on loopback between one client and its homeserver: the cable. A test can cut it
+//! (what is open is dropped, nothing new is taken) and hold back what is sent to devices; what
+//! concerns calls is told as it passes.
 
 use std::{io, net::Ipv4Addr, pin::pin, sync::Arc};
 

@@ -74,35 +74,38 @@ impl Client {
         args: &Args,
         events: Events,
     ) -> Result<(Self, Value), String> {
-        let (config, plain) = (config(args)?, ways.trust.direct_http()?);
-        let (base, cable) = reach(args.needed("hs")?, events.clone()).await?;
-        let http = Http::new(plain.clone(), &base)?;
-        if args.flag("register", false)? {
-            register(&http, args).await?;
-        }
-        let builder = Sdk::builder().homeserver_url(&base).http_client(plain);
-        // What the homeserver calls itself is not where the cable is.
-        let sdk = builder.respect_login_well_known(false).build().await;
-        let sdk = sdk.map_err(|why| why.to_string())?;
-        authenticate(&sdk, args).await?;
-        let me = sdk.session_meta().cloned().ok_or("no session")?;
-        let http = http.with_token(&sdk.access_token().ok_or("no token")?);
+        let config = config(args)?;
+        let entry = Entry::of(ways, args, &events).await?;
+        let me = entry.sdk.session_meta().cloned().ok_or("no session")?;
+        let phone = Phone::install(&entry.sdk, ways, config, &events)?;
+        let (client, first) = Self::in_sync(entry, phone, ways.flavour, events).await?;
+        client.settle(first, args, &me).await?;
+        let told = client.introduced(&me).await;
+        Ok((client, told))
+    }
 
-        let phone = Phone::install(&sdk, ways, config, &events)?;
+    /// Starts the sync; what comes with it is told, and when the first is done.
+    async fn in_sync(
+        Entry { sdk, http, cable }: Entry,
+        Phone { voip, matrix, calls, engine }: Phone,
+        flavour: Flavour,
+        events: Events,
+    ) -> Result<(Self, watch::Receiver<bool>), String> {
         tokio::spawn(wire::log(sdk.clone(), events.clone()));
         let (done, first) = watch::channel(false);
         let tell = Box::new(move |state| events.tell("sync", json!({"state": state})));
-        let syncing = Syncing { client: sdk.clone(), news: phone.voip.news(), tell, done };
-        let syncing = start_sync(ways.flavour, syncing).await?;
-        let Phone { voip, matrix, calls, engine } = phone;
-        let client = Self { sdk, http, voip, calls, engine, matrix, cable, syncing };
-        client.settle(first, args, &me).await?;
-        let turn = client.turn().await.map(|server| server["uris"].clone());
-        let result = json!({
+        let syncing = Syncing { client: sdk.clone(), news: voip.news(), tell, done };
+        let syncing = start_sync(flavour, syncing).await?;
+        Ok((Self { sdk, http, voip, calls, engine, matrix, cable, syncing }, first))
+    }
+
+    /// The answer to `login`.
+    async fn introduced(&self, me: &SessionMeta) -> Value {
+        let turn = self.turn().await.map(|server| server["uris"].clone());
+        json!({
             "userId": me.user_id, "deviceId": me.device_id, "sessionId": session_id(),
             "turnServers": turn.into_iter().collect::<Vec<_>>(),
-        });
-        Ok((client, result))
+        })
     }
 
     /// Waits until the first sync is done and, where it matters, the device can be found.
@@ -166,6 +169,32 @@ impl Client {
     /// Stops syncing.
     pub(crate) fn stop(&self) {
         self.syncing.abort();
+    }
+}
+
+/// A client that is logged in, and does nothing yet.
+struct Entry {
+    sdk: Sdk,
+    http: Http,
+    cable: Option<Cable>,
+}
+
+impl Entry {
+    /// Makes the account where that is wanted, and logs in.
+    async fn of(ways: &Ways, args: &Args, events: &Events) -> Result<Self, String> {
+        let plain = ways.trust.direct_http()?;
+        let (base, cable) = reach(args.needed("hs")?, events.clone()).await?;
+        let http = Http::new(plain.clone(), &base)?;
+        if args.flag("register", false)? {
+            register(&http, args).await?;
+        }
+        let builder = Sdk::builder().homeserver_url(&base).http_client(plain);
+        // What the homeserver calls itself is not where the cable is.
+        let sdk = builder.respect_login_well_known(false).build().await;
+        let sdk = sdk.map_err(|why| why.to_string())?;
+        authenticate(&sdk, args).await?;
+        let http = http.with_token(&sdk.access_token().ok_or("no token")?);
+        Ok(Self { sdk, http, cable })
     }
 }
 

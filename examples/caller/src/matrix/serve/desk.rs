@@ -1,4 +1,4 @@
-//! Where requests become work: the peers of the process, each with a runtime of its own.
+//! Dispatch of requests to the peers of the process, each of which has a runtime of its own.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! Ears and eyes: what each call of a client sends and what it hears and sees, per call.
+//! Media sources and sinks of the calls of one client: the test sound and picture that each sends,
+//! and meters for what it receives.
 
 use std::{
     collections::BTreeMap,

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use matrix_voip::{CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource};
+use futures::future::BoxFuture;
+use matrix_voip::{
+    CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource, PeerStats,
+};
 use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -29,6 +32,8 @@ pub(crate) struct Conversation<'a> {
     events: CallEvents,
     gear: &'a Gear,
     line: StatusLine,
+    /// Statistics that the engine was asked for, to be shown when they come. Keys do not wait.
+    asked: Option<BoxFuture<'static, Option<PeerStats>>>,
     connected: Option<Instant>,
     /// The loudest since the line was shown, and how often it was listened.
     loudest: Heard,
@@ -71,7 +76,18 @@ impl<'a> Conversation<'a> {
         let (present, events) = call.subscribe();
         let line = StatusLine::new();
         let (loudest, listened) = (Heard::default(), 0);
-        Self { call, present, events, gear, line, connected: None, loudest, listened, length }
+        Self {
+            call,
+            present,
+            events,
+            gear,
+            line,
+            asked: None,
+            connected: None,
+            loudest,
+            listened,
+            length,
+        }
     }
 
     /// Goes on until the call has ended.
@@ -81,7 +97,7 @@ impl<'a> Conversation<'a> {
         }
         let mut ticks = interval(LISTEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.show().await;
+        self.ask();
         loop {
             tokio::select! {
                 news = self.events.next() => {
@@ -89,9 +105,10 @@ impl<'a> Conversation<'a> {
                     let before = self.present.state;
                     news.apply(&mut self.present);
                     if self.present.state != before {
-                        self.on_state().await;
+                        self.on_state(before);
                     }
                 }
+                stats = answered(&mut self.asked) => self.show(self.present.state, stats),
                 wish = keys.next() => self.obey(wish).await,
                 _ = ticks.tick() => self.on_tick().await,
             }
@@ -102,12 +119,16 @@ impl<'a> Conversation<'a> {
         Outcome { end: self.present.end, talked }
     }
 
-    async fn on_state(&mut self) {
+    fn on_state(&mut self, before: CallState) {
+        if self.asked.take().is_some() {
+            // It went by before the engine has answered.
+            self.show(before, None);
+        }
         if self.present.state == CallState::Connected && self.connected.is_none() {
             self.connected = Some(Instant::now());
         }
         if self.present.state != CallState::Ended {
-            self.show().await;
+            self.ask();
         }
     }
 
@@ -119,7 +140,7 @@ impl<'a> Conversation<'a> {
         self.listen();
         self.listened += 1;
         if self.line.is_live && self.listened >= LISTENS_A_LOOK {
-            self.show().await;
+            self.ask();
         }
     }
 
@@ -153,13 +174,21 @@ impl<'a> Conversation<'a> {
         self.present.muted.get(&MediaSource::Microphone).copied().unwrap_or_default()
     }
 
-    async fn show(&mut self) {
-        let media = self.present.state >= CallState::Connecting;
-        let stats = if media { self.call.stats().await.ok() } else { None };
+    /// Asks for what the line shows, unless that is under way.
+    fn ask(&mut self) {
+        if self.present.state < CallState::Connecting {
+            self.asked = None;
+            return self.show(self.present.state, None);
+        }
+        let call = self.call.clone();
+        self.asked.get_or_insert_with(|| Box::pin(async move { call.stats().await.ok() }));
+    }
+
+    fn show(&mut self, state: CallState, stats: Option<PeerStats>) {
         self.listen();
         self.listened = 0;
         let status = Status {
-            state: self.present.state,
+            state,
             talking: self.connected.map(|since| since.elapsed()),
             stats,
             heard: std::mem::take(&mut self.loudest),
@@ -168,6 +197,14 @@ impl<'a> Conversation<'a> {
         };
         self.line.show(&status.to_string());
     }
+}
+
+/// What was asked for, once: it is over then. Cancel safe.
+async fn answered<T>(asked: &mut Option<BoxFuture<'static, T>>) -> T {
+    let Some(answer) = asked else { return std::future::pending().await };
+    let answer = answer.await;
+    *asked = None;
+    answer
 }
 
 /// One line of a terminal that is written over; elsewhere a line for each state.

@@ -1,4 +1,4 @@
-//! What a person brings into a call: what is said and shown, and where what comes back is kept.
+//! Media sources, sinks and recordings of a person's call, as the command line names them.
 //! Files are opened before anybody is called.
 
 use std::{

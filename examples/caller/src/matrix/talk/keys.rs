@@ -1,8 +1,13 @@
 //! Keys of a terminal: `m` mutes and unmutes, `q` hangs up. Where standard input is no terminal
-//! there are none, and Ctrl-C comes as a signal.
+//! there are none, and Ctrl-C comes as a signal. Who has hung up and presses Ctrl-C again does not
+//! want to wait: the process ends at once, with the terminal as before.
 
 use std::{
     io::{IsTerminal, stdin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -20,10 +25,67 @@ pub(crate) enum Wish {
     HangUp,
 }
 
+/// What a key means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Press {
+    Wish(Wish),
+    /// As the signal of that name.
+    Interrupt,
+}
+
+/// Where wishes go, from whichever thread.
+#[derive(Debug, Clone)]
+struct Teller {
+    wishes: mpsc::UnboundedSender<Wish>,
+    /// Hanging up was wished already.
+    impatient: Arc<AtomicBool>,
+}
+
+impl Teller {
+    fn tell(&self, wish: Wish) {
+        if wish == Wish::HangUp {
+            self.impatient.store(true, Ordering::Relaxed);
+        }
+        // Who does not listen any more is ending.
+        let _ = self.wishes.send(wish);
+    }
+
+    /// A signal, or a key that stands for one: the first hangs up; after that, or when nobody
+    /// listens, the process ends as it would without us.
+    #[cfg(unix)]
+    fn interrupt(&self, signal: i32) {
+        if self.impatient.load(Ordering::Relaxed) || self.wishes.is_closed() {
+            // Does nothing to a terminal that is not raw, or gone.
+            drop(disable_raw_mode());
+            drop(signal_hook::low_level::emulate_default_handler(signal));
+        }
+        self.tell(Wish::HangUp);
+    }
+
+    #[cfg(not(unix))]
+    fn interrupt(&self, _signal: i32) {
+        if self.impatient.load(Ordering::Relaxed) {
+            drop(disable_raw_mode());
+            std::process::exit(INTERRUPTED);
+        }
+        self.tell(Wish::HangUp);
+    }
+}
+
+/// The signal of Ctrl-C.
+#[cfg(unix)]
+const INTERRUPT: i32 = signal_hook::consts::SIGINT;
+#[cfg(not(unix))]
+const INTERRUPT: i32 = 2;
+
+/// The exit code of who was interrupted.
+#[cfg(not(unix))]
+const INTERRUPTED: i32 = 130;
+
 /// Signals and, once they are read, keys. The terminal is as it was before when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    tell: mpsc::UnboundedSender<Wish>,
+    teller: Teller,
     wishes: mpsc::UnboundedReceiver<Wish>,
     raw: bool,
 }
@@ -35,17 +97,18 @@ impl Keys {
     /// From now on Ctrl-C is a wish.
     pub(crate) fn signals() -> Self {
         let (tell, wishes) = mpsc::unbounded_channel();
-        let signals = tell.clone();
+        let teller = Teller { wishes: tell, impatient: Arc::default() };
+        let signals = teller.clone();
         thread::spawn(move || await_signals(&signals));
-        Self { tell, wishes, raw: false }
+        Self { teller, wishes, raw: false }
     }
 
     /// Reads the keyboard too; whether there is one.
     pub(crate) fn read_keyboard(&mut self) -> bool {
         if !self.raw && stdin().is_terminal() && enable_raw_mode().is_ok() {
             self.raw = true;
-            let wishes = self.tell.clone();
-            thread::spawn(move || listen(&wishes));
+            let teller = self.teller.clone();
+            thread::spawn(move || listen(&teller));
         }
         self.raw
     }
@@ -68,38 +131,31 @@ impl Drop for Keys {
     }
 }
 
-/// The first one hangs up; the second ends the process, as it would without us.
 #[cfg(unix)]
-fn await_signals(wishes: &mpsc::UnboundedSender<Wish>) {
+fn await_signals(teller: &Teller) {
     use signal_hook::{
         consts::{SIGINT, SIGTERM},
         iterator::Signals,
-        low_level::emulate_default_handler,
     };
     // Without handlers the process ends at the first signal.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-    let mut signals = signals.forever();
-    signals.next();
-    if wishes.send(Wish::HangUp).is_ok()
-        && let Some(signal) = signals.next()
-    {
-        drop(emulate_default_handler(signal));
-    }
+    signals.forever().for_each(|signal| teller.interrupt(signal));
 }
 
 #[cfg(not(unix))]
-fn await_signals(_: &mpsc::UnboundedSender<Wish>) {}
+fn await_signals(_: &Teller) {}
 
-fn listen(wishes: &mpsc::UnboundedSender<Wish>) {
-    while !wishes.is_closed() {
+fn listen(teller: &Teller) {
+    while !teller.wishes.is_closed() {
         match event::poll(LOOK) {
             Ok(false) => {}
             Ok(true) => {
-                if let Ok(Event::Key(key)) = event::read()
-                    && let Some(wish) = wish(key)
-                {
-                    // A closed channel ends the loop.
-                    let _ = wishes.send(wish);
+                if let Ok(Event::Key(key)) = event::read() {
+                    match press(key) {
+                        Some(Press::Wish(wish)) => teller.tell(wish),
+                        Some(Press::Interrupt) => teller.interrupt(INTERRUPT),
+                        None => {}
+                    }
                 }
             }
             Err(_) => return,
@@ -107,15 +163,16 @@ fn listen(wishes: &mpsc::UnboundedSender<Wish>) {
     }
 }
 
-fn wish(key: KeyEvent) -> Option<Wish> {
+fn press(key: KeyEvent) -> Option<Press> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
-        KeyCode::Char('c' | 'd') if control => Some(Wish::HangUp),
-        KeyCode::Char('q' | 'h') | KeyCode::Esc => Some(Wish::HangUp),
-        KeyCode::Char('m') => Some(Wish::ToggleMute),
+        KeyCode::Char('c') if control => Some(Press::Interrupt),
+        KeyCode::Char('d') if control => Some(Press::Wish(Wish::HangUp)),
+        KeyCode::Char('q' | 'h') | KeyCode::Esc => Some(Press::Wish(Wish::HangUp)),
+        KeyCode::Char('m') => Some(Press::Wish(Wish::ToggleMute)),
         _ => None,
     }
 }
@@ -125,11 +182,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_c_hangs_up_in_a_raw_terminal_too() {
-        let key = |letter, modifiers| wish(KeyEvent::new(KeyCode::Char(letter), modifiers));
-        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Wish::HangUp));
-        assert_eq!(key('q', KeyModifiers::NONE), Some(Wish::HangUp));
-        assert_eq!(key('m', KeyModifiers::NONE), Some(Wish::ToggleMute));
+    fn control_c_is_an_interrupt_in_a_raw_terminal_too() {
+        let key = |letter, modifiers| press(KeyEvent::new(KeyCode::Char(letter), modifiers));
+        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Press::Interrupt));
+        assert_eq!(key('q', KeyModifiers::NONE), Some(Press::Wish(Wish::HangUp)));
+        assert_eq!(key('m', KeyModifiers::NONE), Some(Press::Wish(Wish::ToggleMute)));
         assert_eq!(key('c', KeyModifiers::NONE), None);
     }
 }

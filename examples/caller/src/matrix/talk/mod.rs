@@ -14,14 +14,16 @@ mod status;
 use std::{process::ExitCode, time::Duration};
 
 use matrix_sdk::Client;
-use matrix_voip::{CallMedia, CallOptions as Placing, CallSession, Config, VoIP, VoipNews};
-use matrix_voip_matrix_sdk::{Matrix, connect};
+use matrix_voip::{
+    CallMedia, CallOptions as Placing, CallSession, Config, VoIP, VoipEvents, VoipNews,
+};
+use matrix_voip_matrix_sdk::{Matrix, connect, ledger};
 use tokio::{sync::watch, task::JoinHandle};
 
 use self::{conversation::Conversation, gear::Gear, keys::Keys};
 use super::{
     account::{
-        open::open_synced,
+        open::{open, sync as first_sync},
         rooms::{Target, target},
     },
     refusal::Refusal,
@@ -35,30 +37,42 @@ const WRONG: u8 = 1;
 
 /// A client with calls, in sync.
 struct Line {
+    client: Client,
     voip: VoIP,
+    /// From before the first sync: what that brings rings too.
+    events: VoipEvents,
     matrix: Matrix,
     syncing: JoinHandle<()>,
 }
 
 impl Line {
-    fn open(
-        client: &Client,
-        gear: &Gear,
-        options: &TalkOptions,
-        trust: &Trust,
-    ) -> Result<Self, Refusal> {
+    /// Connects, then syncs: a call that waits for us already comes with the first sync. Calls of a
+    /// run that crashed are hung up.
+    async fn open(gear: &Gear, options: &TalkOptions) -> Result<Self, Refusal> {
+        let trust = Trust::read(options.profile.trust.as_deref())?;
+        let client = open(&options.profile, &trust).await?;
         let mut config = Config::default();
         config.relay_only = options.relay_only;
         let engine = trust.engine(gear.studio.clone())?;
-        let connected = connect(client, |voip| voip.webrtc(engine).config(config));
+        let kept = ledger(&client).await;
+        let (ledger, kept) = kept.map_err(|why| Refusal::new(format!("the ledger: {why}")))?;
+        let connected = connect(&client, |voip| {
+            voip.webrtc(engine).config(config).ledger(ledger).restore(kept)
+        });
         let (voip, matrix) = connected.map_err(|why| Refusal::new(why.to_string()))?;
+        let events = voip.events();
+        if let Err(why) = first_sync(&client).await {
+            matrix.detach().await;
+            return Err(why);
+        }
         let syncing = Syncing {
             client: client.clone(),
             news: voip.news(),
             tell: Box::new(|_| {}),
             done: watch::Sender::new(false),
         };
-        Ok(Self { voip, matrix, syncing: tokio::spawn(sync::classic(syncing)) })
+        let syncing = tokio::spawn(sync::classic(syncing));
+        Ok(Self { client, voip, events, matrix, syncing })
     }
 
     /// Lets the last words leave.
@@ -71,32 +85,42 @@ impl Line {
 /// Calls somebody and stays until the call is over.
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
     let gear = Gear::open(&options.talk)?;
-    let trust = Trust::read(options.talk.profile.trust.as_deref())?;
-    let client = open_synced(&options.talk.profile, &trust).await?;
-    let Target { room, user } = target(&client, &options.whom, options.user.as_deref()).await?;
-    let line = Line::open(&client, &gear, &options.talk, &trust)?;
-    let placing = match gear.media {
+    let line = Line::open(&gear, &options.talk).await?;
+    let keys = Keys::signals();
+    match place(&line, options, gear.media).await {
+        Ok(call) => Ok(talk(line, call, gear, keys, &options.talk).await),
+        Err(why) => {
+            line.close().await;
+            Err(why)
+        }
+    }
+}
+
+async fn place(
+    line: &Line,
+    options: &CallOptions,
+    media: CallMedia,
+) -> Result<CallSession, Refusal> {
+    let found = target(&line.client, &options.whom, options.user.as_deref()).await?;
+    let Target { room, user } = found;
+    let placing = match media {
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
     };
     println!("calling {user}");
-    let keys = Keys::signals();
     let placed = line.voip.invite(room.room_id(), &user, placing).await;
-    let call = placed.map_err(|why| Refusal::new(why.to_string()))?;
-    Ok(talk(line, call, gear, keys, &options.talk).await)
+    placed.map_err(|why| Refusal::new(why.to_string()))
 }
 
 /// Waits for a call, takes it and stays until it is over.
 pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
     let gear = Gear::open(&options.talk)?;
-    let trust = Trust::read(options.talk.profile.trust.as_deref())?;
-    let client = open_synced(&options.talk.profile, &trust).await?;
-    let mut line = Line::open(&client, &gear, &options.talk, &trust)?;
-    let me = client.user_id().map(ToString::to_string).unwrap_or_default();
+    let mut line = Line::open(&gear, &options.talk).await?;
+    let me = line.client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
     println!("waiting for a call to {me} (Ctrl-C ends it)");
     let rings = tokio::select! {
-        rings = first_ring(&line.voip) => rings,
+        rings = first_ring(&mut line.events) => rings,
         // Nothing else ends it.
         _ = &mut line.syncing => None,
         _ = keys.next() => {
@@ -116,12 +140,7 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
     Ok(talk(line, call, gear, keys, &options.talk).await)
 }
 
-async fn first_ring(voip: &VoIP) -> Option<CallSession> {
-    let mut events = voip.events();
-    // One may ring already: the sync began before this.
-    if let Some(call) = voip.calls().into_iter().next() {
-        return Some(call);
-    }
+async fn first_ring(events: &mut VoipEvents) -> Option<CallSession> {
     loop {
         if let VoipNews::RingStarted { call, .. } = events.next().await? {
             return Some(call);
