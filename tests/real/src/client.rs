@@ -77,8 +77,28 @@ impl Pending {
     ///
     /// What the peer says.
     pub fn loudness(self) -> Result<f64, Failure> {
-        Ok(self.answer()?["peak"].as_f64().unwrap_or_default())
+        Ok(self.sound()?.peak)
     }
+
+    /// Of [`Client::listen`]: what was heard.
+    ///
+    /// # Errors
+    ///
+    /// What the peer says.
+    pub fn sound(self) -> Result<Sound, Failure> {
+        let heard = self.answer()?;
+        let peak = heard["peak"].as_f64().unwrap_or_default();
+        Ok(Sound { peak, hertz: heard["tone"]["hz"].as_f64() })
+    }
+}
+
+/// What a client has heard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sound {
+    /// The loudest sample, 0 to 1.
+    pub peak: f64,
+    /// The strongest tone in Hertz, of a peer that tells it.
+    pub hertz: Option<f64>,
 }
 
 /// Starts a command at a peer.
@@ -273,14 +293,39 @@ impl Client {
         patience: Duration,
         is: impl Fn(&Value) -> bool,
     ) -> Result<(), Failure> {
+        self.look_until("state", what, call, patience, is).map(drop)
+    }
+
+    /// Waits until the call's statistics are like that, and returns them; `what` names it.
+    ///
+    /// # Errors
+    ///
+    /// When they are not within [`PATIENCE`].
+    pub fn measures(
+        &self,
+        what: &str,
+        call: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
+        self.look_until("stats", what, call, PATIENCE, is)
+    }
+
+    fn look_until(
+        &self,
+        command: &str,
+        what: &str,
+        call: &str,
+        patience: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
         let until = clock::now() + patience.as_millis() as u64;
         loop {
-            let state = self.act("state", call)?;
-            if is(&state) {
-                return Ok(());
+            let seen = self.act(command, call)?;
+            if is(&seen) {
+                return Ok(seen);
             }
             if clock::now() > until {
-                return Err(Failure(format!("{}: {what}: {state}", self.peer)));
+                return Err(Failure(format!("{}: {what}: {seen}", self.peer)));
             }
             // Nothing tells when it changes, and nothing else happens meanwhile.
             let _ = self.seat.wait(LOOK, |_| None::<()>);

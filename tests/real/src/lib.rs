@@ -32,7 +32,7 @@ mod world;
 
 pub use crate::{
     certificate::Certificate,
-    client::{Client, End, Media, PATIENCE, Pending},
+    client::{Client, End, Media, PATIENCE, Pending, Sound},
     coturn::{Coturn, Transport},
     equipment::{Equipment, cache},
     failure::{Context, Failure, Missing},

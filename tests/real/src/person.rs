@@ -162,6 +162,16 @@ impl<'s> Person<'s> {
         self.ask("POST", &format!("join/{room}"), Some(&json!({}))).map(drop)
     }
 
+    /// What the homeserver has of a room: the last 100 events, newest first.
+    ///
+    /// # Errors
+    ///
+    /// What the homeserver says.
+    pub fn room_events(&self, room: &str) -> Result<Vec<Value>, Failure> {
+        let answer = self.ask("GET", &format!("rooms/{room}/messages?dir=b&limit=100"), None)?;
+        Ok(answer["chunk"].as_array().cloned().unwrap_or_default())
+    }
+
     /// The ids of all devices of this person, sorted.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use real::{Client, End, Failure, Media, Pair, Path, Scene, Transport};
+use real::{Client, End, Failure, Media, Pair, Path, Pending, Scene, Transport};
 use serde_json::Value;
 
 use crate::{
@@ -55,15 +55,24 @@ pub(crate) fn hang_up(call: &str, first: &Client, second: &Client) -> Result<(),
     Ok(())
 }
 
-/// Both hear the other's test sound.
+/// Hertz by which a tone may be missed.
+const TONE: f64 = 10.0;
+
+/// Both hear the other's test sound. Ours is a tone that belongs to the call: who tells tones hears
+/// that one.
 pub(crate) fn both_hear(call: &str, pair: &Pair) -> Result<(), Failure> {
     let clients = [&pair.caller, &pair.callee];
     for client in clients {
         client.receives(call, Media::Voice, SOME_BYTES)?;
     }
-    for peak in clients.map(|client| client.listen(call)) {
-        let peak = peak.loudness()?;
-        assert!(peak > AUDIBLE, "the loudest sample is {peak}");
+    let listening = clients.map(|client| client.listen(call));
+    let [by_caller, by_callee] = listening.map(Pending::sound);
+    for (heard, speaker) in [(by_caller?, &pair.callee), (by_callee?, &pair.caller)] {
+        assert!(heard.peak > AUDIBLE, "of {}: {heard:?}", speaker.peer());
+        let said = speaker.act("state", call)?["tone"].as_f64();
+        if let (Some(hertz), Some(said)) = (heard.hertz, said) {
+            assert!((hertz - said).abs() < TONE, "{} says {said} Hz: {heard:?}", speaker.peer());
+        }
     }
     Ok(())
 }
@@ -77,11 +86,9 @@ fn voice(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
 fn video(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     let call = connect(&pair, Media::Video)?;
     for client in [&pair.caller, &pair.callee] {
-        let stats = client.receives(&call, Media::Video, SOME_BYTES)?;
-        // Only who decodes pictures counts them.
-        if let Some(frames) = video_stream(&stats)["framesDecoded"].as_u64() {
-            assert!(frames > 0, "{stats}");
-        }
+        client.receives(&call, Media::Video, SOME_BYTES)?;
+        let decoded = |stats: &Value| video_stream(stats)["framesDecoded"].as_u64() > Some(0);
+        client.measures("pictures that are decoded", &call, decoded)?;
     }
     hang_up(&call, &pair.caller, &pair.callee)
 }
@@ -136,6 +143,10 @@ fn relayed(scene: &Scene, pair: &Pair, transport: Transport) -> Result<(), Failu
         let stats = client.stats(&call)?;
         for end in ["local", "remote"] {
             assert_eq!(stats["pair"][end]["type"], "relay", "{stats}");
+        }
+        if client.kind.is_ours() {
+            let name = transport.name();
+            assert_eq!(stats["pair"]["local"]["relayProtocol"], name, "{stats}");
         }
         let served = scene.world.coturn.has_served(&client.user_id, transport)?;
         assert!(served, "the TURN server knows nothing of {}", client.user_id);

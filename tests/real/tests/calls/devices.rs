@@ -35,7 +35,7 @@ fn rejected_elsewhere(scene: &Scene, pair: Pair) -> Result<(), Failure> {
     second.rings(&call)?;
     second.act("reject", &call)?;
     assert_eq!(pair.caller.ends(&call)?, hung_up_by_them());
-    pair.callee.ends(&call)?;
+    assert_eq!(pair.callee.ends(&call)?, hung_up_by_them());
     Ok(())
 }
 

@@ -18,14 +18,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         .only(|_, callee| callee.is_ours()),
 ];
 
-fn voice(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
+fn voice(scene: &Scene, pair: Pair) -> Result<(), Failure> {
     let call = connect(&pair, Media::Voice)?;
     both_hear(&call, &pair)?;
     hang_up(&call, &pair.caller, &pair.callee)?;
     for client in [&pair.caller, &pair.callee] {
         nothing_in_clear(client);
     }
-    Ok(())
+    only_encrypted_for_homeserver(scene, &pair.caller, &pair.room)
 }
 
 /// What came by sync, as the homeserver has it, and what was sent.
@@ -39,15 +39,35 @@ pub(crate) fn nothing_in_clear(client: &Client) {
     assert!(!paths.iter().any(|path| path.contains("/send/m.call.")), "{paths:?}");
 }
 
+/// What a call sends at least: invite, candidates, answer, selection or hangup.
+const EVENTS: usize = 4;
+
+/// What the homeserver keeps of a room in which somebody called; `member` is in it.
+pub(crate) fn only_encrypted_for_homeserver(
+    scene: &Scene,
+    member: &Client,
+    room: &str,
+) -> Result<(), Failure> {
+    let kept = scene.person_of(member)?.room_events(room)?;
+    let types: Vec<&str> = kept.iter().filter_map(|event| event["type"].as_str()).collect();
+    let encrypted = types.iter().filter(|name| **name == "m.room.encrypted").count();
+    assert!(encrypted >= EVENTS, "{types:?}");
+    assert!(!types.iter().any(|name| name.contains("call.")), "{types:?}");
+    Ok(())
+}
+
 /// The invite comes before the key that it is encrypted with: it rings when the key is there.
 fn late_room_key(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     pair.caller.ask("holdToDevice", &json!({"on": true}))?;
     let call = pair.caller.call(&pair.room, Media::Voice)?;
     pair.caller.reaches(&call, "invite_sent")?;
-    let invite =
-        |event: &Value| event["ev"] == "wireIn" && event["event"]["type"] == "m.room.encrypted";
-    // By then it has been on its way to the callee too.
-    pair.caller.event("its own invite, by sync", PATIENCE, invite)?;
+    let invite = |event: &Value| {
+        let came = &event["event"];
+        event["ev"] == "wireIn"
+            && came["type"] == "m.room.encrypted"
+            && came["sender"] == pair.caller.user_id.as_str()
+    };
+    pair.callee.event("the invite that it cannot read", PATIENCE, invite)?;
     let calls = pair.callee.ask("state", &json!({}))?;
     assert_eq!(calls["calls"], json!([]), "it rings without a key");
     let released = pair.caller.ask("holdToDevice", &json!({"on": false}))?;

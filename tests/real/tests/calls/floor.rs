@@ -1,6 +1,6 @@
-//! Who plays when: every test has a thread, and waits for a place. Tests that work take one of few
-//! places, so that two cores are enough; those that mostly wait have places of their own beside
-//! them; who measures is alone.
+//! A scheduler of tests, by how much of the machine they need: every test has a thread, and waits
+//! for a place. Tests that work take one of few places, so that two cores are enough; those that
+//! mostly wait have places of their own beside them; who measures is alone.
 
 use std::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,

@@ -27,6 +27,9 @@ const CALLS: usize = 8;
 /// How long a client is watched.
 const WATCHED_MS: u64 = 10_000;
 
+/// The yardstick.
+const BROWSERS: (Kind, Kind) = (Kind::Browser, Kind::Browser);
+
 /// One call: ms from the command that places it until something was there.
 #[derive(Debug, Clone, Copy)]
 struct Times {
@@ -38,16 +41,17 @@ struct Times {
 fn place_to_first_audio(scene: &Scene) -> Result<(), Failure> {
     say(scene, "place -> first audio in ms, medians; the callee is told to answer when it rings")?;
     say(scene, "caller        callee        rings  callee hears  caller hears  to two browsers")?;
-    let mut browsers = None;
-    for (caller, callee) in PAIRS {
-        let median = median(&measured(&scene.pair(caller, callee)?)?);
-        let yardstick = *browsers.get_or_insert(median.heard_by_callee);
-        say(scene, &row(caller, callee, median, yardstick))?;
+    let of_pair = |(caller, callee)| measured(&scene.pair(caller, callee)?);
+    let browsers = median(&of_pair(BROWSERS)?);
+    let yardstick = browsers.heard_by_callee;
+    say(scene, &row(BROWSERS, browsers, yardstick))?;
+    for pair in PAIRS.into_iter().filter(|pair| *pair != BROWSERS) {
+        say(scene, &row(pair, median(&of_pair(pair)?), yardstick))?;
     }
     Ok(())
 }
 
-fn row(caller: Kind, callee: Kind, times: Times, yardstick: u64) -> String {
+fn row((caller, callee): (Kind, Kind), times: Times, yardstick: u64) -> String {
     let Times { ringing, heard_by_callee, heard_by_caller } = times;
     let ratio = heard_by_callee as f64 / yardstick as f64;
     format!(

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     basics::{AUDIBLE, hung_up_by_them},
-    encrypted::nothing_in_clear,
+    encrypted::{nothing_in_clear, only_encrypted_for_homeserver},
     login::assert_refused,
     stage::{Cast, Scenario},
 };
@@ -29,6 +29,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("person_calls_person", Cast::Scene(calls_person)).using(CALLER),
     Scenario::new("person_calls_nobody", Cast::Scene(calls_nobody)).using(CALLER),
     Scenario::new("person_interrupts", Cast::Scene(interrupts)).using(CALLER),
+    Scenario::new("person_answers_what_rings", Cast::Scene(answers_what_rings)).using(CALLER),
+    Scenario::new("person_crashes", Cast::Scene(crashes)).using(CALLER),
+    Scenario::new("person_interrupts_twice", Cast::Scene(interrupts_twice)).using(CALLER),
     Scenario::new("person_loses_login", Cast::Scene(loses_login)).using(CALLER),
     Scenario::new("person_presses_keys", Cast::Scene(presses_keys)).using(CALLER),
 ];
@@ -162,6 +165,7 @@ fn answers_browser(scene: &Scene) -> Result<(), Failure> {
     browser.act("hangup", &call)?;
     nothing_in_clear(&browser);
     let said = running.ended(PATIENCE)?;
+    only_encrypted_for_homeserver(scene, &browser, &room)?;
     assert_had(&said, "by them");
     assert_kept(&said, &["kept/heard.wav"]);
     assert!(sound::heard(&ada.folder().join("kept/heard.wav"))?.level.peak > AUDIBLE as f32);
@@ -247,6 +251,69 @@ fn interrupts(scene: &Scene) -> Result<(), Failure> {
     assert_had(&talking.ended(PATIENCE)?, "by us");
     Ok(())
 }
+
+/// It rings before anybody looks; looking at rooms and servers meanwhile takes nothing away.
+fn answers_what_rings(scene: &Scene) -> Result<(), Failure> {
+    let ben = scene.client("ben", OURS)?;
+    let (ada, room) = acquainted(scene, "ada", &ben)?;
+    let call = ben.call(&room, Media::Voice)?;
+    ben.reaches(&call, "invite_sent")?;
+    let root = scene.world.certificate.root.to_string_lossy();
+    for look in ["rooms", "doctor"] {
+        let said = ada.run(&[look, "--trust", &root], "")?;
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    let running = ada.start(Tool::Caller, &["answer"])?;
+    running.says(&[&ben.user_id, "calls"], PATIENCE)?;
+    ben.reaches(&call, "connected")?;
+    assert_hears(&ben, &call)?;
+    ben.act("hangup", &call)?;
+    assert_had(&running.ended(PATIENCE)?, "by them");
+    // What is over does not ring again.
+    let again = ada.start(Tool::Caller, &["answer"])?;
+    again.says(&["waiting"], PATIENCE)?;
+    again.signal("INT")?;
+    let said = again.ended(PATIENCE)?;
+    assert!(said.line(&["nobody has called"]).is_some(), "{said:?}");
+    Ok(())
+}
+
+/// Killed in a call: the next run hangs up what the other side still believes in.
+fn crashes(scene: &Scene) -> Result<(), Failure> {
+    let ben = scene.client("ben", OURS)?;
+    let (ada, room) = acquainted(scene, "ada", &ben)?;
+    let talking = ada.start(Tool::Caller, &["call", &room])?;
+    let call = answered_by(&ben)?;
+    talking.says(&["connected"], PATIENCE)?;
+    assert_hears(&ben, &call)?;
+    talking.signal("KILL")?;
+    assert_eq!(talking.ended(PATIENCE)?.code, None);
+    let waiting = ada.start(Tool::Caller, &["answer"])?;
+    waiting.says(&["waiting"], PATIENCE)?;
+    // By itself it would end as a connection that is lost, by us.
+    assert_eq!(ben.ends(&call)?.party, "remote");
+    waiting.signal("INT")?;
+    assert_eq!(waiting.ended(PATIENCE)?.code, Some(0));
+    Ok(())
+}
+
+/// Who presses Ctrl-C twice does not wait for the hangup to leave; the terminal is as before.
+fn interrupts_twice(scene: &Scene) -> Result<(), Failure> {
+    let ben = scene.client("ben", OURS)?;
+    let (ada, room) = acquainted(scene, "ada", &ben)?;
+    let mut talking = ada.start_at_terminal(&["call", &room])?;
+    answered_by(&ben)?;
+    talking.says(&["connected 00:"], PATIENCE)?;
+    talking.types("\x03\x03")?;
+    let said = talking.ended(PATIENCE)?;
+    assert_eq!(said.code, Some(INTERRUPTED), "{said:?}");
+    assert!(said.line(&["ended: "]).is_none(), "{said:?}");
+    assert!(said.line(&["the terminal is as before"]).is_some(), "{said:?}");
+    Ok(())
+}
+
+/// What a shell makes of a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;
 
 /// Logged out from elsewhere: who waits for a call and who is in one is told, and so is every command
 /// afterwards.
