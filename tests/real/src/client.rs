@@ -293,7 +293,7 @@ impl Client {
         patience: Duration,
         is: impl Fn(&Value) -> bool,
     ) -> Result<(), Failure> {
-        self.look_until("state", what, call, patience, is).map(drop)
+        self.look_until(what, patience, || self.act("state", call), is).map(drop)
     }
 
     /// Waits until the call's statistics are like that, and returns them; `what` names it.
@@ -307,20 +307,19 @@ impl Client {
         call: &str,
         is: impl Fn(&Value) -> bool,
     ) -> Result<Value, Failure> {
-        self.look_until("stats", what, call, PATIENCE, is)
+        self.look_until(what, PATIENCE, || self.stats(call), is)
     }
 
     fn look_until(
         &self,
-        command: &str,
         what: &str,
-        call: &str,
         patience: Duration,
+        look: impl Fn() -> Result<Value, Failure>,
         is: impl Fn(&Value) -> bool,
     ) -> Result<Value, Failure> {
         let until = clock::now() + patience.as_millis() as u64;
         loop {
-            let seen = self.act(command, call)?;
+            let seen = look()?;
             if is(&seen) {
                 return Ok(seen);
             }

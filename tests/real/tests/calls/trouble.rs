@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use real::{Client, End, Failure, Kind, Media, PATIENCE, Pair, Scene, clock};
-use serde_json::json;
+use real::{Client, End, Failure, Kind, Media, PATIENCE, Pair, Scene, Sync, Tool, clock};
+use serde_json::{Value, json};
 
 use crate::{
     basics::{both_hear, connect, hang_up},
@@ -24,6 +24,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("homeserver_restarts", Cast::Pair(homeserver_restarts)).at_home(),
     Scenario::new("offline", Cast::Pair(offline))
         .only(|caller, callee| caller.is_ours() || callee.is_ours()),
+    Scenario::new("login_is_lost", Cast::Scene(login_is_lost)).using(&[Tool::Caller]),
     Scenario::new("both_hang_up", Cast::Pair(both_hang_up)),
     Scenario::new("ten_calls", Cast::Pair(ten_calls)),
 ];
@@ -104,6 +105,17 @@ fn offline(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     lost.ask("offline", &json!({"on": false}))?;
     lost.rings(&next)?;
     hang_up(&next, other, lost)
+}
+
+/// Both flavours of sync stop when the homeserver has forgotten the device: they do not ask for ever.
+fn login_is_lost(scene: &Scene) -> Result<(), Failure> {
+    for sync in [Sync::Classic, Sync::Sliding] {
+        let client = scene.client("ada", Kind::Ours(sync))?;
+        scene.person_of(&client)?.log_out_everywhere()?;
+        let stopped = |event: &Value| event["ev"] == "sync" && event["state"] == "STOPPED";
+        client.event("the end of its sync", PATIENCE, stopped)?;
+    }
+    Ok(())
 }
 
 fn callee_dies(scene: &Scene, pair: Pair) -> Result<(), Failure> {
