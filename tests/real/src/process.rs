@@ -165,7 +165,8 @@ impl Process {
     }
 }
 
-/// A process and all that descend from it.
+/// A process and all that descend from it. Its group would not do: Playwright gives the browser a
+/// group of its own.
 fn family(process: u32) -> Vec<u32> {
     let children: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()

@@ -29,7 +29,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("person_calls_person", Cast::Scene(calls_person)).using(CALLER),
     Scenario::new("person_calls_nobody", Cast::Scene(calls_nobody)).using(CALLER),
     Scenario::new("person_interrupts", Cast::Scene(interrupts)).using(CALLER),
-    Scenario::new("person_answers_what_rings", Cast::Scene(answers_what_rings)).using(CALLER),
+    Scenario::new("person_answers_what_rings", Cast::Scene(answers_what_rings))
+        .within(Privacy::Encrypted)
+        .using(CALLER),
     Scenario::new("person_crashes", Cast::Scene(crashes)).using(CALLER),
     Scenario::new("person_interrupts_twice", Cast::Scene(interrupts_twice)).using(CALLER),
     Scenario::new("person_loses_login", Cast::Scene(loses_login)).using(CALLER),
@@ -252,7 +254,8 @@ fn interrupts(scene: &Scene) -> Result<(), Failure> {
     Ok(())
 }
 
-/// It rings before anybody looks; looking at rooms and servers meanwhile takes nothing away.
+/// It rings before anybody looks; looking at rooms and servers meanwhile takes nothing away, neither
+/// the invite nor the key that it is encrypted with.
 fn answers_what_rings(scene: &Scene) -> Result<(), Failure> {
     let ben = scene.client("ben", OURS)?;
     let (ada, room) = acquainted(scene, "ada", &ben)?;
