@@ -31,7 +31,8 @@ use crate::{
 
 /// How many events of history are asked for at once.
 const PAGE: u32 = 50;
-/// How long a page of history, or a room's encryption, may take. Events that came after it wait.
+/// How long a page of history, a room's encryption, or the keys of the events of one update may
+/// take. Events that came after it wait.
 const ASKING: Duration = Duration::from_secs(8);
 /// How many rooms are asked about at once.
 const MAX_ASKING: usize = 8;
@@ -205,11 +206,8 @@ fn rooms(client: &Client) -> Vec<RoomId> {
 async fn find_out(room: &Room, ask: Ask, gate: &Semaphore, clock: Clock) -> Answer {
     match ask {
         Ask::Unlock(events) => {
-            let mut items = Vec::with_capacity(events.len());
-            for event in &events {
-                items.push(decrypt(room, event, clock).await);
-            }
-            Answer::Unlock(items)
+            let tries = events.iter().map(|event| decrypt(room, event, clock)).collect();
+            Answer::Unlock(unlock(gate, tries).await)
         }
         Ask::Page { from, after } => {
             let page = patiently(after, gate, page(room, from, clock)).await;
@@ -233,6 +231,22 @@ async fn patiently<T>(
     }
     let _turn = gate.acquire().await.ok()?;
     timeout(ASKING, work).await.ok()
+}
+
+/// Tries one event after the other. A store that is wedged ends it: what was readable until then
+/// stays so, the rest waits for its keys.
+async fn unlock(
+    gate: &Semaphore,
+    tries: Vec<impl Future<Output = Option<Item>>>,
+) -> Vec<Option<Item>> {
+    let mut items = Vec::with_capacity(tries.len());
+    let all = async {
+        for event in tries {
+            items.push(event.await);
+        }
+    };
+    patiently(Duration::ZERO, gate, all).await;
+    items
 }
 
 async fn page(room: &Room, from: Option<String>, clock: Clock) -> Option<Page> {
