@@ -75,13 +75,15 @@ fn attach(client: &Client) -> (DriverEnd, Arc<Attached>) {
     (end, attached)
 }
 
-async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+/// The room, once a sync has told that it is so.
+async fn until(client: &Client, id: &RumaRoomId, state: RoomState) -> Room {
+    let mut updates = client.subscribe_to_all_room_updates();
     let found = async {
         loop {
-            if let Some(found) = look() {
+            if let Some(found) = client.get_room(id).filter(|room| room.state() == state) {
                 return found;
             }
-            sleep_until(Instant::now() + Duration::from_millis(20)).await;
+            drop(updates.recv().await);
         }
     };
     timeout(Duration::from_secs(30), found).await.expect("in time")
@@ -95,10 +97,9 @@ async fn shared_room(ada: &Client, ben: &Client, secrecy: Secrecy) -> OwnedRoomI
         request.initial_state = vec![InitialStateEvent::with_empty_state_key(content).to_raw_any()];
     }
     let id = ada.create_room(request).await.unwrap().room_id().to_owned();
-    let found = |client: &Client, state| client.get_room(&id).filter(|room| room.state() == state);
-    until(|| found(ben, RoomState::Invited)).await.join().await.unwrap();
-    until(|| found(ben, RoomState::Joined)).await;
-    until(|| found(ada, RoomState::Joined)).await;
+    until(ben, &id, RoomState::Invited).await.join().await.unwrap();
+    until(ben, &id, RoomState::Joined).await;
+    until(ada, &id, RoomState::Joined).await;
     id
 }
 
