@@ -91,6 +91,11 @@ impl Matrix {
     /// no clone of the client is left when this resolves. Takes at most 6 s, while hangups leave.
     /// Idempotent. Cancel safe: once polled, the library stops and the rest follows.
     ///
+    /// From then on whatever is asked of this handle is answered [`Fault::Unsupported`]: nothing was
+    /// tried, and nothing will help.
+    ///
+    /// [`Fault::Unsupported`]: matrix_voip::machine::io::Fault::Unsupported
+    ///
     /// Before `Client::logout` this lets the other side know; after it, calls just end.
     pub async fn detach(&self) {
         self.news.lifecycle(Lifecycle::Ending);

@@ -20,7 +20,7 @@ use matrix_voip::{
     testing::{EmbeddedEngine, EmbeddedWebRtc},
     time::Wall,
 };
-use matrix_voip_matrix_sdk::{Counts, Matrix, Message, connect};
+use matrix_voip_matrix_sdk::{Counts, Matrix, ToDeviceMessage, connect};
 use serde_json::{Value, json};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -291,7 +291,7 @@ impl Duo {
     /// Alice has calls too, and sends a message; what came of it, and what went out.
     pub(crate) async fn alice_tells(
         &self,
-        message: Message,
+        message: ToDeviceMessage,
         targets: &[(UserId, DeviceId)],
     ) -> (Result<Vec<(UserId, DeviceId)>, Fault>, Value) {
         let engine = Arc::new(EmbeddedWebRtc::new().engine());
