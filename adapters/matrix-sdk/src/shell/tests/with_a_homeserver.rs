@@ -67,10 +67,15 @@ fn attach(client: &Client) -> (DriverEnd, Arc<Attached>) {
     let (end, mailbox) = pair();
     let (to, outlet) = inbox();
     let attached = Arc::new(Attached::new(client.clone(), to.clone()));
-    let parts =
-        (forward::handle_to_device(client, to.clone()), forward::start(client, &to), outlet);
-    let me = UserId::parse(client.user_id().unwrap()).unwrap();
-    let shell = Shell::new(Arc::clone(&attached), parts, me, mailbox.news()).unwrap();
+    let parts = Parts {
+        client: client.clone(),
+        attached: Arc::clone(&attached),
+        handler: forward::handle_to_device(client, to.clone()),
+        forwarders: forward::start(client, &to),
+        outlet,
+        news: mailbox.news(),
+    };
+    let shell = Shell::new(UserId::parse(client.user_id().unwrap()).unwrap(), parts);
     tokio::spawn(shell.run());
     (end, attached)
 }
