@@ -14,7 +14,7 @@ pub(crate) struct Attached {
     client: Mutex<Option<Client>>,
     inbox: Inbox,
     state: watch::Sender<State>,
-    counts: Mutex<Counts>,
+    counts: watch::Sender<Counts>,
 }
 
 /// How far detaching is.
@@ -30,8 +30,12 @@ pub(crate) enum State {
 
 impl Attached {
     pub(crate) fn new(client: Client, inbox: Inbox) -> Self {
-        let (client, counts) = (Mutex::new(Some(client)), Mutex::default());
-        Self { client, inbox, state: watch::Sender::new(State::Attached), counts }
+        Self {
+            client: Mutex::new(Some(client)),
+            inbox,
+            state: watch::Sender::new(State::Attached),
+            counts: watch::Sender::default(),
+        }
     }
 
     /// The client, while attached.
@@ -44,11 +48,17 @@ impl Attached {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        *lock(&self.counts)
+        *self.counts.borrow()
     }
 
     pub(crate) fn set_counts(&self, counts: Counts) {
-        *lock(&self.counts) = counts;
+        self.counts.send_if_modified(|known| std::mem::replace(known, counts) != counts);
+    }
+
+    /// Resolves when the figures are such. Cancel safe.
+    pub(crate) async fn counted(&self, reached: impl FnMut(&Counts) -> bool) {
+        // The sender is ours: it lives.
+        drop(self.counts.subscribe().wait_for(reached).await);
     }
 
     /// Tells the worker's task to end.
@@ -77,6 +87,6 @@ impl Attached {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds these locks can panic half-way.
+    // Nothing that holds this lock can panic half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use crate::{
     counts::Counts,
     forward,
     inbox::inbox,
-    shell::Shell,
+    shell::{Parts, Shell},
     signaling::Homeserver,
 };
 
@@ -62,12 +62,16 @@ pub fn connect(
     let builder = builder.signaling(Arc::new(Homeserver(Arc::clone(&attached))));
     let voip = build(builder).start()?;
 
-    let handler = forward::handle_to_device(client, to.clone());
-    let parts = (handler, forward::start(client, &to), outlet);
     let news = voip.news();
-    if let Some(shell) = Shell::new(Arc::clone(&attached), parts, me.user, news.clone()) {
-        runtime.spawn(shell.run());
-    }
+    let parts = Parts {
+        client: client.clone(),
+        attached: Arc::clone(&attached),
+        handler: forward::handle_to_device(client, to.clone()),
+        forwarders: forward::start(client, &to),
+        outlet,
+        news: news.clone(),
+    };
+    runtime.spawn(Shell::new(me.user, parts).run());
     Ok((voip, Matrix { attached, news }))
 }
 
@@ -91,6 +95,11 @@ impl Matrix {
     /// no clone of the client is left when this resolves. Takes at most 6 s, while hangups leave.
     /// Idempotent. Cancel safe: once polled, the library stops and the rest follows.
     ///
+    /// From then on whatever is asked of this handle is answered [`Fault::Unsupported`]: nothing was
+    /// tried, and nothing will help.
+    ///
+    /// [`Fault::Unsupported`]: matrix_voip::machine::io::Fault::Unsupported
+    ///
     /// Before `Client::logout` this lets the other side know; after it, calls just end.
     pub async fn detach(&self) {
         self.news.lifecycle(Lifecycle::Ending);
@@ -105,6 +114,13 @@ impl Matrix {
     pub fn counts(&self) -> Counts {
         self.attached.counts()
     }
+
+    /// Resolves when the figures are such, or never. For the tests of this package: applications
+    /// wait for the library's events.
+    #[doc(hidden)]
+    pub async fn counted(&self, reached: impl FnMut(&Counts) -> bool) {
+        self.attached.counted(reached).await;
+    }
 }
 
 #[cfg(test)]
@@ -112,7 +128,6 @@ mod tests {
     use matrix_sdk::{ruma::room_id, test_utils::mocks::MatrixMockServer};
     use matrix_voip::testing::EmbeddedWebRtc;
     use serde_json::json;
-    use tokio::time::{Instant, sleep_until};
     use wiremock::{Mock, ResponseTemplate, matchers};
 
     use super::*;
@@ -154,11 +169,7 @@ mod tests {
             .mount(server.server())
             .await;
         matrix.attached.inbox().put(Arrival::Lagged);
-        let caught_up = async {
-            while matrix.counts().events == 0 {
-                sleep_until(Instant::now() + Duration::from_millis(5)).await;
-            }
-        };
+        let caught_up = matrix.counted(|counts| counts.events > 0);
         timeout(PATIENCE, caught_up).await.expect("it is delivered");
         assert_eq!((matrix.counts().lags, matrix.counts().pages), (1, 1));
     }

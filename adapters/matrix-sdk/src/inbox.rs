@@ -1,15 +1,13 @@
 //! One inbox for everything that comes from the SDK, in the order in which it came.
 //!
 //! Whoever puts something in never waits: the application's sync does it (`matrix-sdk.md` §0). So
-//! the queue is unbounded, but counted: what is beyond a bound is left out, and a left-out update
-//! becomes one [`Arrival::Lagged`].
+//! the queue has no bound of its own, but all that others can feed is counted, and what is beyond a
+//! bound is left out. Left-out updates become one [`Arrival::Lagged`], left-out keys one
+//! [`Arrival::KeysLagged`]; of what is only ever said anew, the latest waits.
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use matrix_sdk::sync::RoomUpdates;
@@ -25,6 +23,10 @@ pub(crate) const MAX_ROOM_UPDATES: usize = 4096;
 /// Most to-device messages that wait; those beyond are lost, which whoever sends them must be able
 /// to bear: nothing delivers them twice.
 pub(crate) const MAX_TO_DEVICE: usize = 4096;
+/// Most bytes of their contents.
+pub(crate) const MAX_TO_DEVICE_BYTES: usize = 8 << 20;
+/// Most news of keys that wait; beyond them everything is tried that waits for any.
+pub(crate) const MAX_KEYS: usize = 4096;
 
 /// What came.
 #[derive(Debug)]
@@ -47,53 +49,119 @@ pub(crate) enum Arrival {
     Sent(RoomId),
 }
 
-impl Arrival {
-    fn rooms(&self) -> usize {
-        match self {
-            Self::Rooms(updates, _) => updates.iter_all_room_ids().count(),
-            Self::Lagged | Self::Keys(_) | Self::KeysLagged | Self::ToDevice(_) => 0,
-            Self::Ignored(_) | Self::LoggedOut | Self::Sent(_) => 0,
-        }
+/// What waits, as far as it is counted.
+#[derive(Debug, Default)]
+struct Waiting {
+    rooms: usize,
+    messages: usize,
+    bytes: usize,
+    keys: usize,
+    /// A `Lagged` is the last word about rooms.
+    lagging: bool,
+    /// A `KeysLagged` waits: it stands for all keys until it is taken.
+    keys_lagging: bool,
+    /// The latest list; the queue keeps the place of the first.
+    ignored: Option<BTreeSet<UserId>>,
+    logged_out: bool,
+    sent: BTreeSet<RoomId>,
+}
+
+impl Waiting {
+    /// What is to be put into the queue, if anything.
+    fn admit(&mut self, arrival: Arrival) -> Option<Arrival> {
+        let admitted = match &arrival {
+            Arrival::Rooms(updates, _) => return self.admit_rooms(rooms_of(updates), arrival),
+            Arrival::Lagged => !std::mem::replace(&mut self.lagging, true),
+            Arrival::Keys(keys) => return self.admit_keys(keys.len(), arrival),
+            Arrival::KeysLagged => !std::mem::replace(&mut self.keys_lagging, true),
+            Arrival::ToDevice(message) => self.admit_message(message.content.len()),
+            Arrival::Ignored(users) => self.ignored.replace(users.clone()).is_none(),
+            Arrival::LoggedOut => !std::mem::replace(&mut self.logged_out, true),
+            Arrival::Sent(room) => self.sent.insert(room.clone()),
+        };
+        admitted.then_some(arrival)
     }
 
-    fn messages(&self) -> usize {
-        usize::from(matches!(self, Self::ToDevice(_)))
+    fn admit_rooms(&mut self, rooms: usize, arrival: Arrival) -> Option<Arrival> {
+        if self.rooms > 0 && self.rooms + rooms > MAX_ROOM_UPDATES {
+            return self.admit(Arrival::Lagged);
+        }
+        self.rooms += rooms;
+        self.lagging = false;
+        Some(arrival)
+    }
+
+    fn admit_keys(&mut self, keys: usize, arrival: Arrival) -> Option<Arrival> {
+        if keys == 0 {
+            return None;
+        }
+        if self.keys_lagging || self.keys + keys > MAX_KEYS {
+            return self.admit(Arrival::KeysLagged);
+        }
+        self.keys += keys;
+        Some(arrival)
+    }
+
+    fn admit_message(&mut self, bytes: usize) -> bool {
+        if self.messages >= MAX_TO_DEVICE || self.bytes + bytes > MAX_TO_DEVICE_BYTES {
+            tracing::warn!("a to-device message is dropped: too many wait");
+            return false;
+        }
+        self.messages += 1;
+        self.bytes += bytes;
+        true
+    }
+
+    /// What comes out for what was in the queue.
+    fn take(&mut self, mut arrival: Arrival) -> Arrival {
+        match &mut arrival {
+            Arrival::Rooms(updates, _) => self.rooms -= rooms_of(updates),
+            Arrival::Lagged => self.lagging = false,
+            Arrival::Keys(keys) => self.keys -= keys.len(),
+            Arrival::KeysLagged => self.keys_lagging = false,
+            Arrival::ToDevice(message) => {
+                self.messages -= 1;
+                self.bytes -= message.content.len();
+            }
+            Arrival::Ignored(users) => *users = self.ignored.take().unwrap_or_default(),
+            Arrival::LoggedOut => self.logged_out = false,
+            Arrival::Sent(room) => drop(self.sent.remove(room)),
+        }
+        arrival
     }
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    rooms: AtomicUsize,
-    messages: AtomicUsize,
-    /// A `Lagged` is the last word about rooms.
-    lagging: AtomicBool,
+fn rooms_of(updates: &RoomUpdates) -> usize {
+    updates.iter_all_room_ids().count().max(1)
 }
 
 /// Where things are put in. Cloneable; never blocks.
 #[derive(Debug, Clone)]
 pub(crate) struct Inbox {
     sender: mpsc::UnboundedSender<Arrival>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// Where they come out.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     receiver: mpsc::UnboundedReceiver<Arrival>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// Makes an inbox.
 pub(crate) fn inbox() -> (Inbox, Outlet) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let waiting = Arc::<Waiting>::default();
+    let waiting = Arc::<Mutex<Waiting>>::default();
     (Inbox { sender, waiting: Arc::clone(&waiting) }, Outlet { receiver, waiting })
 }
 
 impl Inbox {
     /// Puts something in, if there is room for it.
     pub(crate) fn put(&self, arrival: Arrival) {
-        if let Some(arrival) = self.admit(arrival) {
+        // Held while it is sent: the order of the counts is the order of the queue.
+        let mut waiting = lock(&self.waiting);
+        if let Some(arrival) = waiting.admit(arrival) {
             // Whoever took things out is gone: then nobody wants them.
             drop(self.sender.send(arrival));
         }
@@ -104,36 +172,19 @@ impl Inbox {
     pub(crate) fn holders(&self) -> usize {
         self.sender.strong_count()
     }
-
-    fn admit(&self, arrival: Arrival) -> Option<Arrival> {
-        let (rooms, messages) = (arrival.rooms(), arrival.messages());
-        let waiting = self.waiting.messages.fetch_add(messages, Ordering::Relaxed);
-        if messages > 0 && waiting >= MAX_TO_DEVICE {
-            self.waiting.messages.fetch_sub(messages, Ordering::Relaxed);
-            tracing::warn!("a to-device message is dropped: too many wait");
-            return None;
-        }
-        let waiting = self.waiting.rooms.fetch_add(rooms, Ordering::Relaxed);
-        if rooms > 0 && waiting > 0 && waiting + rooms > MAX_ROOM_UPDATES {
-            self.waiting.rooms.fetch_sub(rooms, Ordering::Relaxed);
-            let first = !self.waiting.lagging.swap(true, Ordering::Relaxed);
-            return first.then_some(Arrival::Lagged);
-        }
-        if rooms > 0 {
-            self.waiting.lagging.store(false, Ordering::Relaxed);
-        }
-        Some(arrival)
-    }
 }
 
 impl Outlet {
     /// The next thing; `None` when nobody can put anything in any more. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Arrival> {
         let arrival = self.receiver.recv().await?;
-        self.waiting.rooms.fetch_sub(arrival.rooms(), Ordering::Relaxed);
-        self.waiting.messages.fetch_sub(arrival.messages(), Ordering::Relaxed);
-        Some(arrival)
+        Some(lock(&self.waiting).take(arrival))
     }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    // Nothing that holds this lock can panic half-way.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -153,13 +204,13 @@ mod tests {
         Arrival::Rooms(Box::new(updates), Instant::now())
     }
 
-    fn message() -> Arrival {
+    fn message(content: String) -> Arrival {
         let sender = UserId::parse("@a:x").unwrap();
         let protection = Protection::Clear;
         let facts =
             Facts { event_id: None, sender, device: None, protection, sent: None, age: None };
         let event_type = "com.famedly.call.member.hangup".into();
-        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content: "{}".into() }))
+        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content }))
     }
 
     /// What waits, however much.
@@ -197,10 +248,93 @@ mod tests {
     async fn to_device_messages_are_bounded() {
         let (inbox, mut outlet) = inbox();
         for _ in 0..MAX_TO_DEVICE + 5 {
-            inbox.put(message());
+            inbox.put(message("{}".into()));
         }
         assert_eq!(taken(&mut outlet).len(), MAX_TO_DEVICE);
-        inbox.put(message());
+        inbox.put(message("{}".into()));
+        assert_eq!(taken(&mut outlet).len(), 1);
+    }
+
+    /// Anybody may send them, at 64 KiB each.
+    #[tokio::test]
+    async fn to_device_messages_are_bounded_in_bytes() {
+        let (inbox, mut outlet) = inbox();
+        let large = || message(" ".repeat(MAX_TO_DEVICE_BYTES / 4));
+        for _ in 0..6 {
+            inbox.put(large());
+        }
+        assert_eq!(taken(&mut outlet).len(), 4);
+        inbox.put(large());
+        assert_eq!(taken(&mut outlet).len(), 1, "there is room again");
+    }
+
+    fn key(n: usize) -> Arrival {
+        Arrival::Keys(vec![(RoomId::parse("!r:x").unwrap(), n.to_string())])
+    }
+
+    /// Any device may send us room keys.
+    #[tokio::test]
+    async fn keys_beyond_the_bound_become_one_lag() {
+        let (inbox, mut outlet) = inbox();
+        for n in 0..MAX_KEYS + 5 {
+            inbox.put(key(n));
+        }
+        inbox.put(Arrival::KeysLagged);
+        let mut all = taken(&mut outlet);
+        assert!(matches!(all.pop(), Some(Arrival::KeysLagged)));
+        assert_eq!(all.len(), MAX_KEYS);
+        inbox.put(key(0));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Keys(_)]), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn one_piece_of_news_may_not_have_more_keys_than_the_bound() {
+        let (inbox, mut outlet) = inbox();
+        let key = (RoomId::parse("!r:x").unwrap(), "s".to_owned());
+        inbox.put(Arrival::Keys(vec![key; MAX_KEYS + 1]));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::KeysLagged]));
+    }
+
+    /// They stand for what was lost up to the moment in which they are taken.
+    #[tokio::test]
+    async fn of_lost_updates_one_word_waits() {
+        let (inbox, mut outlet) = inbox();
+        for _ in 0..3 {
+            inbox.put(Arrival::Lagged);
+            inbox.put(Arrival::KeysLagged);
+            inbox.put(Arrival::LoggedOut);
+        }
+        let all = taken(&mut outlet);
+        assert!(
+            matches!(all[..], [Arrival::Lagged, Arrival::KeysLagged, Arrival::LoggedOut]),
+            "{all:?}"
+        );
+        inbox.put(Arrival::Lagged);
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Lagged]));
+    }
+
+    #[tokio::test]
+    async fn of_the_lists_of_ignored_users_the_latest_waits() {
+        let (inbox, mut outlet) = inbox();
+        let list = |user: &str| BTreeSet::from([UserId::parse(user).unwrap()]);
+        inbox.put(Arrival::Ignored(list("@a:x")));
+        inbox.put(Arrival::Ignored(list("@b:x")));
+        let all = taken(&mut outlet);
+        let [Arrival::Ignored(users)] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(*users, list("@b:x"));
+        inbox.put(Arrival::Ignored(list("@c:x")));
+        assert_eq!(taken(&mut outlet).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_we_have_sent_waits_once_for_each_room() {
+        let (inbox, mut outlet) = inbox();
+        let room = |id: &str| RoomId::parse(id).unwrap();
+        for id in ["!a:x", "!b:x", "!a:x"] {
+            inbox.put(Arrival::Sent(room(id)));
+        }
+        assert_eq!(taken(&mut outlet).len(), 2);
+        inbox.put(Arrival::Sent(room("!a:x")));
         assert_eq!(taken(&mut outlet).len(), 1);
     }
 }

@@ -254,6 +254,15 @@ impl Item {
         }
     }
 
+    /// How many bytes of the event are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.what {
+            What::Call(call) => call.content.0.len(),
+            What::Locked(locked) => locked.event.json().get().len(),
+            What::Fact(_) | What::Forged | What::Other => 0,
+        }
+    }
+
     /// How old the event is, by the server's figure if there is one, and no less than the time
     /// that we have had it.
     pub(crate) fn age(&self, now: Now) -> Duration {

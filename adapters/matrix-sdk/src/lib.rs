@@ -33,7 +33,7 @@
 //! | `intake.rs` | the SDK's values as ours: pure |
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
-//! | `signaling.rs`, `turn.rs`, `fault.rs` | the way out |
+//! | `signaling.rs`, `turn.rs`, `request.rs`, `fault.rs` | the way out |
 //! | `ledger.rs` | what survives a crash, in the client's store |
 //! | `services.rs`, `to_device.rs` | more of the homeserver, as methods of [`Matrix`] |
 
@@ -45,6 +45,7 @@ mod forward;
 mod inbox;
 mod intake;
 mod ledger;
+mod request;
 mod services;
 mod shell;
 mod signaling;
@@ -55,5 +56,5 @@ mod worker;
 pub use connect::{ConnectError, Matrix, connect};
 pub use counts::Counts;
 pub use ledger::{KeptLedger, ledger};
-pub use services::{Delayed, OpenIdToken, RoomFacts, StateEvent};
-pub use to_device::{Envelope, KnownDevice, Message};
+pub use services::{DelayedAction, OpenIdToken, RoomFacts, StateEvent};
+pub use to_device::{Envelope, KnownDevice, ToDeviceMessage};

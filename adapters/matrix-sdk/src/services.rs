@@ -24,12 +24,13 @@ use matrix_sdk::{
 use matrix_voip::{
     id::{EventId, RoomId, UserId},
     machine::io::Fault,
+    redact::Secret,
 };
 use serde_json::{Value, json};
 
 use crate::{
     connect::Matrix,
-    signaling::{ask, joined, known_room, within},
+    request::{ask, joined, known_room, within},
 };
 
 /// For each of them.
@@ -60,8 +61,9 @@ impl fmt::Debug for StateEvent {
 /// A token by which another service can ask our homeserver who we are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpenIdToken {
-    /// The token: a secret.
-    pub access_token: String,
+    /// The token: it prints as `<secret>`, and is wiped from our memory when dropped. The service
+    /// that is to ask gets it by [`Secret::expose`].
+    pub access_token: Secret,
     /// The homeserver to ask.
     pub server_name: String,
     /// How long it is good for.
@@ -74,9 +76,9 @@ impl fmt::Debug for OpenIdToken {
     }
 }
 
-/// What becomes of a delayed event.
+/// What becomes of a delayed event: the `action` of MSC4140.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Delayed {
+pub enum DelayedAction {
     /// Its delay begins again.
     Restart,
     /// It is sent now.
@@ -136,7 +138,7 @@ impl Matrix {
         let request = request_openid_token::v3::Request::new(me);
         let token = ask(SERVICE, client.send(request)).await?;
         Ok(OpenIdToken {
-            access_token: token.access_token,
+            access_token: Secret::new(token.access_token),
             server_name: token.matrix_server_name.to_string(),
             expires_in: token.expires_in,
         })
@@ -192,7 +194,7 @@ impl Matrix {
     ///
     /// # Errors
     /// A [`Fault`]; a server without delayed events answers [`Fault::Forbidden`].
-    pub async fn delay_state(
+    pub async fn send_delayed_state(
         &self,
         room: &RoomId,
         state: StateEvent,
@@ -212,20 +214,23 @@ impl Matrix {
     ///
     /// # Errors
     /// [`Fault::NotFound`] when it was sent or cancelled already, or another [`Fault`].
-    pub async fn delayed(&self, id: &str, what: Delayed) -> Result<(), Fault> {
+    pub async fn update_delayed(&self, id: &str, action: DelayedAction) -> Result<(), Fault> {
         use update_delayed_event::unstable::{Request, UpdateAction};
-        let action = match what {
-            Delayed::Restart => UpdateAction::Restart,
-            Delayed::Send => UpdateAction::Send,
-            Delayed::Cancel => UpdateAction::Cancel,
+        let action = match action {
+            DelayedAction::Restart => UpdateAction::Restart,
+            DelayedAction::Send => UpdateAction::Send,
+            DelayedAction::Cancel => UpdateAction::Cancel,
         };
         ask(SERVICE, self.attached.client()?.send(Request::new(id.to_owned(), action)))
             .await
             .map(drop)
     }
 
-    /// Redacts an event. `extra` is a JSON object of further keys for the redaction's content
-    /// (`{}`: none), under our transaction id.
+    /// Redacts an event, under our transaction id. `extra` is a JSON object of further keys for the
+    /// redaction's content.
+    ///
+    /// A redaction is never encrypted: also in an encrypted room `extra` goes out in the clear, and
+    /// the homeserver and everybody in the room can read it for good.
     ///
     /// # Errors
     /// A [`Fault`]. Repeating it under the same transaction id is harmless.
@@ -233,10 +238,10 @@ impl Matrix {
         &self,
         room: &RoomId,
         event: &EventId,
-        extra: &str,
+        extra: Option<&str>,
         transaction: &str,
     ) -> Result<EventId, Fault> {
-        let Ok(Value::Object(mut redaction)) = serde_json::from_str(extra) else {
+        let Ok(Value::Object(mut redaction)) = serde_json::from_str(extra.unwrap_or("{}")) else {
             return Err(Fault::Failed("no JSON object".into()));
         };
         redaction.insert("redacts".into(), json!(event.as_str()));

@@ -31,19 +31,25 @@ use crate::{
 
 /// How many events of history are asked for at once.
 const PAGE: u32 = 50;
-/// How long a page of history, or a room's encryption, may take. Events that came after it wait.
+/// How long a page of history, a room's encryption, or the keys of the events of one update may
+/// take. Events that came after it wait.
 const ASKING: Duration = Duration::from_secs(8);
 /// How many rooms are asked about at once.
 const MAX_ASKING: usize = 8;
 
-/// What the task has.
+/// What the task is made of.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) attached: Arc<Attached>,
+    pub(crate) handler: EventHandlerHandle,
+    pub(crate) forwarders: JoinSet<()>,
+    pub(crate) outlet: Outlet,
+    pub(crate) news: News,
+}
+
+/// The task.
 pub(crate) struct Shell {
-    attached: Arc<Attached>,
-    client: Client,
-    handler: Option<EventHandlerHandle>,
-    forwarders: JoinSet<()>,
-    outlet: Outlet,
-    news: News,
+    parts: Parts,
     worker: Worker,
     asking: Asking,
     clock: Clock,
@@ -58,38 +64,22 @@ struct Asking {
 }
 
 impl Shell {
-    pub(crate) fn new(
-        attached: Arc<Attached>,
-        parts: (EventHandlerHandle, JoinSet<()>, Outlet),
-        me: UserId,
-        news: News,
-    ) -> Option<Self> {
-        let (handler, forwarders, outlet) = parts;
+    pub(crate) fn new(me: UserId, parts: Parts) -> Self {
         let asking = Asking {
             tasks: JoinSet::new(),
             rooms: HashMap::new(),
             gate: Arc::new(Semaphore::new(MAX_ASKING)),
         };
-        Some(Self {
-            client: attached.client().ok()?,
-            attached,
-            handler: Some(handler),
-            forwarders,
-            outlet,
-            news,
-            worker: Worker::new(me),
-            asking,
-            clock: Clock::start(),
-        })
+        Self { parts, worker: Worker::new(me), asking, clock: Clock::start() }
     }
 
     /// Runs until the library stops or the adapter is detached.
     pub(crate) async fn run(mut self) {
-        let attached = Arc::clone(&self.attached);
-        let news = self.news.clone();
+        let attached = Arc::clone(&self.parts.attached);
+        let news = self.parts.news.clone();
         loop {
             tokio::select! {
-                Some(arrival) = self.outlet.next() => self.on_arrival(arrival),
+                Some(arrival) = self.parts.outlet.next() => self.on_arrival(arrival),
                 Some(done) = self.asking.tasks.join_next_with_id() => self.on_answer(done),
                 () = news.closed() => break,
                 () = attached.reaches(State::Ending) => break,
@@ -97,7 +87,7 @@ impl Shell {
             self.act();
         }
         self.asking.tasks.shutdown().await;
-        self.forwarders.shutdown().await;
+        self.parts.forwarders.shutdown().await;
     }
 
     fn on_arrival(&mut self, arrival: Arrival) {
@@ -110,14 +100,14 @@ impl Shell {
             Arrival::ToDevice(message) => self.worker.on(now, Input::ToDevice(message)),
             Arrival::Ignored(users) => self.worker.on(now, Input::Ignored(users)),
             Arrival::Sent(room) => self.worker.on(now, Input::Sent(room)),
-            Arrival::LoggedOut => self.news.lifecycle(Lifecycle::LoggedOut),
+            Arrival::LoggedOut => self.parts.news.lifecycle(Lifecycle::LoggedOut),
         }
     }
 
     fn on_rooms(&mut self, now: Now, updates: &RoomUpdates, received: Now) {
         for (id, update) in &updates.joined {
             let Ok(room) = RoomId::parse(id.as_str()) else { continue };
-            let encrypted = self.client.get_room(id).and_then(|room| encrypted(&room));
+            let encrypted = self.parts.client.get_room(id).and_then(|room| encrypted(&room));
             let update = RoomUpdate::read(room, encrypted, update, received);
             self.worker.on(now, Input::Room(update));
         }
@@ -141,23 +131,23 @@ impl Shell {
     fn act(&mut self) {
         while let Some(action) = self.worker.poll() {
             match action {
-                Action::Deliver(batch) => self.news.deliver(batch),
-                Action::Tell(room, news) => self.news.room(room, news),
-                Action::Ignore(users) => self.news.ignored_users(users),
+                Action::Deliver(batch) => self.parts.news.deliver(batch),
+                Action::Tell(room, news) => self.parts.news.room(room, news),
+                Action::Ignore(users) => self.parts.news.ignored_users(users),
                 Action::Ask(room, ask) => self.ask(room, ask),
                 Action::ListRooms => {
-                    let rooms = rooms(&self.client);
+                    let rooms = rooms(&self.parts.client);
                     self.worker.on(self.clock.now(), Input::Rooms(rooms));
                 }
             }
         }
-        self.attached.set_counts(self.worker.counts());
+        self.parts.attached.set_counts(self.worker.counts());
     }
 
     fn ask(&mut self, room: RoomId, ask: Ask) {
         let failed = ask.failed();
         let id = RumaRoomId::parse(room.as_str()).ok();
-        let known = id.and_then(|id| self.client.get_room(&id));
+        let known = id.and_then(|id| self.parts.client.get_room(&id));
         let gate = Arc::clone(&self.asking.gate);
         let clock = self.clock;
         let answer = async move {
@@ -174,10 +164,8 @@ impl Shell {
 impl Drop for Shell {
     /// However the task ended, its runtime gone included: nothing of ours stays in the client.
     fn drop(&mut self) {
-        if let Some(handler) = self.handler.take() {
-            self.client.remove_event_handler(handler);
-        }
-        self.attached.let_go();
+        self.parts.client.remove_event_handler(self.parts.handler.clone());
+        self.parts.attached.let_go();
     }
 }
 
@@ -205,11 +193,8 @@ fn rooms(client: &Client) -> Vec<RoomId> {
 async fn find_out(room: &Room, ask: Ask, gate: &Semaphore, clock: Clock) -> Answer {
     match ask {
         Ask::Unlock(events) => {
-            let mut items = Vec::with_capacity(events.len());
-            for event in &events {
-                items.push(decrypt(room, event, clock).await);
-            }
-            Answer::Unlock(items)
+            let tries = events.iter().map(|event| decrypt(room, event, clock)).collect();
+            Answer::Unlock(unlock(gate, tries).await)
         }
         Ask::Page { from, after } => {
             let page = patiently(after, gate, page(room, from, clock)).await;
@@ -233,6 +218,22 @@ async fn patiently<T>(
     }
     let _turn = gate.acquire().await.ok()?;
     timeout(ASKING, work).await.ok()
+}
+
+/// Tries one event after the other. A store that is wedged ends it: what was readable until then
+/// stays so, the rest waits for its keys.
+async fn unlock(
+    gate: &Semaphore,
+    tries: Vec<impl Future<Output = Option<Item>>>,
+) -> Vec<Option<Item>> {
+    let mut items = Vec::with_capacity(tries.len());
+    let all = async {
+        for event in tries {
+            items.push(event.await);
+        }
+    };
+    patiently(Duration::ZERO, gate, all).await;
+    items
 }
 
 async fn page(room: &Room, from: Option<String>, clock: Clock) -> Option<Page> {

@@ -19,7 +19,7 @@ use matrix_voip::{
 use crate::{
     connect::Matrix,
     fault::fault,
-    signaling::{ask, within},
+    request::{ask, within},
 };
 
 /// For all devices of one message together: keys are asked for and claimed first.
@@ -27,7 +27,7 @@ const SEND: Duration = Duration::from_secs(25);
 
 /// A to-device message. Its content prints as a length.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct ToDeviceMessage {
     /// The event type.
     pub event_type: String,
     /// The content as JSON text.
@@ -36,9 +36,9 @@ pub struct Message {
     pub envelope: Envelope,
 }
 
-impl fmt::Debug for Message {
+impl fmt::Debug for ToDeviceMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
+        f.debug_struct("ToDeviceMessage")
             .field("event_type", &self.event_type)
             .field("content_bytes", &self.content.len())
             .field("envelope", &self.envelope)
@@ -97,7 +97,7 @@ impl Matrix {
     /// A [`Fault`] when it is not known who was reached: then perhaps some were.
     pub async fn send_to_device(
         &self,
-        message: Message,
+        message: ToDeviceMessage,
         targets: &[(UserId, DeviceId)],
     ) -> Result<Vec<(UserId, DeviceId)>, Fault> {
         let client = self.attached.client()?;

@@ -1,14 +1,20 @@
-//! The work on one room: one update after the other, each through its steps.
+//! The work on one room: one update after the other, each through its stages.
+//!
+//! A [`Lane`] keeps what waits and the one [`Job`] that awaits an answer; what all lanes know and
+//! what they want done is in [`Shared`].
 
 use std::{collections::VecDeque, time::Duration};
 
 use matrix_voip::{id::RoomId, time::Now, wire::delivery::Protection};
 
-use super::{LONGEST_LIFE, known::Known};
+use super::{LONGEST_LIFE, known::Known, parking::Sessions, shared::Shared};
 use crate::intake::{Fact, Gap, Item, Locked, RoomUpdate, Stated, What};
 
 /// Most pages of history that are read to fill one gap.
 pub(crate) const MAX_PAGES: u32 = 10;
+/// Most bytes of events that are kept to fill one gap: ten pages of events of 4 KiB. One event may
+/// have 64.
+pub(crate) const MAX_GAP_BYTES: usize = 2 << 20;
 /// Most updates of one room that wait for the one before; beyond them the room is caught up with.
 pub(crate) const MAX_WAITING: usize = 64;
 /// How often the homeserver is asked the same before we go on without.
@@ -60,72 +66,131 @@ pub(crate) struct Page {
 pub(super) enum Work {
     /// What a sync response says.
     Update(RoomUpdate),
-    /// A key of this session came, or of any.
-    Keys(Option<String>),
+    /// Keys of these sessions came.
+    Keys(Sessions),
+}
+
+/// Whether a lane has still something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// An answer is awaited.
+    Asking,
+    /// Nothing is left.
+    Idle,
 }
 
 /// The work on one room. It exists while there is some.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     waiting: VecDeque<Work>,
-    pub(super) job: Option<Job>,
+    /// What awaits an answer.
+    job: Option<Job>,
 }
 
 impl Lane {
     /// Puts work at the end. When too much waits, all of it is replaced by catching up, and the
-    /// answer is `false`.
+    /// answer is `false`. Keys after keys are one piece of work: a busy room brings many.
     pub(super) fn push(&mut self, room: &RoomId, work: Work) -> bool {
         let fits = self.waiting.len() < MAX_WAITING;
-        if fits {
-            self.waiting.push_back(work);
-        } else {
-            let catch_up = Work::Update(RoomUpdate::catch_up(room.clone()));
-            self.waiting = [catch_up, Work::Keys(None)].into();
+        match (self.waiting.back_mut(), work) {
+            (Some(Work::Keys(waiting)), Work::Keys(more)) => waiting.merge(more),
+            (_, work) if fits => self.waiting.push_back(work),
+            _ => {
+                let catch_up = Work::Update(RoomUpdate::catch_up(room.clone()));
+                self.waiting = [catch_up, Work::Keys(Sessions::Any)].into();
+                return false;
+            }
         }
-        fits
+        true
     }
 
-    pub(super) fn next(&mut self) -> Option<Work> {
-        self.waiting.pop_front()
+    /// Goes on until an answer is awaited or nothing waits.
+    pub(super) fn run(&mut self, now: Now, room: &RoomId, shared: &mut Shared) -> Progress {
+        while self.job.is_none() {
+            let Some(work) = self.waiting.pop_front() else { return Progress::Idle };
+            let update = shared.begin(now, room, work);
+            let step = Job::begin(update, &shared.sight(now, room));
+            self.follow(now, step, shared);
+        }
+        Progress::Asking
+    }
+
+    /// Takes the answer that was awaited, and goes on.
+    pub(super) fn on_answer(
+        &mut self,
+        now: Now,
+        room: &RoomId,
+        answer: Answer,
+        shared: &mut Shared,
+    ) -> Progress {
+        if let Some(job) = self.job.take() {
+            let step = job.on_answer(answer, &shared.sight(now, room));
+            self.follow(now, step, shared);
+        }
+        self.run(now, room, shared)
+    }
+
+    fn follow(&mut self, now: Now, step: Step, shared: &mut Shared) {
+        match step {
+            Step::Ask(job, ask) => {
+                shared.ask(job.update.room.clone(), ask);
+                self.job = Some(job);
+            }
+            Step::Done(done) => shared.finish(now, done),
+        }
     }
 }
 
-/// One update on its way through the steps.
+/// What a job may look at.
+#[derive(Debug)]
+pub(super) struct Sight<'a> {
+    pub(super) now: Now,
+    /// Whether calls have been in its room.
+    pub(super) in_call: bool,
+    pub(super) known: &'a Known,
+}
+
+/// One update on its way through the stages: it always awaits an answer.
 #[derive(Debug)]
 pub(super) struct Job {
     update: RoomUpdate,
     stage: Stage,
-    /// What fills the gap, newest first.
-    before: Vec<Item>,
-    pages: u32,
-    tries: u32,
-    /// The places of the events that are being decrypted.
-    locked: Vec<usize>,
-    answer: Option<Answer>,
     /// How many of the update's items were not in it, but in its gap.
     filled: usize,
-    /// Whether an answer is awaited.
-    pub(super) asked: bool,
     unlocked: u64,
     unfilled: u64,
 }
 
+/// What is being found out.
 #[derive(Debug)]
 enum Stage {
-    Begin,
-    Fill(Gap),
-    Unlock,
-    Encryption,
-    Done,
+    /// What is in the gap.
+    Fill(Fill),
+    /// What the events at these places say.
+    Unlock { places: Vec<usize> },
+    /// Whether the room is encrypted.
+    Encryption { tries: u32 },
 }
 
-/// What a job wants next.
+/// A gap that is being filled.
+#[derive(Debug)]
+struct Fill {
+    gap: Gap,
+    /// What fills it, newest first.
+    before: Vec<Item>,
+    bytes: usize,
+    pages: u32,
+    /// How often this page could not be had.
+    tries: u32,
+}
+
+/// How a job goes on.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// An answer.
-    Ask(Ask),
-    /// Nothing: [`Job::into_done`].
-    Done,
+    /// With an answer.
+    Ask(Job, Ask),
+    /// Not at all.
+    Done(Done),
 }
 
 /// An update that has been worked through.
@@ -143,118 +208,116 @@ pub(super) struct Done {
     pub(super) unfilled: u64,
 }
 
-impl Job {
-    pub(super) fn new(update: RoomUpdate) -> Self {
-        Self {
-            update,
-            stage: Stage::Begin,
-            before: Vec::new(),
-            pages: 0,
-            tries: 0,
-            locked: Vec::new(),
-            answer: None,
-            filled: 0,
-            asked: false,
-            unlocked: 0,
-            unfilled: 0,
-        }
+/// How far a gap is filled.
+enum Reach {
+    More,
+    /// All of it.
+    Whole,
+    /// Something is left of it.
+    Short,
+}
+
+impl Fill {
+    fn new(gap: Gap) -> Self {
+        Self { gap, before: Vec::new(), bytes: 0, pages: 0, tries: 0 }
     }
 
-    /// Events that waited for a key are tried again.
-    pub(super) fn retry(room: RoomId, items: Vec<Item>) -> Self {
-        let quiet = RoomUpdate::catch_up(room);
-        Self::new(RoomUpdate { gap: None, items, ..quiet })
+    fn ask(&self) -> Ask {
+        Ask::Page { from: self.gap.from.clone(), after: PAUSE * self.tries }
     }
 
-    /// Takes an answer; the next [`step`](Self::step) looks at it.
-    pub(super) fn on_answer(&mut self, answer: Answer) {
-        self.answer = Some(answer);
-        self.asked = false;
-    }
-
-    /// Goes on until something must be asked or all is done.
-    pub(super) fn step(&mut self, now: Now, in_call: bool, known: &Known) -> Step {
-        let answer = self.answer.take();
-        match answer {
-            Some(Answer::Page(page)) => self.on_page(now, in_call, known, page),
-            Some(Answer::Unlock(items)) => self.on_unlocked(items),
-            Some(Answer::Encryption(encrypted)) => self.on_encryption(encrypted),
-            None => {}
-        }
-        loop {
-            let ask = match &self.stage {
-                Stage::Begin => {
-                    self.stage = self.first_stage(now, in_call);
-                    None
-                }
-                Stage::Fill(gap) => {
-                    Some(Ask::Page { from: gap.from.clone(), after: PAUSE * self.tries })
-                }
-                Stage::Unlock => self.unlock(now),
-                Stage::Encryption => self.encryption(),
-                Stage::Done => return Step::Done,
-            };
-            if let Some(ask) = ask {
-                self.asked = true;
-                return Step::Ask(ask);
-            }
-        }
-    }
-
-    /// A gap matters in a room with calls, and where something that is missing may be young enough.
-    fn first_stage(&mut self, now: Now, in_call: bool) -> Stage {
-        let oldest = self.update.items.first();
-        let is_young = oldest.is_none_or(|item| item.age(now) < LONGEST_LIFE);
-        match self.update.gap.take() {
-            Some(gap) if in_call || is_young => Stage::Fill(gap),
-            Some(_) | None => Stage::Unlock,
-        }
-    }
-
-    // -------------------------------------------------------------------------------------- gaps
-
-    fn on_page(&mut self, now: Now, in_call: bool, known: &Known, page: Option<Page>) {
+    fn on_page(&mut self, page: Option<Page>, sight: &Sight<'_>) -> Reach {
         let Some(page) = page else {
             self.tries += 1;
-            if self.tries >= MAX_TRIES {
-                self.unfilled += 1;
-                self.close_gap();
-            }
-            return;
+            return if self.tries < MAX_TRIES { Reach::More } else { Reach::Short };
         };
         self.tries = 0;
         self.pages += 1;
         for item in page.items {
-            let is_known = item.id.as_ref().is_some_and(|id| known.has(id));
-            if is_known || (!in_call && item.age(now) >= LONGEST_LIFE) {
-                return self.close_gap();
+            let is_known = item.id.as_ref().is_some_and(|id| sight.known.has(id));
+            if is_known || (!sight.in_call && item.age(sight.now) >= LONGEST_LIFE) {
+                return Reach::Whole;
+            }
+            self.bytes += item.bytes();
+            if self.bytes > MAX_GAP_BYTES {
+                return Reach::Short;
             }
             self.before.push(item);
         }
         match page.end {
-            Some(end) if self.pages < MAX_PAGES => {
-                self.stage = Stage::Fill(Gap { from: Some(end) });
+            Some(_) if self.pages >= MAX_PAGES => Reach::Short,
+            Some(end) => {
+                self.gap.from = Some(end);
+                Reach::More
             }
-            end => {
-                self.unfilled += u64::from(end.is_some());
-                self.close_gap();
+            None => Reach::Whole,
+        }
+    }
+}
+
+impl Job {
+    /// The first step. A gap matters in a room with calls, and where something that is missing may
+    /// be young enough.
+    pub(super) fn begin(mut update: RoomUpdate, sight: &Sight<'_>) -> Step {
+        let oldest = update.items.first();
+        let is_young = oldest.is_none_or(|item| item.age(sight.now) < LONGEST_LIFE);
+        let gap = update.gap.take().filter(|_| sight.in_call || is_young);
+        let (fill, unlock) = (gap.map(Fill::new), Stage::Unlock { places: Vec::new() });
+        let job = Self { update, stage: unlock, filled: 0, unlocked: 0, unfilled: 0 };
+        match fill {
+            Some(fill) => job.fill(fill),
+            None => job.unlock(sight.now),
+        }
+    }
+
+    /// The next step.
+    pub(super) fn on_answer(mut self, answer: Answer, sight: &Sight<'_>) -> Step {
+        let stage = std::mem::replace(&mut self.stage, Stage::Encryption { tries: 0 });
+        match (stage, answer) {
+            (Stage::Fill(mut fill), Answer::Page(page)) => match fill.on_page(page, sight) {
+                Reach::More => self.fill(fill),
+                Reach::Whole => self.close_gap(fill, sight.now),
+                Reach::Short => {
+                    self.unfilled += 1;
+                    self.close_gap(fill, sight.now)
+                }
+            },
+            (Stage::Unlock { places }, Answer::Unlock(items)) => self.on_unlocked(places, items),
+            (Stage::Encryption { tries }, Answer::Encryption(encrypted)) => {
+                self.update.encrypted = encrypted;
+                self.encryption(tries + 1)
+            }
+            // Nobody answers what was not asked; if he did, we would go on without.
+            (_, Answer::Page(_) | Answer::Unlock(_) | Answer::Encryption(_)) => {
+                Step::Done(self.into_done())
             }
         }
     }
 
-    fn close_gap(&mut self) {
-        self.tries = 0;
-        self.filled = self.before.len();
-        let mut items = std::mem::take(&mut self.before);
+    fn asks(mut self, stage: Stage, ask: Ask) -> Step {
+        self.stage = stage;
+        Step::Ask(self, ask)
+    }
+
+    // -------------------------------------------------------------------------------------- gaps
+
+    fn fill(self, fill: Fill) -> Step {
+        let ask = fill.ask();
+        self.asks(Stage::Fill(fill), ask)
+    }
+
+    fn close_gap(mut self, fill: Fill, now: Now) -> Step {
+        self.filled = fill.before.len();
+        let mut items = fill.before;
         items.reverse();
         items.append(&mut self.update.items);
         self.update.items = items;
-        self.stage = Stage::Unlock;
+        self.unlock(now)
     }
 
     // -------------------------------------------------------------------------------------- keys
 
-    fn unlock(&mut self, now: Now) -> Option<Ask> {
+    fn unlock(self, now: Now) -> Step {
         let items = self.update.items.iter().enumerate();
         let locked = items.filter_map(|(place, item)| match &item.what {
             What::Locked(locked) if item.age(now) < LONGEST_LIFE => Some((place, locked.clone())),
@@ -262,48 +325,38 @@ impl Job {
         });
         let (places, events): (Vec<usize>, Vec<Locked>) = locked.unzip();
         if events.is_empty() {
-            self.stage = Stage::Encryption;
-            return None;
+            return self.encryption(0);
         }
-        self.locked = places;
-        Some(Ask::Unlock(events))
+        self.asks(Stage::Unlock { places }, Ask::Unlock(events))
     }
 
-    fn on_unlocked(&mut self, answers: Vec<Option<Item>>) {
-        for (place, answer) in std::mem::take(&mut self.locked).into_iter().zip(answers) {
+    fn on_unlocked(mut self, places: Vec<usize>, answers: Vec<Option<Item>>) -> Step {
+        for (place, answer) in places.into_iter().zip(answers) {
             if let (Some(old), Some(mut item)) = (self.update.items.get_mut(place), answer) {
                 self.unlocked += 1;
                 item.received = old.received;
                 *old = item;
             }
         }
-        self.stage = Stage::Encryption;
+        self.encryption(0)
     }
 
     // -------------------------------------------------------------------------------- encryption
 
     /// Only what came in the clear needs to know.
-    fn encryption(&mut self) -> Option<Ask> {
-        if self.update.encrypted.is_some() || !self.update.items.iter().any(is_clear_call) {
-            self.stage = Stage::Done;
-            return None;
+    fn encryption(self, tries: u32) -> Step {
+        let is_clear = self.update.items.iter().any(is_clear_call);
+        if self.update.encrypted.is_some() || !is_clear || tries >= MAX_TRIES {
+            return Step::Done(self.into_done());
         }
-        Some(Ask::Encryption { after: PAUSE * self.tries })
-    }
-
-    fn on_encryption(&mut self, encrypted: Option<bool>) {
-        self.tries += 1;
-        self.update.encrypted = encrypted;
-        if encrypted.is_some() || self.tries >= MAX_TRIES {
-            self.stage = Stage::Done;
-        }
+        self.asks(Stage::Encryption { tries }, Ask::Encryption { after: PAUSE * tries })
     }
 
     // -------------------------------------------------------------------------------------- done
 
     /// What came of it. A room of which nobody knows counts as encrypted: then the core believes
     /// nothing that came in the clear.
-    pub(super) fn into_done(self) -> Done {
+    fn into_done(self) -> Done {
         let RoomUpdate { room, encrypted, state, stated, items, .. } = self.update;
         let (gap, timeline) = items.split_at(self.filled);
         let facts = match stated {

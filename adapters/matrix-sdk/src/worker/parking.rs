@@ -4,7 +4,7 @@
 //! invite can live is worth nothing. Nothing here has a timer; what is too old is left out when
 //! somebody asks.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use matrix_voip::{
     id::{EventId, RoomId},
@@ -18,6 +18,45 @@ use crate::intake::{Item, What};
 pub(crate) const MAX_PARKED: usize = 256;
 /// Most of them in one room, so that one room cannot push out all others.
 pub(crate) const MAX_PARKED_PER_ROOM: usize = 64;
+
+/// Most sessions that are told apart; more than that are any.
+pub(crate) const MAX_SESSIONS: usize = 64;
+
+/// Of which sessions of a room keys came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sessions {
+    /// Of these.
+    These(BTreeSet<String>),
+    /// Nobody knows.
+    Any,
+}
+
+impl Sessions {
+    /// Of one.
+    pub(super) fn one(session: String) -> Self {
+        Self::These([session].into())
+    }
+
+    /// Takes others in.
+    pub(super) fn merge(&mut self, others: Self) {
+        match (&mut *self, others) {
+            (Self::These(these), Self::These(others)) => {
+                these.extend(others);
+                if these.len() > MAX_SESSIONS {
+                    *self = Self::Any;
+                }
+            }
+            (Self::Any, _) | (_, Self::Any) => *self = Self::Any,
+        }
+    }
+
+    fn has(&self, session: &str) -> bool {
+        match self {
+            Self::These(these) => these.contains(session),
+            Self::Any => true,
+        }
+    }
+}
 
 /// The events that wait, oldest first.
 #[derive(Debug, Default)]
@@ -40,13 +79,13 @@ impl Parking {
         self.waiting.push_back((room.clone(), item));
     }
 
-    /// Takes out what waits in `room` for this session, or for any; what is too old is dropped.
-    pub(super) fn take(&mut self, now: Now, room: &RoomId, session: Option<&str>) -> Vec<Item> {
+    /// Takes out what waits in `room` for one of these sessions; what is too old is dropped.
+    pub(super) fn take(&mut self, now: Now, room: &RoomId, sessions: &Sessions) -> Vec<Item> {
         let (taken, rest): (Vec<_>, Vec<_>) = self
             .waiting
             .drain(..)
             .filter(|(_, item)| item.age(now) < LONGEST_LIFE)
-            .partition(|(parked, item)| parked == room && waits_for(item, session));
+            .partition(|(parked, item)| parked == room && waits_for(item, sessions));
         self.waiting = rest.into();
         taken.into_iter().map(|(_, item)| item).collect()
     }
@@ -57,9 +96,9 @@ impl Parking {
         place.and_then(|place| self.waiting.remove(place)).is_some()
     }
 
-    /// Whether something waits in `room` for this session, or for any.
-    pub(super) fn awaits(&self, room: &RoomId, session: Option<&str>) -> bool {
-        self.waiting.iter().any(|(parked, item)| parked == room && waits_for(item, session))
+    /// Whether something waits in `room` for one of these sessions.
+    pub(super) fn awaits(&self, room: &RoomId, sessions: &Sessions) -> bool {
+        self.waiting.iter().any(|(parked, item)| parked == room && waits_for(item, sessions))
     }
 
     /// The rooms in which something waits.
@@ -76,9 +115,9 @@ impl Parking {
     }
 }
 
-fn waits_for(item: &Item, session: Option<&str>) -> bool {
+fn waits_for(item: &Item, sessions: &Sessions) -> bool {
     match &item.what {
-        What::Locked(locked) => session.is_none_or(|session| session == locked.session),
+        What::Locked(locked) => sessions.has(&locked.session),
         What::Call(_) | What::Fact(_) | What::Forged | What::Other => false,
     }
 }

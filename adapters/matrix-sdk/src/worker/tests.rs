@@ -8,8 +8,12 @@ use matrix_voip::{
 };
 use serde_json::json;
 
-use super::{lane::MAX_WAITING, parking::MAX_PARKED_PER_ROOM, *};
-use crate::intake::{Content, Gap, Locked, Readable, Stated};
+use super::{
+    lane::{MAX_GAP_BYTES, MAX_WAITING},
+    parking::{MAX_PARKED_PER_ROOM, MAX_SESSIONS},
+    *,
+};
+use crate::intake::{Content, Fact, Gap, Item, Locked, Readable, Stated, What};
 
 const ROOM: &str = "!r:x";
 const OTHER: &str = "!other:x";
@@ -224,6 +228,22 @@ fn after_ten_pages_a_gap_is_left() {
     assert_eq!(rig.worker.counts().unfilled, 1);
 }
 
+/// Whoever may send into a room can send events of 64 KiB.
+#[test]
+fn a_gap_holds_no_more_than_so_many_bytes() {
+    let mut rig = Rig::new();
+    let large = |id: &str| {
+        let What::Call(mut call) = readable(Protection::Unverified) else { unreachable!() };
+        call.content = Content(" ".repeat(MAX_GAP_BYTES / 3));
+        item(id, secs(1), What::Call(call))
+    };
+    rig.room(limited(vec![call("$9")]));
+    assert_eq!(rig.answer(page(vec![large("$8"), large("$7")], Some("more"))), ["page from more"]);
+    let next = page(vec![large("$6"), large("$5"), large("$4")], Some("even more"));
+    assert_eq!(rig.answer(next), ["deliver $6 $7 $8 $9"], "the newest of it");
+    assert_eq!(rig.worker.counts().unfilled, 1);
+}
+
 #[test]
 fn a_homeserver_that_gives_no_history_is_asked_twice() {
     let mut rig = Rig::new();
@@ -304,6 +324,26 @@ fn a_key_that_comes_while_its_event_is_being_tried_is_not_missed() {
     assert_eq!(rig.input(Input::Keys(vec![(room(ROOM), "s".into())])), [""; 0]);
     assert_eq!(rig.answer(Answer::Unlock(vec![None])), ["unlock 1"]);
     assert_eq!(rig.answer(Answer::Unlock(vec![Some(call("$1"))])), ["deliver $1"]);
+}
+
+/// Each sender of a large room has a session of his own.
+#[test]
+fn the_keys_of_a_busy_room_do_not_overflow_it() {
+    for count in [MAX_WAITING * 2, MAX_SESSIONS - 1] {
+        let mut rig = Rig::new();
+        rig.room(update(vec![locked("$1", "s0")]));
+        rig.answer(Answer::Unlock(vec![None]));
+        rig.room(limited(vec![locked("$2", "t")]));
+        for n in 0..count {
+            let key = Input::Keys(vec![(room(ROOM), format!("s{n}"))]);
+            assert_eq!(rig.input(key), [""; 0]);
+        }
+        assert_eq!(rig.answer(page(vec![], None)), ["unlock 1"], "the update");
+        let waits = if count > MAX_SESSIONS { "unlock 2" } else { "unlock 1" };
+        assert_eq!(rig.answer(Answer::Unlock(vec![None])), [waits], "all keys at once");
+        assert_eq!(rig.answer(Answer::Unlock(vec![Some(call("$1"))])), ["deliver $1"]);
+        assert_eq!(rig.worker.counts().lags, 0);
+    }
 }
 
 #[test]

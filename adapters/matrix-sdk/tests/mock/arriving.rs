@@ -38,7 +38,7 @@ async fn an_invite_of_yesterday_does_not_ring() {
     let house = House::new().await;
     let old = plain("$1", invite("c1"), 86_400_000);
     house.sync_room(json!({ "timeline": { "events": [old] } })).await;
-    house.until(|house| house.matrix.counts().events == 1).await;
+    house.until(|counts| counts.events == 1).await;
     assert_eq!(house.voip.diagnostics().await.count(Ignored::Expired), 1);
 }
 
@@ -122,7 +122,7 @@ async fn what_comes_in_the_clear_in_an_encrypted_room_is_refused() {
             "timeline": { "events": [plain("$1", invite("c1"), 5)] },
         }))
         .await;
-    house.until(|house| house.matrix.counts().events == 1).await;
+    house.until(|counts| counts.events == 1).await;
     let refused = house.voip.diagnostics().await.count(Ignored::PlaintextInEncryptedRoom);
     assert_eq!(refused, 1);
 }
@@ -130,31 +130,23 @@ async fn what_comes_in_the_clear_in_an_encrypted_room_is_refused() {
 #[tokio::test]
 async fn events_of_ignored_users_are_told_from_others() {
     let house = House::new().await;
-    house.sync(ben_is_ignored()).await;
-    house.until_ignored().await;
+    house.ignore_ben().await;
     house.sync(message_of_ben()).await;
-    house.until(|house| house.matrix.counts().ignored == 1).await;
+    house.until(|counts| counts.ignored == 1).await;
     assert_eq!(house.matrix.counts().to_device, 0);
     house.sync_room(json!({ "timeline": { "events": [plain("$1", invite("c1"), 5)] } })).await;
-    house.until(|house| house.matrix.counts().events == 1).await;
+    house.until(|counts| counts.events == 1).await;
     assert_eq!(house.voip.diagnostics().await.count(Ignored::IgnoredUser), 1);
 }
 
 #[tokio::test]
 async fn who_was_ignored_before_is_ignored() {
     let house = House::new().await;
-    house.sync(ben_is_ignored()).await;
-    house.until_ignored().await;
+    house.ignore_ben().await;
     let (_voip, later) = house.another(|voip| voip).await;
     house.sync(message_of_ben()).await;
-    house.until(|_| later.counts().ignored + later.counts().to_device == 1).await;
+    house::counted(&later, |counts| counts.ignored + counts.to_device == 1).await;
     assert_eq!(later.counts().ignored, 1);
-}
-
-fn ben_is_ignored() -> Value {
-    let list =
-        json!({ "type": "m.ignored_user_list", "content": { "ignored_users": { BEN: {} } } });
-    json!({ "account_data": { "events": [list] } })
 }
 
 fn message_of_ben() -> Value {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use matrix_sdk::{
     Client, SlidingSyncList,
     ruma::{RoomVersionId, event_id, events::AnySyncTimelineEvent, room_id, serde::Raw},
@@ -15,18 +16,22 @@ use matrix_sdk::{
 use matrix_sdk_test::{JoinedRoomBuilder, SyncResponseBuilder, event_factory::EventFactory};
 use matrix_voip::{
     CallSession, VoIP, VoIPBuilder, VoipEvents, VoipNews, WallClock,
+    host::LedgerStore,
     id::{DeviceId, UserId},
     machine::io::Fault,
     testing::{EmbeddedEngine, EmbeddedWebRtc},
     time::Wall,
 };
-use matrix_voip_matrix_sdk::{Counts, Matrix, Message, connect};
+use matrix_voip_matrix_sdk::{Counts, Matrix, ToDeviceMessage, connect};
 use serde_json::{Value, json};
 use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::{
+        broadcast::{Receiver, error::RecvError},
+        mpsc, watch,
+    },
     time::{Instant, sleep_until, timeout},
 };
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 pub(crate) const ROOM: &str = "!r:x";
 pub(crate) const BEN: &str = "@ben:x";
@@ -98,33 +103,20 @@ impl House {
         connect(&self.client, |voip| build(voip.webrtc(engine))).unwrap()
     }
 
-    /// Until the ledger in the store names this call.
-    pub(crate) async fn until_kept(&self, call_id: &str) {
-        let wait = async {
-            loop {
-                let (_, kept) = matrix_voip_matrix_sdk::ledger(&self.client).await.unwrap();
-                if String::from_utf8_lossy(&kept.unwrap_or_default()).contains(call_id) {
-                    return;
-                }
-                sleep_until(Instant::now() + Duration::from_millis(5)).await;
-            }
+    /// Every event that is sent from now on, as it is: "type/transaction id" and content.
+    pub(crate) async fn hear_sends(&self) -> mpsc::UnboundedReceiver<(String, Value)> {
+        let (tell, heard) = mpsc::unbounded_channel();
+        let tells = move |request: &Request| {
+            let (_, what) = request.url.path().split_once("/send/").unwrap();
+            drop(tell.send((what.to_owned(), request.body_json().unwrap())));
+            ResponseTemplate::new(200).set_body_json(json!({ "event_id": "$sent" }))
         };
-        timeout(PATIENCE, wait).await.expect("the ledger is kept");
-    }
-
-    /// Waits until an event of this type is sent; gives its content.
-    pub(crate) async fn until_sent(&self, event_type: &str) -> Value {
-        let wait = async {
-            loop {
-                let sends = self.sends().await;
-                let found = sends.into_iter().find(|(what, _)| what.starts_with(event_type));
-                if let Some((_, content)) = found {
-                    return content;
-                }
-                sleep_until(Instant::now() + Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("it is sent")
+        Mock::given(matchers::path_regex("/rooms/[^/]*/send/"))
+            .respond_with(tells)
+            .with_priority(1)
+            .mount(self.server.server())
+            .await;
+        heard
     }
 
     /// What the next sync answers.
@@ -214,25 +206,52 @@ impl House {
         self.webrtc.look(|all| all.peers(seat).last().unwrap().1.config.ice_servers.len())
     }
 
-    pub(crate) async fn until(&self, reached: impl Fn(&Self) -> bool) {
-        let wait = async {
-            while !reached(self) {
-                sleep_until(Instant::now() + Duration::from_millis(5)).await;
-            }
-        };
-        let reached = timeout(PATIENCE, wait).await;
-        assert!(reached.is_ok(), "{:?}", self.matrix.counts());
+    pub(crate) async fn until(&self, reached: impl Fn(Counts) -> bool) {
+        counted(&self.matrix, reached).await;
     }
 
-    /// Until the SDK itself knows whom we ignore.
-    pub(crate) async fn until_ignored(&self) {
-        let ben = matrix_sdk::ruma::user_id!("@ben:x");
-        let wait = async {
-            while !self.client.is_user_ignored(ben).await {
-                sleep_until(Instant::now() + Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.unwrap();
+    /// One sync after which Ben is ignored, and the SDK has told so.
+    pub(crate) async fn ignore_ben(&self) {
+        let mut changes = self.client.subscribe_to_ignore_user_list_changes();
+        let list =
+            json!({ "type": "m.ignored_user_list", "content": { "ignored_users": { BEN: {} } } });
+        self.sync(json!({ "account_data": { "events": [list] } })).await;
+        let told = timeout(PATIENCE, changes.next()).await.unwrap();
+        assert_eq!(told, Some(vec![BEN.to_owned()]));
+    }
+}
+
+/// Waits until the adapter's figures are such.
+pub(crate) async fn counted(matrix: &Matrix, reached: impl Fn(Counts) -> bool) {
+    let reached = timeout(PATIENCE, matrix.counted(|counts| reached(*counts))).await;
+    assert!(reached.is_ok(), "{:?}", matrix.counts());
+}
+
+/// A ledger that says what is kept in it.
+pub(crate) struct Told {
+    store: Arc<dyn LedgerStore>,
+    kept: watch::Sender<Vec<u8>>,
+}
+
+impl Told {
+    pub(crate) fn new(store: Arc<dyn LedgerStore>) -> Arc<Self> {
+        Arc::new(Self { store, kept: watch::Sender::default() })
+    }
+
+    /// Until it names this call.
+    pub(crate) async fn names(&self, call_id: &str) {
+        let mut kept = self.kept.subscribe();
+        let named = kept.wait_for(|kept| String::from_utf8_lossy(kept).contains(call_id));
+        drop(timeout(PATIENCE, named).await.expect("the ledger is kept").unwrap());
+    }
+}
+
+#[async_trait]
+impl LedgerStore for Told {
+    async fn save(&self, bytes: Vec<u8>) -> Result<(), Fault> {
+        self.store.save(bytes.clone()).await?;
+        self.kept.send_replace(bytes);
+        Ok(())
     }
 }
 
@@ -291,7 +310,7 @@ impl Duo {
     /// Alice has calls too, and sends a message; what came of it, and what went out.
     pub(crate) async fn alice_tells(
         &self,
-        message: Message,
+        message: ToDeviceMessage,
         targets: &[(UserId, DeviceId)],
     ) -> (Result<Vec<(UserId, DeviceId)>, Fault>, Value) {
         let engine = Arc::new(EmbeddedWebRtc::new().engine());
@@ -319,13 +338,7 @@ impl Duo {
     }
 
     pub(crate) async fn until(&self, reached: impl Fn(Counts) -> bool) {
-        let wait = async {
-            while !reached(self.matrix.counts()) {
-                sleep_until(Instant::now() + Duration::from_millis(5)).await;
-            }
-        };
-        let reached = timeout(PATIENCE, wait).await;
-        assert!(reached.is_ok(), "{:?}", self.matrix.counts());
+        counted(&self.matrix, reached).await;
     }
 }
 
@@ -359,7 +372,8 @@ pub(crate) async fn server_at(address: &str) -> MatrixMockServer {
     server
 }
 
-/// Until nobody listens at this address.
+/// Until nobody listens at this address. The one thing here that is polled: a socket of which
+/// another thread lets go says nothing when it does.
 pub(crate) async fn until_down(address: &str) {
     let wait = async {
         while TcpStream::connect(address).is_ok() {

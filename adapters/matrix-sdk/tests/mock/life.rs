@@ -3,8 +3,9 @@
 use matrix_sdk::{Client, test_utils::mocks::MatrixMockServer};
 use matrix_voip::{CallOptions, CallState, EndReason};
 use matrix_voip_matrix_sdk::{ConnectError, connect};
+use tokio::time::timeout;
 
-use crate::house::{self, BEN, House, ROOM};
+use crate::house::{self, BEN, House, ROOM, Told};
 
 #[tokio::test]
 async fn a_client_without_a_session_is_refused() {
@@ -61,14 +62,19 @@ async fn a_call_of_a_dead_process_is_hung_up_at_the_next_start() {
     house.accept_sends().await;
     let (ledger, kept) = matrix_voip_matrix_sdk::ledger(&house.client).await.unwrap();
     assert_eq!(kept, None);
-    let (voip, dying) = house.another(|voip| voip.ledger(ledger)).await;
+    let ledger = Told::new(ledger);
+    let told = ledger.clone();
+    let (voip, dying) = house.another(|voip| voip.ledger(told)).await;
     let call = voip.invite(ROOM, BEN, CallOptions::voice()).await.unwrap();
     call.until(CallState::InviteSent).await.unwrap();
-    house.until_kept(call.snapshot().call_id.as_str()).await;
+    ledger.names(call.snapshot().call_id.as_str()).await;
 
     let (ledger, kept) = matrix_voip_matrix_sdk::ledger(&house.client).await.unwrap();
+    let mut sends = house.hear_sends().await;
     let _next = house.another(|voip| voip.ledger(ledger).restore(kept)).await;
-    let hangup = house.until_sent("m.call.hangup/").await;
+    let sent = timeout(house::PATIENCE, sends.recv()).await.expect("it is sent");
+    let (what, hangup) = sent.unwrap();
+    assert!(what.starts_with("m.call.hangup/"), "{what}");
     assert_eq!(hangup["call_id"], call.snapshot().call_id.as_str());
     assert_eq!(hangup["party_id"], call.snapshot().party_id.as_str());
     drop((voip, dying));

@@ -7,7 +7,7 @@ use matrix_voip::{
     id::{DeviceId, EventId, RoomId, UserId},
     machine::io::{Fault, Ignored},
 };
-use matrix_voip_matrix_sdk::{Delayed, Envelope, Message, StateEvent};
+use matrix_voip_matrix_sdk::{DelayedAction, Envelope, StateEvent, ToDeviceMessage};
 use serde_json::{Value, json};
 use wiremock::{Mock, Request, ResponseTemplate, matchers};
 
@@ -55,7 +55,7 @@ async fn a_token_for_another_service_is_fetched() {
         "expires_in": 3600 });
     house.answer_ok("POST", "/openid/request_token$", answer).await;
     let token = house.matrix.open_id_token().await.unwrap();
-    assert_eq!((token.access_token.as_str(), token.server_name.as_str()), ("t0ken", "x"));
+    assert_eq!((token.access_token.expose(), token.server_name.as_str()), ("t0ken", "x"));
     assert_eq!(token.expires_in, Duration::from_secs(3600));
     assert!(!format!("{token:?}").contains("t0ken"));
 }
@@ -115,19 +115,24 @@ async fn delayed_state_is_scheduled_begun_again_and_cancelled() {
         .answer("POST", "/delayed_events/d2", ResponseTemplate::new(404).set_body_json(gone))
         .await;
     let delay = Duration::from_secs(8);
-    let id = house.matrix.delay_state(&room(), membership(), delay).await.unwrap();
+    let id = house.matrix.send_delayed_state(&room(), membership(), delay).await.unwrap();
     assert_eq!(id, "d1");
     let query = house.last_request("com.famedly.call.member/").await.url.query().map(str::to_owned);
     assert_eq!(query.as_deref(), Some("org.matrix.msc4140.delay=8000"));
-    for (what, word) in
-        [(Delayed::Restart, "restart"), (Delayed::Cancel, "cancel"), (Delayed::Send, "send")]
-    {
-        assert_eq!(house.matrix.delayed(&id, what).await, Ok(()));
+    for (what, word) in [
+        (DelayedAction::Restart, "restart"),
+        (DelayedAction::Cancel, "cancel"),
+        (DelayedAction::Send, "send"),
+    ] {
+        assert_eq!(house.matrix.update_delayed(&id, what).await, Ok(()));
         let request = house.last_request("delayed_events").await;
         let said = String::from_utf8_lossy(&request.body).contains(word);
         assert!(said || request.url.path().ends_with(word), "{word}: {}", request.url);
     }
-    assert_eq!(house.matrix.delayed("d2", Delayed::Restart).await, Err(Fault::NotFound));
+    assert_eq!(
+        house.matrix.update_delayed("d2", DelayedAction::Restart).await,
+        Err(Fault::NotFound)
+    );
 }
 
 #[tokio::test]
@@ -135,11 +140,15 @@ async fn a_redaction_carries_further_keys_and_our_transaction_id() {
     let house = House::new().await;
     house.answer_ok("PUT", "/send/m.room.redaction/t1$", json!({ "event_id": "$r" })).await;
     let event = EventId::parse("$old").unwrap();
-    let redacted = house.matrix.redact(&room(), &event, r#"{"reason":"over"}"#, "t1").await;
+    let redacted = house.matrix.redact(&room(), &event, Some(r#"{"reason":"over"}"#), "t1").await;
     assert_eq!(redacted, Ok(EventId::parse("$r").unwrap()));
     let body: Value = house.last_request("m.room.redaction").await.body_json().unwrap();
     assert_eq!(body, json!({ "redacts": "$old", "reason": "over" }));
-    let nonsense = house.matrix.redact(&room(), &event, "[]", "t2").await;
+    house.answer_ok("PUT", "/send/m.room.redaction/t0$", json!({ "event_id": "$r" })).await;
+    assert!(house.matrix.redact(&room(), &event, None, "t0").await.is_ok());
+    let body: Value = house.last_request("m.room.redaction/t0").await.body_json().unwrap();
+    assert_eq!(body, json!({ "redacts": "$old" }));
+    let nonsense = house.matrix.redact(&room(), &event, Some("[]"), "t2").await;
     assert!(matches!(nonsense, Err(Fault::Failed(_))));
 }
 
@@ -239,10 +248,10 @@ async fn after_detaching_nothing_is_asked() {
 
 // -------------------------------------------------------------------------------------- to-device
 
-fn message(envelope: Envelope) -> Message {
+fn message(envelope: Envelope) -> ToDeviceMessage {
     let content = r#"{"call_id":"c","conf_id":"g","room_id":"!r:x","party_id":"p","version":"1"}"#;
     let event_type = "com.famedly.call.member.hangup".into();
-    Message { event_type, content: content.into(), envelope }
+    ToDeviceMessage { event_type, content: content.into(), envelope }
 }
 
 #[tokio::test]
