@@ -2,7 +2,7 @@
 //! file of its own. One caller after the other: whoever calls meanwhile hears that it is busy.
 //!
 //! Run it: `cargo run -p matrix-voip-examples --features matrix --example auto_answer_bot --
-//! https://HOMESERVER USER PASSWORD GREETING.wav FOLDER`
+//! https://HOMESERVER USER PASSWORD GREETING.wav NEW-FOLDER`
 
 use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
@@ -70,11 +70,12 @@ async fn sync(client: Client) {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [homeserver, user, password, greeting, folder] = arguments.as_slice() else {
-        return Err("auto_answer_bot HOMESERVER USER PASSWORD GREETING.wav FOLDER".into());
+        return Err("auto_answer_bot HOMESERVER USER PASSWORD GREETING.wav NEW-FOLDER".into());
     };
     // A file that cannot be played is told before anybody calls.
     WavFile::open(greeting)?;
-    std::fs::create_dir_all(folder)?;
+    // Calls are counted from 1 at each start: in an old folder they would replace recordings.
+    std::fs::create_dir(folder).map_err(|why| format!("{folder}: {why}"))?;
     let client = Client::builder().homeserver_url(homeserver).build().await?;
     client.matrix_auth().login_username(user, password).send().await?;
 
