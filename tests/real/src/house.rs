@@ -42,8 +42,9 @@ const KEEPER: &str = r#"
 "#;
 
 /// Ports of servers in a network of our own: below those that the system gives to clients (32768
-/// and up), some of which are in use whenever a server is started again.
-const FIRST_PORT: u16 = 10_000;
+/// and up), some of which are in use whenever a server is started again; above those that Chromium
+/// refuses as unsafe (10080 is the last).
+const FIRST_PORT: u16 = 20_000;
 
 /// Some servers use the port beside theirs too.
 const BETWEEN_PORTS: u16 = 10;
