@@ -103,6 +103,16 @@ mod with_matrix {
     }
 
     #[test]
+    fn a_peer_whose_name_no_thread_can_have_is_a_peer() {
+        let login = r#"{"id":1,"peer":"a\u0000b","cmd":"login","args":{"hs":"http://127.0.0.1:9","user":"a","password":"b"}}"#;
+        let (said, code) = served(&format!("{login}\n{{\"id\":2,\"cmd\":\"state\"}}\n"));
+        assert_eq!((said.len(), code), (3, Some(0)), "{said:?}");
+        let login = said.iter().find(|line| line["id"] == 1).unwrap();
+        assert_eq!((&login["peer"], &login["ok"]), (&"a\0b".into(), &false.into()), "{said:?}");
+        assert_ne!(login["error"], "the peer has closed", "{said:?}");
+    }
+
+    #[test]
     fn quit_ends_it_at_once() {
         let (said, code) = served("{\"id\":1,\"cmd\":\"quit\"}\n{\"id\":2,\"cmd\":\"state\"}\n");
         assert_eq!((said.len(), code), (2, Some(0)), "{said:?}");
