@@ -6,11 +6,12 @@
 //! | `talk/` | `call` and `answer`: a person in a call |
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
-//! | `sync.rs`, `http.rs`, `trust.rs`, `refusal.rs` | what they share |
+//! | `sync.rs`, `http.rs`, `trust.rs`, `refusal.rs`, `patience.rs` | what they share |
 
 mod account;
 mod doctor;
 mod http;
+mod patience;
 mod refusal;
 mod serve;
 mod sync;
@@ -23,6 +24,7 @@ use tokio::runtime::Runtime;
 
 use self::{
     account::{login::login, logout::logout, open, rooms},
+    patience::{PATIENCE, within},
     refusal::Refusal,
     trust::Trust,
 };
@@ -66,7 +68,7 @@ async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
     let trust = Trust::read(profile.trust.as_deref())?;
     let client = open::open(profile, &trust).await?;
     open::glance(&client).await?;
-    let rooms = rooms::list(&client).await?;
+    let rooms = within("rooms", PATIENCE, rooms::list(&client)).await?;
     if rooms.is_empty() {
         return told("no rooms".to_owned());
     }

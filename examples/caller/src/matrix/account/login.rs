@@ -10,6 +10,7 @@ use matrix_sdk::{
     store::RoomLoadSettings,
 };
 use matrix_voip::redact::Secret;
+use tokio::time::timeout;
 
 use super::{
     folder::{Folder, Kept},
@@ -17,7 +18,12 @@ use super::{
 };
 use crate::{
     cli::online::LoginOptions,
-    matrix::{http::Http, refusal::Refusal, trust::Trust},
+    matrix::{
+        http::Http,
+        patience::{FAREWELL, PATIENCE, within},
+        refusal::Refusal,
+        trust::Trust,
+    },
 };
 
 /// How other devices of the user call this one.
@@ -61,16 +67,18 @@ async fn enter(
 ) -> Result<String, Refusal> {
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
     let builder = Client::builder().server_name_or_homeserver_url(homeserver);
-    let client = build(builder, &folder.store(), trust).await?;
-    if options.token {
-        with_token(&client, user, first, trust).await?;
-    } else {
-        with_password(&client, user, first).await?;
-    }
+    let client = within("login", PATIENCE, build(builder, &folder.store(), trust)).await?;
+    let entering = async {
+        match options.token {
+            true => with_token(&client, user, first, trust).await,
+            false => with_password(&client, user, first).await,
+        }
+    };
+    within("login", PATIENCE, entering).await?;
     let settled = settle(&client, recovery_key, folder).await;
     if settled.is_err() && !options.token {
         // A device that was made just now is of no use to anybody.
-        drop(client.matrix_auth().logout().await);
+        drop(timeout(FAREWELL, client.matrix_auth().logout()).await);
     }
     settled
 }
@@ -114,10 +122,17 @@ async fn settle(
     folder: &Folder,
 ) -> Result<String, Refusal> {
     sync(client).await?;
-    client.encryption().wait_for_e2ee_initialization_tasks().await;
+    within("encryption", PATIENCE, async {
+        client.encryption().wait_for_e2ee_initialization_tasks().await;
+        Ok(())
+    })
+    .await?;
     if let Some(key) = recovery_key {
-        let recovered = client.encryption().recovery().recover(key.expose()).await;
-        recovered.map_err(|why| Refusal::new(format!("the recovery key: {why}")))?;
+        within("the recovery key", PATIENCE, async {
+            let recovered = client.encryption().recovery().recover(key.expose()).await;
+            recovered.map_err(|why| Refusal::new(format!("the recovery key: {why}")))
+        })
+        .await?;
         // The signature of this device comes back with the next sync.
         sync(client).await?;
     }

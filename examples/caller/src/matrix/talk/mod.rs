@@ -26,6 +26,7 @@ use super::{
         open::{open, sync as first_sync},
         rooms::{Target, target},
     },
+    patience::{PATIENCE, within},
     refusal::Refusal,
     sync::{self, Syncing},
     trust::Trust,
@@ -101,8 +102,8 @@ async fn place(
     options: &CallOptions,
     media: CallMedia,
 ) -> Result<CallSession, Refusal> {
-    let found = target(&line.client, &options.whom, options.user.as_deref()).await?;
-    let Target { room, user } = found;
+    let found = target(&line.client, &options.whom, options.user.as_deref());
+    let Target { room, user } = within("rooms", PATIENCE, found).await?;
     let placing = match media {
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
