@@ -52,6 +52,16 @@ fn a_build_without_matrix_says_in_one_line_how_to_get_it() {
 
 #[cfg(feature = "matrix")]
 mod with_matrix {
+    use std::{
+        fs,
+        io::{BufRead, BufReader, Read, Write},
+        net::{TcpListener, TcpStream},
+        process::{Child, Command, Stdio},
+        sync::mpsc::{Receiver, Sender, channel},
+        thread,
+        time::Duration,
+    };
+
     use serde_json::Value;
 
     use super::{caller, refuses};
@@ -110,6 +120,90 @@ mod with_matrix {
         let login = said.iter().find(|line| line["id"] == 1).unwrap();
         assert_eq!((&login["peer"], &login["ok"]), (&"a\0b".into(), &false.into()), "{said:?}");
         assert_ne!(login["error"], "the peer has closed", "{said:?}");
+    }
+
+    /// A homeserver that lets anybody in and never answers a sync. Tells the paths it was asked for.
+    fn slow_homeserver() -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, asked) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let tell = tell.clone();
+                thread::spawn(move || serve(stream, &tell));
+            }
+        });
+        (address, asked)
+    }
+
+    fn serve(stream: TcpStream, tell: &Sender<String>) -> Option<()> {
+        let mut lines = BufReader::new(stream.try_clone().ok()?);
+        let (mut first, mut length) = (String::new(), 0);
+        lines.read_line(&mut first).ok()?;
+        loop {
+            let mut line = String::new();
+            lines.read_line(&mut line).ok()?;
+            let line = line.trim().to_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        lines.read_exact(&mut vec![0; length]).ok()?;
+        let path = first.split(' ').nth(1)?.split('?').next()?.to_owned();
+        let body = match path.rsplit('/').next()? {
+            "versions" => r#"{"versions":["v1.11"]}"#,
+            "login" => r#"{"user_id":"@ada:a","access_token":"t","device_id":"D"}"#,
+            _ => "{}",
+        };
+        let is_sync = path.ends_with("/sync");
+        tell.send(path).ok()?;
+        if is_sync {
+            // Until the client goes away.
+            return stream.take(1).read_to_end(&mut Vec::new()).map(drop).ok();
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        let mut stream = stream;
+        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok()
+    }
+
+    fn awaits(asked: &Receiver<String>, ending: &str) {
+        while !asked.recv_timeout(Duration::from_secs(20)).unwrap().ends_with(ending) {}
+    }
+
+    fn signal(child: &Child, name: &str) {
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_login_that_is_interrupted_leaves_neither_a_folder_nor_a_device() {
+        for name in ["-TERM", "-INT"] {
+            let (homeserver, asked) = slow_homeserver();
+            let folder = std::env::temp_dir().join(format!("caller{name}-{}", std::process::id()));
+            let mut child = Command::new(env!("CARGO_BIN_EXE_caller"))
+                .args(["login", "@ada:a", "--homeserver", &homeserver])
+                .env("XDG_DATA_HOME", &folder)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(b"password\n").unwrap();
+            awaits(&asked, "/sync");
+            assert!(folder.join("matrix-voip-caller").exists());
+            signal(&child, name);
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(said, "caller: login: interrupted, nothing is kept\n");
+            assert_eq!(output.status.code(), Some(2));
+            assert!(!folder.join("matrix-voip-caller").exists());
+            awaits(&asked, "/logout");
+            let _ = fs::remove_dir_all(&folder);
+        }
     }
 
     #[test]

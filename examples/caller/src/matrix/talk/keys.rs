@@ -98,8 +98,7 @@ impl Keys {
     pub(crate) fn signals() -> Self {
         let (tell, wishes) = mpsc::unbounded_channel();
         let teller = Teller { wishes: tell, impatient: Arc::default() };
-        let signals = teller.clone();
-        thread::spawn(move || await_signals(&signals));
+        await_signals(teller.clone());
         Self { teller, wishes, raw: false }
     }
 
@@ -132,18 +131,18 @@ impl Drop for Keys {
 }
 
 #[cfg(unix)]
-fn await_signals(teller: &Teller) {
+fn await_signals(teller: Teller) {
     use signal_hook::{
         consts::{SIGINT, SIGTERM},
         iterator::Signals,
     };
     // Without handlers the process ends at the first signal.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-    signals.forever().for_each(|signal| teller.interrupt(signal));
+    thread::spawn(move || signals.forever().for_each(|signal| teller.interrupt(signal)));
 }
 
 #[cfg(not(unix))]
-fn await_signals(_: &Teller) {}
+fn await_signals(_: Teller) {}
 
 fn listen(teller: &Teller) {
     while !teller.wishes.is_closed() {

@@ -8,7 +8,7 @@
 
 mod conversation;
 mod gear;
-mod keys;
+pub(crate) mod keys;
 mod status;
 
 use std::{process::ExitCode, time::Duration};
