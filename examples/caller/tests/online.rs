@@ -90,6 +90,12 @@ mod with_matrix {
     }
 
     #[test]
+    fn two_people_cannot_be_called_at_once() {
+        refuses(&["call", "@ben:b", "--user", "@cat:b"], "@ben:b or @cat:b");
+        refuses(&["call", "@ben:b", "--user", "@ben:b"], "not logged in");
+    }
+
+    #[test]
     fn nonsense_on_standard_input_is_told_and_the_process_goes_on() {
         let lines = "nonsense\n{\"id\":1}\n{\"id\":2,\"cmd\":\"hold\"}\n{\"id\":3,\"cmd\":\"state\"}\n\
                      {\"id\":4,\"peer\":\"bob\",\"cmd\":\"dance\"}\n";

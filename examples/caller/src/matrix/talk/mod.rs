@@ -24,7 +24,7 @@ use self::{conversation::Conversation, gear::Gear, keys::Keys};
 use super::{
     account::{
         open::{open, sync as first_sync},
-        rooms::{Target, target},
+        rooms::{Target, one_callee, target},
     },
     patience::{PATIENCE, within},
     refusal::Refusal,
@@ -85,6 +85,7 @@ impl Line {
 
 /// Calls somebody and stays until the call is over.
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
+    one_callee(&options.whom, options.user.as_deref())?;
     let gear = Gear::open(&options.talk)?;
     let line = Line::open(&gear, &options.talk).await?;
     let keys = Keys::signals();
