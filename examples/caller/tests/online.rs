@@ -90,6 +90,26 @@ mod with_matrix {
     }
 
     #[test]
+    fn a_call_that_is_refused_leaves_recordings_and_sources_as_they_were() {
+        let folder = std::env::temp_dir().join(format!("caller-refused-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [heard, other] = ["heard.wav", "other.wav"].map(|name| folder.join(name));
+        fs::write(&heard, "of an earlier call").unwrap();
+        fs::hard_link(&heard, &other).unwrap();
+        let record = folder.to_str().unwrap();
+        refuses(&["call", "@ben:b", "--record", record], "not logged in");
+        refuses(&["answer", "--record", record], "not logged in");
+        assert_eq!(fs::read_to_string(&heard).unwrap(), "of an earlier call");
+        for source in [&heard, &other] {
+            let arguments = ["call", "@ben:b", "--audio", source.to_str().unwrap()];
+            refuses(&[&arguments[..], &["--record", record]].concat(), "would replace it");
+        }
+        refuses(&["answer", "--record", heard.to_str().unwrap()], "not a folder");
+        assert_eq!(fs::read_to_string(&heard).unwrap(), "of an earlier call");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn two_people_cannot_be_called_at_once() {
         refuses(&["call", "@ben:b", "--user", "@cat:b"], "@ben:b or @cat:b");
         refuses(&["call", "@ben:b", "--user", "@ben:b"], "not logged in");

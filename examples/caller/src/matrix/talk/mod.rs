@@ -86,10 +86,10 @@ impl Line {
 /// Calls somebody and stays until the call is over.
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
     one_callee(&options.whom, options.user.as_deref())?;
-    let gear = Gear::open(&options.talk)?;
+    let mut gear = Gear::open(&options.talk)?;
     let line = Line::open(&gear, &options.talk).await?;
     let keys = Keys::signals();
-    match place(&line, options, gear.media).await {
+    match place(&line, options, &mut gear).await {
         Ok(call) => Ok(talk(line, call, gear, keys, &options.talk).await),
         Err(why) => {
             line.close().await;
@@ -101,11 +101,12 @@ pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
 async fn place(
     line: &Line,
     options: &CallOptions,
-    media: CallMedia,
+    gear: &mut Gear,
 ) -> Result<CallSession, Refusal> {
     let found = target(&line.client, &options.whom, options.user.as_deref());
     let Target { room, user } = within("rooms", PATIENCE, found).await?;
-    let placing = match media {
+    gear.record()?;
+    let placing = match gear.media {
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
     };
@@ -116,7 +117,7 @@ async fn place(
 
 /// Waits for a call, takes it and stays until it is over.
 pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
-    let gear = Gear::open(&options.talk)?;
+    let mut gear = Gear::open(&options.talk)?;
     let mut line = Line::open(&gear, &options.talk).await?;
     let me = line.client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
@@ -137,9 +138,17 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
     };
     let from = call.snapshot().remote_user;
     println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
-    let answered = call.answer_with(gear.media).await;
-    answered.map_err(|why| Refusal::new(why.to_string()))?;
+    if let Err(why) = take(&call, &mut gear).await {
+        line.close().await;
+        return Err(why);
+    }
     Ok(talk(line, call, gear, keys, &options.talk).await)
+}
+
+async fn take(call: &CallSession, gear: &mut Gear) -> Result<(), Refusal> {
+    gear.record()?;
+    let answered = call.answer_with(gear.media).await;
+    answered.map_err(|why| Refusal::new(why.to_string()))
 }
 
 async fn first_ring(events: &mut VoipEvents) -> Option<CallSession> {
