@@ -56,8 +56,13 @@ mod with_matrix {
         fs,
         io::{BufRead, BufReader, Read, Write},
         net::{TcpListener, TcpStream},
+        path::{Path, PathBuf},
         process::{Child, Command, Stdio},
-        sync::mpsc::{Receiver, Sender, channel},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+            mpsc::{Receiver, Sender, channel},
+        },
         thread,
         time::Duration,
     };
@@ -148,21 +153,22 @@ mod with_matrix {
         assert_ne!(login["error"], "the peer has closed", "{said:?}");
     }
 
-    /// A homeserver that lets anybody in and never answers a sync. Tells the paths it was asked for.
-    fn slow_homeserver() -> (String, Receiver<String>) {
+    /// A homeserver that lets anybody in and answers so many syncs. Tells the paths it was asked for.
+    fn homeserver(syncs: usize) -> (String, Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (tell, asked) = channel();
+        let syncs = Arc::new(AtomicUsize::new(syncs));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let tell = tell.clone();
-                thread::spawn(move || serve(stream, &tell));
+                let (tell, syncs) = (tell.clone(), Arc::clone(&syncs));
+                thread::spawn(move || serve(stream, &tell, &syncs));
             }
         });
         (address, asked)
     }
 
-    fn serve(stream: TcpStream, tell: &Sender<String>) -> Option<()> {
+    fn serve(mut stream: TcpStream, tell: &Sender<String>, syncs: &AtomicUsize) -> Option<()> {
         let mut lines = BufReader::new(stream.try_clone().ok()?);
         let (mut first, mut length) = (String::new(), 0);
         lines.read_line(&mut first).ok()?;
@@ -182,16 +188,18 @@ mod with_matrix {
         let body = match path.rsplit('/').next()? {
             "versions" => r#"{"versions":["v1.11"]}"#,
             "login" => r#"{"user_id":"@ada:a","access_token":"t","device_id":"D"}"#,
+            "sync" => r#"{"next_batch":"s"}"#,
             _ => "{}",
         };
-        let is_sync = path.ends_with("/sync");
+        let less = |left: usize| left.checked_sub(1);
+        let is_late =
+            path.ends_with("/sync") && syncs.fetch_update(Relaxed, Relaxed, less).is_err();
         tell.send(path).ok()?;
-        if is_sync {
+        if is_late {
             // Until the client goes away.
             return stream.take(1).read_to_end(&mut Vec::new()).map(drop).ok();
         }
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-        let mut stream = stream;
         write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok()
     }
 
@@ -208,7 +216,7 @@ mod with_matrix {
     #[test]
     fn a_login_that_is_interrupted_leaves_neither_a_folder_nor_a_device() {
         for name in ["-TERM", "-INT"] {
-            let (homeserver, asked) = slow_homeserver();
+            let (homeserver, asked) = homeserver(0);
             let folder = std::env::temp_dir().join(format!("caller{name}-{}", std::process::id()));
             let mut child = Command::new(env!("CARGO_BIN_EXE_caller"))
                 .args(["login", "@ada:a", "--homeserver", &homeserver])
@@ -230,6 +238,59 @@ mod with_matrix {
             awaits(&asked, "/logout");
             let _ = fs::remove_dir_all(&folder);
         }
+    }
+
+    /// A data folder with a login of that homeserver.
+    fn logged_in(homeserver: &str, name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("caller-{name}-{}", std::process::id()));
+        let login = folder.join("matrix-voip-caller").join("default");
+        fs::create_dir_all(&login).unwrap();
+        let session = serde_json::json!({
+            "homeserver": homeserver, "user_id": "@ada:a", "device_id": "D", "access_token": "t",
+        });
+        fs::write(login.join("session.json"), session.to_string()).unwrap();
+        folder
+    }
+
+    fn start(command: &str, data: &Path, stdout: impl Into<Stdio>) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_caller"))
+            .arg(command)
+            .env("XDG_DATA_HOME", data)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_reads_no_more_ends_no_wait_for_a_call() {
+        let (homeserver, asked) = homeserver(20);
+        let folder = logged_in(&homeserver, "unread");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = start("answer", &folder, writer);
+        // It has said by then that it waits.
+        (0..20).for_each(|_| awaits(&asked, "/sync"));
+        signal(&child, "-HUP");
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_list_that_cannot_be_written_is_told() {
+        let (homeserver, _asked) = homeserver(1);
+        let folder = logged_in(&homeserver, "full");
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = start("rooms", &folder, full).wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("caller: standard output: "), "{said}");
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

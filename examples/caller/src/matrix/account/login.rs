@@ -2,7 +2,7 @@
 //! fails on the way, or is interrupted, is undone.
 
 use std::{
-    io::{BufRead, IsTerminal, Write, stdin, stdout},
+    io::{BufRead, IsTerminal, stdin},
     pin::pin,
 };
 
@@ -25,6 +25,7 @@ use crate::{
         http::Http,
         patience::{FAREWELL, PATIENCE, within},
         refusal::Refusal,
+        say::show,
         talk::keys::Keys,
         trust::Trust,
     },
@@ -206,7 +207,6 @@ fn secret(question: &str) -> Result<Secret, Refusal> {
         line.truncate(line.trim_end_matches(['\n', '\r']).len());
         return Ok(Secret::new(line));
     }
-    print!("{question}");
-    stdout().flush().map_err(failed)?;
+    show(question);
     rpassword::read_password().map(Secret::new).map_err(failed)
 }

@@ -28,6 +28,7 @@ use super::{
     },
     patience::{PATIENCE, within},
     refusal::Refusal,
+    say::{complain, say},
     sync::{self, Syncing},
     trust::Trust,
 };
@@ -110,7 +111,7 @@ async fn place(
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
     };
-    println!("calling {user}");
+    say(format_args!("calling {user}"));
     let placed = line.voip.invite(room.room_id(), &user, placing).await;
     placed.map_err(|why| Refusal::new(why.to_string()))
 }
@@ -121,23 +122,23 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
     let mut line = Line::open(&gear, &options.talk).await?;
     let me = line.client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
-    println!("waiting for a call to {me} (Ctrl-C ends it)");
+    say(format_args!("waiting for a call to {me} (Ctrl-C ends it)"));
     let rings = tokio::select! {
         rings = first_ring(&mut line.events) => rings,
         // Nothing else ends it.
         _ = &mut line.syncing => None,
         _ = keys.next() => {
             line.close().await;
-            println!("nobody has called");
+            say("nobody has called");
             return Ok(ExitCode::SUCCESS);
         }
     };
     let Some(call) = rings else {
-        eprintln!("caller: the login is lost");
+        complain("the login is lost");
         return Ok(ExitCode::from(WRONG));
     };
     let from = call.snapshot().remote_user;
-    println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
+    say(format_args!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str())));
     if let Err(why) = take(&call, &mut gear).await {
         line.close().await;
         return Err(why);
@@ -169,13 +170,13 @@ async fn talk(
     let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
     let outcome = Conversation::new(call, &gear, length).run(keys).await;
     line.close().await;
-    println!("{outcome}");
+    say(&outcome);
     let heard = gear.ear.overall();
     if let Some(tone) = heard.tone.filter(|tone| tone.share > 0.8) {
-        println!("heard a tone of {:.0} Hz", tone.hz);
+        say(format_args!("heard a tone of {:.0} Hz", tone.hz));
     }
     for kept in gear.finish().await {
-        println!("{kept}");
+        say(kept);
     }
     if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
 }
