@@ -18,6 +18,7 @@ use super::{
     },
     http::Http,
     refusal::Refusal,
+    say::say,
     trust::Trust,
 };
 use crate::cli::online::Profile;
@@ -59,7 +60,7 @@ struct Findings {
 impl Findings {
     fn tell(&mut self, what: &str, health: Health, text: impl fmt::Display) {
         self.bad += usize::from(health == Health::Bad);
-        println!("{what:<11} {health:<5} {text}");
+        say(format_args!("{what:<11} {health:<5} {text}"));
     }
 
     /// Tells what is good, or what failed; `None` then.

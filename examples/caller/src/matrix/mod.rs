@@ -6,12 +6,15 @@
 //! | `talk/` | `call` and `answer`: a person in a call |
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
-//! | `sync.rs`, `http.rs`, `trust.rs`, `refusal.rs` | what they share |
+//! | `sync.rs`, `http.rs`, `trust.rs`, `patience.rs` | what they share |
+//! | `refusal.rs`, `say.rs` | words to the person |
 
 mod account;
 mod doctor;
 mod http;
+mod patience;
 mod refusal;
+mod say;
 mod serve;
 mod sync;
 mod talk;
@@ -23,7 +26,9 @@ use tokio::runtime::Runtime;
 
 use self::{
     account::{login::login, logout::logout, open, rooms},
+    patience::{PATIENCE, within},
     refusal::Refusal,
+    say::{complain, report},
     trust::Trust,
 };
 use crate::cli::{Online, online::Profile};
@@ -51,14 +56,13 @@ fn run(command: impl Future<Output = Result<ExitCode, Refusal>>) -> ExitCode {
         .map_err(|why| Refusal::new(format!("no threads: {why}")))
         .and_then(|runtime| runtime.block_on(command));
     done.unwrap_or_else(|refusal| {
-        eprintln!("caller: {refusal}");
+        complain(refusal);
         ExitCode::from(NOT_BEGUN)
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the last step of commands that can be refused")]
 fn told(line: String) -> Result<ExitCode, Refusal> {
-    println!("{line}");
+    report(line)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -66,12 +70,13 @@ async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
     let trust = Trust::read(profile.trust.as_deref())?;
     let client = open::open(profile, &trust).await?;
     open::glance(&client).await?;
-    let rooms = rooms::list(&client).await?;
+    let rooms = within("rooms", PATIENCE, rooms::list(&client)).await?;
     if rooms.is_empty() {
         return told("no rooms".to_owned());
     }
     for room in rooms {
-        println!("{}  {:<9}  {}  →  {}", room.id, room.privacy(), room.name, room.reaches());
+        let (privacy, reaches) = (room.privacy(), room.reaches());
+        report(format_args!("{}  {privacy:<9}  {}  →  {reaches}", room.id, room.name))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,10 @@
 //! `caller login`: a password or a token, then perhaps a recovery key. Nothing half-done: what
-//! fails on the way is undone.
+//! fails on the way, or is interrupted, is undone.
 
-use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::{
+    io::{BufRead, IsTerminal, stdin},
+    pin::pin,
+};
 
 use matrix_sdk::{
     Client, SessionMeta, SessionTokens,
@@ -10,6 +13,7 @@ use matrix_sdk::{
     store::RoomLoadSettings,
 };
 use matrix_voip::redact::Secret;
+use tokio::time::timeout;
 
 use super::{
     folder::{Folder, Kept},
@@ -17,7 +21,14 @@ use super::{
 };
 use crate::{
     cli::online::LoginOptions,
-    matrix::{http::Http, refusal::Refusal, trust::Trust},
+    matrix::{
+        http::Http,
+        patience::{FAREWELL, PATIENCE, within},
+        refusal::Refusal,
+        say::show,
+        talk::keys::Keys,
+        trust::Trust,
+    },
 };
 
 /// How other devices of the user call this one.
@@ -44,7 +55,6 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
     let secrets = ask(options)?;
     // What an earlier try may have left.
     folder.remove()?;
-    folder.make()?;
     let entered = enter(options, &user, secrets, &folder, &trust).await;
     if entered.is_err() {
         folder.remove()?;
@@ -59,20 +69,55 @@ async fn enter(
     folder: &Folder,
     trust: &Trust,
 ) -> Result<String, Refusal> {
+    // From now on a signal ends this through what undoes it.
+    let mut stop = Keys::signals();
+    folder.make()?;
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
     let builder = Client::builder().server_name_or_homeserver_url(homeserver);
-    let client = build(builder, &folder.store(), trust).await?;
-    if options.token {
-        with_token(&client, user, first, trust).await?;
-    } else {
-        with_password(&client, user, first).await?;
-    }
-    let settled = settle(&client, recovery_key, folder).await;
-    if settled.is_err() && !options.token {
+    let store = folder.store();
+    let building = within("login", PATIENCE, build(builder, &store, trust));
+    let client = unless_stopped(&mut stop, building).await?;
+    let entering = async {
+        match options.token {
+            true => with_token(&client, user, first, trust).await,
+            false => with_password(&client, user, first).await,
+        }
+    };
+    let mut entering = pin!(within("login", PATIENCE, entering));
+    let entered = tokio::select! {
+        biased;
+        entered = &mut entering => entered,
+        _ = stop.next() => {
+            // It may make a device, and only its answer tells how to be rid of that.
+            drop(timeout(FAREWELL, entering).await);
+            Err(interrupted())
+        }
+    };
+    let settled = match entered {
+        Ok(()) => unless_stopped(&mut stop, settle(&client, recovery_key, folder)).await,
+        Err(why) => Err(why),
+    };
+    if settled.is_err() && !options.token && client.matrix_auth().logged_in() {
         // A device that was made just now is of no use to anybody.
-        drop(client.matrix_auth().logout().await);
+        drop(timeout(FAREWELL, client.matrix_auth().logout()).await);
     }
     settled
+}
+
+/// A step that is given up at a signal.
+async fn unless_stopped<T>(
+    stop: &mut Keys,
+    step: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    tokio::select! {
+        biased;
+        done = step => done,
+        _ = stop.next() => Err(interrupted()),
+    }
+}
+
+fn interrupted() -> Refusal {
+    Refusal::new("login: interrupted, nothing is kept")
 }
 
 async fn with_password(client: &Client, user: &UserId, password: Secret) -> Result<(), Refusal> {
@@ -114,10 +159,17 @@ async fn settle(
     folder: &Folder,
 ) -> Result<String, Refusal> {
     sync(client).await?;
-    client.encryption().wait_for_e2ee_initialization_tasks().await;
+    within("encryption", PATIENCE, async {
+        client.encryption().wait_for_e2ee_initialization_tasks().await;
+        Ok(())
+    })
+    .await?;
     if let Some(key) = recovery_key {
-        let recovered = client.encryption().recovery().recover(key.expose()).await;
-        recovered.map_err(|why| Refusal::new(format!("the recovery key: {why}")))?;
+        within("the recovery key", PATIENCE, async {
+            let recovered = client.encryption().recovery().recover(key.expose()).await;
+            recovered.map_err(|why| Refusal::new(format!("the recovery key: {why}")))
+        })
+        .await?;
         // The signature of this device comes back with the next sync.
         sync(client).await?;
     }
@@ -155,7 +207,6 @@ fn secret(question: &str) -> Result<Secret, Refusal> {
         line.truncate(line.trim_end_matches(['\n', '\r']).len());
         return Ok(Secret::new(line));
     }
-    print!("{question}");
-    stdout().flush().map_err(failed)?;
+    show(question);
     rpassword::read_password().map(Secret::new).map_err(failed)
 }

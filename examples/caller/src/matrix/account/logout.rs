@@ -5,7 +5,11 @@ use matrix_sdk::ruma::api::error::ErrorKind;
 use super::{folder::Folder, open::open};
 use crate::{
     cli::online::Profile,
-    matrix::{refusal::Refusal, trust::Trust},
+    matrix::{
+        patience::{FAREWELL, within},
+        refusal::Refusal,
+        trust::Trust,
+    },
 };
 
 /// Logs out, and says who did.
@@ -19,21 +23,7 @@ pub(crate) async fn logout(profile: &Profile) -> Result<String, Refusal> {
     };
     let kept = kept.ok_or_else(|| Refusal::new("not logged in"))?;
     let user = kept.session.meta.user_id;
-    let gone = match open(profile, &trust).await {
-        Ok(client) => match client.matrix_auth().logout().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.client_api_error_kind(),
-                    Some(ErrorKind::UnknownToken { .. })
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(Refusal::of_http("the homeserver", &error)),
-        },
-        Err(why) => Err(why),
-    };
+    let gone = within("logout", FAREWELL, leave(profile, &trust)).await;
     folder.remove()?;
     Ok(match gone {
         Ok(()) => format!("logged out {user}; session and store are removed"),
@@ -41,4 +31,14 @@ pub(crate) async fn logout(profile: &Profile) -> Result<String, Refusal> {
             "session and store of {user} are removed; the homeserver may keep the device: {why}"
         ),
     })
+}
+
+/// The homeserver forgets the device, unless it has already.
+async fn leave(profile: &Profile, trust: &Trust) -> Result<(), Refusal> {
+    let client = open(profile, trust).await?;
+    let Err(error) = client.matrix_auth().logout().await else { return Ok(()) };
+    match error.client_api_error_kind() {
+        Some(ErrorKind::UnknownToken { .. }) => Ok(()),
+        _ => Err(Refusal::of_http("the homeserver", &error)),
+    }
 }

@@ -11,7 +11,11 @@ use matrix_sdk::{
 use super::folder::{Folder, Kept};
 use crate::{
     cli::online::Profile,
-    matrix::{refusal::Refusal, trust::Trust},
+    matrix::{
+        patience::{PATIENCE, within},
+        refusal::Refusal,
+        trust::Trust,
+    },
 };
 
 /// A client that is logged in, with what it knew when it was last used.
@@ -45,8 +49,11 @@ pub(crate) async fn glance(client: &Client) -> Result<(), Refusal> {
 /// One sync that waits for nothing.
 pub(crate) async fn sync(client: &Client) -> Result<(), Refusal> {
     let settings = SyncSettings::new().timeout(std::time::Duration::ZERO);
-    let synced = client.sync_once(settings).await;
-    synced.map(drop).map_err(|why| Refusal::of("sync", &why))
+    within("sync", PATIENCE, async {
+        let synced = client.sync_once(settings).await;
+        synced.map(drop).map_err(|why| Refusal::of("sync", &why))
+    })
+    .await
 }
 
 /// A client without a session, with a store in that folder. Only a login looks the homeserver up:

@@ -79,6 +79,16 @@ pub(crate) async fn target(
     Ok(Target { room, user })
 }
 
+/// Whether a user who is called, and one named with `--user`, are the same.
+pub(crate) fn one_callee(whom: &str, user: Option<&str>) -> Result<(), Refusal> {
+    match user {
+        Some(user) if whom.starts_with('@') && user != whom => {
+            Err(Refusal::new(format!("{whom} or {user}: --user names somebody in a room")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn parsed_user(text: &str) -> Result<OwnedUserId, Refusal> {
     UserId::parse(text).map_err(|why| Refusal::new(format!("{text}: {why}")))
 }

@@ -145,7 +145,8 @@ impl Desk {
         if !self.peers.contains_key(name) {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(THREADS)
-                .thread_name(name)
+                // A peer may be called anything, a thread not.
+                .thread_name(name.replace('\0', " "))
                 .enable_all()
                 .build();
             let runtime = runtime.map_err(|why| format!("no threads for another peer: {why}"))?;

@@ -41,7 +41,7 @@ use std::{
 use self::{client::Ways, desk::Desk, line::MAX_LINE_BYTES, out::Out};
 use crate::{
     cli::online::ServeOptions,
-    matrix::{NOT_BEGUN, trust::Trust},
+    matrix::{NOT_BEGUN, say::complain, trust::Trust},
 };
 
 /// Reads commands until `quit` or the end of standard input.
@@ -49,7 +49,7 @@ pub(crate) fn main(options: &ServeOptions) -> ExitCode {
     let ways = match Trust::read(options.trust.as_deref()) {
         Ok(trust) => Ways { flavour: options.sync, trust },
         Err(why) => {
-            eprintln!("caller: {why}");
+            complain(why);
             return ExitCode::from(NOT_BEGUN);
         }
     };

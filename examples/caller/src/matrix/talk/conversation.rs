@@ -1,7 +1,7 @@
 //! One call, from its first state to its end: what is shown meanwhile, and which keys are obeyed.
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use super::{
     keys::{Keys, Wish},
     status::Status,
 };
+use crate::matrix::say::{say, show};
 
 /// Between two looks at the ear: it tells of the last 85 ms.
 const LISTEN: Duration = Duration::from_millis(80);
@@ -225,24 +226,17 @@ impl StatusLine {
         let width = crossterm::terminal::size().map_or(0, |(width, _)| usize::from(width));
         let width = if width == 0 { 80 } else { width };
         let text: String = text.chars().take(width.saturating_sub(1)).collect();
-        print!("\r\x1b[2K{text}");
-        self.flush();
+        show(format_args!("\r\x1b[2K{text}"));
     }
 
     /// A line that stays. The return is for raw terminals.
     fn print(&self, text: &str) {
-        print!("{text}{}", if self.is_live { "\r\n" } else { "\n" });
-        self.flush();
+        show(format_args!("{text}{}", if self.is_live { "\r\n" } else { "\n" }));
     }
 
     fn end(&self) {
         if self.is_live {
-            println!();
+            say("");
         }
-    }
-
-    fn flush(&self) {
-        // A terminal that is gone shows nothing.
-        drop(stdout().flush());
     }
 }

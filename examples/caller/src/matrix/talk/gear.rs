@@ -1,13 +1,18 @@
 //! Media sources, sinks and recordings of a person's call, as the command line names them.
-//! Files are opened before anybody is called.
+//! What is said and shown is opened before anything else; recordings, which replace those of an
+//! earlier call, only when it is known whom the call is with.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use matrix_voip::{CallMedia, host::Media};
+use matrix_voip::{
+    CallMedia,
+    host::{FrameSink, Media, RemoteTrack},
+    machine::io::MediaKind,
+};
 use matrix_voip_media::{
     AtEnd, CAMERA, EarSink, EarView, IvfFile, IvfSink, MICROPHONE, OggFile, OpenError, Pcm,
     Recording, Script, Silence, Studio, StudioBuilder, Tee, Threaded, Tone, VideoCheck, VideoView,
@@ -22,19 +27,51 @@ use crate::{
 /// Amplitude of a tone.
 const LOUDNESS: f32 = 0.25;
 
+/// Names of recordings in their folder.
+const HEARD: &str = "heard.wav";
+const SEEN: &str = "seen.ivf";
+
 /// Microphone, camera, ear, eye and recordings of one call.
 pub(crate) struct Gear {
     pub(crate) studio: Arc<dyn Media>,
     pub(crate) media: CallMedia,
     pub(crate) ear: EarView,
     pub(crate) eye: VideoView,
+    speaker: Slot,
+    screen: Slot,
+    /// The folder of recordings.
+    record: Option<PathBuf>,
     recordings: Vec<(PathBuf, Recording)>,
 }
 
+/// Who takes the first remote track of a kind; until that comes, a recording can join.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Tee>>>);
+
+impl Slot {
+    fn new(first: impl FrameSink + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Tee::new().and(first)))))
+    }
+
+    fn take(&self) -> Option<Tee> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn join(&self, sink: impl FrameSink + 'static) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = slot.take().map(|tee| tee.and(Threaded::new(sink)));
+    }
+
+    fn opener(&self) -> impl Fn(&RemoteTrack) -> Option<Box<dyn FrameSink>> + use<> {
+        let slot = self.clone();
+        move |_| slot.take().map(|tee| Box::new(tee) as Box<dyn FrameSink>)
+    }
+}
+
 impl Gear {
-    /// Opens everything.
+    /// Opens what is said and shown.
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
-        let mut recordings = Vec::new();
+        spare_sources(options)?;
         let mut studio = microphone(Studio::builder(), &options.audio)?;
         if let Some(film) = &options.video {
             studio = camera(studio, film)?;
@@ -42,31 +79,36 @@ impl Gear {
         let media = if options.video.is_some() { CallMedia::Video } else { CallMedia::Voice };
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();
-        let (mut speaker, mut screen) =
-            (Tee::new().and(heard), Tee::new().and(Threaded::new(seen)));
-        if let Some(folder) = &options.record {
-            fs::create_dir_all(folder)
-                .map_err(|why| Refusal::new(format!("{}: {why}", folder.display())))?;
-            let path = folder.join("heard.wav");
-            let (sink, recording) = WavSink::create(&path).map_err(refused(&path))?;
-            speaker = speaker.and(Threaded::new(sink));
-            recordings.push((path, recording));
-            if media == CallMedia::Video {
-                let path = folder.join("seen.ivf");
-                let (sink, recording) = IvfSink::create(&path).map_err(refused(&path))?;
-                screen = screen.and(Threaded::new(sink));
-                recordings.push((path, recording));
-            }
+        let (speaker, screen) = (Slot::new(heard), Slot::new(Threaded::new(seen)));
+        let studio = studio.sink(MediaKind::Audio, speaker.opener());
+        let studio = studio.sink(MediaKind::Video, screen.opener()).build();
+        let (record, recordings) = (options.record.clone(), Vec::new());
+        Ok(Self { studio, media, ear, eye, speaker, screen, record, recordings })
+    }
+
+    /// Opens the recordings, before the call is placed or taken.
+    pub(crate) fn record(&mut self) -> Result<(), Refusal> {
+        let Some(folder) = &self.record else { return Ok(()) };
+        fs::create_dir_all(folder)
+            .map_err(|why| Refusal::new(format!("{}: {why}", folder.display())))?;
+        let path = folder.join(HEARD);
+        let (sink, recording) = WavSink::create(&path).map_err(refused(&path))?;
+        self.speaker.join(sink);
+        self.recordings.push((path, recording));
+        if self.media == CallMedia::Video {
+            let path = folder.join(SEEN);
+            let (sink, recording) = IvfSink::create(&path).map_err(refused(&path))?;
+            self.screen.join(sink);
+            self.recordings.push((path, recording));
         }
-        let studio = studio.speaker_once(speaker).screen_once(screen).build();
-        Ok(Self { studio, media, ear, eye, recordings })
+        Ok(())
     }
 
     /// Waits until the recordings are closed, and says what is in them, a line for each.
     pub(crate) async fn finish(self) -> Vec<String> {
-        let Self { studio, recordings, .. } = self;
-        // A sink that was never used is in there.
-        drop(studio);
+        let Self { studio, speaker, screen, recordings, .. } = self;
+        // Sinks that were never used.
+        drop((studio, speaker.take(), screen.take()));
         let mut told = Vec::new();
         for (path, recording) in recordings {
             let path = path.display();
@@ -77,6 +119,38 @@ impl Gear {
         }
         told
     }
+}
+
+/// A recording must not replace what is said or shown, and needs a folder.
+fn spare_sources(options: &TalkOptions) -> Result<(), Refusal> {
+    let Some(folder) = &options.record else { return Ok(()) };
+    if folder.exists() && !folder.is_dir() {
+        return Err(Refusal::new(format!("{}: not a folder", folder.display())));
+    }
+    let sound = match &options.audio {
+        Sound::Wav(path) | Sound::Ogg(path) => Some(path),
+        Sound::Tone(_) | Sound::Silence => None,
+    };
+    for source in sound.into_iter().chain(&options.video) {
+        if [HEARD, SEEN].iter().any(|name| is_same(source, &folder.join(name))) {
+            let source = source.display();
+            return Err(Refusal::new(format!("{source}: the recording would replace it")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two names mean one file, links included.
+#[cfg(unix)]
+fn is_same(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    id(one).is_some_and(|one| Some(one) == id(other))
+}
+
+#[cfg(not(unix))]
+fn is_same(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 
 fn refused(path: &Path) -> impl Fn(OpenError) -> Refusal {

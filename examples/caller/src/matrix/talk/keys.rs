@@ -1,6 +1,7 @@
 //! Keys of a terminal: `m` mutes and unmutes, `q` hangs up. Where standard input is no terminal
 //! there are none, and Ctrl-C comes as a signal. Who has hung up and presses Ctrl-C again does not
-//! want to wait: the process ends at once, with the terminal as before.
+//! want to wait: the process ends at once, with the terminal as before. A terminal that is closed
+//! says so by a signal, often twice, and that hangs up too.
 
 use std::{
     io::{IsTerminal, stdin},
@@ -51,9 +52,13 @@ impl Teller {
     }
 
     /// A signal, or a key that stands for one: the first hangs up; after that, or when nobody
-    /// listens, the process ends as it would without us.
+    /// listens, the process ends as it would without us. A closed terminal is not impatient: shell
+    /// and system both tell of it.
     #[cfg(unix)]
     fn interrupt(&self, signal: i32) {
+        if signal == signal_hook::consts::SIGHUP {
+            return self.tell(Wish::HangUp);
+        }
         if self.impatient.load(Ordering::Relaxed) || self.wishes.is_closed() {
             // Does nothing to a terminal that is not raw, or gone.
             drop(disable_raw_mode());
@@ -98,8 +103,7 @@ impl Keys {
     pub(crate) fn signals() -> Self {
         let (tell, wishes) = mpsc::unbounded_channel();
         let teller = Teller { wishes: tell, impatient: Arc::default() };
-        let signals = teller.clone();
-        thread::spawn(move || await_signals(&signals));
+        await_signals(teller.clone());
         Self { teller, wishes, raw: false }
     }
 
@@ -132,18 +136,32 @@ impl Drop for Keys {
 }
 
 #[cfg(unix)]
-fn await_signals(teller: &Teller) {
+fn await_signals(teller: Teller) {
     use signal_hook::{
-        consts::{SIGINT, SIGTERM},
+        consts::{SIGHUP, SIGINT, SIGTERM},
         iterator::Signals,
     };
     // Without handlers the process ends at the first signal.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-    signals.forever().for_each(|signal| teller.interrupt(signal));
+    if !outlives_terminal() {
+        // Without it the other side would hear of no end.
+        drop(signals.add_signal(SIGHUP));
+    }
+    thread::spawn(move || signals.forever().for_each(|signal| teller.interrupt(signal)));
+}
+
+/// Whether it was started to go on without its terminal (`nohup`): what Linux says of it.
+#[cfg(unix)]
+fn outlives_terminal() -> bool {
+    const HANGUP: u64 = 1 << (signal_hook::consts::SIGHUP - 1);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & HANGUP != 0)
 }
 
 #[cfg(not(unix))]
-fn await_signals(_: &Teller) {}
+fn await_signals(_: Teller) {}
 
 fn listen(teller: &Teller) {
     while !teller.wishes.is_closed() {
@@ -180,6 +198,21 @@ fn press(key: KeyEvent) -> Option<Press> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_closed_terminal_hangs_up_however_often_it_is_told() {
+        use signal_hook::{consts::SIGHUP, low_level::raise};
+        if outlives_terminal() {
+            // These tests were started by nohup.
+            return;
+        }
+        let mut keys = Keys::signals();
+        for _ in 0..2 {
+            raise(SIGHUP).unwrap();
+            assert_eq!(keys.next().await, Wish::HangUp);
+        }
+    }
 
     #[test]
     fn control_c_is_an_interrupt_in_a_raw_terminal_too() {

@@ -8,7 +8,7 @@
 
 mod conversation;
 mod gear;
-mod keys;
+pub(crate) mod keys;
 mod status;
 
 use std::{process::ExitCode, time::Duration};
@@ -24,9 +24,11 @@ use self::{conversation::Conversation, gear::Gear, keys::Keys};
 use super::{
     account::{
         open::{open, sync as first_sync},
-        rooms::{Target, target},
+        rooms::{Target, one_callee, target},
     },
+    patience::{PATIENCE, within},
     refusal::Refusal,
+    say::{complain, say},
     sync::{self, Syncing},
     trust::Trust,
 };
@@ -84,10 +86,11 @@ impl Line {
 
 /// Calls somebody and stays until the call is over.
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
-    let gear = Gear::open(&options.talk)?;
+    one_callee(&options.whom, options.user.as_deref())?;
+    let mut gear = Gear::open(&options.talk)?;
     let line = Line::open(&gear, &options.talk).await?;
     let keys = Keys::signals();
-    match place(&line, options, gear.media).await {
+    match place(&line, options, &mut gear).await {
         Ok(call) => Ok(talk(line, call, gear, keys, &options.talk).await),
         Err(why) => {
             line.close().await;
@@ -99,45 +102,54 @@ pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
 async fn place(
     line: &Line,
     options: &CallOptions,
-    media: CallMedia,
+    gear: &mut Gear,
 ) -> Result<CallSession, Refusal> {
-    let found = target(&line.client, &options.whom, options.user.as_deref()).await?;
-    let Target { room, user } = found;
-    let placing = match media {
+    let found = target(&line.client, &options.whom, options.user.as_deref());
+    let Target { room, user } = within("rooms", PATIENCE, found).await?;
+    gear.record()?;
+    let placing = match gear.media {
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
     };
-    println!("calling {user}");
+    say(format_args!("calling {user}"));
     let placed = line.voip.invite(room.room_id(), &user, placing).await;
     placed.map_err(|why| Refusal::new(why.to_string()))
 }
 
 /// Waits for a call, takes it and stays until it is over.
 pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
-    let gear = Gear::open(&options.talk)?;
+    let mut gear = Gear::open(&options.talk)?;
     let mut line = Line::open(&gear, &options.talk).await?;
     let me = line.client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
-    println!("waiting for a call to {me} (Ctrl-C ends it)");
+    say(format_args!("waiting for a call to {me} (Ctrl-C ends it)"));
     let rings = tokio::select! {
         rings = first_ring(&mut line.events) => rings,
         // Nothing else ends it.
         _ = &mut line.syncing => None,
         _ = keys.next() => {
             line.close().await;
-            println!("nobody has called");
+            say("nobody has called");
             return Ok(ExitCode::SUCCESS);
         }
     };
     let Some(call) = rings else {
-        eprintln!("caller: the login is lost");
+        complain("the login is lost");
         return Ok(ExitCode::from(WRONG));
     };
     let from = call.snapshot().remote_user;
-    println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
-    let answered = call.answer_with(gear.media).await;
-    answered.map_err(|why| Refusal::new(why.to_string()))?;
+    say(format_args!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str())));
+    if let Err(why) = take(&call, &mut gear).await {
+        line.close().await;
+        return Err(why);
+    }
     Ok(talk(line, call, gear, keys, &options.talk).await)
+}
+
+async fn take(call: &CallSession, gear: &mut Gear) -> Result<(), Refusal> {
+    gear.record()?;
+    let answered = call.answer_with(gear.media).await;
+    answered.map_err(|why| Refusal::new(why.to_string()))
 }
 
 async fn first_ring(events: &mut VoipEvents) -> Option<CallSession> {
@@ -158,13 +170,13 @@ async fn talk(
     let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
     let outcome = Conversation::new(call, &gear, length).run(keys).await;
     line.close().await;
-    println!("{outcome}");
+    say(&outcome);
     let heard = gear.ear.overall();
     if let Some(tone) = heard.tone.filter(|tone| tone.share > 0.8) {
-        println!("heard a tone of {:.0} Hz", tone.hz);
+        say(format_args!("heard a tone of {:.0} Hz", tone.hz));
     }
     for kept in gear.finish().await {
-        println!("{kept}");
+        say(kept);
     }
     if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
 }
