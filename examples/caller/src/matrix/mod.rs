@@ -6,11 +6,12 @@
 //! | `talk/` | `call` and `answer`: a person in a call |
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
-//! | `sync.rs`, `http.rs`, `trust.rs`, `refusal.rs` | what they share |
+//! | `sync.rs`, `http.rs`, `trust.rs`, `refusal.rs`, `plain.rs` | what they share |
 
 mod account;
 mod doctor;
 mod http;
+mod plain;
 mod refusal;
 mod serve;
 mod sync;
@@ -23,6 +24,7 @@ use tokio::runtime::Runtime;
 
 use self::{
     account::{login::login, logout::logout, open, rooms},
+    plain::plain,
     refusal::Refusal,
     trust::Trust,
 };
@@ -58,7 +60,7 @@ fn run(command: impl Future<Output = Result<ExitCode, Refusal>>) -> ExitCode {
 
 #[expect(clippy::unnecessary_wraps, reason = "the last step of commands that can be refused")]
 fn told(line: String) -> Result<ExitCode, Refusal> {
-    println!("{line}");
+    println!("{}", plain(line));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,7 +73,7 @@ async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
         return told("no rooms".to_owned());
     }
     for room in rooms {
-        println!("{}  {:<9}  {}  →  {}", room.id, room.privacy(), room.name, room.reaches());
+        println!("{room}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -26,6 +26,7 @@ use super::{
         open::{open, sync as first_sync},
         rooms::{Target, target},
     },
+    plain::plain,
     refusal::Refusal,
     sync::{self, Syncing},
     trust::Trust,
@@ -107,7 +108,7 @@ async fn place(
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
     };
-    println!("calling {user}");
+    println!("calling {}", plain(&user));
     let placed = line.voip.invite(room.room_id(), &user, placing).await;
     placed.map_err(|why| Refusal::new(why.to_string()))
 }
@@ -134,7 +135,7 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
         return Ok(ExitCode::from(WRONG));
     };
     let from = call.snapshot().remote_user;
-    println!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str()));
+    println!("{} calls", plain(from.as_ref().map_or("somebody", |user| user.as_str())));
     let answered = call.answer_with(gear.media).await;
     answered.map_err(|why| Refusal::new(why.to_string()))?;
     Ok(talk(line, call, gear, keys, &options.talk).await)
