@@ -4,7 +4,7 @@
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
 use matrix_sdk::{
-    Client, SessionMeta, SessionTokens,
+    Client, ClientBuilder, SessionMeta, SessionTokens,
     authentication::matrix::MatrixSession,
     ruma::{DeviceId, UserId, api::error::ErrorKind},
     store::RoomLoadSettings,
@@ -39,7 +39,7 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("logged in as {user} already: caller logout first")));
     }
     let user = UserId::parse(&options.user);
-    let user = user.map_err(|why| Refusal::new(format!("{}: {why}", options.user)))?;
+    let user = user.map_err(|why| Refusal::new(format!("{:?}: {why}", options.user)))?;
     let trust = Trust::read(options.profile.trust.as_deref())?;
     let secrets = ask(options)?;
     // What an earlier try may have left.
@@ -60,8 +60,7 @@ async fn enter(
     trust: &Trust,
 ) -> Result<String, Refusal> {
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
-    let builder = Client::builder().server_name_or_homeserver_url(homeserver);
-    let client = build(builder, &folder.store(), trust).await?;
+    let client = build(reach(homeserver), &folder.store(), trust).await?;
     if options.token {
         with_token(&client, user, first, trust).await?;
     } else {
@@ -73,6 +72,17 @@ async fn enter(
         drop(client.matrix_auth().logout().await);
     }
     settled
+}
+
+/// A URL is where the user wants to go, whatever that homeserver says of itself; a name is looked
+/// up.
+fn reach(homeserver: &str) -> ClientBuilder {
+    let builder = Client::builder();
+    let scheme = homeserver.split_once("://").map_or("", |(scheme, _)| scheme);
+    if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
+        return builder.homeserver_url(homeserver).respect_login_well_known(false);
+    }
+    builder.server_name_or_homeserver_url(homeserver)
 }
 
 async fn with_password(client: &Client, user: &UserId, password: Secret) -> Result<(), Refusal> {
