@@ -34,6 +34,7 @@ pub(crate) struct Gear {
 impl Gear {
     /// Opens everything.
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
+        regular(options)?;
         let mut recordings = Vec::new();
         let mut studio = microphone(Studio::builder(), &options.audio)?;
         if let Some(film) = &options.video {
@@ -77,6 +78,21 @@ impl Gear {
         }
         told
     }
+}
+
+/// A pipe would keep us waiting for whoever writes into it, and each file is opened twice.
+fn regular(options: &TalkOptions) -> Result<(), Refusal> {
+    let sound = match &options.audio {
+        Sound::Wav(path) | Sound::Ogg(path) => Some(path),
+        Sound::Tone(_) | Sound::Silence => None,
+    };
+    for path in sound.into_iter().chain(&options.video) {
+        // What is not there at all is told when it is opened.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Refusal::new(format!("{}: not a regular file", path.display())));
+        }
+    }
+    Ok(())
 }
 
 fn refused(path: &Path) -> impl Fn(OpenError) -> Refusal {
@@ -131,6 +147,17 @@ mod tests {
             let Err(refused) = refused else { panic!("opened: {line}") };
             assert!(refused.0.contains("/nowhere/a."), "{refused}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_instead_of_waited_for() {
+        let fifo = std::env::temp_dir().join(format!("caller-test-{}.wav", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let refused = Gear::open(&options(&format!("caller call @b:b --audio {}", fifo.display())));
+        fs::remove_file(&fifo).unwrap();
+        let Err(refused) = refused else { panic!("opened") };
+        assert!(refused.0.ends_with(".wav: not a regular file"), "{refused}");
     }
 
     #[test]
