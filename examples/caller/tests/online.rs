@@ -4,19 +4,32 @@
 
 use std::{
     io::Write,
-    process::{Command, Output, Stdio},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
 };
 
+#[cfg(feature = "matrix")]
+mod homeserver;
+
 fn caller(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_caller"))
+    // Nobody's login is touched.
+    caller_with(&std::env::temp_dir().join("caller-test-no-login"), arguments, input)
+}
+
+fn started(data: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_caller"))
         .args(arguments)
-        // Nobody's login is touched.
-        .env("XDG_DATA_HOME", std::env::temp_dir().join("caller-test-no-login"))
+        .env("XDG_DATA_HOME", data)
+        .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+fn caller_with(data: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = started(data, arguments);
     // A program that reads nothing may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
@@ -60,16 +73,20 @@ mod with_matrix {
         process::{Child, Command, Stdio},
         sync::{
             Arc,
-            atomic::{AtomicUsize, Ordering::Relaxed},
+            atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed},
             mpsc::{Receiver, Sender, channel},
         },
         thread,
         time::Duration,
     };
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
-    use super::{caller, refuses};
+    use super::{
+        caller, caller_with,
+        homeserver::{self, Answer},
+        refuses, started,
+    };
 
     /// What `serve` says to these lines, and its exit code.
     fn served(lines: &str) -> (Vec<Value>, Option<i32>) {
@@ -297,5 +314,77 @@ mod with_matrix {
     fn quit_ends_it_at_once() {
         let (said, code) = served("{\"id\":1,\"cmd\":\"quit\"}\n{\"id\":2,\"cmd\":\"state\"}\n");
         assert_eq!((said.len(), code), (2, Some(0)), "{said:?}");
+    }
+
+    #[test]
+    fn a_url_is_the_homeserver_whatever_it_says_of_itself() {
+        let url = homeserver::start(|path| match path {
+            "/.well-known/matrix/client" => {
+                (200, r#"{"m.homeserver": {"base_url": "http://127.0.0.1:9"}}"#)
+            }
+            path => homeserver::usual(path),
+        });
+        let data = homeserver::data_folder("login");
+        let arguments = ["login", "@ada:a", "--homeserver", &url, "--token"];
+        let output = caller_with(&data, &arguments, "token\n");
+        fs::remove_dir_all(&data).unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with("logged in as @ada:a, device DEVICE"), "{said}{errors}");
+    }
+
+    /// What `doctor` says, and its exit code.
+    fn examined(name: &str, answer: fn(&str) -> Answer) -> (String, Option<i32>) {
+        let url = homeserver::start(answer);
+        let data = homeserver::logged_in(name, &url);
+        let output = caller_with(&data, &["doctor"], "");
+        fs::remove_dir_all(&data).unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (said + &String::from_utf8_lossy(&output.stderr), output.status.code())
+    }
+
+    #[test]
+    fn doctor_takes_a_page_for_no_homeserver() {
+        let (said, code) = examined("page", |path| match path {
+            "/_matrix/client/v3/account/whoami" => (200, "<html>welcome</html>"),
+            path => homeserver::usual(path),
+        });
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.starts_with("homeserver  BAD "), "{said}");
+    }
+
+    #[test]
+    fn doctor_takes_a_page_for_no_answer_about_turn() {
+        let (said, code) = examined("turn-page", |path| match path {
+            "/_matrix/client/v3/voip/turnServer" => (200, "<html>welcome</html>"),
+            path => homeserver::usual(path),
+        });
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("TURN        BAD   "), "{said}");
+        let (said, _) = examined("no-turn", homeserver::usual);
+        assert!(said.contains("TURN        weak  "), "{said}");
+    }
+
+    #[test]
+    fn after_a_lost_login_no_call_is_placed() {
+        let first = AtomicBool::new(true);
+        let url = homeserver::start(move |path| match path {
+            "/_matrix/client/v3/sync" if !first.swap(false, Ordering::Relaxed) => {
+                (401, r#"{"errcode": "M_UNKNOWN_TOKEN", "error": "gone"}"#)
+            }
+            path => homeserver::usual(path),
+        });
+        let mut serve = started(Path::new("/nowhere"), &["serve"]);
+        let (mut to, from) = (serve.stdin.take().unwrap(), serve.stdout.take().unwrap());
+        let mut said = BufReader::new(from).lines().map(Result::unwrap);
+        let args = json!({"hs": url, "accessToken": "t", "userId": "@ada:a", "deviceId": "D"});
+        writeln!(to, "{}", json!({"id": 1, "cmd": "login", "args": args})).unwrap();
+        let mut told = |what: &str| said.find(|line| line.contains(what)).unwrap();
+        told("\"STOPPED\"");
+        writeln!(to, "{}", json!({"id": 2, "cmd": "call", "args": {"roomId": "!a:b"}})).unwrap();
+        let answer = told("\"id\":2");
+        drop(to);
+        serve.wait().unwrap();
+        assert!(answer.contains("\"error\":\"logged out\""), "{answer}");
     }
 }

@@ -69,7 +69,8 @@ pub(crate) struct LoginOptions {
     /// The whole user id, such as @ada:example.org.
     pub(crate) user: String,
 
-    /// The homeserver's URL; without it, it is looked up from the user id.
+    /// The homeserver: a URL (https://…), taken as it stands, or a server name, which is looked up.
+    /// Without it, the name in the user id is looked up.
     #[arg(long, value_name = "URL")]
     pub(crate) homeserver: Option<String>,
 

@@ -84,6 +84,11 @@ impl Http {
     ) -> Result<Url, HttpError> {
         let joined = self.base.join(&format!("{prefix}{path}"));
         let mut url = joined.map_err(|why| HttpError::Unreachable(format!("{path}: {why}")))?;
+        if url.origin() != self.base.origin() {
+            // The token goes to nobody else.
+            let why = format!("{prefix}{path}: not at the homeserver");
+            return Err(HttpError::Unreachable(why));
+        }
         if let Some(Value::Object(query)) = query {
             let mut pairs = url.query_pairs_mut();
             for (name, value) in query {
@@ -148,6 +153,24 @@ mod tests {
     #[test]
     fn parts_of_a_path_are_escaped() {
         assert_eq!(escaped("!r/../x:h#é"), "%21r%2F..%2Fx%3Ah%23%C3%A9");
+    }
+
+    #[test]
+    fn no_request_leaves_the_homeserver() {
+        let http = Http::new(reqwest::Client::new(), "http://127.0.0.1:1").unwrap();
+        for (prefix, path) in [
+            ("//host/", "a"),
+            ("/\\host/", "a"),
+            ("http://host/", "a"),
+            ("https://127.0.0.1:1", "/a"),
+            ("//127.0.0.1:2", "/a"),
+            ("file:///", "a"),
+            ("", "//host/a"),
+        ] {
+            let refused = http.url(prefix, path, None).unwrap_err().to_string();
+            assert!(refused.ends_with("not at the homeserver"), "{prefix}{path}: {refused}");
+        }
+        assert!(http.url("http://127.0.0.1:1", "/a", None).is_ok());
     }
 
     #[test]

@@ -7,12 +7,13 @@
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
 //! | `sync.rs`, `http.rs`, `trust.rs`, `patience.rs` | what they share |
-//! | `refusal.rs`, `say.rs` | words to the person |
+//! | `refusal.rs`, `say.rs`, `plain.rs` | words to the person |
 
 mod account;
 mod doctor;
 mod http;
 mod patience;
+mod plain;
 mod refusal;
 mod say;
 mod serve;
@@ -27,6 +28,7 @@ use tokio::runtime::Runtime;
 use self::{
     account::{login::login, logout::logout, open, rooms},
     patience::{PATIENCE, within},
+    plain::plain,
     refusal::Refusal,
     say::{complain, report},
     trust::Trust,
@@ -62,7 +64,7 @@ fn run(command: impl Future<Output = Result<ExitCode, Refusal>>) -> ExitCode {
 }
 
 fn told(line: String) -> Result<ExitCode, Refusal> {
-    report(line)?;
+    report(plain(line))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,8 +77,7 @@ async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
         return told("no rooms".to_owned());
     }
     for room in rooms {
-        let (privacy, reaches) = (room.privacy(), room.reaches());
-        report(format_args!("{}  {privacy:<9}  {}  →  {reaches}", room.id, room.name))?;
+        report(room)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,8 @@
 
 use matrix_sdk::{ClientBuildError, HttpError, ruma::api::error::ErrorKind};
 
+use super::plain::plain;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal(pub(crate) String);
@@ -54,9 +56,8 @@ impl From<String> for Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut words = self.0.split_whitespace();
-        f.write_str(words.next().unwrap_or_default())?;
-        words.try_for_each(|word| write!(f, " {word}"))
+        let words: Vec<&str> = self.0.split_whitespace().collect();
+        f.write_str(&plain(words.join(" ")))
     }
 }
 
@@ -82,5 +83,8 @@ mod tests {
     fn a_refusal_is_one_line_whatever_it_quotes() {
         let refusal = Refusal::new("login:\n  two\tlines \r\n");
         assert_eq!(refusal.to_string(), "login: two lines");
+        let refusal = Refusal::new("the homeserver: \x1b]0;pwned\x07 \u{9b}2J\u{202e}no");
+        let shown = "the homeserver: \u{fffd}]0;pwned\u{fffd} \u{fffd}2J\u{fffd}no";
+        assert_eq!(refusal.to_string(), shown);
     }
 }

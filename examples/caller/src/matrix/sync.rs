@@ -22,6 +22,9 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Told when the login is lost: nothing follows.
+pub(crate) const STOPPED: &str = "STOPPED";
+
 /// What both flavours need.
 pub(crate) struct Syncing {
     pub(crate) client: Client,
@@ -75,7 +78,7 @@ pub(crate) async fn classic(syncing: Syncing) {
     loop {
         match syncing.client.sync_once(SyncSettings::new().timeout(LONG_POLL)).await {
             Ok(_) => health.good(),
-            Err(error) if is_logout(&error) => return health.tell("STOPPED"),
+            Err(error) if is_logout(&error) => return health.tell(STOPPED),
             Err(_) => health.bad().await,
         }
     }
@@ -114,7 +117,7 @@ pub(crate) async fn sliding(syncing: Syncing, service: Arc<SyncService>) {
                     _ = state.next() => {}
                 }
             }
-            State::Error(error) if is_logout_of_either(&error) => return health.tell("STOPPED"),
+            State::Error(error) if is_logout_of_either(&error) => return health.tell(STOPPED),
             State::Idle | State::Terminated | State::Error(_) | State::Offline => {
                 health.bad().await;
                 service.start().await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use matrix_sdk::{
-    Client, SessionMeta, SessionTokens,
+    Client, ClientBuilder, SessionMeta, SessionTokens,
     authentication::matrix::MatrixSession,
     ruma::{DeviceId, UserId, api::error::ErrorKind},
     store::RoomLoadSettings,
@@ -50,7 +50,7 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("logged in as {user} already: caller logout first")));
     }
     let user = UserId::parse(&options.user);
-    let user = user.map_err(|why| Refusal::new(format!("{}: {why}", options.user)))?;
+    let user = user.map_err(|why| Refusal::new(format!("{:?}: {why}", options.user)))?;
     let trust = Trust::read(options.profile.trust.as_deref())?;
     let secrets = ask(options)?;
     // What an earlier try may have left.
@@ -73,9 +73,8 @@ async fn enter(
     let mut stop = Keys::signals();
     folder.make()?;
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
-    let builder = Client::builder().server_name_or_homeserver_url(homeserver);
     let store = folder.store();
-    let building = within("login", PATIENCE, build(builder, &store, trust));
+    let building = within("login", PATIENCE, build(reach(homeserver), &store, trust));
     let client = unless_stopped(&mut stop, building).await?;
     let entering = async {
         match options.token {
@@ -118,6 +117,17 @@ async fn unless_stopped<T>(
 
 fn interrupted() -> Refusal {
     Refusal::new("login: interrupted, nothing is kept")
+}
+
+/// A URL is where the user wants to go, whatever that homeserver says of itself; a name is looked
+/// up.
+fn reach(homeserver: &str) -> ClientBuilder {
+    let builder = Client::builder();
+    let scheme = homeserver.split_once("://").map_or("", |(scheme, _)| scheme);
+    if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
+        return builder.homeserver_url(homeserver).respect_login_well_known(false);
+    }
+    builder.server_name_or_homeserver_url(homeserver)
 }
 
 async fn with_password(client: &Client, user: &UserId, password: Secret) -> Result<(), Refusal> {

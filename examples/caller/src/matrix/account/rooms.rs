@@ -1,5 +1,7 @@
 //! `caller rooms`, and finding the room and the user that a call is meant for.
 
+use std::fmt;
+
 use matrix_sdk::{
     Client, EncryptionState, Room,
     ruma::{
@@ -8,7 +10,7 @@ use matrix_sdk::{
     },
 };
 
-use crate::matrix::refusal::Refusal;
+use crate::matrix::{plain::plain, refusal::Refusal};
 
 /// A room as the list shows it.
 #[derive(Debug)]
@@ -62,6 +64,15 @@ impl Listed {
     }
 }
 
+/// A line of the list; names are whatever others made of them.
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, name, reached) = (&self.id, &self.name, self.reaches());
+        let line = format!("{id}  {:<9}  {name}  →  {reached}", self.privacy());
+        f.write_str(&plain(line))
+    }
+}
+
 /// Finds the room that was named, and the user to call in it.
 pub(crate) async fn target(
     client: &Client,
@@ -90,7 +101,7 @@ pub(crate) fn one_callee(whom: &str, user: Option<&str>) -> Result<(), Refusal> 
 }
 
 fn parsed_user(text: &str) -> Result<OwnedUserId, Refusal> {
-    UserId::parse(text).map_err(|why| Refusal::new(format!("{text}: {why}")))
+    UserId::parse(text).map_err(|why| Refusal::new(format!("{text:?}: {why}")))
 }
 
 /// The direct room with them first, then the smallest that both are in.
@@ -202,6 +213,25 @@ mod tests {
         let stranger = UserId::parse("@dora:d").unwrap();
         assert!(callee(&others, Some(stranger)).is_err());
         assert!(callee(&[], None).is_err());
+    }
+
+    #[test]
+    fn what_was_typed_is_quoted_so_that_nothing_can_be_seen() {
+        let refused = parsed_user("").unwrap_err().to_string();
+        assert!(refused.starts_with("\"\": "), "{refused}");
+    }
+
+    #[test]
+    fn a_name_cannot_forge_a_line_of_the_list() {
+        let listed = Listed {
+            id: "!a:b".to_owned(),
+            name: "x\n!c:d  encrypted\x1b[2J\u{202e}".to_owned(),
+            others: vec!["@b\u{2028}en:b".to_owned()],
+            encryption: EncryptionState::NotEncrypted,
+        };
+        let line =
+            "!a:b  plain      x\u{fffd}!c:d  encrypted\u{fffd}[2J\u{fffd}  →  @b\u{fffd}en:b";
+        assert_eq!(listed.to_string(), line);
     }
 
     #[test]

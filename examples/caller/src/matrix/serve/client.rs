@@ -1,6 +1,12 @@
 //! One client: logged in, in sync, with its calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use matrix_sdk::{
     Client as Sdk, SessionMeta, SessionTokens,
@@ -32,7 +38,7 @@ use crate::{
     cli::online::Flavour,
     matrix::{
         http::{Http, HttpError, escaped},
-        sync::{self, Syncing},
+        sync::{self, STOPPED, Syncing},
         trust::Trust,
     },
 };
@@ -65,6 +71,8 @@ pub(crate) struct Client {
     /// `None` where the homeserver is reached by TLS, which goes past the cable.
     pub(crate) cable: Option<Cable>,
     syncing: JoinHandle<()>,
+    /// Set when the login is lost or given back.
+    logged_out: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -93,10 +101,17 @@ impl Client {
     ) -> Result<(Self, watch::Receiver<bool>), String> {
         tokio::spawn(wire::log(sdk.clone(), events.clone()));
         let (done, first) = watch::channel(false);
-        let tell = Box::new(move |state| events.tell("sync", json!({"state": state})));
+        let logged_out = Arc::<AtomicBool>::default();
+        let lost = Arc::clone(&logged_out);
+        let tell = Box::new(move |state| {
+            if state == STOPPED {
+                lost.store(true, Ordering::Relaxed);
+            }
+            events.tell("sync", json!({"state": state}));
+        });
         let syncing = Syncing { client: sdk.clone(), news: voip.news(), tell, done };
         let syncing = start_sync(flavour, syncing).await?;
-        Ok((Self { sdk, http, voip, calls, engine, matrix, cable, syncing }, first))
+        Ok((Self { sdk, http, voip, calls, engine, matrix, cable, syncing, logged_out }, first))
     }
 
     /// The answer to `login`.
@@ -164,6 +179,16 @@ impl Client {
             }
         };
         timeout(patience, seen).await.map_err(|_| format!("timed out waiting for {what}"))
+    }
+
+    /// Whether the login is lost or given back: no call can be placed then.
+    pub(crate) fn is_logged_out(&self) -> bool {
+        self.logged_out.load(Ordering::Relaxed)
+    }
+
+    /// The homeserver has let us go.
+    pub(crate) fn note_logged_out(&self) {
+        self.logged_out.store(true, Ordering::Relaxed);
     }
 
     /// Stops syncing.

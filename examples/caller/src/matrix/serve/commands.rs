@@ -75,6 +75,9 @@ impl Client {
             Some(user) => Callee::User(UserId::parse(user).map_err(|why| why.to_string())?),
             None => Callee::TheOther,
         };
+        if self.is_logged_out() {
+            return Err("logged out".to_owned());
+        }
         let placed = self.voip.invite(args.needed("roomId")?, callee, options).await;
         let call = self.calls.of(placed.map_err(|why| why.to_string())?.id()).await;
         if args.flag("wait", false)? {
@@ -175,6 +178,7 @@ impl Client {
         self.matrix.detach().await;
         self.stop();
         self.http.post("/logout", &json!({})).await?;
+        self.note_logged_out();
         Ok(json!({}))
     }
 }

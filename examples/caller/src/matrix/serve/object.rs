@@ -48,7 +48,8 @@ pub(crate) fn reason_name(reason: &EndReason, direction: CallDirection) -> &'sta
         EndReason::Replaced => "replaced",
         EndReason::Busy => "user_busy",
         EndReason::IceFailed => "ice_failed",
-        EndReason::IceTimeout | EndReason::LoggedOut => "signalling_timeout",
+        EndReason::IceTimeout => "signalling_timeout",
+        EndReason::LoggedOut => "logged_out",
         EndReason::UserMediaFailed => "no_user_media",
         EndReason::LocalDescriptionFailed if outgoing => "create_offer",
         EndReason::LocalDescriptionFailed => "create_answer",
@@ -162,6 +163,13 @@ mod tests {
         assert_eq!(reason_name(&busy, outgoing), "user_busy");
         let odd = EndReason::Remote(Reason::Unknown("rage".to_owned()));
         assert_eq!(reason_name(&odd, outgoing), "user_hangup");
+    }
+
+    #[test]
+    fn a_lost_login_is_no_slow_homeserver() {
+        let outgoing = CallDirection::Outgoing;
+        assert_eq!(reason_name(&EndReason::LoggedOut, outgoing), "logged_out");
+        assert_eq!(reason_name(&EndReason::IceTimeout, outgoing), "signalling_timeout");
     }
 
     #[test]

@@ -65,6 +65,10 @@ impl std::fmt::Display for Outcome {
             Some(end) => write!(f, "ended: {end}")?,
             None => f.write_str("ended")?,
         }
+        if self.end.as_ref().is_some_and(|end| end.reason == EndReason::LoggedOut) {
+            // Of other ends the library does not tell whether the goodbye has left.
+            f.write_str(", with no goodbye sent")?;
+        }
         match self.talked {
             Some(talked) => write!(f, ", after {:.0} s", talked.as_secs_f64()),
             None => f.write_str(", never connected"),
@@ -238,5 +242,23 @@ impl StatusLine {
         if self.is_live {
             say("");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_voip::EndParty;
+
+    use super::*;
+
+    #[test]
+    fn an_end_that_the_other_side_does_not_hear_of_is_told() {
+        let outcome = |reason| {
+            let end = Some(End { party: EndParty::Local, reason });
+            Outcome { end, talked: Some(Duration::from_secs(3)) }.to_string()
+        };
+        let lost = "ended: logged out, by us, with no goodbye sent, after 3 s";
+        assert_eq!(outcome(EndReason::LoggedOut), lost);
+        assert_eq!(outcome(EndReason::Hangup), "ended: hung up, by us, after 3 s");
     }
 }

@@ -71,6 +71,7 @@ impl Slot {
 impl Gear {
     /// Opens what is said and shown.
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
+        regular(options)?;
         spare_sources(options)?;
         let mut studio = microphone(Studio::builder(), &options.audio)?;
         if let Some(film) = &options.video {
@@ -121,23 +122,39 @@ impl Gear {
     }
 }
 
+/// A pipe would keep us waiting for whoever writes into it, and each file is opened twice.
+fn regular(options: &TalkOptions) -> Result<(), Refusal> {
+    for path in sources(options) {
+        // What is not there at all is told when it is opened.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Refusal::new(format!("{}: not a regular file", path.display())));
+        }
+    }
+    Ok(())
+}
+
 /// A recording must not replace what is said or shown, and needs a folder.
 fn spare_sources(options: &TalkOptions) -> Result<(), Refusal> {
     let Some(folder) = &options.record else { return Ok(()) };
     if folder.exists() && !folder.is_dir() {
         return Err(Refusal::new(format!("{}: not a folder", folder.display())));
     }
-    let sound = match &options.audio {
-        Sound::Wav(path) | Sound::Ogg(path) => Some(path),
-        Sound::Tone(_) | Sound::Silence => None,
-    };
-    for source in sound.into_iter().chain(&options.video) {
+    for source in sources(options) {
         if [HEARD, SEEN].iter().any(|name| is_same(source, &folder.join(name))) {
             let source = source.display();
             return Err(Refusal::new(format!("{source}: the recording would replace it")));
         }
     }
     Ok(())
+}
+
+/// The files that are said and shown.
+fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
+    let sound = match &options.audio {
+        Sound::Wav(path) | Sound::Ogg(path) => Some(path),
+        Sound::Tone(_) | Sound::Silence => None,
+    };
+    sound.into_iter().chain(&options.video)
 }
 
 /// Whether two names mean one file, links included.
@@ -205,6 +222,17 @@ mod tests {
             let Err(refused) = refused else { panic!("opened: {line}") };
             assert!(refused.0.contains("/nowhere/a."), "{refused}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_instead_of_waited_for() {
+        let fifo = std::env::temp_dir().join(format!("caller-test-{}.wav", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let refused = Gear::open(&options(&format!("caller call @b:b --audio {}", fifo.display())));
+        fs::remove_file(&fifo).unwrap();
+        let Err(refused) = refused else { panic!("opened") };
+        assert!(refused.0.ends_with(".wav: not a regular file"), "{refused}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::{
         rooms::{Target, one_callee, target},
     },
     patience::{PATIENCE, within},
+    plain::plain,
     refusal::Refusal,
     say::{complain, say},
     sync::{self, Syncing},
@@ -111,7 +112,7 @@ async fn place(
         CallMedia::Voice => Placing::voice(),
         CallMedia::Video => Placing::video(),
     };
-    say(format_args!("calling {user}"));
+    say(format_args!("calling {}", plain(&user)));
     let placed = line.voip.invite(room.room_id(), &user, placing).await;
     placed.map_err(|why| Refusal::new(why.to_string()))
 }
@@ -138,7 +139,7 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
         return Ok(ExitCode::from(WRONG));
     };
     let from = call.snapshot().remote_user;
-    say(format_args!("{} calls", from.as_ref().map_or("somebody", |user| user.as_str())));
+    say(format_args!("{} calls", plain(from.as_ref().map_or("somebody", |user| user.as_str()))));
     if let Err(why) = take(&call, &mut gear).await {
         line.close().await;
         return Err(why);
