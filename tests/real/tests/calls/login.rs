@@ -114,7 +114,7 @@ fn refused_logins(scene: &Scene) -> Result<(), Failure> {
     refused(&here, "", &["nothing was typed"])?;
     refused(&by_token, "not_a_token\n", &["token is not accepted"])?;
     refused(&by_token, &format!("{}\n", ben.token), &["token belongs to", &ben.user_id])?;
-    refused(&["login", "ada"], &format!("{PASSWORD}\n"), &["ada: "])?;
+    refused(&["login", "ada"], &format!("{PASSWORD}\n"), &["\"ada\": "])?;
     // Nobody listens at port 9.
     let gone = login(&ada, "http://127.0.0.1:9", &[]);
     refused(&gone, &format!("{PASSWORD}\n"), &["homeserver"])?;

@@ -2,7 +2,7 @@
 //! SDK's store, which is not encrypted: its key would lie beside it. The folder is the user's alone.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -49,6 +49,35 @@ impl Folder {
         let kept = serde_json::from_str(&text).map(Some);
         // What exactly is wrong with it may quote the token.
         kept.map_err(|_| Refusal::new(format!("{}: not a session: caller logout", file.display())))
+    }
+
+    /// Holds the profile for one login: a second one at the same time would take the store away
+    /// from under the first. The lock ends with the value, or with the process.
+    pub(crate) fn lock(&self) -> Result<File, Refusal> {
+        self.make()?;
+        let path = self.0.join("lock");
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|why| said(&path, &why))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                Err(Refusal::new("another login of this profile is under way"))
+            }
+            Err(TryLockError::Error(why)) => Err(said(&path, &why)),
+        }
+    }
+
+    /// Removes what an earlier try has left in a locked folder.
+    pub(crate) fn clear(&self) -> Result<(), Refusal> {
+        let clear = || {
+            remove_file(&self.session())?;
+            match fs::remove_dir_all(self.store()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        };
+        clear().map_err(|why| said(&self.0, &why))
     }
 
     /// Makes the folder, for the user alone.
@@ -133,6 +162,16 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn a_profile_is_locked_for_one_login_at_a_time() {
+        let folder = folder("lock");
+        let lock = folder.lock().unwrap();
+        assert!(folder.lock().unwrap_err().0.contains("another login"));
+        drop(lock);
+        drop(folder.lock().unwrap());
+        folder.remove().unwrap();
+    }
 
     fn folder(name: &str) -> Folder {
         let name = format!("caller-test-{}-{name}", std::process::id());

@@ -45,21 +45,31 @@ struct Secrets {
 /// Logs in, and says as whom.
 pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
     let folder = Folder::of(&options.profile.profile)?;
-    if let Some(kept) = folder.read()? {
-        let user = kept.session.meta.user_id;
-        return Err(Refusal::new(format!("logged in as {user} already: caller logout first")));
-    }
+    nobody_in(&folder)?;
     let user = UserId::parse(&options.user);
     let user = user.map_err(|why| Refusal::new(format!("{:?}: {why}", options.user)))?;
     let trust = Trust::read(options.profile.trust.as_deref())?;
     let secrets = ask(options)?;
+    let _alone = folder.lock()?;
+    // While something was typed, somebody else may have come in.
+    nobody_in(&folder)?;
     // What an earlier try may have left.
-    folder.remove()?;
+    folder.clear()?;
     let entered = enter(options, &user, secrets, &folder, &trust).await;
     if entered.is_err() {
         folder.remove()?;
     }
     entered
+}
+
+fn nobody_in(folder: &Folder) -> Result<(), Refusal> {
+    match folder.read()? {
+        None => Ok(()),
+        Some(kept) => {
+            let user = kept.session.meta.user_id;
+            Err(Refusal::new(format!("logged in as {user} already: caller logout first")))
+        }
+    }
 }
 
 async fn enter(

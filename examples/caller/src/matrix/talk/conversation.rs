@@ -51,6 +51,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether the other side has called at the same moment, and its call goes on instead.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.reason == EndReason::Replaced)
+    }
+
     /// Whether people talked, and nothing but a hangup ended it.
     pub(crate) fn is_good(&self) -> bool {
         let reason = self.end.as_ref().map(|end| &end.reason);
@@ -158,7 +163,10 @@ impl<'a> Conversation<'a> {
 
     async fn obey(&mut self, wish: Wish) {
         match wish {
-            Wish::HangUp => self.hang_up().await,
+            Wish::HangUp => {
+                self.line.print("hanging up");
+                self.hang_up().await;
+            }
             Wish::ToggleMute => {
                 let source = MediaSource::Microphone;
                 // Before there is a microphone nothing can be muted, and nothing is heard either.
@@ -235,7 +243,8 @@ impl StatusLine {
 
     /// A line that stays. The return is for raw terminals.
     fn print(&self, text: &str) {
-        show(format_args!("{text}{}", if self.is_live { "\r\n" } else { "\n" }));
+        let (begin, end) = if self.is_live { ("\r\x1b[2K", "\r\n") } else { ("", "\n") };
+        show(format_args!("{begin}{text}{end}"));
     }
 
     fn end(&self) {

@@ -15,10 +15,10 @@ use std::{process::ExitCode, time::Duration};
 
 use matrix_sdk::Client;
 use matrix_voip::{
-    CallMedia, CallOptions as Placing, CallSession, Config, VoIP, VoipEvents, VoipNews,
+    CallMedia, CallOptions as Placing, CallSession, CallState, Config, VoIP, VoipEvents, VoipNews,
 };
 use matrix_voip_matrix_sdk::{Matrix, connect, ledger};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use self::{conversation::Conversation, gear::Gear, keys::Keys};
 use super::{
@@ -37,6 +37,9 @@ use crate::cli::online::{AnswerOptions, CallOptions, TalkOptions};
 
 /// It ran, and something is wrong.
 const WRONG: u8 = 1;
+
+/// The call that takes another's place comes with the same news, or never.
+const SOON: Duration = Duration::from_secs(5);
 
 /// A client with calls, in sync.
 struct Line {
@@ -161,15 +164,32 @@ async fn first_ring(events: &mut VoipEvents) -> Option<CallSession> {
     }
 }
 
+/// The call that took the place of ours: the next that is not over.
+async fn living(events: &mut VoipEvents) -> Option<CallSession> {
+    loop {
+        if let VoipNews::CallAdded { call, .. } = events.next().await?
+            && call.snapshot().state != CallState::Ended
+        {
+            return Some(call);
+        }
+    }
+}
+
 async fn talk(
-    line: Line,
+    mut line: Line,
     call: CallSession,
     gear: Gear,
     keys: Keys,
     options: &TalkOptions,
 ) -> ExitCode {
     let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let outcome = Conversation::new(call, &gear, length).run(keys).await;
+    let mut outcome = Conversation::new(call, &gear, length).run(keys).await;
+    if outcome.is_replaced()
+        && let Ok(Some(other)) = timeout(SOON, living(&mut line.events)).await
+    {
+        say("you have called each other: one of the two calls goes on");
+        outcome = Conversation::new(other, &gear, length).run(Keys::signals()).await;
+    }
     line.close().await;
     say(&outcome);
     let heard = gear.ear.overall();
