@@ -61,18 +61,20 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// An error with what caused it, each once.
+/// An error with what caused it, each once. Of a request that did not get through only the last cause
+/// means something to a person.
 fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = Vec::new();
+    for text in causes.map(ToString::to_string) {
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
         }
-        cause = error.source();
     }
-    text
+    match texts.iter().any(|text| text.contains("error sending request")).then(|| texts.pop()) {
+        Some(last) => format!("the homeserver does not answer: {}", last.unwrap_or_default()),
+        None => texts.join(": "),
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,20 @@ pub(crate) struct Kept {
     pub(crate) session: MatrixSession,
 }
 
+/// A profile that is held by one login.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Lets go of the profile and leaves nothing of the lock.
+    pub(crate) fn release(self) -> Result<(), Refusal> {
+        remove_file(&self.path).map_err(|why| said(&self.path, &why))
+    }
+}
+
 impl Folder {
     /// The folder of a profile; nothing is made yet.
     pub(crate) fn of(profile: &str) -> Result<Self, Refusal> {
@@ -53,14 +67,14 @@ impl Folder {
 
     /// Holds the profile for one login: a second one at the same time would take the store away
     /// from under the first. The lock ends with the value, or with the process.
-    pub(crate) fn lock(&self) -> Result<File, Refusal> {
+    pub(crate) fn lock(&self) -> Result<Lock, Refusal> {
         self.make()?;
         let path = self.0.join("lock");
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|why| said(&path, &why))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Lock { path, _file: file }),
             Err(TryLockError::WouldBlock) => {
                 Err(Refusal::new("another login of this profile is under way"))
             }

@@ -50,14 +50,15 @@ pub(crate) async fn login(options: &LoginOptions) -> Result<String, Refusal> {
     let user = user.map_err(|why| Refusal::new(format!("{:?}: {why}", options.user)))?;
     let trust = Trust::read(options.profile.trust.as_deref())?;
     let secrets = ask(options)?;
-    let _alone = folder.lock()?;
+    let lock = folder.lock()?;
     // While something was typed, somebody else may have come in.
     nobody_in(&folder)?;
     // What an earlier try may have left.
     folder.clear()?;
     let entered = enter(options, &user, secrets, &folder, &trust).await;
-    if entered.is_err() {
-        folder.remove()?;
+    match entered {
+        Ok(_) => lock.release()?,
+        Err(_) => folder.remove()?,
     }
     entered
 }

@@ -8,6 +8,7 @@ use std::{
 use futures::future::BoxFuture;
 use matrix_voip::{
     CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource, PeerStats,
+    wire::call::Reason,
 };
 use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -53,7 +54,8 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Whether the other side has called at the same moment, and its call goes on instead.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.reason == EndReason::Replaced)
+        let reason = self.end.as_ref().map(|end| &end.reason);
+        matches!(reason, Some(EndReason::Replaced | EndReason::Remote(Reason::Replaced)))
     }
 
     /// Whether people talked, and nothing but a hangup ended it.

@@ -188,6 +188,8 @@ async fn talk(
         && let Ok(Some(other)) = timeout(SOON, living(&mut line.events)).await
     {
         say("you have called each other: one of the two calls goes on");
+        // It may be answered already: that the user wants to talk is clear to the library too.
+        drop(other.answer_with(gear.media).await);
         outcome = Conversation::new(other, &gear, length).run(Keys::signals()).await;
     }
     line.close().await;
