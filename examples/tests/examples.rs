@@ -29,6 +29,12 @@ fn printed(example: &str) -> String {
 }
 
 #[test]
+fn a_simple_call_is_at_most_sixty_lines() {
+    let lines = include_str!("../examples/simple_call.rs").lines().count();
+    assert!(lines <= 60, "{lines} lines");
+}
+
+#[test]
 fn own_delegate_connects_and_shows_what_it_was_asked() {
     let text = printed("own_delegate");
     for line in ["ada's engine: make an offer", "ben's engine: make an answer", "connected"] {

@@ -167,8 +167,8 @@ impl News {
         self.report(Input::Network(network));
     }
 
-    /// Reports that the process sleeps, wakes or ends. [`Lifecycle::Ending`] does what
-    /// `VoIP::shutdown` does.
+    /// Reports that the process sleeps, wakes, is logged out or ends. [`Lifecycle::Ending`] does
+    /// what `VoIP::shutdown` does.
     pub fn lifecycle(&self, lifecycle: Lifecycle) {
         self.report(Input::Lifecycle(lifecycle));
     }
@@ -181,6 +181,11 @@ impl News {
     /// How many replies and news were dropped because too many waited.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the library has stopped: there is nobody left to report to. Cancel safe.
+    pub async fn closed(&self) {
+        self.inputs.closed().await;
     }
 
     fn report(&self, input: Input) {
@@ -206,6 +211,8 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -222,6 +229,15 @@ mod tests {
             last = driver.next().await;
         }
         assert_eq!(last, Some(Input::Reply(OpId(7), Ok(Reply::Done))));
+    }
+
+    #[tokio::test]
+    async fn whoever_reports_notices_that_the_library_has_stopped() {
+        let (driver, mailbox) = pair();
+        let news = mailbox.news();
+        assert!(news.closed().now_or_never().is_none());
+        drop(driver);
+        news.closed().await;
     }
 
     #[test]

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::mailbox::News;
 use crate::{
     id::{PeerId, SessionId, TrackId},
-    machine::io::{Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerStats, Plan},
+    machine::io::{
+        Candidate, Capture, Description, Fault, Network, PeerConfig, PeerNews, PeerStats, Plan,
+    },
 };
 
 /// Where a delegate reports unasked news of one peer connection.
@@ -27,6 +29,12 @@ impl PeerEvents {
     /// Reports one piece of news. Never blocks; after the library is gone nothing happens.
     pub fn report(&self, news: PeerNews) {
         self.news.peer(self.peer, news);
+    }
+
+    /// Reports that the addresses of this machine changed. An engine with several connections
+    /// says it once for all of them.
+    pub fn network_changed(&self) {
+        self.news.network(Network::Changed);
     }
 }
 

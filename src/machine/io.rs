@@ -11,7 +11,9 @@ use super::event::{CallEvent, VoipEvent};
 pub use super::{
     fault::Fault,
     media::{CallMedia, Capture, MediaKind, MediaSource, Plan, PlanLine, Slot},
-    stats::{CandidateInfo, CandidatePair, PeerStats, StreamStats},
+    stats::{
+        CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
+    },
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{
@@ -178,6 +180,8 @@ pub enum Lifecycle {
     Foreground,
     /// Goes to the back.
     Background,
+    /// Our access token is no longer good: every call ends, and nothing can be said about it.
+    LoggedOut,
     /// Ends: every call is hung up.
     Ending,
 }

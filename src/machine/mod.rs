@@ -265,7 +265,7 @@ impl Engine {
             Some(Owner::Nobody) => Verdict::Handled,
         };
         if logged_out {
-            self.end_all(&EndReason::LoggedOut);
+            self.on_logged_out();
         }
         verdict
     }
@@ -367,17 +367,24 @@ impl Engine {
                 Verdict::Handled
             }
             Lifecycle::Background => Verdict::Ignored(Ignored::NoChange),
+            Lifecycle::LoggedOut => {
+                self.on_logged_out();
+                Verdict::Handled
+            }
             Lifecycle::Ending => {
                 self.service = Service::ShuttingDown;
-                self.end_all(&EndReason::ShutDown);
+                for session in self.sessions() {
+                    self.with(session, |call, world| call.fail(world, EndReason::ShutDown));
+                }
                 Verdict::Handled
             }
         }
     }
 
-    fn end_all(&mut self, reason: &EndReason) {
+    /// Nothing can be said any more, not even goodbye.
+    fn on_logged_out(&mut self) {
         for session in self.sessions() {
-            self.with(session, |call, world| call.fail(world, reason.clone()));
+            self.with(session, Call::on_logged_out);
         }
     }
 

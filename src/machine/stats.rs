@@ -17,6 +17,87 @@ pub struct PeerStats {
     pub inbound: Vec<StreamStats>,
     /// Each m-line's sent media.
     pub outbound: Vec<StreamStats>,
+    /// How the STUN and TURN servers fared, in the order in which they were given.
+    pub servers: Vec<ServerStats>,
+    /// Remote candidates that the engine has no use for: names (`.local`, never looked up), TCP,
+    /// nonsense. Their peers are found by the packets that they send.
+    pub unusable_candidates: u64,
+}
+
+/// How one URI of a STUN or TURN server fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// The URI as it was given; never credentials.
+    pub uri: Redacted,
+    /// What became of it.
+    pub state: ServerState,
+}
+
+impl ServerStats {
+    /// The fate of a URI.
+    pub fn new(uri: Redacted, state: ServerState) -> Self {
+        Self { uri, state }
+    }
+}
+
+/// What became of a STUN or TURN server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerState {
+    /// It is being asked.
+    Asked,
+    /// It answers: our address is known (STUN), a relayed address is ours (TURN).
+    Works,
+    /// It is of no use, and why.
+    Failed(ServerFault),
+}
+
+/// Why a STUN or TURN server is of no use (RFC 8489 §14.8, RFC 8656 §19 for the codes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerFault {
+    /// The engine cannot use such a URI, or has enough servers without it.
+    #[error("the engine does not use this URI")]
+    Unusable,
+    /// Its name has no address.
+    #[error("the name of the server has no address")]
+    Unresolved,
+    /// No connection could be made, or it broke.
+    #[error("the server cannot be reached")]
+    Unreachable,
+    /// TLS failed: its certificate is not trusted, or is for another name.
+    #[error("the server's certificate is not accepted")]
+    Untrusted,
+    /// It does not answer.
+    #[error("the server does not answer")]
+    Silent,
+    /// What it answers is no TURN.
+    #[error("the server answers nonsense")]
+    Nonsense,
+    /// It does not accept the credentials (401, 441).
+    #[error("the server does not accept the credentials ({0})")]
+    WrongCredentials(u16),
+    /// It forbids what was asked (403).
+    #[error("the server forbids it (403)")]
+    Forbidden,
+    /// Our present nonce is never good enough (438, again and again).
+    #[error("the server finds every nonce stale (438)")]
+    StaleNonce,
+    /// It sends us to another server (300), which is not followed.
+    #[error("the server sends us to another one (300)")]
+    Redirects,
+    /// The user has as many allocations as are allowed (486).
+    #[error("the allocation quota is reached (486)")]
+    QuotaReached,
+    /// The server has no more to give (508).
+    #[error("the server has no capacity left (508)")]
+    NoCapacity,
+    /// It refuses for another reason.
+    #[error("the server refuses with {0}")]
+    Refused(u16),
+    /// It worked, and then the relayed address was gone.
+    #[error("the relayed address was lost")]
+    Lost,
 }
 
 /// The candidates that ICE chose.
@@ -39,6 +120,8 @@ pub struct CandidateInfo {
     pub protocol: &'static str,
     /// `address:port`.
     pub address: Redacted,
+    /// How our own relay is reached: `udp`, `tcp` or `tls`; `None` for every other candidate.
+    pub relay_protocol: Option<&'static str>,
 }
 
 /// Counters of one m-line in one direction; they never go back.
@@ -74,7 +157,7 @@ impl CandidateInfo {
     /// A candidate of this kind (`host`, `srflx`, `prflx`, `relay`) and protocol (`udp`, `tcp`) at
     /// `address:port`.
     pub fn new(kind: &'static str, protocol: &'static str, address: impl Into<Redacted>) -> Self {
-        Self { kind, protocol, address: address.into() }
+        Self { kind, protocol, address: address.into(), relay_protocol: None }
     }
 }
 

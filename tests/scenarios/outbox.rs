@@ -304,3 +304,32 @@ fn a_call_that_talks_goes_on_when_its_candidates_are_given_up() {
     assert_eq!(two.ben.state(), Some(CallState::Connected));
     assert!(!two.ben.is_waiting(), "the candidates are given up");
 }
+
+/// The host notices it before we send anything, for instance because its sync was refused.
+#[test]
+fn a_lost_login_that_the_host_reports_ends_every_call_without_a_word() {
+    let two = two();
+    two.ada.invite(&two.room, BEN, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    two.ben.answer();
+    two.sim.run_until_quiet();
+    let sent = two.ada.sent_types().len();
+    two.ada.input(Input::Lifecycle(Lifecycle::LoggedOut));
+    two.sim.advance(secs(1));
+    assert_eq!(two.ada.end(), local(EndReason::LoggedOut));
+    assert_eq!(two.ada.sent_types().len(), sent, "nobody would take it");
+}
+
+#[test]
+fn a_lost_login_drops_the_goodbye_that_still_waits() {
+    let two = Two::connected();
+    two.ada.always(OpKind::SendEvent, Cue::fails(Fault::Unreachable));
+    two.ada.hangup();
+    two.sim.advance(secs(1));
+    let deadline = || two.ada.engine(|engine| engine.poll_timeout());
+    assert!(deadline().is_some(), "the hangup is to be tried again");
+    two.ada.input(Input::Lifecycle(Lifecycle::LoggedOut));
+    two.sim.advance(secs(1));
+    assert_eq!(deadline(), None, "nothing is left to do");
+    assert_eq!(two.ada.end(), local(EndReason::Hangup));
+}

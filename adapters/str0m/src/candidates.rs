@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use matrix_voip::{machine::io, sdp::ice_ufrag};
@@ -64,6 +64,11 @@ impl RemoteCandidates {
             self.admit(candidate, ufrag, &mut ready);
         }
         ready
+    }
+
+    /// The addresses that the other side has named, in this generation.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        self.kinds.keys().map(SocketAddr::ip).collect()
     }
 
     /// `host`, `srflx`, `relay`, or `prflx` for an address that nobody announced.

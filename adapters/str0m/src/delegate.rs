@@ -19,10 +19,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     gather::Interfaces,
     impairment::Impairments,
+    interfaces::{Known, LOOK_INTERVAL},
     peer::{Peer, PeerSetup},
     shell::{self, Request, Shell, clock},
     sockets::Sockets,
+    tls::{Tls, TrustedRoots},
     track::{self, Subscriber, Tracks},
+    uplinks::Uplinks,
 };
 
 /// The WebRTC engine: give it to `VoIP::builder(..).webrtc(..)`.
@@ -33,7 +36,8 @@ pub struct Str0m {
     media: Arc<dyn Media>,
     tracks: Arc<Tracks>,
     peers: Mutex<BTreeMap<PeerId, Connection>>,
-    interfaces: Interfaces,
+    known: Arc<Known>,
+    tls: Arc<Tls>,
     impairments: Option<Impairments>,
     epoch: Instant,
 }
@@ -42,6 +46,7 @@ pub struct Str0m {
 pub struct Builder {
     media: Arc<dyn Media>,
     interfaces: Interfaces,
+    roots: TrustedRoots,
     impairments: Option<Impairments>,
 }
 
@@ -54,7 +59,12 @@ struct Connection {
 impl Str0m {
     /// Begins to make an engine whose sound and picture come from and go to `media`.
     pub fn builder(media: Arc<dyn Media>) -> Builder {
-        Builder { media, interfaces: Interfaces::default(), impairments: None }
+        Builder {
+            media,
+            interfaces: Interfaces::default(),
+            roots: TrustedRoots::default(),
+            impairments: None,
+        }
     }
 
     /// Asks the task of a connection to do something.
@@ -91,6 +101,14 @@ impl Builder {
         self
     }
 
+    /// Whom TURN servers over TLS must be vouched for by; the operating system's certificates, if
+    /// this is not called.
+    #[must_use]
+    pub fn trusted_roots(mut self, roots: TrustedRoots) -> Self {
+        self.roots = roots;
+        self
+    }
+
     /// Drops or delays what is sent, for tests and demonstrations.
     #[cfg(feature = "testing")]
     #[must_use]
@@ -106,7 +124,8 @@ impl Builder {
             tracks: Arc::new(Tracks::new(self.media.clone())),
             media: self.media,
             peers: Mutex::default(),
-            interfaces: self.interfaces,
+            known: Arc::new(Known::new(self.interfaces)),
+            tls: Arc::new(Tls::new(self.roots)),
             impairments: self.impairments,
             epoch: clock(),
         }
@@ -128,10 +147,14 @@ impl WebRtc for Str0m {
         config: PeerConfig,
         events: PeerEvents,
     ) -> Result<(), Fault> {
-        let sockets = Sockets::open(self.interfaces, self.impairments.clone())
-            .map_err(|_| Fault::Unreachable)?;
-        let relay_only = config.relay_only;
-        let setup = PeerSetup { relay_only, ..PeerSetup::new(self.epoch, sockets.addresses()) };
+        let addresses = self.known.begin().map_err(|_| Fault::Unreachable)?;
+        let sockets =
+            Sockets::open(&addresses, self.impairments.clone()).map_err(|_| Fault::Unreachable)?;
+        let setup = PeerSetup {
+            ice_servers: config.ice_servers,
+            relay_only: config.relay_only,
+            ..PeerSetup::new(self.epoch, sockets.addresses())
+        };
         let now = clock();
         let (requests, received) = mpsc::unbounded_channel();
         let (frames, incoming) = mpsc::channel(track::MAX_WAITING_FRAMES);
@@ -140,6 +163,7 @@ impl WebRtc for Str0m {
             session: config.session,
             peer: Peer::new(now, setup),
             sockets,
+            uplinks: Uplinks::new(self.tls.clone()),
             requests: received,
             frames: incoming,
             events: events.clone(),
@@ -147,6 +171,8 @@ impl WebRtc for Str0m {
             tracks: self.tracks.clone(),
             sinks: BTreeMap::new(),
             wakes: now,
+            known: self.known.clone(),
+            looks: now + LOOK_INTERVAL,
             is_closed: false,
         };
         // A connection of the same id that is still there loses its way in, and closes.

@@ -47,6 +47,12 @@ impl Entropy {
         IceCreds { ufrag: self.token(UFRAG_CHARS), pass: self.token(PASSWORD_CHARS) }
     }
 
+    /// What ties the answer of a STUN or TURN server to our request.
+    pub(crate) fn transaction_id(&mut self) -> [u8; 12] {
+        let bytes = [(self.0)().to_le_bytes(), (self.0)().to_le_bytes()].concat();
+        bytes[..12].try_into().expect("invariant: sixteen bytes hold twelve")
+    }
+
     /// `length` characters of [`ICE_CHARS`].
     fn token(&mut self, length: usize) -> String {
         let mut text = String::with_capacity(length);

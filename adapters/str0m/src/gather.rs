@@ -1,8 +1,8 @@
 //! Local candidates: which addresses are used, and when the other side hears of them.
 //!
 //! Host candidates are known before the first description and stand in it; they are reported once
-//! more after it was put into force, followed by the end mark. Candidates that come later from a
-//! server will join the same list with an `Origin` of their own.
+//! more after it was put into force. What servers give (`reach`) follows as it comes, and then the
+//! end mark. A candidate that comes after that, from a new interface, is reported all the same.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -62,6 +62,20 @@ fn is_link_local(ip: IpAddr) -> bool {
 pub(crate) enum Origin {
     /// A socket of ours.
     Host(SocketAddr),
+    /// A socket of ours, as a STUN server sees it.
+    Reflexive {
+        /// What the server sees.
+        mapped: SocketAddr,
+        /// The socket.
+        base: SocketAddr,
+    },
+    /// An address on a TURN server.
+    Relayed {
+        /// The address that others send to.
+        relayed: SocketAddr,
+        /// Our end of the way to the server.
+        local: SocketAddr,
+    },
 }
 
 impl Origin {
@@ -69,6 +83,11 @@ impl Origin {
     pub(crate) fn candidate(self) -> Option<Candidate> {
         match self {
             Self::Host(address) => Candidate::host(address, "udp").ok(),
+            Self::Reflexive { mapped, base } => {
+                Candidate::server_reflexive(mapped, base, "udp").ok()
+            }
+            // What is relayed is UDP, however the server is reached.
+            Self::Relayed { relayed, local } => Candidate::relayed(relayed, local, "udp").ok(),
         }
     }
 
@@ -76,14 +95,27 @@ impl Origin {
     fn base(self) -> (&'static str, SocketAddr) {
         match self {
             Self::Host(address) => ("host", address),
+            Self::Reflexive { base, .. } => ("srflx", base),
+            Self::Relayed { relayed, .. } => ("relay", relayed),
         }
     }
+}
+
+/// Whether more candidates may come without a change outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Servers are being asked.
+    UnderWay,
+    /// That was all.
+    Done,
 }
 
 /// The local candidates of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     found: Vec<(Origin, String)>,
+    /// The `mid` and user name fragment to report with, once a description is in force.
+    target: Option<(String, String)>,
     reported: usize,
     end_reported: bool,
 }
@@ -94,29 +126,42 @@ impl Gathering {
         self.found.push((origin, line));
     }
 
+    /// A candidate is of no use any more.
+    pub(crate) fn on_lost(&mut self, origin: Origin) {
+        if let Some(index) = self.found.iter().position(|(known, _)| *known == origin) {
+            self.found.remove(index);
+            self.reported -= usize::from(index < self.reported);
+        }
+    }
+
     /// All lines found so far.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.found.iter().map(|(_, line)| line.as_str())
     }
 
-    /// What the other side has not heard of yet, for the m-line with this `mid`; each is given
-    /// out once.
-    pub(crate) fn news(&mut self, mid: &str, ufrag: &str) -> Vec<io::PeerNews> {
+    /// A description of ours is in force: candidates are reported from now on, for the m-line
+    /// with this `mid`.
+    pub(crate) fn announce(&mut self, mid: &str, ufrag: &str) {
+        self.target = Some((mid.to_owned(), ufrag.to_owned()));
+    }
+
+    /// What the other side has not heard of yet; each is given out once.
+    pub(crate) fn news(&mut self, progress: Progress) -> Vec<io::PeerNews> {
+        let Some((mid, ufrag)) = &self.target else { return Vec::new() };
         let found = self.found.get(self.reported..).unwrap_or_default();
         let mut news: Vec<_> = found
             .iter()
             .map(|(_, line)| {
                 io::PeerNews::Candidate(io::Candidate {
                     candidate: line.as_str().into(),
-                    sdp_mid: Some(mid.to_owned()),
+                    sdp_mid: Some(mid.clone()),
                     sdp_m_line_index: Some(0),
-                    username_fragment: Some(ufrag.to_owned()),
+                    username_fragment: Some(ufrag.clone()),
                 })
             })
             .collect();
         self.reported = self.found.len();
-        // Host candidates are all there from the start.
-        if !std::mem::replace(&mut self.end_reported, true) {
+        if progress == Progress::Done && !std::mem::replace(&mut self.end_reported, true) {
             news.push(io::PeerNews::GatheringDone);
         }
         news
@@ -162,10 +207,19 @@ mod tests {
         let address = "10.0.0.1:5000".parse().unwrap();
         let mut gathering = Gathering::default();
         gathering.on_found(Origin::Host(address), "candidate:1".to_owned());
-        let news = gathering.news("0", "abcd");
+        assert!(gathering.news(Progress::UnderWay).is_empty(), "no description is in force");
+        gathering.announce("0", "abcd");
+        assert_eq!(gathering.news(Progress::UnderWay).len(), 1);
+        let mapped = "192.0.2.1:7".parse().unwrap();
+        let reflexive = Origin::Reflexive { mapped, base: address };
+        gathering.on_found(reflexive, "candidate:2".to_owned());
+        let news = gathering.news(Progress::Done);
         assert_eq!(news.len(), 2);
         assert_eq!(news[1], io::PeerNews::GatheringDone);
-        assert!(gathering.news("0", "abcd").is_empty());
+        assert!(gathering.news(Progress::Done).is_empty());
+        gathering.on_lost(reflexive);
+        assert!(gathering.news(Progress::Done).is_empty());
+        assert_eq!(gathering.lines().count(), 1);
         assert_eq!(gathering.kind_of(address), "host");
         assert!(gathering.has_base(address));
         assert!(!gathering.has_base("10.0.0.1:5001".parse().unwrap()));

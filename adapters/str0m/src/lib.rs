@@ -21,18 +21,50 @@
 //! | [`peer`] | one connection as a value: no clock, no socket, no task, no randomness of its own |
 //! | `negotiate`, `sdp`, `payload` | plan → m-lines; our stream ids in every description; checks |
 //! | [`gather`], `candidates` | our candidates; theirs |
+//! | `reach`, `stun` | STUN and TURN servers: reflexive and relayed candidates, as one value too |
 //! | `dtls`, [`entropy`] | crypto provider, random numbers |
 //! | `guard` | the fence that keeps a panic of str0m from more than one connection |
 //! | `stats` | measurements |
-//! | `sockets`, `shell`, `track`, `delegate` | the tokio side: UDP, a task per connection, a task per captured track |
+//! | `sockets`, `uplinks`, `tls`, `interfaces` | the tokio side: UDP; names, TCP and TLS; what changes |
+//! | `shell`, `track`, `delegate` | a task per connection, a task per captured track |
 //! | `sim` (feature `testing`) | a simulated network and peers over it, in virtual time |
 //!
 //! # Supported
 //!
-//! Host candidates on every interface, trickle both ways, peer-reflexive candidates, ICE restart
-//! in offers and answers, several audio and video lines, statistics. Not yet: STUN and TURN
-//! servers (`relay_only` therefore finds no candidate), DTMF, bandwidth estimation, simulcast,
-//! data channels.
+//! Host candidates on every interface, server-reflexive ones by STUN, relayed ones by TURN over
+//! UDP, TCP and TLS; trickle both ways, peer-reflexive candidates, ICE restart in offers and
+//! answers, several audio and video lines, statistics. With `relay_only` nothing but relayed
+//! candidates is used and named. Not yet: DTMF, bandwidth estimation, simulcast, data channels.
+//!
+//! # Servers
+//!
+//! The machine gives each connection the homeserver's STUN and TURN servers. They are asked as
+//! soon as it is opened, before there is any description, and what becomes of each is in [`PeerStats::servers`](matrix_voip::machine::io::PeerStats): refusals are told as what
+//! they are (credentials, quota, capacity …), within two round trips. No candidate waits for a
+//! slow server. Allocations are refreshed for as long as the connection lasts and given back when
+//! it closes. TURN servers over TLS must have a certificate that the system trusts, or one of
+//! [`TrustedRoots`]:
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use matrix_voip::host::Media;
+//! # fn example(media: Arc<dyn Media>, pem: &[u8]) -> Result<(), matrix_voip_str0m::BadCertificate> {
+//! use matrix_voip_str0m::{Str0m, TrustedRoots};
+//!
+//! let engine = Str0m::builder(media).trusted_roots(TrustedRoots::system_and(pem)?).build();
+//! # let _ = engine;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is not done: relayed IPv6 addresses, DTLS to servers, proxies, following a server that
+//! sends us to another one (300), moving a live call to a new allocation. Remote `.local` names
+//! are skipped, never looked up: such a peer is found by its packets, or by its other candidates.
+//!
+//! # Changes of the network
+//!
+//! Each connection looks at the machine's addresses every two seconds. New ones get a socket and
+//! candidates at once, and the machine hears `Network::Changed`, once for all connections.
 
 #![forbid(unsafe_code)]
 
@@ -48,16 +80,21 @@ mod guard;
     expect(dead_code, unreachable_pub, reason = "only tests impair, through the same path")
 )]
 mod impairment;
+mod interfaces;
 mod negotiate;
 mod payload;
 pub mod peer;
+mod reach;
 mod sdp;
 mod shell;
 #[cfg(feature = "testing")]
 pub mod sim;
 mod sockets;
 mod stats;
+mod stun;
+mod tls;
 mod track;
+mod uplinks;
 
 pub use delegate::{Builder, Str0m};
 pub use error::PeerError;
@@ -65,3 +102,4 @@ pub use gather::Interfaces;
 #[cfg(feature = "testing")]
 pub use impairment::{Impairment, Impairments};
 pub use peer::{Peer, PeerSetup};
+pub use tls::{BadCertificate, TrustedRoots};

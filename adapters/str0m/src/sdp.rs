@@ -11,7 +11,7 @@ use matrix_voip::{
     sdp::{LineKind, MediaLine},
 };
 
-use crate::error::PeerError;
+use crate::{error::PeerError, gather::Progress};
 
 /// Longest `mid` that str0m can hold, in bytes.
 const MAX_MID_BYTES: usize = 16;
@@ -95,19 +95,24 @@ pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) ->
         .collect()
 }
 
-/// A description of ours with the candidates that it lacks in its first m-line, and the mark that
-/// there will be no more.
-pub(crate) fn with_candidates<'a>(sdp: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+/// A description of ours with the candidates that it lacks in its first m-line; and with the mark
+/// that there will be no more of them, where that is so and only there.
+pub(crate) fn with_candidates<'a>(
+    sdp: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    progress: Progress,
+) -> String {
     const END: &str = "a=end-of-candidates";
     let mut missing: Vec<String> = candidates
         .filter(|candidate| !matrix_voip::sdp::holds_candidate(sdp, candidate))
         .map(|candidate| format!("a={candidate}"))
         .collect();
-    if !lines(sdp).any(|line| line == END) {
+    if progress == Progress::Done && !lines(sdp).any(|line| line == END) {
         missing.push(END.to_owned());
     }
+    let is_true = |line: &&&str| progress == Progress::Done || **line != END;
     rewrite(sdp, |_, section, out| {
-        out.extend(section.iter().map(own));
+        out.extend(section.iter().filter(is_true).map(own));
         out.append(&mut missing);
     })
 }
@@ -220,8 +225,8 @@ mod tests {
     fn missing_candidates_are_added_once_to_the_first_line() {
         let held = "candidate:1 1 udp 1 10.0.0.1 5 typ host";
         let new = "candidate:2 1 udp 1 10.0.0.2 5 typ host";
-        let text = with_candidates(OFFER, [held, new].into_iter());
-        assert_eq!(text, with_candidates(&text, [held, new].into_iter()));
+        let text = with_candidates(OFFER, [held, new].into_iter(), Progress::Done);
+        assert_eq!(text, with_candidates(&text, [held, new].into_iter(), Progress::Done));
         assert_eq!(candidates(&text).collect::<Vec<_>>(), [held, new]);
         let first = text.split("m=video").next().unwrap();
         assert!(first.ends_with("a=end-of-candidates\r\n"));

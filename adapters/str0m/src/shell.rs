@@ -18,10 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     impairment,
+    interfaces::{Known, LOOK_INTERVAL, Look},
     peer::{Input, Output, Peer},
     sockets::{Arrival, Sockets},
     track::{Outgoing, Tracks},
+    uplinks::{Outside, Uplinks},
 };
+
+/// How long a closed connection waits for TURN servers to take their allocations back.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A request of the machine, with the way back.
 pub(crate) struct Request {
@@ -41,6 +46,7 @@ pub(crate) struct Shell {
     pub(crate) session: SessionId,
     pub(crate) peer: Peer,
     pub(crate) sockets: Sockets,
+    pub(crate) uplinks: Uplinks,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
     pub(crate) frames: mpsc::Receiver<Outgoing>,
     pub(crate) events: PeerEvents,
@@ -49,6 +55,9 @@ pub(crate) struct Shell {
     /// Where received frames go, per `mid`; `None`: nobody wants them.
     pub(crate) sinks: BTreeMap<String, Option<Box<dyn FrameSink>>>,
     pub(crate) wakes: Instant,
+    pub(crate) known: Arc<Known>,
+    /// When the interfaces are looked at next.
+    pub(crate) looks: Instant,
     pub(crate) is_closed: bool,
 }
 
@@ -56,6 +65,7 @@ pub(crate) struct Shell {
 enum Wake {
     Request(Option<Request>),
     Arrival(Arrival),
+    Outside(Outside),
     Frame(Outgoing),
     Timer,
 }
@@ -67,16 +77,18 @@ impl Shell {
         while !self.is_closed {
             self.step().await;
         }
+        self.give_back().await;
         self.drain_delayed().await;
     }
 
     /// Waits for one thing and does what follows from it.
     async fn step(&mut self) {
-        let timer = self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes));
+        let timer = self.next_timer().min(self.looks);
         // Not biased: whoever floods us with datagrams delays neither our sound nor a hangup.
         let wake = tokio::select! {
             request = self.requests.recv() => Wake::Request(request),
             arrival = self.sockets.receive() => Wake::Arrival(arrival),
+            outside = self.uplinks.next() => Wake::Outside(outside),
             Some(frame) = self.frames.recv() => Wake::Frame(frame),
             () = tokio::time::sleep_until(timer.into()) => Wake::Timer,
         };
@@ -84,18 +96,83 @@ impl Shell {
         match wake {
             Wake::Request(Some(Request { op, reply })) => self.perform(now, op, reply),
             Wake::Request(None) => self.close(now),
-            Wake::Arrival(arrival) => {
-                let Arrival { local, from, .. } = arrival;
-                let data = self.sockets.content(&arrival);
-                self.peer.handle(now, Input::Datagram { local, from, data });
-            }
+            Wake::Arrival(arrival) => self.on_arrival(now, &arrival),
+            Wake::Outside(outside) => self.on_outside(now, &outside),
             Wake::Frame((track, frame)) => {
                 self.peer.handle(now, Input::Frame { track, frame: &frame });
             }
             Wake::Timer => self.peer.handle(now, Input::Timeout),
         }
+        if now >= self.looks {
+            self.look_around(now);
+        }
         self.sockets.send_due(now);
         self.flush();
+    }
+
+    fn next_timer(&self) -> Instant {
+        self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes))
+    }
+
+    /// Looks whether there are other interfaces than before. New ones are used; sockets of those
+    /// that are gone stay: they may come back, and cost nothing.
+    fn look_around(&mut self, now: Instant) {
+        self.looks = now + LOOK_INTERVAL;
+        let Ok((look, addresses)) = self.known.look() else { return };
+        for ip in addresses {
+            if let Some(local) = self.sockets.add(ip) {
+                self.peer.handle(now, Input::Socket(local));
+            }
+        }
+        if look == Look::Changed {
+            tracing::info!("the addresses of this machine changed");
+            self.events.network_changed();
+        }
+    }
+
+    fn on_arrival(&mut self, now: Instant, arrival: &Arrival) {
+        let Arrival { local, from, .. } = *arrival;
+        let data = self.sockets.content(arrival);
+        self.peer.handle(now, Input::Datagram { local, from, data });
+    }
+
+    fn on_outside(&mut self, now: Instant, outside: &Outside) {
+        let input = match outside {
+            Outside::Resolved { server, addresses } => {
+                Input::Resolved { server: *server, addresses }
+            }
+            Outside::Connected { server, local } => {
+                Input::Connected { server: *server, local: *local }
+            }
+            Outside::Stream { server, data } => Input::Stream { server: *server, data },
+            Outside::Disconnected { server, fault } => {
+                Input::Disconnected { server: *server, fault: *fault }
+            }
+        };
+        self.peer.handle(now, input);
+    }
+
+    /// Waits until no server holds anything for us any more, but not for long.
+    async fn give_back(&mut self) {
+        let end = clock() + FAREWELL;
+        while !self.peer.is_released() && clock() < end {
+            let timer = self.next_timer();
+            let wake = tokio::select! {
+                arrival = self.sockets.receive() => Wake::Arrival(arrival),
+                outside = self.uplinks.next() => Wake::Outside(outside),
+                () = tokio::time::sleep_until(timer.min(end).into()) => Wake::Timer,
+            };
+            let now = clock();
+            match wake {
+                Wake::Arrival(arrival) => self.on_arrival(now, &arrival),
+                Wake::Outside(outside) => self.on_outside(now, &outside),
+                Wake::Timer | Wake::Request(_) | Wake::Frame(_) => {
+                    self.peer.handle(now, Input::Timeout);
+                }
+            }
+            self.sockets.send_due(now);
+            self.flush();
+        }
     }
 
     /// The news of a request leaves before its reply, so the machine hears them in order.
@@ -122,6 +199,10 @@ impl Shell {
                 Output::Datagram { local, to, data } => {
                     self.sockets.send(now, impairment::Outgoing { local, to, data });
                 }
+                Output::Resolve { server, host, port } => self.uplinks.resolve(server, host, port),
+                Output::Connect { server, to, tls } => self.uplinks.connect(server, to, tls),
+                Output::Stream { server, data } => self.uplinks.send(server, data),
+                Output::Disconnect { server } => self.uplinks.disconnect(server),
                 Output::News(news) => self.report(news),
                 Output::Frame { mid, frame } => {
                     let Some(Some(sink)) = self.sinks.get_mut(&mid) else { continue };

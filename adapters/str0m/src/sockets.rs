@@ -15,12 +15,15 @@ use std::{
 use tokio::{io::ReadBuf, net::UdpSocket};
 
 use crate::{
-    gather::{self, Address, Interfaces},
+    gather,
     impairment::{Delayed, Impairments, Outgoing},
 };
 
 /// Longest datagram: nothing in WebRTC exceeds an Ethernet frame.
 const MAX_DATAGRAM: usize = 2048;
+
+/// Most sockets of one connection, those of interfaces that are gone included.
+const MAX_SOCKETS: usize = 2 * gather::MAX_ADDRESSES;
 
 /// Receive errors in a row after which a socket is left alone: its interface is gone.
 const MAX_ERRORS: u32 = 16;
@@ -51,22 +54,30 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens a socket on every usable address. Addresses that cannot be bound are left out.
+    /// Opens a socket on each address. Addresses that cannot be bound are left out.
     ///
     /// # Errors
-    /// The list of interfaces cannot be read, or no address could be bound.
-    pub(crate) fn open(
-        interfaces: Interfaces,
-        impairments: Option<Impairments>,
-    ) -> io::Result<Self> {
-        let addresses = gather::usable(&addresses()?, interfaces);
+    /// No address could be bound.
+    pub(crate) fn open(addresses: &[IpAddr], impairments: Option<Impairments>) -> io::Result<Self> {
         let sockets: Vec<Socket> =
-            addresses.into_iter().filter_map(|ip| Socket::open(ip).ok()).collect();
+            addresses.iter().filter_map(|ip| Socket::open(*ip).ok()).collect();
         if sockets.is_empty() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         let buffer = Box::new([0; MAX_DATAGRAM]);
         Ok(Self { sockets, turn: 0, buffer, impairments, delayed: Delayed::default() })
+    }
+
+    /// Opens a socket on an address that has none; returns what it is bound to.
+    pub(crate) fn add(&mut self, ip: IpAddr) -> Option<SocketAddr> {
+        let is_known = self.sockets.iter().any(|socket| socket.address.ip() == ip);
+        if is_known || self.sockets.len() == MAX_SOCKETS {
+            return None;
+        }
+        let socket = Socket::open(ip).ok()?;
+        let address = socket.address;
+        self.sockets.push(socket);
+        Some(address)
     }
 
     /// The bound addresses.
@@ -143,14 +154,4 @@ impl Socket {
         let receiver = UdpSocket::from_std(sender.try_clone()?)?;
         Ok(Self { address: sender.local_addr()?, sender, receiver, errors: 0 })
     }
-}
-
-/// The addresses of this machine.
-fn addresses() -> io::Result<Vec<Address>> {
-    let interfaces = if_addrs::get_if_addrs()?;
-    let address = |interface: &if_addrs::Interface| Address {
-        ip: interface.ip(),
-        up: interface.is_oper_up() || interface.is_loopback(),
-    };
-    Ok(interfaces.iter().map(address).collect())
 }

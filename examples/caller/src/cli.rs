@@ -1,8 +1,13 @@
-//! The command line: commands and options, as clap derives them.
+//! The command line: commands and options, as clap derives them. What needs a homeserver is in
+//! `cli/online.rs`.
+
+pub(crate) mod online;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::online::Online;
 
 /// Calls over Matrix, in a terminal.
 #[derive(Debug, Parser)]
@@ -21,6 +26,9 @@ pub(crate) enum Command {
     /// Signalling passes as Matrix events through a homeserver in memory; media through UDP
     /// sockets on loopback (ICE, DTLS-SRTP, Opus). Exit code 0 only if both heard the right tone.
     Demo(DemoOptions),
+    /// What needs a homeserver.
+    #[command(flatten)]
+    Online(Online),
 }
 
 /// Options of `caller demo`.
@@ -75,8 +83,10 @@ mod tests {
 
     fn demo(arguments: &[&str]) -> Result<DemoOptions, clap::Error> {
         let all = ["caller", "demo"].iter().chain(arguments);
-        let Command::Demo(options) = Cli::try_parse_from(all)?.command;
-        Ok(options)
+        match Cli::try_parse_from(all)?.command {
+            Command::Demo(options) => Ok(options),
+            Command::Online(other) => panic!("not the demo: {other:?}"),
+        }
     }
 
     #[test]

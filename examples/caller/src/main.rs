@@ -1,20 +1,29 @@
 //! `caller`: the example program of matrix-voip, for a terminal.
 //!
-//! `caller demo` makes a real call inside this one process; commands that need a homeserver follow.
+//! `caller demo` makes a real call inside this one process. With the feature `matrix` it logs in,
+//! calls and answers over a homeserver, and can be driven by tests (`caller serve`).
 //! Exit codes: 0, it worked; 1, it ran and something is wrong, with the reason on the last lines;
-//! 2, it could not begin (an unknown argument, a file that cannot be read or written).
+//! 2, it could not begin (an unknown argument, a file that cannot be read or written, a wrong
+//! password, a room that is not there).
 
 mod cli;
 mod demo;
+#[cfg(feature = "matrix")]
+mod matrix;
+#[cfg(not(feature = "matrix"))]
+mod without;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+#[cfg(not(feature = "matrix"))]
+use crate::without as matrix;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(options) => demo::main(&options),
+        Command::Online(command) => matrix::main(&command),
     }
 }

@@ -64,8 +64,9 @@ impl Call {
         self.end(world, EndParty::Remote, reason, others);
     }
 
-    pub(super) fn on_logged_out(&mut self, world: &mut World) {
-        self.outbox.clear();
+    /// Nothing can be said any more: what waits to be sent is dropped, also of a call that ended.
+    pub(in crate::machine) fn on_logged_out(&mut self, world: &mut World) {
+        self.give_up_farewell(world);
         self.end(world, EndParty::Local, EndReason::LoggedOut, None);
     }
 

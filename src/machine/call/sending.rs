@@ -68,7 +68,8 @@ impl Call {
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
             Some(Outcome::Later(pause)) => self.on_failed_try(world, pause, ambiguous),
-            Some(Outcome::GivenUp(_, Fault::LoggedOut)) => self.on_logged_out(world),
+            // The engine ends this call with all others.
+            Some(Outcome::GivenUp(_, Fault::LoggedOut)) => {}
             Some(Outcome::GivenUp(kind, _)) => self.on_given_up(world, kind),
             None => {}
         }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use matrix_voip::machine::io::IceServer;
 use str0m::Rtc;
 
 use crate::{dtls, entropy::Entropy};
@@ -30,6 +31,8 @@ pub struct PeerSetup {
     pub entropy: Entropy,
     /// The local addresses that datagrams can be sent from: bound sockets, with their port.
     pub addresses: Vec<SocketAddr>,
+    /// STUN and TURN servers.
+    pub ice_servers: Vec<IceServer>,
     /// Relayed candidates only: our addresses stay unknown to the other side.
     pub relay_only: bool,
     /// The zero of the engine's clock, to which the arrival of frames is relative.
@@ -45,6 +48,7 @@ impl PeerSetup {
         Self {
             entropy: Entropy::system(),
             addresses,
+            ice_servers: Vec::new(),
             relay_only: false,
             epoch,
             #[cfg(feature = "testing")]

@@ -39,11 +39,11 @@ impl Peer {
                             transmit.destination,
                         );
                     }
-                    self.outputs.push_back(Output::Datagram {
-                        local: transmit.source,
-                        to: transmit.destination,
-                        data: transmit.contents.to_vec(),
-                    });
+                    self.transmit(
+                        transmit.source,
+                        transmit.destination,
+                        transmit.contents.to_vec(),
+                    );
                 }
                 Ok(str0m::Output::Event(event)) => self.on_event(event),
                 Err(error) => {

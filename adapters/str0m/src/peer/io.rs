@@ -5,8 +5,10 @@ use std::{net::SocketAddr, time::Instant};
 use matrix_voip::{
     host::{Frame, SourceControl},
     id::TrackId,
-    machine::io::PeerNews,
+    machine::io::{PeerNews, ServerFault},
 };
+
+pub use crate::reach::ServerAddress;
 
 /// What happens to a peer.
 #[derive(Debug)]
@@ -23,6 +25,36 @@ pub enum Input<'a> {
         /// Its content.
         data: &'a [u8],
     },
+    /// The answer to [`Output::Resolve`].
+    Resolved {
+        /// Which server.
+        server: usize,
+        /// Its addresses, the best first; none when the name has none.
+        addresses: &'a [ServerAddress],
+    },
+    /// The stream of [`Output::Connect`] is open, with TLS where that was asked for.
+    Connected {
+        /// Which server.
+        server: usize,
+        /// Our end of it.
+        local: SocketAddr,
+    },
+    /// Bytes came in on the stream to a server.
+    Stream {
+        /// Which server.
+        server: usize,
+        /// The bytes, cut anywhere.
+        data: &'a [u8],
+    },
+    /// The stream to a server could not be opened, or has ended.
+    Disconnected {
+        /// Which server.
+        server: usize,
+        /// Why.
+        fault: ServerFault,
+    },
+    /// There is another socket, bound to this address: an interface has come up.
+    Socket(SocketAddr),
     /// A frame of a local track, already muted or not. Sent on every m-line that the track is
     /// planned for; dropped where there is no connection yet.
     Frame {
@@ -50,6 +82,37 @@ pub enum Output {
         to: SocketAddr,
         /// Content.
         data: Vec<u8>,
+    },
+    /// Look up the name of a server; answer with [`Input::Resolved`]. Addresses are names too.
+    Resolve {
+        /// Which server: a number of this peer.
+        server: usize,
+        /// Its name.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// Open a TCP connection to a server; answer with [`Input::Connected`] or
+    /// [`Input::Disconnected`].
+    Connect {
+        /// Which server.
+        server: usize,
+        /// Where to.
+        to: SocketAddr,
+        /// With TLS, to a server that proves this name.
+        tls: Option<String>,
+    },
+    /// Send this on the stream to a server.
+    Stream {
+        /// Which server.
+        server: usize,
+        /// The bytes: one message, or none of it.
+        data: Vec<u8>,
+    },
+    /// Close the stream to a server, after what was sent on it.
+    Disconnect {
+        /// Which server.
+        server: usize,
     },
     /// Something the machine must hear.
     News(PeerNews),

@@ -13,10 +13,12 @@
 //! `RemoteCandidates` (theirs), `Health` (state), `Measurements`.
 
 mod config;
+mod early;
 mod events;
 mod health;
 mod io;
 mod media;
+mod outside;
 mod remote;
 
 use std::{
@@ -35,10 +37,13 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
-use self::health::Health;
 pub use self::{
     config::PeerSetup,
-    io::{Input, Output},
+    io::{Input, Output, ServerAddress},
+};
+use self::{
+    early::{Early, Packet},
+    health::Health,
 };
 use crate::{
     candidates::RemoteCandidates,
@@ -47,6 +52,7 @@ use crate::{
     gather::{Gathering, Origin},
     guard::fenced,
     negotiate::Negotiation,
+    reach::Reach,
     sdp,
     stats::Measurements,
 };
@@ -61,7 +67,9 @@ pub struct Peer {
     outputs: VecDeque<Output>,
     negotiation: Negotiation,
     gathering: Gathering,
+    reach: Reach,
     remote: RemoteCandidates,
+    early: Early,
     health: Health,
     measured: Measurements,
     /// What flows to us: per `mid` its stream and kind.
@@ -69,6 +77,7 @@ pub struct Peer {
     key_frames_asked: BTreeMap<String, Instant>,
     /// Input that str0m could not use.
     refused: u64,
+    is_relay_only: bool,
     is_closed: bool,
     was_closed_by_remote: bool,
 }
@@ -77,6 +86,7 @@ impl Peer {
     /// Makes a connection at the time `now`, with a host candidate for each address.
     pub fn new(now: Instant, mut setup: PeerSetup) -> Self {
         let rtc = config::build(now, &mut setup);
+        let reach = Reach::new(&setup.ice_servers, setup.addresses.clone(), setup.relay_only);
         let mut peer = Self {
             rtc,
             entropy: setup.entropy,
@@ -86,19 +96,20 @@ impl Peer {
             outputs: VecDeque::new(),
             negotiation: Negotiation::default(),
             gathering: Gathering::default(),
+            reach,
             remote: RemoteCandidates::default(),
+            early: Early::default(),
             health: Health::default(),
             measured: Measurements::default(),
             flows: BTreeMap::new(),
             key_frames_asked: BTreeMap::new(),
             refused: 0,
+            is_relay_only: setup.relay_only,
             is_closed: false,
             was_closed_by_remote: false,
         };
-        if !setup.relay_only {
-            for address in setup.addresses {
-                peer.add_local(Origin::Host(address));
-            }
+        for address in setup.addresses.into_iter().filter(|_| !setup.relay_only) {
+            peer.add_local(Origin::Host(address));
         }
         peer.drain();
         peer
@@ -110,8 +121,24 @@ impl Peer {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
         match input {
-            Input::Timeout => self.feed(str0m::Input::Timeout(self.now)),
+            Input::Timeout => {
+                self.feed(str0m::Input::Timeout(self.now));
+                self.reach(|reach, step| reach.on_timeout(step));
+            }
             Input::Datagram { local, from, data } => self.on_datagram(local, from, data),
+            Input::Resolved { server, addresses } => {
+                self.reach(|reach, step| reach.on_resolved(step, server, addresses));
+            }
+            Input::Connected { server, local } => {
+                self.reach(|reach, step| reach.on_connected(step, server, local));
+            }
+            Input::Stream { server, data } => {
+                self.reach(|reach, step| reach.on_stream(step, server, data));
+            }
+            Input::Disconnected { server, fault } => {
+                self.reach(|reach, step| reach.on_disconnected(step, server, fault));
+            }
+            Input::Socket(local) => self.on_socket(local),
             Input::Frame { track, frame } => self.send(track, frame),
             Input::WantKeyFrame { mid } => self.request_key_frame(mid),
         }
@@ -144,7 +171,8 @@ impl Peer {
 
     /// The next thing to do; [`Output::Timeout`] when there is no more.
     pub fn poll(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or(Output::Timeout(self.deadline))
+        self.settle();
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.next_deadline()))
     }
 
     /// Makes an offer for the plan.
@@ -183,8 +211,7 @@ impl Peer {
         let text = description.sdp.expose();
         let mid = media_lines(text).first().and_then(|line| line.mid).unwrap_or_default();
         let ufrag = ice_ufrag(text).unwrap_or_default();
-        let news = self.gathering.news(mid, ufrag);
-        self.outputs.extend(news.into_iter().map(Output::News));
+        self.gathering.announce(mid, ufrag);
         Ok(())
     }
 
@@ -195,7 +222,7 @@ impl Peer {
     pub fn local_description(&self) -> Result<Description, PeerError> {
         let made = self.negotiation.local().ok_or(PeerError::NoDescription)?;
         let candidates = self.gathering.lines();
-        let text = sdp::with_candidates(made.sdp.expose(), candidates);
+        let text = sdp::with_candidates(made.sdp.expose(), candidates, self.progress());
         Ok(Description { kind: made.kind, sdp: text.into() })
     }
 
@@ -248,13 +275,26 @@ impl Peer {
 
     /// The latest measurements; str0m makes them once a second.
     pub fn stats(&self) -> matrix_voip::machine::io::PeerStats {
-        self.measured
-            .snapshot(|local| self.gathering.kind_of(local), |remote| self.remote.kind_of(remote))
+        let local = |local| self.gathering.kind_of(local);
+        let mut stats = self.measured.snapshot(local, |remote| self.remote.kind_of(remote));
+        if let Some(pair) = &mut stats.pair {
+            let relayed = pair.local.address.expose().parse().ok();
+            pair.local.relay_protocol = relayed.and_then(|at| self.reach.transport(at));
+        }
+        stats.servers = self.reach.stats();
+        stats.unusable_candidates = self.remote.skipped();
+        stats
     }
 
     /// How many remote candidates and datagrams could not be used.
     pub fn skipped(&self) -> u64 {
-        self.remote.skipped() + self.refused
+        self.remote.skipped() + self.refused + self.reach.refused()
+    }
+
+    /// Whether nothing of this connection is left on any server. After [`close`](Self::close) it
+    /// takes an answer or a few seconds; who cannot wait leaves the rest to the servers' clocks.
+    pub fn is_released(&self) -> bool {
+        self.reach.is_released()
     }
 
     /// Says goodbye (RTCP BYE, DTLS close); afterwards everything is refused but polling.
@@ -265,6 +305,7 @@ impl Peer {
             self.drain();
             self.feed(str0m::Input::Timeout(self.now));
             self.rtc.disconnect();
+            self.reach(|reach, step| reach.close(step));
         }
     }
 
@@ -283,19 +324,37 @@ impl Peer {
         self.drain();
     }
 
-    fn on_datagram(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) {
+    /// A packet for str0m, that came in at one of our addresses.
+    fn receive(&mut self, local: SocketAddr, from: SocketAddr, data: &[u8]) {
         // With relayed candidates only, nobody is to find us at our own address.
-        let packet = Receive::new(Protocol::Udp, from, local, data);
-        let Some(packet) = packet.ok().filter(|_| self.gathering.has_base(local)) else {
+        let input = received(self.now, (local, from), data);
+        let Some(input) = input.filter(|_| self.gathering.has_base(local)) else {
             self.refused += 1;
             return;
         };
-        let input = str0m::Input::Receive(self.now, packet);
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
+            self.early.note(from);
             self.feed(input);
-        } else {
+            self.feed_early();
+        } else if self.rtc.is_connected() || !self.early.keep((local, from), data) {
             self.refused += 1;
+        }
+    }
+
+    /// What came too early, if ICE knows its sender now.
+    fn feed_early(&mut self) {
+        if self.rtc.is_connected() {
+            self.refused += self.early.clear();
+        }
+        let now = self.now;
+        let accepts = |rtc: &Rtc, packet: &Packet| {
+            received(now, packet.way, &packet.data).is_some_and(|input| rtc.accepts(&input))
+        };
+        while let Some(packet) = self.early.take(|packet| accepts(&self.rtc, packet)) {
+            if let Some(input) = received(now, packet.way, &packet.data) {
+                self.feed(input);
+            }
         }
     }
 
@@ -306,6 +365,16 @@ impl Peer {
         }
         self.drain();
     }
+}
+
+/// A packet as str0m takes it; `None` when it is nothing that WebRTC sends.
+fn received(
+    now: Instant,
+    (local, from): (SocketAddr, SocketAddr),
+    data: &[u8],
+) -> Option<str0m::Input<'_>> {
+    let packet = Receive::new(Protocol::Udp, from, local, data).ok()?;
+    Some(str0m::Input::Receive(now, packet))
 }
 
 impl std::fmt::Debug for Peer {

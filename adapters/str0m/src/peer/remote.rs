@@ -21,6 +21,8 @@ impl Peer {
     /// Gives str0m remote candidates, one by one as it wants them.
     pub(super) fn add_remote(&mut self, candidates: Vec<str0m::Candidate>) {
         for candidate in candidates {
+            let ip = candidate.addr().ip();
+            self.reach(|reach, step| reach.permit(step, ip));
             self.rtc.add_remote_candidate(candidate);
             self.drain();
         }
@@ -32,6 +34,9 @@ impl Peer {
     /// A remote description took effect: candidates that waited for it, tracks that came or went.
     pub(super) fn on_remote_description(&mut self, text: &str) {
         let ready = self.remote.on_description(text);
+        for ip in self.remote.addresses() {
+            self.reach(|reach, step| reach.permit(step, ip));
+        }
         self.add_remote(ready);
         let flows = self.flowing(text);
         let gone = self.flows.iter().filter(|(mid, flow)| flows.get(*mid) != Some(flow));

@@ -3,6 +3,7 @@
 //! Feature `testing`. [`Network`] carries datagrams with delay, loss, jitter, outages and address
 //! changes; [`World`] runs [`Peer`](crate::Peer)s over it on one clock, from event to event, so an
 //! hour of call takes a second and no test sleeps. ICE, DTLS, SRTP and RTCP are the real ones.
+//! A [`TurnServer`] answers STUN and relays, kindly or not.
 //! [`Phones`] are whole calls: engines of the core, a homeserver, and peers over the network.
 //!
 //! With the same seed the same world sends the same packets at the same times
@@ -42,8 +43,10 @@
 
 mod network;
 mod phones;
+mod relay;
 mod world;
 
 pub use network::{Datagram, Link, Network, Traffic};
 pub use phones::{Phone, Phones, Scripted};
-pub use world::{Node, Received, World};
+pub use relay::TurnServer;
+pub use world::{Node, Opening, Received, World};

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use crate::stun::{Message, attribute};
+
 /// What a path between two addresses does to datagrams, in each direction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
@@ -167,9 +169,23 @@ impl Network {
     }
 
     fn note(&mut self, now: Duration, datagram: &Datagram) {
-        let is_dtls = datagram.data.first().is_some_and(|byte| (20..64).contains(byte));
-        let length = if is_dtls { 0 } else { datagram.data.len() };
+        let length = if is_dtls(&datagram.data) { 0 } else { datagram.data.len() };
         (now, datagram.from, datagram.to, length).hash(&mut self.schedule);
+    }
+}
+
+/// Whether it is DTLS (RFC 7983 §7), be it on its way through a relay.
+fn is_dtls(data: &[u8]) -> bool {
+    match data {
+        // Binding requests have no data.
+        [0..=3, ..] => {
+            let message = Message::parse(data);
+            message.and_then(|message| message.attribute(attribute::DATA)).is_some_and(is_dtls)
+        }
+        [20..=63, ..] => true,
+        // Channel data (RFC 8656 §12.4): channel and length come first.
+        [64..=79, _, _, _, content @ ..] => is_dtls(content),
+        _ => false,
     }
 }
 

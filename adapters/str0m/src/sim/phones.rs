@@ -22,7 +22,7 @@ use matrix_voip::{
     time::{Mono, Now, Wall},
 };
 
-use super::{Link, Network, Node, Received, World};
+use super::{Link, Network, Node, Opening, Received, TurnServer, World};
 use crate::track::gate;
 
 /// Where the wall clock stands at the beginning: any time will do that looks like one.
@@ -191,6 +191,16 @@ impl Phones {
         self.world.network()
     }
 
+    /// Adds a STUN and TURN server; the homeserver names it to those whom its `TurnServers` say.
+    pub fn add_turn_server(&mut self, address: SocketAddr) {
+        self.world.add_server(address);
+    }
+
+    /// The TURN server that was added as this one, 0 the first.
+    pub fn turn_server(&mut self, number: usize) -> &mut TurnServer {
+        self.world.server(number)
+    }
+
     /// The homeserver.
     pub fn server(&mut self) -> &mut FakeHomeserver {
         &mut self.server
@@ -353,8 +363,12 @@ impl Phones {
     // --------------------------------------------------------------------------------- media
 
     fn peer(&mut self, phone: usize, peer: PeerId, op: PeerOp) -> Result<Reply, Fault> {
-        if let PeerOp::Open(_) = op {
-            let node = self.world.open(self.phones[phone].next_address(phone));
+        if let PeerOp::Open(config) = op {
+            let node = self.world.open_with(Opening {
+                addresses: vec![self.phones[phone].next_address(phone)],
+                ice_servers: config.ice_servers,
+                relay_only: config.relay_only,
+            });
             self.phones[phone].peers.insert(peer, (node, 0));
             return Ok(Reply::Done);
         }

@@ -4,7 +4,7 @@
 //! carry its answer to the other when the time has come ([`World::run`]).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -12,13 +12,13 @@ use std::{
 use matrix_voip::{
     host::{Frame, SourceControl},
     id::TrackId,
-    machine::io::{Fault, PeerNews, PeerOp, PeerState, Reply},
+    machine::io::{Fault, IceServer, PeerNews, PeerOp, PeerState, Reply, ServerFault},
 };
 
-use super::{Datagram, Link, Network};
+use super::{Datagram, Link, Network, TurnServer};
 use crate::{
     entropy::Entropy,
-    peer::{Input, Output, Peer, PeerSetup},
+    peer::{Input, Output, Peer, PeerSetup, ServerAddress},
 };
 
 /// Which peer of a world.
@@ -34,6 +34,17 @@ pub struct Received {
     pub mid: String,
     /// What.
     pub frame: Frame,
+}
+
+/// With what a peer is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// Its addresses: one socket each.
+    pub addresses: Vec<SocketAddr>,
+    /// STUN and TURN servers; hosts are addresses, names have none here.
+    pub ice_servers: Vec<IceServer>,
+    /// Relayed candidates only.
+    pub relay_only: bool,
 }
 
 /// What makes the frames of a track: called with 0, 1, 2 …
@@ -63,6 +74,7 @@ pub struct World {
     seed: u64,
     inhabitants: Vec<Inhabitant>,
     homes: BTreeMap<SocketAddr, usize>,
+    servers: Vec<TurnServer>,
     network: Network,
 }
 
@@ -80,21 +92,32 @@ impl World {
             seed,
             inhabitants: Vec::new(),
             homes: BTreeMap::new(),
+            servers: Vec::new(),
             network: Network::new(seed, link),
         }
     }
 
     /// Opens a peer on this address.
     pub fn open(&mut self, address: SocketAddr) -> Node {
+        self.open_with(Opening { addresses: vec![address], ..Opening::default() })
+    }
+
+    /// Opens a peer.
+    pub fn open_with(&mut self, opening: Opening) -> Node {
+        let Opening { addresses, ice_servers, relay_only } = opening;
         let node = self.inhabitants.len();
         let seed = self.seed.wrapping_mul(1000).wrapping_add(node as u64);
         let setup = PeerSetup {
             entropy: Entropy::seeded(seed),
             dtls_seed: Some(seed),
-            ..PeerSetup::new(self.origin, vec![address])
+            ice_servers,
+            relay_only,
+            ..PeerSetup::new(self.origin, addresses.clone())
         };
-        self.network.open(address);
-        self.homes.insert(address, node);
+        for address in addresses {
+            self.network.open(address);
+            self.homes.insert(address, node);
+        }
         self.inhabitants.push(Inhabitant {
             peer: Peer::new(self.instant(), setup),
             wakes: self.now,
@@ -105,6 +128,35 @@ impl World {
         });
         self.flush(node);
         Node(node)
+    }
+
+    /// An interface of a peer comes up, with this address.
+    pub fn add_address(&mut self, node: Node, address: SocketAddr) {
+        self.network.open(address);
+        self.homes.insert(address, node.0);
+        self.handle(node.0, Input::Socket(address));
+    }
+
+    /// Adds a STUN and TURN server at this address.
+    pub fn add_server(&mut self, address: SocketAddr) {
+        self.network.open(address);
+        self.servers.push(TurnServer::new(address));
+    }
+
+    /// The server that was added as this one, 0 the first.
+    pub fn server(&mut self, number: usize) -> &mut TurnServer {
+        &mut self.servers[number]
+    }
+
+    /// A datagram out of nowhere arrives at a peer now.
+    pub fn inject(&mut self, node: Node, (from, to): (SocketAddr, SocketAddr), data: &[u8]) {
+        self.handle(node.0, Input::Datagram { local: to, from, data });
+    }
+
+    /// What a peer could not use, and whether nothing of it is left on any server.
+    pub fn leftovers(&self, node: Node) -> (u64, bool) {
+        let peer = &self.inhabitants[node.0].peer;
+        (peer.skipped(), peer.is_released())
     }
 
     /// Time since the beginning.
@@ -218,10 +270,8 @@ impl World {
 
     /// Everything that is due now.
     fn advance(&mut self) {
-        while let Some(Datagram { from, to, data }) = self.network.receive(self.now) {
-            if let Some(node) = self.homes.get(&to).copied() {
-                self.handle(node, Input::Datagram { local: to, from, data: &data });
-            }
+        while let Some(datagram) = self.network.receive(self.now) {
+            self.deliver(&datagram);
         }
         for node in 0..self.inhabitants.len() {
             if self.inhabitants[node].wakes <= self.now {
@@ -233,6 +283,19 @@ impl World {
         }
     }
 
+    fn deliver(&mut self, datagram: &Datagram) {
+        let Datagram { from, to, data } = datagram;
+        if let Some(node) = self.homes.get(to).copied() {
+            self.handle(node, Input::Datagram { local: *to, from: *from, data });
+        } else if let Some(server) = self.servers.iter_mut().find(|server| server.serves(*to)) {
+            let sent = server.handle(self.now, datagram);
+            server.addresses().for_each(|address| self.network.open(address));
+            for datagram in sent {
+                self.network.send(self.now, datagram);
+            }
+        }
+    }
+
     fn handle(&mut self, node: usize, input: Input<'_>) {
         let now = self.instant();
         self.inhabitants[node].peer.handle(now, input);
@@ -240,13 +303,20 @@ impl World {
     }
 
     fn flush(&mut self, node: usize) {
-        let inhabitant = &mut self.inhabitants[node];
+        let mut answers = VecDeque::new();
         loop {
+            let inhabitant = &mut self.inhabitants[node];
             match inhabitant.peer.poll() {
                 Output::Timeout(at) => {
                     inhabitant.wakes = at.saturating_duration_since(self.origin);
-                    return;
+                    let Some((server, addresses)) = answers.pop_front() else { return };
+                    self.answer(node, server, addresses);
                 }
+                Output::Resolve { server, host, port } => {
+                    answers.push_back((server, Some(resolve(&host, port))));
+                }
+                Output::Connect { server, .. } => answers.push_back((server, None)),
+                Output::Stream { .. } | Output::Disconnect { .. } => {}
                 Output::Datagram { local, to, data } => {
                     self.network.send(self.now, Datagram { from: local, to, data });
                 }
@@ -260,6 +330,25 @@ impl World {
             }
         }
     }
+
+    /// Tells a peer the addresses of a server, or that there are no streams in this world.
+    fn answer(&mut self, node: usize, server: usize, addresses: Option<Vec<ServerAddress>>) {
+        let now = self.instant();
+        let fault = ServerFault::Unreachable;
+        let input = match &addresses {
+            Some(addresses) => Input::Resolved { server, addresses },
+            None => Input::Disconnected { server, fault },
+        };
+        self.inhabitants[node].peer.handle(now, input);
+    }
+}
+
+/// Names have no addresses here.
+fn resolve(host: &str, port: u16) -> Vec<ServerAddress> {
+    let ip = host.parse().ok();
+    ip.map(|ip| ServerAddress { address: SocketAddr::new(ip, port), from: None })
+        .into_iter()
+        .collect()
 }
 
 impl Inhabitant {

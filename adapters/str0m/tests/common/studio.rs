@@ -147,10 +147,14 @@ impl FrameSink for Sink {
 /// One engine with its news.
 pub struct Side {
     pub engine: Str0m,
+    /// With what connections are opened.
+    pub config: PeerConfig,
     pub log: Arc<Log>,
     driver: DriverEnd,
     mailbox: Mailbox,
     pub news: Vec<(PeerId, PeerNews)>,
+    /// What was reported besides.
+    pub others: Vec<Input>,
 }
 
 impl Side {
@@ -167,12 +171,13 @@ impl Side {
         let media = Arc::new(Studio { hertz, log: log.clone() });
         let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
         let (driver, mailbox) = mailbox::pair();
-        Self { engine: change(builder).build(), log, driver, mailbox, news: Vec::new() }
+        let (engine, config) = (change(builder).build(), PeerConfig::default());
+        Self { engine, config, log, driver, mailbox, news: Vec::new(), others: Vec::new() }
     }
 
     pub async fn open(&self, peer: u64) {
         let events = PeerEvents::new(PeerId(peer), self.mailbox.news());
-        self.engine.open(PeerId(peer), PeerConfig::default(), events).await.unwrap();
+        self.engine.open(PeerId(peer), self.config.clone(), events).await.unwrap();
     }
 
     /// Captures what the plan sends.
@@ -192,10 +197,13 @@ impl Side {
     /// Waits for news that fit, at most ten seconds; all news are kept.
     pub async fn until(&mut self, fits: impl Fn(&PeerNews) -> bool) {
         let driver = &mut self.driver;
-        let news = &mut self.news;
+        let (news, others) = (&mut self.news, &mut self.others);
         let waiting = async {
             while let Some(input) = driver.next().await {
-                let Input::Peer(peer, said) = input else { continue };
+                let Input::Peer(peer, said) = input else {
+                    others.push(input);
+                    continue;
+                };
                 let found = fits(&said);
                 news.push((peer, said));
                 if found {

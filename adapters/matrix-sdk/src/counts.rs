@@ -1,0 +1,38 @@
+//! What an adapter has done, in figures.
+
+use crate::worker::Ask;
+
+/// What an adapter has done so far, and what waits in it now. For diagnostics and measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Batches of room events handed to the library.
+    pub batches: u64,
+    /// Room events in them.
+    pub events: u64,
+    /// To-device messages handed to the library.
+    pub to_device: u64,
+    /// Pages of history that were fetched to fill gaps.
+    pub pages: u64,
+    /// Gaps that were not filled: the homeserver did not answer, or there were more than ten pages.
+    pub unfilled: u64,
+    /// Events that became readable after they had arrived.
+    pub late_keys: u64,
+    /// Events that wait for their room key now.
+    pub waiting_for_key: u64,
+    /// How often updates were lost, so that rooms had to be caught up with.
+    pub lags: u64,
+    /// Events dropped because another user's key had encrypted them.
+    pub forged: u64,
+    /// To-device messages dropped because their sender is ignored.
+    pub ignored: u64,
+}
+
+impl Counts {
+    pub(crate) fn note(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Page { .. } => self.pages += 1,
+            Ask::Unlock(_) | Ask::Encryption { .. } => {}
+        }
+    }
+}

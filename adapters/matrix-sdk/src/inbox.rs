@@ -1,0 +1,340 @@
+//! One inbox for everything that comes from the SDK, in the order in which it came.
+//!
+//! Whoever puts something in never waits: the application's sync does it (`matrix-sdk.md` §0). So
+//! the queue has no bound of its own, but all that others can feed is counted, and what is beyond a
+//! bound is left out. Left-out updates become one [`Arrival::Lagged`], left-out keys one
+//! [`Arrival::KeysLagged`]; of what is only ever said anew, the latest waits.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use matrix_sdk::sync::RoomUpdates;
+use matrix_voip::{
+    id::{RoomId, UserId},
+    wire::delivery::RawEvent,
+};
+use tokio::{sync::mpsc, time::Instant};
+
+/// Most updates of rooms that wait; beyond them rooms are caught up with instead. One response may
+/// be larger: the first of an account has all its rooms.
+pub(crate) const MAX_ROOM_UPDATES: usize = 4096;
+/// Most to-device messages that wait; those beyond are lost, which whoever sends them must be able
+/// to bear: nothing delivers them twice.
+pub(crate) const MAX_TO_DEVICE: usize = 4096;
+/// Most bytes of their contents.
+pub(crate) const MAX_TO_DEVICE_BYTES: usize = 8 << 20;
+/// Most news of keys that wait; beyond them everything is tried that waits for any.
+pub(crate) const MAX_KEYS: usize = 4096;
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// What one sync response says of rooms, and when it came.
+    Rooms(Box<RoomUpdates>, Instant),
+    /// Such updates were lost.
+    Lagged,
+    /// Room keys, by room and session.
+    Keys(Vec<(RoomId, String)>),
+    /// Room keys, nobody knows which.
+    KeysLagged,
+    /// A to-device message that concerns calls.
+    ToDevice(Box<RawEvent>),
+    /// The complete list of ignored users.
+    Ignored(BTreeSet<UserId>),
+    /// Our access token is no longer good.
+    LoggedOut,
+    /// We have sent something about a call into this room.
+    Sent(RoomId),
+}
+
+/// What waits, as far as it is counted.
+#[derive(Debug, Default)]
+struct Waiting {
+    rooms: usize,
+    messages: usize,
+    bytes: usize,
+    keys: usize,
+    /// A `Lagged` is the last word about rooms.
+    lagging: bool,
+    /// A `KeysLagged` waits: it stands for all keys until it is taken.
+    keys_lagging: bool,
+    /// The latest list; the queue keeps the place of the first.
+    ignored: Option<BTreeSet<UserId>>,
+    logged_out: bool,
+    sent: BTreeSet<RoomId>,
+}
+
+impl Waiting {
+    /// What is to be put into the queue, if anything.
+    fn admit(&mut self, arrival: Arrival) -> Option<Arrival> {
+        let admitted = match &arrival {
+            Arrival::Rooms(updates, _) => return self.admit_rooms(rooms_of(updates), arrival),
+            Arrival::Lagged => !std::mem::replace(&mut self.lagging, true),
+            Arrival::Keys(keys) => return self.admit_keys(keys.len(), arrival),
+            Arrival::KeysLagged => !std::mem::replace(&mut self.keys_lagging, true),
+            Arrival::ToDevice(message) => self.admit_message(message.content.len()),
+            Arrival::Ignored(users) => self.ignored.replace(users.clone()).is_none(),
+            Arrival::LoggedOut => !std::mem::replace(&mut self.logged_out, true),
+            Arrival::Sent(room) => self.sent.insert(room.clone()),
+        };
+        admitted.then_some(arrival)
+    }
+
+    fn admit_rooms(&mut self, rooms: usize, arrival: Arrival) -> Option<Arrival> {
+        if self.rooms > 0 && self.rooms + rooms > MAX_ROOM_UPDATES {
+            return self.admit(Arrival::Lagged);
+        }
+        self.rooms += rooms;
+        self.lagging = false;
+        Some(arrival)
+    }
+
+    fn admit_keys(&mut self, keys: usize, arrival: Arrival) -> Option<Arrival> {
+        if keys == 0 {
+            return None;
+        }
+        if self.keys_lagging || self.keys + keys > MAX_KEYS {
+            return self.admit(Arrival::KeysLagged);
+        }
+        self.keys += keys;
+        Some(arrival)
+    }
+
+    fn admit_message(&mut self, bytes: usize) -> bool {
+        if self.messages >= MAX_TO_DEVICE || self.bytes + bytes > MAX_TO_DEVICE_BYTES {
+            tracing::warn!("a to-device message is dropped: too many wait");
+            return false;
+        }
+        self.messages += 1;
+        self.bytes += bytes;
+        true
+    }
+
+    /// What comes out for what was in the queue.
+    fn take(&mut self, mut arrival: Arrival) -> Arrival {
+        match &mut arrival {
+            Arrival::Rooms(updates, _) => self.rooms -= rooms_of(updates),
+            Arrival::Lagged => self.lagging = false,
+            Arrival::Keys(keys) => self.keys -= keys.len(),
+            Arrival::KeysLagged => self.keys_lagging = false,
+            Arrival::ToDevice(message) => {
+                self.messages -= 1;
+                self.bytes -= message.content.len();
+            }
+            Arrival::Ignored(users) => *users = self.ignored.take().unwrap_or_default(),
+            Arrival::LoggedOut => self.logged_out = false,
+            Arrival::Sent(room) => drop(self.sent.remove(room)),
+        }
+        arrival
+    }
+}
+
+fn rooms_of(updates: &RoomUpdates) -> usize {
+    updates.iter_all_room_ids().count().max(1)
+}
+
+/// Where things are put in. Cloneable; never blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    sender: mpsc::UnboundedSender<Arrival>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    receiver: mpsc::UnboundedReceiver<Arrival>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// Makes an inbox.
+pub(crate) fn inbox() -> (Inbox, Outlet) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let waiting = Arc::<Mutex<Waiting>>::default();
+    (Inbox { sender, waiting: Arc::clone(&waiting) }, Outlet { receiver, waiting })
+}
+
+impl Inbox {
+    /// Puts something in, if there is room for it.
+    pub(crate) fn put(&self, arrival: Arrival) {
+        // Held while it is sent: the order of the counts is the order of the queue.
+        let mut waiting = lock(&self.waiting);
+        if let Some(arrival) = waiting.admit(arrival) {
+            // Whoever took things out is gone: then nobody wants them.
+            drop(self.sender.send(arrival));
+        }
+    }
+
+    /// How many can put something in.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        self.sender.strong_count()
+    }
+}
+
+impl Outlet {
+    /// The next thing; `None` when nobody can put anything in any more. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Arrival> {
+        let arrival = self.receiver.recv().await?;
+        Some(lock(&self.waiting).take(arrival))
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    // Nothing that holds this lock can panic half-way.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use matrix_sdk::{ruma::OwnedRoomId, sync::JoinedRoomUpdate};
+    use matrix_voip::wire::delivery::{Facts, Protection};
+
+    use super::*;
+
+    fn rooms(n: usize) -> Arrival {
+        let mut updates = RoomUpdates::default();
+        for n in 0..n {
+            let id = OwnedRoomId::try_from(format!("!{n}:x")).unwrap();
+            updates.joined.insert(id, JoinedRoomUpdate::default());
+        }
+        Arrival::Rooms(Box::new(updates), Instant::now())
+    }
+
+    fn message(content: String) -> Arrival {
+        let sender = UserId::parse("@a:x").unwrap();
+        let protection = Protection::Clear;
+        let facts =
+            Facts { event_id: None, sender, device: None, protection, sent: None, age: None };
+        let event_type = "com.famedly.call.member.hangup".into();
+        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content }))
+    }
+
+    /// What waits, however much.
+    fn taken(outlet: &mut Outlet) -> Vec<Arrival> {
+        let next = || tokio::task::unconstrained(outlet.next()).now_or_never().flatten();
+        std::iter::from_fn(next).collect()
+    }
+
+    #[tokio::test]
+    async fn room_updates_beyond_the_bound_become_one_lag() {
+        let (inbox, mut outlet) = inbox();
+        inbox.put(rooms(MAX_ROOM_UPDATES));
+        inbox.put(rooms(1));
+        inbox.put(rooms(1));
+        inbox.put(Arrival::KeysLagged);
+        let all = taken(&mut outlet);
+        assert!(
+            matches!(all[..], [Arrival::Rooms(..), Arrival::Lagged, Arrival::KeysLagged]),
+            "{}",
+            all.len()
+        );
+        inbox.put(rooms(1));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Rooms(..)]), "there is room again");
+    }
+
+    /// The first response of a large account.
+    #[tokio::test]
+    async fn one_response_may_be_larger_than_the_bound() {
+        let (inbox, mut outlet) = inbox();
+        inbox.put(rooms(MAX_ROOM_UPDATES + 1));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Rooms(..)]));
+    }
+
+    #[tokio::test]
+    async fn to_device_messages_are_bounded() {
+        let (inbox, mut outlet) = inbox();
+        for _ in 0..MAX_TO_DEVICE + 5 {
+            inbox.put(message("{}".into()));
+        }
+        assert_eq!(taken(&mut outlet).len(), MAX_TO_DEVICE);
+        inbox.put(message("{}".into()));
+        assert_eq!(taken(&mut outlet).len(), 1);
+    }
+
+    /// Anybody may send them, at 64 KiB each.
+    #[tokio::test]
+    async fn to_device_messages_are_bounded_in_bytes() {
+        let (inbox, mut outlet) = inbox();
+        let large = || message(" ".repeat(MAX_TO_DEVICE_BYTES / 4));
+        for _ in 0..6 {
+            inbox.put(large());
+        }
+        assert_eq!(taken(&mut outlet).len(), 4);
+        inbox.put(large());
+        assert_eq!(taken(&mut outlet).len(), 1, "there is room again");
+    }
+
+    fn key(n: usize) -> Arrival {
+        Arrival::Keys(vec![(RoomId::parse("!r:x").unwrap(), n.to_string())])
+    }
+
+    /// Any device may send us room keys.
+    #[tokio::test]
+    async fn keys_beyond_the_bound_become_one_lag() {
+        let (inbox, mut outlet) = inbox();
+        for n in 0..MAX_KEYS + 5 {
+            inbox.put(key(n));
+        }
+        inbox.put(Arrival::KeysLagged);
+        let mut all = taken(&mut outlet);
+        assert!(matches!(all.pop(), Some(Arrival::KeysLagged)));
+        assert_eq!(all.len(), MAX_KEYS);
+        inbox.put(key(0));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Keys(_)]), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn one_piece_of_news_may_not_have_more_keys_than_the_bound() {
+        let (inbox, mut outlet) = inbox();
+        let key = (RoomId::parse("!r:x").unwrap(), "s".to_owned());
+        inbox.put(Arrival::Keys(vec![key; MAX_KEYS + 1]));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::KeysLagged]));
+    }
+
+    /// They stand for what was lost up to the moment in which they are taken.
+    #[tokio::test]
+    async fn of_lost_updates_one_word_waits() {
+        let (inbox, mut outlet) = inbox();
+        for _ in 0..3 {
+            inbox.put(Arrival::Lagged);
+            inbox.put(Arrival::KeysLagged);
+            inbox.put(Arrival::LoggedOut);
+        }
+        let all = taken(&mut outlet);
+        assert!(
+            matches!(all[..], [Arrival::Lagged, Arrival::KeysLagged, Arrival::LoggedOut]),
+            "{all:?}"
+        );
+        inbox.put(Arrival::Lagged);
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Lagged]));
+    }
+
+    #[tokio::test]
+    async fn of_the_lists_of_ignored_users_the_latest_waits() {
+        let (inbox, mut outlet) = inbox();
+        let list = |user: &str| BTreeSet::from([UserId::parse(user).unwrap()]);
+        inbox.put(Arrival::Ignored(list("@a:x")));
+        inbox.put(Arrival::Ignored(list("@b:x")));
+        let all = taken(&mut outlet);
+        let [Arrival::Ignored(users)] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(*users, list("@b:x"));
+        inbox.put(Arrival::Ignored(list("@c:x")));
+        assert_eq!(taken(&mut outlet).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_we_have_sent_waits_once_for_each_room() {
+        let (inbox, mut outlet) = inbox();
+        let room = |id: &str| RoomId::parse(id).unwrap();
+        for id in ["!a:x", "!b:x", "!a:x"] {
+            inbox.put(Arrival::Sent(room(id)));
+        }
+        assert_eq!(taken(&mut outlet).len(), 2);
+        inbox.put(Arrival::Sent(room("!a:x")));
+        assert_eq!(taken(&mut outlet).len(), 1);
+    }
+}

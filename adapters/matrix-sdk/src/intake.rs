@@ -1,0 +1,368 @@
+//! From the SDK's values to the little that calls need of them: pure functions.
+//!
+//! An event becomes an [`Item`]. Its facts come from where they cannot be forged: who encrypted
+//! it from the decryption, its id and age from the outer event, whether it is state from its not
+//! having been encrypted (`matrix-sdk.md` §1 and traps 1, 2, 3, 11). Contents stay JSON text: the
+//! core reads them, ruma's typed call events would refuse much of what clients really send.
+
+use std::time::Duration;
+
+use matrix_sdk::{
+    deserialized_responses::{
+        EncryptionInfo, TimelineEvent, TimelineEventKind, VerificationLevel, VerificationState,
+    },
+    ruma::{
+        events::{AnySyncStateEvent, AnySyncTimelineEvent, AnyToDeviceEvent},
+        serde::Raw,
+    },
+    sync::{JoinedRoomUpdate, State},
+};
+use matrix_voip::{
+    id::{DeviceId, EventId, RoomId, UserId},
+    time::{Now, Wall},
+    wire::{
+        call::is_call_event,
+        delivery::{Facts, Protection, RawEvent},
+    },
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+/// One event of a room, as far as calls are concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    /// The outer event's id.
+    pub(crate) id: Option<EventId>,
+    /// `origin_server_ts`.
+    pub(crate) sent: Option<Wall>,
+    /// `unsigned.age`, when it reached us.
+    pub(crate) age: Option<Duration>,
+    /// When it reached us, on both clocks.
+    pub(crate) received: Now,
+    /// What it is.
+    pub(crate) what: What,
+}
+
+/// What an event is to us.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    /// A call event that can be read.
+    Call(Box<Readable>),
+    /// A state event, believed.
+    Fact(Fact),
+    /// Encrypted under a key that may yet come.
+    Locked(Locked),
+    /// Decrypted with the session of another user than its sender.
+    Forged,
+    /// Nothing to us, or nothing that will ever be readable.
+    Other,
+}
+
+/// A call event whose content can be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Readable {
+    /// The sender.
+    pub(crate) sender: UserId,
+    /// The device that encrypted it.
+    pub(crate) device: Option<DeviceId>,
+    /// How it was protected.
+    pub(crate) protection: Protection,
+    /// The (decrypted) type.
+    pub(crate) event_type: String,
+    /// The (decrypted) content.
+    pub(crate) content: Content,
+}
+
+/// A content as JSON text; prints as a length.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Content(pub(crate) String);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// What a state event says of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// A user is in it now.
+    Joined(UserId),
+    /// A user is not in it now: left, was banned, knocks, is only invited.
+    Outside(UserId),
+    /// It is encrypted.
+    Encrypted,
+}
+
+/// An event that waits for its room key.
+#[derive(Clone)]
+pub(crate) struct Locked {
+    /// The Megolm session.
+    pub(crate) session: String,
+    /// The encrypted event.
+    pub(crate) event: Raw<AnySyncTimelineEvent>,
+}
+
+impl std::fmt::Debug for Locked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locked").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// What one sync response says of one joined room.
+#[derive(Debug, Clone)]
+pub(crate) struct RoomUpdate {
+    /// The room.
+    pub(crate) room: RoomId,
+    /// Whether it is encrypted, where the SDK knows.
+    pub(crate) encrypted: Option<bool>,
+    /// Set when events may be missing before the first one.
+    pub(crate) gap: Option<Gap>,
+    /// The state block.
+    pub(crate) state: Vec<Fact>,
+    /// Which part of the response tells the state.
+    pub(crate) stated: Stated,
+    /// The timeline, oldest first.
+    pub(crate) items: Vec<Item>,
+}
+
+/// Events may be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// From where to read backwards; `None`: from the newest event of the room.
+    pub(crate) from: Option<String>,
+}
+
+/// Which part of a response tells the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stated {
+    /// The state block, then the timeline on top of it.
+    ByBoth,
+    /// The state block alone.
+    ByBlock,
+}
+
+impl RoomUpdate {
+    /// An update that says nothing but that events may be missing up to now.
+    pub(crate) fn catch_up(room: RoomId) -> Self {
+        Self {
+            room,
+            encrypted: None,
+            gap: Some(Gap { from: None }),
+            state: Vec::new(),
+            stated: Stated::ByBoth,
+            items: Vec::new(),
+        }
+    }
+
+    /// Reads what the SDK says of a joined room.
+    pub(crate) fn read(
+        room: RoomId,
+        encrypted: Option<bool>,
+        update: &JoinedRoomUpdate,
+        received: Now,
+    ) -> Self {
+        let (block, stated) = match &update.state {
+            State::Before(block) => (block, Stated::ByBoth),
+            State::After(block) => (block, Stated::ByBlock),
+        };
+        let timeline = &update.timeline;
+        Self {
+            room,
+            encrypted,
+            gap: timeline.limited.then(|| Gap { from: timeline.prev_batch.clone() }),
+            state: block.iter().filter_map(fact).collect(),
+            stated,
+            items: timeline.events.iter().map(|event| Item::read(event, received)).collect(),
+        }
+    }
+}
+
+/// The fields of an event that are looked at. Each may be anything: what it is not, it has not.
+#[derive(Deserialize)]
+struct Outline<'a> {
+    #[serde(rename = "type", default)]
+    event_type: Value,
+    #[serde(default)]
+    sender: Value,
+    #[serde(default)]
+    origin_server_ts: Value,
+    #[serde(default)]
+    state_key: Value,
+    #[serde(default)]
+    unsigned: Value,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+impl<'a> Outline<'a> {
+    fn of<T>(event: &'a Raw<T>) -> Option<Self> {
+        event.deserialize_as_unchecked().ok()
+    }
+
+    fn sender(&self) -> Option<UserId> {
+        UserId::parse(self.sender.as_str()?).ok()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        let age = self.unsigned.get("age")?.as_f64()?;
+        Duration::try_from_secs_f64(age.max(0.0) / 1000.0).ok()
+    }
+
+    fn sent(&self) -> Option<Wall> {
+        let sent = &self.origin_server_ts;
+        sent.as_u64().or_else(|| sent.as_f64().map(|sent| sent as u64)).map(Wall)
+    }
+
+    /// A call event's type and content; state events are none.
+    fn call(&self) -> Option<(String, Content)> {
+        let event_type = self.event_type.as_str().filter(|name| is_call_event(name))?;
+        let content = self.content?.get().to_owned();
+        self.state_key.is_null().then(|| (event_type.to_owned(), Content(content)))
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        let key = self.state_key.as_str()?;
+        match self.event_type.as_str()? {
+            "m.room.encryption" if key.is_empty() => Some(Fact::Encrypted),
+            "m.room.member" => {
+                let user = UserId::parse(key).ok()?;
+                let content: Value = serde_json::from_str(self.content?.get()).ok()?;
+                let joined = content.get("membership").and_then(Value::as_str) == Some("join");
+                Some(if joined { Fact::Joined(user) } else { Fact::Outside(user) })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn fact(event: &Raw<AnySyncStateEvent>) -> Option<Fact> {
+    Outline::of(event)?.fact()
+}
+
+impl Item {
+    /// Reads one event of a timeline. Never fails: what cannot be read is nothing to us.
+    pub(crate) fn read(event: &TimelineEvent, received: Now) -> Self {
+        let outline = Outline::of(event.raw());
+        let outer = event.event_id();
+        Self {
+            id: outer.and_then(|id| EventId::parse(id.as_str()).ok()),
+            sent: outline.as_ref().and_then(Outline::sent),
+            age: outline.as_ref().and_then(Outline::age),
+            received,
+            what: outline.map_or(What::Other, |outline| what(&event.kind, &outline)),
+        }
+    }
+
+    /// How many bytes of the event are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.what {
+            What::Call(call) => call.content.0.len(),
+            What::Locked(locked) => locked.event.json().get().len(),
+            What::Fact(_) | What::Forged | What::Other => 0,
+        }
+    }
+
+    /// How old the event is, by the server's figure if there is one, and no less than the time
+    /// that we have had it.
+    pub(crate) fn age(&self, now: Now) -> Duration {
+        let held = self.held(now);
+        let by_server = self.age.map(|age| age.saturating_add(held));
+        let by_clocks = || self.sent.map(|sent| now.wall.since(sent));
+        by_server.or_else(by_clocks).unwrap_or_default().max(held)
+    }
+
+    /// How long we have had it. Monotonic time may have stopped meanwhile, in suspend.
+    fn held(&self, now: Now) -> Duration {
+        now.mono.since(self.received.mono).max(now.wall.since(self.received.wall))
+    }
+
+    /// The call event for the core, with its age as it is now.
+    pub(crate) fn into_event(self, now: Now) -> Option<RawEvent> {
+        let held = self.held(now);
+        let What::Call(call) = self.what else { return None };
+        let facts = Facts {
+            event_id: self.id,
+            sender: call.sender,
+            device: call.device,
+            protection: call.protection,
+            sent: self.sent,
+            age: self.age.map(|age| age.saturating_add(held)),
+        };
+        Some(RawEvent { facts, event_type: call.event_type, content: call.content.0 })
+    }
+}
+
+fn what(kind: &TimelineEventKind, outline: &Outline<'_>) -> What {
+    match kind {
+        TimelineEventKind::PlainText { .. } => match outline.fact() {
+            Some(fact) => What::Fact(fact),
+            None => readable(outline, None),
+        },
+        // A state key inside a ciphertext is the sender's invention: never a fact.
+        TimelineEventKind::Decrypted(decrypted) => {
+            if is_forged(&decrypted.encryption_info) {
+                return What::Forged;
+            }
+            readable(outline, Some(&decrypted.encryption_info))
+        }
+        TimelineEventKind::UnableToDecrypt { event, utd_info } => match &utd_info.session_id {
+            Some(session) if utd_info.reason.is_missing_room_key() => {
+                What::Locked(Locked { session: session.clone(), event: event.clone() })
+            }
+            Some(_) | None => What::Other,
+        },
+    }
+}
+
+fn readable(outline: &Outline<'_>, encryption: Option<&EncryptionInfo>) -> What {
+    let (Some((event_type, content)), Some(sender)) = (outline.call(), outline.sender()) else {
+        return What::Other;
+    };
+    let (device, protection) = proof(encryption);
+    What::Call(Box::new(Readable { sender, device, protection, event_type, content }))
+}
+
+/// Whether the key belongs to another user than the event says.
+fn is_forged(info: &EncryptionInfo) -> bool {
+    matches!(
+        info.verification_state,
+        VerificationState::Unverified(VerificationLevel::MismatchedSender)
+    )
+}
+
+/// What the encryption proves of the device.
+fn proof(info: Option<&EncryptionInfo>) -> (Option<DeviceId>, Protection) {
+    let Some(info) = info else { return (None, Protection::Clear) };
+    let device = info.sender_device.as_ref().and_then(|id| DeviceId::parse(id.as_str()).ok());
+    let protection = match info.verification_state {
+        VerificationState::Verified => Protection::Verified,
+        VerificationState::Unverified(_) => Protection::Unverified,
+    };
+    (device, protection)
+}
+
+/// Reads a to-device message; `None` if it is no call event or must not be believed.
+///
+/// Whether it was encrypted is decided by `info` alone: an undecryptable message comes without it,
+/// and any JSON field could be the sender's (`matrix-sdk.md` §3).
+pub(crate) fn to_device(
+    message: &Raw<AnyToDeviceEvent>,
+    info: Option<&EncryptionInfo>,
+) -> Option<RawEvent> {
+    let outline = Outline::of(message)?;
+    let (event_type, content) = outline.call()?;
+    if info.is_some_and(is_forged) {
+        return None;
+    }
+    let sender = match info {
+        Some(info) => UserId::parse(info.sender.as_str()).ok()?,
+        None => outline.sender()?,
+    };
+    let (device, protection) = proof(info);
+    let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
+    Some(RawEvent { facts, event_type, content: content.0 })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! Questions that hang; and in [`with_a_homeserver`] the whole way from a sync to the mailbox.
+
+use futures::future::{BoxFuture, FutureExt, pending, ready};
+use matrix_voip::time::{Mono, Wall};
+
+use super::*;
+use crate::intake::What;
+
+mod with_a_homeserver;
+
+fn unlocked() -> Item {
+    let received = Now { mono: Mono(Duration::ZERO), wall: Wall(0) };
+    Item { id: None, sent: None, age: None, received, what: What::Other }
+}
+
+/// Nothing bounds a store: a locked database, a file system that is gone.
+#[tokio::test(start_paused = true)]
+async fn a_wedged_crypto_store_holds_its_room_up_no_longer_than_any_other_question() {
+    let begun = Instant::now();
+    let tries: Vec<BoxFuture<'_, Option<Item>>> =
+        vec![ready(Some(unlocked())).boxed(), ready(None).boxed(), pending().boxed()];
+    let items = unlock(&Semaphore::new(1), tries).await;
+    assert_eq!(begun.elapsed(), ASKING);
+    assert!(matches!(items[..], [Some(_), None]), "what was readable stays so: {items:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_rooms_only_some_are_decrypted_at_once() {
+    let gate = Semaphore::new(0);
+    let waits = unlock(&gate, vec![ready(Some(unlocked()))]);
+    assert!(timeout(ASKING, waits).await.is_err(), "there was no turn for it");
+    gate.add_permits(1);
+    assert_eq!(unlock(&gate, vec![ready(Some(unlocked()))]).await.len(), 1);
+}

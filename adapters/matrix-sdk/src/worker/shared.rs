@@ -1,0 +1,141 @@
+//! What the lanes have in common: what has been seen, what waits for its key, where calls have been,
+//! and what is to be done.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use matrix_voip::{
+    id::{RoomId, UserId},
+    machine::io::RoomNews,
+    time::Now,
+    wire::delivery::{Batch, Place, RawEvent},
+};
+
+use super::{
+    Action, Ask, LONGEST_LIFE,
+    known::Known,
+    lane::{Done, Sight, Work},
+    parking::Parking,
+    rooms::CallRooms,
+};
+use crate::{
+    counts::Counts,
+    intake::{Fact, Item, RoomUpdate, What},
+};
+
+/// What the lanes have in common.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    known: Known,
+    pub(super) parking: Parking,
+    pub(super) call_rooms: CallRooms,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) counts: Counts,
+}
+
+impl Shared {
+    /// What has been done so far.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { waiting_for_key: self.parking.len() as u64, ..self.counts }
+    }
+
+    /// What a job in this room may look at.
+    pub(super) fn sight(&self, now: Now, room: &RoomId) -> Sight<'_> {
+        Sight { now, in_call: self.call_rooms.has(room), known: &self.known }
+    }
+
+    /// Has something found out.
+    pub(super) fn ask(&mut self, room: RoomId, ask: Ask) {
+        self.counts.note(&ask);
+        self.actions.push_back(Action::Ask(room, ask));
+    }
+
+    /// The update that a piece of work is: without what was seen before, or with what waited.
+    pub(super) fn begin(&mut self, now: Now, room: &RoomId, work: Work) -> RoomUpdate {
+        match work {
+            Work::Update(mut update) => {
+                // Behind an event that is known nothing can be missing.
+                if update.items.iter().any(|item| self.is_known(item)) {
+                    update.gap = None;
+                }
+                update.items.retain(|item| self.is_news(item));
+                update
+            }
+            Work::Keys(sessions) => {
+                let items = self.parking.take(now, room, &sessions);
+                RoomUpdate { gap: None, items, ..RoomUpdate::catch_up(room.clone()) }
+            }
+        }
+    }
+
+    fn is_known(&self, item: &Item) -> bool {
+        item.id.as_ref().is_some_and(|id| self.known.has(id))
+    }
+
+    /// Whether an event was not seen before; one that waited for its key is news when it comes
+    /// again and can be read.
+    fn is_news(&mut self, item: &Item) -> bool {
+        if !self.is_known(item) {
+            return true;
+        }
+        let readable = !matches!(item.what, What::Locked(_));
+        readable && item.id.as_ref().is_some_and(|id| self.parking.remove(id))
+    }
+
+    /// Hands everything of one update over, in its order.
+    pub(super) fn finish(&mut self, now: Now, done: Done) {
+        self.counts.late_keys += done.unlocked;
+        self.counts.unfilled += done.unfilled;
+        let mut events = Vec::new();
+        for item in done.items {
+            if let Some(id) = &item.id {
+                self.known.note(id);
+            }
+            match item.what {
+                What::Call(_) => events.extend(item.into_event(now)),
+                What::Locked(_) if item.age(now) < LONGEST_LIFE => {
+                    self.parking.park(&done.room, item);
+                }
+                What::Forged => self.counts.forged += 1,
+                What::Locked(_) | What::Fact(_) | What::Other => {}
+            }
+        }
+        self.hand_over(done.room, done.encrypted, events, &done.facts);
+    }
+
+    /// The room's encryption goes before the events that it protects, departures after the last
+    /// words of those who left.
+    fn hand_over(&mut self, room: RoomId, encrypted: bool, events: Vec<RawEvent>, facts: &[Fact]) {
+        if !events.is_empty() {
+            self.call_rooms.note(&room);
+        }
+        // Of other rooms nobody needs to know: a large one would fill the core's mailbox.
+        let in_call = self.call_rooms.has(&room);
+        if in_call && facts.contains(&Fact::Encrypted) {
+            self.actions.push_back(Action::Tell(room.clone(), RoomNews::Encrypted));
+        }
+        if !events.is_empty() {
+            self.counts.batches += 1;
+            self.counts.events += events.len() as u64;
+            let place = Place::Room { room: room.clone(), encrypted };
+            self.actions.push_back(Action::Deliver(Batch { place, events }));
+        }
+        if in_call {
+            for user in departed(facts) {
+                self.actions.push_back(Action::Tell(room.clone(), RoomNews::Left(user)));
+            }
+        }
+    }
+}
+
+/// Who is outside after all of it; somebody may leave and come back within one response.
+fn departed(facts: &[Fact]) -> BTreeSet<UserId> {
+    let mut outside = BTreeSet::new();
+    for fact in facts {
+        match fact {
+            Fact::Joined(user) => drop(outside.remove(user)),
+            Fact::Outside(user) => drop(outside.insert(user.clone())),
+            Fact::Encrypted => {}
+        }
+    }
+    outside
+}

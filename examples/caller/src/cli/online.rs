@@ -1,0 +1,251 @@
+//! Commands that need a homeserver. They are part of every build, so that the help is the same and
+//! a build without Matrix can say what it lacks (`without.rs`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What can be done with a homeserver.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Online {
+    /// Log in and keep the session in your data folder. Session and store lie there unencrypted,
+    /// readable by you alone.
+    Login(LoginOptions),
+    /// List your rooms, and whom a call in each would reach.
+    Rooms(Profile),
+    /// Call somebody: in a room of two, or a user in a room that you share.
+    Call(CallOptions),
+    /// Wait for a call and take it. A call that rings already rings here too, unless `call` or
+    /// `login` ran since it began.
+    Answer(AnswerOptions),
+    /// Check what calls need: homeserver, sync, encryption, TURN. One line each.
+    Doctor(Profile),
+    /// Log out and remove session and store.
+    Logout(Profile),
+    /// Be driven by lines of JSON on standard input: for tests (the peer protocol).
+    Serve(ServeOptions),
+}
+
+impl Online {
+    /// The command's name as it is typed.
+    #[cfg(not(feature = "matrix"))]
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Login(_) => "login",
+            Self::Rooms(_) => "rooms",
+            Self::Call(_) => "call",
+            Self::Answer(_) => "answer",
+            Self::Doctor(_) => "doctor",
+            Self::Logout(_) => "logout",
+            Self::Serve(_) => "serve",
+        }
+    }
+}
+
+/// Which of several logins, and how its homeserver is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Profile {
+    /// Which login, when you have several: a name of letters, digits, `-` and `_`.
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile_name)]
+    pub(crate) profile: String,
+
+    /// Trust this root certificate (PEM) too, for the homeserver and for TURN over TLS.
+    #[arg(long, value_name = "FILE.pem")]
+    pub(crate) trust: Option<PathBuf>,
+}
+
+/// A name that is a folder's name and nothing else.
+fn profile_name(text: &str) -> Result<String, String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err("only letters, digits, - and _, at most 64".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Options of `caller login`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LoginOptions {
+    /// The whole user id, such as @ada:example.org.
+    pub(crate) user: String,
+
+    /// The homeserver: a URL (https://…), taken as it stands, or a server name, which is looked up.
+    /// Without it, the name in the user id is looked up.
+    #[arg(long, value_name = "URL")]
+    pub(crate) homeserver: Option<String>,
+
+    /// Read an access token from standard input instead of a password, with the device that it
+    /// belongs to.
+    #[arg(long)]
+    pub(crate) token: bool,
+
+    /// Read the recovery key (or passphrase) from standard input too, as the second line: the
+    /// device is cross-signed with it, and reads older messages.
+    #[arg(long)]
+    pub(crate) recovery_key: bool,
+
+    #[command(flatten)]
+    pub(crate) profile: Profile,
+}
+
+/// Options of `caller call`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CallOptions {
+    /// A room (!id, #alias:server or its name) or a user (@name:server).
+    #[arg(value_name = "ROOM-or-USER")]
+    pub(crate) whom: String,
+
+    /// In a room with more than two people: whom to call.
+    #[arg(long, value_name = "@USER:SERVER")]
+    pub(crate) user: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkOptions,
+}
+
+/// Options of `caller answer`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AnswerOptions {
+    #[command(flatten)]
+    pub(crate) talk: TalkOptions,
+}
+
+/// What a person in a call says, shows and keeps.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TalkOptions {
+    /// What the other side hears: tone:HERTZ, silence, or a file (.wav, .ogg), played again and
+    /// again.
+    #[arg(long, value_name = "SOUND", default_value = "tone:440", value_parser = Sound::parse)]
+    pub(crate) audio: Sound,
+
+    /// A video call, with the pictures of this VP8 file.
+    #[arg(long, value_name = "FILE.ivf")]
+    pub(crate) video: Option<PathBuf>,
+
+    /// Keep what is received in this folder: heard.wav, and seen.ivf of a video call. Files of an
+    /// earlier call are replaced.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
+
+    /// Use TURN only, so that the other side learns no address of yours.
+    #[arg(long)]
+    pub(crate) relay_only: bool,
+
+    /// Hang up after so many seconds in the call.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) profile: Profile,
+}
+
+/// What is said in a call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Sound {
+    /// A tone of so many Hertz.
+    Tone(f32),
+    /// Nothing, in packets.
+    Silence,
+    /// A WAV file.
+    Wav(PathBuf),
+    /// Opus in Ogg.
+    Ogg(PathBuf),
+}
+
+impl Sound {
+    /// Reads `tone:440`, `silence`, `FILE.wav` or `FILE.ogg`.
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "silence" {
+            return Ok(Self::Silence);
+        }
+        if let Some(hertz) = text.strip_prefix("tone:") {
+            let hertz: f32 = hertz.parse().map_err(|_| format!("{hertz} is no number of Hertz"))?;
+            let fits = (20.0..=20_000.0).contains(&hertz);
+            return fits.then_some(Self::Tone(hertz)).ok_or("20 to 20000 Hz can be heard".into());
+        }
+        let path = PathBuf::from(text);
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_lowercase);
+        match ending.as_deref() {
+            Some("wav") => Ok(Self::Wav(path)),
+            Some("ogg" | "opus") => Ok(Self::Ogg(path)),
+            _ => Err("tone:HERTZ, silence, or a file ending in .wav or .ogg".to_owned()),
+        }
+    }
+}
+
+/// Options of `caller serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeOptions {
+    /// How the clients hear from the homeserver.
+    #[arg(long, value_enum, default_value = "classic")]
+    pub(crate) sync: Flavour,
+
+    /// Trust this root certificate (PEM) too, for the homeserver and for TURN over TLS.
+    #[arg(long, value_name = "FILE.pem")]
+    pub(crate) trust: Option<PathBuf>,
+}
+
+/// The two ways to sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Flavour {
+    /// `/v3/sync`, by `sync_once` in a loop.
+    Classic,
+    /// Simplified sliding sync, by the `SyncService`.
+    Sliding,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn online(line: &str) -> Result<Online, clap::Error> {
+        match Cli::try_parse_from(line.split(' '))?.command {
+            Command::Online(online) => Ok(online),
+            Command::Demo(_) => panic!("the demo"),
+        }
+    }
+
+    #[test]
+    fn sounds_are_tones_silence_or_files() {
+        assert_eq!(Sound::parse("tone:440"), Ok(Sound::Tone(440.0)));
+        assert_eq!(Sound::parse("silence"), Ok(Sound::Silence));
+        assert_eq!(Sound::parse("a.WAV"), Ok(Sound::Wav("a.WAV".into())));
+        assert_eq!(Sound::parse("b/a.ogg"), Ok(Sound::Ogg("b/a.ogg".into())));
+        for wrong in ["", "tone:", "tone:NaN", "tone:5", "noise", "a.mp3"] {
+            assert!(Sound::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_call_needs_somebody() {
+        assert_eq!(online("caller call").unwrap_err().exit_code(), 2);
+        let Ok(Online::Call(call)) = online("caller call @ben:b --audio silence --relay-only")
+        else {
+            panic!("not a call")
+        };
+        assert_eq!((call.whom.as_str(), call.talk.audio), ("@ben:b", Sound::Silence));
+        assert!(call.talk.relay_only);
+    }
+
+    #[test]
+    fn a_profile_is_the_name_of_one_folder() {
+        assert!(online("caller rooms --profile work-2").is_ok());
+        for wrong in ["..", "a/b", "", "a b"] {
+            assert!(profile_name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn serve_syncs_the_classic_way_unless_told_otherwise() {
+        let flavour = |line| match online(line) {
+            Ok(Online::Serve(options)) => options.sync,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(flavour("caller serve"), Flavour::Classic);
+        assert_eq!(flavour("caller serve --sync sliding"), Flavour::Sliding);
+        assert_eq!(online("caller serve --sync none").unwrap_err().exit_code(), 2);
+    }
+}

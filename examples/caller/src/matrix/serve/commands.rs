@@ -1,0 +1,184 @@
+//! Every command that a logged in client obeys, by its name.
+
+use std::sync::Arc;
+
+use matrix_voip::{
+    CallMedia, CallOptions, Callee, MediaSource, id::UserId, machine::io::Description,
+    wire::call::SdpKind,
+};
+use serde_json::{Value, json};
+
+use super::{cable::Cable, calls::Call, client::Client, line::Args};
+
+impl Client {
+    /// Does what a command asks. Commands to a call reach the library at the first poll of this,
+    /// so that they take effect in the order of their lines.
+    pub(crate) async fn obey(&self, cmd: &str, args: &Args) -> Result<Value, String> {
+        match cmd {
+            "createRoom" => self.create_room(args).await,
+            "invite" => self.invite_user(args).await,
+            "join" => self.join(args).await,
+            "leave" => self.leave(args).await,
+            "members" => self.members(args).await,
+            "turnServers" => Ok(self.turn_servers().await),
+            "send" => self.send(args).await,
+            "sendState" => self.send_state(args).await,
+            "http" => self.raw_request(args).await,
+            "offline" => self.offline(args),
+            "holdToDevice" => self.hold_to_device(args),
+            "logout" => self.log_out().await,
+            "stop" => {
+                self.stop();
+                Ok(json!({}))
+            }
+            _ => self.obey_about_calls(cmd, args).await,
+        }
+    }
+
+    async fn obey_about_calls(&self, cmd: &str, args: &Args) -> Result<Value, String> {
+        match cmd {
+            "call" => self.place(args).await,
+            "answer" => self.answer(args).await,
+            "reject" => {
+                let call = self.picked(args)?;
+                call.session.reject().await.map_err(|why| why.to_string())?;
+                Ok(self.named(&call))
+            }
+            "hangup" => self.hang_up(args).await,
+            "muteAudio" => self.mute(args, MediaSource::Microphone).await,
+            "muteVideo" => self.mute_video(args).await,
+            "state" => self.state(args),
+            "stats" => self.stats(&*self.picked(args)?).await,
+            "audioLevel" => self.audio_level(args).await,
+            "sdp" => self.sdp(args),
+            "waitFor" => self.wait_for(args).await,
+            other => Err(format!("unsupported: {other}")),
+        }
+    }
+
+    /// The call that a command is about.
+    pub(crate) fn picked(&self, args: &Args) -> Result<Arc<Call>, String> {
+        self.calls.pick(args.text("callId")?)
+    }
+
+    fn named(&self, call: &Call) -> Value {
+        json!({"callId": call.id()})
+    }
+
+    async fn place(&self, args: &Args) -> Result<Value, String> {
+        let options = match args.text("kind")?.unwrap_or("video") {
+            "voice" => CallOptions::voice(),
+            "video" => CallOptions::video(),
+            other => return Err(format!("kind must be voice or video, not {other}")),
+        };
+        let callee = match args.text("invitee")? {
+            Some(user) => Callee::User(UserId::parse(user).map_err(|why| why.to_string())?),
+            None => Callee::TheOther,
+        };
+        if self.is_logged_out() {
+            return Err("logged out".to_owned());
+        }
+        let placed = self.voip.invite(args.needed("roomId")?, callee, options).await;
+        let call = self.calls.of(placed.map_err(|why| why.to_string())?.id()).await;
+        if args.flag("wait", false)? {
+            self.calls.until(|_| (call.state() != "fledgling").then_some(())).await;
+        }
+        Ok(self.named(&call))
+    }
+
+    async fn answer(&self, args: &Args) -> Result<Value, String> {
+        let call = self.picked(args)?;
+        let answered = match args.value("video") {
+            None => call.session.answer().await,
+            Some(_) if args.flag("video", true)? => {
+                call.session.answer_with(CallMedia::Video).await
+            }
+            Some(_) => call.session.answer_with(CallMedia::Voice).await,
+        };
+        answered.map_err(|why| why.to_string())?;
+        if !args.flag("audio", true)? {
+            let muted = call.session.mute(MediaSource::Microphone).await;
+            muted.map_err(|why| why.to_string())?;
+        }
+        Ok(self.named(&call))
+    }
+
+    async fn hang_up(&self, args: &Args) -> Result<Value, String> {
+        let call = self.picked(args)?;
+        if let Some(reason) = args.text("reason")?.filter(|reason| *reason != "user_hangup") {
+            return Err(format!("unsupported: hangup for the reason {reason}"));
+        }
+        call.session.hangup().await.map_err(|why| why.to_string())?;
+        self.calls.until(|_| call.is_over().then_some(())).await;
+        Ok(self.named(&call))
+    }
+
+    async fn mute(&self, args: &Args, source: MediaSource) -> Result<Value, String> {
+        let (call, on) = (self.picked(args)?, args.flag("on", true)?);
+        let done = match on {
+            true => call.session.mute(source).await,
+            false => call.session.unmute(source).await,
+        };
+        done.map_err(|why| why.to_string())?;
+        Ok(json!({"muted": on}))
+    }
+
+    async fn mute_video(&self, args: &Args) -> Result<Value, String> {
+        if self.picked(args)?.snapshot().media == CallMedia::Voice {
+            return Err("unsupported: muteVideo in a voice call".to_owned());
+        }
+        self.mute(args, MediaSource::Camera).await
+    }
+
+    fn state(&self, args: &Args) -> Result<Value, String> {
+        if args.value("callId").is_some() {
+            return Ok(self.calls.describe(&*self.picked(args)?));
+        }
+        let calls = self.calls.all();
+        let calls: Vec<Value> = calls.iter().map(|call| self.calls.describe(call)).collect();
+        Ok(json!({"calls": calls, "openPeerConnections": self.engine.open_connections()}))
+    }
+
+    fn sdp(&self, args: &Args) -> Result<Value, String> {
+        let seen = self.engine.descriptions(self.picked(args)?.session.id());
+        let shown = |description: Option<Description>| {
+            description.map(|Description { kind, sdp }| {
+                let kind = match kind {
+                    SdpKind::Offer => "offer",
+                    SdpKind::Answer => "answer",
+                };
+                json!({"type": kind, "sdp": sdp.expose()})
+            })
+        };
+        Ok(json!({"local": shown(seen.local), "remote": shown(seen.remote)}))
+    }
+
+    fn offline(&self, args: &Args) -> Result<Value, String> {
+        self.cable("offline")?.set(!args.flag("on", true)?);
+        Ok(json!({}))
+    }
+
+    fn hold_to_device(&self, args: &Args) -> Result<Value, String> {
+        let cable = self.cable("holdToDevice")?;
+        let released = if args.flag("on", true)? {
+            cable.hold();
+            0
+        } else {
+            cable.release()
+        };
+        Ok(json!({"released": released}))
+    }
+
+    fn cable(&self, cmd: &str) -> Result<&Cable, String> {
+        let cable = self.cable.as_ref();
+        cable.ok_or_else(|| format!("unsupported: {cmd} with a homeserver by https"))
+    }
+
+    async fn log_out(&self) -> Result<Value, String> {
+        self.matrix.detach().await;
+        self.stop();
+        self.http.post("/logout", &json!({})).await?;
+        self.note_logged_out();
+        Ok(json!({}))
+    }
+}

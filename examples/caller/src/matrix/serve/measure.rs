@@ -1,0 +1,134 @@
+//! `stats` and `audioLevel`: what a call measures and hears.
+
+use std::time::Duration;
+
+use matrix_voip::{
+    PeerStats,
+    machine::io::{CandidateInfo, MediaKind, StreamStats},
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::{calls::Call, client::Client, line::Args, object::kind_name, senses::CallSenses};
+
+impl Client {
+    /// The statistics of a call; of one that is over, the last that were taken.
+    pub(crate) async fn stats(&self, call: &Call) -> Result<Value, String> {
+        let stats = match call.session.stats().await {
+            Ok(stats) => call.keep(stats),
+            Err(_) => call.kept(),
+        };
+        let state = call.state();
+        let mut shown = shown(&stats, &call.senses);
+        shown["callId"] = call.id().into();
+        shown["state"] = state.into();
+        let connection = match state {
+            "connected" | "connecting" => state,
+            "ended" => "closed",
+            _ => "new",
+        };
+        shown["connectionState"] = connection.into();
+        shown["iceConnectionState"] = connection.into();
+        Ok(shown)
+    }
+
+    /// Listens for a while.
+    pub(crate) async fn audio_level(&self, args: &Args) -> Result<Value, String> {
+        let call = self.picked(args)?;
+        let length = Duration::from_millis(args.number("ms")?.unwrap_or(2500));
+        let Some(listening) = call.senses.listen() else {
+            return Ok(json!({"peak": 0.0, "rms": 0.0, "context": "no remote audio"}));
+        };
+        sleep_until(Instant::now() + length).await;
+        let heard = listening.heard();
+        let tone =
+            heard.tone.map(|tone| json!({"hz": tone.hz, "level": tone.level, "share": tone.share}));
+        let context = match heard.tone {
+            Some(tone) => format!("{} samples, {:.0} Hz", heard.samples, tone.hz),
+            None => format!("{} samples, no tone", heard.samples),
+        };
+        let level = heard.level;
+        Ok(json!({"peak": level.peak, "rms": level.rms, "context": context, "tone": tone}))
+    }
+}
+
+/// Bytes of RTP payload received of one kind.
+pub(crate) fn received(stats: &Value, kind: &str) -> u64 {
+    let streams = stats["inbound"].as_array().into_iter().flatten();
+    let of_kind = streams.filter(|stream| stream["kind"] == kind);
+    of_kind.filter_map(|stream| stream["bytes"].as_u64()).sum()
+}
+
+fn shown(stats: &PeerStats, senses: &CallSenses) -> Value {
+    let inbound = stats.inbound.iter().map(|stream| inbound(stream, senses));
+    let outbound = stats.outbound.iter().map(common);
+    let pair = stats
+        .pair
+        .as_ref()
+        .map(|pair| json!({"local": candidate(&pair.local), "remote": candidate(&pair.remote)}));
+    json!({
+        "inbound": inbound.collect::<Vec<_>>(),
+        "outbound": outbound.collect::<Vec<_>>(),
+        "pair": pair,
+        "roundTripMs": stats.round_trip.map(|time| time.as_secs_f64() * 1000.0),
+    })
+}
+
+fn inbound(stream: &StreamStats, senses: &CallSenses) -> Value {
+    let mut shown = common(stream);
+    shown["lost"] = stream.lost.unwrap_or_default().into();
+    if stream.kind == MediaKind::Video
+        && let Some(seen) = senses.pictures(&stream.mid)
+    {
+        shown["framesDecoded"] = seen.shown.into();
+        if let Some((width, height)) = seen.size {
+            shown["width"] = width.into();
+            shown["height"] = height.into();
+        }
+    }
+    shown
+}
+
+fn common(stream: &StreamStats) -> Value {
+    json!({
+        "mid": stream.mid, "kind": kind_name(stream.kind), "bytes": stream.bytes,
+        "packets": stream.packets, "codec": stream.codec,
+    })
+}
+
+fn candidate(info: &CandidateInfo) -> Value {
+    let address = info.address.expose();
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    json!({
+        "type": info.kind, "protocol": info.protocol,
+        "address": host.trim_matches(['[', ']']), "port": port.parse::<u16>().ok(),
+        "relayProtocol": info.relay_protocol,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_voip::machine::io::CandidatePair;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_shown_by_both_of_its_ends() {
+        let local = CandidateInfo::new("relay", "udp", "1.2.3.4:5");
+        let remote = CandidateInfo::new("host", "udp", "[::1]:6");
+        let mut stats = PeerStats::default();
+        stats.pair = Some(CandidatePair::new(local, remote));
+        let shown = shown(&stats, &CallSenses::default());
+        assert_eq!(shown["pair"]["local"]["type"], "relay");
+        assert_eq!(shown["pair"]["local"]["port"], 5);
+        assert_eq!(shown["pair"]["remote"]["address"], "::1");
+    }
+
+    #[test]
+    fn bytes_are_added_up_for_each_kind() {
+        let stream = |kind: &str, bytes: u64| json!({"kind": kind, "bytes": bytes});
+        let stats =
+            json!({"inbound": [stream("audio", 3), stream("video", 4), stream("audio", 5)]});
+        assert_eq!((received(&stats, "audio"), received(&stats, "video")), (8, 4));
+    }
+}

@@ -1,0 +1,254 @@
+//! Media sources and sinks of the calls of one client: the test sound and picture that each sends,
+//! and meters for what it receives.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use matrix_voip::{
+    host::{Frame, FrameSink, Media, RemoteTrack},
+    id::SessionId,
+    machine::io::{Fault, MediaKind},
+};
+use matrix_voip_media::{
+    CAMERA, Ear, Heard, Hearing, MICROPHONE, Paced, Pcm, Script, Studio, TestPicture, Threaded,
+    Tone, VideoCheck, VideoReport, VideoView,
+};
+
+/// Amplitude of the test sound.
+const LOUDNESS: f32 = 0.25;
+
+/// Frequencies of test sounds: `LOWEST`, and `TONES` steps of `STEP` Hz.
+const LOWEST: f32 = 300.0;
+const STEP: f32 = 50.0;
+const TONES: u32 = 32;
+
+/// All calls of one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Senses {
+    calls: Arc<Mutex<BTreeMap<SessionId, Arc<CallSenses>>>>,
+    first_audio: FirstAudio,
+    tones: u32,
+}
+
+/// Told the call whose first sound was decoded.
+#[derive(Clone)]
+pub(crate) struct FirstAudio(pub(crate) Arc<dyn Fn(SessionId) + Send + Sync>);
+
+impl std::fmt::Debug for FirstAudio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstAudio")
+    }
+}
+
+/// What one call hears and sees.
+#[derive(Debug, Default)]
+pub(crate) struct CallSenses {
+    seen: Mutex<BTreeMap<String, VideoView>>,
+    heard: Mutex<Listeners>,
+}
+
+/// Who listens to a call at present.
+#[derive(Debug, Default)]
+struct Listeners {
+    tracks: usize,
+    began: bool,
+    next: u64,
+    ears: BTreeMap<u64, Ear>,
+}
+
+impl Senses {
+    /// The senses of a client; `name` (of user and device) chooses its tones.
+    pub(crate) fn new(name: &str, first_audio: FirstAudio) -> Self {
+        // Neighbours in an alphabet must not sound alike.
+        let tones = name
+            .bytes()
+            .fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        Self { calls: Arc::default(), first_audio, tones }
+    }
+
+    /// The frequency of the test sound that a call sends, in Hz: calls of one client differ, and
+    /// mostly those of two.
+    pub(crate) fn tone(&self, session: SessionId) -> f32 {
+        let nth = u32::try_from(session.0 % u64::from(TONES)).unwrap_or_default();
+        LOWEST + STEP * (self.tones.wrapping_add(nth) % TONES) as f32
+    }
+
+    /// The senses of one call.
+    pub(crate) fn of(&self, session: SessionId) -> Arc<CallSenses> {
+        Arc::clone(lock(&self.calls).entry(session).or_default())
+    }
+
+    /// Forgets a call that nobody can ask for any more.
+    pub(crate) fn forget(&self, session: SessionId) {
+        lock(&self.calls).remove(&session);
+    }
+
+    /// The media of all calls.
+    pub(crate) fn studio(&self) -> Arc<dyn Media> {
+        let (ears, eyes, mouths) = (self.clone(), self.clone(), self.clone());
+        let tone =
+            move |session| Ok::<_, Fault>(Tone::new(mouths.tone(session), LOUDNESS).source());
+        let picture = |_| -> Result<Paced<TestPicture>, Fault> { Ok(TestPicture::new().paced()) };
+        let hear = move |track: &RemoteTrack| {
+            let sink = Listener::new(ears.of(track.session), ears.clone(), track.session);
+            Some(Box::new(sink) as Box<dyn FrameSink>)
+        };
+        let see = move |track: &RemoteTrack| Some(eyes.of(track.session).watch(&track.mid));
+        Studio::builder()
+            .source_for(MICROPHONE, tone)
+            .source_for(CAMERA, picture)
+            .sink(MediaKind::Audio, hear)
+            .sink(MediaKind::Video, see)
+            .build()
+    }
+}
+
+impl CallSenses {
+    /// Begins to listen; `None` when there is no remote sound.
+    pub(crate) fn listen(self: &Arc<Self>) -> Option<Listening> {
+        let mut heard = lock(&self.heard);
+        if heard.tracks == 0 {
+            return None;
+        }
+        heard.next += 1;
+        let id = heard.next;
+        heard.ears.insert(id, Ear::new());
+        Some(Listening { senses: Arc::clone(self), id })
+    }
+
+    /// What was decoded of the pictures on that m-line.
+    pub(crate) fn pictures(&self, mid: &str) -> Option<VideoReport> {
+        lock(&self.seen).get(mid).map(VideoView::report)
+    }
+
+    fn watch(&self, mid: &str) -> Box<dyn FrameSink> {
+        let (check, view) = VideoCheck::new();
+        lock(&self.seen).insert(mid.to_owned(), view);
+        Box::new(Threaded::new(check))
+    }
+}
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    senses: Arc<CallSenses>,
+    id: u64,
+}
+
+impl Listening {
+    /// What was heard since it began.
+    pub(crate) fn heard(&self) -> Heard {
+        lock(&self.senses.heard).ears.get(&self.id).map(Ear::overall).unwrap_or_default()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        lock(&self.senses.heard).ears.remove(&self.id);
+    }
+}
+
+/// Decodes remote sound for whoever listens.
+#[derive(Debug)]
+struct Listener {
+    hearing: Hearing,
+    sound: Vec<f32>,
+    call: Arc<CallSenses>,
+    client: Senses,
+    session: SessionId,
+}
+
+impl Listener {
+    fn new(call: Arc<CallSenses>, client: Senses, session: SessionId) -> Self {
+        lock(&call.heard).tracks += 1;
+        Self { hearing: Hearing::new(), sound: Vec::new(), call, client, session }
+    }
+}
+
+impl FrameSink for Listener {
+    fn push(&mut self, frame: Frame) {
+        self.sound.clear();
+        self.hearing.push(&frame, &mut self.sound);
+        let mut heard = lock(&self.call.heard);
+        heard.ears.values_mut().for_each(|ear| ear.push(&self.sound));
+        let first = !heard.began && !self.sound.is_empty();
+        heard.began |= first;
+        drop(heard);
+        if first {
+            (self.client.first_audio.0)(self.session);
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        lock(&self.call.heard).tracks -= 1;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use matrix_voip::id::PeerId;
+    use matrix_voip_media::{Made, Voice};
+
+    use super::*;
+
+    fn track(session: u64, kind: MediaKind) -> RemoteTrack {
+        let (session, peer) = (SessionId(session), PeerId(1));
+        RemoteTrack { session, peer, mid: "0".into(), stream: None, kind }
+    }
+
+    fn senses() -> (Senses, Arc<AtomicU32>) {
+        let count = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&count);
+        let told = FirstAudio(Arc::new(move |_| {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }));
+        (Senses::new("@ada:a", told), count)
+    }
+
+    #[test]
+    fn each_call_has_an_ear_of_its_own() {
+        let (senses, firsts) = senses();
+        let studio = senses.studio();
+        assert!(senses.of(SessionId(1)).listen().is_none(), "there is nothing to hear yet");
+        let mut sinks = [1, 2].map(|n| studio.sink(track(n, MediaKind::Audio)).unwrap());
+        let ears = [1, 2].map(|n| senses.of(SessionId(n)).listen().unwrap());
+        let mut voice = Voice::new(Tone::new(700.0, 0.25));
+        for _ in 0..50 {
+            let Made::Frame(frame) = voice.make() else { panic!("a tone has no end") };
+            sinks[0].push(frame);
+        }
+        let heard = ears[0].heard();
+        assert!((heard.tone.unwrap().hz - 700.0).abs() < 5.0, "{heard:?}");
+        assert_eq!(ears[1].heard().samples, 0);
+        assert_eq!(firsts.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn who_stops_listening_is_forgotten() {
+        let (senses, _) = senses();
+        let _sink = senses.studio().sink(track(1, MediaKind::Audio)).unwrap();
+        let call = senses.of(SessionId(1));
+        drop(call.listen());
+        assert!(lock(&call.heard).ears.is_empty());
+    }
+
+    #[test]
+    fn two_calls_at_once_sound_different() {
+        let (senses, _) = senses();
+        let tones: Vec<f32> = (1..=8).map(|n| senses.tone(SessionId(n))).collect();
+        for (n, tone) in tones.iter().enumerate() {
+            assert!((300.0..2000.0).contains(tone));
+            assert!(!tones[..n].contains(tone), "{tones:?}");
+        }
+    }
+}

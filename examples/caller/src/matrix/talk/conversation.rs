@@ -1,0 +1,275 @@
+//! One call, from its first state to its end: what is shown meanwhile, and which keys are obeyed.
+
+use std::{
+    io::{IsTerminal, stdout},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use matrix_voip::{
+    CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource, PeerStats,
+    wire::call::Reason,
+};
+use matrix_voip_media::Heard;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    gear::Gear,
+    keys::{Keys, Wish},
+    status::Status,
+};
+use crate::matrix::say::{say, show};
+
+/// Between two looks at the ear: it tells of the last 85 ms.
+const LISTEN: Duration = Duration::from_millis(80);
+
+/// How often it listens before the line is shown anew, with the loudest of what was heard: short
+/// sounds between two looks would be missed.
+const LISTENS_A_LOOK: u32 = 6;
+
+/// A call that a person is in.
+pub(crate) struct Conversation<'a> {
+    call: CallSession,
+    present: CallSnapshot,
+    events: CallEvents,
+    gear: &'a Gear,
+    line: StatusLine,
+    /// Statistics that the engine was asked for, to be shown when they come. Keys do not wait.
+    asked: Option<BoxFuture<'static, Option<PeerStats>>>,
+    connected: Option<Instant>,
+    /// The loudest since the line was shown, and how often it was listened.
+    loudest: Heard,
+    listened: u32,
+    /// How long to talk; `None`: until somebody hangs up.
+    length: Option<Duration>,
+}
+
+/// How a conversation went.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) end: Option<End>,
+    pub(crate) talked: Option<Duration>,
+}
+
+impl Outcome {
+    /// Whether the other side has called at the same moment, and its call goes on instead.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let reason = self.end.as_ref().map(|end| &end.reason);
+        matches!(reason, Some(EndReason::Replaced | EndReason::Remote(Reason::Replaced)))
+    }
+
+    /// Whether people talked, and nothing but a hangup ended it.
+    pub(crate) fn is_good(&self) -> bool {
+        let reason = self.end.as_ref().map(|end| &end.reason);
+        let hung_up = matches!(reason, Some(EndReason::Hangup | EndReason::Remote(_)));
+        self.talked.is_some() && hung_up
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.end {
+            Some(end) => write!(f, "ended: {end}")?,
+            None => f.write_str("ended")?,
+        }
+        if self.end.as_ref().is_some_and(|end| end.reason == EndReason::LoggedOut) {
+            // Of other ends the library does not tell whether the goodbye has left.
+            f.write_str(", with no goodbye sent")?;
+        }
+        match self.talked {
+            Some(talked) => write!(f, ", after {:.0} s", talked.as_secs_f64()),
+            None => f.write_str(", never connected"),
+        }
+    }
+}
+
+impl<'a> Conversation<'a> {
+    pub(crate) fn new(call: CallSession, gear: &'a Gear, length: Option<Duration>) -> Self {
+        let (present, events) = call.subscribe();
+        let line = StatusLine::new();
+        let (loudest, listened) = (Heard::default(), 0);
+        Self {
+            call,
+            present,
+            events,
+            gear,
+            line,
+            asked: None,
+            connected: None,
+            loudest,
+            listened,
+            length,
+        }
+    }
+
+    /// Goes on until the call has ended.
+    pub(crate) async fn run(mut self, mut keys: Keys) -> Outcome {
+        if keys.read_keyboard() {
+            self.line.print("m: mute and unmute · q: hang up");
+        }
+        let mut ticks = interval(LISTEN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.ask();
+        loop {
+            tokio::select! {
+                news = self.events.next() => {
+                    let Some(news) = news else { break };
+                    let before = self.present.state;
+                    news.apply(&mut self.present);
+                    if self.present.state != before {
+                        self.on_state(before);
+                    }
+                }
+                stats = answered(&mut self.asked) => self.show(self.present.state, stats),
+                wish = keys.next() => self.obey(wish).await,
+                _ = ticks.tick() => self.on_tick().await,
+            }
+        }
+        drop(keys);
+        self.line.end();
+        let talked = self.connected.map(|since| since.elapsed());
+        Outcome { end: self.present.end, talked }
+    }
+
+    fn on_state(&mut self, before: CallState) {
+        if self.asked.take().is_some() {
+            // It went by before the engine has answered.
+            self.show(before, None);
+        }
+        if self.present.state == CallState::Connected && self.connected.is_none() {
+            self.connected = Some(Instant::now());
+        }
+        if self.present.state != CallState::Ended {
+            self.ask();
+        }
+    }
+
+    async fn on_tick(&mut self) {
+        let over = self.connected.zip(self.length).is_some_and(|(at, long)| at.elapsed() >= long);
+        if over {
+            return self.hang_up().await;
+        }
+        self.listen();
+        self.listened += 1;
+        if self.line.is_live && self.listened >= LISTENS_A_LOOK {
+            self.ask();
+        }
+    }
+
+    fn listen(&mut self) {
+        let now = self.gear.ear.now();
+        if now.level.rms > self.loudest.level.rms {
+            self.loudest = now;
+        }
+    }
+
+    async fn obey(&mut self, wish: Wish) {
+        match wish {
+            Wish::HangUp => {
+                self.line.print("hanging up");
+                self.hang_up().await;
+            }
+            Wish::ToggleMute => {
+                let source = MediaSource::Microphone;
+                // Before there is a microphone nothing can be muted, and nothing is heard either.
+                drop(match self.is_muted() {
+                    true => self.call.unmute(source).await,
+                    false => self.call.mute(source).await,
+                });
+            }
+        }
+    }
+
+    async fn hang_up(&self) {
+        // The call's own end follows, whatever comes of this.
+        drop(self.call.hangup().await);
+    }
+
+    fn is_muted(&self) -> bool {
+        self.present.muted.get(&MediaSource::Microphone).copied().unwrap_or_default()
+    }
+
+    /// Asks for what the line shows, unless that is under way.
+    fn ask(&mut self) {
+        if self.present.state < CallState::Connecting {
+            self.asked = None;
+            return self.show(self.present.state, None);
+        }
+        let call = self.call.clone();
+        self.asked.get_or_insert_with(|| Box::pin(async move { call.stats().await.ok() }));
+    }
+
+    fn show(&mut self, state: CallState, stats: Option<PeerStats>) {
+        self.listen();
+        self.listened = 0;
+        let status = Status {
+            state,
+            talking: self.connected.map(|since| since.elapsed()),
+            stats,
+            heard: std::mem::take(&mut self.loudest),
+            pictures: self.gear.eye.report().shown,
+            muted: self.is_muted(),
+        };
+        self.line.show(&status.to_string());
+    }
+}
+
+/// What was asked for, once: it is over then. Cancel safe.
+async fn answered<T>(asked: &mut Option<BoxFuture<'static, T>>) -> T {
+    let Some(answer) = asked else { return std::future::pending().await };
+    let answer = answer.await;
+    *asked = None;
+    answer
+}
+
+/// One line of a terminal that is written over; elsewhere a line for each state.
+struct StatusLine {
+    is_live: bool,
+}
+
+impl StatusLine {
+    fn new() -> Self {
+        Self { is_live: stdout().is_terminal() }
+    }
+
+    fn show(&self, text: &str) {
+        if !self.is_live {
+            return self.print(text);
+        }
+        // A terminal that does not know its width says 0.
+        let width = crossterm::terminal::size().map_or(0, |(width, _)| usize::from(width));
+        let width = if width == 0 { 80 } else { width };
+        let text: String = text.chars().take(width.saturating_sub(1)).collect();
+        show(format_args!("\r\x1b[2K{text}"));
+    }
+
+    /// A line that stays. The return is for raw terminals.
+    fn print(&self, text: &str) {
+        let (begin, end) = if self.is_live { ("\r\x1b[2K", "\r\n") } else { ("", "\n") };
+        show(format_args!("{begin}{text}{end}"));
+    }
+
+    fn end(&self) {
+        if self.is_live {
+            say("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_voip::EndParty;
+
+    use super::*;
+
+    #[test]
+    fn an_end_that_the_other_side_does_not_hear_of_is_told() {
+        let outcome = |reason| {
+            let end = Some(End { party: EndParty::Local, reason });
+            Outcome { end, talked: Some(Duration::from_secs(3)) }.to_string()
+        };
+        let lost = "ended: logged out, by us, with no goodbye sent, after 3 s";
+        assert_eq!(outcome(EndReason::LoggedOut), lost);
+        assert_eq!(outcome(EndReason::Hangup), "ended: hung up, by us, after 3 s");
+    }
+}

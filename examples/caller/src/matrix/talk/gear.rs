@@ -1,0 +1,243 @@
+//! Media sources, sinks and recordings of a person's call, as the command line names them.
+//! What is said and shown is opened before anything else; recordings, which replace those of an
+//! earlier call, only when it is known whom the call is with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use matrix_voip::{
+    CallMedia,
+    host::{FrameSink, Media, RemoteTrack},
+    machine::io::MediaKind,
+};
+use matrix_voip_media::{
+    AtEnd, CAMERA, EarSink, EarView, IvfFile, IvfSink, MICROPHONE, OggFile, OpenError, Pcm,
+    Recording, Script, Silence, Studio, StudioBuilder, Tee, Threaded, Tone, VideoCheck, VideoView,
+    WavFile, WavSink,
+};
+
+use crate::{
+    cli::online::{Sound, TalkOptions},
+    matrix::refusal::Refusal,
+};
+
+/// Amplitude of a tone.
+const LOUDNESS: f32 = 0.25;
+
+/// Names of recordings in their folder.
+const HEARD: &str = "heard.wav";
+const SEEN: &str = "seen.ivf";
+
+/// Microphone, camera, ear, eye and recordings of one call.
+pub(crate) struct Gear {
+    pub(crate) studio: Arc<dyn Media>,
+    pub(crate) media: CallMedia,
+    pub(crate) ear: EarView,
+    pub(crate) eye: VideoView,
+    speaker: Slot,
+    screen: Slot,
+    /// The folder of recordings.
+    record: Option<PathBuf>,
+    recordings: Vec<(PathBuf, Recording)>,
+}
+
+/// Who takes the first remote track of a kind; until that comes, a recording can join.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Tee>>>);
+
+impl Slot {
+    fn new(first: impl FrameSink + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Tee::new().and(first)))))
+    }
+
+    fn take(&self) -> Option<Tee> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn join(&self, sink: impl FrameSink + 'static) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = slot.take().map(|tee| tee.and(Threaded::new(sink)));
+    }
+
+    fn opener(&self) -> impl Fn(&RemoteTrack) -> Option<Box<dyn FrameSink>> + use<> {
+        let slot = self.clone();
+        move |_| slot.take().map(|tee| Box::new(tee) as Box<dyn FrameSink>)
+    }
+}
+
+impl Gear {
+    /// Opens what is said and shown.
+    pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
+        regular(options)?;
+        spare_sources(options)?;
+        let mut studio = microphone(Studio::builder(), &options.audio)?;
+        if let Some(film) = &options.video {
+            studio = camera(studio, film)?;
+        }
+        let media = if options.video.is_some() { CallMedia::Video } else { CallMedia::Voice };
+        let (heard, ear) = EarSink::new();
+        let (seen, eye) = VideoCheck::new();
+        let (speaker, screen) = (Slot::new(heard), Slot::new(Threaded::new(seen)));
+        let studio = studio.sink(MediaKind::Audio, speaker.opener());
+        let studio = studio.sink(MediaKind::Video, screen.opener()).build();
+        let (record, recordings) = (options.record.clone(), Vec::new());
+        Ok(Self { studio, media, ear, eye, speaker, screen, record, recordings })
+    }
+
+    /// Opens the recordings, before the call is placed or taken.
+    pub(crate) fn record(&mut self) -> Result<(), Refusal> {
+        let Some(folder) = &self.record else { return Ok(()) };
+        fs::create_dir_all(folder)
+            .map_err(|why| Refusal::new(format!("{}: {why}", folder.display())))?;
+        let path = folder.join(HEARD);
+        let (sink, recording) = WavSink::create(&path).map_err(refused(&path))?;
+        self.speaker.join(sink);
+        self.recordings.push((path, recording));
+        if self.media == CallMedia::Video {
+            let path = folder.join(SEEN);
+            let (sink, recording) = IvfSink::create(&path).map_err(refused(&path))?;
+            self.screen.join(sink);
+            self.recordings.push((path, recording));
+        }
+        Ok(())
+    }
+
+    /// Waits until the recordings are closed, and says what is in them, a line for each.
+    pub(crate) async fn finish(self) -> Vec<String> {
+        let Self { studio, speaker, screen, recordings, .. } = self;
+        // Sinks that were never used.
+        drop((studio, speaker.take(), screen.take()));
+        let mut told = Vec::new();
+        for (path, recording) in recordings {
+            let path = path.display();
+            told.push(match recording.finished().await {
+                Ok(written) => format!("{path}: {} frames", written.frames),
+                Err(why) => format!("{path}: {why}"),
+            });
+        }
+        told
+    }
+}
+
+/// A pipe would keep us waiting for whoever writes into it, and each file is opened twice.
+fn regular(options: &TalkOptions) -> Result<(), Refusal> {
+    for path in sources(options) {
+        // What is not there at all is told when it is opened.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Refusal::new(format!("{}: not a regular file", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// A recording must not replace what is said or shown, and needs a folder.
+fn spare_sources(options: &TalkOptions) -> Result<(), Refusal> {
+    let Some(folder) = &options.record else { return Ok(()) };
+    if folder.exists() && !folder.is_dir() {
+        return Err(Refusal::new(format!("{}: not a folder", folder.display())));
+    }
+    for source in sources(options) {
+        if [HEARD, SEEN].iter().any(|name| is_same(source, &folder.join(name))) {
+            let source = source.display();
+            return Err(Refusal::new(format!("{source}: the recording would replace it")));
+        }
+    }
+    Ok(())
+}
+
+/// The files that are said and shown.
+fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
+    let sound = match &options.audio {
+        Sound::Wav(path) | Sound::Ogg(path) => Some(path),
+        Sound::Tone(_) | Sound::Silence => None,
+    };
+    sound.into_iter().chain(&options.video)
+}
+
+/// Whether two names mean one file, links included.
+#[cfg(unix)]
+fn is_same(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    id(one).is_some_and(|one| Some(one) == id(other))
+}
+
+#[cfg(not(unix))]
+fn is_same(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
+}
+
+fn refused(path: &Path) -> impl Fn(OpenError) -> Refusal {
+    move |why| Refusal::new(format!("{}: {why}", path.display()))
+}
+
+/// Each file is opened once now, so that what is wrong with it is told at once.
+fn microphone(studio: StudioBuilder, sound: &Sound) -> Result<StudioBuilder, Refusal> {
+    Ok(match sound.clone() {
+        Sound::Tone(hertz) => studio.microphone(move || Tone::new(hertz, LOUDNESS).source()),
+        Sound::Silence => studio.microphone(|| Silence.source()),
+        Sound::Wav(path) => {
+            let name = path.clone();
+            let open = move || WavFile::open(&path).map(|file| file.at_end(AtEnd::Again).source());
+            open().map_err(refused(&name))?;
+            studio.source(MICROPHONE, open)
+        }
+        Sound::Ogg(path) => {
+            let name = path.clone();
+            let open = move || OggFile::open(&path).map(|file| file.at_end(AtEnd::Again).paced());
+            open().map_err(refused(&name))?;
+            studio.source(MICROPHONE, open)
+        }
+    })
+}
+
+fn camera(studio: StudioBuilder, film: &Path) -> Result<StudioBuilder, Refusal> {
+    let path = film.to_owned();
+    let open = move || IvfFile::open(&path).map(|film| film.at_end(AtEnd::Again).paced());
+    open().map_err(refused(film))?;
+    Ok(studio.source(CAMERA, open))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command, Online};
+
+    fn options(line: &str) -> TalkOptions {
+        match Cli::parse_from(line.split(' ')).command {
+            Command::Online(Online::Call(call)) => call.talk,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_by_its_name() {
+        for line in ["--audio /nowhere/a.wav", "--audio /nowhere/a.ogg", "--video /nowhere/a.ivf"] {
+            let refused = Gear::open(&options(&format!("caller call @b:b {line}")));
+            let Err(refused) = refused else { panic!("opened: {line}") };
+            assert!(refused.0.contains("/nowhere/a."), "{refused}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_instead_of_waited_for() {
+        let fifo = std::env::temp_dir().join(format!("caller-test-{}.wav", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let refused = Gear::open(&options(&format!("caller call @b:b --audio {}", fifo.display())));
+        fs::remove_file(&fifo).unwrap();
+        let Err(refused) = refused else { panic!("opened") };
+        assert!(refused.0.ends_with(".wav: not a regular file"), "{refused}");
+    }
+
+    #[test]
+    fn without_a_film_it_is_a_voice_call() {
+        let gear = Gear::open(&options("caller call @b:b --audio silence")).unwrap();
+        assert_eq!(gear.media, CallMedia::Voice);
+    }
+}

@@ -1,0 +1,225 @@
+//! Keys of a terminal: `m` mutes and unmutes, `q` hangs up. Where standard input is no terminal
+//! there are none, and Ctrl-C comes as a signal. Who has hung up and presses Ctrl-C again does not
+//! want to wait: the process ends at once, with the terminal as before. A terminal that is closed
+//! says so by a signal, often twice, and that hangs up too.
+
+use std::{
+    io::{IsTerminal, stdin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crossterm::{
+    event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+    terminal::{disable_raw_mode, enable_raw_mode},
+};
+use tokio::sync::mpsc;
+
+/// What a person wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    ToggleMute,
+    HangUp,
+}
+
+/// What a key means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Press {
+    Wish(Wish),
+    /// As the signal of that name.
+    Interrupt,
+}
+
+/// Where wishes go, from whichever thread.
+#[derive(Debug, Clone)]
+struct Teller {
+    wishes: mpsc::UnboundedSender<Wish>,
+    /// Hanging up was wished already.
+    impatient: Arc<AtomicBool>,
+}
+
+impl Teller {
+    fn tell(&self, wish: Wish) {
+        if wish == Wish::HangUp {
+            self.impatient.store(true, Ordering::Relaxed);
+        }
+        // Who does not listen any more is ending.
+        let _ = self.wishes.send(wish);
+    }
+
+    /// A signal, or a key that stands for one: the first hangs up; after that, or when nobody
+    /// listens, the process ends as it would without us. A closed terminal is not impatient: shell
+    /// and system both tell of it.
+    #[cfg(unix)]
+    fn interrupt(&self, signal: i32) {
+        if signal == signal_hook::consts::SIGHUP {
+            return self.tell(Wish::HangUp);
+        }
+        if self.impatient.load(Ordering::Relaxed) || self.wishes.is_closed() {
+            // Does nothing to a terminal that is not raw, or gone.
+            drop(disable_raw_mode());
+            drop(signal_hook::low_level::emulate_default_handler(signal));
+        }
+        self.tell(Wish::HangUp);
+    }
+
+    #[cfg(not(unix))]
+    fn interrupt(&self, _signal: i32) {
+        if self.impatient.load(Ordering::Relaxed) {
+            drop(disable_raw_mode());
+            std::process::exit(INTERRUPTED);
+        }
+        self.tell(Wish::HangUp);
+    }
+}
+
+/// The signal of Ctrl-C.
+#[cfg(unix)]
+const INTERRUPT: i32 = signal_hook::consts::SIGINT;
+#[cfg(not(unix))]
+const INTERRUPT: i32 = 2;
+
+/// The exit code of who was interrupted.
+#[cfg(not(unix))]
+const INTERRUPTED: i32 = 130;
+
+/// Signals and, once they are read, keys. The terminal is as it was before when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    teller: Teller,
+    wishes: mpsc::UnboundedReceiver<Wish>,
+    raw: bool,
+}
+
+/// How often the reading thread looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Keys {
+    /// From now on Ctrl-C is a wish.
+    pub(crate) fn signals() -> Self {
+        let (tell, wishes) = mpsc::unbounded_channel();
+        let teller = Teller { wishes: tell, impatient: Arc::default() };
+        await_signals(teller.clone());
+        Self { teller, wishes, raw: false }
+    }
+
+    /// Reads the keyboard too; whether there is one.
+    pub(crate) fn read_keyboard(&mut self) -> bool {
+        if !self.raw && stdin().is_terminal() && enable_raw_mode().is_ok() {
+            self.raw = true;
+            let teller = self.teller.clone();
+            thread::spawn(move || listen(&teller));
+        }
+        self.raw
+    }
+
+    /// The next wish. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Wish {
+        match self.wishes.recv().await {
+            Some(wish) => wish,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        if self.raw {
+            // Nothing can be done about a terminal that is gone.
+            drop(disable_raw_mode());
+        }
+    }
+}
+
+#[cfg(unix)]
+fn await_signals(teller: Teller) {
+    use signal_hook::{
+        consts::{SIGHUP, SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+    // Without handlers the process ends at the first signal.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+    if !outlives_terminal() {
+        // Without it the other side would hear of no end.
+        drop(signals.add_signal(SIGHUP));
+    }
+    thread::spawn(move || signals.forever().for_each(|signal| teller.interrupt(signal)));
+}
+
+/// Whether it was started to go on without its terminal (`nohup`): what Linux says of it.
+#[cfg(unix)]
+fn outlives_terminal() -> bool {
+    const HANGUP: u64 = 1 << (signal_hook::consts::SIGHUP - 1);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & HANGUP != 0)
+}
+
+#[cfg(not(unix))]
+fn await_signals(_: Teller) {}
+
+fn listen(teller: &Teller) {
+    while !teller.wishes.is_closed() {
+        match event::poll(LOOK) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Ok(Event::Key(key)) = event::read() {
+                    match press(key) {
+                        Some(Press::Wish(wish)) => teller.tell(wish),
+                        Some(Press::Interrupt) => teller.interrupt(INTERRUPT),
+                        None => {}
+                    }
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+fn press(key: KeyEvent) -> Option<Press> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Char('c') if control => Some(Press::Interrupt),
+        KeyCode::Char('d') if control => Some(Press::Wish(Wish::HangUp)),
+        KeyCode::Char('q' | 'h') | KeyCode::Esc => Some(Press::Wish(Wish::HangUp)),
+        KeyCode::Char('m') => Some(Press::Wish(Wish::ToggleMute)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_closed_terminal_hangs_up_however_often_it_is_told() {
+        use signal_hook::{consts::SIGHUP, low_level::raise};
+        if outlives_terminal() {
+            // These tests were started by nohup.
+            return;
+        }
+        let mut keys = Keys::signals();
+        for _ in 0..2 {
+            raise(SIGHUP).unwrap();
+            assert_eq!(keys.next().await, Wish::HangUp);
+        }
+    }
+
+    #[test]
+    fn control_c_is_an_interrupt_in_a_raw_terminal_too() {
+        let key = |letter, modifiers| press(KeyEvent::new(KeyCode::Char(letter), modifiers));
+        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Press::Interrupt));
+        assert_eq!(key('q', KeyModifiers::NONE), Some(Press::Wish(Wish::HangUp)));
+        assert_eq!(key('m', KeyModifiers::NONE), Some(Press::Wish(Wish::ToggleMute)));
+        assert_eq!(key('c', KeyModifiers::NONE), None);
+    }
+}

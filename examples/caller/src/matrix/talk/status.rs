@@ -1,0 +1,122 @@
+//! The status line of a call: state, path, level, loss, round trip. Pure.
+
+use std::{fmt, time::Duration};
+
+use matrix_voip::{CallState, PeerStats, machine::io::MediaKind};
+use matrix_voip_media::Heard;
+
+/// Sound below this many decibels is shown as silence.
+const SILENT: f32 = -60.0;
+
+/// What the line shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    pub(crate) state: CallState,
+    /// Since media flows; `None` before.
+    pub(crate) talking: Option<Duration>,
+    pub(crate) stats: Option<PeerStats>,
+    pub(crate) heard: Heard,
+    /// Pictures decoded.
+    pub(crate) pictures: u64,
+    pub(crate) muted: bool,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.state)?;
+        if let Some(talking) = self.talking {
+            let seconds = talking.as_secs();
+            write!(f, " {:02}:{:02}", seconds / 60, seconds % 60)?;
+        }
+        if let Some(stats) = &self.stats {
+            write!(f, "  {}", path(stats))?;
+            write!(f, "  hears {}", level(&self.heard))?;
+            if self.pictures > 0 {
+                write!(f, "  {} pictures", self.pictures)?;
+            }
+            if let Some(loss) = loss(stats) {
+                write!(f, "  loss {loss:.1} %")?;
+            }
+            if let Some(time) = stats.round_trip {
+                write!(f, "  round trip {:.0} ms", time.as_secs_f64() * 1000.0)?;
+            }
+        }
+        if self.muted { f.write_str("  muted") } else { Ok(()) }
+    }
+}
+
+fn path(stats: &PeerStats) -> String {
+    match &stats.pair {
+        None => "no path yet".to_owned(),
+        Some(pair) => {
+            format!("{} to {} ({})", pair.local.kind, pair.remote.kind, pair.local.protocol)
+        }
+    }
+}
+
+/// Decibels below full scale, and the tone where there is one.
+fn level(heard: &Heard) -> String {
+    let decibels = 20.0 * heard.level.rms.log10();
+    if decibels.is_nan() || decibels < SILENT {
+        return "silence".to_owned();
+    }
+    match heard.tone.filter(|tone| tone.share > 0.8) {
+        Some(tone) => format!("{decibels:.0} dB ({:.0} Hz)", tone.hz),
+        None => format!("{decibels:.0} dB"),
+    }
+}
+
+/// Per cent of the sound that did not come.
+fn loss(stats: &PeerStats) -> Option<f64> {
+    let sound = stats.inbound.iter().find(|stream| stream.kind == MediaKind::Audio)?;
+    let lost = sound.lost? as f64;
+    let all = sound.packets as f64 + lost;
+    Some(if all > 0.0 { 100.0 * lost / all } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_voip::machine::io::{CandidateInfo, CandidatePair, StreamStats};
+    use matrix_voip_media::{HeardTone, Level};
+
+    use super::*;
+
+    fn status(stats: Option<PeerStats>) -> Status {
+        let level = Level { rms: 0.1, peak: 0.2 };
+        let tone = Some(HeardTone { hz: 440.2, level: 0.14, share: 0.99 });
+        let heard = Heard { level, tone, samples: 4096 };
+        let talking = Some(Duration::from_secs(63));
+        Status { state: CallState::Connected, talking, stats, heard, pictures: 0, muted: true }
+    }
+
+    fn measured() -> PeerStats {
+        let end = |kind| CandidateInfo::new(kind, "udp", "1.2.3.4:5");
+        let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+        (sound.packets, sound.lost) = (99, Some(1));
+        let mut stats = PeerStats::default();
+        stats.pair = Some(CandidatePair::new(end("relay"), end("host")));
+        stats.round_trip = Some(Duration::from_millis(12));
+        stats.inbound = vec![sound];
+        stats
+    }
+
+    #[test]
+    fn the_line_has_state_path_level_loss_and_round_trip_and_no_address() {
+        let line = status(Some(measured())).to_string();
+        let expected = "connected 01:03  relay to host (udp)  hears -20 dB (440 Hz)  loss 1.0 %  \
+                        round trip 12 ms  muted";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn before_media_flow_there_is_only_the_state() {
+        let early =
+            Status { state: CallState::InviteSent, talking: None, muted: false, ..status(None) };
+        assert_eq!(early.to_string(), "invite_sent");
+    }
+
+    #[test]
+    fn nothing_heard_is_silence() {
+        assert_eq!(level(&Heard::default()), "silence");
+    }
+}

@@ -1,0 +1,18 @@
+//! A build without the feature `matrix`: it knows the commands and says how to get them.
+
+use std::process::ExitCode;
+
+use crate::cli::Online;
+
+/// Exit code of what could not begin.
+const COULD_NOT_BEGIN: u8 = 2;
+
+/// One line, on standard error.
+pub(crate) fn main(command: &Online) -> ExitCode {
+    let name = command.name();
+    eprintln!(
+        "caller: `{name}` needs Matrix, which is not in this build: \
+         cargo run -p caller --features matrix -- {name}"
+    );
+    ExitCode::from(COULD_NOT_BEGIN)
+}

@@ -1,0 +1,112 @@
+// What the media of a call do: counters, sound levels, the first sound that came.
+import { emit } from "./news.js";
+
+// Every connection of the page, whoever made it: to see whether calls leave some behind.
+const connections = new Set();
+window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...args) {
+        super(...args);
+        connections.add(this);
+    }
+};
+export const openPeerConnections = () =>
+    [...connections].filter((connection) => connection.signalingState !== "closed").length;
+
+const end = (candidate) => candidate && {
+    type: candidate.candidateType, protocol: candidate.protocol, address: candidate.address,
+    port: candidate.port, relayProtocol: candidate.relayProtocol, url: candidate.url,
+};
+
+const pair = (transport, byId) => {
+    const chosen = byId.get(transport.selectedCandidatePairId);
+    return {
+        local: end(byId.get(chosen?.localCandidateId)),
+        remote: end(byId.get(chosen?.remoteCandidateId)),
+        dtls: transport.dtlsState, srtp: transport.srtpCipher,
+        tls: transport.tlsVersion, dtlsRole: transport.dtlsRole,
+    };
+};
+
+const inbound = (stream, codec) => ({
+    mid: stream.mid, kind: stream.kind, bytes: stream.bytesReceived,
+    packets: stream.packetsReceived, lost: stream.packetsLost,
+    framesDecoded: stream.framesDecoded, width: stream.frameWidth, height: stream.frameHeight,
+    codec,
+});
+
+const outbound = (stream, codec) => ({
+    mid: stream.mid, kind: stream.kind, bytes: stream.bytesSent, packets: stream.packetsSent,
+    framesEncoded: stream.framesEncoded, codec,
+});
+
+/** The `stats` of the protocol. */
+export async function stats(connection) {
+    const byId = new Map();
+    (await connection.getStats()).forEach((entry) => byId.set(entry.id, entry));
+    const all = [...byId.values()];
+    const codec = (stream) => byId.get(stream.codecId)?.mimeType;
+    const of = (type) => all.filter((entry) => entry.type === type);
+    const transport = of("transport").find((entry) => entry.selectedCandidatePairId);
+    return {
+        iceConnectionState: connection.iceConnectionState,
+        connectionState: connection.connectionState,
+        signalingState: connection.signalingState,
+        inbound: of("inbound-rtp").map((stream) => inbound(stream, codec(stream))),
+        outbound: of("outbound-rtp").map((stream) => outbound(stream, codec(stream))),
+        pair: transport ? pair(transport, byId) : null,
+    };
+}
+
+/** Peak and RMS of the remote sound over `ms` from now on: whether sound comes, not only bytes. */
+export async function audioLevel(call, ms) {
+    const feed = call.getRemoteFeeds().find((feed) => feed.stream.getAudioTracks().length);
+    if (!feed) return { peak: 0, rms: 0, context: "no remote audio" };
+    const context = new AudioContext();
+    await context.resume();
+    const analyser = new AnalyserNode(context, { fftSize: 2048 });
+    const source = new MediaStream(feed.stream.getAudioTracks());
+    context.createMediaStreamSource(source).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    let [peak, sum, count] = [0, 0, 0];
+    for (const end = Date.now() + ms; Date.now() < end; ) {
+        analyser.getFloatTimeDomainData(samples);
+        for (const sample of samples) {
+            peak = Math.max(peak, Math.abs(sample));
+            sum += sample * sample;
+        }
+        count += samples.length;
+        await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+    const state = context.state;
+    await context.close();
+    return { peak, rms: Math.sqrt(sum / count), context: state };
+}
+
+/** Plays a remote feed: Chromium decodes only what somebody plays. */
+export function play(feed) {
+    const id = "m" + feed.stream.id;
+    let element = document.getElementById(id);
+    if (!element) {
+        element = Object.assign(document.createElement("video"),
+            { id, autoplay: true, muted: true, playsInline: true });
+        document.body.appendChild(element);
+    }
+    if (element.srcObject === feed.stream) return;
+    element.srcObject = feed.stream;
+    element.play().catch(() => {});
+}
+
+const watched = new WeakSet();
+
+/** Tells once when the first decoded frame of sound has come out of `receiver`. */
+export function watchFirstAudio(callId, receiver) {
+    if (receiver.track.kind !== "audio" || watched.has(receiver)) return;
+    watched.add(receiver);
+    const look = () => {
+        const [source] = receiver.getSynchronizationSources();
+        // The time of the last frame, in ms since the Unix epoch: of the first, at this look.
+        if (source) emit("firstAudio", { callId, at: Math.round(source.timestamp) });
+        else if (receiver.track.readyState === "live") setTimeout(look, 5);
+    };
+    look();
+}

@@ -1,0 +1,109 @@
+//! Who plays a client.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{failure::Missing, house::House};
+
+/// The program behind a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// matrix-js-sdk in Chromium.
+    Browser,
+    /// Our `caller serve`.
+    Ours(Sync),
+}
+
+/// How our client hears from the homeserver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sync {
+    /// `/v3/sync`.
+    Classic,
+    /// Simplified sliding sync (MSC4186).
+    Sliding,
+}
+
+impl Kind {
+    /// Whether it is our `caller serve`.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        self != Self::Browser
+    }
+
+    /// Whether its program is here. What a browser needs is looked for when the servers start.
+    ///
+    /// # Errors
+    ///
+    /// When our caller is not built.
+    pub fn find(self) -> Result<(), Missing> {
+        if self.is_ours() { Tool::Caller.find().map(drop) } else { Ok(()) }
+    }
+
+    /// For the name of a test.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Ours(Sync::Classic) => "ours",
+            Self::Ours(Sync::Sliding) => "ours_sliding",
+        }
+    }
+}
+
+impl Sync {
+    /// As `caller serve --sync` takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Sliding => "sliding",
+        }
+    }
+}
+
+/// A program of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// The caller.
+    Caller,
+    /// An example of that name.
+    Example(&'static str),
+}
+
+impl Tool {
+    /// The program that cargo has built beside these tests; `REAL_CALLER` may name another caller.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built.
+    pub fn find(self) -> Result<PathBuf, Missing> {
+        // target/debug/deps/calls-…, target/debug/caller and target/debug/examples/….
+        let beside = env::current_exe().unwrap_or_default();
+        let beside = beside.ancestors().nth(2);
+        let (found, what, how) = match self {
+            Self::Caller => {
+                let said = env::var_os("REAL_CALLER").map(PathBuf::from);
+                let built = said.or_else(|| beside.map(|folder| folder.join("caller")));
+                (built, "our caller", "cargo build -p caller --features matrix")
+            }
+            Self::Example(name) => {
+                let built = beside.map(|folder| folder.join("examples").join(name));
+                let how = "cargo build -p matrix-voip-examples --features matrix --examples";
+                (built, "our examples", how)
+            }
+        };
+        let missing = Missing { what, why: format!("not built: {how}") };
+        found.filter(|program| program.is_file()).ok_or(missing)
+    }
+}
+
+/// The command line of our caller: `root` is the file (PEM) of the root that TURN servers may have
+/// their certificates from, beside the usual ones.
+pub(crate) fn serve(house: &House, caller: &Path, sync: Sync, root: &Path) -> Command {
+    let mut command = house.command(caller);
+    command.args(["serve", "--sync", sync.name()]).arg("--trust").arg(root);
+    command
+}

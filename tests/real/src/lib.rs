@@ -1,0 +1,49 @@
+//! Calls between real peers: what starts the servers, drives the clients and writes down what they
+//! did. The tests are in `tests/calls`; README.md says what runs and how to read its logs.
+//!
+//! A [`World`] is everything that one run shares: a network namespace with loopback only, Synapse,
+//! coturn, a browser. A [`Scene`] is what one test has of it: clients with accounts of their own,
+//! and a log. A [`Client`] is a peer that speaks the line protocol of PROTOCOL.md, be it
+//! matrix-js-sdk in Chromium or our own `caller serve` ([`Kind`]). A [`Person`] runs our programs by
+//! hand, with arguments and keys.
+//!
+//! There is no runtime here: a test is a thread, each process has a thread that reads it, and waits
+//! are on condition variables.
+
+mod certificate;
+mod client;
+pub mod clock;
+mod coturn;
+mod equipment;
+mod failure;
+mod house;
+mod http;
+mod kind;
+mod log;
+mod person;
+mod process;
+mod program;
+mod scene;
+pub mod sound;
+mod synapse;
+mod terminal;
+mod usage;
+mod world;
+
+pub use crate::{
+    certificate::Certificate,
+    client::{Client, End, Media, PATIENCE, Pending, Sound},
+    coturn::{Coturn, Transport},
+    equipment::{Equipment, cache},
+    failure::{Context, Failure, Missing},
+    house::House,
+    http::Request,
+    kind::{Kind, Sync, Tool},
+    log::Log,
+    person::Person,
+    scene::{Housing, Pair, Path, Privacy, Scene, Setting},
+    synapse::{Homeserver, PASSWORD, Turn},
+    terminal::{Running, Said},
+    usage::Usage,
+    world::{NoWorld, World},
+};

@@ -1,0 +1,136 @@
+//! The servers of one test run, and the browser that most of its clients live in.
+
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use crate::{
+    certificate::Certificate,
+    coturn::{Coturn, Transport},
+    equipment::Equipment,
+    failure::{Context, Failure, Missing},
+    house::House,
+    kind::{Kind, Tool, serve},
+    process::Process,
+    scene::Housing,
+    synapse::Homeserver,
+};
+
+/// Why there is no world.
+#[derive(Debug, Clone)]
+pub enum NoWorld {
+    /// This machine lacks something: skip.
+    Missing(Missing),
+    /// Something is there and does not work: fail.
+    Broken(Failure),
+}
+
+impl From<Missing> for NoWorld {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+impl From<Failure> for NoWorld {
+    fn from(failure: Failure) -> Self {
+        Self::Broken(failure)
+    }
+}
+
+type Started = Arc<OnceLock<Result<Arc<Homeserver>, Failure>>>;
+
+/// Everything that the tests of one run share. Dropped in the order of its fields: the house last.
+#[derive(Debug)]
+pub struct World {
+    browser: Arc<Process>,
+    homeservers: Mutex<HashMap<String, Started>>,
+    /// The TURN server.
+    pub coturn: Coturn,
+    /// What the TURN server shows to clients.
+    pub certificate: Certificate,
+    equipment: Equipment,
+    /// The network and the logs.
+    pub house: House,
+}
+
+impl World {
+    /// Starts the TURN server and the browser; homeservers come when they are asked for.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, or does not start.
+    pub fn start() -> Result<Self, NoWorld> {
+        let equipment = Equipment::find()?;
+        let house = House::build()?;
+        if let Some(why) = house.shares_network() {
+            // Not a reason to skip: but ports are shared, and browsers have more addresses.
+            writeln!(std::io::stderr(), "tests/real: no network of its own: {why}")
+                .context("printing")?;
+        }
+        let certificate = Certificate::issue(&house.folder().join("certificate"))?;
+        let browser = Arc::new(browser(&house, &equipment, &certificate, "browser")?);
+        let coturn = Coturn::start(&house, &equipment, &certificate)?;
+        let homeservers = Mutex::default();
+        Ok(Self { browser, homeservers, coturn, certificate, equipment, house })
+    }
+
+    /// The homeserver of that name, which tells its clients of these ways to the TURN server. It is
+    /// started when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn homeserver(&self, name: &str, turn: &[Transport]) -> Result<Arc<Homeserver>, Failure> {
+        let started = {
+            let mut all = self.homeservers.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(name.to_owned()).or_default())
+        };
+        let start = || {
+            Homeserver::start(&self.house, &self.equipment, name, &self.coturn.turn(turn))
+                .map(Arc::new)
+        };
+        started.get_or_init(start).clone()
+    }
+
+    /// A process for a client of that kind: the browser that all share, or one of its own.
+    pub(crate) fn process(
+        &self,
+        kind: Kind,
+        housing: Housing,
+        name: &str,
+    ) -> Result<Arc<Process>, Failure> {
+        let own = match (kind, housing) {
+            (Kind::Browser, Housing::Shared) => return Ok(Arc::clone(&self.browser)),
+            (Kind::Browser, Housing::Own) => {
+                browser(&self.house, &self.equipment, &self.certificate, name)
+            }
+            (Kind::Ours(sync), _) => {
+                let caller = Tool::Caller.find().map_err(|missing| Failure(missing.to_string()))?;
+                let command = serve(&self.house, &caller, sync, &self.certificate.root);
+                start(&self.house, name, command)
+            }
+        };
+        own.map(Arc::new)
+    }
+}
+
+fn browser(
+    house: &House,
+    equipment: &Equipment,
+    certificate: &Certificate,
+    name: &str,
+) -> Result<Process, Failure> {
+    let mut command = house.command(&equipment.node);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser-peer/peer.mjs"));
+    command.env("REAL_MODULES", &equipment.modules).env("REAL_CHROMIUM", &equipment.chromium);
+    command.env("REAL_TRUSTED_KEY", &certificate.fingerprint);
+    start(house, name, command)
+}
+
+fn start(house: &House, name: &str, command: Command) -> Result<Process, Failure> {
+    Process::start(name, command, &house.folder().join(format!("{name}.stderr")))
+}
