@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use super::event::{CallEvent, VoipEvent};
 pub use super::{
     fault::Fault,
-    media::{CallMedia, Capture, MediaKind, MediaSource, Plan, PlanLine, Slot},
+    media::{
+        CallMedia, Capture, InvalidTones, MAX_TONES, MediaKind, MediaSource, Plan, PlanLine, Slot,
+        Tones,
+    },
     stats::{
         CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
     },
@@ -312,13 +315,19 @@ pub struct PeerConfig {
 }
 
 /// Something to do with a local track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
     /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
     Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].
     Enable(bool),
+    /// Take this device instead, for the same call; the track keeps its m-line and whether it is
+    /// enabled. When that fails the old device goes on. Reply: [`Reply::Done`].
+    Replace(SessionId, Capture),
+    /// Send tones as RTP events (RFC 4733) in the line that sends this microphone, one after the
+    /// other, behind those that are under way. Reply: [`Reply::Done`], as soon as they are taken.
+    Dtmf(Tones),
     /// Close the device, and whatever is under way for it. Reply: [`Reply::Done`].
     Release,
 }

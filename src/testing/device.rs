@@ -292,7 +292,7 @@ impl Device {
     pub fn tracks(&self) -> Vec<FakeTrack> {
         let world = self.world();
         let seat = world.hosts[self.index].seat;
-        world.webrtc.tracks(seat).map(|(_, track)| *track).collect()
+        world.webrtc.tracks(seat).map(|(_, track)| track.clone()).collect()
     }
 
     /// Whether the device has requests that are not answered.

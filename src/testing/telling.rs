@@ -26,6 +26,10 @@ fn request(op: &Op) -> Option<String> {
         Op::Track(_, TrackOp::Capture(_, capture)) => {
             format!("captures {}", source(capture.source))
         }
+        Op::Track(_, TrackOp::Replace(_, capture)) => {
+            format!("takes another {:?}", capture.source).to_lowercase()
+        }
+        Op::Track(_, TrackOp::Dtmf(_)) => "sends tones".to_owned(),
         Op::Track(_, TrackOp::Release) => "releases a track".to_owned(),
         Op::Track(_, TrackOp::Enable(true)) => "enables a track".to_owned(),
         Op::Track(_, TrackOp::Enable(false)) => "disables a track".to_owned(),

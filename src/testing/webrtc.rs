@@ -102,12 +102,14 @@ pub struct FakePeer {
 }
 
 /// A local track, for tests to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeTrack {
     /// What it is.
     pub capture: Capture,
     /// Whether it is sent.
     pub enabled: bool,
+    /// The tones that were sent.
+    pub dialled: String,
 }
 
 /// All fake engines of a test.
@@ -200,10 +202,21 @@ impl FakeWebRtc {
                 if self.released.contains(&(seat, track)) {
                     return Err(Fault::Cancelled);
                 }
-                self.tracks.insert((seat, track), FakeTrack { capture, enabled: true });
+                self.tracks.insert(
+                    (seat, track),
+                    FakeTrack { capture, enabled: true, dialled: String::new() },
+                );
             }
             TrackOp::Enable(on) => match self.tracks.get_mut(&(seat, track)) {
                 Some(found) => found.enabled = on,
+                None => return Err(Fault::NotFound),
+            },
+            TrackOp::Replace(_, capture) => match self.tracks.get_mut(&(seat, track)) {
+                Some(found) => found.capture = capture,
+                None => return Err(Fault::NotFound),
+            },
+            TrackOp::Dtmf(tones) => match self.tracks.get_mut(&(seat, track)) {
+                Some(found) => found.dialled.push_str(tones.digits().expose()),
                 None => return Err(Fault::NotFound),
             },
             TrackOp::Release => {

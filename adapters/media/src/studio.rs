@@ -45,10 +45,10 @@ impl Studio {
 }
 
 /// The microphone, as an engine asks for it.
-pub const MICROPHONE: Capture = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
+pub const MICROPHONE: Capture = Capture::of(MediaSource::Microphone);
 
 /// The camera, as an engine asks for it.
-pub const CAMERA: Capture = Capture { source: MediaSource::Camera, kind: MediaKind::Video };
+pub const CAMERA: Capture = Capture::of(MediaSource::Camera);
 
 /// Puts a [`Studio`] together. The later of two values for the same thing holds.
 pub struct StudioBuilder(Studio);

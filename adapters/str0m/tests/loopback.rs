@@ -183,7 +183,7 @@ async fn dropping_the_engine_ends_its_tasks_and_closes_its_devices() {
 async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
     let side = Side::new(440.0);
     let track = TrackId(7);
-    let what = Capture { source: MediaSource::Screen, kind: MediaKind::Video };
+    let what = Capture::of(MediaSource::Screen);
     let engine = &side.engine;
     let log = &side.log;
     let release = async {
@@ -201,7 +201,7 @@ async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
 async fn releasing_a_track_closes_its_device_before_it_answers() {
     let side = Side::new(440.0);
     let track = TrackId(7);
-    let what = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
+    let what = Capture::of(MediaSource::Microphone);
     side.engine.capture(SessionId(1), track, what).await.unwrap();
     assert_eq!(side.log.open.load(Ordering::SeqCst), 1);
     assert!(matches!(side.engine.capture(SessionId(1), track, what).await, Err(Fault::Failed(_))));

@@ -11,8 +11,8 @@ use crate::{
     machine::{
         event::{CallEvent, EndReason},
         io::{
-            Capture, Description, Fault, MediaKind, MediaSource, Op, PeerConfig, PeerOp, Reply,
-            SdpKind, TrackOp,
+            Capture, Description, Fault, MediaSource, Op, PeerConfig, PeerOp, Reply, SdpKind,
+            TrackOp,
         },
         world::World,
     },
@@ -40,13 +40,9 @@ impl Call {
     fn capture(&mut self, world: &mut World) {
         self.want_turn(world);
         for source in self.sources() {
-            let kind = match source {
-                MediaSource::Microphone => MediaKind::Audio,
-                MediaSource::Camera | MediaSource::Screen => MediaKind::Video,
-            };
             let track = world.ids.track();
             self.media.ask(*source, track);
-            let capture = TrackOp::Capture(self.session, Capture { source: *source, kind });
+            let capture = TrackOp::Capture(self.session, Capture::of(*source));
             self.ask(world, Ask::Capture(*source), Op::Track(track, capture));
         }
     }

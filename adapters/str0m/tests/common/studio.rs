@@ -187,7 +187,7 @@ impl Side {
                 MediaKind::Audio => MediaSource::Microphone,
                 MediaKind::Video => MediaSource::Camera,
             };
-            let what = Capture { source, kind: line.slot.kind() };
+            let what = Capture::of(source);
             if let Some(track) = line.track {
                 self.engine.capture(SessionId(1), track, what).await.unwrap();
             }
