@@ -48,13 +48,13 @@ use self::{
     diagnostics::{Case, Diagnostics},
     event::{CallSnapshot, EndReason},
     io::{
-        Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal, Reply,
-        RoomNews, Verdict,
+        CallCommand, Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal,
+        Reply, RoomNews, Verdict,
     },
     world::{Owner, Timer, World},
 };
 use crate::{
-    config::Config,
+    config::{Config, OnAnswer},
     id::{DeviceId, OpId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
@@ -129,9 +129,9 @@ impl Engine {
             Input::Command(Command::Invite { room, callee, media }) => {
                 self.invite(room, callee, media)
             }
-            Input::Command(Command::Call(session, command)) => self
-                .with(session, |call, world| call.on_command(world, command))
-                .unwrap_or(Verdict::Refused(Refusal::UnknownSession)),
+            Input::Command(Command::Call(session, command)) => {
+                self.on_call_command(session, command)
+            }
             Input::Deliver(delivery) => return self.on_delivery(delivery),
             Input::Peer(peer, news) => self.on_peer(peer, news),
             Input::Reply(op, result) => self.on_reply(op, result),
@@ -238,6 +238,34 @@ impl Engine {
         }
         let call = Call::place(&mut self.world, room, callee, media);
         Verdict::Started(self.keep(call))
+    }
+
+    fn on_call_command(&mut self, session: SessionId, command: CallCommand) -> Verdict {
+        if let CallCommand::Answer(_) = command
+            && let Err(refusal) = self.make_way(session)
+        {
+            return Verdict::Refused(refusal);
+        }
+        self.with(session, |call, world| call.on_command(world, command))
+            .unwrap_or(Verdict::Refused(Refusal::UnknownSession))
+    }
+
+    /// A ringing call is taken: the one in which the user talks gives way as the policy says.
+    fn make_way(&mut self, session: SessionId) -> Result<(), Refusal> {
+        if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
+            return Ok(());
+        }
+        for other in self.world.roster.others_connected(session) {
+            match self.world.config.on_answer {
+                OnAnswer::HoldOther => {
+                    let held = self.with(other, |call, world| call.set_held(world, true));
+                    held.transpose().map_err(|_| Refusal::OtherCallConnected)?;
+                }
+                OnAnswer::EndOther => drop(self.with(other, Call::hang_up)),
+                OnAnswer::Refuse => return Err(Refusal::OtherCallConnected),
+            }
+        }
+        Ok(())
     }
 
     // ------------------------------------------------------------------------------- the world
@@ -355,8 +383,13 @@ impl Engine {
                 }
                 Verdict::Handled
             }
-            // What follows from them is the ICE restart of a later version.
-            Network::Changed | Network::Lost => Verdict::Ignored(Ignored::NoChange),
+            Network::Changed => {
+                for session in self.sessions() {
+                    self.with(session, Call::on_network_changed);
+                }
+                Verdict::Handled
+            }
+            Network::Lost => Verdict::Ignored(Ignored::NoChange),
         }
     }
 

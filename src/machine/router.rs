@@ -4,7 +4,7 @@
 //! already over is decided with everything that is known: what follows in the same batch, what
 //! came before and was parked, and what was over before.
 
-use std::{collections::BTreeMap, mem::discriminant, time::Duration};
+use std::{collections::BTreeMap, mem::discriminant};
 
 use super::{
     Engine, Service,
@@ -197,17 +197,11 @@ impl Engine {
         }
         sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
-        let age = self.age(facts);
+        let age = self.world.age(facts);
         if age >= lifetime {
             return Err(Ignored::Expired);
         }
         Ok(self.world.now.wall.plus(lifetime - age))
-    }
-
-    /// The host's figure if there is one, which trusts one clock; else the difference of two.
-    fn age(&self, facts: &Facts) -> Duration {
-        let by_clocks = || facts.sent.map(|sent| self.world.now.wall.since(sent));
-        facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
     /// What the sender of such an invite says about it need not be parked. What others say may be

@@ -3,7 +3,10 @@
 //! A call never holds any of this; it is handed a [`World`] with every input. So a call is a plain
 //! value, and the borrow checker sees that calls cannot reach each other.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     Identity,
@@ -21,6 +24,7 @@ use crate::{
     config::Config,
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     time::{Agenda, Now, Wall},
+    wire::delivery::Facts,
 };
 
 /// Everything that the machine waits for, with its unit in the deadline that is set for it.
@@ -131,6 +135,13 @@ impl World {
 
     pub(super) fn has_output(&self) -> bool {
         !self.out.is_empty()
+    }
+
+    /// How old an event is: the host's figure if there is one, which trusts one clock; else the
+    /// difference of two.
+    pub(super) fn age(&self, facts: &Facts) -> Duration {
+        let by_clocks = || facts.sent.map(|sent| self.now.wall.since(sent));
+        facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
     /// Until when an invite that is sent now can be alive.

@@ -57,6 +57,7 @@ mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod fake_peer;
 mod puppet;
 mod sdp;
 mod server;

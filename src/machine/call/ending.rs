@@ -27,7 +27,7 @@ use crate::{
 
 impl Call {
     /// The user hangs up, whatever the state. Again: nothing happens.
-    pub(super) fn hang_up(&mut self, world: &mut World) {
+    pub(in crate::machine) fn hang_up(&mut self, world: &mut World) {
         if self.phase.is_ringing() {
             return self.end_by_reject(world, Tell::Everyone);
         }

@@ -18,7 +18,7 @@ use crate::{
     sdp,
     time::Wall,
     wire::{
-        call::{Answer, Body, Capabilities, Header, Invite},
+        call::{Answer, Body, Header, Invite},
         metadata::Purpose,
     },
 };
@@ -72,7 +72,7 @@ impl Call {
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
         call.version = arrival.header.version;
-        call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
+        call.learn_from(world, &arrival.invite.offer);
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());
         call.await_answer(world, CallTimer::Ring, arrival.until);
@@ -110,7 +110,7 @@ impl Call {
         }
         // A picture that was not offered cannot be sent in the answer.
         self.sending = match media.unwrap_or(self.shown.media) {
-            CallMedia::Video if self.offered_video => CallMedia::Video,
+            CallMedia::Video if self.negotiation.has_video() => CallMedia::Video,
             CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
         };
         self.stop_ringing(world, RingStop::Answered);
@@ -148,8 +148,9 @@ impl Call {
 
     /// The answer is ready and leaves.
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
-        let answer =
-            Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
+        let capabilities = self.capabilities(world, &sdp);
+        let answer = Answer { sdp, capabilities, streams: Some(self.told.clone()) };
+        self.negotiation.answered(self.plan());
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));

@@ -76,7 +76,9 @@ impl Call {
             Body::AssertedIdentity(identity) => self.when_remote(voice, |call| {
                 call.tell(world, CallEvent::IdentityAsserted(identity));
             }),
-            Body::Negotiate(_) | Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
+            Body::Negotiate(_) if voice != Voice::Remote => Verdict::Ignored(Ignored::WrongParty),
+            Body::Negotiate(theirs) => self.on_negotiate(world, facts, theirs),
+            Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
         }
     }
 

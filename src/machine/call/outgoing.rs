@@ -11,10 +11,7 @@ use crate::{
     id::{DeviceId, PartyId, RoomId, UserId},
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
-        io::{
-            CallMedia, Callee, Description, Fault, Fetch, Ignored, Op, PeerOp, Reply, SdpKind,
-            Verdict,
-        },
+        io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Verdict},
         world::World,
     },
     redact::Redacted,
@@ -82,14 +79,16 @@ impl Call {
     /// The offer is ready: the invite leaves, and its lifetime begins.
     pub(super) fn send_invite(&mut self, world: &mut World, offer: Redacted) {
         let lifetime = world.config.timeouts.invite;
+        let capabilities = self.capabilities(world, &offer);
         let invite = Invite {
             offer,
             lifetime,
             invitee: self.remote_user().cloned(),
             invitee_device: self.callee_device.clone(),
-            capabilities: Capabilities::default(),
+            capabilities,
             streams: Some(self.told.clone()),
         };
+        self.negotiation.start_with(self.plan());
         self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
         self.send(world, Kind::Invite, Body::Invite(invite));
@@ -145,8 +144,7 @@ impl Call {
         self.streams.set_metadata(answer.streams.clone());
         self.await_answer_no_more(world);
         self.begin_connecting(world);
-        let description = Description { kind: SdpKind::Answer, sdp: answer.sdp.clone() };
-        self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(description));
+        self.settle_with(world, answer.sdp.clone());
         if let Some(selected) = header.party_id.clone() {
             self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
         }

@@ -87,7 +87,12 @@ impl Call {
                 self.announced = Announced::Yes;
                 self.plan_candidates(world);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Negotiate
+            | Kind::Replaces
+            | Kind::Farewell => {}
         }
     }
 
@@ -118,10 +123,15 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.was_connected() => {
                 self.fail(world, EndReason::IceTimeout);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Negotiate => self.on_negotiation_failed(world),
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Replaces
+            | Kind::Farewell => {}
         }
     }
 
@@ -132,5 +142,6 @@ impl Call {
             self.outbox.resume();
             self.pump(world);
         }
+        self.hasten_restart(world);
     }
 }
