@@ -17,6 +17,7 @@
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
+//! | `guard.rs` | the rules by name, so that tests can switch one off |
 //! | `hashed.rs` | keys of large maps |
 
 mod book;
@@ -26,6 +27,8 @@ pub mod diagnostics;
 pub mod event;
 mod fault;
 mod fingerprint;
+#[doc(hidden)]
+pub mod guard;
 mod hashed;
 mod ids;
 pub mod io;

@@ -14,6 +14,7 @@ use super::{
         glare::{self, Survivor},
     },
     event::{EndReason, MissedWhy},
+    guard::Guard,
     io::{CallMedia, Ignored, Verdict},
     memory::Foreign,
     world::World,
@@ -76,6 +77,7 @@ impl Engine {
         let event = self.check(place, event)?;
         if let Some(id) = &event.facts.event_id
             && !self.world.memory.is_new(id)
+            && self.world.holds(Guard::DuplicateIgnored)
         {
             return Err(Ignored::Duplicate);
         }
@@ -166,7 +168,7 @@ impl Engine {
         let ours = &self.world.identity.user;
         let over = parked.iter().any(|p| candidacy.is_ended_by(ours, &p.facts, &p.message))
             || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
-        if over {
+        if over && self.world.holds(Guard::EndBeforeInvite) {
             self.world.memory.note_over(room, &header.call_id, until);
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
@@ -198,10 +200,10 @@ impl Engine {
         sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
         let age = self.age(facts);
-        if age >= lifetime {
+        if age >= lifetime && self.world.holds(Guard::InviteExpires) {
             return Err(Ignored::Expired);
         }
-        Ok(self.world.now.wall.plus(lifetime - age))
+        Ok(self.world.now.wall.plus(lifetime.saturating_sub(age)))
     }
 
     /// The host's figure if there is one, which trusts one clock; else the difference of two.
@@ -322,13 +324,19 @@ impl Engine {
             let survivor = glare::decide(call.glare()?, &arrival.header.call_id);
             Some((session, survivor, call.shown().media))
         })?;
-        match survivor {
-            Survivor::Ours => Some(Settled::Lost),
-            Survivor::Theirs => {
-                self.with(session, |call, world| call.fail(world, EndReason::Replaced));
-                Some(Settled::Won(media))
-            }
+        let wins = self.world.holds(Guard::SmallerIdWins);
+        let survivor = if wins { survivor } else { survivor.other() };
+        let ends_ours = match survivor {
+            Survivor::Ours => !self.world.holds(Guard::SurvivorKept),
+            Survivor::Theirs => self.world.holds(Guard::LoserEnded),
+        };
+        if ends_ours {
+            self.with(session, |call, world| call.fail(world, EndReason::Replaced));
         }
+        Some(match survivor {
+            Survivor::Ours => Settled::Lost,
+            Survivor::Theirs => Settled::Won(media),
+        })
     }
 
     fn session_of(&self, place: &Place, event: &Parsed) -> Option<SessionId> {
@@ -440,7 +448,8 @@ impl Candidacy<'_> {
 
 /// Our own event, come back: told by user and party (T-17).
 fn is_echo(world: &World, facts: &Facts, header: &Header) -> bool {
-    facts.sender == world.identity.user && header.party_id.as_ref() == Some(&world.party)
+    let ours = facts.sender == world.identity.user;
+    ours && header.party_id.as_ref() == Some(&world.party) && world.holds(Guard::EchoIgnored)
 }
 
 /// "Busy", in the words that the caller knows.

@@ -11,6 +11,7 @@ use super::{
     call::CallTimer,
     event::{CallEvent, VoipEvent},
     fingerprint::Fingerprint,
+    guard::Guards,
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
@@ -70,6 +71,7 @@ pub(super) struct World {
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
+    pub(super) guards: Guards,
     awaited: BTreeMap<OpId, Owner>,
     out: VecDeque<Output>,
 }
@@ -90,6 +92,7 @@ impl World {
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
+            guards: Guards::default(),
             awaited: BTreeMap::new(),
             out: VecDeque::new(),
         }

@@ -16,6 +16,7 @@ use crate::{
             CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy,
             RingStop, VoipEvent,
         },
+        guard::Guard,
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
         world::{Owner, World},
     },
@@ -90,7 +91,9 @@ impl Call {
         world.tell(VoipEvent::CallEnded { session: self.session, end });
         self.outbox.drop_untried();
         self.outbox.resume();
-        if let Some(body) = farewell {
+        if let Some(body) = farewell
+            && world.holds(Guard::FarewellSaid)
+        {
             self.send(world, Kind::Farewell, body);
         }
         if !self.outbox.is_empty() {

@@ -11,6 +11,7 @@ use crate::{
     id::{DeviceId, PartyId, RoomId, UserId},
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
+        guard::Guard,
         io::{
             CallMedia, Callee, Description, Fault, Fetch, Ignored, Op, PeerOp, Reply, SdpKind,
             Verdict,
@@ -128,11 +129,12 @@ impl Call {
         }
         match &self.phase {
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
-            Phase::Connecting | Phase::Connected => {
+            Phase::Connecting | Phase::Connected if world.holds(Guard::FirstAnswerWins) => {
                 let same = self.party == Party::Chosen(header.party_id.clone());
                 let reason = if same { Ignored::Duplicate } else { Ignored::WrongParty };
                 return Verdict::Ignored(reason);
             }
+            Phase::Connecting | Phase::Connected => {}
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
                 return Verdict::Ignored(Ignored::WrongState);
             }
@@ -147,7 +149,9 @@ impl Call {
         self.begin_connecting(world);
         let description = Description { kind: SdpKind::Answer, sdp: answer.sdp.clone() };
         self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(description));
-        if let Some(selected) = header.party_id.clone() {
+        if let Some(selected) = header.party_id.clone()
+            && world.holds(Guard::AnswerSelected)
+        {
             self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
         }
         self.sync_metadata(world);
@@ -158,7 +162,9 @@ impl Call {
     pub(super) fn choose(&mut self, world: &mut World, header: &Header, can: Capabilities) {
         let Some(user) = self.remote_user().cloned() else { return };
         let party: Option<PartyId> = header.party_id.clone();
-        self.remote_candidates.choose(&party);
+        if world.holds(Guard::EarlyCandidatesKept) {
+            self.remote_candidates.choose(&party);
+        }
         self.version = header.version;
         self.party = Party::Chosen(party.clone());
         self.tell(world, CallEvent::RemoteChosen { user, party, capabilities: can });
