@@ -10,10 +10,12 @@
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
+//! | `crossing.rs` | two users call each other at the same moment |
 //! | `call/` | one 1:1 call |
 //! | `world.rs` | what all calls share: the way out, timers, ids |
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
+//! | `vacant.rs` | calls of ours that another is about to replace |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
@@ -23,6 +25,7 @@
 mod book;
 pub mod bounds;
 mod call;
+mod crossing;
 pub mod diagnostics;
 pub mod event;
 mod fault;
@@ -38,6 +41,7 @@ mod roster;
 mod router;
 mod stats;
 mod turn;
+mod vacant;
 mod verdict;
 mod world;
 
@@ -255,6 +259,7 @@ impl Engine {
     fn on_reply(&mut self, op: OpId, result: Result<Reply, Fault>) -> Verdict {
         let owner = self.world.take_owner(op);
         let logged_out = result == Err(Fault::LoggedOut) && self.is_for_server(op, owner);
+        let members = matches!(result, Ok(Reply::Members(_)));
         let verdict = match owner {
             None => return Verdict::Ignored(Ignored::StaleReply),
             Some(Owner::Call(session)) => self
@@ -267,6 +272,9 @@ impl Engine {
             }
             Some(Owner::Nobody) => Verdict::Handled,
         };
+        if let (Some(Owner::Call(session)), true) = (owner, members) {
+            self.on_callee_found(session);
+        }
         if logged_out {
             self.on_logged_out();
         }

@@ -9,18 +9,16 @@ use std::{collections::BTreeMap, mem::discriminant, time::Duration};
 use super::{
     Engine, Service,
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
-    call::{
-        Arrival, Call,
-        glare::{self, Survivor},
-    },
-    event::{EndReason, MissedWhy},
+    call::{Arrival, Call},
+    crossing::Settled,
+    event::MissedWhy,
     guard::Guard,
-    io::{CallMedia, Ignored, Verdict},
+    io::{Ignored, Verdict},
     memory::Foreign,
     world::World,
 };
 use crate::{
-    config::{Busy, Glare},
+    config::Busy,
     id::{CallId, PartyId, RoomId, SessionId, UserId},
     sdp,
     time::Wall,
@@ -110,9 +108,10 @@ impl Engine {
         let Event { room, facts, message, session } = event;
         let call_id = message.header.call_id.clone();
         if let Some(session) = session {
-            return self
-                .with(session, |call, world| call.on_message(world, facts, message.clone()))
-                .unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
+            let verdict =
+                self.with(session, |call, world| call.on_message(world, facts, message.clone()));
+            self.fill_vacancy(room, &facts.sender);
+            return verdict.unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
         }
         if is_echo(&self.world, facts, &message.header) {
             return Verdict::Ignored(Ignored::Echo);
@@ -227,13 +226,17 @@ impl Engine {
         if self.service == Service::ShuttingDown {
             return Verdict::Ignored(Ignored::ShuttingDown);
         }
+        let vacant = self.world.vacant.take(arrival.room, arrival.caller, self.world.now);
         match self.settle_glare(arrival) {
             Some(Settled::Lost) => {
                 self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });
                 return Verdict::Ignored(Ignored::LostGlare);
             }
-            Some(Settled::Won(media)) => return self.take_over(arrival, media),
+            Some(Settled::Won(estate)) => return self.take_over(arrival, *estate),
             None => {}
+        }
+        if let Some(estate) = vacant {
+            return self.take_over(arrival, self.may_take_over().then_some(estate));
         }
         if self.world.roster.other_connected(None) {
             match self.world.config.busy {
@@ -273,25 +276,8 @@ impl Engine {
         ringing < self.world.config.max_ringing && of_caller < MAX_RINGING_PER_CALLER
     }
 
-    fn ring(&mut self, session: SessionId, until: Wall) {
+    pub(super) fn ring(&mut self, session: SessionId, until: Wall) {
         self.with(session, |call, world| call.ring(world, until));
-    }
-
-    /// The incoming call survived glare: it is answered with what the user had granted, or rings.
-    fn take_over(&mut self, arrival: &Arrival<'_>, media: CallMedia) -> Verdict {
-        let call = Call::arrive(&mut self.world, arrival);
-        let session = self.keep(call);
-        match self.world.config.glare {
-            Glare::Ring => self.ring(session, arrival.until),
-            Glare::AutoAnswer => {
-                let answered = self.with(session, |call, world| call.answer(world, Some(media)));
-                // A third call is connected: the user says which of the two he wants.
-                if let Some(Err(_)) = answered {
-                    self.ring(session, arrival.until);
-                }
-            }
-        }
-        Verdict::Started(session)
     }
 
     fn note_over(&mut self, arrival: &Arrival<'_>) {
@@ -311,32 +297,6 @@ impl Engine {
         };
         let parting = Call::parting(&mut self.world, &call, body);
         self.keep(parting);
-    }
-
-    /// Decides between the invite and our own unanswered call to the same user, if there is one.
-    fn settle_glare(&mut self, arrival: &Arrival<'_>) -> Option<Settled> {
-        if *arrival.caller == self.world.identity.user {
-            return None;
-        }
-        let with_caller = self.world.roster.with_user(arrival.room, arrival.caller);
-        let (session, survivor, media) = with_caller.into_iter().find_map(|session| {
-            let call = self.calls.get(&session)?;
-            let survivor = glare::decide(call.glare()?, &arrival.header.call_id);
-            Some((session, survivor, call.shown().media))
-        })?;
-        let wins = self.world.holds(Guard::SmallerIdWins);
-        let survivor = if wins { survivor } else { survivor.other() };
-        let ends_ours = match survivor {
-            Survivor::Ours => !self.world.holds(Guard::SurvivorKept),
-            Survivor::Theirs => self.world.holds(Guard::LoserEnded),
-        };
-        if ends_ours {
-            self.with(session, |call, world| call.fail(world, EndReason::Replaced));
-        }
-        Some(match survivor {
-            Survivor::Ours => Settled::Lost,
-            Survivor::Theirs => Settled::Won(media),
-        })
     }
 
     fn session_of(&self, place: &Place, event: &Parsed) -> Option<SessionId> {
@@ -404,14 +364,6 @@ fn can_end(body: &Body) -> bool {
         | Body::AssertedIdentity(_)
         | Body::Replaces(_) => false,
     }
-}
-
-/// How glare ended for the incoming call.
-enum Settled {
-    /// Ours goes on.
-    Lost,
-    /// Ours was ended; it had been placed with this.
-    Won(CallMedia),
 }
 
 /// An invite that may or may not ring.

@@ -17,6 +17,7 @@ use super::{
     memory::Memory,
     roster::Roster,
     turn::Turn,
+    vacant::Vacant,
 };
 use crate::{
     config::Config,
@@ -68,6 +69,7 @@ pub(super) struct World {
     pub(super) turn: Turn,
     pub(super) book: Book,
     pub(super) memory: Memory,
+    pub(super) vacant: Vacant,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
@@ -89,6 +91,7 @@ impl World {
             turn: Turn::default(),
             book: Book::default(),
             memory: Memory::default(),
+            vacant: Vacant::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
@@ -116,6 +119,13 @@ impl World {
     /// Who awaits this reply; once.
     pub(super) fn take_owner(&mut self, id: OpId) -> Option<Owner> {
         self.awaited.remove(&id)
+    }
+
+    /// A reply that is awaited goes to somebody else.
+    pub(super) fn hand_over(&mut self, id: OpId, owner: Owner) {
+        if let Some(awaiting) = self.awaited.get_mut(&id) {
+            *awaiting = owner;
+        }
     }
 
     /// Tells about all calls.
@@ -160,6 +170,7 @@ impl World {
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
         self.memory.fingerprint(print, self.now);
+        self.vacant.fingerprint(print, self.now);
         print.value(&self.rooms);
         print.value(self.out.len());
     }

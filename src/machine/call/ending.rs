@@ -161,7 +161,7 @@ impl Call {
         match &self.phase {
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Ended(_) => None,
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
-                (self.is_known() || self.outbox.is_announcing_now()).then(hangup)
+                self.may_be_known().then(hangup)
             }
             // Our other devices may still take it.
             Phase::Incoming(Incoming::Ringing) => None,
@@ -176,6 +176,11 @@ impl Call {
     /// Whether the other side may know of the call: a caller does, whatever becomes of our answer.
     pub(super) fn is_known(&self) -> bool {
         !self.is_outgoing() || self.announced != Announced::No
+    }
+
+    /// Whether the other side may know of it already, or is about to.
+    pub(super) fn may_be_known(&self) -> bool {
+        self.is_known() || self.outbox.is_announcing_now()
     }
 
     /// A version 0 caller knows no reject.

@@ -192,6 +192,11 @@ impl Call {
                 Verdict::Ignored(Ignored::WrongParty)
             }
             (Phase::Outgoing(Outgoing::Preparing(_)), _) => Verdict::Ignored(Ignored::WrongState),
+            (Phase::Outgoing(_), _) if reason == Some(Reason::Replaced) => {
+                self.leave_vacant(world);
+                self.end_by_them(world, hangup(reason));
+                Verdict::Handled
+            }
             (_, _) => {
                 self.end_by_them(world, hangup(reason));
                 Verdict::Handled
