@@ -159,6 +159,10 @@ pub struct Timeouts {
     /// How long an event that came before its invite is kept. 5 min, as long as an invite can
     /// live: a hangup must outlast an invite that is decrypted late.
     pub parked: Duration,
+    /// How long after the other side ended our call as replaced its own call is taken for the one
+    /// that replaces it. 5 s: the two leave it at the same moment and may come in either order;
+    /// nobody wants to be answered for later, when he has put the phone away.
+    pub replacement: Duration,
     /// TURN credentials are fetched again this long before they expire. 60 s: they must last until
     /// ICE is done, which `connect` bounds, and somewhat longer.
     pub turn_margin: Duration,
@@ -184,6 +188,7 @@ impl Default for Timeouts {
             retry_longest: Duration::from_secs(16),
             farewell: Duration::from_secs(60),
             parked: Duration::from_secs(300),
+            replacement: Duration::from_secs(5),
             turn_margin: Duration::from_secs(60),
             ledger: Duration::from_millis(50),
         }

@@ -332,7 +332,8 @@ pub struct PeerConfig {
 /// Something to do with a local track.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
-    /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
+    /// Open the device for this call; a person may be asked. Where two users call each other at
+    /// the same moment, the track moves to the call that survives. Reply: [`Reply::Done`].
     Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].

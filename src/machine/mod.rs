@@ -10,22 +10,28 @@
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
+//! | `crossing.rs` | two users call each other at the same moment |
 //! | `call/` | one 1:1 call |
 //! | `world.rs` | what all calls share: the way out, timers, ids |
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
+//! | `vacant.rs` | calls of ours that another is about to replace |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
+//! | `guard.rs` | the rules by name, so that tests can switch one off |
 //! | `hashed.rs` | keys of large maps |
 
 mod book;
 pub mod bounds;
 mod call;
+mod crossing;
 pub mod diagnostics;
 pub mod event;
 mod fault;
 mod fingerprint;
+#[doc(hidden)]
+pub mod guard;
 mod hashed;
 mod ids;
 pub mod io;
@@ -35,6 +41,7 @@ mod roster;
 mod router;
 mod stats;
 mod turn;
+mod vacant;
 mod verdict;
 mod world;
 
@@ -280,6 +287,7 @@ impl Engine {
     fn on_reply(&mut self, op: OpId, result: Result<Reply, Fault>) -> Verdict {
         let owner = self.world.take_owner(op);
         let logged_out = result == Err(Fault::LoggedOut) && self.is_for_server(op, owner);
+        let members = matches!(result, Ok(Reply::Members(_)));
         let verdict = match owner {
             None => return Verdict::Ignored(Ignored::StaleReply),
             Some(Owner::Call(session)) => self
@@ -292,6 +300,9 @@ impl Engine {
             }
             Some(Owner::Nobody) => Verdict::Handled,
         };
+        if let (Some(Owner::Call(session)), true) = (owner, members) {
+            self.on_callee_found(session);
+        }
         if logged_out {
             self.on_logged_out();
         }

@@ -14,11 +14,13 @@ use super::{
     call::CallTimer,
     event::{CallEvent, VoipEvent},
     fingerprint::Fingerprint,
+    guard::Guards,
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
     roster::Roster,
     turn::Turn,
+    vacant::Vacant,
 };
 use crate::{
     config::Config,
@@ -71,9 +73,11 @@ pub(super) struct World {
     pub(super) turn: Turn,
     pub(super) book: Book,
     pub(super) memory: Memory,
+    pub(super) vacant: Vacant,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
+    pub(super) guards: Guards,
     awaited: BTreeMap<OpId, Owner>,
     out: VecDeque<Output>,
 }
@@ -91,9 +95,11 @@ impl World {
             turn: Turn::default(),
             book: Book::default(),
             memory: Memory::default(),
+            vacant: Vacant::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
+            guards: Guards::default(),
             awaited: BTreeMap::new(),
             out: VecDeque::new(),
         }
@@ -117,6 +123,13 @@ impl World {
     /// Who awaits this reply; once.
     pub(super) fn take_owner(&mut self, id: OpId) -> Option<Owner> {
         self.awaited.remove(&id)
+    }
+
+    /// A reply that is awaited goes to somebody else.
+    pub(super) fn hand_over(&mut self, id: OpId, owner: Owner) {
+        if let Some(awaiting) = self.awaited.get_mut(&id) {
+            *awaiting = owner;
+        }
     }
 
     /// Tells about all calls.
@@ -168,6 +181,7 @@ impl World {
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
         self.memory.fingerprint(print, self.now);
+        self.vacant.fingerprint(print, self.now);
         print.value(&self.rooms);
         print.value(self.out.len());
     }

@@ -108,15 +108,24 @@ impl Call {
         if world.roster.other_connected(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
-        // A picture that was not offered cannot be sent in the answer.
-        self.sending = match media.unwrap_or(self.shown.media) {
-            CallMedia::Video if self.negotiation.has_video() => CallMedia::Video,
-            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
-        };
+        self.take(world, media);
+        Ok(())
+    }
+
+    /// A ringing call is being answered from now on.
+    pub(super) fn take(&mut self, world: &mut World, media: Option<CallMedia>) {
+        self.sending = self.answerable(media.unwrap_or(self.shown.media));
         self.stop_ringing(world, RingStop::Answered);
         self.enter(world, Phase::Incoming(Incoming::Answering(Step::Waiting)));
         self.advance(world);
-        Ok(())
+    }
+
+    /// A picture that was not offered cannot be sent in the answer.
+    pub(super) fn answerable(&self, media: CallMedia) -> CallMedia {
+        match media {
+            CallMedia::Video if self.negotiation.has_video() => CallMedia::Video,
+            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
+        }
     }
 
     /// The user wants to hear nothing of this caller any more: as if he had silently rejected.

@@ -54,6 +54,26 @@ impl LocalMedia {
         }
     }
 
+    /// What the user muted, and nothing that is captured.
+    pub(super) fn without_tracks(&self) -> Self {
+        Self { sources: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Takes away all other sources than these, with their tracks and mutes.
+    pub(super) fn remove_but(&mut self, wanted: &[MediaSource]) -> Vec<(MediaSource, TrackId)> {
+        self.muted.retain(|source, _| wanted.contains(source));
+        let removed = self.sources.extract_if(.., |source, _| !wanted.contains(source));
+        removed.map(|(source, entry)| (source, entry.track)).collect()
+    }
+
+    /// Takes over what another call had, under our own stream; gives back what of it is muted.
+    pub(super) fn adopt(&mut self, other: Self) -> Vec<MediaSource> {
+        self.sources = other.sources;
+        self.muted = other.muted;
+        let muted = self.muted.iter().filter(|(_, muted)| **muted);
+        muted.map(|(source, _)| *source).collect()
+    }
+
     /// What a call of this kind captures.
     pub(super) fn sources_of(media: CallMedia) -> &'static [MediaSource] {
         match media {

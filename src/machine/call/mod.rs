@@ -13,10 +13,12 @@
 //! | `messages.rs` | what the other side says, bound to user and party |
 //! | `sending.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
+//! | `glare.rs`, `estate.rs` | who survives when two call each other, and what he takes over |
 
 mod candidates;
 mod connected;
 mod ending;
+pub(super) mod estate;
 pub(super) mod glare;
 mod hold;
 mod incoming;
@@ -255,6 +257,10 @@ impl Call {
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
             Phase::Outgoing(Outgoing::Preparing(_)) => Some(glare::OurCall::Preparing),
+            // Every try so far was refused without being taken.
+            Phase::Outgoing(Outgoing::Inviting) if !self.may_be_known() => {
+                Some(glare::OurCall::Preparing)
+            }
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
                 Some(glare::OurCall::Sent(&self.shown.call_id))
             }

@@ -11,6 +11,7 @@ use crate::{
     id::{DeviceId, PartyId, RoomId, UserId},
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
+        guard::Guard,
         io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Verdict},
         world::World,
     },
@@ -127,11 +128,12 @@ impl Call {
         }
         match &self.phase {
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
-            Phase::Connecting | Phase::Connected => {
+            Phase::Connecting | Phase::Connected if world.holds(Guard::FirstAnswerWins) => {
                 let same = self.party == Party::Chosen(header.party_id.clone());
                 let reason = if same { Ignored::Duplicate } else { Ignored::WrongParty };
                 return Verdict::Ignored(reason);
             }
+            Phase::Connecting | Phase::Connected => {}
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
                 return Verdict::Ignored(Ignored::WrongState);
             }
@@ -145,7 +147,9 @@ impl Call {
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.settle_with(world, answer.sdp.clone());
-        if let Some(selected) = header.party_id.clone() {
+        if let Some(selected) = header.party_id.clone()
+            && world.holds(Guard::AnswerSelected)
+        {
             self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
         }
         self.sync_metadata(world);
@@ -156,7 +160,9 @@ impl Call {
     pub(super) fn choose(&mut self, world: &mut World, header: &Header, can: Capabilities) {
         let Some(user) = self.remote_user().cloned() else { return };
         let party: Option<PartyId> = header.party_id.clone();
-        self.remote_candidates.choose(&party);
+        if world.holds(Guard::EarlyCandidatesKept) {
+            self.remote_candidates.choose(&party);
+        }
         self.version = header.version;
         self.party = Party::Chosen(party.clone());
         self.tell(world, CallEvent::RemoteChosen { user, party, capabilities: can });

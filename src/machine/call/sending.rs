@@ -8,6 +8,7 @@ use crate::{
     id::OpId,
     machine::{
         event::EndReason,
+        guard::Guard,
         io::{Fault, MatrixOp, Op, Reply},
         world::World,
     },
@@ -63,7 +64,8 @@ impl Call {
         if !self.outbox.is_in_flight(op) {
             return;
         }
-        let ambiguous = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let silent = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let ambiguous = silent && world.holds(Guard::SilenceMayBeArrival);
         let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
