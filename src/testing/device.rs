@@ -403,6 +403,18 @@ impl Device {
         world.start(self.index);
     }
 
+    /// What the engine was given since its process started, as a file: see
+    /// [`Sim::set_records`].
+    ///
+    /// # Panics
+    /// When nothing was to be recorded.
+    pub fn recording(&self) -> Vec<u8> {
+        self.host(|host| {
+            let scribe = host.scribe.as_ref();
+            scribe.expect("invariant: the test has asked for recordings first").out().clone()
+        })
+    }
+
     /// Whether the process runs.
     pub fn is_running(&self) -> bool {
         self.host(|host| host.engine.is_some())
@@ -439,7 +451,8 @@ pub fn room_batch(
 }
 
 /// A command in the words of the column.
-fn deed(command: &Command) -> String {
+/// A command in the words of the column.
+pub(super) fn deed(command: &Command) -> String {
     match command {
         Command::Invite { callee, media, .. } => {
             let whom = match callee {

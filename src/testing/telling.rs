@@ -8,14 +8,18 @@ use crate::machine::{
 
 /// Writes down what an output tells; requests to the homeserver are written down when it has them.
 pub(super) fn tell(world: &mut World, device: usize, output: &Output) {
-    let (kind, what) = match output {
+    if let (kind, Some(what)) = words(output) {
+        world.note(device, kind, what);
+    }
+}
+
+/// An output in words, where it has some.
+pub(super) fn words(output: &Output) -> (Kind, Option<String>) {
+    match output {
         Output::Request { op, .. } => (Kind::Media, request(op)),
-        Output::Cancel(_) => return,
+        Output::Cancel(_) => (Kind::Media, None),
         Output::Voip(event) => (Kind::Call, voip(event)),
         Output::Call { event, .. } => call(event),
-    };
-    if let Some(what) = what {
-        world.note(device, kind, what);
     }
 }
 
