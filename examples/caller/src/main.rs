@@ -10,6 +10,7 @@ mod cli;
 mod demo;
 #[cfg(feature = "matrix")]
 mod matrix;
+mod overheard;
 #[cfg(not(feature = "matrix"))]
 mod without;
 

@@ -20,7 +20,7 @@ use super::{
     setup::{ADA_PLAYS, BEN_PLAYS, Film, Kept, LEVEL, PICTURES_A_SECOND, Tapes},
     teller::Teller,
 };
-use crate::cli::Breakage;
+use crate::{cli::Breakage, overheard::Overheard};
 
 /// One side.
 pub(crate) struct Party {
@@ -66,10 +66,11 @@ impl Party {
         let kept = tapes.kept();
         let studio = camera(microphone(who, common.breakage), &common.film);
         let studio = speakers(studio, sinks, tapes).build();
-        let engine = engine::new(studio, common.breakage);
+        let notary = Arc::new(Notary::new(who, common.teller.clone()));
+        let engine = Overheard::new(engine::new(studio, common.breakage), notary);
         let voip = VoIP::builder(account.identity().clone())
             .signaling(signaling(who, account.clone(), common.breakage))
-            .webrtc(Arc::new(Notary::new(who, engine, common.teller.clone())))
+            .webrtc(engine)
             .config(common.config.clone())
             .start()?;
         account.connect(voip.news());

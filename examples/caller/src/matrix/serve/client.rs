@@ -41,6 +41,7 @@ use crate::{
         sync::{self, STOPPED, Syncing},
         trust::Trust,
     },
+    overheard::Overheard,
 };
 
 /// Longest time for the first sync, and for the upload of device keys.
@@ -236,9 +237,10 @@ impl Phone {
     fn install(sdk: &Sdk, ways: &Ways, config: Config, events: &Events) -> Result<Self, String> {
         let me = sdk.session_meta().ok_or("no session")?;
         let (senses, told) = senses(me, events);
-        let engine = Watched::new(ways.trust.engine(senses.studio())?);
-        let hosts = Arc::clone(&engine);
-        let (voip, matrix) = connect(sdk, |voip| voip.webrtc(hosts).config(config))
+        let engine = Arc::<Watched>::default();
+        let listener = Arc::clone(&engine);
+        let overheard = Overheard::new(ways.trust.engine(senses.studio())?, listener);
+        let (voip, matrix) = connect(sdk, |voip| voip.webrtc(overheard).config(config))
             .map_err(|why| why.to_string())?;
         let calls = Calls::new(me.user_id.as_str(), events.clone(), senses, Arc::clone(&engine));
         let calls = Arc::new(calls);
