@@ -41,7 +41,8 @@ use std::{
 use self::{client::Ways, desk::Desk, line::MAX_LINE_BYTES, out::Out};
 use crate::{
     cli::online::ServeOptions,
-    matrix::{NOT_BEGUN, say::complain, trust::Trust},
+    exit::NOT_BEGUN,
+    matrix::{say::complain, trust::Trust},
 };
 
 /// Reads commands until `quit` or the end of standard input.

@@ -33,10 +33,10 @@ use super::{
     sync::{self, Syncing},
     trust::Trust,
 };
-use crate::cli::online::{AnswerOptions, CallOptions, TalkOptions};
-
-/// It ran, and something is wrong.
-const WRONG: u8 = 1;
+use crate::{
+    cli::online::{AnswerOptions, CallOptions, TalkOptions},
+    exit::WRONG,
+};
 
 /// The call that takes another's place comes with the same news, or never.
 const SOON: Duration = Duration::from_secs(5);
