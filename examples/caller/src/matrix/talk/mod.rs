@@ -194,8 +194,7 @@ async fn talk(
     }
     line.close().await;
     say(&outcome);
-    let heard = gear.ear.overall();
-    if let Some(tone) = heard.tone.filter(|tone| tone.share > 0.8) {
+    if let Some(tone) = status::tone(&gear.ear.overall()) {
         say(format_args!("heard a tone of {:.0} Hz", tone.hz));
     }
     for kept in gear.finish().await {
