@@ -82,7 +82,6 @@ async fn enter(
 ) -> Result<String, Refusal> {
     // From now on a signal ends this through what undoes it.
     let mut stop = Keys::signals();
-    folder.make()?;
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
     let store = folder.store();
     let building = within("login", PATIENCE, build(reach(homeserver), &store, trust));
