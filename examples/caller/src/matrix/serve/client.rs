@@ -8,13 +8,7 @@ use std::{
     time::Duration,
 };
 
-use matrix_sdk::{
-    Client as Sdk, SessionMeta, SessionTokens,
-    authentication::matrix::MatrixSession,
-    reqwest::Url,
-    ruma::{DeviceId, UserId},
-    store::RoomLoadSettings,
-};
+use matrix_sdk::{Client as Sdk, SessionMeta, reqwest::Url, ruma::UserId};
 use matrix_sdk_ui::sync_service::SyncService;
 use matrix_voip::{Config, VoIP, config::Busy};
 use matrix_voip_matrix_sdk::{Matrix, connect};
@@ -37,6 +31,7 @@ use super::{
 use crate::{
     cli::online::Flavour,
     matrix::{
+        account::open::{restore, session},
         http::{Http, HttpError, escaped},
         sync::{self, STOPPED, Syncing},
         trust::Trust,
@@ -280,16 +275,13 @@ async fn register(http: &Http, args: &Args) -> Result<(), String> {
 }
 
 async fn authenticate(sdk: &Sdk, args: &Args) -> Result<(), String> {
-    let auth = sdk.matrix_auth();
     if let Some(token) = args.text("accessToken")? {
         let user_id = UserId::parse(args.needed("userId")?).map_err(|why| why.to_string())?;
-        let device_id = <&DeviceId>::from(args.needed("deviceId")?).to_owned();
-        let tokens = SessionTokens { access_token: token.to_owned(), refresh_token: None };
-        let session = MatrixSession { meta: SessionMeta { user_id, device_id }, tokens };
-        let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
-        return restored.map_err(|why| format!("login: {why}"));
+        let session = session(user_id, args.needed("deviceId")?, token);
+        return restore(sdk, session).await.map_err(|why| format!("login: {why}"));
     }
-    let mut login = auth.login_username(args.needed("user")?, args.needed("password")?);
+    let mut login =
+        sdk.matrix_auth().login_username(args.needed("user")?, args.needed("password")?);
     if let Some(device) = args.text("deviceId")? {
         login = login.device_id(device);
     }
