@@ -201,7 +201,7 @@ impl CallSession {
         Ok(self.command(CallCommand::Unmute(source)).await?)
     }
 
-    async fn command(&self, command: CallCommand) -> Result<(), Refusal> {
+    pub(super) async fn command(&self, command: CallCommand) -> Result<(), Refusal> {
         self.link.command(Command::Call(self.id(), command)).await.map(drop)
     }
 }
