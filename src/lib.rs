@@ -84,7 +84,7 @@ pub use crate::{
     driver::{CallNews, MissedCall, WallClock},
     session::{
         AnswerError, CallEvents, CallOptions, CallSession, ChangeError, HangupError, IntoCallee,
-        InviteError, MuteError, ProceedError, RejectError, StartError, StatsError, UntilError,
-        VoIP, VoIPBuilder, VoipEvents, VoipNews,
+        InviteError, MuteError, ProceedError, QualityWatch, RejectError, StartError, StatsError,
+        UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
     },
 };

@@ -28,8 +28,10 @@ use matrix_voip::{
     host::HostRequest,
     id::{CallId, OpId, PartyId, PeerId},
     machine::io::{
-        Fault, Fetch, Ignored, Lifecycle, Op, PeerNews, PeerOp, PeerState, Reply, TrackOp,
+        Fault, Fetch, Ignored, Lifecycle, MediaKind, Op, PeerNews, PeerOp, PeerState, PeerStats,
+        Reply, StreamStats, TrackOp,
     },
+    machine::quality::Quality,
     time::Wall,
     wire::ledger::{Ledger, LiveCall},
 };
@@ -39,6 +41,11 @@ const BEN: &str = "@ben:hs";
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// Time goes by.
+async fn pass(span: Duration) {
+    assert!(timeout(span, std::future::pending::<()>()).await.is_err());
 }
 
 async fn voice(voip: &VoIP) -> CallSession {
@@ -54,6 +61,44 @@ async fn connected(voip: &VoIP, desk: &Desk) -> CallSession {
     voip.news().peer(peer, PeerNews::State(PeerState::Connected));
     call.until(CallState::Connected).await.unwrap();
     call
+}
+
+// ---------------------------------------------------------------------------------------- quality
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_measures_while_somebody_looks_and_ends_with_the_call() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let (voip, desk) = Desk::start(move |op| match op {
+        Op::Peer(_, PeerOp::Stats) => {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            let mut stream = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+            (stream.bytes, stream.packets, stream.lost) = (n * 8_000, n * 95, Some(n * 5));
+            let mut stats = PeerStats::default();
+            stats.inbound.push(stream);
+            Some(Ok(Reply::Stats(Box::new(stats))))
+        }
+        other => willing(other),
+    });
+    let call = connected(&voip, &desk).await;
+    let mut watch = call.watch_quality(seconds(2)).await;
+    let began = Instant::now();
+    let stats = watch.next().await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 2);
+    assert_eq!(stats.inbound[0].bits_per_second, 32_000);
+    assert_eq!((stats.inbound[0].loss, stats.quality), (Some(0.05), Quality::Fair));
+    pass(seconds(21)).await;
+    watch.next().await.unwrap();
+    assert!(timeout(seconds(1), watch.next()).await.is_err(), "only the latest is kept");
+    drop(watch);
+    pass(seconds(4)).await;
+    let before = asked.load(Ordering::SeqCst);
+    pass(seconds(60)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), before, "nobody looks any more");
+    let mut watch = call.watch_quality(Duration::ZERO).await;
+    watch.next().await.unwrap();
+    call.hangup().await.unwrap();
+    while watch.next().await.is_some() {}
 }
 
 // -------------------------------------------------------------------------------------- deadlines

@@ -20,6 +20,7 @@
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
 //! | `guard.rs` | the rules by name, so that tests can switch one off |
+//! | `quality.rs` | how good a call is, from two measurements |
 //! | `hashed.rs` | keys of large maps |
 
 mod book;
@@ -38,6 +39,7 @@ mod ids;
 pub mod io;
 mod media;
 mod memory;
+pub mod quality;
 mod roster;
 mod router;
 mod stats;

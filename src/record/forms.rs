@@ -234,6 +234,7 @@ record_struct!(StreamStats {
     lost,
     jitter,
     key_frame_requests,
+    level,
 });
 record_struct!(ServerStats { uri, state });
 record_enum!(ServerState { Asked, Works, Failed(fault) });

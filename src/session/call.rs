@@ -1,12 +1,15 @@
 //! One call, as the application holds it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use super::{
     errors::{
         AnswerError, HangupError, MuteError, ProceedError, RejectError, StatsError, UntilError,
     },
     events::CallEvents,
+    quality::QualityWatch,
 };
 use crate::{
     driver::{CallCell, CallNews, Link},
@@ -125,6 +128,15 @@ impl CallSession {
     /// [`StatsError`]: no peer connection, or the engine did not answer.
     pub async fn stats(&self) -> Result<PeerStats, StatsError> {
         Ok(self.link.measure(self.id()).await?)
+    }
+
+    /// Measures the call every so often (at least 200 ms apart) while the watch is held: round
+    /// trip, loss, jitter, bit rates, codec, path, level, and all of it in one word. The first
+    /// comes after two measurements.
+    pub async fn watch_quality(&self, every: Duration) -> QualityWatch {
+        let (latest, watched) = watch::channel(None);
+        self.link.watch(self.id(), every, latest).await;
+        QualityWatch::new(watched)
     }
 
     // ------------------------------------------------------------------------------- commanding

@@ -10,6 +10,7 @@
 //! | `builder.rs` | how a `VoIP` is put together and started |
 //! | `voip.rs` | placing calls, finding them, shutting down |
 //! | `call.rs` | one call: watching it, taking it, ending it |
+//! | `quality.rs` | watching how good a call is |
 //! | `changes.rs` | what is changed in a call that is answered |
 //! | `events.rs` | the two event streams |
 //! | `errors.rs` | one small error per operation |
@@ -19,6 +20,7 @@ mod call;
 mod changes;
 mod errors;
 mod events;
+mod quality;
 mod voip;
 
 pub use self::{
@@ -29,5 +31,6 @@ pub use self::{
         StatsError, UntilError,
     },
     events::{CallEvents, VoipEvents, VoipNews},
+    quality::QualityWatch,
     voip::{CallOptions, IntoCallee, VoIP},
 };
