@@ -22,8 +22,8 @@ use desk::{Desk, clock, identity, invite, room, willing};
 use futures::StreamExt;
 use matrix_voip::{
     AnswerError, CallEvent, CallMedia, CallNews, CallOptions, CallSession, CallState, Callee,
-    Config, EndParty, EndReason, HangupError, InviteError, MediaSource, MuteError, RingStop, Side,
-    StartError, StatsError, UntilError, VoIP, VoipNews, WallClock,
+    ChangeError, Config, EndParty, EndReason, HangupError, InviteError, MediaSource, MuteError,
+    RingStop, Side, StartError, StatsError, UntilError, VoIP, VoipNews, WallClock,
     config::Proceed,
     host::HostRequest,
     id::{CallId, OpId, PartyId, PeerId},
@@ -623,5 +623,47 @@ async fn replies_and_news_that_make_no_sense_are_counted_and_harm_nothing() {
     assert_eq!(call.state(), CallState::Connected);
     assert!(
         desk.requests().iter().all(|request| !matches!(request, HostRequest::Cancel(OpId(4_711))))
+    );
+}
+
+// ---------------------------------------------------------------------------------------- changes
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_started_is_open_or_an_error_and_never_ends_the_call() {
+    let denied = Arc::new(AtomicU64::new(1));
+    let first = Arc::clone(&denied);
+    let (voip, desk) = Desk::start(move |op| match op {
+        Op::Track(_, TrackOp::Capture(_, what)) if what.source == MediaSource::Camera => {
+            match first.swap(0, Ordering::SeqCst) {
+                0 => Some(Ok(Reply::Done)),
+                _ => Some(Err(Fault::Denied)),
+            }
+        }
+        other => willing(other),
+    });
+    let call = connected(&voip, &desk).await;
+    let missing = call.start(MediaSource::Camera).await;
+    assert_eq!(missing, Err(ChangeError::MediaMissing));
+    assert_eq!(call.state(), CallState::Connected);
+    call.start(MediaSource::Camera).await.unwrap();
+    call.start(MediaSource::Camera).await.unwrap();
+    assert!(call.local_user_media().unwrap().kinds.contains(&MediaKind::Video));
+    call.stop(MediaSource::Camera).await.unwrap();
+    call.hold().await.unwrap();
+    assert!(call.snapshot().hold.by_us);
+    call.hangup().await.unwrap();
+    let over = call.start(MediaSource::Camera).await;
+    assert_eq!(over, Err(ChangeError::WrongState(CallState::Ended)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tones_that_are_none_are_refused_before_anything_is_asked() {
+    let (voip, desk) = Desk::start(willing);
+    let call = connected(&voip, &desk).await;
+    assert!(matches!(call.dtmf("hello").await, Err(ChangeError::InvalidTones(_))));
+    assert_eq!(
+        call.dtmf("1").await,
+        Err(ChangeError::TakesNoTones),
+        "the desk's answer names none"
     );
 }
