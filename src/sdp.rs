@@ -139,6 +139,11 @@ pub fn holds_candidate(sdp: &str, candidate: &str) -> bool {
     attributes(sdp).any(|attribute| attribute == candidate)
 }
 
+/// How many candidates the description holds.
+pub fn candidates(sdp: &str) -> usize {
+    attributes(sdp).filter(|attribute| attribute.starts_with("candidate:")).count()
+}
+
 /// The media lines, in their order, at most [`MAX_MEDIA_LINES`] of them.
 pub fn media_lines(sdp: &str) -> Vec<MediaLine<'_>> {
     let common = sdp.find("\nm=").map_or(sdp, |start| &sdp[..start]);
@@ -338,5 +343,6 @@ mod tests {
         assert!(holds_candidate(OFFER, candidate));
         assert!(!holds_candidate(OFFER, "candidate:1 1 udp 2122260223 192.0.2.1 5000"));
         assert!(!holds_candidate(OFFER, "a=candidate:1"));
+        assert_eq!((candidates(OFFER), candidates("v=0")), (1, 0));
     }
 }

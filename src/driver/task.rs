@@ -140,6 +140,9 @@ impl Driver {
         match order {
             Order::Do { command, answer } => drop(answer.send(self.on_command(command))),
             Order::Measure { session, answer } => self.measure(session, answer),
+            Order::Explain { session, answer } => {
+                drop(answer.send(self.engine.explain(self.clock.now(), session)));
+            }
             Order::Diagnose { answer } => drop(answer.send(self.engine.diagnostics().clone())),
             Order::ShutDown => self.begin_stop(),
         }

@@ -15,7 +15,7 @@
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `bounds.rs` | every bound on what others can make grow |
-//! | `diagnostics.rs` | what was ignored, counted |
+//! | `diagnostics.rs`, `explain.rs` | what was ignored, counted; what a call waits for |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
 //! | `hashed.rs` | keys of large maps |
 
@@ -24,6 +24,7 @@ pub mod bounds;
 mod call;
 pub mod diagnostics;
 pub mod event;
+pub mod explain;
 mod fault;
 mod fingerprint;
 mod hashed;

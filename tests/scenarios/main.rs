@@ -10,6 +10,7 @@ mod common;
 mod corners;
 mod devices;
 mod embedded;
+mod explaining;
 mod glare;
 mod incoming;
 mod ledger;

@@ -72,6 +72,7 @@ impl Call {
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
         call.version = arrival.header.version;
+        call.history.described = sdp::candidates(arrival.invite.offer.expose());
         call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());

@@ -13,10 +13,12 @@
 //! | `messages.rs` | what the other side says, bound to user and party |
 //! | `sending.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
+//! | `explain.rs` | what it waits for |
 
 mod candidates;
 mod connected;
 mod ending;
+mod explain;
 pub(super) mod glare;
 mod incoming;
 mod media;
@@ -36,6 +38,7 @@ use std::collections::BTreeMap;
 
 use self::{
     candidates::{LocalCandidates, RemoteCandidates},
+    explain::History,
     media::LocalMedia,
     outbox::Outbox,
     phase::{Outgoing, Phase},
@@ -164,6 +167,7 @@ pub(super) struct Call {
     told: StreamMetadata,
     asks: BTreeMap<OpId, Ask>,
     timers: BTreeMap<CallTimer, Deadline>,
+    history: History,
 }
 
 impl Call {
@@ -198,6 +202,7 @@ impl Call {
             told: StreamMetadata::new(),
             asks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            history: History { since: world.now.mono, ..History::default() },
         }
     }
 
@@ -342,6 +347,7 @@ impl Call {
     fn enter(&mut self, world: &mut World, phase: Phase) {
         let (before, after) = (self.phase.state(), phase.state());
         self.phase = phase;
+        self.history.since = world.now.mono;
         if before == after {
             return;
         }
