@@ -107,6 +107,13 @@ impl WebRtc for Engine {
     async fn enable(&self, _: TrackId, _on: bool) -> Result<(), Fault> {
         Ok(())
     }
+    async fn replace(&self, _: SessionId, _: TrackId, what: Capture) -> Result<(), Fault> {
+        self.asked(&format!("take another {:?}", what.source));
+        Ok(())
+    }
+    async fn dtmf(&self, _: TrackId, _: Tones) -> Result<(), Fault> {
+        Err(Fault::Unsupported)
+    }
     async fn release(&self, _: TrackId) -> Result<(), Fault> {
         self.asked("close the device");
         Ok(())

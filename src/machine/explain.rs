@@ -14,7 +14,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Engine,
-    event::{CallState, End},
+    event::{CallState, End, Hold},
     fault::Fault,
     io::{MediaSource, PeerState},
 };
@@ -32,6 +32,12 @@ pub struct Explanation {
     pub since: Duration,
     /// When it is given up; `None`: never, or the host's own deadline counts.
     pub left: Option<Duration>,
+    /// Who holds it: then silence is what was asked for.
+    pub hold: Hold,
+    /// How far a change of the call's media is, while there is one.
+    pub negotiating: Option<Negotiating>,
+    /// When ICE is restarted, while the connection is lost.
+    pub restart: Option<Duration>,
     /// The message that is on its way or failed, if there is one.
     pub sending: Option<Sending>,
 }
@@ -92,6 +98,22 @@ pub enum Work {
     ReadingBack,
 }
 
+/// How far a change of the call's media is, once it was connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Negotiating {
+    /// Our offer is being made.
+    MakingOffer,
+    /// Our offer waits for their answer.
+    AwaitingAnswer,
+    /// Their answer is being put into force.
+    TakingAnswer,
+    /// Our offer gives way to theirs.
+    Yielding,
+    /// Their offer is being answered.
+    MakingAnswer,
+}
+
 /// What is known of a connection that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -146,6 +168,10 @@ pub enum Message {
     SelectAnswer,
     /// `m.call.sdp_stream_metadata_changed`
     Metadata,
+    /// `m.call.negotiate`
+    Negotiate,
+    /// `m.call.replaces`
+    Replaces,
     /// `m.call.hangup` or `m.call.reject`
     Farewell,
 }
@@ -164,7 +190,16 @@ impl Explanation {
     /// Of a call that is over, with nothing left to send.
     pub fn ended(end: End) -> Self {
         let wait = Wait::Ended(end);
-        Self { state: CallState::Ended, wait, since: Duration::ZERO, left: None, sending: None }
+        Self {
+            state: CallState::Ended,
+            wait,
+            since: Duration::ZERO,
+            left: None,
+            hold: Hold::default(),
+            negotiating: None,
+            restart: None,
+            sending: None,
+        }
     }
 }
 
@@ -205,6 +240,13 @@ impl fmt::Display for Explanation {
         if let Some(left) = self.left {
             write!(f, " In {} {}.", Seconds(left), self.fate())?;
         }
+        if let Some(restart) = self.restart {
+            write!(f, " ICE is restarted in {}.", Seconds(restart))?;
+        }
+        if let Some(negotiating) = self.negotiating {
+            write!(f, " {negotiating}.")?;
+        }
+        f.write_str(held(self.hold))?;
         self.sending.as_ref().map_or(Ok(()), |sending| write!(f, " {sending}"))
     }
 }
@@ -220,6 +262,16 @@ impl Explanation {
             }
             Wait::Path(_) | Wait::PathBack(_) | Wait::Nothing => "the call is given up",
         }
+    }
+}
+
+/// Why nothing is heard although media flows.
+const fn held(hold: Hold) -> &'static str {
+    match (hold.by_us, hold.by_them) {
+        (false, false) => "",
+        (true, false) => " We hold the other side.",
+        (false, true) => " The other side holds us.",
+        (true, true) => " Both sides hold each other.",
     }
 }
 
@@ -253,6 +305,18 @@ impl fmt::Display for Need {
             Self::Source(MediaSource::Camera) => "the camera",
             Self::Source(MediaSource::Screen) => "the screen",
             Self::Turn => "TURN credentials",
+        })
+    }
+}
+
+impl fmt::Display for Negotiating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MakingOffer => "Our offer of other media is being made",
+            Self::AwaitingAnswer => "Our offer of other media waits for their answer",
+            Self::TakingAnswer => "Their answer to our offer of other media is being taken",
+            Self::Yielding => "Our offer of other media gives way to theirs",
+            Self::MakingAnswer => "Their offer of other media is being answered",
         })
     }
 }
@@ -310,6 +374,8 @@ impl fmt::Display for Message {
             Self::Candidates => "a batch of candidates",
             Self::SelectAnswer => "the choice of the answer",
             Self::Metadata => "news of our streams",
+            Self::Negotiate => "a description for the negotiation",
+            Self::Replaces => "the transfer",
             Self::Farewell => "the goodbye",
         })
     }

@@ -10,14 +10,17 @@ use std::collections::BTreeSet;
 use super::event::{CallEvent, VoipEvent};
 pub use super::{
     fault::Fault,
-    media::{CallMedia, Capture, MediaKind, MediaSource, Plan, PlanLine, Slot},
+    media::{
+        CallMedia, Capture, InvalidTones, MAX_TONES, MediaKind, MediaSource, Plan, PlanLine, Slot,
+        Tones,
+    },
     stats::{
         CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
     },
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{
-    id::{DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
+    id::{DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
     wire::{delivery::Delivery, ledger::Ledger},
 };
 pub use crate::{
@@ -81,7 +84,7 @@ pub enum Callee {
 }
 
 /// What the application wants of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CallCommand {
     /// Take a ringing call; again: nothing happens. `None`: with the media that it was offered
@@ -97,6 +100,21 @@ pub enum CallCommand {
     Mute(MediaSource),
     /// Send it again, and say so.
     Unmute(MediaSource),
+    /// Put the other side on hold: take nothing in, send silence.
+    Hold,
+    /// Take that back: everything flows as before.
+    Unhold,
+    /// Open this source and show it: a camera makes a voice call a video call, a screen is shown
+    /// beside the camera.
+    Start(MediaSource),
+    /// Close this source. Their media stays.
+    Stop(MediaSource),
+    /// Take another device for this open source; `None`: the one that the host chooses.
+    Switch(MediaSource, Option<InputId>),
+    /// Send tones (RFC 4733).
+    Dtmf(Tones),
+    /// Look for a new path.
+    RestartIce,
 }
 
 /// Whether the other side hears of a refusal.
@@ -312,13 +330,20 @@ pub struct PeerConfig {
 }
 
 /// Something to do with a local track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
-    /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
+    /// Open the device for this call; a person may be asked. Where two users call each other at
+    /// the same moment, the track moves to the call that survives. Reply: [`Reply::Done`].
     Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].
     Enable(bool),
+    /// Take this device instead, for the same call; the track keeps its m-line and whether it is
+    /// enabled. When that fails the old device goes on. Reply: [`Reply::Done`].
+    Replace(SessionId, Capture),
+    /// Send tones as RTP events (RFC 4733) in the line that sends this microphone, one after the
+    /// other, behind those that are under way. Reply: [`Reply::Done`], as soon as they are taken.
+    Dtmf(Tones),
     /// Close the device, and whatever is under way for it. Reply: [`Reply::Done`].
     Release,
 }

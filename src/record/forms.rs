@@ -11,10 +11,10 @@ use super::{
     scribe::Origin,
 };
 use crate::{
-    config::{Busy, Config, Glare, Proceed, Timeouts},
+    config::{Busy, Config, Glare, OnAnswer, Proceed, Timeouts, Transfers},
     id::{
-        CallId, DeviceId, EventId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId, TrackId,
-        UserId,
+        CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
+        TrackId, UserId,
     },
     machine::{
         Identity as Ourselves,
@@ -23,7 +23,7 @@ use crate::{
             CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault, Ignored,
             Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews, PeerState, PeerStats,
             Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats, StreamStats, Tell,
-            Verdict,
+            Tones, Verdict,
         },
     },
     time::{Mono, Now, Wall},
@@ -63,6 +63,7 @@ record_ids! {
     RoomId => |id, names| names.text(id);
     EventId => |id, names| names.text(id);
     DeviceId => |id, names| names.text(id);
+    InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
     CallId => |id, names| id.to_owned();
     // Ours come from the seed: a replay mints the same.
@@ -84,6 +85,18 @@ macro_rules! record_wrapped {
     )+};
 }
 
+/// What was dialled may be a secret: as many zeros.
+impl Form for Tones {
+    fn write(&self, _: &mut Pseudonyms) -> Value {
+        Value::String("0".repeat(self.digits().len()))
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        let digits = value.as_str().ok_or(Unfit("Tones"))?;
+        Self::parse(digits).map_err(|_| Unfit("Tones"))
+    }
+}
+
 record_wrapped!(SessionId, PeerId, TrackId, OpId, Mono, Wall);
 
 // ---------------------------------------------------------------------------------- the origin
@@ -91,15 +104,30 @@ record_wrapped!(SessionId, PeerId, TrackId, OpId, Mono, Wall);
 record_struct!(Origin { identity, config, seed });
 record_struct!(Ourselves { user, device });
 record_struct!(Now { mono, wall });
-record_struct!(Config { timeouts, busy, glare, proceed, max_ringing, relay_only });
+record_struct!(Config {
+    timeouts,
+    busy,
+    glare,
+    on_answer,
+    transfers,
+    proceed,
+    max_ringing,
+    relay_only,
+});
 record_enum!(Busy { Ignore, Reject, Ring });
 record_enum!(Glare { AutoAnswer, Ring });
+record_enum!(OnAnswer { HoldOther, EndOther, Refuse });
+record_enum!(Transfers { Ask, Refuse });
 record_enum!(Proceed { Auto, Manual });
 record_struct!(Timeouts {
     invite,
     longest_invite,
     connect,
     lost,
+    waver,
+    restart_first,
+    negotiate,
+    replacement,
     gather,
     candidates_outgoing,
     candidates_incoming,
@@ -135,6 +163,13 @@ record_enum!(CallCommand {
     Proceed,
     Mute(source),
     Unmute(source),
+    Hold,
+    Unhold,
+    Start(source),
+    Stop(source),
+    Switch(source, input),
+    Dtmf(tones),
+    RestartIce,
 });
 record_enum!(Tell { Everyone, Nobody });
 record_enum!(CallMedia { Voice, Video });
@@ -297,6 +332,7 @@ record_enum!(Ignored {
     TooManyRinging,
     Busy,
     LostGlare,
+    Collision,
     ShuttingDown,
     TooMany,
     PlaintextInEncryptedRoom,
@@ -314,6 +350,9 @@ record_enum!(Refusal {
     Outgoing,
     OtherCallConnected,
     NoSuchTrack,
+    CannotRenegotiate,
+    NoStreamMetadata,
+    TakesNoTones,
     CallingOurselves,
     NotInRoom,
     ShuttingDown,

@@ -58,6 +58,7 @@ mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod fake_peer;
 mod puppet;
 mod replayed;
 mod sdp;

@@ -2,7 +2,7 @@
 
 use super::{column::Kind, world::World};
 use crate::machine::{
-    event::{CallEvent, CallState, End, EndParty, EndReason, MissedWhy, RingStop, VoipEvent},
+    event::{CallEvent, CallState, End, EndParty, EndReason, Hold, MissedWhy, RingStop, VoipEvent},
     io::{CallMedia, MediaSource, Op, Output, PeerOp, TrackOp},
 };
 
@@ -30,6 +30,10 @@ fn request(op: &Op) -> Option<String> {
         Op::Track(_, TrackOp::Capture(_, capture)) => {
             format!("captures {}", source(capture.source))
         }
+        Op::Track(_, TrackOp::Replace(_, capture)) => {
+            format!("takes another {:?}", capture.source).to_lowercase()
+        }
+        Op::Track(_, TrackOp::Dtmf(_)) => "sends tones".to_owned(),
         Op::Track(_, TrackOp::Release) => "releases a track".to_owned(),
         Op::Track(_, TrackOp::Enable(true)) => "enables a track".to_owned(),
         Op::Track(_, TrackOp::Enable(false)) => "disables a track".to_owned(),
@@ -65,7 +69,21 @@ fn call(event: &CallEvent) -> (Kind, Option<String>) {
         CallEvent::MediaMissing(of) => {
             (Kind::Detail, Some(format!("goes without {}", source(*of))))
         }
+        CallEvent::SwitchFailed(of) => {
+            (Kind::Detail, Some(format!("cannot change {}", source(*of))))
+        }
+        CallEvent::HoldChanged(hold) => (Kind::Call, Some(self::hold(*hold).to_owned())),
+        CallEvent::NegotiationFailed => (Kind::Call, Some("does not agree".to_owned())),
         CallEvent::IdentityAsserted(_) => (Kind::Detail, Some("is told who speaks".to_owned())),
+    }
+}
+
+const fn hold(hold: Hold) -> &'static str {
+    match (hold.by_us, hold.by_them) {
+        (true, true) => "is held by both",
+        (true, false) => "is held by us",
+        (false, true) => "is held by them",
+        (false, false) => "is held no more",
     }
 }
 

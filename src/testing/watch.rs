@@ -147,7 +147,7 @@ impl Watch {
         self.allowed_now(op)?;
         match op {
             Op::Peer(peer, op) => self.on_peer_op(*peer, op)?,
-            Op::Track(track, op) => self.on_track_op(*track, *op)?,
+            Op::Track(track, op) => self.on_track_op(*track, op)?,
             Op::Matrix(send) => self.on_send(id, send)?,
             Op::Save(ledger) => {
                 let bytes = ledger.to_bytes().len();
@@ -207,7 +207,7 @@ impl Watch {
         }
     }
 
-    fn on_track_op(&mut self, track: TrackId, op: TrackOp) -> Rule {
+    fn on_track_op(&mut self, track: TrackId, op: &TrackOp) -> Rule {
         match op {
             TrackOp::Capture(..) => {
                 rule(self.tracks.insert(track), || format!("track {track} captured twice"))
@@ -215,7 +215,7 @@ impl Watch {
             TrackOp::Release => rule(self.tracks.remove(&track), || {
                 format!("track {track} released but not captured")
             }),
-            TrackOp::Enable(_) => {
+            TrackOp::Enable(_) | TrackOp::Replace(..) | TrackOp::Dtmf(_) => {
                 rule(self.tracks.contains(&track), || format!("track {track} is not captured"))
             }
         }

@@ -7,7 +7,7 @@ use matrix_voip::{
     machine::{
         event::{End, EndParty},
         explain::{Explanation, Need, Standing, Wait, Work},
-        io::{Callee, Fault, MediaSource, PeerState},
+        io::{CallCommand, Callee, Fault, MediaSource, PeerState},
     },
     testing::{Cue, Device, Habits, OpKind, Sim, millis, secs},
 };
@@ -213,11 +213,33 @@ fn a_call_that_talks_waits_for_nothing_and_a_lost_one_for_its_path() {
         "{text}"
     );
     ada.force(PeerState::Disconnected);
-    sim.advance(secs(2));
+    sim.advance(millis(1_500));
     let text = explained(&sim, &ada).to_string();
-    let start = "The connection was lost 2.0 s ago: no pair answers at present: ";
+    let start = "The connection was lost 1.5 s ago: no pair answers at present: ";
     assert!(text.starts_with(start), "{text}");
-    assert!(text.ends_with("remote candidates. In 28.0 s the call is given up."), "{text}");
+    let end = "remote candidates. In 28.5 s the call is given up. ICE is restarted in 0.5 s.";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn hold_and_a_change_of_media_are_told() {
+    let (sim, room, ada, ben) = world();
+    answering(&sim, &ada, &ben, &room);
+    sim.run_until_quiet();
+    ada.next(OpKind::Offer, Cue::works().after(secs(1)));
+    ben.next(OpKind::Answer, Cue::works().after(secs(1)));
+    ada.act(CallCommand::Hold);
+    sim.advance(millis(500));
+    let says = |device: &Device, end: &str| {
+        let text = explained(&sim, device).to_string();
+        assert!(text.contains(": nothing is waited for. ") && text.ends_with(end), "{text}");
+    };
+    says(&ada, "Our offer of other media is being made. We hold the other side.");
+    sim.advance(secs(1));
+    says(&ada, "Our offer of other media waits for their answer. We hold the other side.");
+    says(&ben, "Their offer of other media is being answered. The other side holds us.");
+    sim.run_until_quiet();
+    says(&ada, "nothing is waited for. We hold the other side.");
 }
 
 #[test]

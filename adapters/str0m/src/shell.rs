@@ -10,8 +10,8 @@ use std::{
 
 use matrix_voip::{
     host::{FrameSink, Media, PeerEvents, RemoteTrack},
-    id::{PeerId, SessionId},
-    machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply},
+    id::{PeerId, SessionId, TrackId},
+    machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply, Tones},
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -30,8 +30,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A request of the machine, with the way back.
 pub(crate) struct Request {
-    pub(crate) op: PeerOp,
+    pub(crate) asked: Asked,
     pub(crate) reply: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+/// What a connection is asked to do.
+pub(crate) enum Asked {
+    Op(PeerOp),
+    /// Tones in the lines that send this track.
+    Tones(TrackId, Tones),
 }
 
 /// The present, on the clock of all peers.
@@ -94,7 +101,7 @@ impl Shell {
         };
         let now = clock();
         match wake {
-            Wake::Request(Some(Request { op, reply })) => self.perform(now, op, reply),
+            Wake::Request(Some(request)) => self.perform(now, request),
             Wake::Request(None) => self.close(now),
             Wake::Arrival(arrival) => self.on_arrival(now, &arrival),
             Wake::Outside(outside) => self.on_outside(now, &outside),
@@ -176,9 +183,14 @@ impl Shell {
     }
 
     /// The news of a request leaves before its reply, so the machine hears them in order.
-    fn perform(&mut self, now: Instant, op: PeerOp, reply: oneshot::Sender<Result<Reply, Fault>>) {
-        let is_close = op == PeerOp::Close;
-        let result = self.peer.perform(now, op);
+    fn perform(&mut self, now: Instant, Request { asked, reply }: Request) {
+        let is_close = matches!(asked, Asked::Op(PeerOp::Close));
+        let result = match asked {
+            Asked::Op(op) => self.peer.perform(now, op),
+            Asked::Tones(track, tones) => {
+                self.peer.dial(now, track, &tones).map(|()| Reply::Done).map_err(Fault::from)
+            }
+        };
         self.flush();
         self.is_closed |= is_close;
         // Nobody waits any more when the request was aborted.
@@ -213,6 +225,8 @@ impl Shell {
                     }
                 }
                 Output::Control { track, control } => self.tracks.control(track, control),
+                // A person hears what the other side plays besides; nobody here waits for digits.
+                Output::Tone { mid, .. } => tracing::trace!(mid, "a tone came in"),
             }
         }
     }

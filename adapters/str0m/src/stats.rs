@@ -80,9 +80,14 @@ impl Measurements {
 
     /// A frame arrived, made of packets with these sequence numbers.
     pub(crate) fn on_received(&mut self, mid: &str, codec: Codec, packets: RangeInclusive<u64>) {
+        self.on_event(mid, packets);
+        entry(&mut self.inbound, mid).codec = Some(codec);
+    }
+
+    /// Something else than a frame arrived among them, with these sequence numbers.
+    pub(crate) fn on_event(&mut self, mid: &str, packets: RangeInclusive<u64>) {
         let counters = entry(&mut self.inbound, mid);
         let missing = counters.last.map_or(0, |last| packets.start().saturating_sub(last + 1));
-        counters.codec = Some(codec);
         counters.lost = Some(counters.lost.unwrap_or(0) + missing);
         counters.last = counters.last.max(Some(*packets.end()));
     }

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use super::{
     Ask, Call, CallTimer, Gate, Phase, Role,
+    negotiation::Turn,
     outbox::Kind,
     phase::{Incoming, Outgoing, Step},
 };
 use crate::{
     machine::{
-        explain::{Before, Explanation, Message, Need, Path, Sending, Standing, Wait, Work},
+        explain::{
+            Before, Explanation, Message, Need, Negotiating, Path, Sending, Standing, Wait, Work,
+        },
         io::Fault,
     },
     time::{Mono, Now},
@@ -24,6 +27,8 @@ pub(super) struct History {
     pub(super) announced: Option<Mono>,
     /// When the message in flight left.
     pub(super) sent: Mono,
+    /// When the connection was lost, the last time.
+    pub(super) lost: Mono,
     /// Why the last try failed; `None` after one that did not.
     pub(super) fault: Option<Fault>,
     /// How many candidates their description brought.
@@ -37,13 +42,35 @@ impl Call {
             Role::Session => {}
             Role::Parting => return None,
         }
+        let since = if self.is_lost() { self.history.lost } else { self.history.since };
         Some(Explanation {
             state: self.phase.state(),
             wait: self.wait(now, turn_awaited),
-            since: now.mono.since(self.history.since),
+            since: now.mono.since(since),
             left: self.left(now),
+            hold: self.shown.hold,
+            negotiating: self.negotiating(),
+            restart: self.timers.get(&CallTimer::Restart).map(|at| now.until(*at)),
             sending: self.sending_now(now),
         })
+    }
+
+    /// Whether a connection that was there is gone, however briefly.
+    fn is_lost(&self) -> bool {
+        !self.phase.is_ended() && self.has_timer(CallTimer::Lost)
+    }
+
+    fn negotiating(&self) -> Option<Negotiating> {
+        match self.negotiation.turn() {
+            // The first descriptions are what the call itself waits for.
+            _ if !self.was_connected() => None,
+            Turn::Stable => None,
+            Turn::Offering(_) => Some(Negotiating::MakingOffer),
+            Turn::Offered => Some(Negotiating::AwaitingAnswer),
+            Turn::Settling => Some(Negotiating::TakingAnswer),
+            Turn::Yielding => Some(Negotiating::Yielding),
+            Turn::Answering(_) => Some(Negotiating::MakingAnswer),
+        }
     }
 
     fn wait(&self, now: Now, turn_awaited: bool) -> Wait {
@@ -53,7 +80,9 @@ impl Call {
             Phase::Outgoing(Outgoing::Inviting) => Wait::InviteAccepted,
             Phase::Outgoing(Outgoing::InviteSent) => Wait::TheirAnswer,
             Phase::Incoming(Incoming::Ringing) => Wait::OurAnswer,
-            Phase::Connecting if self.has_timer(CallTimer::Lost) => Wait::PathBack(self.path(now)),
+            Phase::Connecting | Phase::Connected if self.is_lost() => {
+                Wait::PathBack(self.path(now))
+            }
             Phase::Connecting => Wait::Path(self.path(now)),
             Phase::Connected => Wait::Nothing,
             Phase::Ended(end) => Wait::Ended(end.clone()),
@@ -78,7 +107,7 @@ impl Call {
         let sources = self.asks.values().filter_map(|ask| match ask {
             Ask::Capture(source) => Some(Need::Source(*source)),
             Ask::Members | Ask::Open | Ask::SetRemote | Ask::Describe | Ask::SetLocal => None,
-            Ask::Read | Ask::Nothing | Ask::Send => None,
+            Ask::Read | Ask::Rollback | Ask::Replace(_) | Ask::Nothing | Ask::Send => None,
         });
         let turn = turn_awaited.then_some(Need::Turn);
         members.into_iter().chain(permission).chain(sources).chain(turn).collect()
@@ -133,6 +162,8 @@ const fn message(kind: Kind) -> Message {
         Kind::Candidates => Message::Candidates,
         Kind::SelectAnswer => Message::SelectAnswer,
         Kind::Metadata => Message::Metadata,
+        Kind::Negotiate => Message::Negotiate,
+        Kind::Replaces => Message::Replaces,
         Kind::Farewell => Message::Farewell,
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     id::OpId,
     machine::{
         event::EndReason,
+        guard::Guard,
         io::{Fault, MatrixOp, Op, Reply},
         world::World,
     },
@@ -64,8 +65,9 @@ impl Call {
         if !self.outbox.is_in_flight(op) {
             return;
         }
-        let ambiguous = result.as_ref().is_err_and(Fault::is_ambiguous);
         self.history.fault = result.as_ref().err().cloned();
+        let silent = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let ambiguous = silent && world.holds(Guard::SilenceMayBeArrival);
         let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
@@ -91,7 +93,12 @@ impl Call {
                 self.history.announced = Some(world.now.mono);
                 self.plan_candidates(world);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Negotiate
+            | Kind::Replaces
+            | Kind::Farewell => {}
         }
     }
 
@@ -122,10 +129,15 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.was_connected() => {
                 self.fail(world, EndReason::IceTimeout);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Negotiate => self.on_negotiation_failed(world),
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Replaces
+            | Kind::Farewell => {}
         }
     }
 
@@ -136,5 +148,6 @@ impl Call {
             self.outbox.resume();
             self.pump(world);
         }
+        self.hasten_restart(world);
     }
 }

@@ -20,6 +20,7 @@ mod io;
 mod media;
 mod outside;
 mod remote;
+mod tones;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,11 +40,12 @@ use str0m::{
 
 pub use self::{
     config::PeerSetup,
-    io::{Input, Output, ServerAddress},
+    io::{Input, Output, ServerAddress, ToneReport},
 };
 use self::{
     early::{Early, Packet},
     health::Health,
+    tones::Dialling,
 };
 use crate::{
     candidates::RemoteCandidates,
@@ -72,6 +74,7 @@ pub struct Peer {
     early: Early,
     health: Health,
     measured: Measurements,
+    dialling: Dialling,
     /// What flows to us: per `mid` its stream and kind.
     flows: BTreeMap<String, (Option<StreamId>, MediaKind)>,
     key_frames_asked: BTreeMap<String, Instant>,
@@ -101,6 +104,7 @@ impl Peer {
             early: Early::default(),
             health: Health::default(),
             measured: Measurements::default(),
+            dialling: Dialling::default(),
             flows: BTreeMap::new(),
             key_frames_asked: BTreeMap::new(),
             refused: 0,
@@ -124,6 +128,7 @@ impl Peer {
             Input::Timeout => {
                 self.feed(str0m::Input::Timeout(self.now));
                 self.reach(|reach, step| reach.on_timeout(step));
+                self.sound_next();
             }
             Input::Datagram { local, from, data } => self.on_datagram(local, from, data),
             Input::Resolved { server, addresses } => {

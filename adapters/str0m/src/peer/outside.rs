@@ -30,9 +30,10 @@ impl Peer {
         if self.reach.is_done() { Progress::Done } else { Progress::UnderWay }
     }
 
-    /// When str0m or a server must be looked at next.
+    /// When str0m, a server or what is being done here must be looked at next.
     pub(super) fn next_deadline(&self) -> Instant {
-        self.reach.deadline().map_or(self.deadline, |at| at.min(self.deadline))
+        let others = [self.reach.deadline(), self.dialling.next()];
+        others.into_iter().flatten().fold(self.deadline, Instant::min)
     }
 
     /// A datagram came in on a socket.

@@ -15,7 +15,7 @@ use matrix_voip::{
         event::{CallEvent, CallState, VoipEvent},
         io::{
             CallCommand, CallMedia, Callee, Capture, Command, Fault, Fetch, Input, MatrixOp, Op,
-            Output, PeerOp, PeerStats, Reply, TrackOp, Verdict,
+            Output, PeerOp, PeerStats, Reply, Tones, TrackOp, Verdict,
         },
     },
     testing::{FakeHomeserver, SyncItem},
@@ -23,7 +23,7 @@ use matrix_voip::{
 };
 
 use super::{Link, Network, Node, Opening, Received, TurnServer, World};
-use crate::track::gate;
+use crate::{peer::ToneReport, track::gate};
 
 /// Where the wall clock stands at the beginning: any time will do that looks like one.
 const EPOCH: Wall = Wall(1_786_100_000_000);
@@ -222,6 +222,12 @@ impl Phones {
         nodes.flat_map(|node| self.world.frames(node))
     }
 
+    /// What a phone was told about tones of the other side, in all its calls.
+    pub fn tones(&self, phone: Phone) -> impl Iterator<Item = &(Duration, ToneReport)> {
+        let nodes = self.phones[phone.0].peers.values().map(|(node, _)| *node);
+        nodes.flat_map(|node| self.world.tones(node))
+    }
+
     /// The latest measurements of a phone's latest peer connection.
     pub fn stats(&mut self, phone: Phone) -> Option<PeerStats> {
         let (node, _) = *self.phones[phone.0].peers.values().next_back()?;
@@ -393,9 +399,24 @@ impl Phones {
                     track.is_enabled = on;
                 }
             }
+            TrackOp::Replace(_, what) => {
+                let frames = (device.devices)(what)?;
+                device.tracks.get_mut(&id).ok_or(Fault::NotFound)?.frames = frames;
+            }
+            TrackOp::Dtmf(tones) => return self.dial(phone, id, &tones),
             TrackOp::Release => drop(device.tracks.remove(&id)),
         }
         Ok(Reply::Done)
+    }
+
+    /// Tones go to every connection that sends the track.
+    fn dial(&mut self, phone: usize, id: TrackId, tones: &Tones) -> Result<Reply, Fault> {
+        let nodes: Vec<Node> = self.phones[phone].peers.values().map(|(node, _)| *node).collect();
+        let mut result = Err(Fault::NotFound);
+        for node in nodes {
+            result = result.or(self.world.dial(node, id, tones));
+        }
+        result.map(|()| Reply::Done)
     }
 
     /// The next frame of a track goes to every connection of the phone; each sends it or not.

@@ -12,13 +12,13 @@ use std::{
 use matrix_voip::{
     host::{Frame, SourceControl},
     id::TrackId,
-    machine::io::{Fault, IceServer, PeerNews, PeerOp, PeerState, Reply, ServerFault},
+    machine::io::{Fault, IceServer, PeerNews, PeerOp, PeerState, Reply, ServerFault, Tones},
 };
 
 use super::{Datagram, Link, Network, TurnServer};
 use crate::{
     entropy::Entropy,
-    peer::{Input, Output, Peer, PeerSetup, ServerAddress},
+    peer::{Input, Output, Peer, PeerSetup, ServerAddress, ToneReport},
 };
 
 /// Which peer of a world.
@@ -65,6 +65,7 @@ struct Inhabitant {
     news: Vec<(Duration, PeerNews)>,
     controls: Vec<(Duration, TrackId, SourceControl)>,
     frames: Vec<Received>,
+    tones: Vec<(Duration, ToneReport)>,
 }
 
 /// Peers over one simulated network.
@@ -125,6 +126,7 @@ impl World {
             news: Vec::new(),
             controls: Vec::new(),
             frames: Vec::new(),
+            tones: Vec::new(),
         });
         self.flush(node);
         Node(node)
@@ -229,6 +231,22 @@ impl World {
         &self.inhabitants[node.0].frames
     }
 
+    /// Sends tones on a track of a peer.
+    ///
+    /// # Errors
+    /// Those of [`Peer::dial`].
+    pub fn dial(&mut self, node: Node, track: TrackId, tones: &Tones) -> Result<(), Fault> {
+        let now = self.instant();
+        let dialled = self.inhabitants[node.0].peer.dial(now, track, tones);
+        self.flush(node.0);
+        Ok(dialled?)
+    }
+
+    /// The reports about tones that a peer has received.
+    pub fn tones(&self, node: Node) -> &[(Duration, ToneReport)] {
+        &self.inhabitants[node.0].tones
+    }
+
     /// What a peer has told its sources.
     pub fn controls(&self, node: Node) -> &[(Duration, TrackId, SourceControl)] {
         &self.inhabitants[node.0].controls
@@ -324,6 +342,7 @@ impl World {
                 Output::Frame { mid, frame } => {
                     inhabitant.frames.push(Received { at: self.now, mid, frame });
                 }
+                Output::Tone { report, .. } => inhabitant.tones.push((self.now, report)),
                 Output::Control { track, control } => {
                     inhabitant.controls.push((self.now, track, control));
                 }
