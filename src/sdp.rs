@@ -188,7 +188,10 @@ fn value<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
 
 /// Each media section: its `m=` line without these two letters, and the text that follows.
 fn sections(sdp: &str) -> impl Iterator<Item = (&str, &str)> {
-    sdp.split("\nm=").skip(1).map(|section| section.split_once('\n').unwrap_or((section, "")))
+    sdp.split("\nm=").skip(1).map(|section| {
+        let (first, rest) = section.split_once('\n').unwrap_or((section, ""));
+        (first.trim_end(), rest)
+    })
 }
 
 fn kind(first: &str) -> LineKind {
@@ -325,6 +328,9 @@ mod tests {
         assert_eq!(kind("application"), LineKind::Application);
         assert_eq!(kind("text"), LineKind::Other);
         assert_eq!(kind("audiovideo"), LineKind::Other);
+        let short = media_lines("v=0\r\nm=audio\r\nm=video\r\n");
+        let kinds: Vec<_> = short.iter().map(|line| line.kind).collect();
+        assert_eq!(kinds, [LineKind::Audio, LineKind::Video], "a line's end is no part of it");
     }
 
     #[test]

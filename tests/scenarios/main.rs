@@ -11,6 +11,7 @@ mod corners;
 mod devices;
 mod embedded;
 mod explaining;
+mod found;
 mod glare;
 mod glare_devices;
 mod glare_media;
