@@ -1,9 +1,12 @@
-//! The lines that `caller serve` is given. The parser is the caller's own file: the package around
-//! it needs matrix-sdk, the file does not.
+//! The lines that `caller serve` is given. The parser is in two files of the caller: the package
+//! around them needs matrix-sdk, they do not.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../examples/caller/src/matrix/serve/command.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod command;
 #[path = "../../examples/caller/src/matrix/serve/line.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod line;

@@ -3,8 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use matrix_voip_fuzz::play::{Act, play};
+use matrix_voip_fuzz::play::{Act, Policies, play};
 
-fuzz_target!(|acts: Vec<Act>| {
-    play(&acts);
+fuzz_target!(|given: (Policies, Vec<Act>)| {
+    let (policies, acts) = given;
+    play(&policies, &acts);
 });

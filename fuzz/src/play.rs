@@ -8,16 +8,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use arbitrary::Arbitrary;
 use matrix_voip::{
+    config::{Busy, Config, Glare, OnAnswer, Proceed, Transfers, Unverified},
     id::{CallId, DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, UserId},
     machine::{
         event::VoipEvent,
         io::{
             CallCommand, CallMedia, Callee, Candidate, Command, Description, Fault, Input,
             Lifecycle, MatrixOp, MediaKind, MediaSource, Network, Op, Output, PeerNews, PeerOp,
-            PeerState, Reply, RoomNews, SdpKind, Tell, Tones, TrackOp, TurnServers, Verdict,
+            PeerState, Reply, RoomNews, SdpKind, Tell, Tones, TrackOp, TransferTo, TurnServers,
+            Verdict,
         },
     },
-    record::{Entry, Replay, Scribe},
+    record::{Entry, Origin, Replay, Scribe},
     testing::Checked,
     time::Now,
     wire::{
@@ -70,6 +72,32 @@ pub enum Act {
     World(u8, u8),
 }
 
+/// What the engine is told to do.
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Policies {
+    busy: u8,
+    glare: bool,
+    on_answer: u8,
+    transfers: bool,
+    unverified: u8,
+    proceed: bool,
+}
+
+impl Policies {
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.busy = [Busy::Ignore, Busy::Reject, Busy::Ring][usize::from(self.busy % 3)];
+        config.glare = if self.glare { Glare::AutoAnswer } else { Glare::Ring };
+        let on_answer = [OnAnswer::HoldOther, OnAnswer::EndOther, OnAnswer::Refuse];
+        config.on_answer = on_answer[usize::from(self.on_answer % 3)];
+        config.transfers = if self.transfers { Transfers::Ask } else { Transfers::Refuse };
+        let unverified = [Unverified::Allow, Unverified::Warn, Unverified::Refuse];
+        config.unverified = unverified[usize::from(self.unverified % 3)];
+        config.proceed = if self.proceed { Proceed::Auto } else { Proceed::Manual };
+        config
+    }
+}
+
 /// A play: its engine and everything around it.
 struct Play {
     checked: Checked,
@@ -88,11 +116,12 @@ struct Play {
 }
 
 /// Plays it all. Gives how often each kind of verdict was given.
-pub fn play(acts: &[Act]) -> BTreeMap<&'static str, u64> {
+pub fn play(policies: &Policies, acts: &[Act]) -> BTreeMap<&'static str, u64> {
     let now = Now::default().plus(Duration::from_secs(1_700_000_000));
+    let origin = Origin { config: policies.config(), ..origin() };
     let mut play = Play {
-        checked: Checked::new(origin().engine()),
-        scribe: Scribe::begin(Vec::new(), &origin(), now).expect("memory"),
+        checked: Checked::new(origin.engine()),
+        scribe: Scribe::begin(Vec::new(), &origin, now).expect("memory"),
         now,
         open: Vec::new(),
         sessions: Vec::new(),
@@ -139,7 +168,8 @@ impl Play {
             Act::Invite { room: at, callee, video } => self.invite(*at, *callee, *video),
             Act::Call { which, what } => {
                 if let Some(session) = nth(&self.sessions, *which).copied() {
-                    self.feed(Input::Command(Command::Call(session, command(*what))));
+                    let command = self.command(*what);
+                    self.feed(Input::Command(Command::Call(session, command)));
                 }
             }
             Act::Serve(which) => self.serve(*which),
@@ -353,6 +383,17 @@ fn kind(verdict: &Verdict) -> &'static str {
 }
 
 // ------------------------------------------------------------------------------------ the alphabet
+
+impl Play {
+    /// Also those that need another call.
+    fn command(&self, what: u8) -> CallCommand {
+        match (what, nth(&self.sessions, what)) {
+            (240..=247, Some(other)) => CallCommand::Transfer(TransferTo::Call(*other)),
+            (248.., _) => CallCommand::Transfer(TransferTo::User(user(2), Some(room(what)))),
+            _ => command(what),
+        }
+    }
+}
 
 fn command(what: u8) -> CallCommand {
     let source = match what % 3 {

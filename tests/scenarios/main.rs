@@ -26,5 +26,6 @@ mod pipeline;
 mod recovery;
 mod sources;
 mod streams;
+mod transfer;
 mod traps;
 mod turn;

@@ -8,8 +8,10 @@
 
 mod cli;
 mod demo;
+mod exit;
 #[cfg(feature = "matrix")]
 mod matrix;
+mod overheard;
 mod replay;
 #[cfg(not(feature = "matrix"))]
 mod without;

@@ -20,7 +20,7 @@ use super::{
     setup::{ADA_PLAYS, BEN_PLAYS, Film, Inputs, Kept, LEVEL, PICTURES_A_SECOND, Tapes},
     teller::Teller,
 };
-use crate::cli::Breakage;
+use crate::{cli::Breakage, overheard::Overheard};
 
 /// One side.
 pub(crate) struct Party {
@@ -68,14 +68,15 @@ impl Party {
         let (kept, inputs) = (tapes.kept(), tapes.inputs.clone());
         let studio = camera(microphone(who, common.breakage), &common.film);
         let studio = speakers(studio, sinks, tapes).build();
-        let engine = engine::new(studio, common.breakage);
+        let notary = Arc::new(Notary::new(who, common.teller.clone()));
+        let engine = Overheard::new(engine::new(studio, common.breakage), notary);
         let mut builder = VoIP::builder(account.identity().clone());
         if let Some(inputs) = &inputs {
             builder = builder.recorder(inputs.recorder.clone());
         }
         let voip = builder
             .signaling(signaling(who, account.clone(), common.breakage))
-            .webrtc(Arc::new(Notary::new(who, engine, common.teller.clone())))
+            .webrtc(engine)
             .config(common.config.clone())
             .start()?;
         account.connect(voip.news());
