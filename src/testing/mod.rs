@@ -6,6 +6,7 @@
 //! | [`Column`] | what happened, as lines that read like the protocol |
 //! | [`Replayed`] | a recording (`record`) as such lines |
 //! | [`Cue`], [`Habits`] | what the world does to them: slow, lost, denied, hanging |
+//! | [`Checked`] | one engine under the eyes of the invariants, for fuzzing |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
@@ -52,6 +53,7 @@
 //! Everything here is for tests and demonstrations: what is written wrong in a test (an id without
 //! its sigil, an answer without a call) panics with a message that says so.
 
+mod checked;
 mod column;
 mod cue;
 mod device;
@@ -71,6 +73,7 @@ mod watch;
 mod webrtc;
 mod world;
 
+pub use checked::Checked;
 pub use column::{Column, Kind, Line};
 pub use cue::{Cue, Cues, Ending, OpKind};
 pub use device::{Device, room_batch};

@@ -143,6 +143,11 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    /// The message that is in flight, or is tried next.
+    pub(super) fn first(&self) -> Option<&Message> {
+        self.queue.front()
+    }
+
     /// Whether the first message is the invite or the answer.
     pub(super) fn is_announcing(&self) -> bool {
         let first = self.queue.front().map(|message| message.kind);
