@@ -3,6 +3,7 @@
 //! Host candidates are known before the first description and stand in it; they are reported once
 //! more after it was put into force. What servers give (`reach`) follows as it comes, and then the
 //! end mark. A candidate that comes after that, from a new interface, is reported all the same.
+//! An ICE restart has all of them reported again, under its own user name fragment.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -122,8 +123,18 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     /// A candidate that str0m has taken, with its line (`candidate:…`).
-    pub(crate) fn on_found(&mut self, origin: Origin, line: String) {
-        self.found.push((origin, line));
+    pub(crate) fn on_found(&mut self, origin: Origin, line: &str) {
+        let line = line.split_once(" ufrag ").map_or(line, |(line, _)| line);
+        self.found.push((origin, line.to_owned()));
+    }
+
+    /// What was found by way of this socket; relays are their server's matter.
+    pub(crate) fn based_on(&self, local: SocketAddr) -> Vec<Origin> {
+        let is_its = |origin: &Origin| match *origin {
+            Origin::Host(base) | Origin::Reflexive { base, .. } => base == local,
+            Origin::Relayed { .. } => false,
+        };
+        self.found.iter().map(|(origin, _)| *origin).filter(is_its).collect()
     }
 
     /// A candidate is of no use any more.
@@ -134,15 +145,24 @@ impl Gathering {
         }
     }
 
-    /// All lines found so far.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.found.iter().map(|(_, line)| line.as_str())
+    /// All lines found so far, under this user name fragment.
+    pub(crate) fn lines(&self, ufrag: &str) -> impl Iterator<Item = String> {
+        self.found.iter().map(move |(_, line)| under(line, ufrag))
     }
 
     /// A description of ours is in force: candidates are reported from now on, for the m-line
-    /// with this `mid`.
+    /// with this `mid`. Under another user name fragment than before, all are reported again.
     pub(crate) fn announce(&mut self, mid: &str, ufrag: &str) {
+        let is_same = self.target.as_ref().is_some_and(|(_, known)| known == ufrag);
+        if !is_same {
+            (self.reported, self.end_reported) = (0, false);
+        }
         self.target = Some((mid.to_owned(), ufrag.to_owned()));
+    }
+
+    /// The only description of ours was taken back.
+    pub(crate) fn withdraw(&mut self) {
+        self.target = None;
     }
 
     /// What the other side has not heard of yet; each is given out once.
@@ -153,7 +173,7 @@ impl Gathering {
             .iter()
             .map(|(_, line)| {
                 io::PeerNews::Candidate(io::Candidate {
-                    candidate: line.as_str().into(),
+                    candidate: under(line, ufrag).into(),
                     sdp_mid: Some(mid.clone()),
                     sdp_m_line_index: Some(0),
                     username_fragment: Some(ufrag.clone()),
@@ -177,6 +197,10 @@ impl Gathering {
         let mut bases = self.found.iter().map(|(origin, _)| origin.base());
         bases.find(|(_, base)| *base == source).map_or("host", |(kind, _)| kind)
     }
+}
+
+fn under(line: &str, ufrag: &str) -> String {
+    format!("{line} ufrag {ufrag}")
 }
 
 #[cfg(test)]
@@ -206,22 +230,38 @@ mod tests {
     fn each_candidate_is_reported_once_and_the_end_mark_last() {
         let address = "10.0.0.1:5000".parse().unwrap();
         let mut gathering = Gathering::default();
-        gathering.on_found(Origin::Host(address), "candidate:1".to_owned());
+        gathering.on_found(Origin::Host(address), "candidate:1 ufrag x");
         assert!(gathering.news(Progress::UnderWay).is_empty(), "no description is in force");
         gathering.announce("0", "abcd");
         assert_eq!(gathering.news(Progress::UnderWay).len(), 1);
         let mapped = "192.0.2.1:7".parse().unwrap();
         let reflexive = Origin::Reflexive { mapped, base: address };
-        gathering.on_found(reflexive, "candidate:2".to_owned());
+        gathering.on_found(reflexive, "candidate:2");
         let news = gathering.news(Progress::Done);
         assert_eq!(news.len(), 2);
         assert_eq!(news[1], io::PeerNews::GatheringDone);
         assert!(gathering.news(Progress::Done).is_empty());
         gathering.on_lost(reflexive);
         assert!(gathering.news(Progress::Done).is_empty());
-        assert_eq!(gathering.lines().count(), 1);
+        assert_eq!(gathering.lines("next").collect::<Vec<_>>(), ["candidate:1 ufrag next"]);
         assert_eq!(gathering.kind_of(address), "host");
         assert!(gathering.has_base(address));
         assert!(!gathering.has_base("10.0.0.1:5001".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_restart_has_all_reported_again_and_the_same_description_nothing() {
+        let mut gathering = Gathering::default();
+        gathering.on_found(Origin::Host("10.0.0.1:5000".parse().unwrap()), "candidate:1");
+        gathering.announce("0", "abcd");
+        assert_eq!(gathering.news(Progress::Done).len(), 2);
+        gathering.announce("1", "abcd");
+        assert!(gathering.news(Progress::Done).is_empty());
+        gathering.announce("0", "next");
+        let news = gathering.news(Progress::Done);
+        assert_eq!((news.len(), &news[1]), (2, &io::PeerNews::GatheringDone));
+        let io::PeerNews::Candidate(candidate) = &news[0] else { panic!("{news:?}") };
+        assert_eq!(candidate.candidate.expose(), "candidate:1 ufrag next");
+        assert_eq!(candidate.username_fragment.as_deref(), Some("next"));
     }
 }

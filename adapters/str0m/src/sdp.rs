@@ -97,9 +97,9 @@ pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) ->
 
 /// A description of ours with the candidates that it lacks in its first m-line; and with the mark
 /// that there will be no more of them, where that is so and only there.
-pub(crate) fn with_candidates<'a>(
+pub(crate) fn with_candidates(
     sdp: &str,
-    candidates: impl Iterator<Item = &'a str>,
+    candidates: impl Iterator<Item = String>,
     progress: Progress,
 ) -> String {
     const END: &str = "a=end-of-candidates";
@@ -225,8 +225,9 @@ mod tests {
     fn missing_candidates_are_added_once_to_the_first_line() {
         let held = "candidate:1 1 udp 1 10.0.0.1 5 typ host";
         let new = "candidate:2 1 udp 1 10.0.0.2 5 typ host";
-        let text = with_candidates(OFFER, [held, new].into_iter(), Progress::Done);
-        assert_eq!(text, with_candidates(&text, [held, new].into_iter(), Progress::Done));
+        let both = || [held, new].map(str::to_owned).into_iter();
+        let text = with_candidates(OFFER, both(), Progress::Done);
+        assert_eq!(text, with_candidates(&text, both(), Progress::Done));
         assert_eq!(candidates(&text).collect::<Vec<_>>(), [held, new]);
         let first = text.split("m=video").next().unwrap();
         assert!(first.ends_with("a=end-of-candidates\r\n"));

@@ -129,6 +129,8 @@ impl Peer {
                 self.feed(str0m::Input::Timeout(self.now));
                 self.reach(|reach, step| reach.on_timeout(step));
                 self.sound_next();
+                let state = self.health.on_time(self.now);
+                self.report(state);
             }
             Input::Datagram { local, from, data } => self.on_datagram(local, from, data),
             Input::Resolved { server, addresses } => {
@@ -144,6 +146,7 @@ impl Peer {
                 self.reach(|reach, step| reach.on_disconnected(step, server, fault));
             }
             Input::Socket(local) => self.on_socket(local),
+            Input::SocketGone(local) => self.on_socket_gone(local),
             Input::Frame { track, frame } => self.send(track, frame),
             Input::WantKeyFrame { mid } => self.request_key_frame(mid),
         }
@@ -213,11 +216,15 @@ impl Peer {
         if !self.negotiation.has_made(description.kind) {
             return Err(PeerError::NoDescription);
         }
-        let text = description.sdp.expose();
+        self.announce(description.sdp.expose());
+        Ok(())
+    }
+
+    /// Candidates are reported for this description of ours.
+    fn announce(&mut self, text: &str) {
         let mid = media_lines(text).first().and_then(|line| line.mid).unwrap_or_default();
         let ufrag = ice_ufrag(text).unwrap_or_default();
         self.gathering.announce(mid, ufrag);
-        Ok(())
     }
 
     /// Our last description with all candidates found so far.
@@ -226,8 +233,9 @@ impl Peer {
     /// [`PeerError::NoDescription`].
     pub fn local_description(&self) -> Result<Description, PeerError> {
         let made = self.negotiation.local().ok_or(PeerError::NoDescription)?;
-        let candidates = self.gathering.lines();
-        let text = sdp::with_candidates(made.sdp.expose(), candidates, self.progress());
+        let text = made.sdp.expose();
+        let candidates = self.gathering.lines(ice_ufrag(text).unwrap_or_default());
+        let text = sdp::with_candidates(text, candidates, self.progress());
         Ok(Description { kind: made.kind, sdp: text.into() })
     }
 
@@ -260,6 +268,10 @@ impl Peer {
         self.alive(now)?;
         self.negotiation.rollback(&mut self.rtc);
         self.drain();
+        match self.negotiation.local().map(|former| former.sdp.expose().to_owned()) {
+            Some(former) => self.announce(&former),
+            None => self.gathering.withdraw(),
+        }
         Ok(())
     }
 
@@ -324,7 +336,7 @@ impl Peer {
         let candidate = origin.candidate();
         let taken = candidate.and_then(|candidate| self.rtc.add_local_candidate(candidate));
         if let Some(line) = taken.map(str0m::Candidate::to_sdp_string) {
-            self.gathering.on_found(origin, line);
+            self.gathering.on_found(origin, &line);
         }
         self.drain();
     }
@@ -339,6 +351,9 @@ impl Peer {
         };
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
+            if self.measured.route() == Some((local, from)) {
+                self.health.on_heard(self.now);
+            }
             self.early.note(from);
             self.feed(input);
             self.feed_early();

@@ -32,7 +32,7 @@ impl Peer {
 
     /// When str0m, a server or what is being done here must be looked at next.
     pub(super) fn next_deadline(&self) -> Instant {
-        let others = [self.reach.deadline(), self.dialling.next()];
+        let others = [self.reach.deadline(), self.dialling.next(), self.health.deadline()];
         others.into_iter().flatten().fold(self.deadline, Instant::min)
     }
 
@@ -60,6 +60,22 @@ impl Peer {
                 self.add_local(Origin::Host(local));
             }
             self.reach(|reach, step| reach.on_socket(step, local));
+        }
+    }
+
+    /// An address is not ours any more: what goes by it is lost, and is not named again.
+    pub(super) fn on_socket_gone(&mut self, local: SocketAddr) {
+        if self.is_closed {
+            return;
+        }
+        for origin in self.gathering.based_on(local) {
+            self.on_lost(origin);
+        }
+        self.reach(|reach, step| reach.on_socket_gone(step, local));
+        self.settle();
+        if self.measured.route().is_some_and(|(from, _)| !self.gathering.has_base(from)) {
+            let state = self.health.on_lost();
+            self.report(state);
         }
     }
 

@@ -85,7 +85,8 @@ pub(crate) struct Reach {
     /// Addresses that UDP servers were found at, for sockets that come later.
     known: Vec<(usize, SocketAddr)>,
     relays: Vec<Relay>,
-    reflexive: BTreeSet<SocketAddr>,
+    /// What servers see of us, with the socket that it belongs to.
+    reflexive: BTreeMap<SocketAddr, SocketAddr>,
     peers: BTreeSet<IpAddr>,
     outputs: VecDeque<Output>,
     refused: u64,
@@ -105,7 +106,7 @@ impl Reach {
             bindings: Vec::new(),
             known: Vec::new(),
             relays: Vec::new(),
-            reflexive: BTreeSet::new(),
+            reflexive: BTreeMap::new(),
             peers: BTreeSet::new(),
             outputs: VecDeque::new(),
             refused: 0,
@@ -270,6 +271,42 @@ impl Reach {
         for (server, to) in self.known.clone() {
             self.bind(step, server, local, to);
         }
+        self.ask_again();
+    }
+
+    /// The address of a socket is not ours any more: what servers know of it is of no use, and the
+    /// relays that were reached from it are asked for anew.
+    pub(crate) fn on_socket_gone(&mut self, step: &mut Step<'_>, local: SocketAddr) {
+        self.sockets.retain(|socket| *socket != local);
+        self.bindings.retain(|binding| binding.local != local);
+        self.reflexive.retain(|_, base| *base != local);
+        for index in 0..self.relays.len() {
+            if self.relays[index].local.ip() == local.ip() {
+                self.relays[index].client.end(ServerFault::Lost);
+                self.settle(step, index);
+            }
+        }
+        self.ask_again();
+    }
+
+    /// Looks for relays anew where the way to them was lost, or there was none.
+    fn ask_again(&mut self) {
+        if self.is_closed || self.sockets.is_empty() {
+            return;
+        }
+        self.relays.retain(|relay| !relay.client.is_over());
+        for index in 0..self.servers.len() {
+            let is_busy = self.resolving.contains(&index) || self.connecting.contains_key(&index);
+            let has_relay = self.relays.iter().any(|relay| relay.server == index);
+            let is_cut_off = matches!(
+                self.servers[index].state,
+                ServerState::Failed(ServerFault::Lost | ServerFault::Unreachable)
+            );
+            if is_cut_off && !is_busy && !has_relay && !self.is_stun(index) {
+                self.servers[index].state = ServerState::Asked;
+                self.look_up_one(index);
+            }
+        }
     }
 
     /// The other side may send from this address.
@@ -321,13 +358,17 @@ impl Reach {
     // ----------------------------------------------------------------------------------- servers
 
     fn look_up(&mut self) {
-        for (index, server) in self.servers.iter().enumerate() {
-            let Some(target) = &server.target else { continue };
-            if target.service == Service::Stun && self.relay_only {
-                continue;
-            }
-            self.resolving.insert(index);
+        for index in 0..self.servers.len() {
+            self.look_up_one(index);
+        }
+    }
+
+    fn look_up_one(&mut self, index: usize) {
+        let target = self.servers.get(index).and_then(|server| server.target.as_ref());
+        let wanted = target.filter(|target| target.service != Service::Stun || !self.relay_only);
+        if let Some(target) = wanted {
             let (host, port) = (target.host.clone(), target.port);
+            self.resolving.insert(index);
             self.outputs.push_back(Output::Resolve { server: index, host, port });
         }
     }

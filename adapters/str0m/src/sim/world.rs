@@ -194,6 +194,17 @@ impl World {
         self.inhabitants[node.0].sources.push(source);
     }
 
+    /// The address of a peer's socket is another one from now on, and the peer knows: what is under
+    /// way to the old one is lost.
+    pub fn readdress(&mut self, node: Node, from: SocketAddr, to: SocketAddr) {
+        self.network.close(from);
+        self.network.open(to);
+        self.homes.remove(&from);
+        self.homes.insert(to, node.0);
+        self.handle(node.0, Input::SocketGone(from));
+        self.handle(node.0, Input::Socket(to));
+    }
+
     /// Asks the other side for a key frame.
     pub fn want_key_frame(&mut self, node: Node, mid: &str) {
         self.handle(node.0, Input::WantKeyFrame { mid });
