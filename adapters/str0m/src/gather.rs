@@ -5,7 +5,10 @@
 //! end mark. A candidate that comes after that, from a new interface, is reported all the same.
 //! An ICE restart has all of them reported again, under its own user name fragment.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use matrix_voip::machine::io;
 use str0m::Candidate;
@@ -92,6 +95,14 @@ impl Origin {
         }
     }
 
+    /// The socket that it belongs to; relays are their server's matter.
+    const fn socket(self) -> Option<SocketAddr> {
+        match self {
+            Self::Host(base) | Self::Reflexive { base, .. } => Some(base),
+            Self::Relayed { .. } => None,
+        }
+    }
+
     /// The candidate type, and the address that str0m names as source of what is sent from it.
     fn base(self) -> (&'static str, SocketAddr) {
         match self {
@@ -115,6 +126,8 @@ pub(crate) enum Progress {
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     found: Vec<(Origin, String)>,
+    /// Sockets whose address is not ours at present: what is based on them is not named.
+    gone: BTreeSet<SocketAddr>,
     /// The `mid` and user name fragment to report with, once a description is in force.
     target: Option<(String, String)>,
     reported: usize,
@@ -128,13 +141,34 @@ impl Gathering {
         self.found.push((origin, line.to_owned()));
     }
 
-    /// What was found by way of this socket; relays are their server's matter.
-    pub(crate) fn based_on(&self, local: SocketAddr) -> Vec<Origin> {
-        let is_its = |origin: &Origin| match *origin {
-            Origin::Host(base) | Origin::Reflexive { base, .. } => base == local,
-            Origin::Relayed { .. } => false,
-        };
-        self.found.iter().map(|(origin, _)| *origin).filter(is_its).collect()
+    /// The address of a socket is not ours any more. Its candidates stay until the next ICE
+    /// restart, but are not named: the address may come back, and the path with it.
+    pub(crate) fn on_gone(&mut self, local: SocketAddr) {
+        self.gone.insert(local);
+    }
+
+    /// An address that was gone is ours again: says whether it was, and reports its candidates
+    /// once more.
+    pub(crate) fn on_back(&mut self, local: SocketAddr) -> bool {
+        let was_gone = self.gone.remove(&local);
+        if was_gone {
+            let its = |(origin, _): &mut (Origin, String)| origin.socket() == Some(local);
+            let back: Vec<_> = self.found.extract_if(.., its).collect();
+            self.reported = self.reported.min(self.found.len());
+            self.found.extend(back);
+        }
+        was_gone
+    }
+
+    /// What is based on addresses that are gone, to be given up for good.
+    pub(crate) fn abandoned(&mut self) -> Vec<Origin> {
+        let gone = std::mem::take(&mut self.gone);
+        let is_gone = |origin: &Origin| origin.socket().is_some_and(|base| gone.contains(&base));
+        self.found.iter().map(|(origin, _)| *origin).filter(is_gone).collect()
+    }
+
+    fn is_named(&self, origin: &Origin) -> bool {
+        origin.socket().is_none_or(|base| !self.gone.contains(&base))
     }
 
     /// A candidate is of no use any more.
@@ -147,7 +181,8 @@ impl Gathering {
 
     /// All lines found so far, under this user name fragment.
     pub(crate) fn lines(&self, ufrag: &str) -> impl Iterator<Item = String> {
-        self.found.iter().map(move |(_, line)| under(line, ufrag))
+        let named = self.found.iter().filter(|(origin, _)| self.is_named(origin));
+        named.map(move |(_, line)| under(line, ufrag))
     }
 
     /// A description of ours is in force: candidates are reported from now on, for the m-line
@@ -171,6 +206,7 @@ impl Gathering {
         let found = self.found.get(self.reported..).unwrap_or_default();
         let mut news: Vec<_> = found
             .iter()
+            .filter(|(origin, _)| self.is_named(origin))
             .map(|(_, line)| {
                 io::PeerNews::Candidate(io::Candidate {
                     candidate: under(line, ufrag).into(),
@@ -247,6 +283,24 @@ mod tests {
         assert_eq!(gathering.kind_of(address), "host");
         assert!(gathering.has_base(address));
         assert!(!gathering.has_base("10.0.0.1:5001".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_address_that_is_gone_is_not_named_until_it_is_back() {
+        let [one, two] = ["10.0.0.1:1", "10.0.0.2:2"].map(|at| at.parse().unwrap());
+        let mut gathering = Gathering::default();
+        gathering.on_found(Origin::Host(one), "candidate:1");
+        gathering.on_found(Origin::Host(two), "candidate:2");
+        gathering.announce("0", "abcd");
+        gathering.news(Progress::Done);
+        gathering.on_gone(one);
+        assert_eq!(gathering.lines("x").collect::<Vec<_>>(), ["candidate:2 ufrag x"]);
+        assert!(gathering.has_base(one), "what comes late is taken");
+        assert!(gathering.on_back(one) && !gathering.on_back(two));
+        assert_eq!(gathering.news(Progress::Done).len(), 1, "told again, and alone");
+        gathering.on_gone(two);
+        assert_eq!(gathering.abandoned(), [Origin::Host(two)]);
+        assert!(gathering.abandoned().is_empty());
     }
 
     #[test]

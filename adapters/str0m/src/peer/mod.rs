@@ -191,7 +191,7 @@ impl Peer {
         self.alive(now)?;
         let offer = self.negotiation.offer(&mut self.rtc, &mut self.entropy, plan);
         self.drain();
-        offer
+        Ok(self.dressed(&offer?))
     }
 
     /// Answers the remote offer, as near to the plan as it allows, and puts both into force.
@@ -200,11 +200,15 @@ impl Peer {
     /// [`PeerError`].
     pub fn answer(&mut self, now: Instant, plan: &Plan) -> Result<Description, PeerError> {
         self.alive(now)?;
+        let generation = self.generation();
         let answer = self.negotiation.answer(&mut self.rtc, &mut self.entropy, plan);
         self.drain();
         let (answer, offer) = answer?;
+        if self.generation() != generation {
+            self.on_restarted();
+        }
         self.on_remote_description(&offer);
-        Ok(answer)
+        Ok(self.dressed(&answer))
     }
 
     /// Puts our description into force; our candidates are reported from then on.
@@ -232,11 +236,20 @@ impl Peer {
     /// # Errors
     /// [`PeerError::NoDescription`].
     pub fn local_description(&self) -> Result<Description, PeerError> {
-        let made = self.negotiation.local().ok_or(PeerError::NoDescription)?;
+        self.negotiation.local().map(|made| self.dressed(made)).ok_or(PeerError::NoDescription)
+    }
+
+    /// A description of ours with the candidates that there are now.
+    fn dressed(&self, made: &Description) -> Description {
         let text = made.sdp.expose();
         let candidates = self.gathering.lines(ice_ufrag(text).unwrap_or_default());
         let text = sdp::with_candidates(text, candidates, self.progress());
-        Ok(Description { kind: made.kind, sdp: text.into() })
+        Description { kind: made.kind, sdp: text.into() }
+    }
+
+    /// The name of our ICE generation.
+    fn generation(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
     /// Takes the other side's description: an offer waits for [`answer`](Self::answer), an answer
@@ -251,9 +264,13 @@ impl Peer {
         match description.kind {
             SdpKind::Offer => self.negotiation.take_offer(text),
             SdpKind::Answer => {
+                let generation = self.generation();
                 let taken = self.negotiation.take_answer(&mut self.rtc, text);
                 self.drain();
                 taken?;
+                if self.generation() != generation {
+                    self.on_restarted();
+                }
                 self.on_remote_description(text);
                 Ok(())
             }

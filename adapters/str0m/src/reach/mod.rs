@@ -76,6 +76,8 @@ pub(crate) enum Output {
 pub(crate) struct Reach {
     servers: Vec<Server>,
     sockets: Vec<SocketAddr>,
+    /// Those whose address is not ours at present.
+    gone: BTreeSet<SocketAddr>,
     relay_only: bool,
     /// Servers whose name is being looked up.
     resolving: BTreeSet<usize>,
@@ -100,6 +102,7 @@ impl Reach {
         let mut reach = Self {
             servers: server::read(servers),
             sockets,
+            gone: BTreeSet::new(),
             relay_only,
             resolving: BTreeSet::new(),
             connecting: BTreeMap::new(),
@@ -268,25 +271,35 @@ impl Reach {
             return;
         }
         self.sockets.push(local);
+        if self.gone.remove(&local) {
+            return;
+        }
         for (server, to) in self.known.clone() {
             self.bind(step, server, local, to);
         }
+        self.leave_lost_ways(step);
         self.ask_again();
     }
 
-    /// The address of a socket is not ours any more: what servers know of it is of no use, and the
-    /// relays that were reached from it are asked for anew.
-    pub(crate) fn on_socket_gone(&mut self, step: &mut Step<'_>, local: SocketAddr) {
+    /// The address of a socket is not ours any more. What servers know of it stays: the address may
+    /// come back. When another one comes instead, relays are reached from there.
+    pub(crate) fn on_socket_gone(&mut self, local: SocketAddr) {
         self.sockets.retain(|socket| *socket != local);
         self.bindings.retain(|binding| binding.local != local);
-        self.reflexive.retain(|_, base| *base != local);
+        self.gone.insert(local);
+    }
+
+    /// Gives up what was reached from addresses that are gone.
+    fn leave_lost_ways(&mut self, step: &mut Step<'_>) {
+        let gone = std::mem::take(&mut self.gone);
+        self.reflexive.retain(|_, base| !gone.contains(base));
         for index in 0..self.relays.len() {
-            if self.relays[index].local.ip() == local.ip() {
+            let ip = self.relays[index].local.ip();
+            if gone.iter().any(|local| local.ip() == ip) {
                 self.relays[index].client.end(ServerFault::Lost);
                 self.settle(step, index);
             }
         }
-        self.ask_again();
     }
 
     /// Looks for relays anew where the way to them was lost, or there was none.
