@@ -58,6 +58,7 @@ pub mod host;
 pub mod id;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod machine;
+pub mod record;
 pub mod redact;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;

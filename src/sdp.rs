@@ -134,6 +134,16 @@ pub fn offers_video(sdp: &str) -> bool {
     sections(sdp).any(|(first, rest)| kind(first) == LineKind::Video && !is_off(first, rest))
 }
 
+/// Whether the description takes tones as RTP events (RFC 4733).
+pub fn has_telephone_events(sdp: &str) -> bool {
+    let of_payload = |attribute: &str| attribute.strip_prefix("rtpmap:").map(str::to_owned);
+    let mut names = attributes(sdp).filter_map(of_payload);
+    names.any(|rtpmap| {
+        let name = rtpmap.split_once(' ').map(|(_, name)| name.to_ascii_lowercase());
+        name.is_some_and(|name| name.starts_with("telephone-event/"))
+    })
+}
+
 /// Whether the description already holds this candidate (`candidate:…`, as it is trickled).
 pub fn holds_candidate(sdp: &str, candidate: &str) -> bool {
     attributes(sdp).any(|attribute| attribute == candidate)

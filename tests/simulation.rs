@@ -19,6 +19,7 @@ use matrix_voip::{
             Tell,
         },
     },
+    record::Replay,
     testing::{Column, Cue, Device, Dice, Habits, Kind, OpKind, Sim, millis, secs},
     wire::call::Body,
 };
@@ -27,6 +28,8 @@ use matrix_voip::{
 const RUNS: u64 = 2_000;
 /// Every how many schedules one is played twice, to compare its outputs.
 const TWICE: u64 = 10;
+/// Every how many schedules one is recorded, and replayed from its files.
+const RECORDED: u64 = 10;
 /// In the room, but in no call.
 const HECKLER: &str = "@heckler:example";
 
@@ -44,6 +47,9 @@ fn whatever_happens_the_invariants_hold_and_both_ends_agree() {
             let sim = play(seed);
             if seed.is_multiple_of(TWICE) {
                 assert_eq!(sim.digest(), play(seed).digest(), "the same seed, other outputs");
+            }
+            if seed.is_multiple_of(RECORDED) {
+                replay(&sim);
             }
             sim.column()
         });
@@ -72,6 +78,16 @@ fn count(column: &Column, seen: &mut BTreeMap<String, usize>) {
 
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
+}
+
+/// What the engines were given, masked and read back, makes them judge alike.
+fn replay(sim: &Sim) {
+    for file in sim.recordings() {
+        for step in Replay::open(file.as_slice()).unwrap() {
+            let step = step.unwrap();
+            assert!(step.agrees(), "replayed otherwise: {step:#?}");
+        }
+    }
 }
 
 /// One schedule from its beginning until nothing will ever happen again.
@@ -105,6 +121,7 @@ impl Stage {
         let sim = Sim::new(seed);
         // Searching the whole engine for secrets is slow, and the scenarios do it.
         sim.set_reads_engines(seed.is_multiple_of(50));
+        sim.set_records(seed.is_multiple_of(RECORDED));
         let users: Vec<String> =
             (0..dice.below(2) + 2).map(|user| format!("@user{user}:example")).collect();
         let members = users.iter().map(String::as_str).chain([HECKLER]);

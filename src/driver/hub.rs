@@ -360,6 +360,7 @@ mod tests {
             remote_capabilities: Capabilities::default(),
             streams: Vec::new(),
             muted: BTreeMap::new(),
+            hold: crate::machine::event::Hold::default(),
             identity: None,
             end: None,
         }

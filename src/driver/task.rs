@@ -19,6 +19,7 @@ use crate::{
         Engine,
         io::{Command, Fault, Input, Lifecycle, Op, Output, PeerOp, PeerStats, Reply, Verdict},
     },
+    record::{Origin, Recorder, Tape},
     time::{Mono, Now, Timers},
     wire::ledger::Ledger,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Start {
     pub(crate) ledger: Option<Ledger>,
     /// The wall clock.
     pub(crate) wall: WallClock,
+    /// Who writes down what the engine is given, and what that engine was made of.
+    pub(crate) recorder: Option<(Recorder, Origin)>,
 }
 
 /// The task's own state.
@@ -66,6 +69,8 @@ pub(crate) struct Driver {
     held: bool,
     /// Set while shutting down: when to stop at the latest.
     stop: Option<Mono>,
+    /// Where everything that the engine is given is written down.
+    tape: Option<Tape>,
 }
 
 impl Driver {
@@ -73,9 +78,11 @@ impl Driver {
     pub(crate) fn new(start: Start, hub: Arc<Hub>) -> (Self, Link, Mailbox) {
         let (link, orders) = order::channel();
         let (host, mailbox) = mailbox::pair();
+        let clock = Clock::new(start.wall);
+        let tape = start.recorder.and_then(|(recorder, of)| recorder.begin(of, clock.now()));
         let mut driver = Self {
             engine: start.engine,
-            clock: Clock::new(start.wall),
+            clock,
             hub,
             orders,
             host,
@@ -85,11 +92,20 @@ impl Driver {
             asked: Mono::default(),
             held: true,
             stop: None,
+            tape,
         };
         if let Some(ledger) = start.ledger {
-            driver.engine.restore(driver.clock.now(), ledger);
+            driver.restore(ledger);
         }
         (driver, link, mailbox)
+    }
+
+    fn restore(&mut self, ledger: Ledger) {
+        let now = self.clock.now();
+        if let Some(tape) = &mut self.tape {
+            tape.on_restored(now, ledger.clone());
+        }
+        self.engine.restore(now, ledger);
     }
 
     /// Runs until it is told to stop or nobody holds a handle any more.
@@ -160,9 +176,18 @@ impl Driver {
 
     fn feed(&mut self, input: Input) -> Verdict {
         let now = self.clock.now();
-        let verdict = self.engine.handle(now, input);
+        let verdict = self.hand(now, input);
         log::verdict(&verdict);
         self.settle(now);
+        verdict
+    }
+
+    /// The only way into the engine.
+    fn hand(&mut self, now: Now, input: Input) -> Verdict {
+        let Some(tape) = &mut self.tape else { return self.engine.handle(now, input) };
+        let kept = input.clone();
+        let verdict = self.engine.handle(now, input);
+        tape.on_input(now, kept, &verdict);
         verdict
     }
 
@@ -185,7 +210,7 @@ impl Driver {
                 break;
             }
             for (id, fault) in refused {
-                self.engine.handle(now, Input::Reply(id, Err(fault)));
+                self.hand(now, Input::Reply(id, Err(fault)));
             }
         }
         self.due = self.engine.poll_timeout().map(|span| now.mono.plus(span));
@@ -259,6 +284,9 @@ impl Driver {
 
     fn ask_engine(&mut self, now: Now) {
         self.asked = now.mono;
+        if let Some(tape) = &mut self.tape {
+            tape.on_due(now);
+        }
         self.engine.handle_timeout(now);
         self.settle(now);
     }

@@ -19,6 +19,9 @@ pub const MAX_RINGING_PER_CALLER: usize = 3;
 /// How many invites are being refused at once (`Busy::Reject`, glare); those beyond are left to
 /// their own end, or a flood of them would make us flood the room.
 pub const MAX_PARTINGS: usize = 32;
+/// How many calls of ours that the other side ended as replaced wait for what replaces them; the
+/// oldest is forgotten first. A user calls few people at once.
+pub const MAX_VACANT: usize = 8;
 /// Most candidates of one side of one call.
 pub const MAX_CANDIDATES: usize = 256;
 /// Of how many parties candidates are kept before one is chosen.

@@ -119,10 +119,25 @@ pub enum CallEvent {
     /// A local source could not be had, or ended by itself; the call goes on without it. A
     /// microphone that cannot be had at the start ends the call instead (`UserMediaFailed`).
     MediaMissing(MediaSource),
+    /// A local source could not change its device; the old one goes on.
+    SwitchFailed(MediaSource),
+    /// We or they hold the call, or no longer do.
+    HoldChanged(Hold),
+    /// A change could not be agreed on: what was agreed before goes on.
+    NegotiationFailed,
     /// The other side says who is really speaking, for instance behind a gateway.
     IdentityAsserted(Identity),
     /// The call is over. Nothing follows.
     Ended(End),
+}
+
+/// Who holds a call. Both may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hold {
+    /// We have put the other side on hold: we take nothing in and send silence.
+    pub by_us: bool,
+    /// They have put us on hold: they take nothing in.
+    pub by_them: bool,
 }
 
 /// The state of a call as an application sees it.
@@ -330,6 +345,8 @@ pub struct CallSnapshot {
     pub streams: Vec<Stream>,
     /// Our muted sources.
     pub muted: BTreeMap<MediaSource, bool>,
+    /// Who holds it.
+    pub hold: Hold,
     /// Who is really speaking, as the other side asserts.
     pub identity: Option<Identity>,
     /// How it ended.
@@ -356,6 +373,7 @@ impl CallSnapshot {
             remote_capabilities: Capabilities::default(),
             streams: Vec::new(),
             muted: BTreeMap::new(),
+            hold: Hold::default(),
             identity: None,
             end: None,
         }
@@ -376,7 +394,10 @@ impl CallSnapshot {
             CallEvent::MuteChanged { source, muted } => {
                 self.muted.insert(*source, *muted);
             }
-            CallEvent::MediaMissing(_) => {}
+            CallEvent::HoldChanged(hold) => self.hold = *hold,
+            CallEvent::MediaMissing(_)
+            | CallEvent::SwitchFailed(_)
+            | CallEvent::NegotiationFailed => {}
             CallEvent::IdentityAsserted(identity) => self.identity = Some(identity.clone()),
             CallEvent::Ended(end) => {
                 self.state = CallState::Ended;

@@ -20,7 +20,7 @@ pub use super::{
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{
-    id::{DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
+    id::{DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
     wire::{delivery::Delivery, ledger::Ledger},
 };
 pub use crate::{
@@ -84,7 +84,7 @@ pub enum Callee {
 }
 
 /// What the application wants of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CallCommand {
     /// Take a ringing call; again: nothing happens. `None`: with the media that it was offered
@@ -100,6 +100,21 @@ pub enum CallCommand {
     Mute(MediaSource),
     /// Send it again, and say so.
     Unmute(MediaSource),
+    /// Put the other side on hold: take nothing in, send silence.
+    Hold,
+    /// Take that back: everything flows as before.
+    Unhold,
+    /// Open this source and show it: a camera makes a voice call a video call, a screen is shown
+    /// beside the camera.
+    Start(MediaSource),
+    /// Close this source. Their media stays.
+    Stop(MediaSource),
+    /// Take another device for this open source; `None`: the one that the host chooses.
+    Switch(MediaSource, Option<InputId>),
+    /// Send tones (RFC 4733).
+    Dtmf(Tones),
+    /// Look for a new path.
+    RestartIce,
 }
 
 /// Whether the other side hears of a refusal.
@@ -317,7 +332,8 @@ pub struct PeerConfig {
 /// Something to do with a local track.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
-    /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
+    /// Open the device for this call; a person may be asked. Where two users call each other at
+    /// the same moment, the track moves to the call that survives. Reply: [`Reply::Done`].
     Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].

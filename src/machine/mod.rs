@@ -10,22 +10,28 @@
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
+//! | `crossing.rs` | two users call each other at the same moment |
 //! | `call/` | one 1:1 call |
 //! | `world.rs` | what all calls share: the way out, timers, ids |
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
+//! | `vacant.rs` | calls of ours that another is about to replace |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
+//! | `guard.rs` | the rules by name, so that tests can switch one off |
 //! | `hashed.rs` | keys of large maps |
 
 mod book;
 pub mod bounds;
 mod call;
+mod crossing;
 pub mod diagnostics;
 pub mod event;
 mod fault;
 mod fingerprint;
+#[doc(hidden)]
+pub mod guard;
 mod hashed;
 mod ids;
 pub mod io;
@@ -35,6 +41,7 @@ mod roster;
 mod router;
 mod stats;
 mod turn;
+mod vacant;
 mod verdict;
 mod world;
 
@@ -48,13 +55,13 @@ use self::{
     diagnostics::{Case, Diagnostics},
     event::{CallSnapshot, EndReason},
     io::{
-        Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal, Reply,
-        RoomNews, Verdict,
+        CallCommand, Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal,
+        Reply, RoomNews, Verdict,
     },
     world::{Owner, Timer, World},
 };
 use crate::{
-    config::Config,
+    config::{Config, OnAnswer},
     id::{DeviceId, OpId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
@@ -129,9 +136,9 @@ impl Engine {
             Input::Command(Command::Invite { room, callee, media }) => {
                 self.invite(room, callee, media)
             }
-            Input::Command(Command::Call(session, command)) => self
-                .with(session, |call, world| call.on_command(world, command))
-                .unwrap_or(Verdict::Refused(Refusal::UnknownSession)),
+            Input::Command(Command::Call(session, command)) => {
+                self.on_call_command(session, command)
+            }
             Input::Deliver(delivery) => return self.on_delivery(delivery),
             Input::Peer(peer, news) => self.on_peer(peer, news),
             Input::Reply(op, result) => self.on_reply(op, result),
@@ -240,6 +247,34 @@ impl Engine {
         Verdict::Started(self.keep(call))
     }
 
+    fn on_call_command(&mut self, session: SessionId, command: CallCommand) -> Verdict {
+        if let CallCommand::Answer(_) = command
+            && let Err(refusal) = self.make_way(session)
+        {
+            return Verdict::Refused(refusal);
+        }
+        self.with(session, |call, world| call.on_command(world, command))
+            .unwrap_or(Verdict::Refused(Refusal::UnknownSession))
+    }
+
+    /// A ringing call is taken: the one in which the user talks gives way as the policy says.
+    fn make_way(&mut self, session: SessionId) -> Result<(), Refusal> {
+        if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
+            return Ok(());
+        }
+        for other in self.world.roster.others_connected(session) {
+            match self.world.config.on_answer {
+                OnAnswer::HoldOther => {
+                    let held = self.with(other, |call, world| call.set_held(world, true));
+                    held.transpose().map_err(|_| Refusal::OtherCallConnected)?;
+                }
+                OnAnswer::EndOther => drop(self.with(other, Call::hang_up)),
+                OnAnswer::Refuse => return Err(Refusal::OtherCallConnected),
+            }
+        }
+        Ok(())
+    }
+
     // ------------------------------------------------------------------------------- the world
 
     fn on_peer(&mut self, peer: PeerId, news: io::PeerNews) -> Verdict {
@@ -252,6 +287,7 @@ impl Engine {
     fn on_reply(&mut self, op: OpId, result: Result<Reply, Fault>) -> Verdict {
         let owner = self.world.take_owner(op);
         let logged_out = result == Err(Fault::LoggedOut) && self.is_for_server(op, owner);
+        let members = matches!(result, Ok(Reply::Members(_)));
         let verdict = match owner {
             None => return Verdict::Ignored(Ignored::StaleReply),
             Some(Owner::Call(session)) => self
@@ -264,6 +300,9 @@ impl Engine {
             }
             Some(Owner::Nobody) => Verdict::Handled,
         };
+        if let (Some(Owner::Call(session)), true) = (owner, members) {
+            self.on_callee_found(session);
+        }
         if logged_out {
             self.on_logged_out();
         }
@@ -355,8 +394,13 @@ impl Engine {
                 }
                 Verdict::Handled
             }
-            // What follows from them is the ICE restart of a later version.
-            Network::Changed | Network::Lost => Verdict::Ignored(Ignored::NoChange),
+            Network::Changed => {
+                for session in self.sessions() {
+                    self.with(session, Call::on_network_changed);
+                }
+                Verdict::Handled
+            }
+            Network::Lost => Verdict::Ignored(Ignored::NoChange),
         }
     }
 

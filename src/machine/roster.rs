@@ -91,6 +91,11 @@ impl Roster {
         self.ringing.iter().copied()
     }
 
+    /// The calls other than this one in which the user talks.
+    pub(super) fn others_connected(&self, session: SessionId) -> Vec<SessionId> {
+        self.connected.iter().copied().filter(|connected| *connected != session).collect()
+    }
+
     /// Whether a call other than this one is connected.
     pub(super) fn other_connected(&self, session: Option<SessionId>) -> bool {
         self.connected.iter().any(|connected| Some(*connected) != session)

@@ -4,22 +4,21 @@
 //! already over is decided with everything that is known: what follows in the same batch, what
 //! came before and was parked, and what was over before.
 
-use std::{collections::BTreeMap, mem::discriminant, time::Duration};
+use std::{collections::BTreeMap, mem::discriminant};
 
 use super::{
     Engine, Service,
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
-    call::{
-        Arrival, Call,
-        glare::{self, Survivor},
-    },
-    event::{EndReason, MissedWhy},
-    io::{CallMedia, Ignored, Verdict},
+    call::{Arrival, Call},
+    crossing::Settled,
+    event::MissedWhy,
+    guard::Guard,
+    io::{Ignored, Verdict},
     memory::Foreign,
     world::World,
 };
 use crate::{
-    config::{Busy, Glare},
+    config::Busy,
     id::{CallId, PartyId, RoomId, SessionId, UserId},
     sdp,
     time::Wall,
@@ -76,6 +75,7 @@ impl Engine {
         let event = self.check(place, event)?;
         if let Some(id) = &event.facts.event_id
             && !self.world.memory.is_new(id)
+            && self.world.holds(Guard::DuplicateIgnored)
         {
             return Err(Ignored::Duplicate);
         }
@@ -108,9 +108,10 @@ impl Engine {
         let Event { room, facts, message, session } = event;
         let call_id = message.header.call_id.clone();
         if let Some(session) = session {
-            return self
-                .with(session, |call, world| call.on_message(world, facts, message.clone()))
-                .unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
+            let verdict =
+                self.with(session, |call, world| call.on_message(world, facts, message.clone()));
+            self.fill_vacancy(room, &facts.sender);
+            return verdict.unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
         }
         if is_echo(&self.world, facts, &message.header) {
             return Verdict::Ignored(Ignored::Echo);
@@ -166,7 +167,7 @@ impl Engine {
         let ours = &self.world.identity.user;
         let over = parked.iter().any(|p| candidacy.is_ended_by(ours, &p.facts, &p.message))
             || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
-        if over {
+        if over && self.world.holds(Guard::EndBeforeInvite) {
             self.world.memory.note_over(room, &header.call_id, until);
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
@@ -197,17 +198,11 @@ impl Engine {
         }
         sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
-        let age = self.age(facts);
-        if age >= lifetime {
+        let age = self.world.age(facts);
+        if age >= lifetime && self.world.holds(Guard::InviteExpires) {
             return Err(Ignored::Expired);
         }
-        Ok(self.world.now.wall.plus(lifetime - age))
-    }
-
-    /// The host's figure if there is one, which trusts one clock; else the difference of two.
-    fn age(&self, facts: &Facts) -> Duration {
-        let by_clocks = || facts.sent.map(|sent| self.world.now.wall.since(sent));
-        facts.age.or_else(by_clocks).unwrap_or_default()
+        Ok(self.world.now.wall.plus(lifetime.saturating_sub(age)))
     }
 
     /// What the sender of such an invite says about it need not be parked. What others say may be
@@ -225,13 +220,17 @@ impl Engine {
         if self.service == Service::ShuttingDown {
             return Verdict::Ignored(Ignored::ShuttingDown);
         }
+        let vacant = self.world.vacant.take(arrival.room, arrival.caller, self.world.now);
         match self.settle_glare(arrival) {
             Some(Settled::Lost) => {
                 self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });
                 return Verdict::Ignored(Ignored::LostGlare);
             }
-            Some(Settled::Won(media)) => return self.take_over(arrival, media),
+            Some(Settled::Won(estate)) => return self.take_over(arrival, *estate),
             None => {}
+        }
+        if let Some(estate) = vacant {
+            return self.take_over(arrival, self.may_take_over().then_some(estate));
         }
         if self.world.roster.other_connected(None) {
             match self.world.config.busy {
@@ -271,25 +270,8 @@ impl Engine {
         ringing < self.world.config.max_ringing && of_caller < MAX_RINGING_PER_CALLER
     }
 
-    fn ring(&mut self, session: SessionId, until: Wall) {
+    pub(super) fn ring(&mut self, session: SessionId, until: Wall) {
         self.with(session, |call, world| call.ring(world, until));
-    }
-
-    /// The incoming call survived glare: it is answered with what the user had granted, or rings.
-    fn take_over(&mut self, arrival: &Arrival<'_>, media: CallMedia) -> Verdict {
-        let call = Call::arrive(&mut self.world, arrival);
-        let session = self.keep(call);
-        match self.world.config.glare {
-            Glare::Ring => self.ring(session, arrival.until),
-            Glare::AutoAnswer => {
-                let answered = self.with(session, |call, world| call.answer(world, Some(media)));
-                // A third call is connected: the user says which of the two he wants.
-                if let Some(Err(_)) = answered {
-                    self.ring(session, arrival.until);
-                }
-            }
-        }
-        Verdict::Started(session)
     }
 
     fn note_over(&mut self, arrival: &Arrival<'_>) {
@@ -309,26 +291,6 @@ impl Engine {
         };
         let parting = Call::parting(&mut self.world, &call, body);
         self.keep(parting);
-    }
-
-    /// Decides between the invite and our own unanswered call to the same user, if there is one.
-    fn settle_glare(&mut self, arrival: &Arrival<'_>) -> Option<Settled> {
-        if *arrival.caller == self.world.identity.user {
-            return None;
-        }
-        let with_caller = self.world.roster.with_user(arrival.room, arrival.caller);
-        let (session, survivor, media) = with_caller.into_iter().find_map(|session| {
-            let call = self.calls.get(&session)?;
-            let survivor = glare::decide(call.glare()?, &arrival.header.call_id);
-            Some((session, survivor, call.shown().media))
-        })?;
-        match survivor {
-            Survivor::Ours => Some(Settled::Lost),
-            Survivor::Theirs => {
-                self.with(session, |call, world| call.fail(world, EndReason::Replaced));
-                Some(Settled::Won(media))
-            }
-        }
     }
 
     fn session_of(&self, place: &Place, event: &Parsed) -> Option<SessionId> {
@@ -398,14 +360,6 @@ fn can_end(body: &Body) -> bool {
     }
 }
 
-/// How glare ended for the incoming call.
-enum Settled {
-    /// Ours goes on.
-    Lost,
-    /// Ours was ended; it had been placed with this.
-    Won(CallMedia),
-}
-
 /// An invite that may or may not ring.
 struct Candidacy<'a> {
     room: &'a RoomId,
@@ -440,7 +394,8 @@ impl Candidacy<'_> {
 
 /// Our own event, come back: told by user and party (T-17).
 fn is_echo(world: &World, facts: &Facts, header: &Header) -> bool {
-    facts.sender == world.identity.user && header.party_id.as_ref() == Some(&world.party)
+    let ours = facts.sender == world.identity.user;
+    ours && header.party_id.as_ref() == Some(&world.party) && world.holds(Guard::EchoIgnored)
 }
 
 /// "Busy", in the words that the caller knows.

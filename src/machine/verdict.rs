@@ -58,6 +58,8 @@ pub enum Ignored {
     Busy,
     /// The invite lost against our own.
     LostGlare,
+    /// Their offer crosses ours, which stands.
+    Collision,
     /// The process is ending: the invite is left to our other devices.
     ShuttingDown,
     /// A bound was reached: candidates, parked events, parties.
@@ -93,12 +95,22 @@ pub enum Refusal {
     /// Only an incoming call can be answered or rejected.
     #[error("the call is an outgoing one")]
     Outgoing,
-    /// Another call is connected; holding or ending it comes with a later version.
+    /// Another call is connected, and can or must not be held or ended for this one.
     #[error("another call is connected")]
     OtherCallConnected,
     /// The call has no such track.
     #[error("the call sends nothing of that kind")]
     NoSuchTrack,
+    /// The other side speaks version 0, which cannot change a call.
+    #[error("the other side cannot change a call")]
+    CannotRenegotiate,
+    /// The other side does not say what its streams are, so it could not tell a screen from a
+    /// camera.
+    #[error("the other side cannot tell a screen from a camera")]
+    NoStreamMetadata,
+    /// The other side's description takes no tones (RFC 4733).
+    #[error("the other side takes no tones")]
+    TakesNoTones,
     /// We cannot call ourselves without naming a device.
     #[error("to call oneself, name a device")]
     CallingOurselves,

@@ -3,7 +3,10 @@
 //! A call never holds any of this; it is handed a [`World`] with every input. So a call is a plain
 //! value, and the borrow checker sees that calls cannot reach each other.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     Identity,
@@ -11,16 +14,19 @@ use super::{
     call::CallTimer,
     event::{CallEvent, VoipEvent},
     fingerprint::Fingerprint,
+    guard::Guards,
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
     roster::Roster,
     turn::Turn,
+    vacant::Vacant,
 };
 use crate::{
     config::Config,
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     time::{Agenda, Now, Wall},
+    wire::delivery::Facts,
 };
 
 /// Everything that the machine waits for, with its unit in the deadline that is set for it.
@@ -67,9 +73,11 @@ pub(super) struct World {
     pub(super) turn: Turn,
     pub(super) book: Book,
     pub(super) memory: Memory,
+    pub(super) vacant: Vacant,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
+    pub(super) guards: Guards,
     awaited: BTreeMap<OpId, Owner>,
     out: VecDeque<Output>,
 }
@@ -87,9 +95,11 @@ impl World {
             turn: Turn::default(),
             book: Book::default(),
             memory: Memory::default(),
+            vacant: Vacant::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
+            guards: Guards::default(),
             awaited: BTreeMap::new(),
             out: VecDeque::new(),
         }
@@ -115,6 +125,13 @@ impl World {
         self.awaited.remove(&id)
     }
 
+    /// A reply that is awaited goes to somebody else.
+    pub(super) fn hand_over(&mut self, id: OpId, owner: Owner) {
+        if let Some(awaiting) = self.awaited.get_mut(&id) {
+            *awaiting = owner;
+        }
+    }
+
     /// Tells about all calls.
     pub(super) fn tell(&mut self, event: VoipEvent) {
         self.out.push_back(Output::Voip(event));
@@ -131,6 +148,13 @@ impl World {
 
     pub(super) fn has_output(&self) -> bool {
         !self.out.is_empty()
+    }
+
+    /// How old an event is: the host's figure if there is one, which trusts one clock; else the
+    /// difference of two.
+    pub(super) fn age(&self, facts: &Facts) -> Duration {
+        let by_clocks = || facts.sent.map(|sent| self.now.wall.since(sent));
+        facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
     /// Until when an invite that is sent now can be alive.
@@ -157,6 +181,7 @@ impl World {
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
         self.memory.fingerprint(print, self.now);
+        self.vacant.fingerprint(print, self.now);
         print.value(&self.rooms);
         print.value(self.out.len());
     }

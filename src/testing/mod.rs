@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`Sim`], [`Device`], [`Puppet`] | engines in one virtual clock; what users do and see; a client in the test's hand |
 //! | [`Column`] | what happened, as lines that read like the protocol |
+//! | [`Replayed`] | a recording (`record`) as such lines |
 //! | [`Cue`], [`Habits`] | what the world does to them: slow, lost, denied, hanging |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
@@ -57,11 +58,14 @@ mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod fake_peer;
 mod puppet;
+mod replayed;
 mod sdp;
 mod server;
 mod serving;
 mod sim;
+mod tape;
 mod telling;
 mod watch;
 mod webrtc;
@@ -74,6 +78,7 @@ pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
 pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
 pub use puppet::Puppet;
+pub use replayed::Replayed;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};
 pub use sim::{Sim, User, millis, secs};
 pub use webrtc::{FakePeer, FakeTrack, FakeWebRtc, FollowUp, Habits, Performed, Seat};

@@ -17,8 +17,8 @@ use matrix_voip::{
     },
     id::{EventId, OpId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
-        Candidate, Capture, Description, Fault, Input, MediaKind, Op, PeerConfig, PeerOp, Plan,
-        Reply, SdpKind, TrackOp, TurnServers,
+        Candidate, Capture, Description, Fault, Input, Op, PeerConfig, PeerOp, Plan, Reply,
+        SdpKind, Tones, TrackOp, TurnServers,
     },
     wire::ledger::Ledger,
 };

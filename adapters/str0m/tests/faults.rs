@@ -35,7 +35,6 @@ enum Fault {
     /// Nothing is carried for ten seconds, and no phone knows: somewhere on the way.
     Outage,
     /// A phone gets another address.
-    #[expect(dead_code, reason = "the machine does not restart ICE yet")]
     AddressChange,
     /// Five datagrams of a hundred are lost, all along.
     SomeLoss,
@@ -43,8 +42,8 @@ enum Fault {
     MuchLoss,
 }
 
-/// `Fault::AddressChange` joins them when the machine restarts ICE.
-const FAULTS: [Fault; 4] = [Fault::LinkDown, Fault::Outage, Fault::SomeLoss, Fault::MuchLoss];
+const FAULTS: [Fault; 5] =
+    [Fault::LinkDown, Fault::Outage, Fault::AddressChange, Fault::SomeLoss, Fault::MuchLoss];
 
 /// When something of a call happened.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use crate::{
         bounds::{MAX_CANDIDATES, MAX_PARTIES},
         io::{Candidate, Ignored},
     },
+    redact::Redacted,
     sdp,
 };
 
@@ -23,9 +24,20 @@ pub(super) struct LocalCandidates {
     seen: usize,
     gathered: bool,
     end_told: bool,
+    /// Whose candidates these are: another name in our description means that ICE starts anew.
+    ufrag: Option<Redacted>,
 }
 
 impl LocalCandidates {
+    /// Our next description is this one. With new ICE credentials everything is gathered anew.
+    pub(super) fn describe(&mut self, description: &str) {
+        let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
+        if self.ufrag.is_some() && self.ufrag != ufrag {
+            *self = Self::default();
+        }
+        self.ufrag = ufrag;
+    }
+
     /// One was found; `false` when there are too many.
     pub(super) fn push(&mut self, candidate: Candidate) -> bool {
         if candidate.is_end() {

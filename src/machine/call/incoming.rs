@@ -18,7 +18,7 @@ use crate::{
     sdp,
     time::Wall,
     wire::{
-        call::{Answer, Body, Capabilities, Header, Invite},
+        call::{Answer, Body, Header, Invite},
         metadata::Purpose,
     },
 };
@@ -72,7 +72,7 @@ impl Call {
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
         call.version = arrival.header.version;
-        call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
+        call.learn_from(world, &arrival.invite.offer);
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());
         call.await_answer(world, CallTimer::Ring, arrival.until);
@@ -108,15 +108,24 @@ impl Call {
         if world.roster.other_connected(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
-        // A picture that was not offered cannot be sent in the answer.
-        self.sending = match media.unwrap_or(self.shown.media) {
-            CallMedia::Video if self.offered_video => CallMedia::Video,
-            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
-        };
+        self.take(world, media);
+        Ok(())
+    }
+
+    /// A ringing call is being answered from now on.
+    pub(super) fn take(&mut self, world: &mut World, media: Option<CallMedia>) {
+        self.sending = self.answerable(media.unwrap_or(self.shown.media));
         self.stop_ringing(world, RingStop::Answered);
         self.enter(world, Phase::Incoming(Incoming::Answering(Step::Waiting)));
         self.advance(world);
-        Ok(())
+    }
+
+    /// A picture that was not offered cannot be sent in the answer.
+    pub(super) fn answerable(&self, media: CallMedia) -> CallMedia {
+        match media {
+            CallMedia::Video if self.negotiation.has_video() => CallMedia::Video,
+            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
+        }
     }
 
     /// The user wants to hear nothing of this caller any more: as if he had silently rejected.
@@ -148,8 +157,9 @@ impl Call {
 
     /// The answer is ready and leaves.
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
-        let answer =
-            Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
+        let capabilities = self.capabilities(world, &sdp);
+        let answer = Answer { sdp, capabilities, streams: Some(self.told.clone()) };
+        self.negotiation.answered(self.plan());
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));

@@ -11,6 +11,7 @@ use crate::{
     id::PartyId,
     machine::{
         event::{CallEvent, EndReason},
+        guard::Guard,
         io::{Ignored, Verdict},
         world::World,
     },
@@ -76,14 +77,16 @@ impl Call {
             Body::AssertedIdentity(identity) => self.when_remote(voice, |call| {
                 call.tell(world, CallEvent::IdentityAsserted(identity));
             }),
-            Body::Negotiate(_) | Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
+            Body::Negotiate(_) if voice != Voice::Remote => Verdict::Ignored(Ignored::WrongParty),
+            Body::Negotiate(theirs) => self.on_negotiate(world, facts, theirs),
+            Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
         }
     }
 
     fn voice(&self, world: &World, facts: &Facts, header: &Header) -> Voice {
         let ours = facts.sender == world.identity.user;
         if ours && header.party_id.as_ref() == Some(&self.shown.party_id) {
-            return Voice::Echo;
+            return if world.holds(Guard::EchoIgnored) { Voice::Echo } else { Voice::Remote };
         }
         if self.remote_user() != Some(&facts.sender) {
             return if ours { Voice::OtherDevice } else { Voice::Stranger };
@@ -110,7 +113,7 @@ impl Call {
     /// Another device of ours took or refused the call: ringing stops at once (T-16). Once we
     /// have answered ourselves, the caller decides whom it selects.
     fn on_elsewhere(&mut self, world: &mut World, reason: EndReason) -> Verdict {
-        if !self.phase.is_ringing() {
+        if !self.phase.is_ringing() || !world.holds(Guard::ElsewhereStopsRinging) {
             return Verdict::Ignored(Ignored::WrongState);
         }
         self.end_by_them(world, reason);
@@ -144,7 +147,7 @@ impl Call {
         if voice != Voice::Remote {
             return Verdict::Ignored(Ignored::WrongParty);
         }
-        if *selected != self.shown.party_id {
+        if *selected != self.shown.party_id && world.holds(Guard::SelectionObeyed) {
             self.end_by_them(world, EndReason::AnsweredElsewhere);
             return Verdict::Handled;
         }
@@ -187,8 +190,15 @@ impl Call {
             (Phase::Incoming(Incoming::Ringing), Voice::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
             }
-            (_, Voice::OtherParty | Voice::OtherDevice) => Verdict::Ignored(Ignored::WrongParty),
+            (_, Voice::OtherParty | Voice::OtherDevice) if world.holds(Guard::PartyBound) => {
+                Verdict::Ignored(Ignored::WrongParty)
+            }
             (Phase::Outgoing(Outgoing::Preparing(_)), _) => Verdict::Ignored(Ignored::WrongState),
+            (Phase::Outgoing(_), _) if reason == Some(Reason::Replaced) => {
+                self.leave_vacant(world);
+                self.end_by_them(world, hangup(reason));
+                Verdict::Handled
+            }
             (_, _) => {
                 self.end_by_them(world, hangup(reason));
                 Verdict::Handled

@@ -11,7 +11,7 @@ use crate::{
         fingerprint::Fingerprint,
         io::Fault,
     },
-    wire::call::{Body, CallMessage},
+    wire::call::{Body, CallMessage, SdpKind},
 };
 
 /// What kind of message it is.
@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Candidates,
     SelectAnswer,
     Metadata,
+    Negotiate,
+    Replaces,
     /// Reject or hangup: nothing of ours follows it.
     Farewell,
 }
@@ -164,6 +166,23 @@ impl Outbox {
         if self.queue.is_empty() {
             self.pausing = false;
         }
+    }
+
+    /// Drops an offer that was taken back before it left.
+    pub(super) fn drop_untried_offer(&mut self) {
+        let is_offer = |body: &Body| match body {
+            Body::Negotiate(negotiate) => negotiate.description.kind == SdpKind::Offer,
+            Body::Invite(_)
+            | Body::Candidates(_)
+            | Body::Answer(_)
+            | Body::SelectAnswer { .. }
+            | Body::Reject { .. }
+            | Body::Hangup { .. }
+            | Body::MetadataChanged(_)
+            | Body::AssertedIdentity(_)
+            | Body::Replaces(_) => false,
+        };
+        self.queue.retain(|queued| queued.tries > 0 || !is_offer(&queued.message.body));
     }
 
     /// Does not try the first message again.

@@ -11,10 +11,8 @@ use crate::{
     id::{DeviceId, PartyId, RoomId, UserId},
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
-        io::{
-            CallMedia, Callee, Description, Fault, Fetch, Ignored, Op, PeerOp, Reply, SdpKind,
-            Verdict,
-        },
+        guard::Guard,
+        io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Verdict},
         world::World,
     },
     redact::Redacted,
@@ -82,14 +80,16 @@ impl Call {
     /// The offer is ready: the invite leaves, and its lifetime begins.
     pub(super) fn send_invite(&mut self, world: &mut World, offer: Redacted) {
         let lifetime = world.config.timeouts.invite;
+        let capabilities = self.capabilities(world, &offer);
         let invite = Invite {
             offer,
             lifetime,
             invitee: self.remote_user().cloned(),
             invitee_device: self.callee_device.clone(),
-            capabilities: Capabilities::default(),
+            capabilities,
             streams: Some(self.told.clone()),
         };
+        self.negotiation.start_with(self.plan());
         self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
         self.send(world, Kind::Invite, Body::Invite(invite));
@@ -128,11 +128,12 @@ impl Call {
         }
         match &self.phase {
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
-            Phase::Connecting | Phase::Connected => {
+            Phase::Connecting | Phase::Connected if world.holds(Guard::FirstAnswerWins) => {
                 let same = self.party == Party::Chosen(header.party_id.clone());
                 let reason = if same { Ignored::Duplicate } else { Ignored::WrongParty };
                 return Verdict::Ignored(reason);
             }
+            Phase::Connecting | Phase::Connected => {}
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
                 return Verdict::Ignored(Ignored::WrongState);
             }
@@ -145,9 +146,10 @@ impl Call {
         self.streams.set_metadata(answer.streams.clone());
         self.await_answer_no_more(world);
         self.begin_connecting(world);
-        let description = Description { kind: SdpKind::Answer, sdp: answer.sdp.clone() };
-        self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(description));
-        if let Some(selected) = header.party_id.clone() {
+        self.settle_with(world, answer.sdp.clone());
+        if let Some(selected) = header.party_id.clone()
+            && world.holds(Guard::AnswerSelected)
+        {
             self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
         }
         self.sync_metadata(world);
@@ -158,7 +160,9 @@ impl Call {
     pub(super) fn choose(&mut self, world: &mut World, header: &Header, can: Capabilities) {
         let Some(user) = self.remote_user().cloned() else { return };
         let party: Option<PartyId> = header.party_id.clone();
-        self.remote_candidates.choose(&party);
+        if world.holds(Guard::EarlyCandidatesKept) {
+            self.remote_candidates.choose(&party);
+        }
         self.version = header.version;
         self.party = Party::Chosen(party.clone());
         self.tell(world, CallEvent::RemoteChosen { user, party, capabilities: can });

@@ -8,6 +8,7 @@ use crate::{
     id::OpId,
     machine::{
         event::EndReason,
+        guard::Guard,
         io::{Fault, MatrixOp, Op, Reply},
         world::World,
     },
@@ -63,7 +64,8 @@ impl Call {
         if !self.outbox.is_in_flight(op) {
             return;
         }
-        let ambiguous = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let silent = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let ambiguous = silent && world.holds(Guard::SilenceMayBeArrival);
         let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
@@ -87,7 +89,12 @@ impl Call {
                 self.announced = Announced::Yes;
                 self.plan_candidates(world);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Negotiate
+            | Kind::Replaces
+            | Kind::Farewell => {}
         }
     }
 
@@ -118,10 +125,15 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.was_connected() => {
                 self.fail(world, EndReason::IceTimeout);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Negotiate => self.on_negotiation_failed(world),
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Replaces
+            | Kind::Farewell => {}
         }
     }
 
@@ -132,5 +144,6 @@ impl Call {
             self.outbox.resume();
             self.pump(world);
         }
+        self.hasten_restart(world);
     }
 }

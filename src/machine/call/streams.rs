@@ -61,6 +61,11 @@ impl RemoteStreams {
         }
     }
 
+    /// Whether the other side says what its streams are.
+    pub(super) fn has_metadata(&self) -> bool {
+        self.metadata.is_some()
+    }
+
     /// The streams that can be shown now.
     pub(super) fn list(&self) -> Vec<Stream> {
         match &self.metadata {

@@ -366,32 +366,38 @@ impl Peer {
             self.refused += 1;
             return;
         };
+        let is_connected = self.rtc.is_connected();
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
             if self.measured.route() == Some((local, from)) {
                 self.health.on_heard(self.now);
             }
-            self.early.note(from);
             self.feed(input);
-            self.feed_early();
-        } else if self.rtc.is_connected() || !self.early.keep((local, from), data) {
+            if !is_connected {
+                self.early.note(from);
+                self.feed_early();
+            }
+        } else if is_connected || !self.early.keep((local, from), data) {
             self.refused += 1;
         }
     }
 
-    /// What came too early, if ICE knows its sender now.
+    /// What came too early, if ICE knows its sender now; nothing of it is needed any more once the
+    /// connection is there.
     fn feed_early(&mut self) {
-        if self.rtc.is_connected() {
-            self.refused += self.early.clear();
-        }
         let now = self.now;
         let accepts = |rtc: &Rtc, packet: &Packet| {
             received(now, packet.way, &packet.data).is_some_and(|input| rtc.accepts(&input))
         };
-        while let Some(packet) = self.early.take(|packet| accepts(&self.rtc, packet)) {
+        while !self.rtc.is_connected()
+            && let Some(packet) = self.early.take(|packet| accepts(&self.rtc, packet))
+        {
             if let Some(input) = received(now, packet.way, &packet.data) {
                 self.feed(input);
             }
+        }
+        if self.rtc.is_connected() {
+            self.refused += self.early.clear();
         }
     }
 

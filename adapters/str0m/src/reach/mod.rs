@@ -34,6 +34,7 @@ use self::{
     binding::Binding,
     relays::Relay,
     server::{Server, Service, Transport},
+    turn::TurnClient,
 };
 use crate::gather::Origin;
 
@@ -156,9 +157,8 @@ impl Reach {
 
     /// How the relay with this address is reached; `None` when it is none of ours.
     pub(crate) fn transport(&self, relayed: SocketAddr) -> Option<&'static str> {
-        let mut relays = self.relays.iter();
-        let relay = relays.find(|relay| relay.client.relayed() == Some(relayed))?;
-        Some(match relay.transport {
+        let index = self.relay_of(relayed)?;
+        Some(match self.relays[index].transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
@@ -167,7 +167,7 @@ impl Reach {
 
     /// Whether packets from this address go by a relay.
     pub(crate) fn has_relayed(&self, address: SocketAddr) -> bool {
-        self.relays.iter().any(|relay| relay.client.relayed() == Some(address))
+        self.relay_of(address).is_some()
     }
 
     // ------------------------------------------------------------------------------- the outside
@@ -180,10 +180,7 @@ impl Reach {
         addresses: &[ServerAddress],
     ) {
         let is_awaited = self.resolving.remove(&server) && !self.is_closed;
-        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
-        let Some(service) = target.map(|target| target.service).filter(|_| is_awaited) else {
-            return;
-        };
+        let Some(service) = self.service(server).filter(|_| is_awaited) else { return };
         if addresses.is_empty() {
             return self.fail(server, ServerFault::Unresolved);
         }
@@ -210,8 +207,7 @@ impl Reach {
 
     /// Bytes came in on a stream.
     pub(crate) fn on_stream(&mut self, step: &mut Step<'_>, server: usize, data: &[u8]) {
-        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
-        let Some(index) = self.relays.iter().position(is_its) else { return };
+        let Some(index) = self.stream_relay(server) else { return };
         match self.relays[index].framing.take(data) {
             Ok(messages) => {
                 for message in messages {
@@ -235,8 +231,7 @@ impl Reach {
         if let Some(ways) = self.connecting.remove(&server) {
             self.connect_elsewhere(server, ways, fault);
         }
-        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
-        if let Some(index) = self.relays.iter().position(is_its) {
+        if let Some(index) = self.stream_relay(server) {
             let worked = self.relays[index].origin.is_some();
             self.relays[index].client.end(if worked { ServerFault::Lost } else { fault });
             self.settle(step, index);
@@ -327,10 +322,7 @@ impl Reach {
         if self.peers.len() == MAX_PEERS || !self.peers.insert(ip) {
             return;
         }
-        for index in 0..self.relays.len() {
-            self.relays[index].client.permit(step, ip);
-            self.settle(step, index);
-        }
+        self.each_relay(step, |client, step| client.permit(step, ip));
     }
 
     /// Sends a packet from a relayed address.
@@ -340,8 +332,7 @@ impl Reach {
         (relayed, to): (SocketAddr, SocketAddr),
         data: &[u8],
     ) {
-        let is_its = |relay: &Relay| relay.client.relayed() == Some(relayed);
-        if let Some(index) = self.relays.iter().position(is_its) {
+        if let Some(index) = self.relay_of(relayed) {
             self.relays[index].client.send(step, to, data);
             self.settle(step, index);
         }
@@ -350,10 +341,7 @@ impl Reach {
     /// Resends, refreshes, gives up.
     pub(crate) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.resend_bindings(step.now);
-        for index in 0..self.relays.len() {
-            self.relays[index].client.on_timeout(step);
-            self.settle(step, index);
-        }
+        self.each_relay(step, TurnClient::on_timeout);
     }
 
     /// Gives everything back; nothing new is begun.
@@ -362,10 +350,7 @@ impl Reach {
         self.bindings.clear();
         self.resolving.clear();
         self.connecting.clear();
-        for index in 0..self.relays.len() {
-            self.relays[index].client.close(step);
-            self.settle(step, index);
-        }
+        self.each_relay(step, TurnClient::close);
     }
 
     // ----------------------------------------------------------------------------------- servers
@@ -399,8 +384,7 @@ impl Reach {
     /// The first of these addresses was no good: the next one may be, but a certificate that is
     /// not trusted will not be so elsewhere.
     fn connect_elsewhere(&mut self, server: usize, ways: Vec<SocketAddr>, fault: ServerFault) {
-        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
-        let service = target.map(|target| target.service);
+        let service = self.service(server);
         let rest: Vec<SocketAddr> = ways.into_iter().skip(1).collect();
         let is_the_way = matches!(fault, ServerFault::Unreachable | ServerFault::Silent);
         match service {
@@ -427,7 +411,11 @@ impl Reach {
 
     /// Whether this is a server that is only asked for our address.
     fn is_stun(&self, server: usize) -> bool {
-        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
-        target.is_some_and(|target| target.service == Service::Stun)
+        self.service(server) == Some(Service::Stun)
+    }
+
+    /// What a server is good for; `None` when it is of no use.
+    fn service(&self, server: usize) -> Option<Service> {
+        self.servers.get(server)?.target.as_ref().map(|target| target.service)
     }
 }

@@ -4,8 +4,8 @@
 use std::{fs, path::Path};
 
 use real::{
-    Client, End, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Sync, Tool,
-    Transport, sound,
+    Client, End, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Tool, Transport,
+    sound,
 };
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::{
     basics::{AUDIBLE, hung_up_by_them},
     encrypted::{nothing_in_clear, only_encrypted_for_homeserver},
     login::assert_refused,
-    stage::{Cast, Scenario},
+    stage::{Cast, OURS, Scenario},
 };
 
 /// A person's calls.
@@ -40,8 +40,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 const CALLER: &[Tool] = &[Tool::Caller];
-
-const OURS: Kind = Kind::Ours(Sync::Classic);
 
 /// A person who is logged in, in a room with a client.
 pub(crate) fn acquainted<'s>(

@@ -1,4 +1,4 @@
-//! Every command that a logged in client obeys, by its name.
+//! What a logged in client does at each command.
 
 use std::sync::Arc;
 
@@ -8,51 +8,62 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use super::{cable::Cable, calls::Call, client::Client, line::Args};
+use super::{
+    cable::Cable,
+    calls::Call,
+    client::Client,
+    command::{AccountCommand, CallCommand, ClientCommand},
+    line::Args,
+};
 
 impl Client {
     /// Does what a command asks. Commands to a call reach the library at the first poll of this,
     /// so that they take effect in the order of their lines.
-    pub(crate) async fn obey(&self, cmd: &str, args: &Args) -> Result<Value, String> {
-        match cmd {
-            "createRoom" => self.create_room(args).await,
-            "invite" => self.invite_user(args).await,
-            "join" => self.join(args).await,
-            "leave" => self.leave(args).await,
-            "members" => self.members(args).await,
-            "turnServers" => Ok(self.turn_servers().await),
-            "send" => self.send(args).await,
-            "sendState" => self.send_state(args).await,
-            "http" => self.raw_request(args).await,
-            "offline" => self.offline(args),
-            "holdToDevice" => self.hold_to_device(args),
-            "logout" => self.log_out().await,
-            "stop" => {
-                self.stop();
-                Ok(json!({}))
-            }
-            _ => self.obey_about_calls(cmd, args).await,
+    pub(crate) async fn obey(&self, command: ClientCommand, args: &Args) -> Result<Value, String> {
+        match command {
+            ClientCommand::Account(command) => self.obey_about_account(command, args).await,
+            ClientCommand::Call(command) => self.obey_about_calls(command, args).await,
         }
     }
 
-    async fn obey_about_calls(&self, cmd: &str, args: &Args) -> Result<Value, String> {
-        match cmd {
-            "call" => self.place(args).await,
-            "answer" => self.answer(args).await,
-            "reject" => {
-                let call = self.picked(args)?;
-                call.session.reject().await.map_err(|why| why.to_string())?;
-                Ok(self.named(&call))
+    async fn obey_about_account(
+        &self,
+        command: AccountCommand,
+        args: &Args,
+    ) -> Result<Value, String> {
+        match command {
+            AccountCommand::CreateRoom => self.create_room(args).await,
+            AccountCommand::Invite => self.invite_user(args).await,
+            AccountCommand::Join => self.join(args).await,
+            AccountCommand::Leave => self.leave(args).await,
+            AccountCommand::Members => self.members(args).await,
+            AccountCommand::TurnServers => Ok(self.turn_servers().await),
+            AccountCommand::Send => self.send(args).await,
+            AccountCommand::SendState => self.send_state(args).await,
+            AccountCommand::Http => self.raw_request(args).await,
+            AccountCommand::Offline => self.offline(args),
+            AccountCommand::HoldToDevice => self.hold_to_device(args),
+            AccountCommand::Logout => self.log_out().await,
+            AccountCommand::Stop => {
+                self.stop();
+                Ok(json!({}))
             }
-            "hangup" => self.hang_up(args).await,
-            "muteAudio" => self.mute(args, MediaSource::Microphone).await,
-            "muteVideo" => self.mute_video(args).await,
-            "state" => self.state(args),
-            "stats" => self.stats(&*self.picked(args)?).await,
-            "audioLevel" => self.audio_level(args).await,
-            "sdp" => self.sdp(args),
-            "waitFor" => self.wait_for(args).await,
-            other => Err(format!("unsupported: {other}")),
+        }
+    }
+
+    async fn obey_about_calls(&self, command: CallCommand, args: &Args) -> Result<Value, String> {
+        match command {
+            CallCommand::Call => self.place(args).await,
+            CallCommand::Answer => self.answer(args).await,
+            CallCommand::Reject => self.reject(args).await,
+            CallCommand::Hangup => self.hang_up(args).await,
+            CallCommand::MuteAudio => self.mute(args, MediaSource::Microphone).await,
+            CallCommand::MuteVideo => self.mute_video(args).await,
+            CallCommand::State => self.state(args),
+            CallCommand::Stats => self.stats(&*self.picked(args)?).await,
+            CallCommand::AudioLevel => self.audio_level(args).await,
+            CallCommand::Sdp => self.sdp(args),
+            CallCommand::WaitFor => self.wait_for(args).await,
         }
     }
 
@@ -100,6 +111,12 @@ impl Client {
             let muted = call.session.mute(MediaSource::Microphone).await;
             muted.map_err(|why| why.to_string())?;
         }
+        Ok(self.named(&call))
+    }
+
+    async fn reject(&self, args: &Args) -> Result<Value, String> {
+        let call = self.picked(args)?;
+        call.session.reject().await.map_err(|why| why.to_string())?;
         Ok(self.named(&call))
     }
 

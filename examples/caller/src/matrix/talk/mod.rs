@@ -33,10 +33,10 @@ use super::{
     sync::{self, Syncing},
     trust::Trust,
 };
-use crate::cli::online::{AnswerOptions, CallOptions, TalkOptions};
-
-/// It ran, and something is wrong.
-const WRONG: u8 = 1;
+use crate::{
+    cli::online::{AnswerOptions, CallOptions, TalkOptions},
+    exit::WRONG,
+};
 
 /// The call that takes another's place comes with the same news, or never.
 const SOON: Duration = Duration::from_secs(5);
@@ -194,8 +194,7 @@ async fn talk(
     }
     line.close().await;
     say(&outcome);
-    let heard = gear.ear.overall();
-    if let Some(tone) = heard.tone.filter(|tone| tone.share > 0.8) {
+    if let Some(tone) = status::tone(&gear.ear.overall()) {
         say(format_args!("heard a tone of {:.0} Hz", tone.hz));
     }
     for kept in gear.finish().await {

@@ -3,10 +3,13 @@
 use std::{fmt, time::Duration};
 
 use matrix_voip::{CallState, PeerStats, machine::io::MediaKind};
-use matrix_voip_media::Heard;
+use matrix_voip_media::{Heard, HeardTone};
 
 /// Sound below this many decibels is shown as silence.
 const SILENT: f32 = -60.0;
+
+/// Sound with more than this share of its power in one tone is called a tone.
+const PURE: f32 = 0.8;
 
 /// What the line shows.
 #[derive(Debug, Clone)]
@@ -60,10 +63,15 @@ fn level(heard: &Heard) -> String {
     if decibels.is_nan() || decibels < SILENT {
         return "silence".to_owned();
     }
-    match heard.tone.filter(|tone| tone.share > 0.8) {
+    match tone(heard) {
         Some(tone) => format!("{decibels:.0} dB ({:.0} Hz)", tone.hz),
         None => format!("{decibels:.0} dB"),
     }
+}
+
+/// The tone that is nearly all of what is heard.
+pub(crate) fn tone(heard: &Heard) -> Option<HeardTone> {
+    heard.tone.filter(|tone| tone.share > PURE)
 }
 
 /// Per cent of the sound that did not come.
@@ -77,7 +85,7 @@ fn loss(stats: &PeerStats) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use matrix_voip::machine::io::{CandidateInfo, CandidatePair, StreamStats};
-    use matrix_voip_media::{HeardTone, Level};
+    use matrix_voip_media::Level;
 
     use super::*;
 
