@@ -4,8 +4,8 @@
 //! (`str0m.md` §1). So after a loss every sign of life counts: authenticated media, or an answer
 //! to one of our connectivity checks.
 //!
-//! It notices a loss only by checks that go unanswered, after 15 s. A person waits less long: a
-//! path over which nothing has come for [`SILENCE`] is lost. Checks go both ways every two seconds
+//! It notices a loss only by checks that go unanswered, after 20 s. A person waits less long: a
+//! path over which nothing has come for [`SILENCE`] is lost. Checks go both ways every second
 //! even when nobody sends media, so a working path is never silent for so long.
 
 use std::time::{Duration, Instant};
