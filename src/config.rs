@@ -16,6 +16,8 @@ pub struct Config {
     pub on_answer: OnAnswer,
     /// Whether the other side may ask us to call somebody else instead.
     pub transfers: Transfers,
+    /// What becomes of call events from devices that are not verified (encrypted rooms).
+    pub unverified: Unverified,
     /// Whether media waits for the application's permission.
     pub proceed: Proceed,
     /// Most calls that ring at once; beyond them an invite is `Ignored(TooManyRinging)`.
@@ -34,6 +36,7 @@ impl Default for Config {
             glare: Glare::AutoAnswer,
             on_answer: OnAnswer::HoldOther,
             transfers: Transfers::Ask,
+            unverified: Unverified::Allow,
             proceed: Proceed::Auto,
             max_ringing: 8,
             relay_only: false,
@@ -104,6 +107,19 @@ pub enum Transfers {
     #[default]
     Ask,
     /// No; we say that we cannot be transferred.
+    Refuse,
+}
+
+/// What becomes of call events that were encrypted by a device which is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Unverified {
+    /// They count like others: most users have verified nobody.
+    #[default]
+    Allow,
+    /// They count, and `UnverifiedDevice` tells of each invite and answer.
+    Warn,
+    /// They are ignored.
     Refuse,
 }
 

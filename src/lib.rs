@@ -83,8 +83,8 @@ pub use crate::{
 pub use crate::{
     driver::{CallNews, MissedCall, WallClock},
     session::{
-        AnswerError, CallEvents, CallOptions, CallSession, HangupError, IntoCallee, InviteError,
-        MuteError, ProceedError, RejectError, StartError, StatsError, UntilError, VoIP,
-        VoIPBuilder, VoipEvents, VoipNews,
+        AnswerError, CallEvents, CallOptions, CallSession, ChangeError, HangupError, IntoCallee,
+        InviteError, MuteError, ProceedError, QualityWatch, RejectError, StartError, StatsError,
+        UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
     },
 };

@@ -3,8 +3,11 @@
 //! The channel is short and waited for: orders come from the application itself. When the last
 //! strong link is gone the driver ends every call and stops.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
+use super::meter::Latest;
 use crate::{
     id::SessionId,
     machine::{
@@ -23,6 +26,8 @@ pub(super) enum Order {
     Do { command: Command, answer: oneshot::Sender<Verdict> },
     /// Measure the peer connection of a call.
     Measure { session: SessionId, answer: oneshot::Sender<Result<PeerStats, Unmeasured>> },
+    /// Measure it again and again.
+    Watch { session: SessionId, every: Duration, latest: Latest },
     /// What was ignored.
     Diagnose { answer: oneshot::Sender<Diagnostics> },
     /// End every call and stop.
@@ -89,6 +94,11 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Measure { session, answer }).await;
         answered.await.unwrap_or(Err(Unmeasured::Stopped))
+    }
+
+    /// Measures the peer connection of a call again and again, until nobody looks any more.
+    pub(crate) async fn watch(&self, session: SessionId, every: Duration, latest: Latest) {
+        self.order(Order::Watch { session, every, latest }).await;
     }
 
     /// What was ignored; `None` when the driver has stopped.

@@ -9,7 +9,8 @@ use super::{
     deadlines::deadline,
     hub::Hub,
     log,
-    measure::{Measurements, is_own},
+    measure::{Asker, Measurements, is_own},
+    meter::Meters,
     order::{self, Link, Order, Unmeasured},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     id::{OpId, SessionId},
     machine::{
         Engine,
-        io::{Command, Fault, Input, Lifecycle, Op, Output, PeerOp, PeerStats, Reply, Verdict},
+        io::{Command, Fault, Input, Lifecycle, Op, Output, PeerOp, Reply, Verdict},
     },
     record::{Origin, Recorder, Tape},
     time::{Mono, Now, Timers},
@@ -33,9 +34,6 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// How long a shutdown lets hangups, closes and the ledger leave. A homeserver answers in less,
 /// and a person who quits an application does not wait longer.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// The answer to one who asked for measurements.
-type StatsAnswer = tokio::sync::oneshot::Sender<Result<PeerStats, Unmeasured>>;
 
 /// What a driver begins with.
 #[derive(Debug)]
@@ -61,6 +59,7 @@ pub(crate) struct Driver {
     /// By when the host must have answered.
     requests: Timers<OpId>,
     measurements: Measurements,
+    meters: Meters,
     /// When the engine wants to be asked again.
     due: Option<Mono>,
     /// When the engine was last asked what is due.
@@ -88,6 +87,7 @@ impl Driver {
             host,
             requests: Timers::default(),
             measurements: Measurements::default(),
+            meters: Meters::default(),
             due: None,
             asked: Mono::default(),
             held: true,
@@ -139,7 +139,10 @@ impl Driver {
         // Whoever asked may have gone meanwhile: then the answer is dropped.
         match order {
             Order::Do { command, answer } => drop(answer.send(self.on_command(command))),
-            Order::Measure { session, answer } => self.measure(session, answer),
+            Order::Measure { session, answer } => self.measure(session, Asker::Handle(answer)),
+            Order::Watch { session, every, latest } => {
+                self.meters.add(self.clock.now(), session, every, latest);
+            }
             Order::Diagnose { answer } => drop(answer.send(self.engine.diagnostics().clone())),
             Order::ShutDown => self.begin_stop(),
         }
@@ -168,7 +171,7 @@ impl Driver {
             log::fault(id, fault);
         }
         if is_own(id) {
-            self.measurements.on_reply(id, result);
+            self.on_measured(id, result);
         } else {
             self.feed(Input::Reply(id, result));
         }
@@ -254,15 +257,32 @@ impl Driver {
         }
     }
 
-    fn measure(&mut self, session: SessionId, answer: StatsAnswer) {
+    fn measure(&mut self, session: SessionId, asker: Asker) {
         let Some(peer) = self.engine.peer(session) else {
-            drop(answer.send(Err(Unmeasured::NoPeer)));
+            asker.tell(Err(Unmeasured::NoPeer));
             return;
         };
-        let Some(id) = self.measurements.ask(peer, answer) else { return };
+        let Some(id) = self.measurements.ask(peer, asker) else { return };
         let asked = self.request(self.clock.now(), id, Op::Peer(peer, PeerOp::Stats));
         if let Err(fault) = asked {
-            self.measurements.on_reply(id, Err(fault));
+            self.on_measured(id, Err(fault));
+        }
+    }
+
+    fn on_measured(&mut self, id: OpId, result: Result<Reply, Fault>) {
+        let now = self.clock.now();
+        for (meter, stats) in self.measurements.on_reply(id, result) {
+            self.meters.on_measured(meter, now, stats);
+        }
+    }
+
+    /// Reads the meters that are due. That of a call that is over ends.
+    fn read_meters(&mut self, now: Now) {
+        while let Some((meter, session)) = self.meters.pop_due(now) {
+            match self.engine.snapshot(session) {
+                Some(call) if call.end.is_none() => self.measure(session, Asker::Meter(meter)),
+                Some(_) | None => self.meters.remove(meter),
+            }
         }
     }
 
@@ -276,6 +296,7 @@ impl Driver {
             self.cancel(id);
             self.on_reply(id, Err(Fault::Timeout));
         }
+        self.read_meters(now);
         let earliest = self.asked.plus(SHORTEST_SLEEP);
         if self.due.is_some_and(|due| due.max(earliest) <= now.mono) {
             self.ask_engine(now);
@@ -297,7 +318,8 @@ impl Driver {
         let engine = self.due.map(|due| due.max(self.asked.plus(SHORTEST_SLEEP)));
         let host = self.requests.next(now).map(|span| now.mono.plus(span));
         let wall = self.engine.has_wall_deadline().then(|| now.mono.plus(LONGEST_SLEEP));
-        [engine, host, wall, self.stop].into_iter().flatten().min()
+        let meters = self.meters.next(now).map(|span| now.mono.plus(span));
+        [engine, host, wall, meters, self.stop].into_iter().flatten().min()
     }
 
     /// Whether a shutdown has nothing left to wait for: no request is open, and nothing falls due

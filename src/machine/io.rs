@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{CallEvent, VoipEvent};
+use super::event::{CallEvent, Transfer, VoipEvent};
 pub use super::{
     fault::Fault,
     media::{
@@ -67,6 +67,18 @@ pub enum Command {
         /// Voice or video.
         media: CallMedia,
     },
+    /// Do what a transfer asked for: call whom it names, under the id that it names. The call in
+    /// which it was asked ends, if it still lives.
+    Follow {
+        /// The call in which it was asked.
+        session: SessionId,
+        /// What was asked for.
+        transfer: Box<Transfer>,
+        /// Where to call; the transfer's room is only a proposal.
+        room: RoomId,
+        /// Voice or video.
+        media: CallMedia,
+    },
     /// Something about one call.
     Call(SessionId, CallCommand),
 }
@@ -115,6 +127,18 @@ pub enum CallCommand {
     Dtmf(Tones),
     /// Look for a new path.
     RestartIce,
+    /// Ask the other side to call somebody else instead; then this call ends.
+    Transfer(TransferTo),
+}
+
+/// To whom a call is transferred.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TransferTo {
+    /// To this user, who knows nothing of it ("blind"); in a room that both are in, if we know one.
+    User(UserId, Option<RoomId>),
+    /// To the other side of this call of ours, which then ends as well ("consultation").
+    Call(SessionId),
 }
 
 /// Whether the other side hears of a refusal.

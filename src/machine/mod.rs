@@ -20,6 +20,7 @@
 //! | `diagnostics.rs` | what was ignored, counted |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
 //! | `guard.rs` | the rules by name, so that tests can switch one off |
+//! | `quality.rs` | how good a call is, from two measurements |
 //! | `hashed.rs` | keys of large maps |
 
 mod book;
@@ -28,6 +29,7 @@ mod call;
 mod crossing;
 pub mod diagnostics;
 pub mod event;
+mod expected;
 mod fault;
 mod fingerprint;
 #[doc(hidden)]
@@ -37,9 +39,11 @@ mod ids;
 pub mod io;
 mod media;
 mod memory;
+pub mod quality;
 mod roster;
 mod router;
 mod stats;
+mod transferring;
 mod turn;
 mod vacant;
 mod verdict;
@@ -56,7 +60,7 @@ use self::{
     event::{CallSnapshot, EndReason},
     io::{
         CallCommand, Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal,
-        Reply, RoomNews, Verdict,
+        Reply, RoomNews, TransferTo, Verdict,
     },
     world::{Owner, Timer, World},
 };
@@ -135,6 +139,9 @@ impl Engine {
         let verdict = match input {
             Input::Command(Command::Invite { room, callee, media }) => {
                 self.invite(room, callee, media)
+            }
+            Input::Command(Command::Follow { session, transfer, room, media }) => {
+                self.follow(session, *transfer, room, media)
             }
             Input::Command(Command::Call(session, command)) => {
                 self.on_call_command(session, command)
@@ -227,24 +234,28 @@ impl Engine {
     }
 
     fn invite(&mut self, room: RoomId, callee: Callee, media: io::CallMedia) -> Verdict {
+        if let Err(refusal) = self.check_invite_to(&room, &callee) {
+            return Verdict::Refused(refusal);
+        }
+        let call = Call::place(&mut self.world, room, callee, media, None);
+        Verdict::Started(self.keep(call))
+    }
+
+    /// Whether that can be called there, as far as it can be known.
+    fn check_invite_to(&self, room: &RoomId, callee: &Callee) -> Result<(), Refusal> {
         if self.service == Service::ShuttingDown {
-            return Verdict::Refused(Refusal::ShuttingDown);
+            return Err(Refusal::ShuttingDown);
         }
-        if self.world.is_outside(&room, &self.world.identity.user) {
-            return Verdict::Refused(Refusal::NotInRoom);
+        if self.world.is_outside(room, &self.world.identity.user) {
+            return Err(Refusal::NotInRoom);
         }
-        let ourselves = match &callee {
-            Callee::User(user) => *user == self.world.identity.user,
-            Callee::Device(user, device) => {
-                *user == self.world.identity.user && *device == self.world.identity.device
-            }
+        let Identity { user: ours, device: here } = &self.world.identity;
+        let ourselves = match callee {
+            Callee::User(user) => user == ours,
+            Callee::Device(user, device) => user == ours && device == here,
             Callee::TheOther => false,
         };
-        if ourselves {
-            return Verdict::Refused(Refusal::CallingOurselves);
-        }
-        let call = Call::place(&mut self.world, room, callee, media);
-        Verdict::Started(self.keep(call))
+        if ourselves { Err(Refusal::CallingOurselves) } else { Ok(()) }
     }
 
     fn on_call_command(&mut self, session: SessionId, command: CallCommand) -> Verdict {
@@ -252,6 +263,9 @@ impl Engine {
             && let Err(refusal) = self.make_way(session)
         {
             return Verdict::Refused(refusal);
+        }
+        if let CallCommand::Transfer(TransferTo::Call(target)) = command {
+            return self.consult(session, target);
         }
         self.with(session, |call, world| call.on_command(world, command))
             .unwrap_or(Verdict::Refused(Refusal::UnknownSession))

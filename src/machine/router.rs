@@ -11,14 +11,14 @@ use super::{
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
     call::{Arrival, Call},
     crossing::Settled,
-    event::MissedWhy,
+    event::{MissedWhy, VoipEvent},
     guard::Guard,
     io::{Ignored, Verdict},
     memory::Foreign,
     world::World,
 };
 use crate::{
-    config::Busy,
+    config::{Busy, Unverified},
     id::{CallId, PartyId, RoomId, SessionId, UserId},
     sdp,
     time::Wall,
@@ -30,6 +30,7 @@ use crate::{
 };
 
 /// An event that is known to be for us to judge.
+#[derive(Clone, Copy)]
 struct Event<'a> {
     room: &'a RoomId,
     facts: &'a Facts,
@@ -45,7 +46,11 @@ impl Engine {
         let ends = self.ends(&place, &events);
         let verdicts = events.iter().enumerate().map(|(at, event)| {
             let verdict = match self.admit(&place, event) {
-                Ok(event) => self.route(event, ends.after(at)),
+                Ok(event) => {
+                    let verdict = self.route(event, ends.after(at));
+                    self.warn_of_unverified(event, &verdict);
+                    verdict
+                }
                 Err(reason) => Verdict::Ignored(reason),
             };
             if let Verdict::Ignored(reason) = verdict {
@@ -93,6 +98,10 @@ impl Engine {
         if secret && event.facts.protection == Protection::Clear {
             return Err(Ignored::PlaintextInEncryptedRoom);
         }
+        let unverified = secret && event.facts.protection == Protection::Unverified;
+        if unverified && self.world.config.unverified == Unverified::Refuse {
+            return Err(Ignored::UnverifiedDevice);
+        }
         // Whoever is in a call with us may still say goodbye.
         let session = self.world.roster.find(room, &message.header.call_id);
         if session.is_none() && self.ignored_users.contains(&event.facts.sender) {
@@ -139,6 +148,25 @@ impl Engine {
             | Body::Reject { .. }
             | Body::Hangup { .. }
             | Body::MetadataChanged(_) => self.park(room, facts, message),
+        }
+    }
+
+    /// An invite or answer that counts came from a device that is not verified.
+    fn warn_of_unverified(&mut self, event: Event<'_>, verdict: &Verdict) {
+        let Event { facts, message, session, .. } = event;
+        let session = match verdict {
+            Verdict::Started(session) => Some(*session),
+            Verdict::Handled => session,
+            Verdict::Ignored(_) | Verdict::Refused(_) | Verdict::Batch(_) => None,
+        };
+        let weighty = matches!(message.body, Body::Invite(_) | Body::Answer(_));
+        if let Some(session) = session
+            && weighty
+            && facts.protection == Protection::Unverified
+            && self.world.config.unverified == Unverified::Warn
+        {
+            let user = facts.sender.clone();
+            self.world.tell(VoipEvent::UnverifiedDevice { session, user });
         }
     }
 
@@ -232,7 +260,9 @@ impl Engine {
         if let Some(estate) = vacant {
             return self.take_over(arrival, self.may_take_over().then_some(estate));
         }
-        if self.world.roster.other_connected(None) {
+        let Arrival { caller, header, .. } = arrival;
+        let expected = self.world.expected.take(caller, &header.call_id, self.world.now);
+        if !expected && self.world.roster.other_connected(None) {
             match self.world.config.busy {
                 Busy::Ring => {}
                 Busy::Ignore => {

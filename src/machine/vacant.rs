@@ -88,7 +88,7 @@ mod tests {
         let (user, device) = ("@me:x".parse().unwrap(), "D".parse().unwrap());
         let mut world = World::new(Identity { user, device }, Config::default(), 1);
         let (room, user) = place(0);
-        Call::place(&mut world, room, Callee::User(user), media).granted()
+        Call::place(&mut world, room, Callee::User(user), media, None).granted()
     }
 
     #[test]

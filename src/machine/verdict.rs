@@ -66,6 +66,8 @@ pub enum Ignored {
     TooMany,
     /// The event was in the clear in an encrypted room.
     PlaintextInEncryptedRoom,
+    /// The event came from a device that is not verified, and the policy is to refuse those.
+    UnverifiedDevice,
     /// The sender is ignored.
     IgnoredUser,
     /// The sender is not in the room.
@@ -111,6 +113,12 @@ pub enum Refusal {
     /// The other side's description takes no tones (RFC 4733).
     #[error("the other side takes no tones")]
     TakesNoTones,
+    /// The other side does not say that it can be transferred (`m.call.transferee`).
+    #[error("the other side cannot be transferred")]
+    CannotBeTransferred,
+    /// There is a call of that id in that room.
+    #[error("there is a call of that id")]
+    CallExists,
     /// We cannot call ourselves without naming a device.
     #[error("to call oneself, name a device")]
     CallingOurselves,

@@ -12,7 +12,8 @@ use super::{
     Identity,
     book::Book,
     call::CallTimer,
-    event::{CallEvent, VoipEvent},
+    event::{CallEvent, Transfer, VoipEvent},
+    expected::Expected,
     fingerprint::Fingerprint,
     guard::Guards,
     ids::Ids,
@@ -73,6 +74,7 @@ pub(super) struct World {
     pub(super) turn: Turn,
     pub(super) book: Book,
     pub(super) memory: Memory,
+    pub(super) expected: Expected,
     pub(super) vacant: Vacant,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
@@ -95,6 +97,7 @@ impl World {
             turn: Turn::default(),
             book: Book::default(),
             memory: Memory::default(),
+            expected: Expected::default(),
             vacant: Vacant::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
@@ -157,6 +160,12 @@ impl World {
         facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
+    /// A transfer announced a call: it is to ring, also while the user talks.
+    pub(super) fn expect_call(&mut self, transfer: &Transfer) {
+        let until = self.longest_until();
+        self.expected.note(transfer.user.clone(), transfer.call_id.clone(), until);
+    }
+
     /// Until when an invite that is sent now can be alive.
     pub(super) fn longest_until(&self) -> Wall {
         self.now.wall.plus(self.config.timeouts.longest_invite)
@@ -181,6 +190,7 @@ impl World {
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
         self.memory.fingerprint(print, self.now);
+        self.expected.fingerprint(print, self.now);
         self.vacant.fingerprint(print, self.now);
         print.value(&self.rooms);
         print.value(self.out.len());

@@ -150,6 +150,17 @@ macro_rules! record_numbers {
 
 record_numbers!(u16, u32, u64, usize);
 
+/// Exact both ways: every `f32` is an `f64`.
+impl Form for f32 {
+    fn write(&self, _: &mut Pseudonyms) -> Value {
+        Value::from(f64::from(*self))
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        value.as_f64().map(|number| number as f32).ok_or(Unfit("number"))
+    }
+}
+
 impl Form for bool {
     fn write(&self, _: &mut Pseudonyms) -> Value {
         Value::Bool(*self)

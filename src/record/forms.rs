@@ -11,19 +11,19 @@ use super::{
     scribe::Origin,
 };
 use crate::{
-    config::{Busy, Config, Glare, OnAnswer, Proceed, Timeouts, Transfers},
+    config::{Busy, Config, Glare, OnAnswer, Proceed, Timeouts, Transfers, Unverified},
     id::{
         CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
         TrackId, UserId,
     },
     machine::{
         Identity as Ourselves,
-        event::CallState,
+        event::{CallState, Transfer},
         io::{
             CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault, Ignored,
             Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews, PeerState, PeerStats,
             Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats, StreamStats, Tell,
-            Tones, Verdict,
+            Tones, TransferTo, Verdict,
         },
     },
     time::{Mono, Now, Wall},
@@ -110,6 +110,7 @@ record_struct!(Config {
     glare,
     on_answer,
     transfers,
+    unverified,
     proceed,
     max_ringing,
     relay_only,
@@ -118,6 +119,7 @@ record_enum!(Busy { Ignore, Reject, Ring });
 record_enum!(Glare { AutoAnswer, Ring });
 record_enum!(OnAnswer { HoldOther, EndOther, Refuse });
 record_enum!(Transfers { Ask, Refuse });
+record_enum!(Unverified { Allow, Warn, Refuse });
 record_enum!(Proceed { Auto, Manual });
 record_struct!(Timeouts {
     invite,
@@ -154,7 +156,13 @@ record_enum!(Input {
     Network(news),
     Lifecycle(news),
 });
-record_enum!(Command { Invite { room, callee, media }, Call(session, command) });
+record_enum!(Command {
+    Invite { room, callee, media },
+    Follow { session, transfer, room, media },
+    Call(session, command),
+});
+record_struct!(Transfer { call_id, user, room, display_name });
+record_enum!(TransferTo { User(user, room), Call(session) });
 record_enum!(Callee { User(user), Device(user, device), TheOther });
 record_enum!(CallCommand {
     Answer(media),
@@ -170,6 +178,7 @@ record_enum!(CallCommand {
     Switch(source, input),
     Dtmf(tones),
     RestartIce,
+    Transfer(to),
 });
 record_enum!(Tell { Everyone, Nobody });
 record_enum!(CallMedia { Voice, Video });
@@ -225,6 +234,7 @@ record_struct!(StreamStats {
     lost,
     jitter,
     key_frame_requests,
+    level,
 });
 record_struct!(ServerStats { uri, state });
 record_enum!(ServerState { Asked, Works, Failed(fault) });
@@ -336,6 +346,7 @@ record_enum!(Ignored {
     ShuttingDown,
     TooMany,
     PlaintextInEncryptedRoom,
+    UnverifiedDevice,
     IgnoredUser,
     NotInRoom,
     WrongPlace,
@@ -353,6 +364,8 @@ record_enum!(Refusal {
     CannotRenegotiate,
     NoStreamMetadata,
     TakesNoTones,
+    CannotBeTransferred,
+    CallExists,
     CallingOurselves,
     NotInRoom,
     ShuttingDown,

@@ -1,12 +1,15 @@
 //! One call, as the application holds it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use super::{
     errors::{
         AnswerError, HangupError, MuteError, ProceedError, RejectError, StatsError, UntilError,
     },
     events::CallEvents,
+    quality::QualityWatch,
 };
 use crate::{
     driver::{CallCell, CallNews, Link},
@@ -127,6 +130,15 @@ impl CallSession {
         Ok(self.link.measure(self.id()).await?)
     }
 
+    /// Measures the call every so often (at least 200 ms apart) while the watch is held: round
+    /// trip, loss, jitter, bit rates, codec, path, level, and all of it in one word. The first
+    /// comes after two measurements.
+    pub async fn watch_quality(&self, every: Duration) -> QualityWatch {
+        let (latest, watched) = watch::channel(None);
+        self.link.watch(self.id(), every, latest).await;
+        QualityWatch::new(watched)
+    }
+
     // ------------------------------------------------------------------------------- commanding
 
     /// Takes a ringing call with the media that it was offered with. Idempotent.
@@ -201,7 +213,7 @@ impl CallSession {
         Ok(self.command(CallCommand::Unmute(source)).await?)
     }
 
-    async fn command(&self, command: CallCommand) -> Result<(), Refusal> {
+    pub(super) async fn command(&self, command: CallCommand) -> Result<(), Refusal> {
         self.link.command(Command::Call(self.id(), command)).await.map(drop)
     }
 }

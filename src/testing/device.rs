@@ -18,7 +18,7 @@ use crate::{
         event::{CallEvent, CallSnapshot, CallState, End, Stream, VoipEvent},
         io::{
             CallCommand, CallMedia, Callee, Command, Ignored, Input, MediaSource, PeerState, Tell,
-            Verdict,
+            TransferTo, Verdict,
         },
     },
     wire::{
@@ -462,6 +462,7 @@ pub(super) fn deed(command: &Command) -> String {
             };
             format!("calls {whom} ({})", telling::media(*media))
         }
+        Command::Follow { transfer, .. } => format!("calls {} instead", transfer.user),
         Command::Call(_, command) => call_deed(command),
     }
 }
@@ -482,6 +483,8 @@ fn call_deed(command: &CallCommand) -> String {
         CallCommand::Stop(source) => format!("stops {}", telling::source(*source)),
         CallCommand::Switch(source, _) => format!("changes {}", telling::source(*source)),
         CallCommand::Dtmf(_) => "sends tones".to_owned(),
+        CallCommand::Transfer(TransferTo::User(user, _)) => format!("transfers to {user}"),
+        CallCommand::Transfer(TransferTo::Call(_)) => "joins two calls".to_owned(),
         CallCommand::RestartIce => "restarts ICE".to_owned(),
     }
 }

@@ -48,6 +48,15 @@ fn voip(event: &VoipEvent) -> Option<String> {
         VoipEvent::Missed { caller, why, .. } => {
             format!("missed {caller} ({})", missed(*why))
         }
+        VoipEvent::TransferRequested { transfer, .. } => {
+            format!("is asked to call {}", transfer.user)
+        }
+        VoipEvent::TransferAnnounced { transfer, .. } => {
+            format!("is told that {} will call", transfer.user)
+        }
+        VoipEvent::UnverifiedDevice { user, .. } => {
+            format!("is warned of an unverified device of {user}")
+        }
         VoipEvent::CallAdded { .. } | VoipEvent::CallEnded { .. } => return None,
     })
 }
@@ -73,6 +82,7 @@ fn call(event: &CallEvent) -> (Kind, Option<String>) {
             (Kind::Detail, Some(format!("cannot change {}", source(*of))))
         }
         CallEvent::HoldChanged(hold) => (Kind::Call, Some(self::hold(*hold).to_owned())),
+        CallEvent::TransferFailed => (Kind::Call, Some("cannot transfer".to_owned())),
         CallEvent::NegotiationFailed => (Kind::Call, Some("does not agree".to_owned())),
         CallEvent::IdentityAsserted(_) => (Kind::Detail, Some("is told who speaks".to_owned())),
     }

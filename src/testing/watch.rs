@@ -237,7 +237,10 @@ impl Watch {
             }
             VoipEvent::RingStarted { session, .. } => self.on_ring(*session, true),
             VoipEvent::RingStopped { session, .. } => self.on_ring(*session, false),
-            VoipEvent::Missed { .. } => Ok(()),
+            VoipEvent::Missed { .. }
+            | VoipEvent::TransferRequested { .. }
+            | VoipEvent::TransferAnnounced { .. }
+            | VoipEvent::UnverifiedDevice { .. } => Ok(()),
             VoipEvent::CallEnded { session, end } => {
                 let call = self.call(*session)?;
                 rule(!call.end_told, || format!("call {session} ended twice for all"))?;

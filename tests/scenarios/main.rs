@@ -24,5 +24,6 @@ mod pipeline;
 mod recovery;
 mod sources;
 mod streams;
+mod transfer;
 mod traps;
 mod turn;

@@ -43,6 +43,8 @@ struct Counters {
     key_frame_requests: u64,
     /// The last sequence number that arrived.
     last: Option<u64>,
+    /// How loud the last sound was, 0 to 1.
+    level: Option<f32>,
 }
 
 impl Measurements {
@@ -97,6 +99,13 @@ impl Measurements {
         counters.last = counters.last.max(Some(*packets.end()));
     }
 
+    /// How loud a received frame is, in decibels below the loudest (RFC 6464).
+    pub(crate) fn on_level(&mut self, mid: &str, level: Option<i8>) {
+        if let Some(decibels) = level {
+            entry(&mut self.inbound, mid).level = Some(10_f32.powf(f32::from(decibels) / 20.0));
+        }
+    }
+
     /// A frame was sent.
     pub(crate) fn on_sent(&mut self, mid: &str, codec: Codec) {
         entry(&mut self.outbound, mid).codec = Some(codec);
@@ -149,6 +158,7 @@ fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
         stats.lost = counters.lost;
         stats.jitter = counters.jitter;
         stats.key_frame_requests = counters.key_frame_requests;
+        stats.level = counters.level;
         Some(stats)
     });
     known.collect()
@@ -178,6 +188,19 @@ mod tests {
         assert_eq!(stats.inbound[0].lost, Some(2));
         assert_eq!(stats.inbound[0].codec, "audio/opus");
         assert_eq!(stats.pair, None);
+    }
+
+    #[test]
+    fn the_loudness_is_what_the_sender_says() {
+        let mut measured = Measurements::default();
+        measured.on_received("0", Codec::Opus, 1..=1);
+        measured.on_level("0", None);
+        let level = |measured: &Measurements| measured.snapshot(|_| "", |_| "").inbound[0].level;
+        assert_eq!(level(&measured), None);
+        measured.on_level("0", Some(-20));
+        assert!((level(&measured).unwrap() - 0.1).abs() < 1e-6);
+        measured.on_level("0", None);
+        assert!(level(&measured).is_some(), "a frame that says nothing unsays nothing");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use matrix_voip::{
     host::{PeerEvents, WebRtc},
     id::{PeerId, SessionId, TrackId},
-    machine::io::{Candidate, Capture, Description, Fault, PeerConfig, PeerStats, Plan},
+    machine::io::{Candidate, Capture, Description, Fault, PeerConfig, PeerStats, Plan, Tones},
 };
 
 /// What an engine is asked and answers. Each call is made in the middle of the engine's work: it
@@ -116,6 +116,19 @@ impl WebRtc for Overheard {
 
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
         self.engine.enable(track, on).await
+    }
+
+    async fn replace(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        self.engine.replace(session, track, what).await
+    }
+
+    async fn dtmf(&self, track: TrackId, tones: Tones) -> Result<(), Fault> {
+        self.engine.dtmf(track, tones).await
     }
 
     async fn release(&self, track: TrackId) -> Result<(), Fault> {

@@ -259,6 +259,7 @@ fn wire_reason(reason: &EndReason) -> Reason {
         EndReason::InviteTimeout => Reason::InviteTimeout,
         EndReason::AnsweredElsewhere => Reason::AnsweredElsewhere,
         EndReason::Replaced => Reason::Replaced,
+        EndReason::Transferred => Reason::Transferred,
         EndReason::Busy => Reason::UserBusy,
         EndReason::IceFailed => Reason::IceFailed,
         EndReason::IceTimeout => Reason::IceTimeout,

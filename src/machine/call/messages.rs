@@ -79,7 +79,8 @@ impl Call {
             }),
             Body::Negotiate(_) if voice != Voice::Remote => Verdict::Ignored(Ignored::WrongParty),
             Body::Negotiate(theirs) => self.on_negotiate(world, facts, theirs),
-            Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
+            Body::Replaces(_) if voice != Voice::Remote => Verdict::Ignored(Ignored::WrongParty),
+            Body::Replaces(replaces) => self.on_replaces(world, &replaces),
         }
     }
 

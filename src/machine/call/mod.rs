@@ -35,6 +35,7 @@ mod sending;
 mod setup;
 mod sources;
 mod streams;
+pub(super) mod transfer;
 mod trickle;
 
 pub(super) use self::incoming::Arrival;
@@ -167,6 +168,8 @@ pub(super) struct Call {
     takes_tones: bool,
     /// How often ICE was restarted since the connection was lost.
     restarts: u32,
+    /// How often the other side asked for a transfer.
+    transfers: usize,
     /// What we send: what we placed the call with, or took it with.
     sending: CallMedia,
     media: LocalMedia,
@@ -205,6 +208,7 @@ impl Call {
             negotiation: Negotiation::new(),
             takes_tones: false,
             restarts: 0,
+            transfers: 0,
             sending,
             media: LocalMedia::new(world.ids.stream()),
             streams: RemoteStreams::default(),
@@ -282,6 +286,7 @@ impl Call {
         print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
         print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
         print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
+        print.value(self.transfers);
         self.negotiation.fingerprint(print);
         print.value((&self.local_candidates, &self.remote_candidates));
         print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
@@ -319,6 +324,7 @@ impl Call {
             CallCommand::Stop(source) => self.stop(world, source),
             CallCommand::Switch(source, input) => self.switch(world, source, input),
             CallCommand::Dtmf(tones) => self.dial(world, tones),
+            CallCommand::Transfer(to) => self.transfer(world, &to),
             CallCommand::RestartIce => self.restart_by_command(world),
         };
         done.map_or_else(Verdict::Refused, |()| Verdict::Handled)

@@ -8,7 +8,7 @@ use super::{
     phase::{Outgoing, Step},
 };
 use crate::{
-    id::{DeviceId, PartyId, RoomId, UserId},
+    id::{CallId, DeviceId, PartyId, RoomId, UserId},
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
         guard::Guard,
@@ -21,16 +21,19 @@ use crate::{
 };
 
 impl Call {
-    /// Places a call: it exists from now on, and begins as soon as it may.
+    /// Places a call: it exists from now on, and begins as soon as it may. A transfer names its
+    /// id.
     pub(in crate::machine) fn place(
         world: &mut World,
         room: RoomId,
         callee: Callee,
         media: CallMedia,
+        id: Option<CallId>,
     ) -> Self {
         let session = world.ids.session();
         let (user, device) = named(callee);
-        let ids = (room, world.ids.call(), world.party.clone());
+        let id = id.unwrap_or_else(|| world.ids.call());
+        let ids = (room, id, world.party.clone());
         let (direction, state) = (CallDirection::Outgoing, CallState::Preparing);
         let mut shown = CallSnapshot::new(ids, direction, media, state);
         shown.remote_user.clone_from(&user);

@@ -93,8 +93,8 @@ impl Call {
             | Kind::SelectAnswer
             | Kind::Metadata
             | Kind::Negotiate
-            | Kind::Replaces
             | Kind::Farewell => {}
+            Kind::Replaces => self.on_replaces_accepted(world),
         }
     }
 
@@ -129,11 +129,8 @@ impl Call {
                 self.fail(world, EndReason::IceTimeout);
             }
             Kind::Negotiate => self.on_negotiation_failed(world),
-            Kind::Candidates
-            | Kind::SelectAnswer
-            | Kind::Metadata
-            | Kind::Replaces
-            | Kind::Farewell => {}
+            Kind::Replaces => self.on_replaces_given_up(world),
+            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
         }
     }
 

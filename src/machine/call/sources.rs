@@ -45,6 +45,7 @@ impl Call {
     /// Closes a source. Closed already: nothing happens.
     pub(super) fn stop(&mut self, world: &mut World, source: MediaSource) -> Result<(), Refusal> {
         self.check_negotiable()?;
+        let was_asked = self.media.ready(source).is_none();
         let Some(track) = self.media.close(source) else { return Ok(()) };
         let asked = |ask: &Ask| matches!(ask, Ask::Capture(of) | Ask::Replace(of) if *of == source);
         let asks: Vec<_> =
@@ -54,6 +55,9 @@ impl Call {
             world.cancel(op);
         }
         world.request(Owner::Nobody, Op::Track(track, TrackOp::Release));
+        if was_asked {
+            self.tell(world, CallEvent::MediaMissing(source));
+        }
         self.refresh_streams(world);
         self.want_negotiation(world);
         Ok(())

@@ -76,6 +76,7 @@ impl Peer {
         }
         let Some(codec) = ours(data.params.spec().codec) else { return };
         self.measured.on_received(&data.mid, codec, packets.clone());
+        self.measured.on_level(&data.mid, data.ext_vals.audio_level);
         let frame = Frame {
             codec,
             timestamp: data.time.numer(),
