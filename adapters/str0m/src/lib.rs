@@ -64,8 +64,9 @@
 //!
 //! # Changes of the network
 //!
-//! Each connection looks at the machine's addresses every two seconds. New ones get a socket and
-//! candidates at once, and the machine hears `Network::Changed`, once for all connections.
+//! Each connection looks at the machine's addresses every second. New ones get a socket and
+//! candidates at once; those that are gone are no longer named, and given up with the next ICE restart
+//! unless they come back. The machine hears `Network::Changed`, once for all connections.
 
 #![forbid(unsafe_code)]
 

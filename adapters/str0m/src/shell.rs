@@ -20,7 +20,7 @@ use crate::{
     impairment,
     interfaces::{Known, LOOK_INTERVAL, Look},
     peer::{Input, Output, Peer},
-    sockets::{Arrival, Sockets},
+    sockets::{Arrival, Sockets, Turn},
     track::{Outgoing, Tracks},
     uplinks::{Outside, Uplinks},
 };
@@ -121,15 +121,21 @@ impl Shell {
         self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes))
     }
 
-    /// Looks whether there are other interfaces than before. New ones are used; sockets of those
-    /// that are gone stay: they may come back, and cost nothing.
+    /// Looks whether there are other interfaces than before: new ones are used, what is gone is
+    /// given up until it comes back.
     fn look_around(&mut self, now: Instant) {
         self.looks = now + LOOK_INTERVAL;
-        let Ok((look, addresses)) = self.known.look() else { return };
-        for ip in addresses {
-            if let Some(local) = self.sockets.add(ip) {
-                self.peer.handle(now, Input::Socket(local));
-            }
+        let Ok((look, mut addresses)) = self.known.look() else { return };
+        // Loopback is what is left when everything is gone; it leads nowhere that we were.
+        if self.sockets.reach_others() {
+            addresses.retain(|ip| !ip.is_loopback());
+        }
+        for turn in self.sockets.follow(&addresses) {
+            let input = match turn {
+                Turn::Here(local) => Input::Socket(local),
+                Turn::Gone(local) => Input::SocketGone(local),
+            };
+            self.peer.handle(now, input);
         }
         if look == Look::Changed {
             tracing::info!("the addresses of this machine changed");

@@ -53,6 +53,11 @@ impl Measurements {
         self.path = Some(Path { protocol, local, remote });
     }
 
+    /// The chosen path: our address and theirs.
+    pub(crate) fn route(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.path.as_ref().map(|path| (path.local, path.remote))
+    }
+
     /// The chosen path was measured.
     pub(crate) fn on_path(&mut self, pair: Option<&CandidatePairStats>, rtt: Option<Duration>) {
         let measured = pair.and_then(|pair| pair.current_round_trip_time);

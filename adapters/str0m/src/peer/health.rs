@@ -3,9 +3,18 @@
 //! str0m says `Disconnected` when the path is lost, but nothing when it comes back by itself
 //! (`str0m.md` §1). So after a loss every sign of life counts: authenticated media, or an answer
 //! to one of our connectivity checks.
+//!
+//! It notices a loss only by checks that go unanswered, after 20 s. A person waits less long: a
+//! path over which nothing has come for [`SILENCE`] is lost. Checks go both ways every second
+//! even when nobody sends media, so a working path is never silent for so long.
+
+use std::time::{Duration, Instant};
 
 use matrix_voip::machine::io::PeerState;
 use str0m::IceConnectionState;
+
+/// How long nothing may come over the chosen path before it counts as lost.
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 
 /// What is known about the connection.
 #[derive(Debug, Default)]
@@ -14,6 +23,8 @@ pub(crate) struct Health {
     is_secured: bool,
     /// Answers to connectivity checks so far.
     answers: u64,
+    /// When something came over the chosen path last.
+    heard: Option<Instant>,
     reported: Option<PeerState>,
 }
 
@@ -55,6 +66,33 @@ impl Health {
         self.is_secured
     }
 
+    /// Something came over the chosen path.
+    pub(crate) fn on_heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// When the silence becomes a loss, if nothing comes before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let is_up = self.reported == Some(PeerState::Connected);
+        self.heard.filter(|_| is_up).map(|heard| heard + SILENCE)
+    }
+
+    /// Time has passed.
+    pub(crate) fn on_time(&mut self, now: Instant) -> Option<PeerState> {
+        if self.reported == Some(PeerState::Connected) && self.heard.is_none() {
+            self.heard = Some(now);
+        }
+        if self.deadline().is_some_and(|end| end <= now) { self.on_lost() } else { None }
+    }
+
+    /// The chosen path cannot work any more.
+    pub(crate) fn on_lost(&mut self) -> Option<PeerState> {
+        if self.ice == Ice::Up {
+            self.ice = Ice::Lost;
+        }
+        self.change()
+    }
+
     /// Media of the other side came in.
     pub(crate) fn on_media(&mut self) -> Option<PeerState> {
         if self.ice == Ice::Lost {
@@ -94,6 +132,8 @@ impl Health {
             return None;
         }
         self.reported = Some(state);
+        // What was heard on the last path says nothing about this one.
+        self.heard = None;
         self.reported
     }
 }
@@ -126,6 +166,22 @@ mod tests {
         assert_eq!(health.on_answers(1), Some(PeerState::Connected));
         assert_eq!(health.on_ice(Disconnected), Some(PeerState::Disconnected));
         assert_eq!(health.on_media(), Some(PeerState::Connected));
+    }
+
+    #[test]
+    fn silence_is_a_loss_and_the_next_sign_of_life_its_end() {
+        #[expect(clippy::disallowed_methods, reason = "only differences from it are used")]
+        let start = Instant::now();
+        let mut health = connected();
+        assert_eq!(health.on_time(start), None);
+        let half = start + SILENCE / 2;
+        health.on_heard(half);
+        assert_eq!(health.deadline(), Some(half + SILENCE));
+        assert_eq!(health.on_time(start + SILENCE), None);
+        assert_eq!(health.on_time(half + SILENCE), Some(PeerState::Disconnected));
+        assert_eq!((health.deadline(), health.on_time(half + 2 * SILENCE)), (None, None));
+        assert_eq!(health.on_media(), Some(PeerState::Connected));
+        assert_eq!(health.on_time(half + 3 * SILENCE), None, "a new path, a new silence");
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub enum Input<'a> {
     },
     /// There is another socket, bound to this address: an interface has come up.
     Socket(SocketAddr),
+    /// The address of this socket is not ours any more. It may come back: then as
+    /// [`Socket`](Self::Socket) again.
+    SocketGone(SocketAddr),
     /// A frame of a local track, already muted or not. Sent on every m-line that the track is
     /// planned for; dropped where there is no connection yet.
     Frame {

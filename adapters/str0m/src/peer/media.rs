@@ -68,6 +68,7 @@ impl Peer {
     pub(super) fn on_media(&mut self, data: &MediaData) {
         let state = self.health.on_media();
         self.report(state);
+        self.health.on_heard(self.now);
         let packets = **data.seq_range.start()..=**data.seq_range.end();
         if let CodecExtra::Tele(event) = data.codec_extra {
             self.measured.on_event(&data.mid, packets);

@@ -77,6 +77,8 @@ pub(crate) enum Output {
 pub(crate) struct Reach {
     servers: Vec<Server>,
     sockets: Vec<SocketAddr>,
+    /// Those whose address is not ours at present.
+    gone: BTreeSet<SocketAddr>,
     relay_only: bool,
     /// Servers whose name is being looked up.
     resolving: BTreeSet<usize>,
@@ -86,7 +88,8 @@ pub(crate) struct Reach {
     /// Addresses that UDP servers were found at, for sockets that come later.
     known: Vec<(usize, SocketAddr)>,
     relays: Vec<Relay>,
-    reflexive: BTreeSet<SocketAddr>,
+    /// What servers see of us, with the socket that it belongs to.
+    reflexive: BTreeMap<SocketAddr, SocketAddr>,
     peers: BTreeSet<IpAddr>,
     outputs: VecDeque<Output>,
     refused: u64,
@@ -100,13 +103,14 @@ impl Reach {
         let mut reach = Self {
             servers: server::read(servers),
             sockets,
+            gone: BTreeSet::new(),
             relay_only,
             resolving: BTreeSet::new(),
             connecting: BTreeMap::new(),
             bindings: Vec::new(),
             known: Vec::new(),
             relays: Vec::new(),
-            reflexive: BTreeSet::new(),
+            reflexive: BTreeMap::new(),
             peers: BTreeSet::new(),
             outputs: VecDeque::new(),
             refused: 0,
@@ -262,8 +266,54 @@ impl Reach {
             return;
         }
         self.sockets.push(local);
+        if self.gone.remove(&local) {
+            return;
+        }
         for (server, to) in self.known.clone() {
             self.bind(step, server, local, to);
+        }
+        self.leave_lost_ways(step);
+        self.ask_again();
+    }
+
+    /// The address of a socket is not ours any more. What servers know of it stays: the address may
+    /// come back. When another one comes instead, relays are reached from there.
+    pub(crate) fn on_socket_gone(&mut self, local: SocketAddr) {
+        self.sockets.retain(|socket| *socket != local);
+        self.bindings.retain(|binding| binding.local != local);
+        self.gone.insert(local);
+    }
+
+    /// Gives up what was reached from addresses that are gone.
+    fn leave_lost_ways(&mut self, step: &mut Step<'_>) {
+        let gone = std::mem::take(&mut self.gone);
+        self.reflexive.retain(|_, base| !gone.contains(base));
+        for index in 0..self.relays.len() {
+            let ip = self.relays[index].local.ip();
+            if gone.iter().any(|local| local.ip() == ip) {
+                self.relays[index].client.end(ServerFault::Lost);
+                self.settle(step, index);
+            }
+        }
+    }
+
+    /// Looks for relays anew where the way to them was lost, or there was none.
+    fn ask_again(&mut self) {
+        if self.is_closed || self.sockets.is_empty() {
+            return;
+        }
+        self.relays.retain(|relay| !relay.client.is_over());
+        for index in 0..self.servers.len() {
+            let is_busy = self.resolving.contains(&index) || self.connecting.contains_key(&index);
+            let has_relay = self.relays.iter().any(|relay| relay.server == index);
+            let is_cut_off = matches!(
+                self.servers[index].state,
+                ServerState::Failed(ServerFault::Lost | ServerFault::Unreachable)
+            );
+            if is_cut_off && !is_busy && !has_relay && !self.is_stun(index) {
+                self.servers[index].state = ServerState::Asked;
+                self.look_up_one(index);
+            }
         }
     }
 
@@ -306,13 +356,17 @@ impl Reach {
     // ----------------------------------------------------------------------------------- servers
 
     fn look_up(&mut self) {
-        for (index, server) in self.servers.iter().enumerate() {
-            let Some(target) = &server.target else { continue };
-            if target.service == Service::Stun && self.relay_only {
-                continue;
-            }
-            self.resolving.insert(index);
+        for index in 0..self.servers.len() {
+            self.look_up_one(index);
+        }
+    }
+
+    fn look_up_one(&mut self, index: usize) {
+        let target = self.servers.get(index).and_then(|server| server.target.as_ref());
+        let wanted = target.filter(|target| target.service != Service::Stun || !self.relay_only);
+        if let Some(target) = wanted {
             let (host, port) = (target.host.clone(), target.port);
+            self.resolving.insert(index);
             self.outputs.push_back(Output::Resolve { server: index, host, port });
         }
     }

@@ -194,6 +194,27 @@ impl World {
         self.inhabitants[node.0].sources.push(source);
     }
 
+    /// The address of a peer's socket is another one from now on, and the peer knows: what is under
+    /// way to the old one is lost.
+    pub fn readdress(&mut self, node: Node, from: SocketAddr, to: SocketAddr) {
+        self.network.close(from);
+        self.network.open(to);
+        self.tell_gone(node, from);
+        self.tell_here(node, to);
+    }
+
+    /// A peer learns that an address is not its own any more. What that means for what is sent is
+    /// the network's matter.
+    pub fn tell_gone(&mut self, node: Node, address: SocketAddr) {
+        self.handle(node.0, Input::SocketGone(address));
+    }
+
+    /// A peer learns that an address is its own, for the first time or again.
+    pub fn tell_here(&mut self, node: Node, address: SocketAddr) {
+        self.homes.insert(address, node.0);
+        self.handle(node.0, Input::Socket(address));
+    }
+
     /// Asks the other side for a key frame.
     pub fn want_key_frame(&mut self, node: Node, mid: &str) {
         self.handle(node.0, Input::WantKeyFrame { mid });
