@@ -89,14 +89,14 @@ impl Engine {
         Verdict::Started(session)
     }
 
-    /// Whether a call that survived glare is answered by itself. While a third call is connected
-    /// the user says which of the two he wants.
+    /// Whether a call that survived glare is answered by itself. While he talks in a third
+    /// call, or is about to, the user says which of the two he wants.
     pub(super) fn may_take_over(&self) -> bool {
         let at_once = match self.world.config.glare {
             Glare::AutoAnswer => true,
             Glare::Ring => false,
         };
-        at_once && !self.world.roster.other_connected(None)
+        at_once && !self.world.roster.other_taken(None)
     }
 
     /// They ended our call because theirs takes its place, and theirs rings here already.
