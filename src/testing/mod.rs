@@ -7,6 +7,7 @@
 //! | [`Cue`], [`Habits`] | what the world does to them: slow, lost, denied, hanging |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
+//! | [`SmallWorld`] | two or three engines, and everything that can happen to them |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
 //!
@@ -57,6 +58,7 @@ mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod explore;
 mod puppet;
 mod sdp;
 mod server;
@@ -73,6 +75,7 @@ pub use device::{Device, room_batch};
 pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
 pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
+pub use explore::{Counterexample, Explored, Order, Role, SmallWorld, Trouble};
 pub use puppet::Puppet;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};
 pub use sim::{Sim, User, millis, secs};
