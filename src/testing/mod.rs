@@ -9,6 +9,7 @@
 //! | [`Checked`] | one engine under the eyes of the invariants, for fuzzing |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
+//! | [`SmallWorld`] | two or three engines, and everything that can happen to them |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
 //!
@@ -60,6 +61,7 @@ mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod explore;
 mod fake_peer;
 mod puppet;
 mod replayed;
@@ -80,6 +82,7 @@ pub use device::{Device, room_batch};
 pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
 pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
+pub use explore::{Counterexample, Explored, Order, Role, SmallWorld, Trouble};
 pub use puppet::Puppet;
 pub use replayed::Replayed;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};

@@ -106,7 +106,8 @@ impl Call {
             }
             Phase::Ended(_) => return Err(self.wrong_state()),
         }
-        if world.roster.other_connected(Some(self.session)) {
+        // Also one that only connects: both would talk in the end.
+        if world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
         self.take(world, media);

@@ -403,6 +403,7 @@ impl Call {
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
         world.roster.set_connected(self.session, self.holds_the_line());
+        world.roster.set_taken(self.session, self.phase.is_taken());
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
