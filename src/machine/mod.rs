@@ -277,7 +277,7 @@ impl Engine {
         if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
             return Ok(());
         }
-        for other in self.world.roster.others_connected(session) {
+        for other in self.world.roster.others_taken(session) {
             match self.world.config.on_answer {
                 OnAnswer::HoldOther => {
                     let held = self.with(other, |call, world| call.set_held(world, true));

@@ -102,9 +102,9 @@ impl Roster {
         self.ringing.iter().copied()
     }
 
-    /// The calls other than this one in which the user talks.
-    pub(super) fn others_connected(&self, session: SessionId) -> Vec<SessionId> {
-        self.connected.iter().copied().filter(|connected| *connected != session).collect()
+    /// The calls other than this one in which the user talks, or is about to.
+    pub(super) fn others_taken(&self, session: SessionId) -> Vec<SessionId> {
+        self.taken.iter().copied().filter(|connected| *connected != session).collect()
     }
 
     /// Whether a call other than this one is connected.

@@ -25,11 +25,11 @@ impl Call {
         if self.shown.hold.by_us == by_us {
             return Ok(());
         }
-        if !by_us && world.roster.other_connected(Some(self.session)) {
+        if !by_us && world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
         self.tell(world, CallEvent::HoldChanged(Hold { by_us, ..self.shown.hold }));
-        world.roster.set_connected(self.session, self.holds_the_line());
+        self.tell_roster(world);
         for source in self.media.open_sources() {
             self.refresh_switch(world, source);
         }

@@ -402,11 +402,17 @@ impl Call {
             return;
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
-        world.roster.set_connected(self.session, self.holds_the_line());
-        world.roster.set_taken(self.session, self.phase.is_taken());
+        self.tell_roster(world);
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
+    }
+
+    /// Whether the user talks here, or is about to: a call that he holds is none of both.
+    fn tell_roster(&self, world: &mut World) {
+        let is_taken = self.phase.is_taken() && !self.shown.hold.by_us;
+        world.roster.set_connected(self.session, self.holds_the_line());
+        world.roster.set_taken(self.session, is_taken);
     }
 
     /// Whether the user talks in this call: connected, or lost and perhaps back soon, and not on

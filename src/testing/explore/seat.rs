@@ -68,7 +68,8 @@ impl Sent {
 pub(super) struct End {
     /// What tells this end from all others: the call and who sits here.
     pub(super) credentials: String,
-    local: Option<String>,
+    local: Option<Description>,
+    gathered: bool,
     pub(super) remote: Option<String>,
     candidates: BTreeSet<String>,
     pub(super) connected: bool,
@@ -363,6 +364,7 @@ impl Seat {
                 local: None,
                 remote: None,
                 candidates: BTreeSet::new(),
+                gathered: false,
                 connected: false,
             };
             self.ends.insert(peer, end);
@@ -376,9 +378,12 @@ impl Seat {
         Ok(Ok(end.perform(op)?))
     }
 
-    /// Gathering ends when the description was read: always one candidate to trickle.
-    fn gathered(&self, peer: PeerId) -> Vec<Input> {
-        let Some(end) = self.ends.get(&peer) else { return Vec::new() };
+    /// Gathering ends when the first description was read: always one candidate to trickle.
+    fn gathered(&mut self, peer: PeerId) -> Vec<Input> {
+        let Some(end) = self.ends.get_mut(&peer) else { return Vec::new() };
+        if std::mem::replace(&mut end.gathered, true) {
+            return Vec::new();
+        }
         let candidate = Candidate {
             candidate: Redacted::new(format!("candidate:0 ufrag {}", end.credentials)),
             sdp_mid: Some("0".to_owned()),
@@ -405,11 +410,10 @@ impl End {
             PeerOp::Offer(_) => self.describe(SdpKind::Offer),
             PeerOp::Answer(_) => self.describe(SdpKind::Answer),
             PeerOp::LocalDescription => {
-                let sdp = Redacted::new(self.local.clone().ok_or("nothing was put into force")?);
-                Reply::Description(Description { kind: SdpKind::Offer, sdp })
+                Reply::Description(self.local.clone().ok_or("nothing was put into force")?)
             }
             PeerOp::SetLocal(ours) => {
-                self.local = Some(ours.sdp.expose().to_owned());
+                self.local = Some(ours.clone());
                 Reply::Done
             }
             PeerOp::SetRemote(theirs) => {

@@ -174,7 +174,9 @@ impl State {
                 | CallState::Connecting
                 | CallState::Connected => &[CallCommand::Hangup],
             };
-            steps.extend(commands.iter().map(|command| Step::Does(place, *session, command.clone())));
+            steps.extend(
+                commands.iter().map(|command| Step::Does(place, *session, command.clone())),
+            );
         }
     }
 
