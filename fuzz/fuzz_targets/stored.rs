@@ -1,4 +1,5 @@
-//! What else is parsed: TURN credentials of a homeserver, and a ledger from the disk.
+//! What else is parsed: TURN credentials of a homeserver, and a ledger from the disk. It also writes
+//! the seeds of all targets, when fuzz/run asks for them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +8,7 @@ use matrix_voip::wire::{
     turn::{MAX_TURN_TTL, MAX_TURN_URIS, TurnServers},
 };
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: matrix_voip_fuzz::seeds::write_if_asked(), |bytes: &[u8]| {
     if let Ok(ledger) = Ledger::from_bytes(bytes) {
         let stored = ledger.to_bytes();
         assert!(stored.len() <= MAX_LEDGER_BYTES);

@@ -2,6 +2,7 @@
 //! an engine by arbitrary bytes.
 
 pub mod play;
+pub mod seeds;
 
 use matrix_voip::{
     Config, Identity,

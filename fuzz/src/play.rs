@@ -115,6 +115,14 @@ struct Play {
     tells: bool,
 }
 
+/// Who says something, where and how.
+struct Speaker {
+    room: u8,
+    user: u8,
+    age: Duration,
+    how: u8,
+}
+
 /// Plays it all. Gives how often each kind of verdict was given.
 pub fn play(policies: &Policies, acts: &[Act]) -> BTreeMap<&'static str, u64> {
     let now = Now::default().plus(Duration::from_secs(1_700_000_000));
@@ -194,7 +202,8 @@ impl Play {
             Act::Say { .. } => self.say(act),
             Act::Shout { event_type, sender, content } => {
                 let event_type = EVENT_TYPES[usize::from(*event_type) % EVENT_TYPES.len()];
-                self.deliver(0, *sender, event_type, content.clone(), Duration::ZERO, 0);
+                let by = Speaker { room: 0, user: *sender, age: Duration::ZERO, how: 0 };
+                self.deliver(by, event_type, content.clone());
             }
             Act::Again => {
                 if let Some(batch) = self.last.clone() {
@@ -271,18 +280,12 @@ impl Play {
         let content =
             format!(r#"{{"call_id":"{id}","party_id":"{party}","version":"{version}"{rest}}}"#);
         let age = Duration::from_millis((*age).into()) * u32::from(how % 4);
-        self.deliver(*room, *sender, event_type, content, age, *how);
+        let by = Speaker { room: *room, user: *sender, age, how: *how };
+        self.deliver(by, event_type, content);
     }
 
-    fn deliver(
-        &mut self,
-        at: u8,
-        by: u8,
-        event_type: &str,
-        content: String,
-        age: Duration,
-        how: u8,
-    ) {
+    fn deliver(&mut self, by: Speaker, event_type: &str, content: String) {
+        let Speaker { room: at, user: by, age, how } = by;
         self.events += 1;
         let protection = match how % 5 {
             0 => Protection::Verified,

@@ -66,7 +66,9 @@ impl Pseudonyms {
         } else if text.starts_with("candidate:") {
             self.candidate(text)
         } else {
-            self.text(text)
+            let name = self.text(text);
+            // What is no description must not look like one by chance.
+            name.strip_prefix("v=0").map(|rest| format!("u=0{rest}")).unwrap_or(name)
         }
     }
 
@@ -247,6 +249,14 @@ mod tests {
         let letters: std::collections::BTreeSet<_> =
             (0..400).map(|n| names.text(&format!("@u{n}:hs"))).collect();
         assert_eq!(letters.len(), 400);
+    }
+
+    #[test]
+    fn what_is_no_description_never_looks_like_one() {
+        let mut names = Pseudonyms::default();
+        for n in 0..3_000 {
+            assert!(!names.private(&format!("a=0\r\n{n}")).starts_with("v=0"));
+        }
     }
 
     #[test]

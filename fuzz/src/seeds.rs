@@ -1,5 +1,5 @@
-//! Writes the seeds of each target: `seeds FIXTURES CORPUS`. From the fixtures of tests/fixtures
-//! come events and descriptions; recordings and ledgers are made here.
+//! The seeds of all targets. From the fixtures of tests/fixtures come events and descriptions;
+//! recordings and ledgers are made here.
 
 use std::{
     env, fs,
@@ -14,14 +14,15 @@ use matrix_voip::{
     time::Wall,
     wire::ledger::{EndedCall, Ledger, LiveCall},
 };
-use matrix_voip_fuzz::EVENT_TYPES;
 use serde_json::Value;
 
-fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let [fixtures, corpus] = arguments.as_slice() else {
-        panic!("usage: seeds FIXTURES CORPUS");
-    };
+use crate::EVENT_TYPES;
+
+/// Writes them, if `FUZZ_SEEDS` names the folder of the fixtures and that of the corpora, with a
+/// colon between. In a target, so that nothing has to be built twice for it.
+pub fn write_if_asked() {
+    let Ok(folders) = env::var("FUZZ_SEEDS") else { return };
+    let (fixtures, corpus) = folders.split_once(':').expect("FIXTURES:CORPUS");
     let seeds = Seeds(PathBuf::from(corpus));
     for event in events(Path::new(fixtures)) {
         seeds.event(&event);
