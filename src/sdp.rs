@@ -149,6 +149,11 @@ pub fn holds_candidate(sdp: &str, candidate: &str) -> bool {
     attributes(sdp).any(|attribute| attribute == candidate)
 }
 
+/// How many candidates the description holds.
+pub fn candidates(sdp: &str) -> usize {
+    attributes(sdp).filter(|attribute| attribute.starts_with("candidate:")).count()
+}
+
 /// The media lines, in their order, at most [`MAX_MEDIA_LINES`] of them.
 pub fn media_lines(sdp: &str) -> Vec<MediaLine<'_>> {
     let common = sdp.find("\nm=").map_or(sdp, |start| &sdp[..start]);
@@ -183,7 +188,10 @@ fn value<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
 
 /// Each media section: its `m=` line without these two letters, and the text that follows.
 fn sections(sdp: &str) -> impl Iterator<Item = (&str, &str)> {
-    sdp.split("\nm=").skip(1).map(|section| section.split_once('\n').unwrap_or((section, "")))
+    sdp.split("\nm=").skip(1).map(|section| {
+        let (first, rest) = section.split_once('\n').unwrap_or((section, ""));
+        (first.trim_end(), rest)
+    })
 }
 
 fn kind(first: &str) -> LineKind {
@@ -320,6 +328,9 @@ mod tests {
         assert_eq!(kind("application"), LineKind::Application);
         assert_eq!(kind("text"), LineKind::Other);
         assert_eq!(kind("audiovideo"), LineKind::Other);
+        let short = media_lines("v=0\r\nm=audio\r\nm=video\r\n");
+        let kinds: Vec<_> = short.iter().map(|line| line.kind).collect();
+        assert_eq!(kinds, [LineKind::Audio, LineKind::Video], "a line's end is no part of it");
     }
 
     #[test]
@@ -348,5 +359,6 @@ mod tests {
         assert!(holds_candidate(OFFER, candidate));
         assert!(!holds_candidate(OFFER, "candidate:1 1 udp 2122260223 192.0.2.1 5000"));
         assert!(!holds_candidate(OFFER, "a=candidate:1"));
+        assert_eq!((candidates(OFFER), candidates("v=0")), (1, 0));
     }
 }

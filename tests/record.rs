@@ -11,8 +11,10 @@ use std::{
 
 use matrix_voip::{
     CallOptions, CallState, EndReason, Identity, VoIP, VoipNews,
-    id::{DeviceId, OpId, RoomId, UserId},
-    machine::io::{CallMedia, Input, MediaSource, Reply, TurnServers, Verdict},
+    id::{DeviceId, InputId, OpId, RoomId, SessionId, UserId},
+    machine::io::{
+        CallCommand, CallMedia, Command, Input, MediaSource, Reply, Tones, TurnServers, Verdict,
+    },
     record::{Entry, FORMAT, Origin, RecordError, Recorder, Replay, Scribe, Step},
     testing::{Column, Device, EmbeddedHomeserver, EmbeddedWebRtc, Kind, Replayed, Sim, secs},
     time::{Mono, Now, Wall},
@@ -122,7 +124,9 @@ fn a_process_that_crashed_replays_with_what_it_had_saved() {
 // ------------------------------------------------------------------------------------- secrets
 
 /// What must not stand in a file: each is planted below.
-const NEEDLES: [&str; 18] = [
+const NEEDLES: [&str; 20] = [
+    "735512608",
+    "frontCamera",
     "lovelace",
     "babbage",
     "engine.example",
@@ -165,6 +169,10 @@ fn event(event_type: &str, content: &str) -> Input {
     let place =
         Place::Room { room: RoomId::parse("!theroom:engine.example").unwrap(), encrypted: true };
     Input::Deliver(Batch { place, events: vec![event] }.parse())
+}
+
+fn command(command: CallCommand) -> Input {
+    Input::Command(Command::Call(SessionId(1), command))
 }
 
 fn origin() -> Origin {
@@ -217,6 +225,11 @@ fn no_secret_stands_in_a_file() {
         event("m.call.hangup", &format!(r#"{{{common},"reason":"notaryReason"}}"#)),
         event("m.call.invite", "7"),
         Input::Reply(OpId(1), Ok(Reply::Turn(TurnServers::read(turn).unwrap()))),
+        command(CallCommand::Dtmf(Tones::parse("735512608").unwrap())),
+        command(CallCommand::Switch(
+            MediaSource::Camera,
+            Some(InputId::parse("frontCameraOfAda").unwrap()),
+        )),
     ];
     let at = Now { mono: Mono::default(), wall: Wall(1_786_100_000_000) };
     let mut scribe = Scribe::begin(Vec::new(), &origin(), at).unwrap();

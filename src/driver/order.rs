@@ -12,6 +12,7 @@ use crate::{
     id::SessionId,
     machine::{
         diagnostics::Diagnostics,
+        explain::Explanation,
         io::{Command, Fault, PeerStats, Refusal, Verdict},
     },
 };
@@ -26,6 +27,8 @@ pub(super) enum Order {
     Do { command: Command, answer: oneshot::Sender<Verdict> },
     /// Measure the peer connection of a call.
     Measure { session: SessionId, answer: oneshot::Sender<Result<PeerStats, Unmeasured>> },
+    /// What a call waits for.
+    Explain { session: SessionId, answer: oneshot::Sender<Option<Explanation>> },
     /// Measure it again and again.
     Watch { session: SessionId, every: Duration, latest: Latest },
     /// What was ignored.
@@ -94,6 +97,13 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Measure { session, answer }).await;
         answered.await.unwrap_or(Err(Unmeasured::Stopped))
+    }
+
+    /// What a call waits for; `None` when the engine knows it no more, or the driver has stopped.
+    pub(crate) async fn explain(&self, session: SessionId) -> Option<Explanation> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Explain { session, answer }).await;
+        answered.await.ok().flatten()
     }
 
     /// Measures the peer connection of a call again and again, until nobody looks any more.

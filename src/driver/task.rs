@@ -139,6 +139,9 @@ impl Driver {
         // Whoever asked may have gone meanwhile: then the answer is dropped.
         match order {
             Order::Do { command, answer } => drop(answer.send(self.on_command(command))),
+            Order::Explain { session, answer } => {
+                drop(answer.send(self.engine.explain(self.clock.now(), session)));
+            }
             Order::Measure { session, answer } => self.measure(session, Asker::Handle(answer)),
             Order::Watch { session, every, latest } => {
                 self.meters.add(self.clock.now(), session, every, latest);

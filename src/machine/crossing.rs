@@ -45,7 +45,7 @@ impl Engine {
         }
         if ours.iter().any(|(_, survivor)| *survivor == Survivor::Ours) {
             if !self.world.holds(Guard::SurvivorKept) {
-                self.replace(&ours);
+                self.end_as_replaced(&ours);
             }
             return Some(Settled::Lost);
         }
@@ -63,17 +63,16 @@ impl Engine {
 
     /// Ends our calls because another takes their place; what the first of them leaves to it.
     fn replace(&mut self, ours: &[(SessionId, Survivor)]) -> Option<Estate> {
-        let mut estate = None;
-        for (session, _) in ours {
-            let wanted = estate.is_none() && self.may_take_over();
-            self.with(*session, |call, world| {
-                if wanted {
-                    estate = Some(call.hand_over());
-                }
-                call.fail(world, EndReason::Replaced);
-            });
-        }
+        let first = ours.first().filter(|_| self.may_take_over());
+        let estate = first.and_then(|(session, _)| self.with(*session, |call, _| call.hand_over()));
+        self.end_as_replaced(ours);
         estate
+    }
+
+    fn end_as_replaced(&mut self, ours: &[(SessionId, Survivor)]) {
+        for (session, _) in ours {
+            self.with(*session, |call, world| call.fail(world, EndReason::Replaced));
+        }
     }
 
     /// The incoming call survived glare: it is answered with what the user had granted, or rings.
@@ -89,14 +88,14 @@ impl Engine {
         Verdict::Started(session)
     }
 
-    /// Whether a call that survived glare is answered by itself. While a third call is connected
-    /// the user says which of the two he wants.
+    /// Whether a call that survived glare is answered by itself. While he talks in a third
+    /// call, or is about to, the user says which of the two he wants.
     pub(super) fn may_take_over(&self) -> bool {
         let at_once = match self.world.config.glare {
             Glare::AutoAnswer => true,
             Glare::Ring => false,
         };
-        at_once && !self.world.roster.other_connected(None)
+        at_once && !self.world.roster.other_taken(None)
     }
 
     /// They ended our call because theirs takes its place, and theirs rings here already.

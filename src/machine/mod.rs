@@ -17,7 +17,7 @@
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `vacant.rs` | calls of ours that another is about to replace |
 //! | `bounds.rs` | every bound on what others can make grow |
-//! | `diagnostics.rs` | what was ignored, counted |
+//! | `diagnostics.rs`, `explain.rs` | what was ignored, counted; what a call waits for |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
 //! | `guard.rs` | the rules by name, so that tests can switch one off |
 //! | `quality.rs` | how good a call is, from two measurements |
@@ -30,6 +30,7 @@ mod crossing;
 pub mod diagnostics;
 pub mod event;
 mod expected;
+pub mod explain;
 mod fault;
 mod fingerprint;
 #[doc(hidden)]

@@ -15,6 +15,7 @@ pub(super) struct Roster {
     by_user: BTreeMap<Hashed<(RoomId, UserId)>, BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
     connected: BTreeSet<SessionId>,
+    taken: BTreeSet<SessionId>,
     partings: BTreeSet<SessionId>,
 }
 
@@ -74,6 +75,16 @@ impl Roster {
 
     pub(super) fn set_connected(&mut self, session: SessionId, on: bool) {
         set(&mut self.connected, session, on);
+    }
+
+    /// The user took the call, or his call was taken: he talks or is about to.
+    pub(super) fn set_taken(&mut self, session: SessionId, on: bool) {
+        set(&mut self.taken, session, on);
+    }
+
+    /// Whether a call other than this one is taken.
+    pub(super) fn other_taken(&self, session: Option<SessionId>) -> bool {
+        self.taken.iter().any(|taken| Some(*taken) != session)
     }
 
     /// Only has something to say: see `Call::parting`.

@@ -168,7 +168,9 @@ impl Pseudonyms {
                 let algorithm = if algorithm == "sha-256" { "sha-256 " } else { "" };
                 Some(format!("{algorithm}{}", self.of(print)))
             }
-            "rtpmap" if value.contains(" telephone-event/") => Some(tones(value)),
+            "rtpmap" if value.to_ascii_lowercase().contains(" telephone-event/") => {
+                Some(tones(value))
+            }
             _ => None,
         }
     }

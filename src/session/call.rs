@@ -16,6 +16,7 @@ use crate::{
     id::SessionId,
     machine::{
         event::{CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, Side, Stream},
+        explain::Explanation,
         io::{CallCommand, CallMedia, Command, MediaSource, PeerStats, Refusal, Tell},
     },
     wire::metadata::Purpose,
@@ -128,6 +129,23 @@ impl CallSession {
     /// [`StatsError`]: no peer connection, or the engine did not answer.
     pub async fn stats(&self) -> Result<PeerStats, StatsError> {
         Ok(self.link.measure(self.id()).await?)
+    }
+
+    /// What the call waits for and why, as facts that print as sentences: for the person who
+    /// looks at a call that does not come about. Of a call that is over, how it ended. Cancel
+    /// safe.
+    ///
+    /// ```text
+    /// The answer was sent 3.1 s ago, no candidate pair yet: 4 local, 0 remote candidates. In
+    /// 26.9 s the call is given up.
+    /// ```
+    pub async fn explain(&self) -> Explanation {
+        if let Some(explanation) = self.link.explain(self.id()).await {
+            return explanation;
+        }
+        // The engine forgets a call that is over; a driver that stopped has ended them all.
+        let end = End { party: EndParty::Local, reason: EndReason::ShutDown };
+        Explanation::ended(self.cell.look(|snapshot| snapshot.end.clone()).unwrap_or(end))
     }
 
     /// Measures the call every so often (at least 200 ms apart) while the watch is held: round

@@ -6,8 +6,10 @@
 //! | [`Column`] | what happened, as lines that read like the protocol |
 //! | [`Replayed`] | a recording (`record`) as such lines |
 //! | [`Cue`], [`Habits`] | what the world does to them: slow, lost, denied, hanging |
+//! | [`Checked`] | one engine under the eyes of the invariants, for fuzzing |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
+//! | [`SmallWorld`] | two or three engines, and everything that can happen to them |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
 //!
@@ -52,12 +54,14 @@
 //! Everything here is for tests and demonstrations: what is written wrong in a test (an id without
 //! its sigil, an answer without a call) panics with a message that says so.
 
+mod checked;
 mod column;
 mod cue;
 mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod explore;
 mod fake_peer;
 mod puppet;
 mod replayed;
@@ -71,12 +75,14 @@ mod watch;
 mod webrtc;
 mod world;
 
+pub use checked::Checked;
 pub use column::{Column, Kind, Line};
 pub use cue::{Cue, Cues, Ending, OpKind};
 pub use device::{Device, room_batch};
 pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
 pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
+pub use explore::{Counterexample, Explored, Order, Role, SmallWorld, Trouble};
 pub use puppet::Puppet;
 pub use replayed::Replayed;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};

@@ -10,6 +10,8 @@ mod common;
 mod corners;
 mod devices;
 mod embedded;
+mod explaining;
+mod found;
 mod glare;
 mod glare_devices;
 mod glare_media;

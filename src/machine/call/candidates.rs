@@ -57,6 +57,11 @@ impl LocalCandidates {
         self.gathered = true;
     }
 
+    /// How many were found.
+    pub(super) fn found(&self) -> usize {
+        self.seen
+    }
+
     pub(super) fn is_gathered(&self) -> bool {
         self.gathered
     }
@@ -123,6 +128,11 @@ impl RemoteCandidates {
     /// Takes all that can be applied now.
     pub(super) fn take(&mut self) -> Vec<Candidate> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// How many came, of all parties until one is chosen.
+    pub(super) fn known(&self) -> usize {
+        self.seen
     }
 
     fn count(&mut self, more: usize) -> Result<(), Ignored> {

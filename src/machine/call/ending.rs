@@ -96,6 +96,7 @@ impl Call {
         {
             self.send(world, Kind::Farewell, body);
         }
+        self.pump(world);
         if !self.outbox.is_empty() {
             let patience = world.now.mono_after(world.config.timeouts.farewell);
             self.set_timer(world, CallTimer::Farewell, patience);

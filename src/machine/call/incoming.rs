@@ -72,13 +72,14 @@ impl Call {
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
         call.version = arrival.header.version;
-        call.learn_from(world, &arrival.invite.offer);
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());
         call.await_answer(world, CallTimer::Ring, arrival.until);
         world.roster.add(arrival.room, &arrival.header.call_id, session);
         world.roster.add_user(arrival.room, arrival.caller, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
+        // May tell of a hold: nobody hears of a call before it is announced.
+        call.learn_from(world, &arrival.invite.offer);
         call
     }
 
@@ -105,7 +106,8 @@ impl Call {
             }
             Phase::Ended(_) => return Err(self.wrong_state()),
         }
-        if world.roster.other_connected(Some(self.session)) {
+        // Also one that only connects: both would talk in the end.
+        if world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
         self.take(world, media);

@@ -69,7 +69,7 @@ impl Call {
             Body::Candidates(candidates) => self.on_candidates(world, voice, header, candidates),
             Body::SelectAnswer { selected } => self.on_select(world, voice, &selected),
             Body::Reject { reason } => self.on_reject(world, voice, header, reason),
-            Body::Hangup { reason } => self.on_hangup(world, voice, reason),
+            Body::Hangup { reason } => self.on_hangup(world, voice, header, reason),
             Body::MetadataChanged(metadata) => self.when_remote(voice, |call| {
                 call.streams.set_metadata(Some(metadata));
                 call.refresh_streams(world);
@@ -186,7 +186,13 @@ impl Call {
         }
     }
 
-    fn on_hangup(&mut self, world: &mut World, voice: Voice, reason: Option<Reason>) -> Verdict {
+    fn on_hangup(
+        &mut self,
+        world: &mut World,
+        voice: Voice,
+        header: Header,
+        reason: Option<Reason>,
+    ) -> Verdict {
         match (&self.phase, voice) {
             (Phase::Incoming(Incoming::Ringing), Voice::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
@@ -195,9 +201,12 @@ impl Call {
                 Verdict::Ignored(Ignored::WrongParty)
             }
             (Phase::Outgoing(Outgoing::Preparing(_)), _) => Verdict::Ignored(Ignored::WrongState),
-            (Phase::Outgoing(_), _) if reason == Some(Reason::Replaced) => {
-                self.leave_vacant(world);
-                self.end_by_them(world, hangup(reason));
+            // It answered, and its answer is late; another of its devices may have answered too.
+            (Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent), _) => {
+                if reason == Some(Reason::Replaced) {
+                    self.leave_vacant(world);
+                }
+                self.end_refused(world, hangup(reason), header.party_id);
                 Verdict::Handled
             }
             (_, _) => {

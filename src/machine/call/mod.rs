@@ -13,12 +13,14 @@
 //! | `messages.rs` | what the other side says, bound to user and party |
 //! | `sending.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
+//! | `explain.rs` | what it waits for |
 //! | `glare.rs`, `estate.rs` | who survives when two call each other, and what he takes over |
 
 mod candidates;
 mod connected;
 mod ending;
 pub(super) mod estate;
+mod explain;
 pub(super) mod glare;
 mod hold;
 mod incoming;
@@ -44,6 +46,7 @@ use std::collections::BTreeMap;
 
 use self::{
     candidates::{LocalCandidates, RemoteCandidates},
+    explain::History,
     media::LocalMedia,
     negotiation::Negotiation,
     outbox::Outbox,
@@ -187,6 +190,7 @@ pub(super) struct Call {
     told: StreamMetadata,
     asks: BTreeMap<OpId, Ask>,
     timers: BTreeMap<CallTimer, Deadline>,
+    history: History,
 }
 
 impl Call {
@@ -224,6 +228,7 @@ impl Call {
             told: StreamMetadata::new(),
             asks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            history: History { since: world.now.mono, ..History::default() },
         }
     }
 
@@ -392,11 +397,13 @@ impl Call {
     fn enter(&mut self, world: &mut World, phase: Phase) {
         let (before, after) = (self.phase.state(), phase.state());
         self.phase = phase;
+        self.history.since = world.now.mono;
         if before == after {
             return;
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
         world.roster.set_connected(self.session, self.holds_the_line());
+        world.roster.set_taken(self.session, self.phase.is_taken());
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }

@@ -143,6 +143,11 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    /// The message that is in flight, or is tried next.
+    pub(super) fn first(&self) -> Option<&Message> {
+        self.queue.front()
+    }
+
     /// Whether the first message is the invite or the answer.
     pub(super) fn is_announcing(&self) -> bool {
         let first = self.queue.front().map(|message| message.kind);
@@ -160,9 +165,11 @@ impl Outbox {
     }
 
     /// Drops what has not been tried. What was tried may have arrived, so order demands that its
-    /// fate is known before anything else leaves.
+    /// fate is known before anything else leaves. Whom we selected is still said: other devices
+    /// that answered wait to hear it.
     pub(super) fn drop_untried(&mut self) {
-        self.queue.retain(|message| message.tries > 0 && self.in_flight.is_some());
+        let tried = |message: &Message| message.tries > 0 && self.in_flight.is_some();
+        self.queue.retain(|message| tried(message) || message.kind == Kind::SelectAnswer);
         if self.queue.is_empty() {
             self.pausing = false;
         }

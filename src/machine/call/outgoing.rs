@@ -147,6 +147,7 @@ impl Call {
         }
         self.choose(world, header, answer.capabilities);
         self.streams.set_metadata(answer.streams.clone());
+        self.history.described = sdp::candidates(answer.sdp.expose());
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.settle_with(world, answer.sdp.clone());

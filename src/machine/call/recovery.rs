@@ -22,6 +22,7 @@ impl Call {
         if self.has_timer(CallTimer::Lost) {
             return;
         }
+        self.history.lost = world.now.mono;
         let timeouts = &world.config.timeouts;
         let (waver, lost) = (timeouts.waver, timeouts.lost);
         self.set_timer(world, CallTimer::Waver, world.now.mono_after(waver));

@@ -242,6 +242,7 @@ impl Call {
 
     /// What their description says beside media: its lines, hold, whether tones are taken.
     pub(super) fn learn_from(&mut self, world: &mut World, theirs: &Redacted) {
+        self.history.described = sdp::candidates(theirs.expose());
         let lines = sdp::media_lines(theirs.expose());
         self.negotiation.adopt(&lines);
         self.takes_tones = sdp::has_telephone_events(theirs.expose());

@@ -48,6 +48,7 @@ impl Call {
         }
         let id = self.ask(world, Ask::Send, op);
         self.outbox.sent_as(id);
+        self.history.sent = world.now.mono;
     }
 
     /// From now on a crash would leave the other side with a ghost.
@@ -64,6 +65,7 @@ impl Call {
         if !self.outbox.is_in_flight(op) {
             return;
         }
+        self.history.fault = result.as_ref().err().cloned();
         let silent = result.as_ref().is_err_and(Fault::is_ambiguous);
         let ambiguous = silent && world.holds(Guard::SilenceMayBeArrival);
         let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
@@ -82,11 +84,13 @@ impl Call {
         match kind {
             Kind::Invite => {
                 self.announced = Announced::Yes;
+                self.history.announced = Some(world.now.mono);
                 self.on_invite_accepted(world);
                 self.plan_candidates(world);
             }
             Kind::Answer => {
                 self.announced = Announced::Yes;
+                self.history.announced = Some(world.now.mono);
                 self.plan_candidates(world);
             }
             Kind::Candidates
