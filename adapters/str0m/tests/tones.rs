@@ -262,10 +262,10 @@ mod packets {
         }
 
         fn exchange(&mut self) {
-            while self.to_them() | self.to_us() {}
+            while self.carry_out() | self.carry_in() {}
         }
 
-        fn to_them(&mut self) -> bool {
+        fn carry_out(&mut self) -> bool {
             let mut any = false;
             loop {
                 match self.peer.poll() {
@@ -285,7 +285,7 @@ mod packets {
             }
         }
 
-        fn to_us(&mut self) -> bool {
+        fn carry_in(&mut self) -> bool {
             let sent = self.read();
             for data in &sent {
                 let (local, from) = (at(OURS), at(THEIRS));
