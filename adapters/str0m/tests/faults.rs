@@ -1,8 +1,9 @@
 //! Whole calls through a network that fails: engines of the core, real peers, virtual time.
 //!
 //! Each call has one fault, at a moment drawn from its seed: from the invite on, through ringing
-//! and the handshake, into the call. Afterwards sound must come back both ways in time, or both
-//! sides must have been told of the end.
+//! and the handshake, into the call. In every second call somebody does something at that moment:
+//! a hold and its end, a camera, a restart of ICE, by one side or by both at once. Afterwards sound
+//! must come back both ways in time and stay, or both sides must have been told of the end.
 //!
 //! `MATRIX_VOIP_FAULT_CALLS=1000 cargo test -p matrix-voip-str0m --features testing --test faults`
 //! runs more calls than the default; `MATRIX_VOIP_FAULT_SEED=7` one call, with what happened.
@@ -17,7 +18,7 @@ use matrix_voip::{
     host::{Codec, Frame},
     machine::{
         event::{CallEvent, CallState},
-        io::{CallCommand, CallMedia, Capture, Fault as Refusal},
+        io::{CallCommand, CallMedia, Capture, Fault as Refusal, MediaKind, MediaSource},
     },
 };
 use matrix_voip_str0m::sim::{Link, Phone, Phones, Scripted};
@@ -26,7 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
 /// Calls in a run that says nothing else.
-const CALLS: u64 = 300;
+const CALLS: u64 = 250;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
@@ -72,11 +73,41 @@ struct Call {
     fault: Fault,
     chance: fastrand::Rng,
     times: Times,
+    /// What is still to be done, and when the last thing was done.
+    deeds: Vec<Deed>,
+    done: Duration,
+    happened: Vec<String>,
 }
 
-fn microphone(_: Capture) -> Result<Scripted, Refusal> {
-    let frame = |n| Frame::new(Codec::Opus, n * 960, vec![0xf8; 60]);
-    Ok(Scripted { every: 20 * MILLI, make: Box::new(frame) })
+fn devices(what: Capture) -> Result<Scripted, Refusal> {
+    let sound = |n| Frame::new(Codec::Opus, n * 960, vec![0xf8; 60]);
+    let picture = |n| Frame::new(Codec::Vp8, n * 9000, vec![0x10, 2, 0, 0x9d, 1, 0x2a, 9, 0, 9, 0]);
+    Ok(match what.kind {
+        MediaKind::Audio => Scripted { every: 20 * MILLI, make: Box::new(sound) },
+        MediaKind::Video => Scripted { every: 100 * MILLI, make: Box::new(picture) },
+    })
+}
+
+/// What somebody does, and when.
+type Deed = (Duration, Phone, CallCommand);
+
+/// What happens around the fault; nothing in every second call.
+fn deeds(chance: &mut fastrand::Rng, around: Duration, both: [Phone; 2]) -> Vec<Deed> {
+    let mut at = |after: u32| (around + MILLI * after).saturating_sub(MILLI * chance.u32(0..600));
+    let (first, second, end) = (at(300), at(300), at(12_000));
+    let who = both[chance.usize(0..2)];
+    let camera = CallCommand::Start(MediaSource::Camera);
+    match chance.u32(0..10) {
+        0 => vec![(first, who, CallCommand::Hold), (end, who, CallCommand::Unhold)],
+        1 => vec![(first, who, camera)],
+        2 => vec![(first, both[0], camera.clone()), (second, both[1], camera)],
+        3 => vec![(first, who, CallCommand::RestartIce)],
+        4 => vec![
+            (first, both[0], CallCommand::RestartIce),
+            (second, both[1], CallCommand::RestartIce),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 impl Call {
@@ -88,8 +119,8 @@ impl Call {
             Fault::LinkDown | Fault::Outage | Fault::AddressChange => 0.0,
         };
         let mut phones = Phones::new(seed, Link { loss, ..Link::default() });
-        let ada = phones.phone("@ada:example", microphone);
-        let ben = phones.phone("@ben:example", microphone);
+        let ada = phones.phone("@ada:example", devices);
+        let ben = phones.phone("@ben:example", devices);
         let room = phones.room("!room:example");
         let mut chance = fastrand::Rng::with_seed(seed);
         // Half of the faults meet the beginning: ringing takes about 100 ms, the handshake too.
@@ -97,7 +128,18 @@ impl Call {
         let struck = MILLI * chance.u32(0..latest);
         let times = Times { struck, ..Times::default() };
         phones.invite(ada, &room, "@ben:example", CallMedia::Voice);
-        Self { phones, ada, ben, fault, chance, times }
+        let deeds = deeds(&mut chance, struck, [ada, ben]);
+        Self {
+            phones,
+            ada,
+            ben,
+            fault,
+            chance,
+            times,
+            deeds,
+            done: Duration::ZERO,
+            happened: Vec::new(),
+        }
     }
 
     fn run(mut self) -> (Outcome, Self) {
@@ -105,10 +147,12 @@ impl Call {
         self.until(rings);
         self.until(self.times.struck);
         self.strike();
-        let limit = self.limit();
-        let could = self.could_be_back();
-        self.until(could + limit + 60 * SECOND);
+        let last = self.deeds.iter().map(|(at, ..)| *at).max().unwrap_or_default();
+        self.until(self.could_be_back().max(last) + self.limit() + 60 * SECOND);
         let outcome = self.outcome();
+        if matches!(outcome, Outcome::Back(..)) && !self.stays() {
+            return (Outcome::Stuck, self);
+        }
         (outcome, self)
     }
 
@@ -124,11 +168,47 @@ impl Call {
             if both == [Some(CallState::Connected); 2] && self.times.connected.is_none() {
                 self.times.connected = Some(self.phones.now());
             }
+            self.act();
             if self.is_back() {
                 return;
             }
             self.phones.run(step.min(end - self.phones.now()));
         }
+    }
+
+    /// Does what is due, in a call that is connected: before the first time it is left out, while
+    /// the connection is lost it waits.
+    fn act(&mut self) {
+        let now = self.phones.now();
+        let was_connected = self.times.connected.is_some();
+        let states = [self.ada, self.ben].map(|phone| (phone, self.phones.state(phone)));
+        let is_due = |(at, who, _): &mut Deed| {
+            let is_connected = states.contains(&(*who, Some(CallState::Connected)));
+            *at <= now && (is_connected || !was_connected)
+        };
+        let due: Vec<Deed> = self.deeds.extract_if(.., is_due).collect();
+        for (_, who, command) in due {
+            if was_connected {
+                self.happened.push(format!("{now:?} {who:?} {command:?}"));
+                self.phones.act(who, command);
+                self.done = now;
+            }
+        }
+    }
+
+    /// Whether sound still flows both ways some seconds later.
+    fn stays(&mut self) -> bool {
+        self.phones.run(5 * SECOND);
+        let end = self.phones.now();
+        [self.ada, self.ben].into_iter().all(|phone| {
+            let last = self.sounds(phone).max().unwrap_or_default();
+            end - last < SECOND && self.phones.state(phone) == Some(CallState::Connected)
+        })
+    }
+
+    fn sounds(&self, phone: Phone) -> impl Iterator<Item = Duration> {
+        let received = self.phones.received(phone);
+        received.filter(|got| got.frame.codec == Codec::Opus).map(|got| got.at)
     }
 
     fn strike(&mut self) {
@@ -149,6 +229,7 @@ impl Call {
             Fault::AddressChange => self.phones.change_address(victim, notices),
             Fault::SomeLoss | Fault::MuchLoss => {}
         }
+        self.happened.push(format!("{:?} notices after {notices:?}", victim));
         self.times.repaired = Some(self.phones.now());
     }
 
@@ -162,20 +243,18 @@ impl Call {
     /// From when on both could hear each other again.
     fn could_be_back(&self) -> Duration {
         let repaired = self.times.repaired.unwrap_or(Duration::MAX);
-        repaired.max(self.times.answered.unwrap_or_default())
+        repaired.max(self.times.answered.unwrap_or_default()).max(self.done)
     }
 
     /// When each has heard something for the first time since the fault was repaired.
     fn heard(&self) -> [Option<Duration>; 2] {
         let since = self.could_be_back();
-        [self.ada, self.ben].map(|phone| {
-            let times = self.phones.received(phone).map(|received| received.at);
-            times.filter(|at| *at >= since).min()
-        })
+        [self.ada, self.ben].map(|phone| self.sounds(phone).filter(|at| *at >= since).min())
     }
 
     fn is_back(&self) -> bool {
-        self.times.repaired.is_some() && self.heard().iter().all(Option::is_some)
+        let is_quiet = self.times.repaired.is_some() && self.deeds.is_empty();
+        is_quiet && self.heard().iter().all(Option::is_some)
     }
 
     fn is_over(&self) -> bool {
@@ -221,8 +300,10 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn tell(seed: u64, call: &Call, outcome: Outcome) {
-    println!("seed {seed}: {:?}, {:?}, {outcome:?} {:?}", call.fault, call.times, call.ends());
+    let Call { fault, times, done, .. } = call;
+    println!("seed {seed}: {fault:?}, {times:?}, deed {done:?}, {outcome:?} {:?}", call.ends());
     if number("MATRIX_VOIP_FAULT_SEED").is_some() {
+        println!("  {:?}", call.happened);
         for phone in [call.ada, call.ben] {
             for (at, _, event) in call.phones.events(phone) {
                 println!("  {phone:?} {at:?} {event:?}");

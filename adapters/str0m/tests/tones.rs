@@ -167,3 +167,180 @@ fn a_line_on_hold_and_a_peer_without_tones_say_so() {
     assert_eq!(dial(&mut world, a, "1"), held);
     assert_eq!(world.dial(a, TrackId(9), &Tones::parse("1").unwrap()), held);
 }
+
+/// A plain str0m that shows packets as they come, and one of our peers that sends to it.
+mod packets {
+    use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+    use matrix_voip_str0m::{
+        Peer, PeerSetup,
+        peer::{Input, Output},
+    };
+    use str0m::{
+        Candidate, Event, Rtc,
+        change::SdpOffer,
+        format::{Codec, FormatParams},
+        media::Frequency,
+        net::{Protocol, Receive},
+        rtp::RtpPacket,
+    };
+
+    use super::*;
+
+    const OURS: &str = "10.0.0.1:1";
+    const THEIRS: &str = "10.0.0.1:2";
+
+    pub(super) struct Line {
+        now: Instant,
+        peer: Peer,
+        wakes: Instant,
+        rtc: Rtc,
+        rtc_wakes: Instant,
+        unsent: Vec<Vec<u8>>,
+        made: u64,
+        pub(super) packets: Vec<RtpPacket>,
+    }
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    impl Line {
+        pub(super) fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "only differences from it are used")]
+            let now = Instant::now();
+            let mut peer = Peer::new(now, PeerSetup::new(now, vec![at(OURS)]));
+            let mut config = Rtc::builder()
+                .clear_codecs()
+                .enable_opus(true, false)
+                .set_rtp_mode(true)
+                .set_crypto_provider(Arc::new(str0m_aws_lc_rs::default_provider()));
+            let (clock, format) = (Frequency::FORTY_EIGHT_KHZ, FormatParams::default());
+            let codecs = config.codec_config();
+            codecs.add_config(110.into(), None, Codec::Tele, clock, None, format);
+            let mut rtc = config.build(now);
+            rtc.add_local_candidate(Candidate::host(at(THEIRS), "udp").unwrap());
+            let offer = description(peer.perform(now, PeerOp::Offer(voice(1, "a"))).unwrap());
+            let offer = SdpOffer::from_sdp_string(offer.sdp.expose()).unwrap();
+            let answer = rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+            let answer = Description { kind: SdpKind::Answer, sdp: answer.into() };
+            peer.perform(now, PeerOp::SetRemote(answer)).unwrap();
+            Self {
+                now,
+                peer,
+                wakes: now,
+                rtc,
+                rtc_wakes: now,
+                unsent: Vec::new(),
+                made: 0,
+                packets: Vec::new(),
+            }
+        }
+
+        pub(super) fn dial(&mut self, tones: &str) {
+            self.peer.dial(self.now, TrackId(1), &Tones::parse(tones).unwrap()).unwrap();
+            self.exchange();
+        }
+
+        /// Five milliseconds after the other; sound every twenty.
+        pub(super) fn run(&mut self, tone: &mut Tone, steps: u64) {
+            for step in 0..steps {
+                self.now += 5 * MILLI;
+                if step % 4 == 0 {
+                    let frame = &tone.frame(self.made);
+                    self.made += 1;
+                    self.peer.handle(self.now, Input::Frame { track: TrackId(1), frame });
+                }
+                if self.wakes <= self.now {
+                    self.peer.handle(self.now, Input::Timeout);
+                }
+                if self.rtc_wakes <= self.now {
+                    self.rtc.handle_input(str0m::Input::Timeout(self.now)).unwrap();
+                }
+                self.exchange();
+            }
+        }
+
+        fn exchange(&mut self) {
+            while self.carry_out() | self.carry_in() {}
+        }
+
+        fn carry_out(&mut self) -> bool {
+            let mut any = false;
+            loop {
+                match self.peer.poll() {
+                    Output::Timeout(wakes) => {
+                        self.wakes = wakes;
+                        return any;
+                    }
+                    Output::Datagram { data, .. } => {
+                        any = true;
+                        let packet = Receive::new(Protocol::Udp, at(OURS), at(THEIRS), &data);
+                        let input = str0m::Input::Receive(self.now, packet.unwrap());
+                        self.rtc.handle_input(input).unwrap();
+                        self.unsent = self.read();
+                    }
+                    _ => {}
+                }
+            }
+        }
+
+        fn carry_in(&mut self) -> bool {
+            let sent = self.read();
+            for data in &sent {
+                let (local, from) = (at(OURS), at(THEIRS));
+                self.peer.handle(self.now, Input::Datagram { local, from, data });
+            }
+            !sent.is_empty()
+        }
+
+        fn read(&mut self) -> Vec<Vec<u8>> {
+            let mut sent = std::mem::take(&mut self.unsent);
+            loop {
+                match self.rtc.poll_output().unwrap() {
+                    str0m::Output::Timeout(wakes) => {
+                        self.rtc_wakes = wakes;
+                        return sent;
+                    }
+                    str0m::Output::Transmit(transmit) => sent.push(transmit.contents.to_vec()),
+                    str0m::Output::Event(Event::RtpPacket(packet)) => self.packets.push(packet),
+                    str0m::Output::Event(_) => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn on_the_wire_a_tone_is_what_rfc_4733_says() {
+    let mut line = packets::Line::new();
+    let mut tone = Tone::new(440.0);
+    line.run(&mut tone, 200);
+    let before = line.packets.len();
+    assert!(before > 20, "sound comes");
+    line.dial("5#");
+    line.run(&mut tone, 120);
+    let packets = &line.packets[before..];
+    let numbers: Vec<u64> = packets.iter().map(|packet| *packet.seq_no).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "one sequence for all");
+    let events: Vec<_> =
+        packets.iter().filter(|packet| *packet.header.payload_type == 110).collect();
+    let same = |a: &&str0m::rtp::RtpPacket, b: &&str0m::rtp::RtpPacket| {
+        a.header.timestamp == b.header.timestamp
+    };
+    let tones: Vec<_> = events.chunk_by(same).collect();
+    assert_eq!(tones.len(), 2);
+    for (tone, digit) in tones.iter().zip([5, 11]) {
+        let marks: Vec<bool> = tone.iter().map(|packet| packet.header.marker).collect();
+        assert!(marks[0] && marks[1..].iter().all(|mark| !mark), "{marks:?}");
+        let payloads: Vec<&[u8]> = tone.iter().map(|packet| &packet.payload[..]).collect();
+        assert!(payloads.iter().all(|payload| payload.len() == 4 && payload[0] == digit));
+        let durations: Vec<u16> =
+            payloads.iter().map(|payload| u16::from_be_bytes([payload[2], payload[3]])).collect();
+        assert_eq!(durations, [960, 1920, 2880, 3840, 4800, 4800, 4800]);
+        let flags: Vec<u8> = payloads.iter().map(|payload| payload[1]).collect();
+        assert_eq!(flags, [10, 10, 10, 10, 0x8a, 0x8a, 0x8a], "volume 10, three ends");
+    }
+    let gap = tones[1][0].header.timestamp.wrapping_sub(tones[0][0].header.timestamp);
+    assert_eq!(gap, 170 * 48, "100 ms of tone, 70 ms of silence");
+}

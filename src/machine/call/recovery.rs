@@ -76,8 +76,10 @@ impl Call {
         }
     }
 
-    /// Our addresses are others: the old path is of no use, whoever is polite.
+    /// Our addresses are others: the old path is of no use, whoever is polite; and what could not
+    /// be sent by the old ones may go by these.
     pub(in crate::machine) fn on_network_changed(&mut self, world: &mut World) {
+        self.send_again(world);
         if self.check_negotiable().is_ok() && self.remote_in_force {
             self.restart_ice(world);
         }

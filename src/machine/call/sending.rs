@@ -140,11 +140,16 @@ impl Call {
 
     /// What failed is tried again at once: the network is back.
     pub(in crate::machine) fn on_network_back(&mut self, world: &mut World) {
+        self.send_again(world);
+        self.hasten_restart(world);
+    }
+
+    /// Ends the pause after a failed send.
+    pub(super) fn send_again(&mut self, world: &mut World) {
         if self.outbox.is_pausing() {
             self.clear_timer(world, CallTimer::Retry);
             self.outbox.resume();
             self.pump(world);
         }
-        self.hasten_restart(world);
     }
 }
