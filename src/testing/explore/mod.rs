@@ -16,8 +16,11 @@
 //!   always trickles once.
 //! - Short waits (gathering, batches of candidates, retries) end at any moment, but the clock does
 //!   not move for them. Long ones (lifetimes, farewells) end when nothing else can happen.
-//! - The homeserver has an event when it is sent; its answer comes at any later moment. Our own
-//!   echo comes with that answer. Each event is a batch of its own.
+//! - The homeserver has an event when it is sent. Its answer to an invite or an answer comes at any
+//!   later moment, as does that to a farewell while a send may still fail; to all others at once.
+//!   Our own echo comes with that answer. Each event is a batch of its own.
+//! - What is said of a call that is over where it arrives, arrives there at once. Media flows at
+//!   both ends at the same moment.
 //! - Voice only, one room in the clear, the ledger is not saved, remote tracks are not told.
 //!
 //! The search is our own: the states are clones of engines that share all but one seat, and two
