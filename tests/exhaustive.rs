@@ -68,7 +68,7 @@ fn two_users_who_may_call_each_other_agree_in_every_order() {
 
 #[test]
 fn two_users_who_may_call_each_other_agree_where_an_event_comes_twice() {
-    explored("one duplicate", &both_call(SMALLER).trouble(DUPLICATE).order(Order::PerSender));
+    explored("one duplicate", &both_call(SMALLER).trouble(DUPLICATE));
 }
 
 #[test]
@@ -78,7 +78,9 @@ fn two_devices_that_may_answer_agree_with_the_caller() {
 
 #[test]
 fn one_call_survives_a_loss_a_duplicate_and_a_delay() {
-    for (name, trouble) in [("loss", LOSS), ("duplicate", DUPLICATE), ("delay", DELAY)] {
+    let all = Trouble { losses: 1, duplicates: 1, delays: 1 };
+    let troubles = [("loss", LOSS), ("duplicate", DUPLICATE), ("delay", DELAY), ("all", all)];
+    for (name, trouble) in troubles {
         explored(name, &caller(ada(1)).trouble(trouble));
     }
 }
@@ -135,4 +137,29 @@ fn caller(ada: Role) -> SmallWorld {
 /// Ada may call Ben.
 fn callee(ben: Role) -> SmallWorld {
     SmallWorld::new().seat(ada(1).calling(BEN)).seat(ben)
+}
+
+#[test]
+fn two_users_who_may_call_each_other_agree_where_a_send_fails() {
+    explored("one loss", &both_call(SMALLER).trouble(LOSS).order(Order::PerSender));
+}
+
+/// So many states fit into 8 GiB.
+const MOST: usize = 2_500_000;
+
+#[test]
+#[ignore = "long: minutes and gigabytes"]
+fn two_users_who_may_call_each_other_agree_where_a_send_fails_and_an_event_comes_twice() {
+    let both = Trouble { losses: 1, duplicates: 1, ..NONE };
+    let world = both_call(SMALLER).trouble(both).order(Order::PerSender);
+    explored("one loss and one duplicate", &world.at_most(MOST));
+}
+
+#[test]
+#[ignore = "long: minutes and gigabytes"]
+fn two_users_of_whom_one_has_a_second_device_agree() {
+    for seed in [2, 5] {
+        let world = with_both(ada(1), ben("PHONE", seed)).seat(ben("LAPTOP", 3));
+        explored("a second device", &world.order(Order::PerSender).at_most(MOST));
+    }
 }

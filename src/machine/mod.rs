@@ -277,6 +277,11 @@ impl Engine {
         if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
             return Ok(());
         }
+        self.put_others_aside(session)
+    }
+
+    /// The user talks in this call from now on.
+    fn put_others_aside(&mut self, session: SessionId) -> Result<(), Refusal> {
         for other in self.world.roster.others_taken(session) {
             match self.world.config.on_answer {
                 OnAnswer::HoldOther => {

@@ -49,6 +49,7 @@ impl Engine {
                 Ok(event) => {
                     let verdict = self.route(event, ends.after(at));
                     self.warn_of_unverified(event, &verdict);
+                    self.on_answered(event, &verdict);
                     verdict
                 }
                 Err(reason) => Verdict::Ignored(reason),
@@ -148,6 +149,16 @@ impl Engine {
             | Body::Reject { .. }
             | Body::Hangup { .. }
             | Body::MetadataChanged(_) => self.park(room, facts, message),
+        }
+    }
+
+    /// A call of ours was taken: the one in which the user talked gives way, where it can.
+    fn on_answered(&mut self, event: Event<'_>, verdict: &Verdict) {
+        if let (Some(session), Body::Answer(_), Verdict::Handled) =
+            (event.session, &event.message.body, verdict)
+        {
+            // The other side has answered: what cannot give way stays beside it.
+            drop(self.put_others_aside(session));
         }
     }
 

@@ -94,6 +94,9 @@ pub struct FakeTrack {
     pub dialled: String,
 }
 
+/// Two connections that found each other.
+type Pair = ((Seat, PeerId), (Seat, PeerId));
+
 /// All fake engines of a test.
 #[derive(Debug, Clone, Default)]
 pub struct FakeWebRtc {
@@ -103,7 +106,7 @@ pub struct FakeWebRtc {
     closed: BTreeSet<(Seat, PeerId)>,
     released: BTreeSet<(Seat, TrackId)>,
     /// Connections that found each other, with the credentials of both.
-    linked: BTreeMap<((Seat, PeerId), (Seat, PeerId)), (String, String)>,
+    linked: BTreeMap<Pair, (String, String)>,
     misuse: Vec<String>,
     minted: u64,
 }

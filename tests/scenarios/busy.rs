@@ -141,6 +141,23 @@ fn a_second_call_that_is_taken_puts_the_first_on_hold() {
 }
 
 #[test]
+fn a_call_of_ours_that_is_taken_puts_the_first_on_hold() {
+    let sim = Sim::new(45);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let [ada, ben, carl] = [(ADA, "PHONE"), (BEN, "LAPTOP"), (CARL, "TABLET")]
+        .map(|(user, device)| sim.device(user, device));
+    let calls = [(BEN, &ben), (CARL, &carl)].map(|(user, device)| {
+        let call = ada.invite(&room, user, CallMedia::Voice);
+        sim.run_until_quiet();
+        device.answer();
+        sim.run_until_quiet();
+        call
+    });
+    let held = calls.map(|call| ada.snapshot_of(call).unwrap().hold.by_us);
+    assert_eq!(held, [true, false], "{}", sim.column());
+}
+
+#[test]
 fn a_second_call_that_is_taken_ends_the_first() {
     let (_, ada, [first, second], verdict) = second_call(OnAnswer::EndOther);
     assert_eq!(verdict, Verdict::Handled);

@@ -177,12 +177,13 @@ impl Call {
         self.negotiation.take_in(TheirOffer { sdp: theirs.description.sdp, until });
         self.streams.set_metadata(theirs.streams);
         self.refresh_streams(world);
-        match (collision, self.negotiation.turn()) {
-            // Otherwise a step of ours is under way, and gives way when it is answered.
-            (Collision::Yield, Turn::Offered | Turn::Offering(Step::Gathering)) => {
-                self.roll_back(world);
-            }
-            _ => self.negotiate(world),
+        let step_under_way =
+            matches!(self.negotiation.turn(), Turn::Offering(step) if step != Step::Gathering);
+        match collision {
+            // A step of ours is under way, and gives way when it is answered.
+            Collision::Yield if step_under_way => {}
+            Collision::Yield => self.roll_back(world),
+            Collision::None | Collision::Ignore => self.negotiate(world),
         }
         Verdict::Handled
     }

@@ -93,11 +93,11 @@ impl Call {
 
     /// Sends tones beside the sound.
     pub(super) fn dial(&mut self, world: &mut World, tones: Tones) -> Result<(), Refusal> {
-        self.check_negotiable().or_else(|refusal| match refusal {
+        match self.check_negotiable() {
             // An old party cannot renegotiate, but hears tones.
-            Refusal::CannotRenegotiate => Ok(()),
-            other => Err(other),
-        })?;
+            Ok(()) | Err(Refusal::CannotRenegotiate) => {}
+            Err(refusal) => return Err(refusal),
+        }
         if !self.takes_tones {
             return Err(Refusal::TakesNoTones);
         }

@@ -2,7 +2,7 @@
 //!
 //! A [`SmallWorld`] seats a few engines at one table. From its first state every step is taken
 //! that is possible: a command, a letter that arrives, an answer of the homeserver, a
-//! timer, a connection that comes about. A step clones the one engine that it touches; states that
+//! timer, a connection that comes about. A step clones the one engine that it touches, once (`moves.rs`); states that
 //! behave alike ([`Engine::fingerprint`](crate::machine::Engine::fingerprint) and what is under
 //! way) are looked at once. The search is by breadth, so that a counterexample is as short as any.
 //!
@@ -16,22 +16,26 @@
 //!   always trickles once.
 //! - Short waits (gathering, batches of candidates, retries) end at any moment, but the clock does
 //!   not move for them. Long ones (lifetimes, farewells) end when nothing else can happen.
-//! - The homeserver has an event when it is sent; its answer comes at any later moment. Our own
-//!   echo comes with that answer. Each event is a batch of its own.
+//! - The homeserver has an event when it is sent. Its answer to an invite or an answer comes at any
+//!   later moment, as does that to a farewell while a send may still fail; to all others at once.
+//!   Our own echo comes with that answer. Each event is a batch of its own.
+//! - What is said of a call that is over where it arrives, arrives there at once. Media flows at
+//!   both ends at the same moment.
 //! - Voice only, one room in the clear, the ledger is not saved, remote tracks are not told.
 //!
 //! The search is our own: the states are clones of engines that share all but one seat, and two
 //! hundred lines do what a library would have to be bent for.
 
+mod moves;
 mod rules;
 mod seat;
 mod state;
 
-use std::{collections::HashSet, fmt, num::NonZero, thread, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
-use self::{seat::Seat, state::State};
+use self::{moves::Table, seat::Seat, state::State};
 use crate::{
-    config::Config,
+    config::{Config, OnAnswer},
     id::{DeviceId, UserId},
     machine::{Engine, Identity, guard::Guard},
 };
@@ -119,6 +123,8 @@ pub struct SmallWorld {
 pub struct Explored {
     /// Different states.
     pub states: usize,
+    /// Different states of one engine, together with its delegate.
+    pub seats: usize,
     /// Steps between them.
     pub steps: usize,
     /// States in which nothing is under way.
@@ -127,12 +133,18 @@ pub struct Explored {
     pub depth: usize,
     /// Most states that were kept at once.
     pub widest: usize,
+    /// Whether the limit on states was reached: then there are more, which nobody looked at.
+    pub cut_short: bool,
 }
 
 impl fmt::Display for Explored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, steps, quiet, depth, widest } = self;
-        write!(f, "{states} states ({quiet} quiet), {steps} steps, depth {depth}, {widest} at once")
+        let Self { states, seats, steps, quiet, depth, widest, cut_short } = self;
+        let all = if *cut_short { "the first " } else { "" };
+        write!(
+            f,
+            "{all}{states} states ({quiet} quiet, {seats} of one engine), {steps} steps, depth {depth}, {widest} at once"
+        )
     }
 }
 
@@ -195,13 +207,13 @@ impl SmallWorld {
         self
     }
 
-    fn begin(&self) -> Result<State, String> {
+    fn begin(&self, table: &mut Table) -> Result<State, String> {
         let mut seats = Vec::new();
         let users: Vec<_> = self.roles.iter().map(|role| role.identity.user.clone()).collect();
         for role in &self.roles {
             let engine = Engine::new(role.identity.clone(), short(), role.seed);
             let engine = role.without.iter().fold(engine, |engine, guard| engine.without(*guard));
-            seats.push(Seat::new(role, engine, &users)?);
+            seats.push(table.seat(Seat::new(role, engine, &users)?));
         }
         Ok(State::new(seats, self.trouble, self.order))
     }
@@ -226,16 +238,18 @@ impl SmallWorld {
     }
 
     fn search(&self, search: &mut Search) -> Result<(), Fault> {
-        let root = self.begin().map_err(|broken| Fault { broken, node: 0, step: None })?;
+        let root = self.begin(&mut search.table);
+        let root = root.map_err(|broken| Fault { broken, node: 0, step: None })?;
         search.note(root.print(), (0, 0));
         let mut level = vec![(0, root)];
         while !level.is_empty() {
             search.seen.depth += 1;
             search.seen.widest = search.seen.widest.max(level.len());
             let mut next = Vec::new();
-            for batch in level.chunks(BATCH) {
-                search.look_at(batch, &mut next)?;
+            for (node, state) in level {
+                search.look_at(node, &state, &mut next)?;
                 if self.limit.is_some_and(|limit| search.seen.states > limit) {
+                    search.seen.cut_short = true;
                     return Ok(());
                 }
             }
@@ -246,12 +260,13 @@ impl SmallWorld {
 
     /// Goes a way again, and says what happens on it.
     fn column(&self, way: &[u16]) -> Vec<String> {
-        let Ok(mut state) = self.begin() else { return Vec::new() };
+        let mut table = Table::default();
+        let Ok(mut state) = self.begin(&mut table) else { return Vec::new() };
         let mut column = Vec::new();
         for number in way {
             let Some(step) = state.steps().into_iter().nth(usize::from(*number)) else { break };
             let what = state.tell(&step);
-            match state.after(&step) {
+            match state.after(&step, &mut table) {
                 Ok(after) => {
                     let stands = after.calls();
                     column.push(format!("{what:<60} {stands}"));
@@ -272,18 +287,13 @@ struct Fault {
     step: Option<u16>,
 }
 
-/// What follows a state: by which step, its print, and the state itself.
-type Next = (Trace, u64, State);
-
-/// How many states are looked at before what follows them is noted.
-const BATCH: usize = 4096;
-
 /// What the search knows.
 #[derive(Default)]
 struct Search {
     seen: Explored,
     prints: HashSet<u64>,
     traces: Vec<Trace>,
+    table: Table,
 }
 
 impl Search {
@@ -300,32 +310,25 @@ impl Search {
         )
     }
 
-    /// Looks at some states of a level, and finds those that follow: on all processors, because
-    /// no state needs another.
+    /// Looks at a state, and finds those that follow.
     fn look_at(
         &mut self,
-        states: &[(u32, State)],
+        node: u32,
+        state: &State,
         next: &mut Vec<(u32, State)>,
     ) -> Result<(), Fault> {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let part = states.len().div_ceil(threads).max(1);
-        let prints = &self.prints;
-        let found: Vec<_> = thread::scope(|scope| {
-            let look = |part| scope.spawn(move || Findings::of(part, prints));
-            let looking: Vec<_> = states.chunks(part).map(look).collect();
-            let joined = looking.into_iter().map(thread::ScopedJoinHandle::join);
-            joined.map(|found| found.expect("invariant: looking does not panic")).collect()
-        });
-        for found in found {
-            let found = found?;
-            self.seen.quiet += found.quiet;
-            self.seen.steps += found.steps;
-            for (trace, print, state) in found.next {
-                if let Some(node) = self.note(print, trace) {
-                    next.push((node, state));
-                }
+        self.seen.quiet += usize::from(state.is_quiet());
+        rules::check(state).map_err(|broken| Fault { broken, node, step: None })?;
+        for (number, step) in state.steps().iter().enumerate() {
+            let number = u16::try_from(number).expect("invariant: few steps lead from a state");
+            self.seen.steps += 1;
+            let after = state.after(step, &mut self.table);
+            let after = after.map_err(|broken| Fault { broken, node, step: Some(number) })?;
+            if let Some(node) = self.note(after.print(), (node, number)) {
+                next.push((node, after));
             }
         }
+        self.seen.seats = self.table.seats();
         Ok(())
     }
 
@@ -342,44 +345,14 @@ impl Search {
     }
 }
 
-/// What one thread found.
-#[derive(Default)]
-struct Findings {
-    quiet: usize,
-    steps: usize,
-    next: Vec<Next>,
-}
-
-impl Findings {
-    /// Looks at some states; of those that follow, keeps what is not known yet.
-    fn of(states: &[(u32, State)], known: &HashSet<u64>) -> Result<Self, Fault> {
-        let mut found = Self::default();
-        let mut fresh = HashSet::new();
-        for (node, state) in states {
-            let node = *node;
-            found.quiet += usize::from(state.is_quiet());
-            rules::check(state).map_err(|broken| Fault { broken, node, step: None })?;
-            for (number, step) in state.steps().iter().enumerate() {
-                let number = u16::try_from(number).expect("invariant: a state has few steps");
-                let after = state.after(step);
-                let after = after.map_err(|broken| Fault { broken, node, step: Some(number) })?;
-                found.steps += 1;
-                let print = after.print();
-                if !known.contains(&print) && fresh.insert(print) {
-                    found.next.push(((node, number), print, after));
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
 /// How long what never happens in a small world waits.
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
-/// The default policies; short waits take no time.
+/// The default policies but one; short waits take no time. A second call is refused beside the
+/// first instead of putting it on hold: that is a negotiation, and the random schedules have it.
 fn short() -> Config {
     let mut config = Config::default();
+    config.on_answer = OnAnswer::Refuse;
     let timeouts = &mut config.timeouts;
     timeouts.gather = Duration::ZERO;
     timeouts.candidates_outgoing = Duration::ZERO;

@@ -15,7 +15,7 @@ use crate::{
         event::{CallSnapshot, CallState, MissedWhy, VoipEvent},
         io::{
             Candidate, Description, Fault, Fetch, Input, MatrixOp, Op, Output, PeerNews, PeerOp,
-            PeerState, Reply, RoomNews, SdpKind, TurnServers, Verdict,
+            PeerState, Reply, RoomNews, SdpKind, TurnServers,
         },
     },
     redact::Redacted,
@@ -41,13 +41,28 @@ pub(super) fn room() -> RoomId {
 pub(super) struct Sent {
     /// From its sender and content: the same in every history.
     pub(super) event: EventId,
-    pub(super) event_type: String,
+    pub(super) event_type: Arc<str>,
     pub(super) message: Arc<CallMessage>,
 }
 
+// An event's id says what it is.
+impl PartialEq for Sent {
+    fn eq(&self, other: &Self) -> bool {
+        self.event == other.event
+    }
+}
+
+impl Eq for Sent {}
+
+impl Hash for Sent {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.event.hash(state);
+    }
+}
+
 impl Sent {
-    /// The event as it arrives, in a batch of its own.
-    fn arrives(&self, sender: &UserId, at: Wall, now: Now) -> Input {
+    /// The event as it arrives.
+    fn arrives(&self, sender: &UserId, at: Wall, now: Now) -> Parsed {
         let facts = Facts {
             event_id: Some(self.event.clone()),
             sender: sender.clone(),
@@ -57,10 +72,14 @@ impl Sent {
             age: Some(now.wall.since(at)),
         };
         let event = Ok((*self.message).clone());
-        let event = Parsed { facts, event, event_type: self.event_type.clone() };
-        let place = Place::Room { room: room(), encrypted: false };
-        Input::Deliver(Delivery { place, events: vec![event] })
+        Parsed { facts, event, event_type: self.event_type.to_string() }
     }
+}
+
+/// An event in a batch of its own.
+fn alone(event: Parsed) -> Input {
+    let place = Place::Room { room: room(), encrypted: false };
+    Input::Deliver(Delivery { place, events: vec![event] })
 }
 
 /// One end of a connection.
@@ -103,6 +122,8 @@ pub(super) struct Seat {
     pub(super) refused: BTreeSet<CallId>,
     /// Whether a send may still fail on this way.
     pub(super) may_lose: bool,
+    /// Its number among all different seats.
+    pub(super) number: usize,
     /// When the engine last heard the time.
     at: Now,
     print: u64,
@@ -125,6 +146,7 @@ impl Seat {
             gone: BTreeSet::new(),
             refused: BTreeSet::new(),
             may_lose: false,
+            number: 0,
             at: EPOCH,
             print: 0,
         };
@@ -177,9 +199,14 @@ impl Seat {
         hasher.finish()
     }
 
+    /// Seats with the same key are the same to the search.
+    pub(super) fn key(&self) -> (u64, Now) {
+        (self.print, self.at)
+    }
+
     fn new_print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.engine.fingerprint().hash(&mut hasher);
+        (self.name(), self.engine.fingerprint()).hash(&mut hasher);
         for (call, end) in self.ends.values().map(|end| (&end.credentials, end)) {
             (call, end).hash(&mut hasher);
         }
@@ -195,20 +222,14 @@ impl Seat {
     // ------------------------------------------------------------------------------- the engine
 
     /// Hands an input to the engine; what it sends is posted.
-    pub(super) fn input(
-        &mut self,
-        now: Now,
-        input: Input,
-        post: &mut Vec<Sent>,
-    ) -> Result<Verdict, String> {
+    pub(super) fn input(&mut self, now: Now, input: Input, post: &mut Vec<Sent>) -> Step {
         self.at = now;
         let reply = if let Input::Reply(id, _) = &input { Some(*id) } else { None };
         let verdict = self.engine.handle(now, input);
         if let Some(id) = reply {
             self.watch.on_reply(id, &verdict)?;
         }
-        self.settle(now, post)?;
-        Ok(verdict)
+        self.settle(now, post)
     }
 
     /// An event arrives: who sent it, and when.
@@ -228,7 +249,7 @@ impl Seat {
         if over && !by_us && self.call(call).is_none() {
             self.gone.insert(call.clone());
         }
-        self.input(now, sent.arrives(sender, at, now), post)?;
+        self.input(now, alone(sent.arrives(sender, at, now)), post)?;
         if over && self.call(call).is_some_and(|call| call.state == CallState::Ringing) {
             return Err(format!("{} rings on although the call is over", self.name()));
         }
@@ -341,7 +362,7 @@ impl Seat {
         let event = EventId::parse(format!("${:016x}", hasher.finish()))
             .expect("invariant: the text is an event id");
         let message = Arc::new(message);
-        let sent = Sent { event: event.clone(), event_type: event_type.clone(), message };
+        let sent = Sent { event: event.clone(), event_type: event_type.as_str().into(), message };
         if !self.known.contains(&event) {
             post.push(sent.clone());
         }
@@ -350,7 +371,7 @@ impl Seat {
             return Vec::new();
         }
         let echo = sent.arrives(self.user(), now.wall, now);
-        vec![echo, Input::Reply(id, Ok(Reply::Sent(event)))]
+        vec![alone(echo), Input::Reply(id, Ok(Reply::Sent(event)))]
     }
 
     // ----------------------------------------------------------------------------- the delegate
@@ -400,7 +421,7 @@ impl Seat {
             end.connected = true;
         }
         let connected = PeerNews::State(PeerState::Connected);
-        self.input(now, Input::Peer(peer, connected), post).map(drop)
+        self.input(now, Input::Peer(peer, connected), post)
     }
 }
 

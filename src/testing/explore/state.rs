@@ -9,13 +9,14 @@ use std::{
 
 use super::{
     Order, Trouble,
-    seat::{EPOCH, Seat, Sent, room},
+    moves::{Fate, Move, Table},
+    seat::{EPOCH, Seat, Sent},
 };
 use crate::{
     id::{OpId, PeerId, SessionId},
     machine::{
         event::CallState,
-        io::{CallCommand, CallMedia, Callee, Command, Fault, Input, Reply, Tell},
+        io::{CallCommand, Tell},
     },
     time::{Now, Wall},
     wire::call::Body,
@@ -28,6 +29,8 @@ pub(super) struct Letter {
     to: usize,
     sent: Sent,
     at: Wall,
+    /// It arrived already, and will again.
+    heard: bool,
 }
 
 /// What of the way here the rules must know.
@@ -50,19 +53,6 @@ pub(super) struct State {
     left: Trouble,
     order: Order,
     pub(super) past: Past,
-}
-
-/// What becomes of a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// The homeserver says that it has it.
-    Taken,
-    /// It has it, and its answer is lost.
-    AnswerLost,
-    /// It never got it, and nobody knows.
-    Lost,
-    /// It did not take it, and says so.
-    Refused,
 }
 
 /// Something that can happen.
@@ -90,8 +80,7 @@ pub(super) enum Step {
 const LATE: Duration = Duration::from_secs(91);
 
 impl State {
-    pub(super) fn new(seats: Vec<Seat>, left: Trouble, order: Order) -> Self {
-        let seats = seats.into_iter().map(Arc::new).collect();
+    pub(super) fn new(seats: Vec<Arc<Seat>>, left: Trouble, order: Order) -> Self {
         Self { now: EPOCH, seats, letters: Vec::new(), left, order, past: Past::default() }
     }
 
@@ -103,7 +92,7 @@ impl State {
         }
         let letter = |letter: &Letter| {
             let age = self.now.wall.since(letter.at);
-            (letter.to, letter.from, letter.sent.event.clone(), age)
+            (letter.to, letter.from, letter.sent.event.clone(), age, letter.heard)
         };
         let mut letters: Vec<_> = self.letters.iter().map(letter).collect();
         match self.order {
@@ -187,7 +176,7 @@ impl State {
                 continue;
             }
             steps.push(Step::Answered(place, *op, Fate::AnswerLost));
-            let copies = self.letters.iter().filter(|letter| letter.sent.event == sent.event);
+            let copies = self.letters.iter().filter(|l| l.sent == *sent && !l.heard);
             if copies.count() == self.seats.len() - 1 && !seat.known.contains(&sent.event) {
                 steps.push(Step::Answered(place, *op, Fate::Lost));
                 steps.push(Step::Answered(place, *op, Fate::Refused));
@@ -235,28 +224,29 @@ impl State {
     // ------------------------------------------------------------------------------ what happens
 
     /// The state after a step; an error says which rule it broke.
-    pub(super) fn after(&self, step: &Step) -> Result<Self, String> {
+    pub(super) fn after(&self, step: &Step, table: &mut Table) -> Result<Self, String> {
         let mut state = self.clone();
-        state.take(step)?;
+        state.take(step, table)?;
         while let Some(moot) = state.moot() {
-            state.arrive(moot, false)?;
+            state.arrive(moot, false, table)?;
         }
         Ok(state)
     }
 
-    fn take(&mut self, step: &Step) -> Result<(), String> {
+    fn take(&mut self, step: &Step, table: &mut Table) -> Result<(), String> {
         match step.clone() {
-            Step::Invites(place) => self.invite(place),
+            Step::Invites(place) => self.make(place, Move::Invites, table),
             Step::Does(place, session, command) => {
                 self.past.user_ended |= !matches!(command, CallCommand::Answer(_));
-                self.input(place, Input::Command(Command::Call(session, command)))
+                self.make(place, Move::Does(session, command), table)
             }
-            Step::Arrives { letter, again } => self.arrive(letter, again),
-            Step::Answered(place, op, fate) => self.answered(place, op, fate),
-            Step::Wakes(place) => self.on_seat(place, |seat, now, post| seat.wake(now, post)),
-            Step::Connects => self.ready_ends().into_iter().try_for_each(|(place, end)| {
-                self.on_seat(place, |seat, now, post| seat.connect(now, end, post))
-            }),
+            Step::Arrives { letter, again } => self.arrive(letter, again, table),
+            Step::Answered(place, op, fate) => self.answered(place, (op, fate), table),
+            Step::Wakes(place) => self.make(place, Move::Wakes, table),
+            Step::Connects => self
+                .ready_ends()
+                .into_iter()
+                .try_for_each(|(place, end)| self.make(place, Move::Connects(end), table)),
             Step::TimePasses => {
                 self.pass(self.next_wait().unwrap_or_default());
                 Ok(())
@@ -275,75 +265,45 @@ impl State {
         self.now = self.now.plus(span);
     }
 
-    fn invite(&mut self, place: usize) -> Result<(), String> {
-        let callee = self.seats[place].role.callee.clone().ok_or("nobody to call")?;
-        let callee = Callee::User(callee);
-        let command = Command::Invite { room: room(), callee, media: CallMedia::Voice };
-        self.on_seat(place, |seat, now, post| {
-            seat.invited = true;
-            seat.input(now, Input::Command(command), post).map(drop)
-        })
-    }
-
-    fn arrive(&mut self, place: usize, again: bool) -> Result<(), String> {
-        let letter = if again {
+    fn arrive(&mut self, place: usize, again: bool, table: &mut Table) -> Result<(), String> {
+        let Letter { from, to, sent, at, .. } = if again {
             self.left.duplicates -= 1;
+            self.letters[place].heard = true;
             self.letters[place].clone()
         } else {
             self.letters.remove(place)
         };
-        self.deliver(letter.to, letter.from, &letter.sent, letter.at)
-    }
-
-    fn deliver(&mut self, to: usize, from: usize, sent: &Sent, at: Wall) -> Result<(), String> {
         let sender = self.seats[from].user().clone();
-        self.on_seat(to, |seat, now, post| seat.hear(now, (sent, &sender, at), post))
+        self.make(to, Move::Hears(sent, sender, at), table)
     }
 
-    fn answered(&mut self, place: usize, op: OpId, fate: Fate) -> Result<(), String> {
-        let seat = Arc::make_mut(&mut self.seats[place]);
-        let sent = seat.sends.remove(&op).ok_or("an answer to nothing")?;
-        let result = match fate {
-            Fate::Taken => {
-                seat.known.remove(&sent.event);
-                Ok(Reply::Sent(sent.event.clone()))
-            }
-            Fate::AnswerLost => {
-                seat.known.insert(sent.event.clone());
-                Err(Fault::Timeout)
-            }
-            Fate::Lost => Err(Fault::Unreachable),
-            Fate::Refused => Err(Fault::RateLimited { retry_after: None }),
-        };
-        self.left.losses -= u8::from(fate != Fate::Taken);
+    fn answered(
+        &mut self,
+        place: usize,
+        (op, fate): (OpId, Fate),
+        table: &mut Table,
+    ) -> Result<(), String> {
+        let sent = self.seats[place].sends.get(&op).ok_or("an answer to nothing")?;
         match fate {
-            Fate::Taken => self.deliver(place, place, &sent, self.now.wall)?,
-            Fate::Lost | Fate::Refused => self.letters.retain(|l| l.sent.event != sent.event),
-            Fate::AnswerLost => {}
+            Fate::Taken => {}
+            Fate::AnswerLost => self.left.losses -= 1,
+            Fate::Lost | Fate::Refused => {
+                self.left.losses -= 1;
+                self.letters.retain(|letter| letter.sent != *sent);
+            }
         }
-        self.input(place, Input::Reply(op, result))
-    }
-
-    fn input(&mut self, place: usize, input: Input) -> Result<(), String> {
-        self.on_seat(place, |seat, now, post| seat.input(now, input, post).map(drop))
+        self.make(place, Move::Answered(op, fate), table)
     }
 
     /// Lets something happen at a seat; what it sends goes to all others.
-    fn on_seat(
-        &mut self,
-        place: usize,
-        act: impl FnOnce(&mut Seat, Now, &mut Vec<Sent>) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let mut post = Vec::new();
-        let now = self.now;
-        let may_lose = self.left.losses > 0;
-        if self.seats[place].may_lose != may_lose {
-            Arc::make_mut(&mut self.seats[place]).may_lose = may_lose;
-        }
-        act(Arc::make_mut(&mut self.seats[place]), now, &mut post)?;
+    fn make(&mut self, place: usize, what: Move, table: &mut Table) -> Result<(), String> {
+        let moment = (self.now, self.left.losses > 0);
+        let (seat, post) = table.make(&self.seats[place], moment, what)?;
+        self.seats[place] = seat;
+        let at = self.now.wall;
         for sent in post {
             for to in (0..self.seats.len()).filter(|to| *to != place) {
-                self.letters.push(Letter { from: place, to, sent: sent.clone(), at: now.wall });
+                self.letters.push(Letter { from: place, to, sent: sent.clone(), at, heard: false });
             }
         }
         Ok(())
