@@ -181,13 +181,13 @@ fn origin() -> Origin {
     Origin { identity, config: matrix_voip::Config::default(), seed: 7 }
 }
 
-#[test]
-fn no_secret_stands_in_a_file() {
+/// Inputs that hold all that is private.
+fn private_inputs() -> Vec<Input> {
     let common = r#""call_id":"c1","party_id":"p1","version":"1""#;
     let text = serde_json::to_string(&sdp()).unwrap();
     let line = "candidate:candidateFoundation 1 udp 7 203.0.113.7 50123 typ host";
     let turn = r#"{"uris":["turn:relay.example:3478"],"username":"turnUser","password":"turnPassword","ttl":60}"#;
-    let inputs = [
+    vec![
         event(
             "m.call.invite",
             &format!(
@@ -230,7 +230,12 @@ fn no_secret_stands_in_a_file() {
             MediaSource::Camera,
             Some(InputId::parse("frontCameraOfAda").unwrap()),
         )),
-    ];
+    ]
+}
+
+#[test]
+fn no_secret_stands_in_a_file() {
+    let inputs = private_inputs();
     let at = Now { mono: Mono::default(), wall: Wall(1_786_100_000_000) };
     let mut scribe = Scribe::begin(Vec::new(), &origin(), at).unwrap();
     for input in &inputs {

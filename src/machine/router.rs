@@ -158,7 +158,7 @@ impl Engine {
             (event.session, &event.message.body, verdict)
         {
             // The other side has answered: what cannot give way stays beside it.
-            drop(self.put_others_aside(session));
+            let _beside = self.put_others_aside(session);
         }
     }
 

@@ -351,8 +351,7 @@ const NEVER: Duration = Duration::from_secs(1_000_000);
 /// The default policies but one; short waits take no time. A second call is refused beside the
 /// first instead of putting it on hold: that is a negotiation, and the random schedules have it.
 fn short() -> Config {
-    let mut config = Config::default();
-    config.on_answer = OnAnswer::Refuse;
+    let mut config = Config { on_answer: OnAnswer::Refuse, ..Config::default() };
     let timeouts = &mut config.timeouts;
     timeouts.gather = Duration::ZERO;
     timeouts.candidates_outgoing = Duration::ZERO;
