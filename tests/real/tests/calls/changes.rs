@@ -55,7 +55,9 @@ fn listens_until(
             return Ok(());
         }
         if since.elapsed() > PATIENCE {
-            return Err(Failure(format!("{} waits for {what}, hears {peak}", client.peer())));
+            let stats = client.stats(call)?;
+            let who = client.peer();
+            return Err(Failure(format!("{who} waits for {what}, hears {peak}: {stats}")));
         }
     }
 }
