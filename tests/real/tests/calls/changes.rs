@@ -16,6 +16,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("screen", Cast::Pair(screen)),
     Scenario::new("screen_in_a_voice_call", Cast::Pair(screen_in_a_voice_call)).long(),
     Scenario::new("ice_restart", Cast::Pair(ice_restart)),
+    Scenario::new("tones", Cast::Pair(tones)).long(),
     Scenario::new("changes_cross", Cast::Pair(changes_cross)).long(),
 ];
 
@@ -29,34 +30,35 @@ fn switch(client: &Client, command: &str, call: &str, on: bool) -> Result<(), Fa
     client.ask(command, &json!({"callId": call, "on": on})).map(drop)
 }
 
-/// Waits until a client hears nothing for more than a second: the test sound comes once a second.
-fn hears_nothing(client: &Client, call: &str) -> Result<(), Failure> {
-    listens_until("silence", client, call, |peak| peak < AUDIBLE)
+/// Waits until these hear nothing for more than a second: the test sound comes once a second.
+fn hear_nothing(clients: &[&Client], call: &str) -> Result<(), Failure> {
+    listen_until("silence", clients, call, |peak| peak < AUDIBLE)
 }
 
-/// Waits until both hear something again.
+/// Waits until both hear each other again.
 fn both_hear_again(call: &str, pair: &Pair) -> Result<(), Failure> {
-    for client in [&pair.caller, &pair.callee] {
-        listens_until("sound", client, call, |peak| peak > AUDIBLE)?;
-    }
+    let both = [&pair.caller, &pair.callee];
+    listen_until("sound", &both, call, |peak| peak > AUDIBLE)?;
     both_hear(call, pair)
 }
 
-fn listens_until(
+fn listen_until(
     what: &str,
-    client: &Client,
+    clients: &[&Client],
     call: &str,
     is: impl Fn(f64) -> bool,
 ) -> Result<(), Failure> {
     let since = clock::moment();
     loop {
-        let peak = client.listen(call).loudness()?;
-        if is(peak) {
-            return Ok(());
+        let listening: Vec<_> = clients.iter().map(|client| client.listen(call)).collect();
+        let mut unlike = None;
+        for (client, pending) in clients.iter().zip(listening) {
+            let peak = pending.loudness()?;
+            unlike = unlike.or((!is(peak)).then_some((client, peak)));
         }
+        let Some((client, peak)) = unlike else { return Ok(()) };
         if since.elapsed() > PATIENCE {
-            let stats = client.stats(call)?;
-            let who = client.peer();
+            let (who, stats) = (client.peer(), client.stats(call)?);
             return Err(Failure(format!("{who} waits for {what}, hears {peak}: {stats}")));
         }
     }
@@ -78,8 +80,7 @@ fn hold(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
         held.until("on hold", &call, PATIENCE, |call| call["localOnHold"] == true)?;
         assert_eq!(holder.act("state", &call)?["remoteOnHold"], true);
         assert_eq!(held.act("state", &call)?["remoteOnHold"], false);
-        hears_nothing(holder, &call)?;
-        hears_nothing(held, &call)?;
+        hear_nothing(&[holder, held], &call)?;
         switch(holder, "hold", &call, false)?;
         held.until("no longer on hold", &call, PATIENCE, |call| call["localOnHold"] == false)?;
         both_hear_again(&call, &pair)?;
@@ -108,7 +109,7 @@ fn mute(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
         switch(muter, "muteAudio", &call, true)?;
         until_muted(other, &call, "audioMuted", true)?;
         assert_eq!(muter.act("state", &call)?["micMuted"], true);
-        hears_nothing(other, &call)?;
+        hear_nothing(&[other], &call)?;
         switch(muter, "muteAudio", &call, false)?;
         until_muted(other, &call, "audioMuted", false)?;
         both_hear_again(&call, &pair)?;
@@ -207,6 +208,18 @@ fn ice_restart(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
         both_hear_again(&call, &pair)?;
     }
     hang_up(&call, &pair.callee, &pair.caller)
+}
+
+/// Each dials; neither program tells what it hears of it, but both take it and go on talking.
+fn tones(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let call = connect(&pair, Media::Voice)?;
+    for (dialler, _) in in_turn(&pair) {
+        for digit in ["5", "#"] {
+            dialler.ask("dtmf", &json!({"callId": call, "digit": digit}))?;
+        }
+    }
+    both_hear_again(&call, &pair)?;
+    hang_up(&call, &pair.caller, &pair.callee)
 }
 
 /// Both change the call at once, again and again: whatever crosses, both agree in the end.

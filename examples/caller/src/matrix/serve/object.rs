@@ -94,7 +94,7 @@ pub(crate) fn describe(call: &CallSnapshot, around: Surroundings<'_>) -> Value {
     };
     let muted = |source| call.muted.get(&source).copied().unwrap_or_default();
     let (ours, theirs) = (user_media(call, Side::Local), user_media(call, Side::Remote));
-    let shows = |stream: Option<&Stream>| stream.is_some_and(|stream| has_video(stream));
+    let shows = |stream: Option<&Stream>| stream.is_some_and(has_video);
     let sends_video = ours.map_or(call.media == CallMedia::Video, has_video);
     let video = sends_video || shows(theirs);
     let sharing = call.stream(Side::Local, &Purpose::Screenshare).is_some();
