@@ -64,6 +64,9 @@ pub const MICROPHONE: Capture = Capture::of(MediaSource::Microphone);
 /// The camera, as an engine asks for it.
 pub const CAMERA: Capture = Capture::of(MediaSource::Camera);
 
+/// The screen, as an engine asks for it.
+pub const SCREEN: Capture = Capture::of(MediaSource::Screen);
+
 /// Puts a [`Studio`] together. The later of two values for the same thing holds.
 pub struct StudioBuilder(Studio);
 

@@ -44,6 +44,9 @@ struct Mapped {
     slot: Option<Slot>,
     /// What it sends, while it does.
     sent: Option<Sent>,
+    /// What it has sent last. Descriptions go on naming it: Chromium takes a source that is no
+    /// longer named for gone, and stays silent when it comes back.
+    named: Option<Sent>,
 }
 
 /// What a line sends.
@@ -258,7 +261,7 @@ fn arrange(api: &mut SdpApi<'_>, lines: &mut Vec<Mapped>, plan: &Plan) {
     for wanted in &plan.lines {
         if !lines.iter().any(|line| line.slot == Some(wanted.slot)) {
             let mid = add_media(api, wanted);
-            lines.push(Mapped { mid, slot: Some(wanted.slot), sent: None });
+            lines.push(Mapped { mid, slot: Some(wanted.slot), sent: None, named: None });
         }
     }
 }
@@ -270,6 +273,7 @@ fn assign(lines: &mut [Mapped], plan: &Plan) {
         line.sent = wanted
             .filter(|wanted| wanted.direction.sends())
             .and_then(|wanted| Some(Sent { track: wanted.track?, stream: wanted.stream.clone() }));
+        line.named = line.sent.clone().or_else(|| line.named.take());
     }
 }
 
@@ -284,7 +288,7 @@ fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
         let slot = free.filter(|_| line.direction != Direction::Inactive);
         match lines.iter_mut().find(|known| known.mid == mid) {
             Some(known) => known.slot = known.slot.or(slot),
-            None => lines.push(Mapped { mid, slot, sent: None }),
+            None => lines.push(Mapped { mid, slot, sent: None, named: None }),
         }
     }
 }
@@ -316,7 +320,7 @@ fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
 fn describe(kind: SdpKind, text: &str, lines: &[Mapped]) -> Description {
     let ours = sdp::claim(text, |line| {
         let mid = line.mid.map(Mid::from)?;
-        lines.iter().find(|known| known.mid == mid)?.sent.as_ref().map(msid)
+        lines.iter().find(|known| known.mid == mid)?.named.as_ref().map(msid)
     });
     Description { kind, sdp: ours.into() }
 }

@@ -82,10 +82,10 @@ pub(crate) fn restrict(offer: &str, direction: impl Fn(&MediaLine<'_>) -> Direct
 }
 
 /// A description of ours with our own stream and track ids: `msid` gives those of a line that
-/// sends; lines that send nothing lose the ids that str0m wrote.
+/// sends or has sent; other lines lose the ids that str0m wrote.
 pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) -> String {
     let claimed = rewrite(sdp, |line, section, out| {
-        let ids = msid(line).filter(|_| line.direction.sends());
+        let ids = msid(line);
         out.extend(section.iter().filter_map(|text| claim_line(text, ids.as_ref())));
     });
     let semantic = |line| str::starts_with(line, "a=msid-semantic:");

@@ -149,6 +149,24 @@ fn an_answer_may_receive_a_picture_without_sending_one() {
     assert_eq!((at_a.len(), at_b.len()), (1, 2));
 }
 
+/// On hold nothing is sent; Chromium would stay silent for ever if the source lost its name.
+#[test]
+fn what_pauses_keeps_its_names() {
+    let mut pair = Pair::new();
+    let (_, answer) = pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    let mut held = voice(1, "b");
+    held.lines[0].direction = Direction::SendOnly;
+    let (_, paused) = pair.negotiate(pair.b, held, voice(1, "a"));
+    assert_eq!(directions(&paused), [(LineKind::Audio, Direction::RecvOnly)]);
+    let (_, before) = pair.negotiate(pair.b, voice(1, "b"), voice(1, "a"));
+    for name in ["a=msid:", "a=ssrc:"] {
+        assert_eq!(values(&paused, name), values(&before, name), "{name}");
+    }
+    assert_ne!(values(&paused, "a=ssrc:"), values(&answer, "a=ssrc:"), "each has its own");
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (1, 1));
+}
+
 #[test]
 fn a_picture_can_be_added_and_taken_away_in_a_call() {
     let mut pair = Pair::new();

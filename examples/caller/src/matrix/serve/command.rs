@@ -54,8 +54,14 @@ pub(crate) enum CallCommand {
     Answer,
     Reject,
     Hangup,
+    Hold,
     MuteAudio,
     MuteVideo,
+    Screenshare,
+    Dtmf,
+    Transfer,
+    FollowTransfer,
+    IceRestart,
     State,
     Stats,
     AudioLevel,
@@ -84,6 +90,8 @@ mod tests {
             ("holdToDevice", account(AccountCommand::HoldToDevice)),
             ("muteAudio", call(CallCommand::MuteAudio)),
             ("call", call(CallCommand::Call)),
+            ("iceRestart", call(CallCommand::IceRestart)),
+            ("followTransfer", call(CallCommand::FollowTransfer)),
         ] {
             assert_eq!(Command::named(name), Some(command), "{name}");
         }

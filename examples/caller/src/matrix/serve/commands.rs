@@ -57,8 +57,14 @@ impl Client {
             CallCommand::Answer => self.answer(args).await,
             CallCommand::Reject => self.reject(args).await,
             CallCommand::Hangup => self.hang_up(args).await,
-            CallCommand::MuteAudio => self.mute(args, MediaSource::Microphone).await,
+            CallCommand::Hold => self.hold(args).await,
+            CallCommand::MuteAudio => self.mute_audio(args).await,
             CallCommand::MuteVideo => self.mute_video(args).await,
+            CallCommand::Screenshare => self.share_screen(args).await,
+            CallCommand::Dtmf => self.dial(args).await,
+            CallCommand::Transfer => self.transfer(args).await,
+            CallCommand::FollowTransfer => self.follow_transfer(args).await,
+            CallCommand::IceRestart => self.restart_ice(args).await,
             CallCommand::State => self.state(args),
             CallCommand::Stats => self.stats(&*self.picked(args)?).await,
             CallCommand::AudioLevel => self.audio_level(args).await,
@@ -72,16 +78,12 @@ impl Client {
         self.calls.pick(args.text("callId")?)
     }
 
-    fn named(&self, call: &Call) -> Value {
+    pub(crate) fn named(&self, call: &Call) -> Value {
         json!({"callId": call.id()})
     }
 
     async fn place(&self, args: &Args) -> Result<Value, String> {
-        let options = match args.text("kind")?.unwrap_or("video") {
-            "voice" => CallOptions::voice(),
-            "video" => CallOptions::video(),
-            other => return Err(format!("kind must be voice or video, not {other}")),
-        };
+        let options = options(args)?;
         let callee = match args.text("invitee")? {
             Some(user) => Callee::User(UserId::parse(user).map_err(|why| why.to_string())?),
             None => Callee::TheOther,
@@ -128,23 +130,6 @@ impl Client {
         call.session.hangup().await.map_err(|why| why.to_string())?;
         self.calls.until(|_| call.is_over().then_some(())).await;
         Ok(self.named(&call))
-    }
-
-    async fn mute(&self, args: &Args, source: MediaSource) -> Result<Value, String> {
-        let (call, on) = (self.picked(args)?, args.flag("on", true)?);
-        let done = match on {
-            true => call.session.mute(source).await,
-            false => call.session.unmute(source).await,
-        };
-        done.map_err(|why| why.to_string())?;
-        Ok(json!({"muted": on}))
-    }
-
-    async fn mute_video(&self, args: &Args) -> Result<Value, String> {
-        if self.picked(args)?.snapshot().media == CallMedia::Voice {
-            return Err("unsupported: muteVideo in a voice call".to_owned());
-        }
-        self.mute(args, MediaSource::Camera).await
     }
 
     fn state(&self, args: &Args) -> Result<Value, String> {
@@ -197,5 +182,14 @@ impl Client {
         self.http.post("/logout", &json!({})).await?;
         self.note_logged_out();
         Ok(json!({}))
+    }
+}
+
+/// What a call that we place is to have.
+pub(crate) fn options(args: &Args) -> Result<CallOptions, String> {
+    match args.text("kind")?.unwrap_or("video") {
+        "voice" => Ok(CallOptions::voice()),
+        "video" => Ok(CallOptions::video()),
+        other => Err(format!("kind must be voice or video, not {other}")),
     }
 }

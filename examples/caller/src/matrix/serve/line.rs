@@ -159,7 +159,10 @@ pub(crate) fn hello() -> Value {
     json!({
         "ev": "hello", "protocol": 1,
         "name": concat!("caller ", env!("CARGO_PKG_VERSION")),
-        "capabilities": ["voice", "video", "crypto", "forceTURN", "manyPeers"],
+        "capabilities": [
+            "voice", "video", "screenshare", "dtmf", "transfer", "iceRestart", "crypto",
+            "forceTURN", "manyPeers",
+        ],
     })
 }
 

@@ -13,11 +13,12 @@
 //! | `client.rs`, `cable.rs`, `held.rs` | a logged in client and its way to the homeserver |
 //! | `sent.rs`, `wire.rs` | what went out and what came, as events |
 //! | `calls.rs`, `engine.rs`, `senses.rs` | its calls, connections, ears and eyes |
-//! | `commands.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it does when it is told |
+//! | `commands.rs`, `changes.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it does when it is told |
 //! | `object.rs` | calls as the protocol shows them |
 
 mod cable;
 mod calls;
+mod changes;
 mod client;
 mod command;
 mod commands;

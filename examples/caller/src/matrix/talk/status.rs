@@ -21,7 +21,8 @@ pub(crate) struct Status {
     pub(crate) heard: Heard,
     /// Pictures decoded.
     pub(crate) pictures: u64,
-    pub(crate) muted: bool,
+    /// What is different from a plain call: muted, on hold, a camera, a screen.
+    pub(crate) marks: Vec<&'static str>,
 }
 
 impl fmt::Display for Status {
@@ -44,7 +45,7 @@ impl fmt::Display for Status {
                 write!(f, "  round trip {:.0} ms", time.as_secs_f64() * 1000.0)?;
             }
         }
-        if self.muted { f.write_str("  muted") } else { Ok(()) }
+        self.marks.iter().try_for_each(|mark| write!(f, "  {mark}"))
     }
 }
 
@@ -94,7 +95,14 @@ mod tests {
         let tone = Some(HeardTone { hz: 440.2, level: 0.14, share: 0.99 });
         let heard = Heard { level, tone, samples: 4096 };
         let talking = Some(Duration::from_secs(63));
-        Status { state: CallState::Connected, talking, stats, heard, pictures: 0, muted: true }
+        Status {
+            state: CallState::Connected,
+            talking,
+            stats,
+            heard,
+            pictures: 0,
+            marks: vec!["muted"],
+        }
     }
 
     fn measured() -> PeerStats {
@@ -118,8 +126,12 @@ mod tests {
 
     #[test]
     fn before_media_flow_there_is_only_the_state() {
-        let early =
-            Status { state: CallState::InviteSent, talking: None, muted: false, ..status(None) };
+        let early = Status {
+            state: CallState::InviteSent,
+            talking: None,
+            marks: Vec::new(),
+            ..status(None)
+        };
         assert_eq!(early.to_string(), "invite_sent");
     }
 
