@@ -32,6 +32,11 @@ impl Expected {
         found
     }
 
+    /// Whether anybody was announced with this call.
+    pub(super) fn names(&self, call: &CallId) -> bool {
+        self.0.iter().any(|(_, id, _)| id == call)
+    }
+
     pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
         for (user, call, until) in self.0.iter().filter(|(_, _, until)| now.wall <= *until) {
             print.value((user, call));

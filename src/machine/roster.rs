@@ -51,6 +51,12 @@ impl Roster {
         self.by_id.get(&key(room, call)).copied()
     }
 
+    /// A call of that id in any room: what `Guard::RoomBound` forbids.
+    pub(super) fn find_anywhere(&self, call: &CallId) -> Option<SessionId> {
+        let mut calls = self.by_id.iter();
+        calls.find(|(key, _)| key.1 == *call).map(|(_, session)| *session)
+    }
+
     /// The live calls with a user in a room.
     pub(super) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
         let found = self.by_user.get(&key(room, user));

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, mem::discriminant};
 use super::{
     Engine, Service,
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
-    call::{Arrival, Call},
+    call::{Arrival, Call, estate::Estate},
     crossing::Settled,
     event::{MissedWhy, VoipEvent},
     guard::Guard,
@@ -20,7 +20,6 @@ use super::{
 use crate::{
     config::{Busy, Unverified},
     id::{CallId, PartyId, RoomId, SessionId, UserId},
-    sdp,
     time::Wall,
     wire::{
         call::{Body, CallMessage, Header, Invite, Reason, Version},
@@ -92,32 +91,48 @@ impl Engine {
     fn check<'a>(&self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
         let Place::Room { room, encrypted } = place else { return Err(Ignored::Unsupported) };
         let message = event.event.as_ref().map_err(|_| Ignored::Malformed)?;
-        if message.header.leg.is_some() {
+        let world = &self.world;
+        if message.header.leg.is_some() && world.holds(Guard::LegsElsewhere) {
             return Err(Ignored::WrongPlace);
         }
-        let secret = *encrypted || self.world.is_encrypted(room);
-        if secret && event.facts.protection == Protection::Clear {
+        let secret = *encrypted || world.is_encrypted(room);
+        let protection = event.facts.protection;
+        if secret && protection == Protection::Clear && world.holds(Guard::PlaintextRefused) {
             return Err(Ignored::PlaintextInEncryptedRoom);
         }
-        let unverified = secret && event.facts.protection == Protection::Unverified;
-        if unverified && self.world.config.unverified == Unverified::Refuse {
+        let unverified = secret && protection == Protection::Unverified;
+        let refused = unverified && world.config.unverified == Unverified::Refuse;
+        if refused && world.holds(Guard::UnverifiedRefused) {
             return Err(Ignored::UnverifiedDevice);
         }
         // Whoever is in a call with us may still say goodbye.
-        let session = self.world.roster.find(room, &message.header.call_id);
-        if session.is_none() && self.ignored_users.contains(&event.facts.sender) {
+        let session = self.find_call(room, &message.header.call_id);
+        let ignored = self.ignored_users.contains(&event.facts.sender);
+        if session.is_none() && ignored && world.holds(Guard::IgnoredUnheard) {
             return Err(Ignored::IgnoredUser);
         }
-        if self.world.is_outside(room, &event.facts.sender) {
+        let outside = world.is_outside(room, &event.facts.sender);
+        if outside && world.holds(Guard::OutsidersUnheard) {
             return Err(Ignored::NotInRoom);
         }
         Ok(Event { room, facts: &event.facts, message, session })
     }
 
+    /// The call of that id in that room.
+    fn find_call(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
+        let world = &self.world;
+        match world.holds(Guard::RoomBound) {
+            true => world.roster.find(room, call),
+            false => world.roster.find_anywhere(call),
+        }
+    }
+
     fn route(&mut self, event: Event<'_>, later: Later<'_>) -> Verdict {
         let Event { room, facts, message, session } = event;
         let call_id = message.header.call_id.clone();
-        if let Some(session) = session {
+        let is_invite = matches!(message.body, Body::Invite(_));
+        let is_second = is_invite && !self.world.holds(Guard::OneCallPerId);
+        if let Some(session) = session.filter(|_| !is_second) {
             let verdict =
                 self.with(session, |call, world| call.on_message(world, facts, message.clone()));
             self.fill_vacancy(room, &facts.sender);
@@ -126,11 +141,13 @@ impl Engine {
         if is_echo(&self.world, facts, &message.header) {
             return Verdict::Ignored(Ignored::Echo);
         }
-        if self.world.memory.is_over(room, &call_id, self.world.now) {
+        let over = self.world.memory.is_over(room, &call_id, self.world.now);
+        if over && self.world.holds(Guard::OverStaysOver) {
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
         let invite = (room.clone(), call_id, facts.sender.clone());
-        match self.world.memory.foreign(invite, self.world.now) {
+        let foreign = self.world.memory.foreign(invite, self.world.now);
+        match foreign.filter(|_| self.world.holds(Guard::ForeignRemembered)) {
             Some(Foreign::Dead) => return Verdict::Ignored(Ignored::AlreadyOver),
             Some(Foreign::NotOurs) => return Verdict::Ignored(Ignored::NotForUs),
             None => {}
@@ -140,10 +157,15 @@ impl Engine {
                 let header = &message.header;
                 self.on_invite(Candidacy { room, facts, header, invite }, later)
             }
-            Body::Negotiate(_) | Body::Replaces(_) | Body::AssertedIdentity(_) => {
+            Body::Negotiate(_) | Body::Replaces(_) | Body::AssertedIdentity(_)
+                if self.world.holds(Guard::StraysNotKept) =>
+            {
                 Verdict::Ignored(Ignored::UnknownCall)
             }
             Body::Candidates(_)
+            | Body::Negotiate(_)
+            | Body::Replaces(_)
+            | Body::AssertedIdentity(_)
             | Body::Answer(_)
             | Body::SelectAnswer { .. }
             | Body::Reject { .. }
@@ -185,6 +207,10 @@ impl Engine {
     fn park(&mut self, room: &RoomId, facts: &Facts, message: &CallMessage) -> Verdict {
         let (now, age) = (self.world.now, self.world.config.timeouts.parked);
         self.world.memory.forget_parked(room, now, age);
+        let full = self.world.memory.is_full_for(room);
+        if full && self.world.holds(Guard::ParkedRoomsBounded) {
+            return Verdict::Ignored(Ignored::TooMany);
+        }
         let kept = self.world.memory.park(room, facts, message, now);
         Verdict::Ignored(if kept { Ignored::Parked } else { Ignored::TooMany })
     }
@@ -203,14 +229,16 @@ impl Engine {
             }
         };
         let parked = self.world.memory.take_parked(room, &header.call_id);
-        let ours = &self.world.identity.user;
-        let over = parked.iter().any(|p| candidacy.is_ended_by(ours, &p.facts, &p.message))
-            || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
+        let world = &self.world;
+        let ours = &world.identity.user;
+        let over = parked.iter().any(|p| candidacy.is_ended_by(world, &p.facts, &p.message))
+            || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(world, f, m));
         if over && self.world.holds(Guard::EndBeforeInvite) {
             self.world.memory.note_over(room, &header.call_id, until);
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
-        let arrival = Arrival { room, caller: &facts.sender, header, invite, until };
+        let (caller, device) = (&facts.sender, facts.device.as_ref());
+        let arrival = Arrival { room, caller, device, header, invite, until };
         let verdict = self.take_in(&arrival);
         for event in parked {
             if let Some(session) = self.world.roster.find(room, &header.call_id) {
@@ -225,17 +253,26 @@ impl Engine {
     /// Whether an invite is for us, honest and alive; then, until when.
     fn check_invite(&self, candidacy: &Candidacy<'_>) -> Result<Wall, Ignored> {
         let Candidacy { facts, invite, .. } = candidacy;
-        let identity = &self.world.identity;
-        if invite.invitee.as_ref().is_some_and(|user| *user != identity.user) {
+        let (world, identity) = (&self.world, &self.world.identity);
+        let another = invite.invitee.as_ref().is_some_and(|user| *user != identity.user);
+        if another && world.holds(Guard::InviteeObeyed) {
             return Err(Ignored::NotForUs);
         }
         match &invite.invitee_device {
-            Some(device) if *device != identity.device => return Err(Ignored::NotForUs),
+            Some(device)
+                if *device != identity.device && world.holds(Guard::InviteeDeviceObeyed) =>
+            {
+                return Err(Ignored::NotForUs);
+            }
             // A call of ours to somebody, placed on another device.
-            None if facts.sender == identity.user => return Err(Ignored::NotForUs),
+            None if facts.sender == identity.user && world.holds(Guard::OwnInviteNamesUs) => {
+                return Err(Ignored::NotForUs);
+            }
             Some(_) | None => {}
         }
-        sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
+        if !world.is_sound(&invite.offer) {
+            return Err(Ignored::Malformed);
+        }
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
         let age = self.world.age(facts);
         if age >= lifetime && self.world.holds(Guard::InviteExpires) {
@@ -256,10 +293,11 @@ impl Engine {
 
     /// An invite that may ring meets our own calls.
     fn take_in(&mut self, arrival: &Arrival<'_>) -> Verdict {
-        if self.service == Service::ShuttingDown {
+        let ending = self.service == Service::ShuttingDown;
+        if ending && self.world.holds(Guard::ShutDownTakesNone) {
             return Verdict::Ignored(Ignored::ShuttingDown);
         }
-        let vacant = self.world.vacant.take(arrival.room, arrival.caller, self.world.now);
+        let vacant = self.vacancy_for(arrival);
         match self.settle_glare(arrival) {
             Some(Settled::Lost) => {
                 self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });
@@ -271,9 +309,9 @@ impl Engine {
         if let Some(estate) = vacant {
             return self.take_over(arrival, self.may_take_over().then_some(estate));
         }
-        let Arrival { caller, header, .. } = arrival;
-        let expected = self.world.expected.take(caller, &header.call_id, self.world.now);
-        if !expected && self.world.roster.other_connected(None) {
+        let expected = self.is_expected(arrival);
+        let busy = self.world.roster.other_connected(None) && !expected;
+        if busy && self.world.holds(Guard::BusyObeyed) {
             match self.world.config.busy {
                 Busy::Ring => {}
                 Busy::Ignore => {
@@ -301,6 +339,22 @@ impl Engine {
         Verdict::Started(session)
     }
 
+    /// What a call of ours left for a call of this user that takes its place.
+    fn vacancy_for(&mut self, arrival: &Arrival<'_>) -> Option<Estate> {
+        let world = &mut self.world;
+        match world.holds(Guard::VacancyBound) {
+            true => world.vacant.take(arrival.room, arrival.caller, world.now),
+            false => world.vacant.take_for_anybody(arrival.room, world.now),
+        }
+    }
+
+    /// Whether a transfer announced this call.
+    fn is_expected(&mut self, arrival: &Arrival<'_>) -> bool {
+        let (world, id) = (&mut self.world, &arrival.header.call_id);
+        let of_anybody = world.expected.names(id) && !world.holds(Guard::ExpectedBound);
+        world.expected.take(arrival.caller, id, world.now) || of_anybody
+    }
+
     fn may_ring(&self, caller: &UserId) -> bool {
         let mut of_caller = 0;
         let mut ringing = 0;
@@ -308,7 +362,10 @@ impl Engine {
             ringing += 1;
             of_caller += usize::from(self.is_with(session, caller));
         }
-        ringing < self.world.config.max_ringing && of_caller < MAX_RINGING_PER_CALLER
+        let world = &self.world;
+        let bounded = ringing < world.config.max_ringing || !world.holds(Guard::RingingBounded);
+        let fair = of_caller < MAX_RINGING_PER_CALLER || !world.holds(Guard::CallerBounded);
+        bounded && fair
     }
 
     pub(super) fn ring(&mut self, session: SessionId, until: Wall) {
@@ -322,7 +379,8 @@ impl Engine {
 
     /// Says something about a call that never rings here, unless that is being done too often.
     fn part(&mut self, arrival: &Arrival<'_>, body: Body) {
-        if self.world.roster.partings() >= MAX_PARTINGS {
+        let many = self.world.roster.partings() >= MAX_PARTINGS;
+        if many && self.world.holds(Guard::PartingsBounded) {
             return self.note_over(arrival);
         }
         let call = LiveCall {
@@ -412,13 +470,14 @@ struct Candidacy<'a> {
 impl Candidacy<'_> {
     /// Whether this other event of the same room means that the invite must not ring: the caller
     /// gave up or chose another party, or a device of ours took or refused it.
-    fn is_ended_by(&self, ours: &UserId, facts: &Facts, message: &CallMessage) -> bool {
+    fn is_ended_by(&self, world: &World, facts: &Facts, message: &CallMessage) -> bool {
         if message.header.call_id != self.header.call_id {
             return false;
         }
         let party: &Option<PartyId> = &message.header.party_id;
-        let by_caller = facts.sender == self.facts.sender && *party == self.header.party_id;
-        let by_us = facts.sender == *ours && !by_caller;
+        let by_caller = (facts.sender == self.facts.sender && *party == self.header.party_id)
+            || !world.holds(Guard::EndBound);
+        let by_us = facts.sender == world.identity.user && !by_caller;
         match &message.body {
             Body::Hangup { .. } => by_caller || by_us,
             Body::SelectAnswer { .. } => by_caller,

@@ -47,6 +47,13 @@ impl Vacant {
         (now.mono < waiting.until).then_some(waiting.estate)
     }
 
+    /// What waits in this room, whoever comes: what `Guard::VacancyBound` forbids.
+    pub(super) fn take_for_anybody(&mut self, room: &RoomId, now: Now) -> Option<Estate> {
+        let mut places = self.0.keys();
+        let user = places.find(|(at, _)| at == room).map(|(_, user)| user.clone())?;
+        self.take(room, &user, now)
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -15,7 +15,7 @@ use super::{
     event::{CallEvent, Transfer, VoipEvent},
     expected::Expected,
     fingerprint::Fingerprint,
-    guard::Guards,
+    guard::{Guard, Guards},
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
@@ -26,6 +26,8 @@ use super::{
 use crate::{
     config::Config,
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
+    redact::Redacted,
+    sdp,
     time::{Agenda, Now, Wall},
     wire::delivery::Facts,
 };
@@ -169,6 +171,11 @@ impl World {
     /// Until when an invite that is sent now can be alive.
     pub(super) fn longest_until(&self) -> Wall {
         self.now.wall.plus(self.config.timeouts.longest_invite)
+    }
+
+    /// Whether a description of theirs can be worked with.
+    pub(super) fn is_sound(&self, sdp: &Redacted) -> bool {
+        sdp::check(sdp.expose()).is_ok() || !self.holds(Guard::SdpChecked)
     }
 
     /// Whether this room is known to be encrypted.

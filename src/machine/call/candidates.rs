@@ -118,6 +118,16 @@ impl RemoteCandidates {
         self.waiting.extend(chosen);
     }
 
+    /// Makes room for one party more, against the bound.
+    pub(super) fn admit(&mut self, party: Option<PartyId>) {
+        self.by_party.entry(party).or_default();
+    }
+
+    /// Counts from the beginning, against the bound.
+    pub(super) fn uncount(&mut self) {
+        self.seen = 0;
+    }
+
     /// Adds candidates of the chosen party.
     pub(super) fn push(&mut self, candidates: Vec<Candidate>) -> Result<(), Ignored> {
         self.count(candidates.len())?;

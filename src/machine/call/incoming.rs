@@ -6,7 +6,7 @@ use super::{
     phase::{Incoming, Step},
 };
 use crate::{
-    id::{RoomId, UserId},
+    id::{DeviceId, RoomId, UserId},
     machine::{
         event::{
             CallDirection, CallSnapshot, CallState, EndReason, MissedWhy, RingStop, VoipEvent,
@@ -28,6 +28,8 @@ use crate::{
 pub(in crate::machine) struct Arrival<'a> {
     pub(in crate::machine) room: &'a RoomId,
     pub(in crate::machine) caller: &'a UserId,
+    /// From which device, where encryption proves it.
+    pub(in crate::machine) device: Option<&'a DeviceId>,
     pub(in crate::machine) header: &'a Header,
     pub(in crate::machine) invite: &'a Invite,
     /// When its lifetime is over.
@@ -71,6 +73,7 @@ impl Call {
         let phase = Phase::Incoming(Incoming::Ringing);
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
+        call.remote_device = arrival.device.cloned();
         call.version = arrival.header.version;
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());

@@ -56,6 +56,7 @@ use self::{
 use super::{
     event::{CallDirection, CallEvent, CallSnapshot, CallState},
     fingerprint::Fingerprint,
+    guard::Guard,
     io::{
         CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
     },
@@ -164,6 +165,8 @@ pub(super) struct Call {
     version: Version,
     /// The one device that is called, where one was named.
     callee_device: Option<DeviceId>,
+    /// The device of the chosen party, where encryption proves it.
+    remote_device: Option<DeviceId>,
     /// Their description, until it is in force.
     offer: Option<Redacted>,
     negotiation: Negotiation,
@@ -208,6 +211,7 @@ impl Call {
             party: Party::Open,
             version: Version::V1,
             callee_device: None,
+            remote_device: None,
             offer: None,
             negotiation: Negotiation::new(),
             takes_tones: false,
@@ -291,7 +295,7 @@ impl Call {
         print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
         print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
         print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
-        print.value(self.transfers);
+        print.value((self.transfers, &self.remote_device));
         self.negotiation.fingerprint(print);
         print.value((&self.local_candidates, &self.remote_candidates));
         print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
@@ -492,7 +496,10 @@ impl Call {
 
     /// Shows the streams again if they changed.
     fn refresh_streams(&mut self, world: &mut World) {
-        let mut streams = self.streams.list();
+        let mut streams = match world.holds(Guard::StreamsHaveTracks) {
+            true => self.streams.list(),
+            false => self.streams.claimed(),
+        };
         streams.extend(self.media.streams());
         streams.sort_by_key(super::event::Stream::display_order);
         if streams != self.shown.streams {

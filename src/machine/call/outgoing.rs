@@ -17,7 +17,10 @@ use crate::{
     },
     redact::Redacted,
     sdp,
-    wire::call::{Answer, Body, Capabilities, Header, Invite},
+    wire::{
+        call::{Answer, Body, Capabilities, Header, Invite},
+        delivery::Facts,
+    },
 };
 
 impl Call {
@@ -123,28 +126,30 @@ impl Call {
     pub(super) fn on_answer(
         &mut self,
         world: &mut World,
-        header: &Header,
+        (facts, header): (&Facts, &Header),
         answer: &Answer,
     ) -> Verdict {
-        if !self.is_outgoing() {
+        if !self.is_outgoing() && world.holds(Guard::DirectionBound) {
             return Verdict::Ignored(Ignored::WrongDirection);
         }
         match &self.phase {
-            Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
+            Phase::Outgoing(Outgoing::Preparing(_)) if world.holds(Guard::UnsentUnheard) => {
+                return Verdict::Ignored(Ignored::WrongState);
+            }
             Phase::Connecting | Phase::Connected if world.holds(Guard::FirstAnswerWins) => {
                 let same = self.party == Party::Chosen(header.party_id.clone());
                 let reason = if same { Ignored::Duplicate } else { Ignored::WrongParty };
                 return Verdict::Ignored(reason);
             }
-            Phase::Connecting | Phase::Connected => {}
-            Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
-                return Verdict::Ignored(Ignored::WrongState);
-            }
+            Phase::Ended(_) => return Verdict::Ignored(Ignored::WrongState),
+            // An incoming call was turned away above.
+            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Connecting | Phase::Connected => {}
         }
         // Another device may still answer with something that can be used.
-        if sdp::check(answer.sdp.expose()).is_err() {
+        if !world.is_sound(&answer.sdp) {
             return Verdict::Ignored(Ignored::Malformed);
         }
+        self.remote_device.clone_from(&facts.device);
         self.choose(world, header, answer.capabilities);
         self.streams.set_metadata(answer.streams.clone());
         self.history.described = sdp::candidates(answer.sdp.expose());

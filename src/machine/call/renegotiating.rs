@@ -13,6 +13,7 @@ use super::{
 use crate::{
     machine::{
         event::CallEvent,
+        guard::Guard,
         io::{Description, Fault, Ignored, PeerOp, Plan, Refusal, Reply, SdpKind, Verdict},
         world::World,
     },
@@ -148,12 +149,18 @@ impl Call {
         theirs: Negotiate,
     ) -> Verdict {
         match self.phase {
-            Phase::Connecting | Phase::Connected => {}
-            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => {
+            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_)
+                if world.holds(Guard::InCallOnly) =>
+            {
                 return Verdict::Ignored(Ignored::WrongState);
             }
+            Phase::Outgoing(_)
+            | Phase::Incoming(_)
+            | Phase::Connecting
+            | Phase::Connected
+            | Phase::Ended(_) => {}
         }
-        if sdp::check(theirs.description.sdp.expose()).is_err() {
+        if !world.is_sound(&theirs.description.sdp) {
             return Verdict::Ignored(Ignored::Malformed);
         }
         match theirs.description.kind {
@@ -166,14 +173,14 @@ impl Call {
         let lifetime = theirs.lifetime.unwrap_or(world.config.timeouts.negotiate);
         let lifetime = lifetime.min(world.config.timeouts.longest_invite);
         let age = world.age(facts);
-        if age >= lifetime {
+        if age >= lifetime && world.holds(Guard::OfferExpires) {
             return Verdict::Ignored(Ignored::Expired);
         }
         let collision = self.negotiation.collision(self.is_polite());
-        if collision == Collision::Ignore {
+        if collision == Collision::Ignore && world.holds(Guard::OffersTakeTurns) {
             return Verdict::Ignored(Ignored::Collision);
         }
-        let until = world.now.mono_after(lifetime - age);
+        let until = world.now.mono_after(lifetime.saturating_sub(age));
         self.negotiation.take_in(TheirOffer { sdp: theirs.description.sdp, until });
         self.streams.set_metadata(theirs.streams);
         self.refresh_streams(world);
@@ -190,7 +197,8 @@ impl Call {
 
     fn answer_theirs(&mut self, world: &mut World) {
         let Some(theirs) = self.negotiation.begin_answer() else { return };
-        if world.now.until(theirs.until).is_zero() {
+        let old = world.now.until(theirs.until).is_zero();
+        if old && world.holds(Guard::OfferExpires) {
             self.negotiation.stop();
             return self.negotiate(world);
         }
@@ -201,7 +209,8 @@ impl Call {
     }
 
     fn on_their_answer(&mut self, world: &mut World, theirs: Negotiate) -> Verdict {
-        if self.negotiation.turn() != Turn::Offered {
+        let awaited = self.negotiation.turn() == Turn::Offered;
+        if !awaited && world.holds(Guard::AnswerAwaited) {
             return Verdict::Ignored(Ignored::WrongState);
         }
         self.clear_timer(world, CallTimer::Negotiate);

@@ -76,6 +76,19 @@ impl RemoteStreams {
         }
     }
 
+    /// Whatever the metadata names, also without tracks: what `Guard::StreamsHaveTracks` forbids.
+    pub(super) fn claimed(&self) -> Vec<Stream> {
+        let claimed = self.metadata.iter().flatten().map(|(id, info)| Stream {
+            side: Side::Remote,
+            purpose: info.purpose.clone(),
+            id: Some(id.clone()),
+            kinds: Vec::new(),
+            audio_muted: info.audio_muted,
+            video_muted: info.video_muted,
+        });
+        claimed.collect()
+    }
+
     /// A stream that the metadata names, if it has tracks and a purpose that we know.
     fn told(&self, id: &StreamId, info: &StreamInfo) -> Option<Stream> {
         let shown = match info.purpose {

@@ -14,6 +14,7 @@ use crate::{
     machine::{
         bounds::MAX_TRANSFERS,
         event::{CallEvent, EndReason, Transfer, VoipEvent},
+        guard::Guard,
         io::{Ignored, Refusal, TransferTo, Verdict},
         world::World,
     },
@@ -101,16 +102,17 @@ impl Call {
 
     /// `m.call.replaces`: the application is told, and decides.
     pub(super) fn on_replaces(&mut self, world: &mut World, replaces: &Replaces) -> Verdict {
-        if !world.config.can_be_transferred() {
+        if !world.config.can_be_transferred() && world.holds(Guard::TransfersRefused) {
             return Verdict::Ignored(Ignored::Unsupported);
         }
-        if self.check_negotiable().is_err() {
+        if self.check_negotiable().is_err() && world.holds(Guard::InCallOnly) {
             return Verdict::Ignored(Ignored::WrongState);
         }
-        if self.transfers == MAX_TRANSFERS {
+        if self.transfers >= MAX_TRANSFERS && world.holds(Guard::TransfersBounded) {
             return Verdict::Ignored(Ignored::TooMany);
         }
-        let Some(asked) = read(replaces, &world.identity.user) else {
+        let ourselves = world.holds(Guard::NotToOurselves).then_some(&world.identity.user);
+        let Some(asked) = read(replaces, ourselves) else {
             return Verdict::Ignored(Ignored::Malformed);
         };
         self.transfers += 1;
@@ -128,9 +130,9 @@ impl Call {
 }
 
 /// What is asked for, if it makes sense: somebody else, and one call.
-fn read(replaces: &Replaces, ourselves: &UserId) -> Option<(Half, Transfer)> {
+fn read(replaces: &Replaces, ourselves: Option<&UserId>) -> Option<(Half, Transfer)> {
     let target = replaces.target_user.as_ref()?;
-    let user = UserId::parse(target.id.as_deref()?).ok().filter(|user| user != ourselves)?;
+    let user = UserId::parse(target.id.as_deref()?).ok().filter(|user| Some(user) != ourselves)?;
     let half = match (&replaces.create_call, &replaces.await_call) {
         (Some(create), None) => Half::Create(CallId::parse(create).ok()?),
         (None, Some(awaited)) => Half::Await(CallId::parse(awaited).ok()?),
