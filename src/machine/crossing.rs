@@ -65,7 +65,7 @@ impl Engine {
     fn replace(&mut self, ours: &[(SessionId, Survivor)]) -> Option<Estate> {
         let mut estate = None;
         for (session, _) in ours {
-            let wanted = estate.is_none() && self.may_take_over();
+            let wanted = estate.is_none() && self.may_take_over(*session);
             self.with(*session, |call, world| {
                 if wanted {
                     estate = Some(call.hand_over());
@@ -91,17 +91,26 @@ impl Engine {
 
     /// Whether a call that survived glare is answered by itself. While a third call is connected
     /// the user says which of the two he wants.
-    pub(super) fn may_take_over(&self) -> bool {
+    fn may_take_over(&self, replaced: SessionId) -> bool {
+        let place = self.calls.get(&replaced).map(|call| call.shown());
+        let place = place.and_then(|shown| Some((&shown.room, shown.remote_user.as_ref()?)));
+        place.is_some_and(|(room, user)| self.may_answer_for(room, user))
+    }
+
+    /// Whether a call of this user may be answered by itself: not while we talk, or are about to
+    /// talk with him.
+    pub(super) fn may_answer_for(&self, room: &RoomId, user: &UserId) -> bool {
         let at_once = match self.world.config.glare {
             Glare::AutoAnswer => true,
             Glare::Ring => false,
         };
-        at_once && !self.world.roster.other_connected(None)
+        let free = !self.world.roster.other_connected(None);
+        at_once && free && self.engaged_with(room, user).is_empty()
     }
 
     /// They ended our call because theirs takes its place, and theirs rings here already.
     pub(super) fn fill_vacancy(&mut self, room: &RoomId, user: &UserId) {
-        if self.world.vacant.is_empty() || !self.may_take_over() {
+        if self.world.vacant.is_empty() || !self.may_answer_for(room, user) {
             return;
         }
         let Some(session) = self.ringing_with(room, user) else { return };
@@ -122,6 +131,13 @@ impl Engine {
         if let Some(estate) = estate {
             self.with(ringing, |call, world| call.take_place(world, estate));
         }
+    }
+
+    /// The calls with this user that were taken, whether or not media flows yet.
+    pub(super) fn engaged_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
+        let mut engaged = self.world.roster.with_user(room, user);
+        engaged.retain(|session| self.calls.get(session).is_some_and(|call| call.is_engaged()));
+        engaged
     }
 
     /// The oldest call of this user that rings here.

@@ -273,10 +273,15 @@ impl Engine {
 
     /// A ringing call is taken: the one in which the user talks gives way as the policy says.
     fn make_way(&mut self, session: SessionId) -> Result<(), Refusal> {
-        if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
+        let Some(call) = self.calls.get(&session).filter(|call| call.is_ringing()) else {
             return Ok(());
+        };
+        let mut others = self.world.roster.others_connected(session);
+        if let Some(user) = &call.shown().remote_user {
+            // With the same user also a call that is on its way: he would talk to us twice.
+            others.extend(self.engaged_with(&call.shown().room, user));
         }
-        for other in self.world.roster.others_connected(session) {
+        for other in others {
             match self.world.config.on_answer {
                 OnAnswer::HoldOther => {
                     let held = self.with(other, |call, world| call.set_held(world, true));

@@ -261,6 +261,19 @@ impl Call {
         self.phase.is_ringing()
     }
 
+    /// Whether it was taken, by us or by them, and is not on hold.
+    pub(super) fn is_engaged(&self) -> bool {
+        let taken = match self.phase {
+            Phase::Incoming(phase::Incoming::Answering(_))
+            | Phase::Connecting
+            | Phase::Connected => true,
+            Phase::Outgoing(_) | Phase::Incoming(phase::Incoming::Ringing) | Phase::Ended(_) => {
+                false
+            }
+        };
+        taken && !self.shown.hold.by_us
+    }
+
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
