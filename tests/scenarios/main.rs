@@ -10,6 +10,7 @@ mod common;
 mod corners;
 mod devices;
 mod embedded;
+mod encrypted;
 mod glare;
 mod glare_devices;
 mod glare_media;
