@@ -307,7 +307,8 @@ impl Engine {
             None => {}
         }
         if let Some(estate) = vacant {
-            return self.take_over(arrival, self.may_take_over().then_some(estate));
+            let at_once = self.may_take_over();
+            return self.take_over(arrival, at_once.then_some(estate));
         }
         let expected = self.is_expected(arrival);
         let busy = self.world.roster.other_connected(None) && !expected;

@@ -396,6 +396,11 @@ impl Device {
         self.world().crash(self.index);
     }
 
+    /// What was saved is gone, as when an application keeps nothing.
+    pub fn forget_ledger(&self) {
+        self.host(|host| host.ledger = None);
+    }
+
     /// The process starts again, with what was saved.
     pub fn restart(&self) {
         let mut world = self.world();

@@ -43,6 +43,7 @@
 //!     5.000 ben ended: local user_media_failed
 //!     5.020 ben sends m.call.hangup
 //!     5.040 ada ended: remote said user_media_failed
+//!     5.060 ada sends m.call.select_answer
 //! ");
 //! assert_eq!(ben.end().map(|end| end.reason), Some(EndReason::UserMediaFailed));
 //! ```

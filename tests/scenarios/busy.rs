@@ -4,14 +4,14 @@ use matrix_voip::{
     config::{Busy, Config, OnAnswer},
     id::{RoomId, SessionId},
     machine::{
-        event::{CallState, EndReason, MissedWhy, VoipEvent},
+        event::{CallState, EndReason, Hold, MissedWhy, VoipEvent},
         io::{CallCommand, CallMedia, Ignored, PeerState, Refusal, Verdict},
     },
-    testing::{Device, Puppet, Sim, secs},
+    testing::{Device, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
 };
 
-use crate::common::{ADA, BEN, local, remote};
+use crate::common::{ADA, BEN, local, remote, two};
 
 const CARL: &str = "@carl:example";
 
@@ -230,4 +230,45 @@ fn a_call_whose_connection_is_lost_for_a_while_is_busy() {
     carl.invite(&room, "c2", secs(60));
     sim.run_until_quiet();
     assert_eq!(missed(&ada), [MissedWhy::Busy]);
+}
+
+/// Taken, but not connected yet: it is held as a connected one would be.
+#[test]
+fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
+    let two = two();
+    let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let rings = two.ada.calls();
+    two.ada.command_to(rings[0], CallCommand::Answer(None));
+    two.sim.advance(millis(60));
+    assert_eq!(two.ada.state_of(rings[0]), Some(CallState::Connecting));
+    two.ada.command_to(rings[1], CallCommand::Answer(None));
+    two.sim.run_until_quiet();
+    let held = |session| two.ada.snapshot_of(session).unwrap().hold.by_us;
+    assert_eq!(rings.iter().map(|call| held(*call)).collect::<Vec<_>>(), [true, false]);
+    assert!(two.ben.snapshot_of(first).unwrap().hold.by_them);
+}
+
+/// Glare answers a call by itself, but not beside one that the same user has just taken.
+#[test]
+fn a_call_that_wins_glare_rings_while_another_with_that_user_is_being_taken() {
+    let two = two();
+    let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let second = two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let rings = two.ada.calls();
+    two.ada.command_to(rings[0], CallCommand::Answer(None));
+    two.ada.invite(&two.room, BEN, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let talks = |device: &Device, session| {
+        let shown = device.snapshot_of(session).unwrap();
+        shown.state == CallState::Connected && shown.hold == Hold::default()
+    };
+    for device in [&two.ada, &two.ben] {
+        let talking = device.calls().into_iter().filter(|call| talks(device, *call)).count();
+        assert_eq!(talking, 1, "{}", two.sim.column());
+    }
+    assert!(first != second);
 }

@@ -6,7 +6,7 @@ use matrix_voip::{
         io::{CallCommand, CallMedia, MediaSource},
     },
     sdp::{Direction, media_lines},
-    testing::Device,
+    testing::{Device, OpKind, millis},
 };
 
 use crate::common::{BEN, Two, two};
@@ -39,6 +39,30 @@ fn whoever_is_held_hears_nothing_and_sees_why() {
     assert_eq!(directions(&two.ada), [Direction::SendRecv]);
     assert_eq!(directions(&two.ben), [Direction::SendRecv]);
     assert!(two.ada.tracks().iter().all(|track| track.enabled));
+}
+
+/// Who sends nothing is answered by somebody who takes nothing; that is no hold.
+#[test]
+fn whoever_stops_his_microphone_is_not_held() {
+    let two = Two::connected();
+    act(&two, &two.ben, CallCommand::Stop(MediaSource::Microphone));
+    assert_eq!((hold(&two.ada), hold(&two.ben)), ((false, false), (false, false)));
+    act(&two, &two.ada, CallCommand::Hold);
+    assert_eq!((hold(&two.ada), hold(&two.ben)), ((true, false), (false, true)));
+    act(&two, &two.ada, CallCommand::Unhold);
+    assert_eq!((hold(&two.ada), hold(&two.ben)), ((false, false), (false, false)));
+}
+
+/// The answer that is being made does not say it yet: an offer of our own follows.
+#[test]
+fn a_hold_while_their_offer_is_answered_is_told_afterwards() {
+    let two = Two::connected();
+    two.ben.slow(OpKind::Answer, millis(100));
+    two.ada.act(CallCommand::RestartIce);
+    two.sim.advance(millis(120));
+    two.ben.act(CallCommand::Hold);
+    two.sim.run_until_quiet();
+    assert_eq!((hold(&two.ada), hold(&two.ben)), ((false, true), (true, false)));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod common;
 mod corners;
 mod devices;
 mod embedded;
+mod encrypted;
 mod explaining;
 mod found;
 mod glare;

@@ -39,6 +39,9 @@ impl Call {
 
     /// Their description is in force: do they receive anything?
     pub(super) fn on_their_directions(&mut self, world: &mut World, lines: &[MediaLine<'_>]) {
+        if self.negotiation.asked_for_nothing() {
+            return;
+        }
         let mut media =
             lines.iter().filter(|line| matches!(line.kind, LineKind::Audio | LineKind::Video));
         let by_them = media.all(|line| match line.direction {

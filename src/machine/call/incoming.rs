@@ -113,6 +113,10 @@ impl Call {
         if world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
+        // Whom the user answers himself, he need not be answered for.
+        if let Some(user) = self.remote_user() {
+            world.vacant.take(&self.shown.room, user, world.now);
+        }
         self.take(world, media);
         Ok(())
     }
@@ -164,7 +168,8 @@ impl Call {
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
         let capabilities = self.capabilities(world, &sdp);
         let answer = Answer { sdp, capabilities, streams: Some(self.told.clone()) };
-        self.negotiation.answered(self.plan());
+        let plan = self.negotiation.described();
+        self.negotiation.answered(plan);
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));

@@ -18,7 +18,7 @@ use super::phase::Step;
 use crate::{
     machine::{
         fingerprint::Fingerprint,
-        io::{MediaKind, Plan, Slot},
+        io::{MediaKind, Plan, PlanLine, Slot},
     },
     redact::Redacted,
     sdp::{Direction, LineKind, MediaLine},
@@ -74,7 +74,7 @@ pub(super) struct Negotiation {
     theirs: Option<TheirOffer>,
     /// The lines that the session has.
     slots: BTreeSet<Slot>,
-    /// What our present offer says.
+    /// What our present offer or answer says.
     offered: Plan,
     /// What the last description of ours said that is in force.
     agreed: Plan,
@@ -174,6 +174,16 @@ impl Negotiation {
         self.turn = Turn::Stable;
     }
 
+    /// Whether their answer, which is being put into force, is to an offer that sends nothing:
+    /// then it says nothing of what they would take.
+    pub(super) fn asked_for_nothing(&self) -> bool {
+        let sends = |line: &PlanLine| match line.direction {
+            Direction::SendRecv | Direction::SendOnly => true,
+            Direction::RecvOnly | Direction::Inactive => false,
+        };
+        self.turn == Turn::Settling && !self.offered.lines.iter().any(sends)
+    }
+
     /// Our offer came to nothing; what it was to say is still wanted.
     pub(super) fn give_way(&mut self) {
         self.restart |= std::mem::take(&mut self.restarting);
@@ -196,6 +206,17 @@ impl Negotiation {
     pub(super) fn start_with(&mut self, plan: Plan) {
         self.slots.extend(plan.lines.iter().map(|line| line.slot));
         self.offered = plan;
+    }
+
+    /// A description of ours is being made to this plan. Whatever is wanted from now on is not in
+    /// it.
+    pub(super) fn describe(&mut self, plan: Plan) {
+        self.offered = plan;
+    }
+
+    /// The plan of the description of ours that was made.
+    pub(super) fn described(&mut self) -> Plan {
+        std::mem::take(&mut self.offered)
     }
 
     // -------------------------------------------------------------------------------- theirs
@@ -267,7 +288,7 @@ impl Negotiation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::TrackId, machine::io::PlanLine, time::Mono};
+    use crate::{id::TrackId, time::Mono};
 
     fn plan(slots: &[Slot]) -> Plan {
         let line = |slot: &Slot| PlanLine {

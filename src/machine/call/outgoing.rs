@@ -95,7 +95,8 @@ impl Call {
             capabilities,
             streams: Some(self.told.clone()),
         };
-        self.negotiation.start_with(self.plan());
+        let plan = self.negotiation.described();
+        self.negotiation.start_with(plan);
         self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
         self.send(world, Kind::Invite, Body::Invite(invite));

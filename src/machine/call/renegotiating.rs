@@ -31,6 +31,13 @@ impl Call {
         self.media.plan(self.negotiation.slots(), self.shown.hold.by_us)
     }
 
+    /// What our next description says: it is being made now.
+    pub(super) fn next_plan(&mut self) -> Plan {
+        let plan = self.plan();
+        self.negotiation.describe(plan.clone());
+        plan
+    }
+
     /// Whether descriptions can be exchanged with this party at all, now or soon.
     ///
     /// # Errors
@@ -94,7 +101,10 @@ impl Call {
                 let patience = world.now.mono_after(lifetime);
                 self.set_timer(world, CallTimer::Negotiate, patience);
             }
-            SdpKind::Answer => self.negotiation.answered(self.plan()),
+            SdpKind::Answer => {
+                let plan = self.negotiation.described();
+                self.negotiation.answered(plan);
+            }
         }
         self.send(world, Kind::Negotiate, Body::Negotiate(negotiate));
         self.plan_candidates(world);
@@ -240,7 +250,8 @@ impl Call {
         match self.negotiation.turn() {
             Turn::Answering(_) => {
                 self.negotiation.advance(Step::Describing);
-                self.ask_peer(world, Ask::Describe, PeerOp::Answer(self.plan()));
+                let plan = self.next_plan();
+                self.ask_peer(world, Ask::Describe, PeerOp::Answer(plan));
             }
             Turn::Settling => {
                 self.negotiation.settle();

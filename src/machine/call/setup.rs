@@ -94,7 +94,10 @@ impl Call {
                 self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(offer));
                 self.step(world, Step::SettingRemote);
             }
-            None => self.describe(world, PeerOp::Offer(self.plan())),
+            None => {
+                let plan = self.next_plan();
+                self.describe(world, PeerOp::Offer(plan));
+            }
         }
     }
 
@@ -110,7 +113,8 @@ impl Call {
         self.apply_candidates(world);
         match self.phase {
             Phase::Incoming(Incoming::Answering(_)) => {
-                self.describe(world, PeerOp::Answer(self.plan()));
+                let plan = self.next_plan();
+                self.describe(world, PeerOp::Answer(plan));
             }
             Phase::Incoming(Incoming::Ringing)
             | Phase::Outgoing(_)
