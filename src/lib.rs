@@ -42,9 +42,8 @@
 //!
 //! Supported: 1:1 calls, voice and video, versions 0 and 1 of the protocol; ringing on several
 //! devices; glare, busy policies, missed calls; mute; a ledger against ghosts of crashed
-//! processes. Not supported yet: hold, transfer, screen sharing from this side, DTMF, ICE restart,
-//! group calls and their media keys. What arrives of these is ignored and counted
-//! ([`VoIP::diagnostics`]).
+//! processes; hold, screen sharing, upgrades, DTMF, ICE restart, transfer. Not supported yet: group
+//! calls, media keys.
 //!
 //! Every type of the usual path has its name here at the root; the modules hold the rest, for
 //! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit
@@ -76,8 +75,9 @@ pub use crate::{
     machine::{
         Identity,
         event::{CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason},
-        event::{MissedWhy, RingStop, Side, Stream},
+        event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         io::{CallMedia, Callee, MediaSource, PeerStats},
+        quality::{CallStats, Flow, Quality},
     },
 };
 pub use crate::{
