@@ -11,7 +11,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::Duration,
+};
 
 use divan::{AllocProfiler, Bencher};
 use matrix_voip::{
@@ -25,6 +29,7 @@ use matrix_voip::{
             PeerNews, PeerOp, PeerState, Reply, SdpKind, TurnServers, Verdict,
         },
     },
+    record::{Entry, Origin, Scribe},
     redact::Redacted,
     time::Now,
     wire::{
@@ -67,6 +72,28 @@ fn whole_call_with_its_saves(bencher: Bencher<'_, '_>, live: usize) {
     bencher.bench_local(move || bench.call());
 }
 
+/// The same, and each of its inputs handed to a recorder, as the driver does: a copy into a bounded
+/// channel. `whole_call` with one live call is its baseline; what is more is the recorder's cost.
+/// The reader keeps up, so nothing is lost and nothing waits.
+#[divan::bench(sample_count = 2_000)]
+fn whole_call_handed_to_a_recorder(bencher: Bencher<'_, '_>) {
+    let mut bench = Bench::new(BUSY);
+    bench.tape = Some(Tape::Copy(sync_channel(64)));
+    bencher.bench_local(move || bench.call());
+}
+
+/// The same, written by a scribe: masks, JSON lines, into memory. In a `VoIP` this is the work of
+/// the recorder's own thread.
+#[divan::bench(sample_count = 2_000)]
+fn whole_call_written_by_a_scribe(bencher: Bencher<'_, '_>) {
+    let mut bench = Bench::new(BUSY);
+    let identity = bench.identity();
+    let origin = Origin { identity, config: Config::default(), seed: 1 };
+    let scribe = Scribe::begin(std::io::sink(), &origin, bench.now).unwrap();
+    bench.tape = Some(Tape::Scribe(Box::new(scribe)));
+    bencher.bench_local(move || bench.call());
+}
+
 /// Baseline: the JSON of the four messages of such a call, written and read by `serde_json` alone.
 #[divan::bench(sample_count = 2_000)]
 fn json_alone(bencher: Bencher<'_, '_>) {
@@ -96,6 +123,25 @@ struct Bench {
     /// Contents that were sent, where they are wanted.
     kept: Option<Vec<String>>,
     peer: Option<matrix_voip::id::PeerId>,
+    tape: Option<Tape>,
+}
+
+/// Where inputs are recorded.
+enum Tape {
+    Copy((SyncSender<Entry>, Receiver<Entry>)),
+    Scribe(Box<Scribe<std::io::Sink>>),
+}
+
+impl Tape {
+    fn put(&mut self, now: Now, entry: Entry) {
+        match self {
+            Self::Copy((sender, receiver)) => {
+                sender.try_send(entry).unwrap();
+                black_box(receiver.recv().unwrap());
+            }
+            Self::Scribe(scribe) => scribe.note(now, &entry).unwrap(),
+        }
+    }
 }
 
 impl Bench {
@@ -116,7 +162,32 @@ impl Bench {
             step,
             kept: None,
             peer: None,
+            tape: None,
         }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            user: UserId::parse("@ada:example").unwrap(),
+            device: DeviceId::parse("PHONE").unwrap(),
+        }
+    }
+
+    /// The way into the engine.
+    fn handle(&mut self, input: Input) -> Verdict {
+        let Some(tape) = &mut self.tape else { return self.engine.handle(self.now, input) };
+        let kept = Box::new(input.clone());
+        let verdict = self.engine.handle(self.now, input);
+        tape.put(self.now, Entry::Input(kept, verdict.clone()));
+        verdict
+    }
+
+    /// What is due is done.
+    fn wake(&mut self) {
+        if let Some(tape) = &mut self.tape {
+            tape.put(self.now, Entry::Due);
+        }
+        self.engine.handle_timeout(self.now);
     }
 
     fn call(&mut self) {
@@ -173,12 +244,12 @@ impl Bench {
 
     /// Hands in an input, serves what comes out until nothing does, and lets a moment pass.
     fn feed(&mut self, input: Input) -> Verdict {
-        let verdict = self.engine.handle(self.now, input);
+        let verdict = self.handle(input);
         self.serve();
         let due = self.engine.poll_timeout().is_some_and(|due| due <= self.step);
         self.now = self.now.plus(self.step);
         if due {
-            self.engine.handle_timeout(self.now);
+            self.wake();
             self.serve();
         }
         verdict
@@ -215,11 +286,11 @@ impl Bench {
             Op::Peer(_, PeerOp::Answer(_)) => described(SdpKind::Answer),
             Op::Peer(..) | Op::Track(..) | Op::Save(_) => Reply::Done,
         };
-        black_box(self.engine.handle(self.now, Input::Reply(id, Ok(reply))));
+        black_box(self.handle(Input::Reply(id, Ok(reply))));
         match op {
             Op::Peer(peer, PeerOp::Open(_)) => self.peer = Some(peer),
             Op::Peer(peer, PeerOp::SetLocal(_)) => {
-                self.engine.handle(self.now, Input::Peer(peer, PeerNews::GatheringDone));
+                self.handle(Input::Peer(peer, PeerNews::GatheringDone));
             }
             _ => {}
         }

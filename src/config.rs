@@ -12,6 +12,12 @@ pub struct Config {
     pub busy: Busy,
     /// What happens when two users call each other at the same moment.
     pub glare: Glare,
+    /// What becomes of a connected call when another one is answered.
+    pub on_answer: OnAnswer,
+    /// Whether the other side may ask us to call somebody else instead.
+    pub transfers: Transfers,
+    /// What becomes of call events from devices that are not verified (encrypted rooms).
+    pub unverified: Unverified,
     /// Whether media waits for the application's permission.
     pub proceed: Proceed,
     /// Most calls that ring at once; beyond them an invite is `Ignored(TooManyRinging)`.
@@ -28,6 +34,9 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             busy: Busy::Ignore,
             glare: Glare::AutoAnswer,
+            on_answer: OnAnswer::HoldOther,
+            transfers: Transfers::Ask,
+            unverified: Unverified::Allow,
             proceed: Proceed::Auto,
             max_ringing: 8,
             relay_only: false,
@@ -36,6 +45,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether we say that we can be transferred.
+    pub(crate) fn can_be_transferred(&self) -> bool {
+        self.transfers == Transfers::Ask
+    }
+
     /// The settings of Famedly's own clients: 60 s of ringing, and glare lets the survivor ring.
     pub fn famedly() -> Self {
         Self {
@@ -72,6 +86,43 @@ pub enum Glare {
     Ring,
 }
 
+/// What becomes of a connected call when another one is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum OnAnswer {
+    /// It is put on hold, as telephones do. One that cannot be held (version 0) stands in the way.
+    #[default]
+    HoldOther,
+    /// It is hung up.
+    EndOther,
+    /// The answer is refused.
+    Refuse,
+}
+
+/// Whether the other side may ask us to call somebody else instead (`m.call.replaces`, MSC2747).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Transfers {
+    /// The application is told and decides. We say that we can be transferred.
+    #[default]
+    Ask,
+    /// No; we say that we cannot be transferred.
+    Refuse,
+}
+
+/// What becomes of call events that were encrypted by a device which is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Unverified {
+    /// They count like others: most users have verified nobody.
+    #[default]
+    Allow,
+    /// They count, and `UnverifiedDevice` tells of each invite and answer.
+    Warn,
+    /// They are ignored.
+    Refuse,
+}
+
 /// Whether a call waits for the application between "it exists" and "media starts".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
@@ -96,6 +147,15 @@ pub struct Timeouts {
     /// How long a lost connection may stay lost before the call ends with `ice_failed`. 30 s, as
     /// deployed clients.
     pub lost: Duration,
+    /// How long a lost connection is still shown as connected. 1 s: a change of cell or of the
+    /// wireless network's access point takes less.
+    pub waver: Duration,
+    /// From the loss of a connection until the caller restarts ICE; the callee waits twice as
+    /// long, and every further restart twice as long as the one before. 2 s, as deployed clients.
+    pub restart_first: Duration,
+    /// Lifetime of our offers within a call; unanswered they are made anew. 60 s, as deployed
+    /// clients.
+    pub negotiate: Duration,
     /// How long gathering may go on before the description is sent without its rest. 200 ms, the
     /// specification's figure.
     pub gather: Duration,
@@ -115,6 +175,10 @@ pub struct Timeouts {
     /// How long an event that came before its invite is kept. 5 min, as long as an invite can
     /// live: a hangup must outlast an invite that is decrypted late.
     pub parked: Duration,
+    /// How long after the other side ended our call as replaced its own call is taken for the one
+    /// that replaces it. 5 s: the two leave it at the same moment and may come in either order;
+    /// nobody wants to be answered for later, when he has put the phone away.
+    pub replacement: Duration,
     /// TURN credentials are fetched again this long before they expire. 60 s: they must last until
     /// ICE is done, which `connect` bounds, and somewhat longer.
     pub turn_margin: Duration,
@@ -130,6 +194,9 @@ impl Default for Timeouts {
             longest_invite: Duration::from_secs(300),
             connect: Duration::from_secs(30),
             lost: Duration::from_secs(30),
+            waver: Duration::from_secs(1),
+            restart_first: Duration::from_secs(2),
+            negotiate: Duration::from_secs(60),
             gather: Duration::from_millis(200),
             candidates_outgoing: Duration::from_secs(2),
             candidates_incoming: Duration::from_millis(500),
@@ -137,6 +204,7 @@ impl Default for Timeouts {
             retry_longest: Duration::from_secs(16),
             farewell: Duration::from_secs(60),
             parked: Duration::from_secs(300),
+            replacement: Duration::from_secs(5),
             turn_margin: Duration::from_secs(60),
             ledger: Duration::from_millis(50),
         }

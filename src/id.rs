@@ -112,6 +112,12 @@ text_id!(
     StreamId, "stream id", "Ab3dEf6hIj9l", |text| !text.is_empty()
 );
 
+text_id!(
+    /// An input device (a microphone, a camera, a window) as the engine's host names it; any
+    /// non-empty text.
+    InputId, "input id", "camera-2", |text| !text.is_empty()
+);
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -42,9 +42,8 @@
 //!
 //! Supported: 1:1 calls, voice and video, versions 0 and 1 of the protocol; ringing on several
 //! devices; glare, busy policies, missed calls; mute; a ledger against ghosts of crashed
-//! processes. Not supported yet: hold, transfer, screen sharing from this side, DTMF, ICE restart,
-//! group calls and their media keys. What arrives of these is ignored and counted
-//! ([`VoIP::diagnostics`]).
+//! processes; hold, screen sharing, upgrades, DTMF, ICE restart, transfer. Not supported yet: group
+//! calls, media keys.
 //!
 //! Every type of the usual path has its name here at the root; the modules hold the rest, for
 //! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit
@@ -58,6 +57,7 @@ pub mod host;
 pub mod id;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod machine;
+pub mod record;
 pub mod redact;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;
@@ -75,15 +75,16 @@ pub use crate::{
     machine::{
         Identity,
         event::{CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason},
-        event::{MissedWhy, RingStop, Side, Stream},
+        event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         io::{CallMedia, Callee, MediaSource, PeerStats},
+        quality::{CallStats, Flow, Quality},
     },
 };
 pub use crate::{
     driver::{CallNews, MissedCall, WallClock},
     session::{
-        AnswerError, CallEvents, CallOptions, CallSession, HangupError, IntoCallee, InviteError,
-        MuteError, ProceedError, RejectError, StartError, StatsError, UntilError, VoIP,
-        VoIPBuilder, VoipEvents, VoipNews,
+        AnswerError, CallEvents, CallOptions, CallSession, ChangeError, HangupError, IntoCallee,
+        InviteError, MuteError, ProceedError, QualityWatch, RejectError, StartError, StatsError,
+        UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
     },
 };

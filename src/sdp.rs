@@ -134,9 +134,24 @@ pub fn offers_video(sdp: &str) -> bool {
     sections(sdp).any(|(first, rest)| kind(first) == LineKind::Video && !is_off(first, rest))
 }
 
+/// Whether the description takes tones as RTP events (RFC 4733).
+pub fn has_telephone_events(sdp: &str) -> bool {
+    let of_payload = |attribute: &str| attribute.strip_prefix("rtpmap:").map(str::to_owned);
+    let mut names = attributes(sdp).filter_map(of_payload);
+    names.any(|rtpmap| {
+        let name = rtpmap.split_once(' ').map(|(_, name)| name.to_ascii_lowercase());
+        name.is_some_and(|name| name.starts_with("telephone-event/"))
+    })
+}
+
 /// Whether the description already holds this candidate (`candidate:…`, as it is trickled).
 pub fn holds_candidate(sdp: &str, candidate: &str) -> bool {
     attributes(sdp).any(|attribute| attribute == candidate)
+}
+
+/// How many candidates the description holds.
+pub fn candidates(sdp: &str) -> usize {
+    attributes(sdp).filter(|attribute| attribute.starts_with("candidate:")).count()
 }
 
 /// The media lines, in their order, at most [`MAX_MEDIA_LINES`] of them.
@@ -173,7 +188,10 @@ fn value<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
 
 /// Each media section: its `m=` line without these two letters, and the text that follows.
 fn sections(sdp: &str) -> impl Iterator<Item = (&str, &str)> {
-    sdp.split("\nm=").skip(1).map(|section| section.split_once('\n').unwrap_or((section, "")))
+    sdp.split("\nm=").skip(1).map(|section| {
+        let (first, rest) = section.split_once('\n').unwrap_or((section, ""));
+        (first.trim_end(), rest)
+    })
 }
 
 fn kind(first: &str) -> LineKind {
@@ -310,6 +328,9 @@ mod tests {
         assert_eq!(kind("application"), LineKind::Application);
         assert_eq!(kind("text"), LineKind::Other);
         assert_eq!(kind("audiovideo"), LineKind::Other);
+        let short = media_lines("v=0\r\nm=audio\r\nm=video\r\n");
+        let kinds: Vec<_> = short.iter().map(|line| line.kind).collect();
+        assert_eq!(kinds, [LineKind::Audio, LineKind::Video], "a line's end is no part of it");
     }
 
     #[test]
@@ -338,5 +359,6 @@ mod tests {
         assert!(holds_candidate(OFFER, candidate));
         assert!(!holds_candidate(OFFER, "candidate:1 1 udp 2122260223 192.0.2.1 5000"));
         assert!(!holds_candidate(OFFER, "a=candidate:1"));
+        assert_eq!((candidates(OFFER), candidates("v=0")), (1, 0));
     }
 }

@@ -16,8 +16,8 @@ use matrix_voip::{
         event::CallState,
         io::{
             CallCommand, CallMedia, Callee, Command, Description, Fetch, Ignored, Input, MatrixOp,
-            MediaSource, Op, Output, PeerNews, PeerOp, PeerState, Refusal, Reply, Tell, TrackOp,
-            TurnServers, Verdict,
+            MediaSource, Op, Output, PeerNews, PeerOp, PeerState, Refusal, Reply, Tell, Tones,
+            TrackOp, TurnServers, Verdict,
         },
     },
     sdp,
@@ -311,9 +311,17 @@ fn commands_table(table: &mut String) {
         ("proceed", CallCommand::Proceed),
         ("mute microphone", CallCommand::Mute(MediaSource::Microphone)),
         ("mute camera", CallCommand::Mute(MediaSource::Camera)),
+        ("hold", CallCommand::Hold),
+        ("unhold", CallCommand::Unhold),
+        ("start camera", CallCommand::Start(MediaSource::Camera)),
+        ("stop camera", CallCommand::Stop(MediaSource::Camera)),
+        ("start screen", CallCommand::Start(MediaSource::Screen)),
+        ("switch microphone", CallCommand::Switch(MediaSource::Microphone, None)),
+        ("tones", CallCommand::Dtmf(Tones::parse("1").unwrap())),
+        ("restart ice", CallCommand::RestartIce),
     ];
     for (phase, rig) in phases() {
-        for (name, command) in commands {
+        for (name, command) in commands.clone() {
             let (mut rig, before) = (rig.clone(), rig.state());
             let verdict = rig.command(command);
             let outcome = outcome(&verdict, &before, &rig.state());

@@ -22,14 +22,16 @@ use desk::{Desk, clock, identity, invite, room, willing};
 use futures::StreamExt;
 use matrix_voip::{
     AnswerError, CallEvent, CallMedia, CallNews, CallOptions, CallSession, CallState, Callee,
-    Config, EndParty, EndReason, HangupError, InviteError, MediaSource, MuteError, RingStop, Side,
-    StartError, StatsError, UntilError, VoIP, VoipNews, WallClock,
+    ChangeError, Config, EndParty, EndReason, HangupError, InviteError, MediaSource, MuteError,
+    RingStop, Side, StartError, StatsError, UntilError, VoIP, VoipNews, WallClock,
     config::Proceed,
     host::HostRequest,
     id::{CallId, OpId, PartyId, PeerId},
     machine::io::{
-        Fault, Fetch, Ignored, Lifecycle, Op, PeerNews, PeerOp, PeerState, Reply, TrackOp,
+        Fault, Fetch, Ignored, Lifecycle, MediaKind, Op, PeerNews, PeerOp, PeerState, PeerStats,
+        Reply, StreamStats, TrackOp,
     },
+    machine::quality::Quality,
     time::Wall,
     wire::ledger::{Ledger, LiveCall},
 };
@@ -39,6 +41,11 @@ const BEN: &str = "@ben:hs";
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// Time goes by.
+async fn pass(span: Duration) {
+    assert!(timeout(span, std::future::pending::<()>()).await.is_err());
 }
 
 async fn voice(voip: &VoIP) -> CallSession {
@@ -54,6 +61,44 @@ async fn connected(voip: &VoIP, desk: &Desk) -> CallSession {
     voip.news().peer(peer, PeerNews::State(PeerState::Connected));
     call.until(CallState::Connected).await.unwrap();
     call
+}
+
+// ---------------------------------------------------------------------------------------- quality
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_measures_while_somebody_looks_and_ends_with_the_call() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let (voip, desk) = Desk::start(move |op| match op {
+        Op::Peer(_, PeerOp::Stats) => {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            let mut stream = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+            (stream.bytes, stream.packets, stream.lost) = (n * 8_000, n * 95, Some(n * 5));
+            let mut stats = PeerStats::default();
+            stats.inbound.push(stream);
+            Some(Ok(Reply::Stats(Box::new(stats))))
+        }
+        other => willing(other),
+    });
+    let call = connected(&voip, &desk).await;
+    let mut watch = call.watch_quality(seconds(2)).await;
+    let began = Instant::now();
+    let stats = watch.next().await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 2);
+    assert_eq!(stats.inbound[0].bits_per_second, 32_000);
+    assert_eq!((stats.inbound[0].loss, stats.quality), (Some(0.05), Quality::Fair));
+    pass(seconds(21)).await;
+    watch.next().await.unwrap();
+    assert!(timeout(seconds(1), watch.next()).await.is_err(), "only the latest is kept");
+    drop(watch);
+    pass(seconds(4)).await;
+    let before = asked.load(Ordering::SeqCst);
+    pass(seconds(60)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), before, "nobody looks any more");
+    let mut watch = call.watch_quality(Duration::ZERO).await;
+    watch.next().await.unwrap();
+    call.hangup().await.unwrap();
+    while watch.next().await.is_some() {}
 }
 
 // -------------------------------------------------------------------------------------- deadlines
@@ -578,5 +623,47 @@ async fn replies_and_news_that_make_no_sense_are_counted_and_harm_nothing() {
     assert_eq!(call.state(), CallState::Connected);
     assert!(
         desk.requests().iter().all(|request| !matches!(request, HostRequest::Cancel(OpId(4_711))))
+    );
+}
+
+// ---------------------------------------------------------------------------------------- changes
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_started_is_open_or_an_error_and_never_ends_the_call() {
+    let denied = Arc::new(AtomicU64::new(1));
+    let first = Arc::clone(&denied);
+    let (voip, desk) = Desk::start(move |op| match op {
+        Op::Track(_, TrackOp::Capture(_, what)) if what.source == MediaSource::Camera => {
+            match first.swap(0, Ordering::SeqCst) {
+                0 => Some(Ok(Reply::Done)),
+                _ => Some(Err(Fault::Denied)),
+            }
+        }
+        other => willing(other),
+    });
+    let call = connected(&voip, &desk).await;
+    let missing = call.start(MediaSource::Camera).await;
+    assert_eq!(missing, Err(ChangeError::MediaMissing));
+    assert_eq!(call.state(), CallState::Connected);
+    call.start(MediaSource::Camera).await.unwrap();
+    call.start(MediaSource::Camera).await.unwrap();
+    assert!(call.local_user_media().unwrap().kinds.contains(&MediaKind::Video));
+    call.stop(MediaSource::Camera).await.unwrap();
+    call.hold().await.unwrap();
+    assert!(call.snapshot().hold.by_us);
+    call.hangup().await.unwrap();
+    let over = call.start(MediaSource::Camera).await;
+    assert_eq!(over, Err(ChangeError::WrongState(CallState::Ended)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tones_that_are_none_are_refused_before_anything_is_asked() {
+    let (voip, desk) = Desk::start(willing);
+    let call = connected(&voip, &desk).await;
+    assert!(matches!(call.dtmf("hello").await, Err(ChangeError::InvalidTones(_))));
+    assert_eq!(
+        call.dtmf("1").await,
+        Err(ChangeError::TakesNoTones),
+        "the desk's answer names none"
     );
 }

@@ -23,9 +23,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &["redact", "time", "id", "config", "sdp"]),
     ("machine", &["redact", "time", "id", "config", "sdp", "wire"]),
     ("host", &["redact", "time", "id", "config", "wire", "machine"]),
-    ("driver", &["redact", "time", "id", "config", "wire", "machine", "host"]),
-    ("session", &["redact", "time", "id", "config", "wire", "machine", "host", "driver"]),
-    ("record", &["redact", "time", "id", "config", "wire", "machine", "host", "driver", "session"]),
+    ("record", &["redact", "time", "id", "config", "sdp", "wire", "machine"]),
+    ("driver", &["redact", "time", "id", "config", "wire", "machine", "host", "record"]),
+    ("session", &["redact", "time", "id", "config", "wire", "machine", "host", "driver", "record"]),
     (
         "testing",
         &[

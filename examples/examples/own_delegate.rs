@@ -2,7 +2,7 @@
 //!
 //! The engine here is a stand-in: it writes a description that is well-formed and no more, and
 //! says "connected" as soon as it has the other side's. Yours would call your WebRTC stack in
-//! the same fourteen places. Everything is a value; no object of yours reaches the library.
+//! the same sixteen places. Everything is a value; no object of yours reaches the library.
 //!
 //! Run it: `cargo run -p matrix-voip-examples --example own_delegate`
 
@@ -19,7 +19,7 @@ use matrix_voip::{
     id::{DeviceId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
         Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerState, PeerStats, Plan,
-        SdpKind,
+        SdpKind, Tones,
     },
     testing::EmbeddedHomeserver,
 };
@@ -106,6 +106,13 @@ impl WebRtc for Engine {
     }
     async fn enable(&self, _: TrackId, _on: bool) -> Result<(), Fault> {
         Ok(())
+    }
+    async fn replace(&self, _: SessionId, _: TrackId, what: Capture) -> Result<(), Fault> {
+        self.asked(&format!("take another {:?}", what.source));
+        Ok(())
+    }
+    async fn dtmf(&self, _: TrackId, _: Tones) -> Result<(), Fault> {
+        Err(Fault::Unsupported)
     }
     async fn release(&self, _: TrackId) -> Result<(), Fault> {
         self.asked("close the device");

@@ -48,3 +48,13 @@ fn two_in_one_process_hear_each_other() {
     assert!(text.contains("ada hears 660 Hz"), "{text}");
     assert!(text.contains("ben hears 440 Hz"), "{text}");
 }
+
+#[test]
+fn device_to_device_rings_one_device_of_the_same_user() {
+    let text = printed("device_to_device");
+    for line in ["the phone rings", "the laptop hears 660 Hz", "the phone hears 440 Hz"] {
+        assert!(text.lines().any(|printed| printed == line), "no line {line:?} in\n{text}");
+    }
+    assert!(text.contains("the laptop has 1 remote stream"), "{text}");
+    assert!(!text.contains("tablet"), "{text}");
+}

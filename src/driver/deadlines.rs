@@ -36,8 +36,8 @@ pub(super) const fn deadline(op: &Op) -> Duration {
         Op::Fetch(Fetch::Turn) => TURN,
         Op::Fetch(Fetch::Members(_)) => MEMBERS,
         Op::Peer(_, op) => peer_deadline(op),
-        Op::Track(_, TrackOp::Capture(..)) => CAPTURE,
-        Op::Track(_, TrackOp::Enable(_)) => ENABLE,
+        Op::Track(_, TrackOp::Capture(..) | TrackOp::Replace(..)) => CAPTURE,
+        Op::Track(_, TrackOp::Enable(_) | TrackOp::Dtmf(_)) => ENABLE,
         Op::Track(_, TrackOp::Release) => CLOSE,
         Op::Save(_) => SAVE,
     }

@@ -20,7 +20,7 @@ use crate::{
         diagnostics::Diagnostics,
         event::{
             CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy, RingStop,
-            VoipEvent,
+            Transfer, VoipEvent,
         },
         io::CallMedia,
     },
@@ -90,6 +90,12 @@ pub(crate) enum VoipItem {
     RingStopped(Arc<CallCell>, RingStop),
     /// Somebody called and was not answered.
     Missed(MissedCall),
+    /// Somebody else is to be called instead.
+    TransferRequested(Arc<CallCell>, Box<Transfer>),
+    /// Somebody else will call instead.
+    TransferAnnounced(Arc<CallCell>, Box<Transfer>),
+    /// A device of this user is not verified.
+    Unverified(Arc<CallCell>, UserId),
     /// It is over.
     Ended(Arc<CallCell>, End),
     /// The subscriber was too slow: so many facts are lost, and these calls live.
@@ -101,6 +107,7 @@ impl Queued for VoipItem {
         match self {
             Self::Skipped(n, _) => *n,
             Self::Added(..) | Self::RingStarted(..) | Self::RingStopped(..) => 1,
+            Self::TransferRequested(..) | Self::TransferAnnounced(..) | Self::Unverified(..) => 1,
             Self::Missed(_) | Self::Ended(..) => 1,
         }
     }
@@ -284,6 +291,15 @@ impl State {
                 let missed = MissedCall { room, caller, call_id, media, why };
                 self.tell(|| VoipItem::Missed(missed.clone()));
             }
+            VoipEvent::TransferRequested { session, transfer } => {
+                self.tell_of(session, |cell| VoipItem::TransferRequested(cell, transfer.clone()));
+            }
+            VoipEvent::TransferAnnounced { session, transfer } => {
+                self.tell_of(session, |cell| VoipItem::TransferAnnounced(cell, transfer.clone()));
+            }
+            VoipEvent::UnverifiedDevice { session, user } => {
+                self.tell_of(session, |cell| VoipItem::Unverified(cell, user.clone()));
+            }
             VoipEvent::CallEnded { session, end } => self.end(session, &end),
         }
     }
@@ -360,6 +376,7 @@ mod tests {
             remote_capabilities: Capabilities::default(),
             streams: Vec::new(),
             muted: BTreeMap::new(),
+            hold: crate::machine::event::Hold::default(),
             identity: None,
             end: None,
         }

@@ -31,6 +31,10 @@ pub(super) fn call(session: SessionId, event: &CallEvent) {
         CallEvent::StreamsChanged(streams) => debug!(session, n = streams.len(), "streams changed"),
         CallEvent::MuteChanged { source, muted } => debug!(session, ?source, muted, "mute changed"),
         CallEvent::MediaMissing(source) => debug!(session, ?source, "media missing"),
+        CallEvent::SwitchFailed(source) => debug!(session, ?source, "device not changed"),
+        CallEvent::HoldChanged(hold) => debug!(session, ?hold, "hold changed"),
+        CallEvent::TransferFailed => debug!(session, "transfer failed"),
+        CallEvent::NegotiationFailed => debug!(session, "negotiation failed"),
         CallEvent::CalleeFound(_) => debug!(session, "callee found"),
         CallEvent::RemoteChosen { .. } => debug!(session, "remote party chosen"),
         CallEvent::IdentityAsserted(_) => debug!(session, "identity asserted"),
@@ -53,6 +57,15 @@ pub(super) fn voip(event: &VoipEvent) {
             debug!(session = session.0, ?why, "rings no more");
         }
         VoipEvent::Missed { why, .. } => debug!(?why, "call missed"),
+        VoipEvent::TransferRequested { session, .. } => {
+            debug!(session = session.0, "transfer requested");
+        }
+        VoipEvent::TransferAnnounced { session, .. } => {
+            debug!(session = session.0, "transfer announced");
+        }
+        VoipEvent::UnverifiedDevice { session, .. } => {
+            debug!(session = session.0, "the device is not verified");
+        }
         VoipEvent::CallEnded { .. } => {}
     }
 }

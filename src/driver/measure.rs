@@ -17,13 +17,33 @@ use crate::{
 /// The first id of the driver's own requests.
 const OWN: u64 = 1 << 63;
 
-type Answer = oneshot::Sender<Result<PeerStats, Unmeasured>>;
+/// Who wants to know.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// A handle, once.
+    Handle(oneshot::Sender<Result<PeerStats, Unmeasured>>),
+    /// A meter, by its number.
+    Meter(u64),
+}
+
+impl Asker {
+    /// Tells one who asked, if he waits for it; a meter's reading is given back.
+    pub(super) fn tell(self, result: Result<PeerStats, Unmeasured>) -> Option<(u64, PeerStats)> {
+        match self {
+            Self::Handle(answer) => {
+                drop(answer.send(result));
+                None
+            }
+            Self::Meter(meter) => Some((meter, result.ok()?)),
+        }
+    }
+}
 
 /// The measurements under way.
 #[derive(Debug, Default)]
 pub(super) struct Measurements {
     asked: u64,
-    under_way: BTreeMap<PeerId, (OpId, Vec<Answer>)>,
+    under_way: BTreeMap<PeerId, (OpId, Vec<Asker>)>,
 }
 
 /// Whether the driver itself made this request.
@@ -33,25 +53,27 @@ pub(super) const fn is_own(id: OpId) -> bool {
 
 impl Measurements {
     /// Notes who wants to know; gives the id of the request to make, if there is to be one.
-    pub(super) fn ask(&mut self, peer: PeerId, answer: Answer) -> Option<OpId> {
-        if let Some((_, answers)) = self.under_way.get_mut(&peer) {
-            answers.push(answer);
+    pub(super) fn ask(&mut self, peer: PeerId, asker: Asker) -> Option<OpId> {
+        if let Some((_, askers)) = self.under_way.get_mut(&peer) {
+            askers.push(asker);
             return None;
         }
         let id = OpId(OWN | self.asked);
         self.asked += 1;
-        self.under_way.insert(peer, (id, vec![answer]));
+        self.under_way.insert(peer, (id, vec![asker]));
         Some(id)
     }
 
-    /// Tells those who asked. An answer that nobody awaits is dropped.
-    pub(super) fn on_reply(&mut self, id: OpId, result: Result<Reply, Fault>) {
-        let Some(peer) = self.peer_of(id) else { return };
-        let Some((_, answers)) = self.under_way.remove(&peer) else { return };
+    /// Tells those who asked; gives back what meters read.
+    pub(super) fn on_reply(
+        &mut self,
+        id: OpId,
+        result: Result<Reply, Fault>,
+    ) -> Vec<(u64, PeerStats)> {
+        let found = self.peer_of(id).and_then(|peer| self.under_way.remove(&peer));
         let result = measured(result);
-        for answer in answers {
-            drop(answer.send(result.clone()));
-        }
+        let askers = found.into_iter().flat_map(|(_, askers)| askers);
+        askers.filter_map(|asker| asker.tell(result.clone())).collect()
     }
 
     fn peer_of(&self, id: OpId) -> Option<PeerId> {

@@ -11,7 +11,7 @@
 //! | `clock.rs` | monotonic time from tokio, wall time behind a value |
 //! | `deadlines.rs` | how long each request may take, and why |
 //! | `order.rs` | what handles ask of the task |
-//! | `measure.rs` | statistics: the driver's own requests |
+//! | `measure.rs`, `meter.rs` | statistics: the driver's own requests, once and again and again |
 //! | `hub.rs`, `queue.rs` | snapshots and subscribers; bounded queues |
 //! | `log.rs` | what is logged: numbers, states and reasons |
 //! | `task.rs` | the loop |
@@ -21,6 +21,7 @@ mod deadlines;
 mod hub;
 mod log;
 mod measure;
+mod meter;
 mod order;
 mod queue;
 mod task;

@@ -3,12 +3,16 @@
 //! The channel is short and waited for: orders come from the application itself. When the last
 //! strong link is gone the driver ends every call and stops.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
+use super::meter::Latest;
 use crate::{
     id::SessionId,
     machine::{
         diagnostics::Diagnostics,
+        explain::Explanation,
         io::{Command, Fault, PeerStats, Refusal, Verdict},
     },
 };
@@ -23,6 +27,10 @@ pub(super) enum Order {
     Do { command: Command, answer: oneshot::Sender<Verdict> },
     /// Measure the peer connection of a call.
     Measure { session: SessionId, answer: oneshot::Sender<Result<PeerStats, Unmeasured>> },
+    /// What a call waits for.
+    Explain { session: SessionId, answer: oneshot::Sender<Option<Explanation>> },
+    /// Measure it again and again.
+    Watch { session: SessionId, every: Duration, latest: Latest },
     /// What was ignored.
     Diagnose { answer: oneshot::Sender<Diagnostics> },
     /// End every call and stop.
@@ -89,6 +97,18 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Measure { session, answer }).await;
         answered.await.unwrap_or(Err(Unmeasured::Stopped))
+    }
+
+    /// What a call waits for; `None` when the engine knows it no more, or the driver has stopped.
+    pub(crate) async fn explain(&self, session: SessionId) -> Option<Explanation> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Explain { session, answer }).await;
+        answered.await.ok().flatten()
+    }
+
+    /// Measures the peer connection of a call again and again, until nobody looks any more.
+    pub(crate) async fn watch(&self, session: SessionId, every: Duration, latest: Latest) {
+        self.order(Order::Watch { session, every, latest }).await;
     }
 
     /// What was ignored; `None` when the driver has stopped.

@@ -9,7 +9,8 @@ use super::{
     deadlines::deadline,
     hub::Hub,
     log,
-    measure::{Measurements, is_own},
+    measure::{Asker, Measurements, is_own},
+    meter::Meters,
     order::{self, Link, Order, Unmeasured},
 };
 use crate::{
@@ -17,8 +18,9 @@ use crate::{
     id::{OpId, SessionId},
     machine::{
         Engine,
-        io::{Command, Fault, Input, Lifecycle, Op, Output, PeerOp, PeerStats, Reply, Verdict},
+        io::{Command, Fault, Input, Lifecycle, Op, Output, PeerOp, Reply, Verdict},
     },
+    record::{Origin, Recorder, Tape},
     time::{Mono, Now, Timers},
     wire::ledger::Ledger,
 };
@@ -33,9 +35,6 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// and a person who quits an application does not wait longer.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The answer to one who asked for measurements.
-type StatsAnswer = tokio::sync::oneshot::Sender<Result<PeerStats, Unmeasured>>;
-
 /// What a driver begins with.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -45,6 +44,8 @@ pub(crate) struct Start {
     pub(crate) ledger: Option<Ledger>,
     /// The wall clock.
     pub(crate) wall: WallClock,
+    /// Who writes down what the engine is given, and what that engine was made of.
+    pub(crate) recorder: Option<(Recorder, Origin)>,
 }
 
 /// The task's own state.
@@ -58,6 +59,7 @@ pub(crate) struct Driver {
     /// By when the host must have answered.
     requests: Timers<OpId>,
     measurements: Measurements,
+    meters: Meters,
     /// When the engine wants to be asked again.
     due: Option<Mono>,
     /// When the engine was last asked what is due.
@@ -66,6 +68,8 @@ pub(crate) struct Driver {
     held: bool,
     /// Set while shutting down: when to stop at the latest.
     stop: Option<Mono>,
+    /// Where everything that the engine is given is written down.
+    tape: Option<Tape>,
 }
 
 impl Driver {
@@ -73,23 +77,35 @@ impl Driver {
     pub(crate) fn new(start: Start, hub: Arc<Hub>) -> (Self, Link, Mailbox) {
         let (link, orders) = order::channel();
         let (host, mailbox) = mailbox::pair();
+        let clock = Clock::new(start.wall);
+        let tape = start.recorder.and_then(|(recorder, of)| recorder.begin(of, clock.now()));
         let mut driver = Self {
             engine: start.engine,
-            clock: Clock::new(start.wall),
+            clock,
             hub,
             orders,
             host,
             requests: Timers::default(),
             measurements: Measurements::default(),
+            meters: Meters::default(),
             due: None,
             asked: Mono::default(),
             held: true,
             stop: None,
+            tape,
         };
         if let Some(ledger) = start.ledger {
-            driver.engine.restore(driver.clock.now(), ledger);
+            driver.restore(ledger);
         }
         (driver, link, mailbox)
+    }
+
+    fn restore(&mut self, ledger: Ledger) {
+        let now = self.clock.now();
+        if let Some(tape) = &mut self.tape {
+            tape.on_restored(now, ledger.clone());
+        }
+        self.engine.restore(now, ledger);
     }
 
     /// Runs until it is told to stop or nobody holds a handle any more.
@@ -123,7 +139,13 @@ impl Driver {
         // Whoever asked may have gone meanwhile: then the answer is dropped.
         match order {
             Order::Do { command, answer } => drop(answer.send(self.on_command(command))),
-            Order::Measure { session, answer } => self.measure(session, answer),
+            Order::Explain { session, answer } => {
+                drop(answer.send(self.engine.explain(self.clock.now(), session)));
+            }
+            Order::Measure { session, answer } => self.measure(session, Asker::Handle(answer)),
+            Order::Watch { session, every, latest } => {
+                self.meters.add(self.clock.now(), session, every, latest);
+            }
             Order::Diagnose { answer } => drop(answer.send(self.engine.diagnostics().clone())),
             Order::ShutDown => self.begin_stop(),
         }
@@ -152,7 +174,7 @@ impl Driver {
             log::fault(id, fault);
         }
         if is_own(id) {
-            self.measurements.on_reply(id, result);
+            self.on_measured(id, result);
         } else {
             self.feed(Input::Reply(id, result));
         }
@@ -160,9 +182,18 @@ impl Driver {
 
     fn feed(&mut self, input: Input) -> Verdict {
         let now = self.clock.now();
-        let verdict = self.engine.handle(now, input);
+        let verdict = self.hand(now, input);
         log::verdict(&verdict);
         self.settle(now);
+        verdict
+    }
+
+    /// The only way into the engine.
+    fn hand(&mut self, now: Now, input: Input) -> Verdict {
+        let Some(tape) = &mut self.tape else { return self.engine.handle(now, input) };
+        let kept = input.clone();
+        let verdict = self.engine.handle(now, input);
+        tape.on_input(now, kept, &verdict);
         verdict
     }
 
@@ -185,7 +216,7 @@ impl Driver {
                 break;
             }
             for (id, fault) in refused {
-                self.engine.handle(now, Input::Reply(id, Err(fault)));
+                self.hand(now, Input::Reply(id, Err(fault)));
             }
         }
         self.due = self.engine.poll_timeout().map(|span| now.mono.plus(span));
@@ -229,15 +260,32 @@ impl Driver {
         }
     }
 
-    fn measure(&mut self, session: SessionId, answer: StatsAnswer) {
+    fn measure(&mut self, session: SessionId, asker: Asker) {
         let Some(peer) = self.engine.peer(session) else {
-            drop(answer.send(Err(Unmeasured::NoPeer)));
+            asker.tell(Err(Unmeasured::NoPeer));
             return;
         };
-        let Some(id) = self.measurements.ask(peer, answer) else { return };
+        let Some(id) = self.measurements.ask(peer, asker) else { return };
         let asked = self.request(self.clock.now(), id, Op::Peer(peer, PeerOp::Stats));
         if let Err(fault) = asked {
-            self.measurements.on_reply(id, Err(fault));
+            self.on_measured(id, Err(fault));
+        }
+    }
+
+    fn on_measured(&mut self, id: OpId, result: Result<Reply, Fault>) {
+        let now = self.clock.now();
+        for (meter, stats) in self.measurements.on_reply(id, result) {
+            self.meters.on_measured(meter, now, stats);
+        }
+    }
+
+    /// Reads the meters that are due. That of a call that is over ends.
+    fn read_meters(&mut self, now: Now) {
+        while let Some((meter, session)) = self.meters.pop_due(now) {
+            match self.engine.snapshot(session) {
+                Some(call) if call.end.is_none() => self.measure(session, Asker::Meter(meter)),
+                Some(_) | None => self.meters.remove(meter),
+            }
         }
     }
 
@@ -251,6 +299,7 @@ impl Driver {
             self.cancel(id);
             self.on_reply(id, Err(Fault::Timeout));
         }
+        self.read_meters(now);
         let earliest = self.asked.plus(SHORTEST_SLEEP);
         if self.due.is_some_and(|due| due.max(earliest) <= now.mono) {
             self.ask_engine(now);
@@ -259,6 +308,9 @@ impl Driver {
 
     fn ask_engine(&mut self, now: Now) {
         self.asked = now.mono;
+        if let Some(tape) = &mut self.tape {
+            tape.on_due(now);
+        }
         self.engine.handle_timeout(now);
         self.settle(now);
     }
@@ -269,7 +321,8 @@ impl Driver {
         let engine = self.due.map(|due| due.max(self.asked.plus(SHORTEST_SLEEP)));
         let host = self.requests.next(now).map(|span| now.mono.plus(span));
         let wall = self.engine.has_wall_deadline().then(|| now.mono.plus(LONGEST_SLEEP));
-        [engine, host, wall, self.stop].into_iter().flatten().min()
+        let meters = self.meters.next(now).map(|span| now.mono.plus(span));
+        [engine, host, wall, meters, self.stop].into_iter().flatten().min()
     }
 
     /// Whether a shutdown has nothing left to wait for: no request is open, and nothing falls due

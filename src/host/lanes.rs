@@ -39,7 +39,10 @@ impl Lane {
             Op::Matrix(_) | Op::Fetch(_) => None,
             Op::Peer(peer, PeerOp::Close) => Some((Self::Peer(*peer), Entry::Overtake)),
             Op::Peer(peer, _) => Some((Self::Peer(*peer), Entry::Queue)),
-            Op::Track(track, TrackOp::Capture(..)) => Some((Self::Device(*track), Entry::Queue)),
+            Op::Track(_, TrackOp::Dtmf(_)) => None,
+            Op::Track(track, TrackOp::Capture(..) | TrackOp::Replace(..)) => {
+                Some((Self::Device(*track), Entry::Queue))
+            }
             Op::Track(track, TrackOp::Release) => Some((Self::Device(*track), Entry::Overtake)),
             Op::Track(track, TrackOp::Enable(_)) => Some((Self::Switch(*track), Entry::Overtake)),
             Op::Save(_) => Some((Self::Ledger, Entry::Queue)),

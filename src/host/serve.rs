@@ -210,6 +210,8 @@ async fn track_op(webrtc: Arc<dyn WebRtc>, track: TrackId, op: TrackOp) -> Answe
     match op {
         TrackOp::Capture(session, what) => webrtc.capture(session, track, what).await?,
         TrackOp::Enable(on) => webrtc.enable(track, on).await?,
+        TrackOp::Replace(session, what) => webrtc.replace(session, track, what).await?,
+        TrackOp::Dtmf(tones) => webrtc.dtmf(track, tones).await?,
         TrackOp::Release => webrtc.release(track).await?,
     }
     Ok(Reply::Done)

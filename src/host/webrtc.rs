@@ -10,6 +10,7 @@ use crate::{
     id::{PeerId, SessionId, TrackId},
     machine::io::{
         Candidate, Capture, Description, Fault, Network, PeerConfig, PeerNews, PeerStats, Plan,
+        Tones,
     },
 };
 
@@ -49,7 +50,7 @@ impl PeerEvents {
 /// # Errors
 /// Every method answers with the [`Fault`] that stopped it. One on the way to a connection ends
 /// the call with a reason of its own; a camera that cannot be had is done without; for
-/// `candidates`, `enable`, `stats`, `close` and `release` a fault changes nothing in the call.
+/// `candidates`, `enable`, `replace`, `dtmf`, `stats`, `close` and `release` a fault changes nothing in the call.
 #[async_trait]
 pub trait WebRtc: Send + Sync + 'static {
     /// Makes a peer connection. Gathering may begin at once.
@@ -92,6 +93,16 @@ pub trait WebRtc: Send + Sync + 'static {
 
     /// Sends the track (`true`), or silence and no picture (`false`).
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault>;
+
+    /// Takes another device for a track; it keeps its line and whether it is enabled. On a fault
+    /// the old device goes on.
+    async fn replace(&self, session: SessionId, track: TrackId, what: Capture)
+    -> Result<(), Fault>;
+
+    /// Sends tones in the line that sends this microphone; answers when they are taken, not when
+    /// they are over. An engine that cannot says [`Fault::Unsupported`], and writes no
+    /// `telephone-event` into its descriptions.
+    async fn dtmf(&self, track: TrackId, tones: Tones) -> Result<(), Fault>;
 
     /// Closes the device, or cancels its opening. An unknown id is no error.
     async fn release(&self, track: TrackId) -> Result<(), Fault>;

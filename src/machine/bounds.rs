@@ -19,12 +19,19 @@ pub const MAX_RINGING_PER_CALLER: usize = 3;
 /// How many invites are being refused at once (`Busy::Reject`, glare); those beyond are left to
 /// their own end, or a flood of them would make us flood the room.
 pub const MAX_PARTINGS: usize = 32;
+/// How many calls of ours that the other side ended as replaced wait for what replaces them; the
+/// oldest is forgotten first. A user calls few people at once.
+pub const MAX_VACANT: usize = 8;
 /// Most candidates of one side of one call.
 pub const MAX_CANDIDATES: usize = 256;
 /// Of how many parties candidates are kept before one is chosen.
 pub const MAX_PARTIES: usize = 8;
 /// Most remote tracks of one call.
 pub const MAX_TRACKS: usize = 16;
+/// How often the other side of one call may ask for a transfer.
+pub const MAX_TRANSFERS: usize = 4;
+/// How many calls that a transfer announced are expected at once; the oldest is forgotten first.
+pub const MAX_EXPECTED: usize = 8;
 /// Most messages of one call that wait to be sent. Only candidates and metadata can pile up, and
 /// both are merged while they wait.
 pub const MAX_QUEUED: usize = 32;

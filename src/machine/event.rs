@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use super::media::{CallMedia, MediaKind, MediaSource};
 use crate::{
     id::{CallId, PartyId, RoomId, SessionId, StreamId, UserId},
+    redact::Redacted,
     time::Wall,
     wire::{
         call::{Capabilities, Identity, Reason},
@@ -51,6 +52,30 @@ pub enum VoipEvent {
         /// Why nobody answered.
         why: MissedWhy,
     },
+    /// The other side of a call asks us to call somebody else instead (`m.call.replaces`). Nothing
+    /// happens unless the application follows (`Command::Follow`), also after the call has ended.
+    TransferRequested {
+        /// The call in which it was asked.
+        session: SessionId,
+        /// Whom to call.
+        transfer: Box<Transfer>,
+    },
+    /// The other side of a call announces that somebody else will call instead. That call rings,
+    /// also while we talk.
+    TransferAnnounced {
+        /// The call in which it was announced.
+        session: SessionId,
+        /// Who will call.
+        transfer: Box<Transfer>,
+    },
+    /// Whoever calls or answers does it from a device that is not verified, and the policy is to
+    /// say so.
+    UnverifiedDevice {
+        /// The call.
+        session: SessionId,
+        /// Whose device.
+        user: UserId,
+    },
     /// A call is over; its own stream ends with `CallEvent::Ended`.
     CallEnded {
         /// The call.
@@ -58,6 +83,19 @@ pub enum VoipEvent {
         /// Why.
         end: End,
     },
+}
+
+/// What a transfer asks for (MSC2747).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// The id of the call that takes the place of the present one.
+    pub call_id: CallId,
+    /// Whom to call, or who will call.
+    pub user: UserId,
+    /// Where, if the other side says so.
+    pub room: Option<RoomId>,
+    /// What the other side calls that user.
+    pub display_name: Option<Redacted>,
 }
 
 /// Why a ringing stopped.
@@ -119,10 +157,27 @@ pub enum CallEvent {
     /// A local source could not be had, or ended by itself; the call goes on without it. A
     /// microphone that cannot be had at the start ends the call instead (`UserMediaFailed`).
     MediaMissing(MediaSource),
+    /// A local source could not change its device; the old one goes on.
+    SwitchFailed(MediaSource),
+    /// We or they hold the call, or no longer do.
+    HoldChanged(Hold),
+    /// A change could not be agreed on: what was agreed before goes on.
+    NegotiationFailed,
+    /// Our request for a transfer could not be sent; the call goes on.
+    TransferFailed,
     /// The other side says who is really speaking, for instance behind a gateway.
     IdentityAsserted(Identity),
     /// The call is over. Nothing follows.
     Ended(End),
+}
+
+/// Who holds a call. Both may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hold {
+    /// We have put the other side on hold: we take nothing in and send silence.
+    pub by_us: bool,
+    /// They have put us on hold: they take nothing in.
+    pub by_them: bool,
 }
 
 /// The state of a call as an application sees it.
@@ -212,6 +267,8 @@ pub enum EndReason {
     RejectedElsewhere,
     /// Another call took its place.
     Replaced,
+    /// We asked the other side to call somebody else instead, or were asked and did.
+    Transferred,
     /// The callee is in another call.
     Busy,
     /// No connection came about, or it was lost for too long.
@@ -249,6 +306,7 @@ impl fmt::Display for EndReason {
             Self::AnsweredElsewhere => "answered elsewhere",
             Self::RejectedElsewhere => "rejected elsewhere",
             Self::Replaced => "replaced by another call",
+            Self::Transferred => "transferred",
             Self::Busy => "busy",
             Self::IceFailed => "no connection",
             Self::IceTimeout => "candidates not sent",
@@ -330,6 +388,8 @@ pub struct CallSnapshot {
     pub streams: Vec<Stream>,
     /// Our muted sources.
     pub muted: BTreeMap<MediaSource, bool>,
+    /// Who holds it.
+    pub hold: Hold,
     /// Who is really speaking, as the other side asserts.
     pub identity: Option<Identity>,
     /// How it ended.
@@ -356,6 +416,7 @@ impl CallSnapshot {
             remote_capabilities: Capabilities::default(),
             streams: Vec::new(),
             muted: BTreeMap::new(),
+            hold: Hold::default(),
             identity: None,
             end: None,
         }
@@ -376,7 +437,11 @@ impl CallSnapshot {
             CallEvent::MuteChanged { source, muted } => {
                 self.muted.insert(*source, *muted);
             }
-            CallEvent::MediaMissing(_) => {}
+            CallEvent::HoldChanged(hold) => self.hold = *hold,
+            CallEvent::MediaMissing(_)
+            | CallEvent::SwitchFailed(_)
+            | CallEvent::NegotiationFailed
+            | CallEvent::TransferFailed => {}
             CallEvent::IdentityAsserted(identity) => self.identity = Some(identity.clone()),
             CallEvent::Ended(end) => {
                 self.state = CallState::Ended;

@@ -5,10 +5,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A value and its hash. The hash has no key: what comes out is the same in every run, and values
 /// that were chosen to collide are compared as they are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Hashed<T> {
     hash: u64,
     value: T,
+}
+
+impl<T> Hash for Hashed<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
 }
 
 impl<T: Hash> Hashed<T> {

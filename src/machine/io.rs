@@ -7,17 +7,20 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{CallEvent, VoipEvent};
+use super::event::{CallEvent, Transfer, VoipEvent};
 pub use super::{
     fault::Fault,
-    media::{CallMedia, Capture, MediaKind, MediaSource, Plan, PlanLine, Slot},
+    media::{
+        CallMedia, Capture, InvalidTones, MAX_TONES, MediaKind, MediaSource, Plan, PlanLine, Slot,
+        Tones,
+    },
     stats::{
         CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
     },
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{
-    id::{DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
+    id::{DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
     wire::{delivery::Delivery, ledger::Ledger},
 };
 pub use crate::{
@@ -64,6 +67,18 @@ pub enum Command {
         /// Voice or video.
         media: CallMedia,
     },
+    /// Do what a transfer asked for: call whom it names, under the id that it names. The call in
+    /// which it was asked ends, if it still lives.
+    Follow {
+        /// The call in which it was asked.
+        session: SessionId,
+        /// What was asked for.
+        transfer: Box<Transfer>,
+        /// Where to call; the transfer's room is only a proposal.
+        room: RoomId,
+        /// Voice or video.
+        media: CallMedia,
+    },
     /// Something about one call.
     Call(SessionId, CallCommand),
 }
@@ -81,7 +96,7 @@ pub enum Callee {
 }
 
 /// What the application wants of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CallCommand {
     /// Take a ringing call; again: nothing happens. `None`: with the media that it was offered
@@ -97,6 +112,33 @@ pub enum CallCommand {
     Mute(MediaSource),
     /// Send it again, and say so.
     Unmute(MediaSource),
+    /// Put the other side on hold: take nothing in, send silence.
+    Hold,
+    /// Take that back: everything flows as before.
+    Unhold,
+    /// Open this source and show it: a camera makes a voice call a video call, a screen is shown
+    /// beside the camera.
+    Start(MediaSource),
+    /// Close this source. Their media stays.
+    Stop(MediaSource),
+    /// Take another device for this open source; `None`: the one that the host chooses.
+    Switch(MediaSource, Option<InputId>),
+    /// Send tones (RFC 4733).
+    Dtmf(Tones),
+    /// Look for a new path.
+    RestartIce,
+    /// Ask the other side to call somebody else instead; then this call ends.
+    Transfer(TransferTo),
+}
+
+/// To whom a call is transferred.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TransferTo {
+    /// To this user, who knows nothing of it ("blind"); in a room that both are in, if we know one.
+    User(UserId, Option<RoomId>),
+    /// To the other side of this call of ours, which then ends as well ("consultation").
+    Call(SessionId),
 }
 
 /// Whether the other side hears of a refusal.
@@ -312,13 +354,20 @@ pub struct PeerConfig {
 }
 
 /// Something to do with a local track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrackOp {
-    /// Open the device for this call; a person may be asked. Reply: [`Reply::Done`].
+    /// Open the device for this call; a person may be asked. Where two users call each other at
+    /// the same moment, the track moves to the call that survives. Reply: [`Reply::Done`].
     Capture(SessionId, Capture),
     /// Send (`true`) or send silence and no picture (`false`). Takes effect at once, whatever
     /// else is under way. Reply: [`Reply::Done`].
     Enable(bool),
+    /// Take this device instead, for the same call; the track keeps its m-line and whether it is
+    /// enabled. When that fails the old device goes on. Reply: [`Reply::Done`].
+    Replace(SessionId, Capture),
+    /// Send tones as RTP events (RFC 4733) in the line that sends this microphone, one after the
+    /// other, behind those that are under way. Reply: [`Reply::Done`], as soon as they are taken.
+    Dtmf(Tones),
     /// Close the device, and whatever is under way for it. Reply: [`Reply::Done`].
     Release,
 }

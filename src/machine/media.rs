@@ -1,7 +1,10 @@
 //! What of sound and picture a call has: its kinds, their sources, and the lines of a description.
 
+use std::time::Duration;
+
 use crate::{
-    id::{StreamId, TrackId},
+    id::{InputId, StreamId, TrackId},
+    redact::Redacted,
     sdp::Direction,
 };
 
@@ -15,12 +18,21 @@ pub enum CallMedia {
 }
 
 /// What to capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capture {
     /// From where.
     pub source: MediaSource,
     /// Sound or picture of it.
     pub kind: MediaKind,
+    /// From which device; `None`: the host's choice.
+    pub input: Option<InputId>,
+}
+
+impl Capture {
+    /// What this source gives, from the device that the host chooses.
+    pub const fn of(source: MediaSource) -> Self {
+        Self { source, kind: source.kind(), input: None }
+    }
 }
 
 /// Where local media comes from.
@@ -33,6 +45,25 @@ pub enum MediaSource {
     Camera,
     /// A screen or window.
     Screen,
+}
+
+impl MediaSource {
+    /// What it gives.
+    pub const fn kind(self) -> MediaKind {
+        match self {
+            Self::Microphone => MediaKind::Audio,
+            Self::Camera | Self::Screen => MediaKind::Video,
+        }
+    }
+
+    /// The line that carries it.
+    pub const fn slot(self) -> Slot {
+        match self {
+            Self::Microphone => Slot::Audio,
+            Self::Camera => Slot::Video,
+            Self::Screen => Slot::Screen,
+        }
+    }
 }
 
 /// Sound or picture.
@@ -84,6 +115,69 @@ impl Slot {
         match self {
             Self::Audio | Self::ScreenAudio => MediaKind::Audio,
             Self::Video | Self::Screen => MediaKind::Video,
+        }
+    }
+}
+
+/// Most tones in one request.
+pub const MAX_TONES: usize = 64;
+
+/// Why a text is no sequence of tones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("tones are 1 to 64 of 0-9, A-D, * and #")]
+pub struct InvalidTones;
+
+/// Tones to be sent as RTP events (RFC 4733). They print as their number: people dial secrets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tones {
+    digits: Redacted,
+    duration: Duration,
+    gap: Duration,
+}
+
+impl Tones {
+    /// Tones of 100 ms with 70 ms of silence after each, which every telephone network takes.
+    ///
+    /// # Errors
+    /// [`InvalidTones`] when the text is empty, longer than [`MAX_TONES`], or has anything but
+    /// `0`-`9`, `A`-`D` (also small), `*` and `#`.
+    pub fn parse(digits: &str) -> Result<Self, InvalidTones> {
+        let digits = digits.to_ascii_uppercase();
+        let is_tone = |c: char| matches!(c, '0'..='9' | 'A'..='D' | '*' | '#');
+        if digits.is_empty() || digits.len() > MAX_TONES || !digits.chars().all(is_tone) {
+            return Err(InvalidTones);
+        }
+        let (duration, gap) = (Duration::from_millis(100), Duration::from_millis(70));
+        Ok(Self { digits: Redacted::new(digits), duration, gap })
+    }
+
+    /// The digits, in capitals.
+    pub fn digits(&self) -> &Redacted {
+        &self.digits
+    }
+
+    /// How long each sounds.
+    pub const fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// The silence after each.
+    pub const fn gap(&self) -> Duration {
+        self.gap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tones_are_what_a_telephone_has_and_print_as_their_number() {
+        let tones = Tones::parse("12a#*").unwrap();
+        assert_eq!(tones.digits().expose(), "12A#*");
+        assert!(format!("{tones:?}").contains("<5 bytes>"));
+        for wrong in ["", "E", "1 2", &"1".repeat(MAX_TONES + 1), "١"] {
+            assert_eq!(Tones::parse(wrong), Err(InvalidTones), "{wrong}");
         }
     }
 }

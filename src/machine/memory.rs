@@ -124,7 +124,12 @@ impl Memory {
         })
     }
 
-    /// Keeps an event for its invite; `false` when a bound is reached.
+    /// Whether nothing more can wait in this room, because something waits in too many others.
+    pub(super) fn is_full_for(&self, room: &RoomId) -> bool {
+        !self.parked.contains_key(room) && self.parked.len() >= MAX_PARKED_ROOMS
+    }
+
+    /// Keeps an event for its invite; `false` when the room's bound is reached.
     pub(super) fn park(
         &mut self,
         room: &RoomId,
@@ -132,9 +137,6 @@ impl Memory {
         message: &CallMessage,
         now: Now,
     ) -> bool {
-        if !self.parked.contains_key(room) && self.parked.len() >= MAX_PARKED_ROOMS {
-            return false;
-        }
         let parked = self.parked.entry(room.clone()).or_default();
         let full = parked.len() >= MAX_PARKED_PER_ROOM;
         if full {
@@ -248,7 +250,7 @@ mod tests {
         };
         let now = Now { mono: Mono(Duration::from_secs(second)), wall: Wall(0) };
         memory.forget_parked(room, now, Duration::from_secs(10));
-        memory.park(room, &facts, &CallMessage { header, body }, now)
+        !memory.is_full_for(room) && memory.park(room, &facts, &CallMessage { header, body }, now)
     }
 
     #[test]

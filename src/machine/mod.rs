@@ -10,31 +10,43 @@
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
+//! | `crossing.rs` | two users call each other at the same moment |
 //! | `call/` | one 1:1 call |
 //! | `world.rs` | what all calls share: the way out, timers, ids |
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
+//! | `vacant.rs` | calls of ours that another is about to replace |
 //! | `bounds.rs` | every bound on what others can make grow |
-//! | `diagnostics.rs` | what was ignored, counted |
+//! | `diagnostics.rs`, `explain.rs` | what was ignored, counted; what a call waits for |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
+//! | `guard.rs` | the rules by name, so that tests can switch one off |
+//! | `quality.rs` | how good a call is, from two measurements |
 //! | `hashed.rs` | keys of large maps |
 
 mod book;
 pub mod bounds;
 mod call;
+mod crossing;
 pub mod diagnostics;
 pub mod event;
+mod expected;
+pub mod explain;
 mod fault;
 mod fingerprint;
+#[doc(hidden)]
+pub mod guard;
 mod hashed;
 mod ids;
 pub mod io;
 mod media;
 mod memory;
+pub mod quality;
 mod roster;
 mod router;
 mod stats;
+mod transferring;
 mod turn;
+mod vacant;
 mod verdict;
 mod world;
 
@@ -48,13 +60,13 @@ use self::{
     diagnostics::{Case, Diagnostics},
     event::{CallSnapshot, EndReason},
     io::{
-        Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal, Reply,
-        RoomNews, Verdict,
+        CallCommand, Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal,
+        Reply, RoomNews, TransferTo, Verdict,
     },
     world::{Owner, Timer, World},
 };
 use crate::{
-    config::Config,
+    config::{Config, OnAnswer},
     id::{DeviceId, OpId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
@@ -129,9 +141,12 @@ impl Engine {
             Input::Command(Command::Invite { room, callee, media }) => {
                 self.invite(room, callee, media)
             }
-            Input::Command(Command::Call(session, command)) => self
-                .with(session, |call, world| call.on_command(world, command))
-                .unwrap_or(Verdict::Refused(Refusal::UnknownSession)),
+            Input::Command(Command::Follow { session, transfer, room, media }) => {
+                self.follow(session, *transfer, room, media)
+            }
+            Input::Command(Command::Call(session, command)) => {
+                self.on_call_command(session, command)
+            }
             Input::Deliver(delivery) => return self.on_delivery(delivery),
             Input::Peer(peer, news) => self.on_peer(peer, news),
             Input::Reply(op, result) => self.on_reply(op, result),
@@ -220,24 +235,64 @@ impl Engine {
     }
 
     fn invite(&mut self, room: RoomId, callee: Callee, media: io::CallMedia) -> Verdict {
+        if let Err(refusal) = self.check_invite_to(&room, &callee) {
+            return Verdict::Refused(refusal);
+        }
+        let call = Call::place(&mut self.world, room, callee, media, None);
+        Verdict::Started(self.keep(call))
+    }
+
+    /// Whether that can be called there, as far as it can be known.
+    fn check_invite_to(&self, room: &RoomId, callee: &Callee) -> Result<(), Refusal> {
         if self.service == Service::ShuttingDown {
-            return Verdict::Refused(Refusal::ShuttingDown);
+            return Err(Refusal::ShuttingDown);
         }
-        if self.world.is_outside(&room, &self.world.identity.user) {
-            return Verdict::Refused(Refusal::NotInRoom);
+        if self.world.is_outside(room, &self.world.identity.user) {
+            return Err(Refusal::NotInRoom);
         }
-        let ourselves = match &callee {
-            Callee::User(user) => *user == self.world.identity.user,
-            Callee::Device(user, device) => {
-                *user == self.world.identity.user && *device == self.world.identity.device
-            }
+        let Identity { user: ours, device: here } = &self.world.identity;
+        let ourselves = match callee {
+            Callee::User(user) => user == ours,
+            Callee::Device(user, device) => user == ours && device == here,
             Callee::TheOther => false,
         };
-        if ourselves {
-            return Verdict::Refused(Refusal::CallingOurselves);
+        if ourselves { Err(Refusal::CallingOurselves) } else { Ok(()) }
+    }
+
+    fn on_call_command(&mut self, session: SessionId, command: CallCommand) -> Verdict {
+        if let CallCommand::Answer(_) = command
+            && let Err(refusal) = self.make_way(session)
+        {
+            return Verdict::Refused(refusal);
         }
-        let call = Call::place(&mut self.world, room, callee, media);
-        Verdict::Started(self.keep(call))
+        if let CallCommand::Transfer(TransferTo::Call(target)) = command {
+            return self.consult(session, target);
+        }
+        self.with(session, |call, world| call.on_command(world, command))
+            .unwrap_or(Verdict::Refused(Refusal::UnknownSession))
+    }
+
+    /// A ringing call is taken: the one in which the user talks gives way as the policy says.
+    fn make_way(&mut self, session: SessionId) -> Result<(), Refusal> {
+        if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
+            return Ok(());
+        }
+        self.put_others_aside(session)
+    }
+
+    /// The user talks in this call from now on.
+    fn put_others_aside(&mut self, session: SessionId) -> Result<(), Refusal> {
+        for other in self.world.roster.others_taken(session) {
+            match self.world.config.on_answer {
+                OnAnswer::HoldOther => {
+                    let held = self.with(other, |call, world| call.set_held(world, true));
+                    held.transpose().map_err(|_| Refusal::OtherCallConnected)?;
+                }
+                OnAnswer::EndOther => drop(self.with(other, Call::hang_up)),
+                OnAnswer::Refuse => return Err(Refusal::OtherCallConnected),
+            }
+        }
+        Ok(())
     }
 
     // ------------------------------------------------------------------------------- the world
@@ -252,6 +307,7 @@ impl Engine {
     fn on_reply(&mut self, op: OpId, result: Result<Reply, Fault>) -> Verdict {
         let owner = self.world.take_owner(op);
         let logged_out = result == Err(Fault::LoggedOut) && self.is_for_server(op, owner);
+        let members = matches!(result, Ok(Reply::Members(_)));
         let verdict = match owner {
             None => return Verdict::Ignored(Ignored::StaleReply),
             Some(Owner::Call(session)) => self
@@ -264,6 +320,9 @@ impl Engine {
             }
             Some(Owner::Nobody) => Verdict::Handled,
         };
+        if let (Some(Owner::Call(session)), true) = (owner, members) {
+            self.on_callee_found(session);
+        }
         if logged_out {
             self.on_logged_out();
         }
@@ -355,8 +414,13 @@ impl Engine {
                 }
                 Verdict::Handled
             }
-            // What follows from them is the ICE restart of a later version.
-            Network::Changed | Network::Lost => Verdict::Ignored(Ignored::NoChange),
+            Network::Changed => {
+                for session in self.sessions() {
+                    self.with(session, Call::on_network_changed);
+                }
+                Verdict::Handled
+            }
+            Network::Lost => Verdict::Ignored(Ignored::NoChange),
         }
     }
 

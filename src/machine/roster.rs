@@ -15,6 +15,7 @@ pub(super) struct Roster {
     by_user: BTreeMap<Hashed<(RoomId, UserId)>, BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
     connected: BTreeSet<SessionId>,
+    taken: BTreeSet<SessionId>,
     partings: BTreeSet<SessionId>,
 }
 
@@ -50,6 +51,12 @@ impl Roster {
         self.by_id.get(&key(room, call)).copied()
     }
 
+    /// A call of that id in any room: what `Guard::RoomBound` forbids.
+    pub(super) fn find_anywhere(&self, call: &CallId) -> Option<SessionId> {
+        let mut calls = self.by_id.iter();
+        calls.find(|(key, _)| key.1 == *call).map(|(_, session)| *session)
+    }
+
     /// The live calls with a user in a room.
     pub(super) fn with_user(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
         let found = self.by_user.get(&key(room, user));
@@ -76,6 +83,16 @@ impl Roster {
         set(&mut self.connected, session, on);
     }
 
+    /// The user took the call, or his call was taken: he talks or is about to.
+    pub(super) fn set_taken(&mut self, session: SessionId, on: bool) {
+        set(&mut self.taken, session, on);
+    }
+
+    /// Whether a call other than this one is taken.
+    pub(super) fn other_taken(&self, session: Option<SessionId>) -> bool {
+        self.taken.iter().any(|taken| Some(*taken) != session)
+    }
+
     /// Only has something to say: see `Call::parting`.
     pub(super) fn set_parting(&mut self, session: SessionId, on: bool) {
         set(&mut self.partings, session, on);
@@ -89,6 +106,11 @@ impl Roster {
     /// The calls that ring.
     pub(super) fn ringing(&self) -> impl Iterator<Item = SessionId> {
         self.ringing.iter().copied()
+    }
+
+    /// The calls other than this one in which the user talks, or is about to.
+    pub(super) fn others_taken(&self, session: SessionId) -> Vec<SessionId> {
+        self.taken.iter().copied().filter(|connected| *connected != session).collect()
     }
 
     /// Whether a call other than this one is connected.

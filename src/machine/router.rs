@@ -4,24 +4,22 @@
 //! already over is decided with everything that is known: what follows in the same batch, what
 //! came before and was parked, and what was over before.
 
-use std::{collections::BTreeMap, mem::discriminant, time::Duration};
+use std::{collections::BTreeMap, mem::discriminant};
 
 use super::{
     Engine, Service,
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
-    call::{
-        Arrival, Call,
-        glare::{self, Survivor},
-    },
-    event::{EndReason, MissedWhy},
-    io::{CallMedia, Ignored, Verdict},
+    call::{Arrival, Call, estate::Estate},
+    crossing::Settled,
+    event::{MissedWhy, VoipEvent},
+    guard::Guard,
+    io::{Ignored, Verdict},
     memory::Foreign,
     world::World,
 };
 use crate::{
-    config::{Busy, Glare},
+    config::{Busy, Unverified},
     id::{CallId, PartyId, RoomId, SessionId, UserId},
-    sdp,
     time::Wall,
     wire::{
         call::{Body, CallMessage, Header, Invite, Reason, Version},
@@ -31,6 +29,7 @@ use crate::{
 };
 
 /// An event that is known to be for us to judge.
+#[derive(Clone, Copy)]
 struct Event<'a> {
     room: &'a RoomId,
     facts: &'a Facts,
@@ -46,7 +45,12 @@ impl Engine {
         let ends = self.ends(&place, &events);
         let verdicts = events.iter().enumerate().map(|(at, event)| {
             let verdict = match self.admit(&place, event) {
-                Ok(event) => self.route(event, ends.after(at)),
+                Ok(event) => {
+                    let verdict = self.route(event, ends.after(at));
+                    self.warn_of_unverified(event, &verdict);
+                    self.on_answered(event, &verdict);
+                    verdict
+                }
                 Err(reason) => Verdict::Ignored(reason),
             };
             if let Verdict::Ignored(reason) = verdict {
@@ -76,6 +80,7 @@ impl Engine {
         let event = self.check(place, event)?;
         if let Some(id) = &event.facts.event_id
             && !self.world.memory.is_new(id)
+            && self.world.holds(Guard::DuplicateIgnored)
         {
             return Err(Ignored::Duplicate);
         }
@@ -86,40 +91,63 @@ impl Engine {
     fn check<'a>(&self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
         let Place::Room { room, encrypted } = place else { return Err(Ignored::Unsupported) };
         let message = event.event.as_ref().map_err(|_| Ignored::Malformed)?;
-        if message.header.leg.is_some() {
+        let world = &self.world;
+        if message.header.leg.is_some() && world.holds(Guard::LegsElsewhere) {
             return Err(Ignored::WrongPlace);
         }
-        let secret = *encrypted || self.world.is_encrypted(room);
-        if secret && event.facts.protection == Protection::Clear {
+        let secret = *encrypted || world.is_encrypted(room);
+        let protection = event.facts.protection;
+        if secret && protection == Protection::Clear && world.holds(Guard::PlaintextRefused) {
             return Err(Ignored::PlaintextInEncryptedRoom);
         }
+        let unverified = secret && protection == Protection::Unverified;
+        let refused = unverified && world.config.unverified == Unverified::Refuse;
+        if refused && world.holds(Guard::UnverifiedRefused) {
+            return Err(Ignored::UnverifiedDevice);
+        }
         // Whoever is in a call with us may still say goodbye.
-        let session = self.world.roster.find(room, &message.header.call_id);
-        if session.is_none() && self.ignored_users.contains(&event.facts.sender) {
+        let session = self.find_call(room, &message.header.call_id);
+        let ignored = self.ignored_users.contains(&event.facts.sender);
+        if session.is_none() && ignored && world.holds(Guard::IgnoredUnheard) {
             return Err(Ignored::IgnoredUser);
         }
-        if self.world.is_outside(room, &event.facts.sender) {
+        let outside = world.is_outside(room, &event.facts.sender);
+        if outside && world.holds(Guard::OutsidersUnheard) {
             return Err(Ignored::NotInRoom);
         }
         Ok(Event { room, facts: &event.facts, message, session })
     }
 
+    /// The call of that id in that room.
+    fn find_call(&self, room: &RoomId, call: &CallId) -> Option<SessionId> {
+        let world = &self.world;
+        match world.holds(Guard::RoomBound) {
+            true => world.roster.find(room, call),
+            false => world.roster.find_anywhere(call),
+        }
+    }
+
     fn route(&mut self, event: Event<'_>, later: Later<'_>) -> Verdict {
         let Event { room, facts, message, session } = event;
         let call_id = message.header.call_id.clone();
-        if let Some(session) = session {
-            return self
-                .with(session, |call, world| call.on_message(world, facts, message.clone()))
-                .unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
+        let is_invite = matches!(message.body, Body::Invite(_));
+        let is_second = is_invite && !self.world.holds(Guard::OneCallPerId);
+        if let Some(session) = session.filter(|_| !is_second) {
+            let verdict =
+                self.with(session, |call, world| call.on_message(world, facts, message.clone()));
+            self.fill_vacancy(room, &facts.sender);
+            return verdict.unwrap_or(Verdict::Ignored(Ignored::UnknownCall));
         }
         if is_echo(&self.world, facts, &message.header) {
             return Verdict::Ignored(Ignored::Echo);
         }
-        if self.world.memory.is_over(room, &call_id, self.world.now) {
+        let over = self.world.memory.is_over(room, &call_id, self.world.now);
+        if over && self.world.holds(Guard::OverStaysOver) {
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
         let invite = (room.clone(), call_id, facts.sender.clone());
-        match self.world.memory.foreign(invite, self.world.now) {
+        let foreign = self.world.memory.foreign(invite, self.world.now);
+        match foreign.filter(|_| self.world.holds(Guard::ForeignRemembered)) {
             Some(Foreign::Dead) => return Verdict::Ignored(Ignored::AlreadyOver),
             Some(Foreign::NotOurs) => return Verdict::Ignored(Ignored::NotForUs),
             None => {}
@@ -129,10 +157,15 @@ impl Engine {
                 let header = &message.header;
                 self.on_invite(Candidacy { room, facts, header, invite }, later)
             }
-            Body::Negotiate(_) | Body::Replaces(_) | Body::AssertedIdentity(_) => {
+            Body::Negotiate(_) | Body::Replaces(_) | Body::AssertedIdentity(_)
+                if self.world.holds(Guard::StraysNotKept) =>
+            {
                 Verdict::Ignored(Ignored::UnknownCall)
             }
             Body::Candidates(_)
+            | Body::Negotiate(_)
+            | Body::Replaces(_)
+            | Body::AssertedIdentity(_)
             | Body::Answer(_)
             | Body::SelectAnswer { .. }
             | Body::Reject { .. }
@@ -141,10 +174,43 @@ impl Engine {
         }
     }
 
+    /// A call of ours was taken: the one in which the user talked gives way, where it can.
+    fn on_answered(&mut self, event: Event<'_>, verdict: &Verdict) {
+        if let (Some(session), Body::Answer(_), Verdict::Handled) =
+            (event.session, &event.message.body, verdict)
+        {
+            // The other side has answered: what cannot give way stays beside it.
+            let _beside = self.put_others_aside(session);
+        }
+    }
+
+    /// An invite or answer that counts came from a device that is not verified.
+    fn warn_of_unverified(&mut self, event: Event<'_>, verdict: &Verdict) {
+        let Event { facts, message, session, .. } = event;
+        let session = match verdict {
+            Verdict::Started(session) => Some(*session),
+            Verdict::Handled => session,
+            Verdict::Ignored(_) | Verdict::Refused(_) | Verdict::Batch(_) => None,
+        };
+        let weighty = matches!(message.body, Body::Invite(_) | Body::Answer(_));
+        if let Some(session) = session
+            && weighty
+            && facts.protection == Protection::Unverified
+            && self.world.config.unverified == Unverified::Warn
+        {
+            let user = facts.sender.clone();
+            self.world.tell(VoipEvent::UnverifiedDevice { session, user });
+        }
+    }
+
     /// Keeps an event for its invite, which may come later.
     fn park(&mut self, room: &RoomId, facts: &Facts, message: &CallMessage) -> Verdict {
         let (now, age) = (self.world.now, self.world.config.timeouts.parked);
         self.world.memory.forget_parked(room, now, age);
+        let full = self.world.memory.is_full_for(room);
+        if full && self.world.holds(Guard::ParkedRoomsBounded) {
+            return Verdict::Ignored(Ignored::TooMany);
+        }
         let kept = self.world.memory.park(room, facts, message, now);
         Verdict::Ignored(if kept { Ignored::Parked } else { Ignored::TooMany })
     }
@@ -163,14 +229,16 @@ impl Engine {
             }
         };
         let parked = self.world.memory.take_parked(room, &header.call_id);
-        let ours = &self.world.identity.user;
-        let over = parked.iter().any(|p| candidacy.is_ended_by(ours, &p.facts, &p.message))
-            || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(ours, f, m));
-        if over {
+        let world = &self.world;
+        let ours = &world.identity.user;
+        let over = parked.iter().any(|p| candidacy.is_ended_by(world, &p.facts, &p.message))
+            || later.of(&candidacy, ours).any(|(f, m)| candidacy.is_ended_by(world, f, m));
+        if over && self.world.holds(Guard::EndBeforeInvite) {
             self.world.memory.note_over(room, &header.call_id, until);
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
-        let arrival = Arrival { room, caller: &facts.sender, header, invite, until };
+        let (caller, device) = (&facts.sender, facts.device.as_ref());
+        let arrival = Arrival { room, caller, device, header, invite, until };
         let verdict = self.take_in(&arrival);
         for event in parked {
             if let Some(session) = self.world.roster.find(room, &header.call_id) {
@@ -185,29 +253,32 @@ impl Engine {
     /// Whether an invite is for us, honest and alive; then, until when.
     fn check_invite(&self, candidacy: &Candidacy<'_>) -> Result<Wall, Ignored> {
         let Candidacy { facts, invite, .. } = candidacy;
-        let identity = &self.world.identity;
-        if invite.invitee.as_ref().is_some_and(|user| *user != identity.user) {
+        let (world, identity) = (&self.world, &self.world.identity);
+        let another = invite.invitee.as_ref().is_some_and(|user| *user != identity.user);
+        if another && world.holds(Guard::InviteeObeyed) {
             return Err(Ignored::NotForUs);
         }
         match &invite.invitee_device {
-            Some(device) if *device != identity.device => return Err(Ignored::NotForUs),
+            Some(device)
+                if *device != identity.device && world.holds(Guard::InviteeDeviceObeyed) =>
+            {
+                return Err(Ignored::NotForUs);
+            }
             // A call of ours to somebody, placed on another device.
-            None if facts.sender == identity.user => return Err(Ignored::NotForUs),
+            None if facts.sender == identity.user && world.holds(Guard::OwnInviteNamesUs) => {
+                return Err(Ignored::NotForUs);
+            }
             Some(_) | None => {}
         }
-        sdp::check(invite.offer.expose()).map_err(|_| Ignored::Malformed)?;
+        if !world.is_sound(&invite.offer) {
+            return Err(Ignored::Malformed);
+        }
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
-        let age = self.age(facts);
-        if age >= lifetime {
+        let age = self.world.age(facts);
+        if age >= lifetime && self.world.holds(Guard::InviteExpires) {
             return Err(Ignored::Expired);
         }
-        Ok(self.world.now.wall.plus(lifetime - age))
-    }
-
-    /// The host's figure if there is one, which trusts one clock; else the difference of two.
-    fn age(&self, facts: &Facts) -> Duration {
-        let by_clocks = || facts.sent.map(|sent| self.world.now.wall.since(sent));
-        facts.age.or_else(by_clocks).unwrap_or_default()
+        Ok(self.world.now.wall.plus(lifetime.saturating_sub(age)))
     }
 
     /// What the sender of such an invite says about it need not be parked. What others say may be
@@ -222,18 +293,26 @@ impl Engine {
 
     /// An invite that may ring meets our own calls.
     fn take_in(&mut self, arrival: &Arrival<'_>) -> Verdict {
-        if self.service == Service::ShuttingDown {
+        let ending = self.service == Service::ShuttingDown;
+        if ending && self.world.holds(Guard::ShutDownTakesNone) {
             return Verdict::Ignored(Ignored::ShuttingDown);
         }
+        let vacant = self.vacancy_for(arrival);
         match self.settle_glare(arrival) {
             Some(Settled::Lost) => {
                 self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });
                 return Verdict::Ignored(Ignored::LostGlare);
             }
-            Some(Settled::Won(media)) => return self.take_over(arrival, media),
+            Some(Settled::Won(estate)) => return self.take_over(arrival, *estate),
             None => {}
         }
-        if self.world.roster.other_connected(None) {
+        if let Some(estate) = vacant {
+            let at_once = self.may_take_over();
+            return self.take_over(arrival, at_once.then_some(estate));
+        }
+        let expected = self.is_expected(arrival);
+        let busy = self.world.roster.other_connected(None) && !expected;
+        if busy && self.world.holds(Guard::BusyObeyed) {
             match self.world.config.busy {
                 Busy::Ring => {}
                 Busy::Ignore => {
@@ -261,6 +340,22 @@ impl Engine {
         Verdict::Started(session)
     }
 
+    /// What a call of ours left for a call of this user that takes its place.
+    fn vacancy_for(&mut self, arrival: &Arrival<'_>) -> Option<Estate> {
+        let world = &mut self.world;
+        match world.holds(Guard::VacancyBound) {
+            true => world.vacant.take(arrival.room, arrival.caller, world.now),
+            false => world.vacant.take_for_anybody(arrival.room, world.now),
+        }
+    }
+
+    /// Whether a transfer announced this call.
+    fn is_expected(&mut self, arrival: &Arrival<'_>) -> bool {
+        let (world, id) = (&mut self.world, &arrival.header.call_id);
+        let of_anybody = world.expected.names(id) && !world.holds(Guard::ExpectedBound);
+        world.expected.take(arrival.caller, id, world.now) || of_anybody
+    }
+
     fn may_ring(&self, caller: &UserId) -> bool {
         let mut of_caller = 0;
         let mut ringing = 0;
@@ -268,28 +363,14 @@ impl Engine {
             ringing += 1;
             of_caller += usize::from(self.is_with(session, caller));
         }
-        ringing < self.world.config.max_ringing && of_caller < MAX_RINGING_PER_CALLER
+        let world = &self.world;
+        let bounded = ringing < world.config.max_ringing || !world.holds(Guard::RingingBounded);
+        let fair = of_caller < MAX_RINGING_PER_CALLER || !world.holds(Guard::CallerBounded);
+        bounded && fair
     }
 
-    fn ring(&mut self, session: SessionId, until: Wall) {
+    pub(super) fn ring(&mut self, session: SessionId, until: Wall) {
         self.with(session, |call, world| call.ring(world, until));
-    }
-
-    /// The incoming call survived glare: it is answered with what the user had granted, or rings.
-    fn take_over(&mut self, arrival: &Arrival<'_>, media: CallMedia) -> Verdict {
-        let call = Call::arrive(&mut self.world, arrival);
-        let session = self.keep(call);
-        match self.world.config.glare {
-            Glare::Ring => self.ring(session, arrival.until),
-            Glare::AutoAnswer => {
-                let answered = self.with(session, |call, world| call.answer(world, Some(media)));
-                // A third call is connected: the user says which of the two he wants.
-                if let Some(Err(_)) = answered {
-                    self.ring(session, arrival.until);
-                }
-            }
-        }
-        Verdict::Started(session)
     }
 
     fn note_over(&mut self, arrival: &Arrival<'_>) {
@@ -299,7 +380,8 @@ impl Engine {
 
     /// Says something about a call that never rings here, unless that is being done too often.
     fn part(&mut self, arrival: &Arrival<'_>, body: Body) {
-        if self.world.roster.partings() >= MAX_PARTINGS {
+        let many = self.world.roster.partings() >= MAX_PARTINGS;
+        if many && self.world.holds(Guard::PartingsBounded) {
             return self.note_over(arrival);
         }
         let call = LiveCall {
@@ -309,26 +391,6 @@ impl Engine {
         };
         let parting = Call::parting(&mut self.world, &call, body);
         self.keep(parting);
-    }
-
-    /// Decides between the invite and our own unanswered call to the same user, if there is one.
-    fn settle_glare(&mut self, arrival: &Arrival<'_>) -> Option<Settled> {
-        if *arrival.caller == self.world.identity.user {
-            return None;
-        }
-        let with_caller = self.world.roster.with_user(arrival.room, arrival.caller);
-        let (session, survivor, media) = with_caller.into_iter().find_map(|session| {
-            let call = self.calls.get(&session)?;
-            let survivor = glare::decide(call.glare()?, &arrival.header.call_id);
-            Some((session, survivor, call.shown().media))
-        })?;
-        match survivor {
-            Survivor::Ours => Some(Settled::Lost),
-            Survivor::Theirs => {
-                self.with(session, |call, world| call.fail(world, EndReason::Replaced));
-                Some(Settled::Won(media))
-            }
-        }
     }
 
     fn session_of(&self, place: &Place, event: &Parsed) -> Option<SessionId> {
@@ -398,14 +460,6 @@ fn can_end(body: &Body) -> bool {
     }
 }
 
-/// How glare ended for the incoming call.
-enum Settled {
-    /// Ours goes on.
-    Lost,
-    /// Ours was ended; it had been placed with this.
-    Won(CallMedia),
-}
-
 /// An invite that may or may not ring.
 struct Candidacy<'a> {
     room: &'a RoomId,
@@ -417,13 +471,14 @@ struct Candidacy<'a> {
 impl Candidacy<'_> {
     /// Whether this other event of the same room means that the invite must not ring: the caller
     /// gave up or chose another party, or a device of ours took or refused it.
-    fn is_ended_by(&self, ours: &UserId, facts: &Facts, message: &CallMessage) -> bool {
+    fn is_ended_by(&self, world: &World, facts: &Facts, message: &CallMessage) -> bool {
         if message.header.call_id != self.header.call_id {
             return false;
         }
         let party: &Option<PartyId> = &message.header.party_id;
-        let by_caller = facts.sender == self.facts.sender && *party == self.header.party_id;
-        let by_us = facts.sender == *ours && !by_caller;
+        let by_caller = (facts.sender == self.facts.sender && *party == self.header.party_id)
+            || !world.holds(Guard::EndBound);
+        let by_us = facts.sender == world.identity.user && !by_caller;
         match &message.body {
             Body::Hangup { .. } => by_caller || by_us,
             Body::SelectAnswer { .. } => by_caller,
@@ -440,7 +495,8 @@ impl Candidacy<'_> {
 
 /// Our own event, come back: told by user and party (T-17).
 fn is_echo(world: &World, facts: &Facts, header: &Header) -> bool {
-    facts.sender == world.identity.user && header.party_id.as_ref() == Some(&world.party)
+    let ours = facts.sender == world.identity.user;
+    ours && header.party_id.as_ref() == Some(&world.party) && world.holds(Guard::EchoIgnored)
 }
 
 /// "Busy", in the words that the caller knows.

@@ -144,6 +144,9 @@ pub struct StreamStats {
     pub jitter: Option<Duration>,
     /// Key frames that the receiving side asked for.
     pub key_frame_requests: u64,
+    /// How loud the received sound was last, 0 to 1, as its sender says (RFC 6464); `None` where
+    /// nothing is said.
+    pub level: Option<f32>,
 }
 
 impl CandidatePair {
@@ -173,6 +176,7 @@ impl StreamStats {
             lost: None,
             jitter: None,
             key_frame_requests: 0,
+            level: None,
         }
     }
 }

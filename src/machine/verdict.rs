@@ -58,12 +58,16 @@ pub enum Ignored {
     Busy,
     /// The invite lost against our own.
     LostGlare,
+    /// Their offer crosses ours, which stands.
+    Collision,
     /// The process is ending: the invite is left to our other devices.
     ShuttingDown,
     /// A bound was reached: candidates, parked events, parties.
     TooMany,
     /// The event was in the clear in an encrypted room.
     PlaintextInEncryptedRoom,
+    /// The event came from a device that is not verified, and the policy is to refuse those.
+    UnverifiedDevice,
     /// The sender is ignored.
     IgnoredUser,
     /// The sender is not in the room.
@@ -93,12 +97,28 @@ pub enum Refusal {
     /// Only an incoming call can be answered or rejected.
     #[error("the call is an outgoing one")]
     Outgoing,
-    /// Another call is connected; holding or ending it comes with a later version.
+    /// Another call is connected, and can or must not be held or ended for this one.
     #[error("another call is connected")]
     OtherCallConnected,
     /// The call has no such track.
     #[error("the call sends nothing of that kind")]
     NoSuchTrack,
+    /// The other side speaks version 0, which cannot change a call.
+    #[error("the other side cannot change a call")]
+    CannotRenegotiate,
+    /// The other side does not say what its streams are, so it could not tell a screen from a
+    /// camera.
+    #[error("the other side cannot tell a screen from a camera")]
+    NoStreamMetadata,
+    /// The other side's description takes no tones (RFC 4733).
+    #[error("the other side takes no tones")]
+    TakesNoTones,
+    /// The other side does not say that it can be transferred (`m.call.transferee`).
+    #[error("the other side cannot be transferred")]
+    CannotBeTransferred,
+    /// There is a call of that id in that room.
+    #[error("there is a call of that id")]
+    CallExists,
     /// We cannot call ourselves without naming a device.
     #[error("to call oneself, name a device")]
     CallingOurselves,

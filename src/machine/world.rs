@@ -3,24 +3,33 @@
 //! A call never holds any of this; it is handed a [`World`] with every input. So a call is a plain
 //! value, and the borrow checker sees that calls cannot reach each other.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     Identity,
     book::Book,
     call::CallTimer,
-    event::{CallEvent, VoipEvent},
+    event::{CallEvent, Transfer, VoipEvent},
+    expected::Expected,
     fingerprint::Fingerprint,
+    guard::{Guard, Guards},
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
     roster::Roster,
     turn::Turn,
+    vacant::Vacant,
 };
 use crate::{
     config::Config,
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
+    redact::Redacted,
+    sdp,
     time::{Agenda, Now, Wall},
+    wire::delivery::Facts,
 };
 
 /// Everything that the machine waits for, with its unit in the deadline that is set for it.
@@ -67,9 +76,12 @@ pub(super) struct World {
     pub(super) turn: Turn,
     pub(super) book: Book,
     pub(super) memory: Memory,
+    pub(super) expected: Expected,
+    pub(super) vacant: Vacant,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
+    pub(super) guards: Guards,
     awaited: BTreeMap<OpId, Owner>,
     out: VecDeque<Output>,
 }
@@ -87,9 +99,12 @@ impl World {
             turn: Turn::default(),
             book: Book::default(),
             memory: Memory::default(),
+            expected: Expected::default(),
+            vacant: Vacant::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
+            guards: Guards::default(),
             awaited: BTreeMap::new(),
             out: VecDeque::new(),
         }
@@ -115,6 +130,13 @@ impl World {
         self.awaited.remove(&id)
     }
 
+    /// A reply that is awaited goes to somebody else.
+    pub(super) fn hand_over(&mut self, id: OpId, owner: Owner) {
+        if let Some(awaiting) = self.awaited.get_mut(&id) {
+            *awaiting = owner;
+        }
+    }
+
     /// Tells about all calls.
     pub(super) fn tell(&mut self, event: VoipEvent) {
         self.out.push_back(Output::Voip(event));
@@ -133,9 +155,27 @@ impl World {
         !self.out.is_empty()
     }
 
+    /// How old an event is: the host's figure if there is one, which trusts one clock; else the
+    /// difference of two.
+    pub(super) fn age(&self, facts: &Facts) -> Duration {
+        let by_clocks = || facts.sent.map(|sent| self.now.wall.since(sent));
+        facts.age.or_else(by_clocks).unwrap_or_default()
+    }
+
+    /// A transfer announced a call: it is to ring, also while the user talks.
+    pub(super) fn expect_call(&mut self, transfer: &Transfer) {
+        let until = self.longest_until();
+        self.expected.note(transfer.user.clone(), transfer.call_id.clone(), until);
+    }
+
     /// Until when an invite that is sent now can be alive.
     pub(super) fn longest_until(&self) -> Wall {
         self.now.wall.plus(self.config.timeouts.longest_invite)
+    }
+
+    /// Whether a description of theirs can be worked with.
+    pub(super) fn is_sound(&self, sdp: &Redacted) -> bool {
+        sdp::check(sdp.expose()).is_ok() || !self.holds(Guard::SdpChecked)
     }
 
     /// Whether this room is known to be encrypted.
@@ -157,6 +197,8 @@ impl World {
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
         self.memory.fingerprint(print, self.now);
+        self.expected.fingerprint(print, self.now);
+        self.vacant.fingerprint(print, self.now);
         print.value(&self.rooms);
         print.value(self.out.len());
     }

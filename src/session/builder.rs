@@ -14,7 +14,8 @@ use crate::{
         signaling::{LedgerStore, Signaling},
         webrtc::WebRtc,
     },
-    machine::{Engine, Identity},
+    machine::Identity,
+    record::{Origin, Recorder},
     wire::ledger::Ledger,
 };
 
@@ -51,6 +52,7 @@ pub struct VoIPBuilder {
     stored: Option<Vec<u8>>,
     wall: WallClock,
     seed: Option<u64>,
+    recorder: Option<Recorder>,
 }
 
 impl std::fmt::Debug for VoIPBuilder {
@@ -70,6 +72,7 @@ impl VoIPBuilder {
             stored: None,
             wall: WallClock::system(),
             seed: None,
+            recorder: None,
         }
     }
 
@@ -118,6 +121,14 @@ impl VoIPBuilder {
         self
     }
 
+    /// Writes down everything that the engine is given, for `replay` and for bug reports: see
+    /// [`record`](crate::record). A recorder records one `VoIP`; given to a second one, it leaves
+    /// that alone, with a warning in the log.
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Starts the library on the present tokio runtime, served from the given traits.
     ///
     /// # Errors
@@ -145,8 +156,13 @@ impl VoIPBuilder {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|_| StartError::NoRandomness)?,
         };
-        let engine = Engine::new(self.identity, self.config, seed);
-        let start = Start { engine, ledger: readable(self.stored), wall: self.wall };
+        let origin = Origin { identity: self.identity, config: self.config, seed };
+        let start = Start {
+            engine: origin.engine(),
+            ledger: readable(self.stored),
+            wall: self.wall,
+            recorder: self.recorder.map(|recorder| (recorder, origin)),
+        };
         let hub = Arc::new(Hub::default());
         let (driver, link, mailbox) = Driver::new(start, Arc::clone(&hub));
         runtime.spawn(driver.run());

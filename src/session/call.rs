@@ -1,18 +1,22 @@
 //! One call, as the application holds it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use super::{
     errors::{
         AnswerError, HangupError, MuteError, ProceedError, RejectError, StatsError, UntilError,
     },
     events::CallEvents,
+    quality::QualityWatch,
 };
 use crate::{
     driver::{CallCell, CallNews, Link},
     id::SessionId,
     machine::{
         event::{CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, Side, Stream},
+        explain::Explanation,
         io::{CallCommand, CallMedia, Command, MediaSource, PeerStats, Refusal, Tell},
     },
     wire::metadata::Purpose,
@@ -127,6 +131,32 @@ impl CallSession {
         Ok(self.link.measure(self.id()).await?)
     }
 
+    /// What the call waits for and why, as facts that print as sentences: for the person who
+    /// looks at a call that does not come about. Of a call that is over, how it ended. Cancel
+    /// safe.
+    ///
+    /// ```text
+    /// The answer was sent 3.1 s ago, no candidate pair yet: 4 local, 0 remote candidates. In
+    /// 26.9 s the call is given up.
+    /// ```
+    pub async fn explain(&self) -> Explanation {
+        if let Some(explanation) = self.link.explain(self.id()).await {
+            return explanation;
+        }
+        // The engine forgets a call that is over; a driver that stopped has ended them all.
+        let end = End { party: EndParty::Local, reason: EndReason::ShutDown };
+        Explanation::ended(self.cell.look(|snapshot| snapshot.end.clone()).unwrap_or(end))
+    }
+
+    /// Measures the call every so often (at least 200 ms apart) while the watch is held: round
+    /// trip, loss, jitter, bit rates, codec, path, level, and all of it in one word. The first
+    /// comes after two measurements.
+    pub async fn watch_quality(&self, every: Duration) -> QualityWatch {
+        let (latest, watched) = watch::channel(None);
+        self.link.watch(self.id(), every, latest).await;
+        QualityWatch::new(watched)
+    }
+
     // ------------------------------------------------------------------------------- commanding
 
     /// Takes a ringing call with the media that it was offered with. Idempotent.
@@ -201,7 +231,7 @@ impl CallSession {
         Ok(self.command(CallCommand::Unmute(source)).await?)
     }
 
-    async fn command(&self, command: CallCommand) -> Result<(), Refusal> {
+    pub(super) async fn command(&self, command: CallCommand) -> Result<(), Refusal> {
         self.link.command(Command::Call(self.id(), command)).await.map(drop)
     }
 }

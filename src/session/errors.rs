@@ -8,7 +8,7 @@ use crate::{
     id::InvalidId,
     machine::{
         event::{CallState, End},
-        io::{Fault, Refusal},
+        io::{Fault, InvalidTones, Refusal},
     },
 };
 
@@ -25,6 +25,9 @@ pub enum InviteError {
     /// We are not in that room, as far as the host told.
     #[error("not in the room")]
     NotInRoom,
+    /// A transfer names the id of a call that exists, or existed, in that room.
+    #[error("there is a call of that id")]
+    CallExists,
     /// The library is shutting down, or has.
     #[error("shutting down")]
     ShuttingDown,
@@ -38,6 +41,7 @@ impl From<Refusal> for InviteError {
         match refusal {
             Refusal::CallingOurselves => Self::CallingOurselves,
             Refusal::NotInRoom => Self::NotInRoom,
+            Refusal::CallExists => Self::CallExists,
             Refusal::ShuttingDown => Self::ShuttingDown,
             other => Self::Refused(other),
         }
@@ -166,6 +170,62 @@ impl From<Refusal> for MuteError {
         match refusal {
             Refusal::UnknownSession => Self::WrongState(CallState::Ended),
             Refusal::WrongState(state) => Self::WrongState(state),
+            Refusal::NoSuchTrack => Self::NoSuchTrack,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a call was not changed: held, shown more of, moved, dialled in or transferred.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The call is in a state in which this cannot be done: not yet answered, or over.
+    #[error("not possible while the call is {0}")]
+    WrongState(CallState),
+    /// The other side speaks version 0, which cannot change a call.
+    #[error("the other side cannot change a call")]
+    CannotRenegotiate,
+    /// The other side could not tell a screen from a camera.
+    #[error("the other side cannot tell a screen from a camera")]
+    NoStreamMetadata,
+    /// The other side takes no tones.
+    #[error("the other side takes no tones")]
+    TakesNoTones,
+    /// The text holds something else than tones.
+    #[error(transparent)]
+    InvalidTones(#[from] InvalidTones),
+    /// The other side does not say that it can be transferred.
+    #[error("the other side cannot be transferred")]
+    CannotBeTransferred,
+    /// Another call is connected: hold or end it first.
+    #[error("another call is connected")]
+    OtherCallConnected,
+    /// The call sends nothing of that kind.
+    #[error("the call sends nothing of that kind")]
+    NoSuchTrack,
+    /// The source could not be had: nobody granted it, or it is not there. The call goes on.
+    #[error("the source could not be had")]
+    MediaMissing,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that a change should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for ChangeError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownSession => Self::WrongState(CallState::Ended),
+            Refusal::WrongState(state) => Self::WrongState(state),
+            Refusal::CannotRenegotiate => Self::CannotRenegotiate,
+            Refusal::NoStreamMetadata => Self::NoStreamMetadata,
+            Refusal::TakesNoTones => Self::TakesNoTones,
+            Refusal::CannotBeTransferred => Self::CannotBeTransferred,
+            Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::NoSuchTrack => Self::NoSuchTrack,
             Refusal::ShuttingDown => Self::ShuttingDown,
             other => Self::Refused(other),

@@ -16,7 +16,8 @@ use futures::Stream;
 use super::call::CallSession;
 use crate::{
     driver::{CallNews, MissedCall, Queue, VoipItem, WeakLink},
-    machine::event::{CallSnapshot, End, RingStop},
+    id::UserId,
+    machine::event::{CallSnapshot, End, RingStop, Transfer},
     time::Wall,
 };
 
@@ -50,6 +51,29 @@ pub enum VoipNews {
     },
     /// Somebody called and was not answered by any device of ours.
     Missed(MissedCall),
+    /// The other side asks us to call somebody else instead: `VoIP::follow` does it, and nothing
+    /// else does.
+    TransferRequested {
+        /// The call in which it was asked.
+        call: CallSession,
+        /// Whom to call.
+        transfer: Box<Transfer>,
+    },
+    /// The other side announces who will call instead; that call rings, also while we talk.
+    TransferAnnounced {
+        /// The call in which it was announced.
+        call: CallSession,
+        /// Who will call.
+        transfer: Box<Transfer>,
+    },
+    /// Whoever calls or answers does it from a device that is not verified
+    /// (`Unverified::Warn`).
+    UnverifiedDevice {
+        /// The call.
+        call: CallSession,
+        /// Whose device.
+        user: UserId,
+    },
     /// A call is over.
     CallEnded {
         /// The call.
@@ -98,6 +122,15 @@ impl VoipEvents {
             VoipItem::RingStarted(cell, until) => VoipNews::RingStarted { call: held(cell), until },
             VoipItem::RingStopped(cell, why) => VoipNews::RingStopped { call: held(cell), why },
             VoipItem::Missed(missed) => VoipNews::Missed(missed),
+            VoipItem::TransferRequested(cell, transfer) => {
+                VoipNews::TransferRequested { call: held(cell), transfer }
+            }
+            VoipItem::TransferAnnounced(cell, transfer) => {
+                VoipNews::TransferAnnounced { call: held(cell), transfer }
+            }
+            VoipItem::Unverified(cell, user) => {
+                VoipNews::UnverifiedDevice { call: held(cell), user }
+            }
             VoipItem::Ended(cell, end) => VoipNews::CallEnded { call: held(cell), end },
             VoipItem::Skipped(n, cells) => {
                 VoipNews::Skipped { n, calls: cells.into_iter().map(held).collect() }

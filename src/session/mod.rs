@@ -9,23 +9,28 @@
 //! | --- | --- |
 //! | `builder.rs` | how a `VoIP` is put together and started |
 //! | `voip.rs` | placing calls, finding them, shutting down |
-//! | `call.rs` | one call |
+//! | `call.rs` | one call: watching it, taking it, ending it |
+//! | `quality.rs` | watching how good a call is |
+//! | `changes.rs` | what is changed in a call that is answered |
 //! | `events.rs` | the two event streams |
 //! | `errors.rs` | one small error per operation |
 
 mod builder;
 mod call;
+mod changes;
 mod errors;
 mod events;
+mod quality;
 mod voip;
 
 pub use self::{
     builder::{StartError, VoIPBuilder},
     call::CallSession,
     errors::{
-        AnswerError, HangupError, InviteError, MuteError, ProceedError, RejectError, StatsError,
-        UntilError,
+        AnswerError, ChangeError, HangupError, InviteError, MuteError, ProceedError, RejectError,
+        StatsError, UntilError,
     },
     events::{CallEvents, VoipEvents, VoipNews},
+    quality::QualityWatch,
     voip::{CallOptions, IntoCallee, VoIP},
 };

@@ -10,6 +10,7 @@ use crate::{
     machine::{
         Identity,
         diagnostics::Diagnostics,
+        event::Transfer,
         io::{CallMedia, Callee, Command, Refusal, Verdict},
     },
     wire::delivery::Batch,
@@ -99,8 +100,32 @@ impl VoIP {
         options: CallOptions,
     ) -> Result<CallSession, InviteError> {
         let (room, callee) = (RoomId::parse(room)?, callee.into_callee()?);
-        let invite = Command::Invite { room, callee, media: options.media };
-        match self.link.command(invite).await? {
+        self.place(Command::Invite { room, callee, media: options.media }).await
+    }
+
+    /// Does what a transfer asked for ([`VoipNews::TransferRequested`]): calls whom it names, in
+    /// `room` (its own room is only a proposal), and ends the call in which it was asked.
+    ///
+    /// Cancel safe as [`invite`](Self::invite) is.
+    ///
+    /// # Errors
+    /// [`InviteError`] names what the caller can fix.
+    ///
+    /// [`VoipNews::TransferRequested`]: super::VoipNews::TransferRequested
+    pub async fn follow(
+        &self,
+        call: &CallSession,
+        transfer: Transfer,
+        room: impl AsRef<str>,
+        options: CallOptions,
+    ) -> Result<CallSession, InviteError> {
+        let (room, transfer) = (RoomId::parse(room)?, Box::new(transfer));
+        let (session, media) = (call.id(), options.media);
+        self.place(Command::Follow { session, transfer, room, media }).await
+    }
+
+    async fn place(&self, command: Command) -> Result<CallSession, InviteError> {
+        match self.link.command(command).await? {
             // The call was published before the command was answered.
             Verdict::Started(session) => self.call(session).ok_or(InviteError::ShuttingDown),
             Verdict::Refused(refusal) => Err(refusal.into()),

@@ -45,6 +45,10 @@ pub enum OpKind {
     Capture,
     /// Mute or unmute a track.
     Enable,
+    /// Take another device.
+    Replace,
+    /// Send tones.
+    Dtmf,
     /// Close a microphone, camera or screen.
     Release,
     /// Save the ledger.
@@ -61,6 +65,8 @@ impl OpKind {
             Op::Peer(_, op) => Self::of_peer(op),
             Op::Track(_, TrackOp::Capture(..)) => Self::Capture,
             Op::Track(_, TrackOp::Enable(_)) => Self::Enable,
+            Op::Track(_, TrackOp::Replace(..)) => Self::Replace,
+            Op::Track(_, TrackOp::Dtmf(_)) => Self::Dtmf,
             Op::Track(_, TrackOp::Release) => Self::Release,
             Op::Save(_) => Self::Save,
         }

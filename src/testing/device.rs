@@ -18,7 +18,7 @@ use crate::{
         event::{CallEvent, CallSnapshot, CallState, End, Stream, VoipEvent},
         io::{
             CallCommand, CallMedia, Callee, Command, Ignored, Input, MediaSource, PeerState, Tell,
-            Verdict,
+            TransferTo, Verdict,
         },
     },
     wire::{
@@ -119,7 +119,7 @@ impl Device {
     #[track_caller]
     pub fn act(&self, command: CallCommand) {
         let session = self.call().unwrap_or_else(|| panic!("{} has no call", self.name()));
-        let verdict = self.command(Command::Call(session, command));
+        let verdict = self.command(Command::Call(session, command.clone()));
         assert!(
             !matches!(verdict, Verdict::Refused(_)),
             "{} cannot {command:?}: {verdict:?}",
@@ -292,7 +292,7 @@ impl Device {
     pub fn tracks(&self) -> Vec<FakeTrack> {
         let world = self.world();
         let seat = world.hosts[self.index].seat;
-        world.webrtc.tracks(seat).map(|(_, track)| *track).collect()
+        world.webrtc.tracks(seat).map(|(_, track)| track.clone()).collect()
     }
 
     /// Whether the device has requests that are not answered.
@@ -396,11 +396,28 @@ impl Device {
         self.world().crash(self.index);
     }
 
+    /// What was saved is gone, as when an application keeps nothing.
+    pub fn forget_ledger(&self) {
+        self.host(|host| host.ledger = None);
+    }
+
     /// The process starts again, with what was saved.
     pub fn restart(&self) {
         let mut world = self.world();
         world.note(self.index, Kind::Deed, "starts again");
         world.start(self.index);
+    }
+
+    /// What the engine was given since its process started, as a file: see
+    /// [`Sim::set_records`].
+    ///
+    /// # Panics
+    /// When nothing was to be recorded.
+    pub fn recording(&self) -> Vec<u8> {
+        self.host(|host| {
+            let scribe = host.scribe.as_ref();
+            scribe.expect("invariant: the test has asked for recordings first").out().clone()
+        })
     }
 
     /// Whether the process runs.
@@ -439,7 +456,8 @@ pub fn room_batch(
 }
 
 /// A command in the words of the column.
-fn deed(command: &Command) -> String {
+/// A command in the words of the column.
+pub(super) fn deed(command: &Command) -> String {
     match command {
         Command::Invite { callee, media, .. } => {
             let whom = match callee {
@@ -449,15 +467,29 @@ fn deed(command: &Command) -> String {
             };
             format!("calls {whom} ({})", telling::media(*media))
         }
-        Command::Call(_, command) => match command {
-            CallCommand::Answer(None) => "answers".to_owned(),
-            CallCommand::Answer(Some(media)) => format!("answers ({})", telling::media(*media)),
-            CallCommand::Reject(Tell::Everyone) => "rejects".to_owned(),
-            CallCommand::Reject(Tell::Nobody) => "rejects silently".to_owned(),
-            CallCommand::Hangup => "hangs up".to_owned(),
-            CallCommand::Proceed => "proceeds".to_owned(),
-            CallCommand::Mute(source) => format!("mutes {}", telling::source(*source)),
-            CallCommand::Unmute(source) => format!("unmutes {}", telling::source(*source)),
-        },
+        Command::Follow { transfer, .. } => format!("calls {} instead", transfer.user),
+        Command::Call(_, command) => call_deed(command),
+    }
+}
+
+fn call_deed(command: &CallCommand) -> String {
+    match command {
+        CallCommand::Answer(None) => "answers".to_owned(),
+        CallCommand::Answer(Some(media)) => format!("answers ({})", telling::media(*media)),
+        CallCommand::Reject(Tell::Everyone) => "rejects".to_owned(),
+        CallCommand::Reject(Tell::Nobody) => "rejects silently".to_owned(),
+        CallCommand::Hangup => "hangs up".to_owned(),
+        CallCommand::Proceed => "proceeds".to_owned(),
+        CallCommand::Mute(source) => format!("mutes {}", telling::source(*source)),
+        CallCommand::Unmute(source) => format!("unmutes {}", telling::source(*source)),
+        CallCommand::Hold => "holds".to_owned(),
+        CallCommand::Unhold => "takes the hold back".to_owned(),
+        CallCommand::Start(source) => format!("starts {}", telling::source(*source)),
+        CallCommand::Stop(source) => format!("stops {}", telling::source(*source)),
+        CallCommand::Switch(source, _) => format!("changes {}", telling::source(*source)),
+        CallCommand::Dtmf(_) => "sends tones".to_owned(),
+        CallCommand::Transfer(TransferTo::User(user, _)) => format!("transfers to {user}"),
+        CallCommand::Transfer(TransferTo::Call(_)) => "joins two calls".to_owned(),
+        CallCommand::RestartIce => "restarts ICE".to_owned(),
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     id::{PeerId, SessionId, TrackId},
     machine::io::{
         Candidate, Capture, Description, Fault, Op, PeerConfig, PeerOp, PeerState, PeerStats, Plan,
-        Reply, TrackOp,
+        Reply, Tones, TrackOp,
     },
 };
 
@@ -147,7 +147,7 @@ impl EmbeddedEngine {
     }
 
     async fn track(&self, track: TrackId, op: TrackOp) -> Result<(), Fault> {
-        let kind = OpKind::of(&Op::Track(track, op));
+        let kind = OpKind::of(&Op::Track(track, op.clone()));
         let act = || self.shared.lock().webrtc.track(self.seat, track, op);
         self.act(kind, act).await.map(drop)
     }
@@ -244,6 +244,19 @@ impl WebRtc for EmbeddedEngine {
 
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
         self.track(track, TrackOp::Enable(on)).await
+    }
+
+    async fn replace(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        self.track(track, TrackOp::Replace(session, what)).await
+    }
+
+    async fn dtmf(&self, track: TrackId, tones: Tones) -> Result<(), Fault> {
+        self.track(track, TrackOp::Dtmf(tones)).await
     }
 
     async fn release(&self, track: TrackId) -> Result<(), Fault> {

@@ -4,9 +4,12 @@
 //! | --- | --- |
 //! | [`Sim`], [`Device`], [`Puppet`] | engines in one virtual clock; what users do and see; a client in the test's hand |
 //! | [`Column`] | what happened, as lines that read like the protocol |
+//! | [`Replayed`] | a recording (`record`) as such lines |
 //! | [`Cue`], [`Habits`] | what the world does to them: slow, lost, denied, hanging |
+//! | [`Checked`] | one engine under the eyes of the invariants, for fuzzing |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
+//! | [`SmallWorld`] | two or three engines, and everything that can happen to them |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
 //!
@@ -40,6 +43,7 @@
 //!     5.000 ben ended: local user_media_failed
 //!     5.020 ben sends m.call.hangup
 //!     5.040 ada ended: remote said user_media_failed
+//!     5.060 ada sends m.call.select_answer
 //! ");
 //! assert_eq!(ben.end().map(|end| end.reason), Some(EndReason::UserMediaFailed));
 //! ```
@@ -51,29 +55,37 @@
 //! Everything here is for tests and demonstrations: what is written wrong in a test (an id without
 //! its sigil, an answer without a call) panics with a message that says so.
 
+mod checked;
 mod column;
 mod cue;
 mod device;
 mod dice;
 mod embedded;
 mod embedded_webrtc;
+mod explore;
+mod fake_peer;
 mod puppet;
+mod replayed;
 mod sdp;
 mod server;
 mod serving;
 mod sim;
+mod tape;
 mod telling;
 mod watch;
 mod webrtc;
 mod world;
 
+pub use checked::Checked;
 pub use column::{Column, Kind, Line};
 pub use cue::{Cue, Cues, Ending, OpKind};
 pub use device::{Device, room_batch};
 pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
 pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
+pub use explore::{Counterexample, Explored, Order, Role, SmallWorld, Trouble};
 pub use puppet::Puppet;
+pub use replayed::Replayed;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};
 pub use sim::{Sim, User, millis, secs};
 pub use webrtc::{FakePeer, FakeTrack, FakeWebRtc, FollowUp, Habits, Performed, Seat};

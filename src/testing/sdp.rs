@@ -97,6 +97,7 @@ fn write_line(sdp: &mut String, credentials: &str, (mid, line): (usize, &Line), 
         MediaKind::Audio => ("audio", "111 opus/48000/2"),
         MediaKind::Video => ("video", "96 VP8/90000"),
     };
+    let tones = line.kind == MediaKind::Audio;
     let port = if line.rejected { 0 } else { 9 };
     let payload = &codec[..codec.find(' ').unwrap_or(codec.len())];
     let setup = match kind {
@@ -107,7 +108,8 @@ fn write_line(sdp: &mut String, credentials: &str, (mid, line): (usize, &Line), 
         sdp.write_fmt(text).expect("invariant: writing to a String works");
         sdp.push_str("\r\n");
     };
-    put(format_args!("m={media} {port} UDP/TLS/RTP/SAVPF {payload}"));
+    let events = if tones { " 101" } else { "" };
+    put(format_args!("m={media} {port} UDP/TLS/RTP/SAVPF {payload}{events}"));
     put(format_args!("c=IN IP4 0.0.0.0"));
     put(format_args!("a=mid:{mid}"));
     put(format_args!("a=ice-ufrag:{credentials}"));
@@ -121,6 +123,9 @@ fn write_line(sdp: &mut String, credentials: &str, (mid, line): (usize, &Line), 
     }
     put(format_args!("a=rtcp-mux"));
     put(format_args!("a=rtpmap:{codec}"));
+    if tones {
+        put(format_args!("a=rtpmap:101 telephone-event/8000"));
+    }
 }
 
 /// Stands in every description: whoever prints one is found by it.

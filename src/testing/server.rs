@@ -84,6 +84,7 @@ pub struct FakeHomeserver {
     delays: BTreeMap<(UserId, UserId), Duration>,
     turn: Result<TurnServers, Fault>,
     sent: u64,
+    rooms_reversed: bool,
 }
 
 impl Default for FakeHomeserver {
@@ -102,6 +103,7 @@ impl FakeHomeserver {
             delays: BTreeMap::new(),
             turn: Ok(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(86_400) }),
             sent: 0,
+            rooms_reversed: false,
         }
     }
 
@@ -152,6 +154,11 @@ impl FakeHomeserver {
     /// How long events of `sender` take to become visible to `receiver`.
     pub fn set_delay(&mut self, sender: &UserId, receiver: &UserId, delay: Duration) {
         self.delays.insert((sender.clone(), receiver.clone()), delay);
+    }
+
+    /// Whether the batches of a sync come in the reverse order of their rooms (default: no).
+    pub fn set_rooms_reversed(&mut self, reversed: bool) {
+        self.rooms_reversed = reversed;
     }
 
     /// Takes an event into its room, and into the inbox of every device of every member, the
@@ -308,6 +315,10 @@ impl FakeHomeserver {
                     batches.entry(room).or_default().push(event);
                 }
             }
+        }
+        let mut batches: Vec<_> = batches.into_iter().collect();
+        if self.rooms_reversed {
+            batches.reverse();
         }
         items.extend(batches.into_iter().map(|(room, events)| {
             let encrypted = self.rooms[&room].encrypted;

@@ -122,7 +122,7 @@ impl World {
                 self.follow(performed.follow_ups);
                 performed.result
             }
-            Op::Track(track, op) => self.webrtc.track(at.seat, *track, *op),
+            Op::Track(track, op) => self.webrtc.track(at.seat, *track, op.clone()),
             Op::Save(ledger) => {
                 self.hosts[at.device].ledger = Some(ledger.clone());
                 Ok(Reply::Done)
@@ -244,12 +244,12 @@ fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
 /// How long the driver waits for each kind of request: the figures of `driver/deadlines.rs`.
 const fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
-        OpKind::Capture => 120,
+        OpKind::Capture | OpKind::Replace => 120,
         OpKind::SendEvent => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
         OpKind::Candidates | OpKind::RestartIce => 10,
         OpKind::Turn | OpKind::Stats | OpKind::Enable | OpKind::Close => 5,
-        OpKind::Release | OpKind::Save => 5,
+        OpKind::Release | OpKind::Save | OpKind::Dtmf => 5,
     })
 }

@@ -140,6 +140,19 @@ impl Sim {
         self.world.borrow_mut().reads_engines = reads;
     }
 
+    /// Whether what engines are given from their start on is written down (default: no): see
+    /// [`Device::recording`].
+    pub fn set_records(&self, records: bool) {
+        self.world.borrow_mut().records = records;
+    }
+
+    /// What the engines of all devices were given since their processes started last, as files.
+    pub fn recordings(&self) -> Vec<Vec<u8>> {
+        let world = self.world.borrow();
+        let scribes = world.hosts.iter().filter_map(|host| host.scribe.as_ref());
+        scribes.map(|scribe| scribe.out().clone()).collect()
+    }
+
     /// Looks at the homeserver or changes it; devices hear of it as of an event.
     pub fn server<T>(&self, change: impl FnOnce(&mut FakeHomeserver) -> T) -> T {
         let mut world = self.world.borrow_mut();

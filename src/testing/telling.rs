@@ -2,20 +2,24 @@
 
 use super::{column::Kind, world::World};
 use crate::machine::{
-    event::{CallEvent, CallState, End, EndParty, EndReason, MissedWhy, RingStop, VoipEvent},
+    event::{CallEvent, CallState, End, EndParty, EndReason, Hold, MissedWhy, RingStop, VoipEvent},
     io::{CallMedia, MediaSource, Op, Output, PeerOp, TrackOp},
 };
 
 /// Writes down what an output tells; requests to the homeserver are written down when it has them.
 pub(super) fn tell(world: &mut World, device: usize, output: &Output) {
-    let (kind, what) = match output {
+    if let (kind, Some(what)) = words(output) {
+        world.note(device, kind, what);
+    }
+}
+
+/// An output in words, where it has some.
+pub(super) fn words(output: &Output) -> (Kind, Option<String>) {
+    match output {
         Output::Request { op, .. } => (Kind::Media, request(op)),
-        Output::Cancel(_) => return,
+        Output::Cancel(_) => (Kind::Media, None),
         Output::Voip(event) => (Kind::Call, voip(event)),
         Output::Call { event, .. } => call(event),
-    };
-    if let Some(what) = what {
-        world.note(device, kind, what);
     }
 }
 
@@ -26,6 +30,10 @@ fn request(op: &Op) -> Option<String> {
         Op::Track(_, TrackOp::Capture(_, capture)) => {
             format!("captures {}", source(capture.source))
         }
+        Op::Track(_, TrackOp::Replace(_, capture)) => {
+            format!("takes another {:?}", capture.source).to_lowercase()
+        }
+        Op::Track(_, TrackOp::Dtmf(_)) => "sends tones".to_owned(),
         Op::Track(_, TrackOp::Release) => "releases a track".to_owned(),
         Op::Track(_, TrackOp::Enable(true)) => "enables a track".to_owned(),
         Op::Track(_, TrackOp::Enable(false)) => "disables a track".to_owned(),
@@ -39,6 +47,15 @@ fn voip(event: &VoipEvent) -> Option<String> {
         VoipEvent::RingStopped { why, .. } => format!("stops ringing ({})", ring_stop(*why)),
         VoipEvent::Missed { caller, why, .. } => {
             format!("missed {caller} ({})", missed(*why))
+        }
+        VoipEvent::TransferRequested { transfer, .. } => {
+            format!("is asked to call {}", transfer.user)
+        }
+        VoipEvent::TransferAnnounced { transfer, .. } => {
+            format!("is told that {} will call", transfer.user)
+        }
+        VoipEvent::UnverifiedDevice { user, .. } => {
+            format!("is warned of an unverified device of {user}")
         }
         VoipEvent::CallAdded { .. } | VoipEvent::CallEnded { .. } => return None,
     })
@@ -61,7 +78,22 @@ fn call(event: &CallEvent) -> (Kind, Option<String>) {
         CallEvent::MediaMissing(of) => {
             (Kind::Detail, Some(format!("goes without {}", source(*of))))
         }
+        CallEvent::SwitchFailed(of) => {
+            (Kind::Detail, Some(format!("cannot change {}", source(*of))))
+        }
+        CallEvent::HoldChanged(hold) => (Kind::Call, Some(self::hold(*hold).to_owned())),
+        CallEvent::TransferFailed => (Kind::Call, Some("cannot transfer".to_owned())),
+        CallEvent::NegotiationFailed => (Kind::Call, Some("does not agree".to_owned())),
         CallEvent::IdentityAsserted(_) => (Kind::Detail, Some("is told who speaks".to_owned())),
+    }
+}
+
+const fn hold(hold: Hold) -> &'static str {
+    match (hold.by_us, hold.by_them) {
+        (true, true) => "is held by both",
+        (true, false) => "is held by us",
+        (false, true) => "is held by them",
+        (false, false) => "is held no more",
     }
 }
 

@@ -14,12 +14,16 @@ use std::{
     time::Duration,
 };
 
-use super::sdp::{self, Line};
+pub use super::fake_peer::FakePeer;
+use super::{
+    fake_peer::Signaling,
+    sdp::{self, Line},
+};
 use crate::{
     id::{PeerId, TrackId},
     machine::io::{
         Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerOp, PeerState, PeerStats,
-        Plan, Reply, SdpKind, Slot, TrackOp,
+        Plan, Reply, SdpKind, TrackOp,
     },
     redact::Redacted,
 };
@@ -79,36 +83,19 @@ pub struct Performed {
     pub follow_ups: Vec<FollowUp>,
 }
 
-/// A peer connection, for tests to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FakePeer {
-    /// As it was opened.
-    pub config: PeerConfig,
-    /// The description of ours that is in force.
-    pub local: Option<Description>,
-    /// The description of theirs that is in force.
-    pub remote: Option<Description>,
-    /// Remote candidates as they were given, in order, each as often as it was given.
-    pub remote_candidates: Vec<String>,
-    /// Whether the end of remote candidates was given.
-    pub remote_candidates_ended: bool,
-    /// The latest state.
-    pub state: Option<PeerState>,
-    lines: Vec<Line>,
-    slots: BTreeMap<Slot, usize>,
-    credentials: String,
-    found: usize,
-    gathered: bool,
-}
-
 /// A local track, for tests to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeTrack {
     /// What it is.
     pub capture: Capture,
     /// Whether it is sent.
     pub enabled: bool,
+    /// The tones that were sent.
+    pub dialled: String,
 }
+
+/// Two connections that found each other.
+type Pair = ((Seat, PeerId), (Seat, PeerId));
 
 /// All fake engines of a test.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +105,8 @@ pub struct FakeWebRtc {
     tracks: BTreeMap<(Seat, TrackId), FakeTrack>,
     closed: BTreeSet<(Seat, PeerId)>,
     released: BTreeSet<(Seat, TrackId)>,
-    linked: BTreeSet<((Seat, PeerId), (Seat, PeerId))>,
+    /// Connections that found each other, with the credentials of both.
+    linked: BTreeMap<Pair, (String, String)>,
     misuse: Vec<String>,
     minted: u64,
 }
@@ -190,7 +178,7 @@ impl FakeWebRtc {
 
     /// Whether a connection has an other end.
     pub fn is_linked(&self, seat: Seat, peer: PeerId) -> bool {
-        self.linked.iter().any(|pair| other_end(pair, (seat, peer)).is_some())
+        self.linked.keys().any(|pair| other_end(pair, (seat, peer)).is_some())
     }
 
     /// Does something with a local track.
@@ -200,10 +188,21 @@ impl FakeWebRtc {
                 if self.released.contains(&(seat, track)) {
                     return Err(Fault::Cancelled);
                 }
-                self.tracks.insert((seat, track), FakeTrack { capture, enabled: true });
+                self.tracks.insert(
+                    (seat, track),
+                    FakeTrack { capture, enabled: true, dialled: String::new() },
+                );
             }
             TrackOp::Enable(on) => match self.tracks.get_mut(&(seat, track)) {
                 Some(found) => found.enabled = on,
+                None => return Err(Fault::NotFound),
+            },
+            TrackOp::Replace(_, capture) => match self.tracks.get_mut(&(seat, track)) {
+                Some(found) => found.capture = capture,
+                None => return Err(Fault::NotFound),
+            },
+            TrackOp::Dtmf(tones) => match self.tracks.get_mut(&(seat, track)) {
+                Some(found) => found.dialled.push_str(tones.digits().expose()),
                 None => return Err(Fault::NotFound),
             },
             TrackOp::Release => {
@@ -265,19 +264,7 @@ impl FakeWebRtc {
             return self.wrong(seat, id, "opened twice");
         }
         let credentials = self.mint(seat);
-        let peer = FakePeer {
-            config: config.clone(),
-            local: None,
-            remote: None,
-            remote_candidates: Vec::new(),
-            remote_candidates_ended: false,
-            state: None,
-            lines: Vec::new(),
-            slots: BTreeMap::new(),
-            credentials,
-            found: 0,
-            gathered: false,
-        };
+        let peer = FakePeer::new(config.clone(), credentials);
         self.peers.insert((seat, id), peer);
         Ok(Reply::Done)
     }
@@ -296,8 +283,8 @@ impl FakeWebRtc {
 
     /// The other side notices after a while that nothing comes any more.
     fn unlink(&mut self, end: (Seat, PeerId), follow_ups: &mut Vec<FollowUp>) {
-        let lost: Vec<_> = self.linked.iter().filter_map(|pair| other_end(pair, end)).collect();
-        self.linked.retain(|pair| other_end(pair, end).is_none());
+        let lost: Vec<_> = self.linked.keys().filter_map(|pair| other_end(pair, end)).collect();
+        self.linked.retain(|pair, _| other_end(pair, end).is_none());
         for (seat, peer) in lost {
             let gone = news(seat, peer, PeerNews::State(PeerState::Disconnected));
             follow_ups.push(FollowUp { after: Duration::from_secs(5), ..gone });
@@ -305,8 +292,15 @@ impl FakeWebRtc {
     }
 
     fn offer(&mut self, seat: Seat, id: PeerId, plan: &Plan) -> Result<Reply, Fault> {
-        let version = self.next();
+        let (version, fresh) = (self.next(), self.mint(seat));
         let peer = self.held(seat, id);
+        if peer.signaling == Signaling::Theirs {
+            return self.wrong(seat, id, "offer over a remote offer");
+        }
+        peer.remember();
+        if std::mem::take(&mut peer.restart) {
+            peer.credentials = fresh;
+        }
         for line in &plan.lines {
             let place = peer.slots.get(&line.slot).copied();
             let made = Line::of(line);
@@ -323,24 +317,22 @@ impl FakeWebRtc {
     }
 
     fn answer(&mut self, seat: Seat, id: PeerId, plan: &Plan) -> Result<Reply, Fault> {
-        let version = self.next();
+        let (version, fresh) = (self.next(), self.mint(seat));
         let peer = self.held(seat, id);
-        let Some(offer) = peer.remote.clone().filter(|theirs| theirs.kind == SdpKind::Offer) else {
+        let offer = peer.remote.clone().filter(|_| peer.signaling == Signaling::Theirs);
+        let Some(offer) = offer else {
             return self.wrong(seat, id, "answer without a remote offer");
         };
-        let mut unused = plan.lines.clone();
-        peer.lines = sdp::read(offer.sdp.expose())
-            .iter()
-            .enumerate()
-            .map(|(place, theirs)| {
-                let fits = unused.iter().position(|ours| ours.slot.kind() == theirs.kind);
-                let ours = fits.map(|fits| unused.remove(fits));
-                if let Some(ours) = &ours {
-                    peer.slots.insert(ours.slot, place);
-                }
-                theirs.answered_with(ours.as_ref())
-            })
-            .collect();
+        if peer.is_restarted_by(offer.sdp.expose()) {
+            peer.credentials = fresh;
+        }
+        let theirs = sdp::read(offer.sdp.expose());
+        peer.adopt(&theirs, plan);
+        let line = |(place, theirs): (usize, &Line)| {
+            let ours = plan.lines.iter().find(|line| peer.slots.get(&line.slot) == Some(&place));
+            theirs.answered_with(ours)
+        };
+        peer.lines = theirs.iter().enumerate().map(line).collect();
         let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Answer);
         Ok(described(SdpKind::Answer, text))
     }
@@ -354,12 +346,22 @@ impl FakeWebRtc {
     ) -> Result<Reply, Fault> {
         let habits = self.habits(seat);
         let peer = self.held(seat, id);
-        if ours.kind == SdpKind::Answer && peer.remote.is_none() {
-            return self.wrong(seat, id, "local answer without a remote offer");
+        match (ours.kind, peer.signaling) {
+            (SdpKind::Offer, Signaling::Stable | Signaling::Ours) => {
+                peer.signaling = Signaling::Ours;
+            }
+            (SdpKind::Answer, Signaling::Theirs) => peer.settle(),
+            (SdpKind::Offer, Signaling::Theirs) => {
+                return self.wrong(seat, id, "local offer over a remote offer");
+            }
+            (SdpKind::Answer, Signaling::Stable | Signaling::Ours) => {
+                return self.wrong(seat, id, "local answer without a remote offer");
+            }
         }
-        let first = peer.local.is_none();
         peer.local = Some(ours.clone());
-        if first {
+        if peer.gathering.as_ref() != Some(&peer.credentials) {
+            peer.gathering = Some(peer.credentials.clone());
+            (peer.found, peer.gathered) = (0, false);
             let found = habits.candidates.iter().enumerate();
             follow_ups.extend(found.map(|(place, after)| FollowUp {
                 seat,
@@ -394,12 +396,29 @@ impl FakeWebRtc {
         follow_ups: &mut Vec<FollowUp>,
     ) -> Result<Reply, Fault> {
         let peer = self.held(seat, id);
-        if theirs.kind == SdpKind::Answer && peer.local.is_none() {
-            return self.wrong(seat, id, "remote answer without a local offer");
+        match (theirs.kind, peer.signaling) {
+            (SdpKind::Offer, Signaling::Stable | Signaling::Theirs)
+            | (SdpKind::Answer, Signaling::Ours) => {}
+            (SdpKind::Offer, Signaling::Ours) => {
+                return self.wrong(seat, id, "remote offer over a local offer");
+            }
+            (SdpKind::Answer, Signaling::Stable | Signaling::Theirs) => {
+                return self.wrong(seat, id, "remote answer without a local offer");
+            }
         }
         let text = theirs.sdp.expose();
         if !text.starts_with("v=0") {
             return Err(Fault::Failed("not a session description".to_owned()));
+        }
+        match theirs.kind {
+            SdpKind::Offer => {
+                peer.remember();
+                peer.signaling = Signaling::Theirs;
+            }
+            SdpKind::Answer => peer.settle(),
+        }
+        if peer.credentials_of_remote() != sdp::credentials(text) {
+            peer.remote_candidates.clear();
         }
         let before: Vec<Line> =
             peer.remote.as_ref().map(|old| sdp::read(old.sdp.expose())).unwrap_or_default();
@@ -424,7 +443,7 @@ impl FakeWebRtc {
         for candidate in candidates {
             if candidate.is_end() {
                 peer.remote_candidates_ended = true;
-            } else {
+            } else if peer.takes(candidate) {
                 peer.remote_candidates.push(candidate.candidate.expose().to_owned());
             }
         }
@@ -432,13 +451,12 @@ impl FakeWebRtc {
     }
 
     fn rollback(&mut self, seat: Seat, id: PeerId) -> Result<Reply, Fault> {
-        self.held(seat, id).local = None;
+        self.held(seat, id).roll_back();
         Ok(Reply::Done)
     }
 
     fn restart_ice(&mut self, seat: Seat, id: PeerId) -> Result<Reply, Fault> {
-        let credentials = self.mint(seat);
-        self.held(seat, id).credentials = credentials;
+        self.held(seat, id).restart = true;
         Ok(Reply::Done)
     }
 
@@ -454,10 +472,13 @@ impl FakeWebRtc {
             }
         }
         for (a, b) in pairs {
-            if self.linked.insert((a, b)) {
+            let now = (self.peers[&a].credentials.clone(), self.peers[&b].credentials.clone());
+            let before = self.linked.insert((a, b), now.clone());
+            if before.as_ref() != Some(&now) {
                 let spans = (self.habits(a.0).connect, self.habits(b.0).connect);
-                follow_ups.extend(connecting(a, spans));
-                follow_ups.extend(connecting(b, spans));
+                let found = if before.is_some() { reconnected } else { connecting };
+                follow_ups.extend(found(a, spans));
+                follow_ups.extend(found(b, spans));
             }
         }
     }
@@ -489,18 +510,6 @@ impl FakeWebRtc {
     }
 }
 
-impl FakePeer {
-    fn is_ready(&self) -> bool {
-        self.local.is_some() && self.remote.is_some() && !self.remote_candidates.is_empty()
-    }
-
-    /// Whether the other end has our description in force.
-    fn is_meant_by(&self, other: &Self) -> bool {
-        let remote = other.remote.as_ref().and_then(|sdp| sdp::credentials(sdp.sdp.expose()));
-        remote == Some(&self.credentials)
-    }
-}
-
 fn connecting(
     (seat, peer): (Seat, PeerId),
     spans: (Option<Duration>, Option<Duration>),
@@ -511,6 +520,16 @@ fn connecting(
         states.push(FollowUp { after: a.max(b), ..connected });
     }
     states
+}
+
+/// ICE was restarted: whoever was connected may not even notice.
+fn reconnected(
+    (seat, peer): (Seat, PeerId),
+    spans: (Option<Duration>, Option<Duration>),
+) -> Vec<FollowUp> {
+    let (Some(a), Some(b)) = spans else { return Vec::new() };
+    let connected = news(seat, peer, PeerNews::State(PeerState::Connected));
+    vec![FollowUp { after: a.max(b), ..connected }]
 }
 
 fn other_end<T: Copy + PartialEq>((a, b): &(T, T), end: T) -> Option<T> {

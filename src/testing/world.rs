@@ -14,6 +14,7 @@ use super::{
     cue::{Cue, Cues, Ending},
     dice::Dice,
     server::FakeHomeserver,
+    tape,
     watch::Watch,
     webrtc::{FakeWebRtc, FollowUp, Seat},
 };
@@ -24,6 +25,7 @@ use crate::{
         Engine, Identity,
         io::{Fault, Ignored, Input, Op, Reply, Verdict},
     },
+    record::{Entry, Origin, Scribe},
     time::{Mono, Now, Wall},
     wire::{delivery::Batch, ledger::Ledger},
 };
@@ -77,6 +79,8 @@ pub(super) struct Host {
     pub(super) latest_batches: Vec<Batch>,
     pub(super) holds_sync: bool,
     pub(super) offline: bool,
+    /// Writes down what the engine is given.
+    pub(super) scribe: Option<Scribe<Vec<u8>>>,
     due: Option<Mono>,
     /// When the next sync is planned; so that there is never more than one.
     pub(super) sync_due: Option<Mono>,
@@ -96,6 +100,8 @@ pub(super) struct World {
     pub(super) way: Duration,
     /// Whether engines are also searched for secrets after each step.
     pub(super) reads_engines: bool,
+    /// Whether what engines are given is written down.
+    pub(super) records: bool,
     agenda: BTreeMap<(Mono, u64), Happening>,
     pub(super) lanes: BTreeMap<(Seat, PeerId), VecDeque<Job>>,
     entries: u64,
@@ -115,6 +121,7 @@ impl World {
             column: Column::default(),
             way: Duration::from_millis(20),
             reads_engines: true,
+            records: false,
             agenda: BTreeMap::new(),
             lanes: BTreeMap::new(),
             entries: 0,
@@ -138,6 +145,7 @@ impl World {
             latest_batches: Vec::new(),
             holds_sync: false,
             offline: false,
+            scribe: None,
             due: None,
             sync_due: None,
         };
@@ -152,8 +160,12 @@ impl World {
         self.seats += 1;
         let seed = self.dice.word();
         let host = &mut self.hosts[device];
-        let mut engine = Engine::new(host.identity.clone(), host.config.clone(), seed);
+        let (identity, config) = (host.identity.clone(), host.config.clone());
+        let origin = Origin { identity, config, seed };
+        let mut engine = origin.engine();
+        host.scribe = self.records.then(|| tape::begin(&origin, self.now));
         if let Some(ledger) = host.ledger.clone() {
+            host.keep(self.now, &Entry::Restored(ledger.clone()));
             engine.restore(self.now, ledger);
         }
         let habits = self.webrtc.habits(host.seat);
@@ -261,8 +273,7 @@ impl World {
     }
 
     fn timeout(&mut self, device: usize) {
-        if let Some(engine) = &mut self.hosts[device].engine {
-            engine.handle_timeout(self.now);
+        if self.hosts[device].wake(self.now) {
             self.drain(device);
         }
     }
@@ -308,17 +319,16 @@ impl World {
 
     /// Hands an input to an engine and serves what it wants.
     pub(super) fn feed(&mut self, device: usize, input: Input) -> Verdict {
-        let Some(engine) = &mut self.hosts[device].engine else {
+        let Some(verdict) = self.hosts[device].hand(self.now, input) else {
             return Verdict::Ignored(Ignored::NoChange);
         };
-        let verdict = engine.handle(self.now, input);
         self.drain(device);
         verdict
     }
 
     fn reply(&mut self, device: usize, id: OpId, result: Result<Reply, Fault>) {
-        let Some(engine) = &mut self.hosts[device].engine else { return };
-        let verdict = engine.handle(self.now, Input::Reply(id, result));
+        let input = Input::Reply(id, result);
+        let Some(verdict) = self.hosts[device].hand(self.now, input) else { return };
         let kept = self.hosts[device].watch.on_reply(id, &verdict);
         self.hold(kept);
         self.drain(device);

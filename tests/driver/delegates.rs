@@ -17,8 +17,8 @@ use matrix_voip::{
     },
     id::{EventId, OpId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
-        Candidate, Capture, Description, Fault, Input, MediaKind, Op, PeerConfig, PeerOp, Plan,
-        Reply, SdpKind, TrackOp, TurnServers,
+        Candidate, Capture, Description, Fault, Input, Op, PeerConfig, PeerOp, Plan, Reply,
+        SdpKind, Tones, TrackOp, TurnServers,
     },
     wire::ledger::Ledger,
 };
@@ -122,6 +122,12 @@ impl WebRtc for Delegate {
     }
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
         self.act(format!("enable {track} {on}")).await
+    }
+    async fn replace(&self, _: SessionId, track: TrackId, _: Capture) -> Result<(), Fault> {
+        self.act(format!("replace {track}")).await
+    }
+    async fn dtmf(&self, track: TrackId, _: Tones) -> Result<(), Fault> {
+        self.act(format!("dtmf {track}")).await
     }
     async fn release(&self, track: TrackId) -> Result<(), Fault> {
         self.act(format!("release {track}")).await
@@ -231,7 +237,7 @@ fn open() -> Op {
 }
 
 fn microphone() -> Op {
-    let capture = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
+    let capture = Capture::of(MediaSource::Microphone);
     Op::Track(TRACK, TrackOp::Capture(SessionId(1), capture))
 }
 

@@ -7,6 +7,7 @@
 mod attacker;
 mod clocks;
 mod flood;
+mod forgery;
 mod glare;
 mod hosts;
 mod moments;

@@ -194,6 +194,13 @@ impl Rig {
         self.input(Input::Peer(peer, PeerNews::State(state)))
     }
 
+    /// The party id of our engine, which all its calls share.
+    pub(crate) fn our_party(&self) -> PartyId {
+        let mut other = self.clone();
+        let session = other.place("somebody");
+        other.engine.snapshot(session).unwrap().party_id
+    }
+
     pub(crate) fn peer_of(&self, session: SessionId) -> PeerId {
         self.engine.peer(session).expect("a peer is open")
     }

@@ -1,17 +1,17 @@
 //! Busy means that a connected call exists; a ringing one is not busy.
 
 use matrix_voip::{
-    config::{Busy, Config},
-    id::RoomId,
+    config::{Busy, Config, OnAnswer},
+    id::{RoomId, SessionId},
     machine::{
-        event::{CallState, EndReason, MissedWhy, VoipEvent},
+        event::{CallState, EndReason, Hold, MissedWhy, VoipEvent},
         io::{CallCommand, CallMedia, Ignored, PeerState, Refusal, Verdict},
     },
-    testing::{Device, Puppet, Sim, secs},
+    testing::{Device, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
 };
 
-use crate::common::{ADA, BEN, remote};
+use crate::common::{ADA, BEN, local, remote, two};
 
 const CARL: &str = "@carl:example";
 
@@ -103,20 +103,77 @@ fn a_busy_callee_is_told_apart_from_one_who_does_not_want() {
     assert_eq!(carl.state(), Some(CallState::Connected));
 }
 
-#[test]
-fn a_second_call_rings_where_call_waiting_is_wanted_but_cannot_be_taken_yet() {
-    let Talking { sim, room, ada, carl, .. } = talking(Busy::Ring);
-    carl.invite(&room, "c2", secs(60));
+/// Ada talks to Ben while Carl rings; she takes his call.
+fn second_call(policy: OnAnswer) -> (Sim, Device, [SessionId; 2], Verdict) {
+    let sim = Sim::new(44);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let mut config = Config::default();
+    (config.busy, config.on_answer) = (Busy::Ring, policy);
+    let ada = sim.user(ADA).device_with("PHONE", config);
+    let (ben, carl) = (sim.device(BEN, "LAPTOP"), sim.device(CARL, "PHONE"));
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.answer();
+    sim.run_until_quiet();
+    carl.invite(&room, ADA, CallMedia::Voice);
     sim.run_until_quiet();
     assert!(ada.is_ringing());
-    let calls = ada.calls();
+    let calls: [SessionId; 2] = ada.calls().try_into().unwrap();
     let verdict = ada.command_to(calls[1], CallCommand::Answer(None));
-    assert_eq!(verdict, Verdict::Refused(Refusal::OtherCallConnected));
-    ada.command_to(calls[0], CallCommand::Hangup);
-    let verdict = ada.command_to(calls[1], CallCommand::Answer(None));
-    assert_eq!(verdict, Verdict::Handled);
     sim.run_until_quiet();
-    assert_eq!(ada.state_of(calls[1]), Some(CallState::Connecting));
+    (sim, ada, calls, verdict)
+}
+
+#[test]
+fn a_second_call_that_is_taken_puts_the_first_on_hold() {
+    let (sim, ada, [first, second], verdict) = second_call(OnAnswer::HoldOther);
+    assert_eq!(verdict, Verdict::Handled);
+    let held = |call| ada.snapshot_of(call).unwrap().hold.by_us;
+    assert_eq!((held(first), held(second)), (true, false), "{}", sim.column());
+    assert_eq!(ada.state_of(first), Some(CallState::Connected));
+    assert_eq!(ada.state_of(second), Some(CallState::Connected));
+    let back = ada.command_to(first, CallCommand::Unhold);
+    assert_eq!(back, Verdict::Refused(Refusal::OtherCallConnected), "the user talks in one");
+    ada.command_to(second, CallCommand::Hold);
+    assert_eq!(ada.command_to(first, CallCommand::Unhold), Verdict::Handled);
+    sim.run_until_quiet();
+    assert_eq!((held(first), held(second)), (false, true));
+}
+
+#[test]
+fn a_call_of_ours_that_is_taken_puts_the_first_on_hold() {
+    let sim = Sim::new(45);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let [ada, ben, carl] = [(ADA, "PHONE"), (BEN, "LAPTOP"), (CARL, "TABLET")]
+        .map(|(user, device)| sim.device(user, device));
+    let calls = [(BEN, &ben), (CARL, &carl)].map(|(user, device)| {
+        let call = ada.invite(&room, user, CallMedia::Voice);
+        sim.run_until_quiet();
+        device.answer();
+        sim.run_until_quiet();
+        call
+    });
+    let held = calls.map(|call| ada.snapshot_of(call).unwrap().hold.by_us);
+    assert_eq!(held, [true, false], "{}", sim.column());
+}
+
+#[test]
+fn a_second_call_that_is_taken_ends_the_first() {
+    let (_, ada, [first, second], verdict) = second_call(OnAnswer::EndOther);
+    assert_eq!(verdict, Verdict::Handled);
+    assert_eq!(ada.end_of(first), local(EndReason::Hangup));
+    assert_eq!(ada.state_of(second), Some(CallState::Connected));
+}
+
+#[test]
+fn a_second_call_cannot_be_taken_where_the_first_is_to_stay() {
+    let (sim, ada, [first, second], verdict) = second_call(OnAnswer::Refuse);
+    assert_eq!(verdict, Verdict::Refused(Refusal::OtherCallConnected));
+    assert_eq!(ada.state_of(second), Some(CallState::Ringing));
+    ada.command_to(first, CallCommand::Hangup);
+    assert_eq!(ada.command_to(second, CallCommand::Answer(None)), Verdict::Handled);
+    sim.run_until_quiet();
+    assert_eq!(ada.state_of(second), Some(CallState::Connected));
 }
 
 /// Seed 001: busy is a *connected* call.
@@ -173,4 +230,45 @@ fn a_call_whose_connection_is_lost_for_a_while_is_busy() {
     carl.invite(&room, "c2", secs(60));
     sim.run_until_quiet();
     assert_eq!(missed(&ada), [MissedWhy::Busy]);
+}
+
+/// Taken, but not connected yet: it is held as a connected one would be.
+#[test]
+fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
+    let two = two();
+    let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let rings = two.ada.calls();
+    two.ada.command_to(rings[0], CallCommand::Answer(None));
+    two.sim.advance(millis(60));
+    assert_eq!(two.ada.state_of(rings[0]), Some(CallState::Connecting));
+    two.ada.command_to(rings[1], CallCommand::Answer(None));
+    two.sim.run_until_quiet();
+    let held = |session| two.ada.snapshot_of(session).unwrap().hold.by_us;
+    assert_eq!(rings.iter().map(|call| held(*call)).collect::<Vec<_>>(), [true, false]);
+    assert!(two.ben.snapshot_of(first).unwrap().hold.by_them);
+}
+
+/// Glare answers a call by itself, but not beside one that the same user has just taken.
+#[test]
+fn a_call_that_wins_glare_rings_while_another_with_that_user_is_being_taken() {
+    let two = two();
+    let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let second = two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let rings = two.ada.calls();
+    two.ada.command_to(rings[0], CallCommand::Answer(None));
+    two.ada.invite(&two.room, BEN, CallMedia::Voice);
+    two.sim.run_until_quiet();
+    let talks = |device: &Device, session| {
+        let shown = device.snapshot_of(session).unwrap();
+        shown.state == CallState::Connected && shown.hold == Hold::default()
+    };
+    for device in [&two.ada, &two.ben] {
+        let talking = device.calls().into_iter().filter(|call| talks(device, *call)).count();
+        assert_eq!(talking, 1, "{}", two.sim.column());
+    }
+    assert!(first != second);
 }

@@ -5,7 +5,7 @@ use matrix_voip::{
         event::{CallState, EndReason, MissedWhy, VoipEvent},
         io::{CallMedia, Ignored, MediaKind, PeerState, SdpKind},
     },
-    testing::{Cue, OpKind, Sim, room_batch, secs},
+    testing::{Cue, Habits, OpKind, Sim, room_batch, secs},
     wire::{
         call::{Answer, Body, Capabilities, Reason},
         delivery::{Place, Protection},
@@ -68,8 +68,9 @@ fn a_call_that_connects_again_is_busy() {
     sim.run_until_quiet();
     ben.answer();
     sim.run_until_quiet();
+    ada.set_habits(Habits { connect: None, ..Habits::default() });
     ada.force(PeerState::Connecting);
-    sim.run_until_quiet();
+    sim.advance(secs(2));
     assert_eq!(ada.state(), Some(CallState::Connecting));
     carl.invite(&room, "c2", secs(60));
     sim.run_until_quiet();

@@ -1,12 +1,13 @@
 //! Our own other devices: ringing stops everywhere at once, and nobody missed anything.
 
 use matrix_voip::{
-    id::RoomId,
+    id::{DeviceId, RoomId, UserId},
     machine::{
-        event::{CallState, EndReason, RingStop, VoipEvent},
-        io::CallMedia,
+        event::{CallState, EndReason, RingStop, Side, VoipEvent},
+        io::{CallCommand, CallMedia, Callee, Ignored, MediaKind, MediaSource},
     },
     testing::{Device, OpKind, Sim, secs},
+    wire::metadata::Purpose,
 };
 
 use crate::common::{ADA, BEN, Half, remote};
@@ -205,4 +206,71 @@ fn a_device_without_the_server_while_another_answers_stops_when_it_is_back() {
     phone.heal();
     assert!(!phone.is_ringing());
     assert_eq!(phone.missed(), 0);
+}
+
+/// Ada's phone calls her desk; her tablet is there too.
+fn to_my_desk() -> (Sim, Device, Device, Device) {
+    let sim = Sim::new(33);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let [phone, desk, tablet] = ["PHONE", "DESK", "TABLET"].map(|name| sim.device(ADA, name));
+    let callee = Callee::Device(UserId::parse(ADA).unwrap(), DeviceId::parse("DESK").unwrap());
+    phone.call_to(&room, callee, CallMedia::Voice);
+    sim.run_until_quiet();
+    (sim, phone, desk, tablet)
+}
+
+/// Seed 001: `invitee_device_id`. The echo is told by its party id, not by its user.
+#[test]
+fn a_call_to_one_device_of_my_own_rings_there_alone_and_its_streams_are_remote() {
+    let (sim, phone, desk, tablet) = to_my_desk();
+    assert_eq!((phone.is_ringing(), desk.is_ringing(), tablet.is_ringing()), (false, true, false));
+    desk.answer();
+    sim.run_until_quiet();
+    for device in [&phone, &desk] {
+        assert_eq!(device.state(), Some(CallState::Connected), "{}", sim.column());
+        let sides = device.streams().into_iter().map(|stream| stream.side).collect::<Vec<_>>();
+        assert_eq!(sides, [Side::Remote, Side::Local]);
+    }
+    assert_eq!(tablet.call(), None);
+    assert!(phone.ignored(Ignored::Echo) > 0, "what the phone sent came back to it");
+    let theirs = phone.snapshot().unwrap().remote_party;
+    assert_eq!(theirs, Some(desk.snapshot().unwrap().party_id));
+}
+
+#[test]
+fn two_devices_of_one_user_hold_and_upgrade_as_two_users_do() {
+    let (sim, phone, desk, _) = to_my_desk();
+    desk.answer();
+    sim.run_until_quiet();
+    for (one, other) in [(&phone, &desk), (&desk, &phone)] {
+        one.act(CallCommand::Hold);
+        sim.run_until_quiet();
+        assert!(other.snapshot().unwrap().hold.by_them);
+        one.act(CallCommand::Unhold);
+        sim.run_until_quiet();
+        assert!(!other.snapshot().unwrap().hold.by_them);
+    }
+    phone.act(CallCommand::Start(MediaSource::Camera));
+    sim.run_until_quiet();
+    let shown = desk.snapshot().unwrap();
+    let picture = shown.stream(Side::Remote, &Purpose::UserMedia).unwrap();
+    assert!(picture.kinds.contains(&MediaKind::Video) && !picture.video_muted);
+    desk.hangup();
+    sim.run_until_quiet();
+    assert_eq!(phone.end(), remote(EndReason::Hangup));
+}
+
+#[test]
+fn in_an_encrypted_room_too_the_right_device_of_my_own_rings() {
+    let sim = Sim::new(34);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    sim.server(|server| server.encrypt(&room));
+    let [phone, desk, tablet] = ["PHONE", "DESK", "TABLET"].map(|name| sim.device(ADA, name));
+    let callee = Callee::Device(UserId::parse(ADA).unwrap(), DeviceId::parse("DESK").unwrap());
+    phone.call_to(&room, callee, CallMedia::Voice);
+    sim.run_until_quiet();
+    assert!(desk.is_ringing() && !tablet.is_ringing());
+    desk.answer();
+    sim.run_until_quiet();
+    assert_eq!(phone.state(), Some(CallState::Connected));
 }

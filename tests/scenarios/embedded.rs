@@ -97,6 +97,24 @@ async fn two_real_instances_talk_through_the_embedded_homeserver() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_explains_itself_while_it_lives_and_after() {
+    let House { ada, ben, .. } = house();
+    let (theirs, ours) = tokio::join!(ben.ring(), ada.invite(BEN));
+    tokio::time::advance(secs(3)).await;
+    let said = theirs.explain().await.to_string();
+    assert!(said.starts_with("It has rung for 3.0 s: our user has not answered. In 8"), "{said}");
+    theirs.answer().await.unwrap();
+    ours.until(CallState::Connected).await.unwrap();
+    assert!(ours.explain().await.to_string().starts_with("Media flows"));
+    ours.hangup().await.unwrap();
+    theirs.ended().await;
+    ada.voip.shutdown().await;
+    ben.voip.shutdown().await;
+    assert_eq!(ours.explain().await.to_string(), "The call is over: hung up, by us.");
+    assert_eq!(theirs.explain().await.to_string(), "The call is over: hung up, by them.");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_panics_ends_one_call_with_a_reason() {
     let House { ada, ben, .. } = house();
     ada.engine.next(OpKind::Offer, Cue::panics());

@@ -606,6 +606,7 @@ fn an_answer_that_cannot_be_put_into_force_ends_the_call_and_tells_the_callee() 
 #[test]
 fn a_connection_that_fails_ends_the_call() {
     let two = Two::connected();
+    two.ada.set_habits(Habits { connect: None, ..Habits::default() });
     two.ada.force(PeerState::Failed);
     two.sim.run_to_the_end();
     assert_eq!(two.ada.end(), local(EndReason::IceFailed));
@@ -616,6 +617,7 @@ fn a_connection_that_fails_ends_the_call() {
 #[test]
 fn a_connection_that_is_lost_for_a_while_comes_back() {
     let two = Two::connected();
+    two.ada.set_habits(Habits { connect: None, ..Habits::default() });
     two.ada.force(PeerState::Disconnected);
     two.sim.advance(secs(20));
     assert_eq!(two.ada.state(), Some(CallState::Connecting));
@@ -628,6 +630,7 @@ fn a_connection_that_is_lost_for_a_while_comes_back() {
 #[test]
 fn a_connection_that_is_lost_for_too_long_ends_the_call() {
     let two = Two::connected();
+    two.ada.set_habits(Habits { connect: None, ..Habits::default() });
     two.ada.force(PeerState::Disconnected);
     two.sim.advance(secs(29));
     assert_eq!(two.ada.state(), Some(CallState::Connecting));

@@ -273,7 +273,7 @@ fn a_device_that_is_unplugged_is_told_and_the_call_goes_on() {
     let two = Two::connected();
     let (track, _) = two.sim.webrtc(|webrtc| {
         let seat = matrix_voip::testing::Seat(1);
-        webrtc.tracks(seat).next().map(|(id, track)| (id, *track)).unwrap()
+        webrtc.tracks(seat).next().map(|(id, track)| (id, track.clone())).unwrap()
     });
     two.ada.input(Input::Peer(PeerId(1), PeerNews::TrackEnded(track)));
     two.sim.run_until_quiet();

@@ -14,7 +14,6 @@ use tokio::{runtime::Handle, time::timeout};
 use crate::{
     attached::{Attached, State},
     counts::Counts,
-    forward,
     inbox::inbox,
     shell::{Parts, Shell},
     signaling::Homeserver,
@@ -57,20 +56,13 @@ pub fn connect(
     let me = identity(client)?;
     let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
     let (to, outlet) = inbox();
-    let attached = Arc::new(Attached::new(client.clone(), to.clone()));
+    let attached = Arc::new(Attached::new(client.clone(), to));
     let builder = VoIP::builder(me.clone());
     let builder = builder.signaling(Arc::new(Homeserver(Arc::clone(&attached))));
     let voip = build(builder).start()?;
 
     let news = voip.news();
-    let parts = Parts {
-        client: client.clone(),
-        attached: Arc::clone(&attached),
-        handler: forward::handle_to_device(client, to.clone()),
-        forwarders: forward::start(client, &to),
-        outlet,
-        news: news.clone(),
-    };
+    let parts = Parts::of(client, &attached, outlet, news.clone());
     runtime.spawn(Shell::new(me.user, parts).run());
     Ok((voip, Matrix { attached, news }))
 }

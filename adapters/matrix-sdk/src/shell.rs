@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     attached::{Attached, State},
+    forward,
     inbox::{Arrival, Outlet},
     intake::{Item, Locked, RoomUpdate},
     worker::{Action, Answer, Ask, Input, Page, Worker},
@@ -45,6 +46,26 @@ pub(crate) struct Parts {
     pub(crate) forwarders: JoinSet<()>,
     pub(crate) outlet: Outlet,
     pub(crate) news: News,
+}
+
+impl Parts {
+    /// What listens to the client from now on, for the task that serves `attached`.
+    pub(crate) fn of(
+        client: &Client,
+        attached: &Arc<Attached>,
+        outlet: Outlet,
+        news: News,
+    ) -> Self {
+        let inbox = attached.inbox();
+        Self {
+            client: client.clone(),
+            attached: Arc::clone(attached),
+            handler: forward::handle_to_device(client, inbox.clone()),
+            forwarders: forward::start(client, inbox),
+            outlet,
+            news,
+        }
+    }
 }
 
 /// The task.

@@ -102,7 +102,7 @@ pub use error::{CodecError, FileKind, OpenError, ReadError, WriteError};
 pub use file::AtEnd;
 pub use sink::{Recording, Tee, Threaded, Written};
 pub use source::{Made, Paced, Script, Weight};
-pub use studio::{CAMERA, MICROPHONE, Studio, StudioBuilder};
+pub use studio::{CAMERA, MICROPHONE, SCREEN, Studio, StudioBuilder};
 pub use video::{
     check::{VideoCheck, VideoReport, VideoView},
     h264::{H264File, H264Sink},

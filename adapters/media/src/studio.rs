@@ -1,5 +1,8 @@
 //! A [`Media`] put together from values: what microphone and camera are, who hears and who sees.
 //!
+//! A microphone, camera or screen may be several: each input (`Capture::input`) is a source of its
+//! own. Who asks for none in particular gets the one that was given without a name, or the first.
+//!
 //! Each local kind is a closure that makes a source for each call, a source that serves once, or
 //! one of two that tests need: refused, and never answered. What is not configured is not there.
 
@@ -42,13 +45,27 @@ impl Studio {
     pub fn builder() -> StudioBuilder {
         StudioBuilder(Self { local: Vec::new(), audio: None, video: None })
     }
+
+    /// The source that is asked for; the first of its kind serves whoever names none.
+    fn find(&self, what: &Capture) -> Option<&Local> {
+        let named = self.local.iter().find(|(kept, _)| kept == what);
+        let any = || {
+            let mut same = self.local.iter();
+            same.find(|(kept, _)| (kept.source, kept.kind) == (what.source, what.kind))
+        };
+        let found = named.or_else(|| what.input.is_none().then(any).flatten());
+        found.map(|(_, local)| local)
+    }
 }
 
 /// The microphone, as an engine asks for it.
-pub const MICROPHONE: Capture = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
+pub const MICROPHONE: Capture = Capture::of(MediaSource::Microphone);
 
 /// The camera, as an engine asks for it.
-pub const CAMERA: Capture = Capture { source: MediaSource::Camera, kind: MediaKind::Video };
+pub const CAMERA: Capture = Capture::of(MediaSource::Camera);
+
+/// The screen, as an engine asks for it.
+pub const SCREEN: Capture = Capture::of(MediaSource::Screen);
 
 /// Puts a [`Studio`] together. The later of two values for the same thing holds.
 pub struct StudioBuilder(Studio);
@@ -72,7 +89,8 @@ impl StudioBuilder {
         self.source(CAMERA, move || Ok::<_, Fault>(open()))
     }
 
-    /// Any local source that may fail to open, such as a file: a new one for each call. What went
+    /// Any local source that may fail to open, such as a file: a new one for each call, or for each
+    /// time that a call changes to it. What went
     /// wrong reaches the application only as the end of the call (`UserMediaFailed`; for a camera
     /// `MediaMissing`): open a file once beforehand to see the error itself.
     #[must_use]
@@ -93,11 +111,12 @@ impl StudioBuilder {
         what: Capture,
         open: impl Fn(SessionId) -> Result<S, E> + Send + Sync + 'static,
     ) -> Self {
+        let named = what.clone();
         let open = move |session| match open(session) {
             Ok(source) => Ok(Box::new(source) as Source),
             Err(error) => {
                 let fault = error.into();
-                tracing::warn!(?what, %fault, "a source did not open");
+                tracing::warn!(what = ?named, %fault, "a source did not open");
                 Err(fault)
             }
         };
@@ -194,10 +213,7 @@ impl Media for Studio {
         _track: TrackId,
         what: Capture,
     ) -> Result<Source, Fault> {
-        let Some((_, local)) = self.local.iter().find(|(kept, _)| *kept == what) else {
-            return Err(Fault::NotFound);
-        };
-        match local {
+        match self.find(&what).ok_or(Fault::NotFound)? {
             Local::Each(open) => open(session),
             Local::Once(source) => {
                 source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Fault::NotFound)
@@ -233,7 +249,10 @@ impl std::fmt::Debug for StudioBuilder {
 mod tests {
     use std::time::Duration;
 
-    use matrix_voip::{host::Codec, id::PeerId};
+    use matrix_voip::{
+        host::Codec,
+        id::{InputId, PeerId},
+    };
 
     use super::*;
     use crate::{
@@ -311,6 +330,27 @@ mod tests {
             studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.err(),
             Some(Fault::NotFound)
         );
+    }
+
+    #[tokio::test]
+    async fn of_several_inputs_the_one_that_is_named_is_opened_and_an_unknown_one_is_not_there() {
+        let named = |name| Capture { input: InputId::parse(name).ok(), ..MICROPHONE };
+        let opened = Arc::new(Mutex::new(Vec::new()));
+        let open = |name: &'static str| {
+            let opened = opened.clone();
+            move || {
+                opened.lock().unwrap().push(name);
+                Ok::<_, Fault>(Silence.source())
+            }
+        };
+        let builder = Studio::builder().source(named("desk"), open("desk"));
+        let studio = builder.source(named("ear"), open("ear")).build();
+        for what in [named("ear"), MICROPHONE, named("desk")] {
+            assert!(studio.capture(SessionId(1), TrackId(1), what).await.is_ok());
+        }
+        let unknown = studio.capture(SessionId(1), TrackId(1), named("gone")).await;
+        assert_eq!(unknown.err(), Some(Fault::NotFound));
+        assert_eq!(*opened.lock().unwrap(), ["ear", "desk", "desk"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ async fn carry(
     time: Duration,
     loses: Loses,
 ) -> u64 {
-    let mut source = from.capture(SessionId(1), TrackId(1), what).await.expect("a source");
+    let mut source = from.capture(SessionId(1), TrackId(1), what.clone()).await.expect("a source");
     let track = RemoteTrack {
         session: SessionId(1),
         peer: PeerId(1),

@@ -21,10 +21,15 @@ pub(crate) const MAX_WAITING: usize = 128;
 /// Remote candidates used in one ICE generation; browsers send fewer than thirty.
 pub(crate) const MAX_USED: usize = 256;
 
+/// ICE generations that are remembered when they are over: their late candidates are of no use.
+const MAX_PAST: usize = 8;
+
 /// The remote candidates of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteCandidates {
     ufrag: Option<String>,
+    /// Generations that are over.
+    past: VecDeque<String>,
     waiting: VecDeque<(Candidate, Option<String>)>,
     kinds: BTreeMap<SocketAddr, &'static str>,
     used: usize,
@@ -54,6 +59,10 @@ impl RemoteCandidates {
         if self.ufrag != ufrag {
             self.used = 0;
             self.kinds.clear();
+            self.past.extend(self.ufrag.take());
+            if self.past.len() > MAX_PAST {
+                self.past.pop_front();
+            }
         }
         self.ufrag = ufrag;
         for candidate in sdp::candidates(description).filter_map(usable).take(MAX_USED) {
@@ -83,7 +92,10 @@ impl RemoteCandidates {
 
     fn admit(&mut self, candidate: Candidate, ufrag: Option<String>, ready: &mut Vec<Candidate>) {
         let is_current = ufrag.is_none() || ufrag == self.ufrag;
-        if self.ufrag.is_none() || !is_current {
+        let is_past = ufrag.as_ref().is_some_and(|ufrag| self.past.contains(ufrag));
+        if is_past && !is_current {
+            self.skipped += 1;
+        } else if self.ufrag.is_none() || !is_current {
             self.wait(candidate, ufrag);
         } else if self.used == MAX_USED {
             self.skipped += 1;
@@ -153,6 +165,18 @@ mod tests {
         by_field.username_fragment = Some("next".to_owned());
         assert!(remote.add(&[next, by_field]).is_empty());
         assert_eq!(remote.on_description(&DESCRIPTION.replace("abcd", "next")).len(), 2);
+    }
+
+    #[test]
+    fn late_candidates_of_a_generation_that_is_over_are_skipped() {
+        let mut remote = RemoteCandidates::default();
+        remote.on_description(DESCRIPTION);
+        remote.on_description(&DESCRIPTION.replace("abcd", "next"));
+        let late = trickled("candidate:1 1 udp 1 10.0.0.1 5000 typ host ufrag abcd");
+        assert!(remote.add(std::slice::from_ref(&late)).is_empty());
+        assert_eq!((remote.skipped(), remote.waiting.len()), (1, 0));
+        assert_eq!(remote.on_description(DESCRIPTION).len(), 0);
+        assert_eq!(remote.add(&[late]).len(), 1, "unless it is the present one again");
     }
 
     #[test]

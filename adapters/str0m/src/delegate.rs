@@ -11,7 +11,7 @@ use matrix_voip::{
     host::{Media, PeerEvents, WebRtc},
     id::{PeerId, SessionId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Fault, PeerConfig, PeerOp, PeerStats, Plan, Reply,
+        Candidate, Capture, Description, Fault, PeerConfig, PeerOp, PeerStats, Plan, Reply, Tones,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +21,7 @@ use crate::{
     impairment::Impairments,
     interfaces::{Known, LOOK_INTERVAL},
     peer::{Peer, PeerSetup},
-    shell::{self, Request, Shell, clock},
+    shell::{self, Asked, Request, Shell, clock},
     sockets::Sockets,
     tls::{Tls, TrustedRoots},
     track::{self, Subscriber, Tracks},
@@ -69,8 +69,12 @@ impl Str0m {
 
     /// Asks the task of a connection to do something.
     async fn request(&self, peer: PeerId, op: PeerOp) -> Result<Reply, Fault> {
+        self.ask(peer, Asked::Op(op)).await
+    }
+
+    async fn ask(&self, peer: PeerId, asked: Asked) -> Result<Reply, Fault> {
         let requests = self.lock().get(&peer).map(|connection| connection.requests.clone());
-        send(&requests.ok_or(Fault::NotFound)?, op).await
+        send(&requests.ok_or(Fault::NotFound)?, asked).await
     }
 
     async fn describe(&self, peer: PeerId, op: PeerOp) -> Result<Description, Fault> {
@@ -132,9 +136,9 @@ impl Builder {
     }
 }
 
-async fn send(requests: &mpsc::UnboundedSender<Request>, op: PeerOp) -> Result<Reply, Fault> {
+async fn send(requests: &mpsc::UnboundedSender<Request>, asked: Asked) -> Result<Reply, Fault> {
     let (reply, answer) = oneshot::channel();
-    requests.send(Request { op, reply }).map_err(|_| Fault::NotFound)?;
+    requests.send(Request { asked, reply }).map_err(|_| Fault::NotFound)?;
     // The task drops a request only when code of the application panicked in it.
     answer.await.unwrap_or(Err(Fault::Panicked))
 }
@@ -226,7 +230,7 @@ impl WebRtc for Str0m {
     async fn close(&self, peer: PeerId) -> Result<(), Fault> {
         let Some(connection) = self.lock().remove(&peer) else { return Ok(()) };
         // A task that is gone already is closed.
-        drop(send(&connection.requests, PeerOp::Close).await);
+        drop(send(&connection.requests, Asked::Op(PeerOp::Close)).await);
         Ok(())
     }
 
@@ -242,6 +246,24 @@ impl WebRtc for Str0m {
     async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
         self.tracks.enable(track, on);
         Ok(())
+    }
+
+    async fn replace(
+        &self,
+        session: SessionId,
+        track: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        self.tracks.replace(session, track, what).await
+    }
+
+    async fn dtmf(&self, track: TrackId, tones: Tones) -> Result<(), Fault> {
+        let mut result = Err(Fault::NotFound);
+        for peer in self.tracks.listeners(track) {
+            let asked = self.ask(peer, Asked::Tones(track, tones.clone())).await.map(drop);
+            result = result.or(asked);
+        }
+        result
     }
 
     async fn release(&self, track: TrackId) -> Result<(), Fault> {

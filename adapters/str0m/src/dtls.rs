@@ -1,7 +1,7 @@
 //! The DTLS provider: `dimpl` over aws-lc-rs, as str0m's own, but with timers for calls.
 //!
 //! str0m's default waits a second before the first resend and gives up after four; under loss
-//! that makes the long tail of connection times. With 200 ms and nine resends the worst case of
+//! that makes the long tail of connection times. With 100 ms and ten resends the worst case of
 //! 20 % loss falls from 10 s to 4 s (`str0m.md` §1, §2). DTLS 1.2 stays the version: browsers
 //! speak it, and 1.3 saved nothing that matters here.
 
@@ -19,12 +19,13 @@ use str0m::crypto::{
     },
 };
 
-/// Time before a lost flight is sent again for the first time; it doubles each time.
-const FIRST_RESEND: Duration = Duration::from_millis(200);
+/// Time before a lost flight is sent again for the first time; it doubles each time. Browsers take
+/// 50 ms.
+const FIRST_RESEND: Duration = Duration::from_millis(100);
 
-/// How often a flight is sent again before the handshake has failed: 200 ms doubled nine times is
+/// How often a flight is sent again before the handshake has failed: 100 ms doubled ten times is
 /// longer than anybody waits for a call.
-const RESENDS: usize = 9;
+const RESENDS: usize = 10;
 
 /// Everything str0m needs of cryptography, from aws-lc-rs alone.
 pub(crate) fn crypto() -> Arc<CryptoProvider> {

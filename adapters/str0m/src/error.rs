@@ -44,6 +44,15 @@ pub enum PeerError {
     /// There is no local description yet.
     #[error("there is no local description")]
     NoDescription,
+    /// The other side takes no tones (RFC 4733) beside this sound, or the track is in no line.
+    #[error("no line takes tones")]
+    NoTones,
+    /// Nothing is sent now: the call is on hold, or not connected yet.
+    #[error("nothing is sent now")]
+    NotSending,
+    /// As many tones as may wait do so.
+    #[error("too many tones wait")]
+    TooManyTones,
     /// The connection is closed or broken for good.
     #[error("the peer connection is dead")]
     Dead,
@@ -51,6 +60,9 @@ pub enum PeerError {
 
 impl From<PeerError> for Fault {
     fn from(error: PeerError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            PeerError::NoTones => Self::Unsupported,
+            error => Self::Failed(error.to_string()),
+        }
     }
 }

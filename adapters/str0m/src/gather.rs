@@ -3,8 +3,12 @@
 //! Host candidates are known before the first description and stand in it; they are reported once
 //! more after it was put into force. What servers give (`reach`) follows as it comes, and then the
 //! end mark. A candidate that comes after that, from a new interface, is reported all the same.
+//! An ICE restart has all of them reported again, under its own user name fragment.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use matrix_voip::machine::io;
 use str0m::Candidate;
@@ -91,6 +95,14 @@ impl Origin {
         }
     }
 
+    /// The socket that it belongs to; relays are their server's matter.
+    const fn socket(self) -> Option<SocketAddr> {
+        match self {
+            Self::Host(base) | Self::Reflexive { base, .. } => Some(base),
+            Self::Relayed { .. } => None,
+        }
+    }
+
     /// The candidate type, and the address that str0m names as source of what is sent from it.
     fn base(self) -> (&'static str, SocketAddr) {
         match self {
@@ -114,6 +126,8 @@ pub(crate) enum Progress {
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     found: Vec<(Origin, String)>,
+    /// Sockets whose address is not ours at present: what is based on them is not named.
+    gone: BTreeSet<SocketAddr>,
     /// The `mid` and user name fragment to report with, once a description is in force.
     target: Option<(String, String)>,
     reported: usize,
@@ -122,8 +136,39 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     /// A candidate that str0m has taken, with its line (`candidate:…`).
-    pub(crate) fn on_found(&mut self, origin: Origin, line: String) {
-        self.found.push((origin, line));
+    pub(crate) fn on_found(&mut self, origin: Origin, line: &str) {
+        let line = line.split_once(" ufrag ").map_or(line, |(line, _)| line);
+        self.found.push((origin, line.to_owned()));
+    }
+
+    /// The address of a socket is not ours any more. Its candidates stay until the next ICE
+    /// restart, but are not named: the address may come back, and the path with it.
+    pub(crate) fn on_gone(&mut self, local: SocketAddr) {
+        self.gone.insert(local);
+    }
+
+    /// An address that was gone is ours again: says whether it was, and reports its candidates
+    /// once more.
+    pub(crate) fn on_back(&mut self, local: SocketAddr) -> bool {
+        let was_gone = self.gone.remove(&local);
+        if was_gone {
+            let its = |(origin, _): &mut (Origin, String)| origin.socket() == Some(local);
+            let back: Vec<_> = self.found.extract_if(.., its).collect();
+            self.reported = self.reported.min(self.found.len());
+            self.found.extend(back);
+        }
+        was_gone
+    }
+
+    /// What is based on addresses that are gone, to be given up for good.
+    pub(crate) fn abandoned(&mut self) -> Vec<Origin> {
+        let gone = std::mem::take(&mut self.gone);
+        let is_gone = |origin: &Origin| origin.socket().is_some_and(|base| gone.contains(&base));
+        self.found.iter().map(|(origin, _)| *origin).filter(is_gone).collect()
+    }
+
+    fn is_named(&self, origin: &Origin) -> bool {
+        origin.socket().is_none_or(|base| !self.gone.contains(&base))
     }
 
     /// A candidate is of no use any more.
@@ -134,15 +179,25 @@ impl Gathering {
         }
     }
 
-    /// All lines found so far.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.found.iter().map(|(_, line)| line.as_str())
+    /// All lines found so far, under this user name fragment.
+    pub(crate) fn lines(&self, ufrag: &str) -> impl Iterator<Item = String> {
+        let named = self.found.iter().filter(|(origin, _)| self.is_named(origin));
+        named.map(move |(_, line)| under(line, ufrag))
     }
 
     /// A description of ours is in force: candidates are reported from now on, for the m-line
-    /// with this `mid`.
+    /// with this `mid`. Under another user name fragment than before, all are reported again.
     pub(crate) fn announce(&mut self, mid: &str, ufrag: &str) {
+        let is_same = self.target.as_ref().is_some_and(|(_, known)| known == ufrag);
+        if !is_same {
+            (self.reported, self.end_reported) = (0, false);
+        }
         self.target = Some((mid.to_owned(), ufrag.to_owned()));
+    }
+
+    /// The only description of ours was taken back.
+    pub(crate) fn withdraw(&mut self) {
+        self.target = None;
     }
 
     /// What the other side has not heard of yet; each is given out once.
@@ -151,9 +206,10 @@ impl Gathering {
         let found = self.found.get(self.reported..).unwrap_or_default();
         let mut news: Vec<_> = found
             .iter()
+            .filter(|(origin, _)| self.is_named(origin))
             .map(|(_, line)| {
                 io::PeerNews::Candidate(io::Candidate {
-                    candidate: line.as_str().into(),
+                    candidate: under(line, ufrag).into(),
                     sdp_mid: Some(mid.clone()),
                     sdp_m_line_index: Some(0),
                     username_fragment: Some(ufrag.clone()),
@@ -177,6 +233,10 @@ impl Gathering {
         let mut bases = self.found.iter().map(|(origin, _)| origin.base());
         bases.find(|(_, base)| *base == source).map_or("host", |(kind, _)| kind)
     }
+}
+
+fn under(line: &str, ufrag: &str) -> String {
+    format!("{line} ufrag {ufrag}")
 }
 
 #[cfg(test)]
@@ -206,22 +266,56 @@ mod tests {
     fn each_candidate_is_reported_once_and_the_end_mark_last() {
         let address = "10.0.0.1:5000".parse().unwrap();
         let mut gathering = Gathering::default();
-        gathering.on_found(Origin::Host(address), "candidate:1".to_owned());
+        gathering.on_found(Origin::Host(address), "candidate:1 ufrag x");
         assert!(gathering.news(Progress::UnderWay).is_empty(), "no description is in force");
         gathering.announce("0", "abcd");
         assert_eq!(gathering.news(Progress::UnderWay).len(), 1);
         let mapped = "192.0.2.1:7".parse().unwrap();
         let reflexive = Origin::Reflexive { mapped, base: address };
-        gathering.on_found(reflexive, "candidate:2".to_owned());
+        gathering.on_found(reflexive, "candidate:2");
         let news = gathering.news(Progress::Done);
         assert_eq!(news.len(), 2);
         assert_eq!(news[1], io::PeerNews::GatheringDone);
         assert!(gathering.news(Progress::Done).is_empty());
         gathering.on_lost(reflexive);
         assert!(gathering.news(Progress::Done).is_empty());
-        assert_eq!(gathering.lines().count(), 1);
+        assert_eq!(gathering.lines("next").collect::<Vec<_>>(), ["candidate:1 ufrag next"]);
         assert_eq!(gathering.kind_of(address), "host");
         assert!(gathering.has_base(address));
         assert!(!gathering.has_base("10.0.0.1:5001".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_address_that_is_gone_is_not_named_until_it_is_back() {
+        let [one, two] = ["10.0.0.1:1", "10.0.0.2:2"].map(|at| at.parse().unwrap());
+        let mut gathering = Gathering::default();
+        gathering.on_found(Origin::Host(one), "candidate:1");
+        gathering.on_found(Origin::Host(two), "candidate:2");
+        gathering.announce("0", "abcd");
+        gathering.news(Progress::Done);
+        gathering.on_gone(one);
+        assert_eq!(gathering.lines("x").collect::<Vec<_>>(), ["candidate:2 ufrag x"]);
+        assert!(gathering.has_base(one), "what comes late is taken");
+        assert!(gathering.on_back(one) && !gathering.on_back(two));
+        assert_eq!(gathering.news(Progress::Done).len(), 1, "told again, and alone");
+        gathering.on_gone(two);
+        assert_eq!(gathering.abandoned(), [Origin::Host(two)]);
+        assert!(gathering.abandoned().is_empty());
+    }
+
+    #[test]
+    fn a_restart_has_all_reported_again_and_the_same_description_nothing() {
+        let mut gathering = Gathering::default();
+        gathering.on_found(Origin::Host("10.0.0.1:5000".parse().unwrap()), "candidate:1");
+        gathering.announce("0", "abcd");
+        assert_eq!(gathering.news(Progress::Done).len(), 2);
+        gathering.announce("1", "abcd");
+        assert!(gathering.news(Progress::Done).is_empty());
+        gathering.announce("0", "next");
+        let news = gathering.news(Progress::Done);
+        assert_eq!((news.len(), &news[1]), (2, &io::PeerNews::GatheringDone));
+        let io::PeerNews::Candidate(candidate) = &news[0] else { panic!("{news:?}") };
+        assert_eq!(candidate.candidate.expose(), "candidate:1 ufrag next");
+        assert_eq!(candidate.username_fragment.as_deref(), Some("next"));
     }
 }

@@ -17,11 +17,13 @@ pub struct Impairment {
     pub drop: f64,
     /// How much later each is sent.
     pub delay: Duration,
+    /// Up to so much later still, evenly spread; datagrams overtake each other by it.
+    pub jitter: Duration,
 }
 
 impl Impairment {
     /// Nothing gets through.
-    pub const DROPS_ALL: Self = Self { drop: 1.0, delay: Duration::ZERO };
+    pub const DROPS_ALL: Self = Self { drop: 1.0, delay: Duration::ZERO, jitter: Duration::ZERO };
 }
 
 /// The impairment of an engine, to be changed while calls run.
@@ -71,11 +73,12 @@ impl Delayed {
         if impairment.drop > 0.0 && fastrand::f64() < impairment.drop {
             return None;
         }
-        if impairment.delay.is_zero() {
+        let late = impairment.delay + impairment.jitter.mul_f64(fastrand::f64());
+        if late.is_zero() {
             return Some(datagram);
         }
         self.count += 1;
-        self.waiting.insert((now + impairment.delay, self.count), datagram);
+        self.waiting.insert((now + late, self.count), datagram);
         None
     }
 

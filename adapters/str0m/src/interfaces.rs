@@ -1,7 +1,7 @@
 //! The addresses of this machine, and who notices that they changed.
 //!
 //! Nobody tells us about changes on every platform without forty crates more (`str0m.md` §0), so
-//! each connection looks every two seconds, which takes some ten microseconds. The engine keeps
+//! each connection looks every second, which takes some ten microseconds. The engine keeps
 //! what was seen last, so that a change is told once and not by every connection.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use crate::gather::{self, Address, Interfaces};
 
 /// Time between two looks.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the engine knows about the addresses of this machine.
 #[derive(Debug)]

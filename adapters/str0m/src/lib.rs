@@ -34,7 +34,8 @@
 //! Host candidates on every interface, server-reflexive ones by STUN, relayed ones by TURN over
 //! UDP, TCP and TLS; trickle both ways, peer-reflexive candidates, ICE restart in offers and
 //! answers, several audio and video lines, statistics. With `relay_only` nothing but relayed
-//! candidates is used and named. Not yet: DTMF, bandwidth estimation, simulcast, data channels.
+//! candidates is used and named. Tones of a telephone are sent and received as RTP events (RFC 4733,
+//! `telephone-event/48000`). Not yet: tones on another clock than the sound's, bandwidth estimation, simulcast, data channels.
 //!
 //! # Servers
 //!
@@ -63,8 +64,9 @@
 //!
 //! # Changes of the network
 //!
-//! Each connection looks at the machine's addresses every two seconds. New ones get a socket and
-//! candidates at once, and the machine hears `Network::Changed`, once for all connections.
+//! Each connection looks at the machine's addresses every second. New ones get a socket and
+//! candidates at once; those that are gone are no longer named, and given up with the next ICE restart
+//! unless they come back. The machine hears `Network::Changed`, once for all connections.
 
 #![forbid(unsafe_code)]
 

@@ -12,7 +12,7 @@
 use matrix_voip::{
     id::{StreamId, TrackId},
     machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
-    sdp::{MediaLine, media_lines},
+    sdp::{MediaLine, ice_ufrag, media_lines},
 };
 use str0m::{
     Rtc,
@@ -44,6 +44,9 @@ struct Mapped {
     slot: Option<Slot>,
     /// What it sends, while it does.
     sent: Option<Sent>,
+    /// What it has sent last. Descriptions go on naming it: Chromium takes a source that is no
+    /// longer named for gone, and stays silent when it comes back.
+    named: Option<Sent>,
 }
 
 /// What a line sends.
@@ -59,6 +62,10 @@ struct Pending {
     lines: Vec<Mapped>,
     /// What str0m changed at once and a rollback must undo.
     directions: Vec<(Mid, str0m::media::Direction)>,
+    /// Whether it asks for new ICE credentials.
+    restarts: bool,
+    /// What was in force before it.
+    former: Option<Description>,
 }
 
 /// The m-lines of one connection and what is being agreed about them.
@@ -70,7 +77,10 @@ pub(crate) struct Negotiation {
     local: Option<Description>,
     /// What the other side's payload types mean, in all its descriptions so far.
     payload_types: PayloadTypes,
+    /// The next offer is to ask for new ICE credentials; so it stays until they are agreed.
     restart: bool,
+    /// The other side's ICE generation.
+    remote_ufrag: Option<String>,
 }
 
 impl Negotiation {
@@ -96,15 +106,16 @@ impl Negotiation {
         let mut lines = self.reusable_lines(rtc);
         let mut api = rtc.sdp_api();
         arrange(&mut api, &mut lines, plan);
-        if std::mem::take(&mut self.restart) {
+        let restarts = std::mem::take(&mut self.restart);
+        if restarts {
             api.ice_restart(true);
         }
         let applied = if api.has_changes() { api.apply() } else { unchanged(api, &directions) };
         let (offer, changes) = applied.ok_or(PeerError::NothingToOffer)?;
         assign(&mut lines, plan);
         let offer = describe(SdpKind::Offer, &offer.to_sdp_string(), &lines);
-        self.pending = Some(Pending { changes, lines, directions });
-        self.local = Some(offer.clone());
+        let former = self.local.replace(offer.clone());
+        self.pending = Some(Pending { changes, lines, directions, restarts, former });
         Ok(offer)
     }
 
@@ -149,6 +160,9 @@ impl Negotiation {
         let answer = describe(SdpKind::Answer, &answer.to_sdp_string(), &lines);
         self.lines = lines;
         self.local = Some(answer.clone());
+        if self.note_generation(&accepted) {
+            self.restart = false;
+        }
         Ok((answer, accepted))
     }
 
@@ -166,17 +180,29 @@ impl Negotiation {
         let accepting = fenced(rtc, |rtc| rtc.sdp_api().accept_answer(pending.changes, parsed));
         if let Err(error) = accepting? {
             restore(rtc, &pending.directions);
+            self.restart |= pending.restarts;
             return Err(unfit(error));
         }
         self.lines = pending.lines;
+        self.note_generation(answer);
         Ok(())
     }
 
-    /// Forgets our unanswered offer, if there is one.
+    /// Forgets our unanswered offer, if there is one. A restart that it asked for is still wanted.
     pub(crate) fn rollback(&mut self, rtc: &mut Rtc) {
         if let Some(pending) = self.pending.take() {
             restore(rtc, &pending.directions);
+            self.restart |= pending.restarts;
+            self.local = pending.former;
         }
+    }
+
+    /// A description of theirs is in force: whether it brought new ICE credentials.
+    fn note_generation(&mut self, description: &str) -> bool {
+        let ufrag = ice_ufrag(description).map(str::to_owned);
+        let is_new = self.remote_ufrag.is_some() && self.remote_ufrag != ufrag;
+        self.remote_ufrag = ufrag;
+        is_new
     }
 
     /// Whether a description of this kind was made and can be put into force.
@@ -235,7 +261,7 @@ fn arrange(api: &mut SdpApi<'_>, lines: &mut Vec<Mapped>, plan: &Plan) {
     for wanted in &plan.lines {
         if !lines.iter().any(|line| line.slot == Some(wanted.slot)) {
             let mid = add_media(api, wanted);
-            lines.push(Mapped { mid, slot: Some(wanted.slot), sent: None });
+            lines.push(Mapped { mid, slot: Some(wanted.slot), sent: None, named: None });
         }
     }
 }
@@ -247,6 +273,7 @@ fn assign(lines: &mut [Mapped], plan: &Plan) {
         line.sent = wanted
             .filter(|wanted| wanted.direction.sends())
             .and_then(|wanted| Some(Sent { track: wanted.track?, stream: wanted.stream.clone() }));
+        line.named = line.sent.clone().or_else(|| line.named.take());
     }
 }
 
@@ -261,7 +288,7 @@ fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
         let slot = free.filter(|_| line.direction != Direction::Inactive);
         match lines.iter_mut().find(|known| known.mid == mid) {
             Some(known) => known.slot = known.slot.or(slot),
-            None => lines.push(Mapped { mid, slot, sent: None }),
+            None => lines.push(Mapped { mid, slot, sent: None, named: None }),
         }
     }
 }
@@ -293,7 +320,7 @@ fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
 fn describe(kind: SdpKind, text: &str, lines: &[Mapped]) -> Description {
     let ours = sdp::claim(text, |line| {
         let mid = line.mid.map(Mid::from)?;
-        lines.iter().find(|known| known.mid == mid)?.sent.as_ref().map(msid)
+        lines.iter().find(|known| known.mid == mid)?.named.as_ref().map(msid)
     });
     Description { kind, sdp: ours.into() }
 }

@@ -82,10 +82,10 @@ pub(crate) fn restrict(offer: &str, direction: impl Fn(&MediaLine<'_>) -> Direct
 }
 
 /// A description of ours with our own stream and track ids: `msid` gives those of a line that
-/// sends; lines that send nothing lose the ids that str0m wrote.
+/// sends or has sent; other lines lose the ids that str0m wrote.
 pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) -> String {
     let claimed = rewrite(sdp, |line, section, out| {
-        let ids = msid(line).filter(|_| line.direction.sends());
+        let ids = msid(line);
         out.extend(section.iter().filter_map(|text| claim_line(text, ids.as_ref())));
     });
     let semantic = |line| str::starts_with(line, "a=msid-semantic:");
@@ -95,25 +95,22 @@ pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) ->
         .collect()
 }
 
-/// A description of ours with the candidates that it lacks in its first m-line; and with the mark
-/// that there will be no more of them, where that is so and only there.
-pub(crate) fn with_candidates<'a>(
+/// A description of ours with these candidates, in its first m-line, in place of those that str0m
+/// wrote; and with the mark that there will be no more of them, where that is so and only there.
+pub(crate) fn with_candidates(
     sdp: &str,
-    candidates: impl Iterator<Item = &'a str>,
+    candidates: impl Iterator<Item = String>,
     progress: Progress,
 ) -> String {
     const END: &str = "a=end-of-candidates";
-    let mut missing: Vec<String> = candidates
-        .filter(|candidate| !matrix_voip::sdp::holds_candidate(sdp, candidate))
-        .map(|candidate| format!("a={candidate}"))
-        .collect();
-    if progress == Progress::Done && !lines(sdp).any(|line| line == END) {
-        missing.push(END.to_owned());
+    let mut named: Vec<String> = candidates.map(|candidate| format!("a={candidate}")).collect();
+    if progress == Progress::Done {
+        named.push(END.to_owned());
     }
-    let is_true = |line: &&&str| progress == Progress::Done || **line != END;
     rewrite(sdp, |_, section, out| {
-        out.extend(section.iter().filter(is_true).map(own));
-        out.append(&mut missing);
+        let stays = |line: &&&str| **line != END && !line.starts_with("a=candidate:");
+        out.extend(section.iter().filter(stays).map(own));
+        out.append(&mut named);
     })
 }
 
@@ -222,11 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn missing_candidates_are_added_once_to_the_first_line() {
+    fn candidates_stand_once_in_the_first_line_and_no_others() {
         let held = "candidate:1 1 udp 1 10.0.0.1 5 typ host";
         let new = "candidate:2 1 udp 1 10.0.0.2 5 typ host";
-        let text = with_candidates(OFFER, [held, new].into_iter(), Progress::Done);
-        assert_eq!(text, with_candidates(&text, [held, new].into_iter(), Progress::Done));
+        let both = || [held, new].map(str::to_owned).into_iter();
+        let text = with_candidates(OFFER, both(), Progress::Done);
+        assert_eq!(text, with_candidates(&text, both(), Progress::Done));
         assert_eq!(candidates(&text).collect::<Vec<_>>(), [held, new]);
         let first = text.split("m=video").next().unwrap();
         assert!(first.ends_with("a=end-of-candidates\r\n"));

@@ -10,8 +10,8 @@ use std::{
 
 use matrix_voip::{
     host::{FrameSink, Media, PeerEvents, RemoteTrack},
-    id::{PeerId, SessionId},
-    machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply},
+    id::{PeerId, SessionId, TrackId},
+    machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply, Tones},
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +20,7 @@ use crate::{
     impairment,
     interfaces::{Known, LOOK_INTERVAL, Look},
     peer::{Input, Output, Peer},
-    sockets::{Arrival, Sockets},
+    sockets::{Arrival, Sockets, Turn},
     track::{Outgoing, Tracks},
     uplinks::{Outside, Uplinks},
 };
@@ -30,8 +30,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A request of the machine, with the way back.
 pub(crate) struct Request {
-    pub(crate) op: PeerOp,
+    pub(crate) asked: Asked,
     pub(crate) reply: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+/// What a connection is asked to do.
+pub(crate) enum Asked {
+    Op(PeerOp),
+    /// Tones in the lines that send this track.
+    Tones(TrackId, Tones),
 }
 
 /// The present, on the clock of all peers.
@@ -94,7 +101,7 @@ impl Shell {
         };
         let now = clock();
         match wake {
-            Wake::Request(Some(Request { op, reply })) => self.perform(now, op, reply),
+            Wake::Request(Some(request)) => self.perform(now, request),
             Wake::Request(None) => self.close(now),
             Wake::Arrival(arrival) => self.on_arrival(now, &arrival),
             Wake::Outside(outside) => self.on_outside(now, &outside),
@@ -114,15 +121,21 @@ impl Shell {
         self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes))
     }
 
-    /// Looks whether there are other interfaces than before. New ones are used; sockets of those
-    /// that are gone stay: they may come back, and cost nothing.
+    /// Looks whether there are other interfaces than before: new ones are used, what is gone is
+    /// given up until it comes back.
     fn look_around(&mut self, now: Instant) {
         self.looks = now + LOOK_INTERVAL;
-        let Ok((look, addresses)) = self.known.look() else { return };
-        for ip in addresses {
-            if let Some(local) = self.sockets.add(ip) {
-                self.peer.handle(now, Input::Socket(local));
-            }
+        let Ok((look, mut addresses)) = self.known.look() else { return };
+        // Loopback is what is left when everything is gone; it leads nowhere that we were.
+        if self.sockets.reach_others() {
+            addresses.retain(|ip| !ip.is_loopback());
+        }
+        for turn in self.sockets.follow(&addresses) {
+            let input = match turn {
+                Turn::Here(local) => Input::Socket(local),
+                Turn::Gone(local) => Input::SocketGone(local),
+            };
+            self.peer.handle(now, input);
         }
         if look == Look::Changed {
             tracing::info!("the addresses of this machine changed");
@@ -176,9 +189,14 @@ impl Shell {
     }
 
     /// The news of a request leaves before its reply, so the machine hears them in order.
-    fn perform(&mut self, now: Instant, op: PeerOp, reply: oneshot::Sender<Result<Reply, Fault>>) {
-        let is_close = op == PeerOp::Close;
-        let result = self.peer.perform(now, op);
+    fn perform(&mut self, now: Instant, Request { asked, reply }: Request) {
+        let is_close = matches!(asked, Asked::Op(PeerOp::Close));
+        let result = match asked {
+            Asked::Op(op) => self.peer.perform(now, op),
+            Asked::Tones(track, tones) => {
+                self.peer.dial(now, track, &tones).map(|()| Reply::Done).map_err(Fault::from)
+            }
+        };
         self.flush();
         self.is_closed |= is_close;
         // Nobody waits any more when the request was aborted.
@@ -213,6 +231,8 @@ impl Shell {
                     }
                 }
                 Output::Control { track, control } => self.tracks.control(track, control),
+                // A person hears what the other side plays besides; nobody here waits for digits.
+                Output::Tone { mid, .. } => tracing::trace!(mid, "a tone came in"),
             }
         }
     }

@@ -33,6 +33,17 @@ struct Socket {
     sender: std::net::UdpSocket,
     receiver: UdpSocket,
     errors: u32,
+    /// Its address is not ours at present.
+    is_gone: bool,
+}
+
+/// What became of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It can be used, for the first time or again.
+    Here(SocketAddr),
+    /// Its address is not ours any more.
+    Gone(SocketAddr),
 }
 
 /// A datagram that came in; its content is in [`Sockets::content`].
@@ -68,8 +79,29 @@ impl Sockets {
         Ok(Self { sockets, turn: 0, buffer, impairments, delayed: Delayed::default() })
     }
 
+    /// These are the machine's addresses now: opens sockets for new ones, and says what became of
+    /// the others. Those whose address is gone stay: it may come back.
+    pub(crate) fn follow(&mut self, present: &[IpAddr]) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for socket in &mut self.sockets {
+            let is_gone = !present.contains(&socket.address.ip());
+            if std::mem::replace(&mut socket.is_gone, is_gone) != is_gone {
+                socket.errors = 0;
+                let (here, gone) = (Turn::Here(socket.address), Turn::Gone(socket.address));
+                turns.push(if is_gone { gone } else { here });
+            }
+        }
+        turns.extend(present.iter().filter_map(|ip| self.add(*ip)).map(Turn::Here));
+        turns
+    }
+
+    /// Whether other machines can reach one of them.
+    pub(crate) fn reach_others(&self) -> bool {
+        self.sockets.iter().any(|socket| !socket.address.ip().is_loopback())
+    }
+
     /// Opens a socket on an address that has none; returns what it is bound to.
-    pub(crate) fn add(&mut self, ip: IpAddr) -> Option<SocketAddr> {
+    fn add(&mut self, ip: IpAddr) -> Option<SocketAddr> {
         let is_known = self.sockets.iter().any(|socket| socket.address.ip() == ip);
         if is_known || self.sockets.len() == MAX_SOCKETS {
             return None;
@@ -152,6 +184,6 @@ impl Socket {
         let sender = std::net::UdpSocket::bind((ip, 0))?;
         sender.set_nonblocking(true)?;
         let receiver = UdpSocket::from_std(sender.try_clone()?)?;
-        Ok(Self { address: sender.local_addr()?, sender, receiver, errors: 0 })
+        Ok(Self { address: sender.local_addr()?, sender, receiver, errors: 0, is_gone: false })
     }
 }

@@ -43,12 +43,19 @@ struct Counters {
     key_frame_requests: u64,
     /// The last sequence number that arrived.
     last: Option<u64>,
+    /// How loud the last sound was, 0 to 1.
+    level: Option<f32>,
 }
 
 impl Measurements {
     /// Something other than a connectivity check was sent: this is the chosen path.
     pub(crate) fn on_route(&mut self, protocol: Protocol, local: SocketAddr, remote: SocketAddr) {
         self.path = Some(Path { protocol, local, remote });
+    }
+
+    /// The chosen path: our address and theirs.
+    pub(crate) fn route(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.path.as_ref().map(|path| (path.local, path.remote))
     }
 
     /// The chosen path was measured.
@@ -80,11 +87,23 @@ impl Measurements {
 
     /// A frame arrived, made of packets with these sequence numbers.
     pub(crate) fn on_received(&mut self, mid: &str, codec: Codec, packets: RangeInclusive<u64>) {
+        self.on_event(mid, packets);
+        entry(&mut self.inbound, mid).codec = Some(codec);
+    }
+
+    /// Something else than a frame arrived among them, with these sequence numbers.
+    pub(crate) fn on_event(&mut self, mid: &str, packets: RangeInclusive<u64>) {
         let counters = entry(&mut self.inbound, mid);
         let missing = counters.last.map_or(0, |last| packets.start().saturating_sub(last + 1));
-        counters.codec = Some(codec);
         counters.lost = Some(counters.lost.unwrap_or(0) + missing);
         counters.last = counters.last.max(Some(*packets.end()));
+    }
+
+    /// How loud a received frame is, in decibels below the loudest (RFC 6464).
+    pub(crate) fn on_level(&mut self, mid: &str, level: Option<i8>) {
+        if let Some(decibels) = level {
+            entry(&mut self.inbound, mid).level = Some(10_f32.powf(f32::from(decibels) / 20.0));
+        }
     }
 
     /// A frame was sent.
@@ -139,6 +158,7 @@ fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
         stats.lost = counters.lost;
         stats.jitter = counters.jitter;
         stats.key_frame_requests = counters.key_frame_requests;
+        stats.level = counters.level;
         Some(stats)
     });
     known.collect()
@@ -168,6 +188,19 @@ mod tests {
         assert_eq!(stats.inbound[0].lost, Some(2));
         assert_eq!(stats.inbound[0].codec, "audio/opus");
         assert_eq!(stats.pair, None);
+    }
+
+    #[test]
+    fn the_loudness_is_what_the_sender_says() {
+        let mut measured = Measurements::default();
+        measured.on_received("0", Codec::Opus, 1..=1);
+        measured.on_level("0", None);
+        let level = |measured: &Measurements| measured.snapshot(|_| "", |_| "").inbound[0].level;
+        assert_eq!(level(&measured), None);
+        measured.on_level("0", Some(-20));
+        assert!((level(&measured).unwrap() - 0.1).abs() < 1e-6);
+        measured.on_level("0", None);
+        assert!(level(&measured).is_some(), "a frame that says nothing unsays nothing");
     }
 
     #[test]

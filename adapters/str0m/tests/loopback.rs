@@ -16,8 +16,10 @@ use std::{
 use common::{heard, values, video, voice};
 use matrix_voip::{
     host::{PeerEvents, SourceControl, WebRtc},
-    id::{PeerId, SessionId, TrackId},
-    machine::io::{Capture, Fault, MediaKind, MediaSource, PeerConfig, PeerNews, PeerState, Plan},
+    id::{InputId, PeerId, SessionId, TrackId},
+    machine::io::{
+        Capture, Fault, MediaKind, MediaSource, PeerConfig, PeerNews, PeerState, Plan, Tones,
+    },
 };
 use matrix_voip_str0m::Interfaces;
 use studio::{Side, connect, until};
@@ -112,6 +114,88 @@ async fn a_muted_microphone_sends_silence_and_a_muted_camera_nothing() {
     assert!(a.log.controls.lock().unwrap().contains(&SourceControl::Enabled(false)));
 }
 
+fn microphone(input: &str) -> Capture {
+    let input = InputId::parse(input).ok();
+    Capture { input, ..Capture::of(MediaSource::Microphone) }
+}
+
+#[tokio::test]
+async fn another_microphone_is_heard_on_the_same_line_without_a_jump() {
+    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
+    until("the first one", || b.heard(MediaKind::Audio).len() > 30).await;
+    let unknown = a.engine.replace(SessionId(1), TrackId(1), microphone("gone")).await;
+    assert_eq!(unknown, Err(Fault::NotFound));
+    let before = b.heard(MediaKind::Audio).len();
+    until("the first one goes on", || b.heard(MediaKind::Audio).len() > before + 10).await;
+    a.engine.replace(SessionId(1), TrackId(1), microphone("660")).await.unwrap();
+    let before = b.heard(MediaKind::Audio).len();
+    until("the other one", || b.heard(MediaKind::Audio).len() > before + 30).await;
+    assert_eq!(a.log.open.load(Ordering::SeqCst), 1, "the first one is closed");
+    let frames = b.heard(MediaKind::Audio);
+    let (hertz, _) = heard(frames.iter());
+    assert!((640.0..680.0).contains(&hertz), "b hears {hertz} Hz");
+    assert!(frames.windows(2).all(|pair| pair[1].timestamp >= pair[0].timestamp + 960));
+    assert!(frames.windows(2).all(|pair| pair[1].timestamp < pair[0].timestamp + 9600));
+    let steps = frames.windows(2).map(|pair| pair[1].sequence.unwrap() - pair[0].sequence.unwrap());
+    assert!(steps.collect::<Vec<_>>().iter().all(|step| *step == 1));
+    let ended = |news: &PeerNews| matches!(news, PeerNews::TrackEnded(_));
+    assert!(!a.news.iter().any(|(_, news)| ended(news)));
+}
+
+#[tokio::test]
+async fn a_muted_track_stays_muted_on_another_device() {
+    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
+    a.engine.enable(TrackId(1), false).await.unwrap();
+    until("silence", || {
+        b.heard(MediaKind::Audio).last().is_some_and(|frame| frame.data == [0xf8, 0xff, 0xfe])
+    })
+    .await;
+    let muted = b.heard(MediaKind::Audio).len();
+    a.engine.replace(SessionId(1), TrackId(1), microphone("660")).await.unwrap();
+    until("more silence", || b.heard(MediaKind::Audio).len() > muted + 50).await;
+    assert!(b.heard(MediaKind::Audio)[muted..].iter().all(|f| f.data == [0xf8, 0xff, 0xfe]));
+    let told = a.log.controls.lock().unwrap().clone();
+    let switched = told.iter().filter(|control| **control == SourceControl::Enabled(false));
+    assert_eq!(switched.count(), 2, "both devices hear of it: {told:?}");
+    a.engine.enable(TrackId(1), true).await.unwrap();
+    until("sound", || b.heard(MediaKind::Audio).last().unwrap().data.len() > 3).await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_granted_leaves_the_old_one_and_a_release_withdraws_the_question() {
+    let side = Side::new(440.0);
+    let track = TrackId(7);
+    let never = side.engine.replace(SessionId(1), track, microphone("660")).await;
+    assert_eq!(never, Err(Fault::NotFound), "what was never captured is not replaced");
+    side.engine.capture(SessionId(1), track, microphone("440")).await.unwrap();
+    let camera = Capture::of(MediaSource::Camera);
+    let wrong = side.engine.replace(SessionId(1), track, camera).await;
+    assert!(matches!(wrong, Err(Fault::Failed(_))), "{wrong:?}");
+    assert_eq!(side.log.open.load(Ordering::SeqCst), 1);
+    let ask = side.engine.replace(SessionId(1), track, Capture::of(MediaSource::Screen));
+    let release = async {
+        until("the person is asked", || side.log.opening.load(Ordering::SeqCst) == 1).await;
+        assert_eq!(side.log.open.load(Ordering::SeqCst), 1, "the old one goes on meanwhile");
+        side.engine.release(track).await.unwrap();
+    };
+    let (replaced, ()) = tokio::join!(ask, release);
+    assert_eq!(replaced, Err(Fault::Cancelled));
+    assert_eq!(side.log.open.load(Ordering::SeqCst), 0);
+    assert_eq!(side.log.opening.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn tones_are_taken_where_they_can_be_sent() {
+    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let tones = || Tones::parse("12").unwrap();
+    assert_eq!(a.engine.dtmf(TrackId(1), tones()).await, Err(Fault::NotFound));
+    connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
+    assert_eq!(a.engine.dtmf(TrackId(1), tones()).await, Ok(()));
+    assert_eq!(a.engine.dtmf(TrackId(9), tones()).await, Err(Fault::NotFound));
+}
+
 #[tokio::test]
 async fn measurements_name_path_codec_and_counts() {
     let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
@@ -183,7 +267,7 @@ async fn dropping_the_engine_ends_its_tasks_and_closes_its_devices() {
 async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
     let side = Side::new(440.0);
     let track = TrackId(7);
-    let what = Capture { source: MediaSource::Screen, kind: MediaKind::Video };
+    let what = Capture::of(MediaSource::Screen);
     let engine = &side.engine;
     let log = &side.log;
     let release = async {
@@ -201,8 +285,8 @@ async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
 async fn releasing_a_track_closes_its_device_before_it_answers() {
     let side = Side::new(440.0);
     let track = TrackId(7);
-    let what = Capture { source: MediaSource::Microphone, kind: MediaKind::Audio };
-    side.engine.capture(SessionId(1), track, what).await.unwrap();
+    let what = Capture::of(MediaSource::Microphone);
+    side.engine.capture(SessionId(1), track, what.clone()).await.unwrap();
     assert_eq!(side.log.open.load(Ordering::SeqCst), 1);
     assert!(matches!(side.engine.capture(SessionId(1), track, what).await, Err(Fault::Failed(_))));
     side.engine.release(track).await.unwrap();

@@ -7,12 +7,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Tone, description, line, values, video, voice};
+use common::{Tone, description, line, values, video, voice, without_candidates};
 use matrix_voip::{
     host::{Codec, Frame},
     id::TrackId,
     machine::io::{
-        Description, Direction, Fault, PeerNews, PeerOp, PeerState, Plan, PlanLine, Reply, Slot,
+        Candidate, Description, Direction, Fault, PeerNews, PeerOp, PeerState, Plan, PlanLine,
+        Reply, Slot,
     },
     sdp::{LineKind, media_lines},
 };
@@ -86,6 +87,32 @@ impl Pair {
     }
 }
 
+/// The longest time without a new frame that both sides have had since then.
+fn longest_gaps(pair: &Pair, since: Duration) -> [Duration; 2] {
+    [pair.a, pair.b].map(|node| {
+        let frames = pair.world.frames(node).iter().filter(|received| received.at >= since);
+        let sound = frames.filter(|received| received.frame.codec == Codec::Opus);
+        let mut times: Vec<Duration> = sound.map(|received| received.at).collect();
+        times.insert(0, since);
+        times.push(pair.world.now());
+        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+    })
+}
+
+fn ufrag(sdp: &str) -> String {
+    matrix_voip::sdp::ice_ufrag(sdp).unwrap().to_owned()
+}
+
+fn trickled(pair: &Pair, node: Node, ufrag: &str) -> Vec<Candidate> {
+    let news = pair.world.news(node).iter();
+    news.filter_map(|(_, news)| match news {
+        PeerNews::Candidate(candidate) => Some(candidate.clone()),
+        _ => None,
+    })
+    .filter(|candidate| candidate.username_fragment.as_deref() == Some(ufrag))
+    .collect()
+}
+
 fn directions(sdp: &str) -> Vec<(LineKind, Direction)> {
     media_lines(sdp).into_iter().map(|line| (line.kind, line.direction)).collect()
 }
@@ -120,6 +147,24 @@ fn an_answer_may_receive_a_picture_without_sending_one() {
     assert_eq!(values(&answer, "a=ssrc:").get(&2), None);
     let (at_a, at_b) = pair.flow();
     assert_eq!((at_a.len(), at_b.len()), (1, 2));
+}
+
+/// On hold nothing is sent; Chromium would stay silent for ever if the source lost its name.
+#[test]
+fn what_pauses_keeps_its_names() {
+    let mut pair = Pair::new();
+    let (_, answer) = pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    let mut held = voice(1, "b");
+    held.lines[0].direction = Direction::SendOnly;
+    let (_, paused) = pair.negotiate(pair.b, held, voice(1, "a"));
+    assert_eq!(directions(&paused), [(LineKind::Audio, Direction::RecvOnly)]);
+    let (_, before) = pair.negotiate(pair.b, voice(1, "b"), voice(1, "a"));
+    for name in ["a=msid:", "a=ssrc:"] {
+        assert_eq!(values(&paused, name), values(&before, name), "{name}");
+    }
+    assert_ne!(values(&paused, "a=ssrc:"), values(&answer, "a=ssrc:"), "each has its own");
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (1, 1));
 }
 
 #[test]
@@ -291,4 +336,247 @@ fn an_empty_plan_offers_nothing_and_says_so() {
     let mut pair = Pair::new();
     let nothing = Err(Fault::Failed(PeerError::NothingToOffer.to_string()));
     assert_eq!(pair.world.perform(pair.a, PeerOp::Offer(Plan::default())), nothing);
+}
+
+#[test]
+fn after_a_rollback_of_new_lines_theirs_are_taken_and_ours_offered_again() {
+    let mut pair = Pair::new();
+    pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    let hold = Plan { lines: vec![line(Slot::Audio, Direction::SendOnly, 1, "a")] };
+    pair.offer(pair.b, with(hold, [line(Slot::Video, Direction::SendRecv, 2, "b")]));
+    let screen = || line(Slot::Screen, Direction::SendOnly, 3, "a-screen");
+    let theirs = pair.offer(pair.a, with(video(1, "a"), [screen()]));
+    pair.world.perform(pair.b, PeerOp::Rollback).unwrap();
+    let watch = || line(Slot::Screen, Direction::RecvOnly, 0, "");
+    let answer = pair.answer(pair.b, &theirs, with(video(1, "b"), [watch()]));
+    assert_eq!(directions(answer.sdp.expose())[0].1, Direction::SendRecv, "the hold is forgotten");
+    pair.world.perform(pair.a, PeerOp::SetRemote(answer)).unwrap();
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (2, 3));
+    let (again, _) = pair.negotiate(
+        pair.b,
+        with(video(1, "b"), [line(Slot::Screen, Direction::SendRecv, 3, "b-screen")]),
+        with(video(1, "a"), [line(Slot::Screen, Direction::SendRecv, 3, "a-screen")]),
+    );
+    assert_eq!(mids(&again), mids(theirs.sdp.expose()), "no line was left behind");
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (3, 3));
+}
+
+#[test]
+fn a_rollback_before_anything_was_agreed_leaves_a_peer_that_can_answer_or_offer() {
+    for then_offers in [false, true] {
+        let mut pair = Pair::new();
+        pair.offer(pair.a, video(1, "a"));
+        pair.world.perform(pair.a, PeerOp::Rollback).unwrap();
+        let none = Err(Fault::Failed(PeerError::NoDescription.to_string()));
+        assert_eq!(pair.world.perform(pair.a, PeerOp::LocalDescription), none);
+        let from = if then_offers { pair.a } else { pair.b };
+        pair.negotiate(from, video(1, "x"), video(1, "y"));
+        let (at_a, at_b) = pair.flow();
+        assert_eq!((at_a.len(), at_b.len()), (2, 2), "a offers: {then_offers}");
+    }
+}
+
+#[test]
+fn either_side_restarts_ice_in_either_role_and_the_old_path_carries_on_meanwhile() {
+    for (first, restarter) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let mut pair = Pair::new();
+        let nodes = [pair.a, pair.b];
+        let before = pair.negotiate(nodes[first], voice(1, "x"), voice(1, "y"));
+        pair.flow();
+        let begin = pair.world.now();
+        let (from, to) = (nodes[restarter], nodes[1 - restarter]);
+        pair.world.perform(from, PeerOp::RestartIce).unwrap();
+        let offer = pair.offer(from, voice(1, "x"));
+        pair.world.run(Duration::from_secs(2));
+        let answer = pair.answer(to, &offer, voice(1, "y"));
+        pair.world.run(Duration::from_secs(2));
+        pair.world.perform(from, PeerOp::SetRemote(answer.clone())).unwrap();
+        pair.world.run(Duration::from_secs(20));
+        for new in [&offer, &answer] {
+            let new = ufrag(new.sdp.expose());
+            assert!(ufrag(&before.0) != new && ufrag(&before.1) != new);
+        }
+        let gaps = longest_gaps(&pair, begin);
+        println!("restart by {restarter}, first offer by {first}: longest gaps {gaps:?}");
+        assert!(gaps.iter().all(|gap| *gap <= Duration::from_millis(60)), "{gaps:?}");
+        for node in nodes {
+            let news = pair.world.news(node).iter().filter(|(at, _)| *at > begin);
+            let states: Vec<_> =
+                news.filter(|(_, news)| matches!(news, PeerNews::State(_))).collect();
+            assert!(states.is_empty(), "the person hears nothing of it: {states:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_offers_and_reports_all_candidates_under_its_own_name_only() {
+    let mut pair = Pair::new();
+    pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    pair.world.perform(pair.a, PeerOp::RestartIce).unwrap();
+    let offer = pair.offer(pair.a, voice(1, "a"));
+    let name = ufrag(offer.sdp.expose());
+    let read = description(pair.world.perform(pair.a, PeerOp::LocalDescription).unwrap());
+    let lines = values(read.sdp.expose(), "a=candidate:");
+    assert_eq!(lines.values().map(Vec::len).sum::<usize>(), 1, "{lines:?}");
+    assert!(lines[&1][0].ends_with(&format!(" ufrag {name}")), "{lines:?}");
+    let reported = trickled(&pair, pair.a, &name);
+    assert_eq!(reported.len(), 1);
+    assert!(matrix_voip::sdp::holds_candidate(read.sdp.expose(), reported[0].candidate.expose()));
+}
+
+#[test]
+fn of_two_restarts_at_once_one_is_rolled_back_and_serves_both() {
+    let mut pair = Pair::new();
+    pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    pair.flow();
+    for node in [pair.a, pair.b] {
+        pair.world.perform(node, PeerOp::RestartIce).unwrap();
+    }
+    let begin = pair.world.now();
+    let lost = pair.offer(pair.b, voice(1, "b"));
+    let won = pair.offer(pair.a, voice(1, "a"));
+    pair.world.perform(pair.b, PeerOp::Rollback).unwrap();
+    let answer = pair.answer(pair.b, &won, voice(1, "b"));
+    pair.world.perform(pair.a, PeerOp::SetRemote(answer.clone())).unwrap();
+    pair.world.run(Duration::from_secs(20));
+    assert!(longest_gaps(&pair, begin).iter().all(|gap| *gap <= Duration::from_millis(60)));
+    let (next, _) = pair.negotiate(pair.b, voice(1, "b"), voice(1, "a"));
+    assert_eq!(ufrag(&next), ufrag(answer.sdp.expose()), "the wish is fulfilled");
+    assert_ne!(ufrag(&next), ufrag(lost.sdp.expose()));
+    assert_eq!(pair.world.state(pair.b), Some(PeerState::Connected));
+}
+
+#[test]
+fn a_restart_that_lost_to_another_offer_is_made_up_for() {
+    let mut pair = Pair::new();
+    let (_, old) = pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    pair.world.perform(pair.b, PeerOp::RestartIce).unwrap();
+    let lost = pair.offer(pair.b, voice(1, "b"));
+    let won = pair.offer(pair.a, video(1, "a"));
+    pair.world.perform(pair.b, PeerOp::Rollback).unwrap();
+    let answer = pair.answer(pair.b, &won, video(1, "b"));
+    assert_eq!(ufrag(answer.sdp.expose()), ufrag(&old), "an answer cannot restart");
+    let own = trickled(&pair, pair.b, &ufrag(lost.sdp.expose()));
+    assert_eq!(own.len(), 1, "what was reported for the lost offer");
+    pair.world.perform(pair.a, PeerOp::SetRemote(answer)).unwrap();
+    let (again, _) = pair.negotiate(pair.b, video(1, "b"), video(1, "a"));
+    assert!(ufrag(&again) != ufrag(&old) && ufrag(&again) != ufrag(lost.sdp.expose()));
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (2, 2));
+}
+
+#[test]
+fn after_an_address_change_a_restart_by_either_side_brings_the_sound_back() {
+    for restarter in [0, 1] {
+        let mut pair = Pair::new();
+        pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+        pair.flow();
+        let begin = pair.world.now();
+        let (old, new) = ("10.0.0.1:5000".parse().unwrap(), "10.7.0.1:6000".parse().unwrap());
+        pair.world.readdress(pair.a, old, new);
+        assert_eq!(pair.world.state(pair.a), Some(PeerState::Disconnected), "at once");
+        let from = [pair.a, pair.b][restarter];
+        pair.world.perform(from, PeerOp::RestartIce).unwrap();
+        let (offer, answer) = pair.negotiate(from, voice(1, "x"), voice(1, "y"));
+        assert!(!offer.contains(" 10.0.0.1 ") && !answer.contains(" 10.0.0.1 "), "it is gone");
+        pair.world.run(Duration::from_secs(5));
+        let gaps = longest_gaps(&pair, begin);
+        println!("address change, restart by {restarter}: {gaps:?}");
+        assert!(gaps.iter().all(|gap| *gap <= Duration::from_millis(300)), "{gaps:?}");
+        assert_eq!(pair.world.state(pair.a), Some(PeerState::Connected));
+        assert_eq!(pair.world.state(pair.b), Some(PeerState::Connected));
+    }
+}
+
+#[test]
+fn an_address_that_comes_back_is_used_again() {
+    let mut pair = Pair::new();
+    pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    pair.flow();
+    let (old, new) = ("10.0.0.1:5000".parse().unwrap(), "10.7.0.1:6000".parse().unwrap());
+    for (from, to) in [(old, new), (new, old)] {
+        pair.world.readdress(pair.a, from, to);
+        pair.world.perform(pair.a, PeerOp::RestartIce).unwrap();
+        pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+        let (at_a, at_b) = pair.flow();
+        assert_eq!((at_a.len(), at_b.len()), (1, 1), "{to}");
+    }
+}
+
+#[test]
+fn candidates_of_the_next_generation_wait_for_it_and_those_of_the_last_are_skipped() {
+    let mut pair = Pair::new();
+    let (first, _) = pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    pair.flow();
+    let (old, new) = ("10.0.0.1:5000".parse().unwrap(), "10.7.0.1:6000".parse().unwrap());
+    pair.world.readdress(pair.a, old, new);
+    pair.world.perform(pair.a, PeerOp::RestartIce).unwrap();
+    let offer = pair.offer(pair.a, voice(1, "a"));
+    let early = trickled(&pair, pair.a, &ufrag(offer.sdp.expose()));
+    let late = trickled(&pair, pair.a, &ufrag(&first));
+    assert!(!early.is_empty() && !late.is_empty());
+    pair.world.perform(pair.b, PeerOp::Candidates(early)).unwrap();
+    let answer = pair.answer(pair.b, &without_candidates(&offer), voice(1, "b"));
+    pair.world.perform(pair.b, PeerOp::Candidates(late)).unwrap();
+    let Ok(Reply::Stats(stats)) = pair.world.perform(pair.b, PeerOp::Stats) else { panic!() };
+    assert_ne!(stats.unusable_candidates, 0, "the late ones");
+    pair.world.perform(pair.a, PeerOp::SetRemote(without_candidates(&answer))).unwrap();
+    let (at_a, at_b) = pair.flow();
+    assert_eq!((at_a.len(), at_b.len()), (1, 1));
+    let Ok(Reply::Stats(stats)) = pair.world.perform(pair.b, PeerOp::Stats) else { panic!() };
+    assert_eq!(stats.pair.unwrap().remote.kind, "host", "by the candidate that was early");
+}
+
+#[test]
+fn every_hold_of_either_side_ends_as_it_began() {
+    use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
+    for (direction, answered, heard) in
+        [(SendOnly, RecvOnly, (0, 1)), (RecvOnly, SendOnly, (1, 0)), (Inactive, Inactive, (0, 0))]
+    {
+        for holder in [0, 1] {
+            let mut pair = Pair::new();
+            let from = [pair.a, pair.b][holder];
+            pair.negotiate(pair.a, video(1, "a"), video(1, "b"));
+            let held = |slot, track| line(slot, direction, track, "x");
+            let hold = Plan { lines: vec![held(Slot::Audio, 1), held(Slot::Video, 2)] };
+            let (_, answer) = pair.negotiate(from, hold, video(1, "y"));
+            assert!(directions(&answer).iter().all(|(_, given)| *given == answered));
+            let (at_a, at_b) = pair.flow();
+            let (at_holder, at_other) = if holder == 0 { (at_a, at_b) } else { (at_b, at_a) };
+            let expected = (2 * heard.0, 2 * heard.1);
+            assert_eq!((at_holder.len(), at_other.len()), expected, "{direction:?} by {holder}");
+            let (offer, answer) = pair.negotiate(from, video(1, "x"), video(1, "y"));
+            for sdp in [offer, answer] {
+                assert!(directions(&sdp).iter().all(|(_, given)| *given == SendRecv));
+            }
+            let (at_a, at_b) = pair.flow();
+            assert_eq!((at_a.len(), at_b.len()), (2, 2), "after {direction:?} by {holder}");
+        }
+    }
+}
+
+#[test]
+fn a_screen_that_is_shared_again_takes_its_old_line() {
+    let mut pair = Pair::new();
+    pair.negotiate(pair.a, voice(1, "a"), voice(1, "b"));
+    pair.negotiate(pair.a, video(1, "a"), video(1, "b"));
+    let share = || with(video(1, "a"), [line(Slot::Screen, Direction::SendOnly, 3, "screen")]);
+    let watch = || with(video(1, "b"), [line(Slot::Screen, Direction::RecvOnly, 0, "")]);
+    for round in 0..3 {
+        let (offer, _) = pair.negotiate(pair.a, share(), watch());
+        assert_eq!(mids(&offer).len(), 3, "round {round}");
+        assert_eq!(pair.flow().1.len(), 3);
+        let (stopped, answer) = pair.negotiate(pair.a, video(1, "a"), video(1, "b"));
+        assert_eq!(mids(&stopped), mids(&offer));
+        assert_eq!(directions(&answer)[2].1, Direction::Inactive);
+        let (at_a, at_b) = pair.flow();
+        assert_eq!((at_a.len(), at_b.len()), (2, 2));
+    }
+    let added = |node| {
+        let news = pair.world.news(node).iter();
+        news.filter(|(_, news)| matches!(news, PeerNews::TrackAdded { .. })).count()
+    };
+    assert_eq!(added(pair.b), 2 + 3, "sound and picture once, the screen three times");
 }

@@ -411,6 +411,31 @@ fn a_new_interface_gives_new_candidates_after_the_end_mark() {
 }
 
 #[test]
+fn after_an_address_change_a_relayed_call_goes_on_by_a_new_allocation() {
+    let mut call = relayed(31, Link::default());
+    call.connect();
+    let (old, new) = (address("10.0.0.1:5000"), address("10.7.0.1:6000"));
+    let first = candidates(&call.world, call.a).len();
+    call.world.readdress(call.a, old, new);
+    let struck = call.world.now();
+    call.world.perform(call.a, PeerOp::RestartIce).unwrap();
+    call.negotiate();
+    let (a, b) = (call.a, call.b);
+    let heard = |world: &World, node| world.frames(node).last().unwrap().at > struck + 100 * MILLI;
+    let back = |world: &World| heard(world, a) && heard(world, b);
+    assert!(call.run_until(10 * SECOND, back), "{:?}", stats(&mut call.world, a));
+    println!("relayed call, address changed: back after {:?}", call.world.now() - struck);
+    assert!(call.world.now() - struck < SECOND);
+    call.world.run(SECOND);
+    call.assert_tones();
+    let all = candidates(&call.world, call.a);
+    assert!(all.len() > first, "another relay is named");
+    assert!(all.iter().all(|candidate| candidate.candidate.expose().contains(" typ relay ")));
+    assert_eq!(state(&mut call.world, a), ServerState::Works);
+    assert_eq!(call.world.state(a), Some(PeerState::Connected));
+}
+
+#[test]
 fn garbage_in_the_name_of_the_server_changes_nothing() {
     let mut call = relayed(17, Link::default());
     call.connect();

@@ -137,7 +137,7 @@ async fn a_call_survives_a_second_in_which_nothing_gets_through() {
     let before = ada.heard(MediaKind::Audio).len();
     until("a second of ben's sound", || sent(before + 50)).await;
     assert!(ben.heard(MediaKind::Audio).len() < heard + 5);
-    ada.impairments.set(Impairment { drop: 0.0, delay: Duration::from_millis(30) });
+    ada.impairments.set(Impairment { delay: Duration::from_millis(30), ..Impairment::default() });
     until("sound again, later", || ben.heard(MediaKind::Audio).len() > heard + 10).await;
     assert_eq!(outgoing.state(), CallState::Connected);
 }

@@ -8,11 +8,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Tone, description, heard, voice, without_candidates};
+use common::{Tone, description, heard, line, voice, without_candidates};
 use matrix_voip::{
     host::SourceControl,
     id::TrackId,
-    machine::io::{PeerNews, PeerOp, PeerState, Reply},
+    machine::io::{Direction, PeerNews, PeerOp, PeerState, Plan, Reply, Slot},
 };
 use matrix_voip_str0m::sim::{Link, Node, World};
 
@@ -118,18 +118,89 @@ fn an_outage_of_five_seconds_is_survived() {
 }
 
 #[test]
-fn a_longer_outage_is_reported_and_so_is_its_end() {
-    let (mut world, a, _) = call(5, Link::default());
+fn a_longer_outage_is_reported_soon_and_so_is_its_end() {
+    let (mut world, a, b) = call(5, Link::default());
     world.run(Duration::from_secs(3));
     world.network().take_down();
-    let is = |state| move |world: &World| world.state(a) == Some(state);
-    assert!(world.run_until(Duration::from_secs(40), is(PeerState::Disconnected)));
-    println!("disconnected after {:?}", world.now() - Duration::from_secs(3));
+    let down = world.now();
+    let both =
+        |state| move |world: &World| [a, b].iter().all(|node| world.state(*node) == Some(state));
+    assert!(world.run_until(Duration::from_secs(40), both(PeerState::Disconnected)));
+    println!("disconnected after {:?}", world.now() - down);
+    assert!((5000 * MILLI..5500 * MILLI).contains(&(world.now() - down)));
     world.run(Duration::from_secs(5));
     world.network().bring_up();
     let back = world.now();
-    assert!(world.run_until(Duration::from_secs(10), is(PeerState::Connected)));
+    assert!(world.run_until(Duration::from_secs(10), both(PeerState::Connected)));
     println!("connected again after {:?}", world.now() - back);
+    assert!(world.now() - back < 200 * MILLI);
+}
+
+fn changes(world: &World, node: Node) -> Vec<PeerState> {
+    let news = world.news(node).iter();
+    news.filter_map(|(_, news)| match news {
+        PeerNews::State(state) => Some(*state),
+        _ => None,
+    })
+    .collect()
+}
+
+/// A call in which nobody sends anything.
+fn held(seed: u64, link: Link) -> (World, Node, Node) {
+    let (mut world, a, b) = call(seed, link);
+    assert!(world.run_until(Duration::from_secs(30), |world| both_hear(world, a, b)));
+    let hold = Plan { lines: vec![line(Slot::Audio, Direction::Inactive, 1, "a")] };
+    let offer = description(world.perform(a, PeerOp::Offer(hold)).unwrap());
+    world.perform(a, PeerOp::SetLocal(offer.clone())).unwrap();
+    world.perform(b, PeerOp::SetRemote(offer)).unwrap();
+    let answer = description(world.perform(b, PeerOp::Answer(voice(2, "b"))).unwrap());
+    world.perform(b, PeerOp::SetLocal(answer.clone())).unwrap();
+    world.perform(a, PeerOp::SetRemote(answer)).unwrap();
+    world.run(Duration::from_secs(1));
+    (world, a, b)
+}
+
+#[test]
+fn a_call_on_hold_is_not_taken_for_lost_and_its_loss_is_noticed_all_the_same() {
+    let (mut world, a, b) = held(1, Link::default());
+    let before = (changes(&world, a).len(), changes(&world, b).len());
+    world.run(Duration::from_secs(600));
+    assert_eq!((changes(&world, a).len(), changes(&world, b).len()), before, "ten quiet minutes");
+    world.network().take_down();
+    let down = world.now();
+    let lost = |world: &World| world.state(a) == Some(PeerState::Disconnected);
+    assert!(world.run_until(Duration::from_secs(10), lost));
+    assert!(world.now() - down < 6 * 1000 * MILLI);
+    world.network().bring_up();
+    let back = world.now();
+    let found =
+        |world: &World| [a, b].iter().all(|node| world.state(*node) == Some(PeerState::Connected));
+    assert!(world.run_until(Duration::from_secs(10), found));
+    println!("on hold: connected again {:?} after the link", world.now() - back);
+    assert!(world.now() - back < 4 * 1000 * MILLI);
+}
+
+#[test]
+fn loss_alone_is_no_disconnection_while_sound_flows() {
+    for (loss, seconds) in [(0.05, 600), (0.2, 300)] {
+        let (mut world, a, b) = call(9, Link { loss, ..Link::default() });
+        assert!(world.run_until(Duration::from_secs(30), |world| both_hear(world, a, b)));
+        world.run(Duration::from_secs(1));
+        let before = changes(&world, a).len();
+        world.run(Duration::from_secs(seconds));
+        assert_eq!(changes(&world, a).len(), before, "{:?} at {loss}", changes(&world, a));
+    }
+}
+
+#[test]
+fn the_other_sides_goodbye_is_a_disconnection_at_once() {
+    let (mut world, a, b) = call(10, Link::default());
+    world.run(Duration::from_secs(2));
+    world.perform(b, PeerOp::Close).unwrap();
+    world.run(100 * MILLI);
+    assert_eq!(world.state(a), Some(PeerState::Disconnected));
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.state(a), Some(PeerState::Disconnected), "and it stays so");
 }
 
 #[test]

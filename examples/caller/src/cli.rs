@@ -26,6 +26,10 @@ pub(crate) enum Command {
     /// Signalling passes as Matrix events through a homeserver in memory; media through UDP
     /// sockets on loopback (ICE, DTLS-SRTP, Opus). Exit code 0 only if both heard the right tone.
     Demo(DemoOptions),
+    /// Print a recorded call as a column of messages with times. Nothing is sent anywhere.
+    ///
+    /// Names, rooms and addresses in the file are pseudonyms; `we` is whose recording it is.
+    Replay(ReplayOptions),
     /// What needs a homeserver.
     #[command(flatten)]
     Online(Online),
@@ -42,8 +46,8 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_name = "FILE.ivf", num_args = 0..=1)]
     pub(crate) video: Option<Option<PathBuf>>,
 
-    /// Keep what each side received in this folder: WAV, and IVF of a video call. Files of an earlier
-    /// run are replaced.
+    /// Keep what each side received in this folder: WAV, IVF of a video call, and what its engine was
+    /// given (see `caller replay`). Files of an earlier run are replaced.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 
@@ -58,6 +62,14 @@ pub(crate) struct DemoOptions {
     /// Break something, to see that the demo notices.
     #[arg(long = "break", value_enum, value_name = "WHAT", hide = true)]
     pub(crate) breakage: Option<Breakage>,
+}
+
+/// Options of `caller replay`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReplayOptions {
+    /// The recording (JSON lines).
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// What can be broken.
@@ -85,7 +97,7 @@ mod tests {
         let all = ["caller", "demo"].iter().chain(arguments);
         match Cli::try_parse_from(all)?.command {
             Command::Demo(options) => Ok(options),
-            Command::Online(other) => panic!("not the demo: {other:?}"),
+            other @ (Command::Replay(_) | Command::Online(_)) => panic!("not the demo: {other:?}"),
         }
     }
 

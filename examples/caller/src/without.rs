@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::Online;
-
-/// Exit code of what could not begin.
-const COULD_NOT_BEGIN: u8 = 2;
+use crate::{cli::Online, exit::NOT_BEGUN};
 
 /// One line, on standard error.
 pub(crate) fn main(command: &Online) -> ExitCode {
@@ -14,5 +11,5 @@ pub(crate) fn main(command: &Online) -> ExitCode {
         "caller: `{name}` needs Matrix, which is not in this build: \
          cargo run -p caller --features matrix -- {name}"
     );
-    ExitCode::from(COULD_NOT_BEGIN)
+    ExitCode::from(NOT_BEGUN)
 }

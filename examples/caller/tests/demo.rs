@@ -126,6 +126,29 @@ fn json_lines_tell_the_same() {
     assert!(invite["content"]["offer"]["sdp"].as_str().unwrap().starts_with("v=0"));
 }
 
+#[test]
+fn a_recorded_call_is_replayed_as_a_column_without_names() {
+    let tapes = folder("inputs");
+    demo(&["--seconds", "1", "--record", tapes.to_str().unwrap()]).ended_with(0, "Good");
+    let file = tapes.join("ben-call.jsonl");
+    let ran = caller(&["replay", file.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.errors.as_str()), (Some(0), ""), "{ran}");
+    for words in
+        ["we gets m.call.invite of @", "we rings", "we sends m.call.answer", "is connected"]
+    {
+        assert!(ran.printed.contains(words), "no {words:?}: {ran}");
+    }
+    assert!(!ran.printed.contains("caller.local") && !ran.printed.contains("@ada"), "{ran}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("caller.local") && !text.contains("127.0.0.1"));
+    std::fs::write(&file, &text[..text.len() - 9]).unwrap();
+    let torn = caller(&["replay", file.to_str().unwrap()]);
+    assert_eq!(torn.code, Some(1), "{torn}");
+    assert!(torn.errors.contains("is damaged or cut off"), "{torn}");
+    let none = caller(&["replay", env!("CARGO_BIN_EXE_caller")]);
+    assert_eq!((none.code, none.errors.lines().count()), (Some(2), 1), "{none}");
+}
+
 // ----------------------------------------------------------------------------- cannot even begin
 
 #[test]

@@ -13,6 +13,7 @@ use crate::{
         bounds::{MAX_CANDIDATES, MAX_PARTIES},
         io::{Candidate, Ignored},
     },
+    redact::Redacted,
     sdp,
 };
 
@@ -23,9 +24,20 @@ pub(super) struct LocalCandidates {
     seen: usize,
     gathered: bool,
     end_told: bool,
+    /// Whose candidates these are: another name in our description means that ICE starts anew.
+    ufrag: Option<Redacted>,
 }
 
 impl LocalCandidates {
+    /// Our next description is this one. With new ICE credentials everything is gathered anew.
+    pub(super) fn describe(&mut self, description: &str) {
+        let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
+        if self.ufrag.is_some() && self.ufrag != ufrag {
+            *self = Self::default();
+        }
+        self.ufrag = ufrag;
+    }
+
     /// One was found; `false` when there are too many.
     pub(super) fn push(&mut self, candidate: Candidate) -> bool {
         if candidate.is_end() {
@@ -43,6 +55,11 @@ impl LocalCandidates {
     /// There will be no more.
     pub(super) fn finish(&mut self) {
         self.gathered = true;
+    }
+
+    /// How many were found.
+    pub(super) fn found(&self) -> usize {
+        self.seen
     }
 
     pub(super) fn is_gathered(&self) -> bool {
@@ -101,6 +118,16 @@ impl RemoteCandidates {
         self.waiting.extend(chosen);
     }
 
+    /// Makes room for one party more, against the bound.
+    pub(super) fn admit(&mut self, party: Option<PartyId>) {
+        self.by_party.entry(party).or_default();
+    }
+
+    /// Counts from the beginning, against the bound.
+    pub(super) fn uncount(&mut self) {
+        self.seen = 0;
+    }
+
     /// Adds candidates of the chosen party.
     pub(super) fn push(&mut self, candidates: Vec<Candidate>) -> Result<(), Ignored> {
         self.count(candidates.len())?;
@@ -111,6 +138,11 @@ impl RemoteCandidates {
     /// Takes all that can be applied now.
     pub(super) fn take(&mut self) -> Vec<Candidate> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// How many came, of all parties until one is chosen.
+    pub(super) fn known(&self) -> usize {
+        self.seen
     }
 
     fn count(&mut self, more: usize) -> Result<(), Ignored> {

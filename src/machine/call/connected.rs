@@ -2,7 +2,7 @@
 
 use super::{Call, CallTimer, Phase};
 use crate::machine::{
-    event::{CallEvent, EndReason},
+    event::CallEvent,
     io::{Ignored, PeerNews, PeerState, Verdict},
     world::World,
 };
@@ -29,6 +29,7 @@ impl Call {
                     self.tell(world, CallEvent::MediaMissing(source));
                     self.refresh_streams(world);
                     self.sync_metadata(world);
+                    self.want_negotiation(world);
                     Verdict::Handled
                 }
                 None => Verdict::Ignored(Ignored::NoChange),
@@ -45,11 +46,13 @@ impl Call {
         self.peer_state = Some(state);
         match (state, &self.phase) {
             (PeerState::Failed, _) => self.on_engine_failed(world),
-            (PeerState::Connected, Phase::Connecting) => self.on_connected(world),
+            (PeerState::Connected, Phase::Connecting | Phase::Connected) => {
+                self.on_connected(world);
+            }
             (PeerState::Disconnected | PeerState::Connecting, Phase::Connected) => {
                 self.on_connection_lost(world);
             }
-            (PeerState::Connected, Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Connected)
+            (PeerState::Connected, Phase::Outgoing(_) | Phase::Incoming(_))
             | (PeerState::Disconnected | PeerState::Connecting, _)
             | (_, Phase::Ended(_)) => {}
         }
@@ -64,33 +67,6 @@ impl Call {
         if self.peer_state == Some(PeerState::Connected) {
             self.on_connected(world);
         }
-    }
-
-    fn on_connected(&mut self, world: &mut World) {
-        self.clear_timer(world, CallTimer::Connect);
-        self.clear_timer(world, CallTimer::Lost);
-        self.enter(world, Phase::Connected);
-    }
-
-    /// The path is gone; it may come back by itself.
-    fn on_connection_lost(&mut self, world: &mut World) {
-        let patience = world.now.mono_after(world.config.timeouts.lost);
-        self.set_timer(world, CallTimer::Lost, patience);
-        self.enter(world, Phase::Connecting);
-    }
-
-    pub(super) fn on_no_connection(&mut self, world: &mut World) {
-        if self.phase == Phase::Connecting {
-            self.fail(world, EndReason::IceFailed);
-        }
-    }
-
-    fn on_engine_failed(&mut self, world: &mut World) {
-        let reason = match self.phase {
-            Phase::Connecting | Phase::Connected => EndReason::IceFailed,
-            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_) => EndReason::EngineFailed,
-        };
-        self.fail(world, reason);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
             CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy,
             RingStop, VoipEvent,
         },
+        guard::Guard,
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
         world::{Owner, World},
     },
@@ -27,7 +28,7 @@ use crate::{
 
 impl Call {
     /// The user hangs up, whatever the state. Again: nothing happens.
-    pub(super) fn hang_up(&mut self, world: &mut World) {
+    pub(in crate::machine) fn hang_up(&mut self, world: &mut World) {
         if self.phase.is_ringing() {
             return self.end_by_reject(world, Tell::Everyone);
         }
@@ -90,9 +91,12 @@ impl Call {
         world.tell(VoipEvent::CallEnded { session: self.session, end });
         self.outbox.drop_untried();
         self.outbox.resume();
-        if let Some(body) = farewell {
+        if let Some(body) = farewell
+            && world.holds(Guard::FarewellSaid)
+        {
             self.send(world, Kind::Farewell, body);
         }
+        self.pump(world);
         if !self.outbox.is_empty() {
             let patience = world.now.mono_after(world.config.timeouts.farewell);
             self.set_timer(world, CallTimer::Farewell, patience);
@@ -158,7 +162,7 @@ impl Call {
         match &self.phase {
             Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Ended(_) => None,
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
-                (self.is_known() || self.outbox.is_announcing_now()).then(hangup)
+                self.may_be_known().then(hangup)
             }
             // Our other devices may still take it.
             Phase::Incoming(Incoming::Ringing) => None,
@@ -173,6 +177,11 @@ impl Call {
     /// Whether the other side may know of the call: a caller does, whatever becomes of our answer.
     pub(super) fn is_known(&self) -> bool {
         !self.is_outgoing() || self.announced != Announced::No
+    }
+
+    /// Whether the other side may know of it already, or is about to.
+    pub(super) fn may_be_known(&self) -> bool {
+        self.is_known() || self.outbox.is_announcing_now()
     }
 
     /// A version 0 caller knows no reject.
@@ -251,6 +260,7 @@ fn wire_reason(reason: &EndReason) -> Reason {
         EndReason::InviteTimeout => Reason::InviteTimeout,
         EndReason::AnsweredElsewhere => Reason::AnsweredElsewhere,
         EndReason::Replaced => Reason::Replaced,
+        EndReason::Transferred => Reason::Transferred,
         EndReason::Busy => Reason::UserBusy,
         EndReason::IceFailed => Reason::IceFailed,
         EndReason::IceTimeout => Reason::IceTimeout,

@@ -23,6 +23,16 @@ pub(in crate::machine) enum Survivor {
     Theirs,
 }
 
+impl Survivor {
+    /// The one that does not survive.
+    pub(in crate::machine) fn other(self) -> Self {
+        match self {
+            Self::Ours => Self::Theirs,
+            Self::Theirs => Self::Ours,
+        }
+    }
+}
+
 /// Decides between our call and an incoming one of the same two users.
 pub(in crate::machine) fn decide(ours: OurCall<'_>, theirs: &CallId) -> Survivor {
     match ours {

@@ -6,7 +6,7 @@ use super::{
     phase::{Incoming, Step},
 };
 use crate::{
-    id::{RoomId, UserId},
+    id::{DeviceId, RoomId, UserId},
     machine::{
         event::{
             CallDirection, CallSnapshot, CallState, EndReason, MissedWhy, RingStop, VoipEvent,
@@ -18,7 +18,7 @@ use crate::{
     sdp,
     time::Wall,
     wire::{
-        call::{Answer, Body, Capabilities, Header, Invite},
+        call::{Answer, Body, Header, Invite},
         metadata::Purpose,
     },
 };
@@ -28,6 +28,8 @@ use crate::{
 pub(in crate::machine) struct Arrival<'a> {
     pub(in crate::machine) room: &'a RoomId,
     pub(in crate::machine) caller: &'a UserId,
+    /// From which device, where encryption proves it.
+    pub(in crate::machine) device: Option<&'a DeviceId>,
     pub(in crate::machine) header: &'a Header,
     pub(in crate::machine) invite: &'a Invite,
     /// When its lifetime is over.
@@ -71,14 +73,16 @@ impl Call {
         let phase = Phase::Incoming(Incoming::Ringing);
         let mut call = Self::new(world, session, shown, phase);
         call.party = Party::Chosen(arrival.header.party_id.clone());
+        call.remote_device = arrival.device.cloned();
         call.version = arrival.header.version;
-        call.offered_video = sdp::offers_video(arrival.invite.offer.expose());
         call.offer = Some(arrival.invite.offer.clone());
         call.streams.set_metadata(arrival.invite.streams.clone());
         call.await_answer(world, CallTimer::Ring, arrival.until);
         world.roster.add(arrival.room, &arrival.header.call_id, session);
         world.roster.add_user(arrival.room, arrival.caller, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
+        // May tell of a hold: nobody hears of a call before it is announced.
+        call.learn_from(world, &arrival.invite.offer);
         call
     }
 
@@ -105,18 +109,32 @@ impl Call {
             }
             Phase::Ended(_) => return Err(self.wrong_state()),
         }
-        if world.roster.other_connected(Some(self.session)) {
+        // Also one that only connects: both would talk in the end.
+        if world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
-        // A picture that was not offered cannot be sent in the answer.
-        self.sending = match media.unwrap_or(self.shown.media) {
-            CallMedia::Video if self.offered_video => CallMedia::Video,
-            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
-        };
+        // Whom the user answers himself, he need not be answered for.
+        if let Some(user) = self.remote_user() {
+            world.vacant.take(&self.shown.room, user, world.now);
+        }
+        self.take(world, media);
+        Ok(())
+    }
+
+    /// A ringing call is being answered from now on.
+    pub(super) fn take(&mut self, world: &mut World, media: Option<CallMedia>) {
+        self.sending = self.answerable(media.unwrap_or(self.shown.media));
         self.stop_ringing(world, RingStop::Answered);
         self.enter(world, Phase::Incoming(Incoming::Answering(Step::Waiting)));
         self.advance(world);
-        Ok(())
+    }
+
+    /// A picture that was not offered cannot be sent in the answer.
+    pub(super) fn answerable(&self, media: CallMedia) -> CallMedia {
+        match media {
+            CallMedia::Video if self.negotiation.has_video() => CallMedia::Video,
+            CallMedia::Video | CallMedia::Voice => CallMedia::Voice,
+        }
     }
 
     /// The user wants to hear nothing of this caller any more: as if he had silently rejected.
@@ -148,8 +166,10 @@ impl Call {
 
     /// The answer is ready and leaves.
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
-        let answer =
-            Answer { sdp, capabilities: Capabilities::default(), streams: Some(self.told.clone()) };
+        let capabilities = self.capabilities(world, &sdp);
+        let answer = Answer { sdp, capabilities, streams: Some(self.told.clone()) };
+        let plan = self.negotiation.described();
+        self.negotiation.answered(plan);
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));

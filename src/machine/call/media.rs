@@ -1,7 +1,7 @@
 //! Our own media in a call: which sources are captured, which are muted, and what of it the
 //! descriptions and the metadata say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     id::{StreamId, TrackId},
@@ -14,9 +14,11 @@ use crate::{
 };
 
 /// One local source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Source {
     track: TrackId,
+    /// The stream that it opens, unless it belongs to the user's own.
+    stream: StreamId,
     standing: Standing,
 }
 
@@ -47,9 +49,29 @@ impl LocalMedia {
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((&self.stream, &self.muted));
         for (name, source) in &self.sources {
-            print.value((name, source.standing));
+            print.value((name, source.standing, &source.stream));
             print.track(source.track);
         }
+    }
+
+    /// What the user muted, and nothing that is captured.
+    pub(super) fn without_tracks(&self) -> Self {
+        Self { sources: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Takes away all other sources than these, with their tracks and mutes.
+    pub(super) fn remove_but(&mut self, wanted: &[MediaSource]) -> Vec<(MediaSource, TrackId)> {
+        self.muted.retain(|source, _| wanted.contains(source));
+        let removed = self.sources.extract_if(.., |source, _| !wanted.contains(source));
+        removed.map(|(source, entry)| (source, entry.track)).collect()
+    }
+
+    /// Takes over what another call had, under our own stream; gives back what of it is muted.
+    pub(super) fn adopt(&mut self, other: Self) -> Vec<MediaSource> {
+        self.sources = other.sources;
+        self.muted = other.muted;
+        let muted = self.muted.iter().filter(|(_, muted)| **muted);
+        muted.map(|(source, _)| *source).collect()
     }
 
     /// What a call of this kind captures.
@@ -64,9 +86,31 @@ impl LocalMedia {
         !self.sources.is_empty()
     }
 
-    /// A capture was asked for.
-    pub(super) fn ask(&mut self, source: MediaSource, track: TrackId) {
-        self.sources.insert(source, Source { track, standing: Standing::Asked });
+    /// A capture was asked for. Gives the source's former track, which is of no use any more.
+    pub(super) fn ask(
+        &mut self,
+        source: MediaSource,
+        track: TrackId,
+        stream: StreamId,
+    ) -> Option<TrackId> {
+        let asked = Source { track, stream, standing: Standing::Asked };
+        self.sources.insert(source, asked).map(|former| former.track)
+    }
+
+    /// A source is wanted no more; its track, if there is one.
+    pub(super) fn close(&mut self, source: MediaSource) -> Option<TrackId> {
+        self.sources.remove(&source).map(|closed| closed.track)
+    }
+
+    /// Whether a source is open or being opened.
+    pub(super) fn is_open(&self, source: MediaSource) -> bool {
+        self.sources.get(&source).is_some_and(|entry| entry.standing != Standing::Gone)
+    }
+
+    /// The sources that are open.
+    pub(super) fn open_sources(&self) -> Vec<MediaSource> {
+        let open = self.sources.iter().filter(|(_, entry)| entry.standing == Standing::Ready);
+        open.map(|(source, _)| *source).collect()
     }
 
     /// A capture was answered.
@@ -109,54 +153,90 @@ impl LocalMedia {
         self.muted.insert(source, muted);
     }
 
-    /// What our description should say, when the other side can show a picture if `video`.
-    pub(super) fn plan(&self, video: bool) -> Plan {
-        let mut lines = vec![self.line(Slot::Audio, MediaSource::Microphone)];
-        if video {
-            lines.push(self.line(Slot::Video, MediaSource::Camera));
-        }
-        Plan { lines }
+    /// What our description should say: of the lines that the session has, and of those that
+    /// our sources need. Whoever holds takes nothing in.
+    pub(super) fn plan(&self, slots: &BTreeSet<Slot>, holds: bool) -> Plan {
+        let mut slots = slots.clone();
+        slots.extend(self.open_sources().into_iter().map(MediaSource::slot));
+        Plan { lines: slots.into_iter().map(|slot| self.line(slot, holds)).collect() }
     }
 
-    fn line(&self, slot: Slot, source: MediaSource) -> PlanLine {
-        let track = self.ready(source);
+    fn line(&self, slot: Slot, holds: bool) -> PlanLine {
+        let source = source_of(slot).filter(|source| self.ready(*source).is_some());
+        let direction = match (source.is_some(), holds) {
+            (true, false) => Direction::SendRecv,
+            (true, true) => Direction::SendOnly,
+            (false, false) => Direction::RecvOnly,
+            (false, true) => Direction::Inactive,
+        };
         PlanLine {
             slot,
-            direction: if track.is_some() { Direction::SendRecv } else { Direction::RecvOnly },
-            track,
-            stream: track.map(|_| self.stream.clone()),
+            direction,
+            track: source.and_then(|source| self.ready(source)),
+            stream: source.and_then(|source| self.stream_of(source)),
         }
     }
 
-    /// Our stream as it is shown to the user; `None` before anything is captured.
-    pub(super) fn stream(&self) -> Option<Stream> {
-        let mut kinds = Vec::new();
-        kinds.extend(self.ready(MediaSource::Microphone).map(|_| MediaKind::Audio));
-        kinds.extend(self.ready(MediaSource::Camera).map(|_| MediaKind::Video));
-        let info = self.info();
-        (!kinds.is_empty()).then(|| Stream {
+    /// The stream that a source belongs to.
+    fn stream_of(&self, source: MediaSource) -> Option<StreamId> {
+        match source {
+            MediaSource::Microphone | MediaSource::Camera => Some(self.stream.clone()),
+            MediaSource::Screen => self.sources.get(&source).map(|entry| entry.stream.clone()),
+        }
+    }
+
+    /// Our streams as they are shown to the user.
+    pub(super) fn streams(&self) -> impl Iterator<Item = Stream> {
+        let named = self.metadata().into_iter();
+        named.map(|(id, info)| Stream {
             side: Side::Local,
-            purpose: Purpose::UserMedia,
-            id: Some(self.stream.clone()),
-            kinds,
+            kinds: self.kinds(&info.purpose),
+            purpose: info.purpose,
+            id: Some(id),
             audio_muted: info.audio_muted,
             video_muted: info.video_muted,
         })
     }
 
-    /// Our streams as we tell the other side. Always complete.
-    pub(super) fn metadata(&self) -> StreamMetadata {
-        let captured = self.sources.values().any(|source| source.standing == Standing::Ready);
-        captured.then(|| (self.stream.clone(), self.info())).into_iter().collect()
+    fn kinds(&self, purpose: &Purpose) -> Vec<MediaKind> {
+        let open = self.open_sources().into_iter();
+        open.filter(|source| purpose_of(*source) == *purpose).map(MediaSource::kind).collect()
     }
 
-    fn info(&self) -> StreamInfo {
+    /// Our streams as we tell the other side. Always complete.
+    pub(super) fn metadata(&self) -> StreamMetadata {
+        let open = self.open_sources().into_iter();
+        open.filter_map(|source| Some((self.stream_of(source)?, self.info(source)))).collect()
+    }
+
+    /// What is said of the stream that a source belongs to.
+    fn info(&self, source: MediaSource) -> StreamInfo {
         let silent = |source| self.ready(source).is_none() || self.is_muted(source);
-        StreamInfo {
-            purpose: Purpose::UserMedia,
-            audio_muted: silent(MediaSource::Microphone),
-            video_muted: silent(MediaSource::Camera),
-        }
+        let purpose = purpose_of(source);
+        let (audio_muted, video_muted) = match source {
+            MediaSource::Microphone | MediaSource::Camera => {
+                (silent(MediaSource::Microphone), silent(MediaSource::Camera))
+            }
+            MediaSource::Screen => (true, silent(MediaSource::Screen)),
+        };
+        StreamInfo { purpose, audio_muted, video_muted }
+    }
+}
+
+const fn purpose_of(source: MediaSource) -> Purpose {
+    match source {
+        MediaSource::Microphone | MediaSource::Camera => Purpose::UserMedia,
+        MediaSource::Screen => Purpose::Screenshare,
+    }
+}
+
+/// What a line of ours carries; sound of a screen is not captured yet.
+const fn source_of(slot: Slot) -> Option<MediaSource> {
+    match slot {
+        Slot::Audio => Some(MediaSource::Microphone),
+        Slot::Video => Some(MediaSource::Camera),
+        Slot::Screen => Some(MediaSource::Screen),
+        Slot::ScreenAudio => None,
     }
 }
 
@@ -169,50 +249,93 @@ mod tests {
         LocalMedia::new(StreamId::parse("s").unwrap())
     }
 
+    fn ask(media: &mut LocalMedia, source: MediaSource, track: TrackId) {
+        let stream = StreamId::parse(format!("{source:?}")).unwrap();
+        assert_eq!(media.ask(source, track, stream), None);
+    }
+
+    fn plan(media: &LocalMedia, slots: &[Slot], holds: bool) -> Vec<PlanLine> {
+        media.plan(&slots.iter().copied().collect(), holds).lines
+    }
+
     #[test]
     fn a_picture_that_is_missing_is_still_received() {
         let mut media = media();
         assert!(!media.is_started());
-        media.ask(Microphone, TrackId(1));
-        media.ask(Camera, TrackId(2));
+        ask(&mut media, Microphone, TrackId(1));
+        ask(&mut media, Camera, TrackId(2));
         assert!(media.is_started() && media.is_asking());
         media.on_captured(Microphone, true);
         media.on_captured(Camera, false);
         assert!(!media.is_asking());
-        let plan = media.plan(true);
-        assert_eq!(plan.lines[0].direction, Direction::SendRecv);
-        assert_eq!(plan.lines[0].track, Some(TrackId(1)));
-        assert_eq!(plan.lines[1].direction, Direction::RecvOnly);
-        assert_eq!((plan.lines[1].track, plan.lines[1].stream.clone()), (None, None));
-        assert_eq!(media.plan(false).lines.len(), 1);
+        let lines = plan(&media, &[Slot::Audio, Slot::Video], false);
+        assert_eq!(lines[0].direction, Direction::SendRecv);
+        assert_eq!(lines[0].track, Some(TrackId(1)));
+        assert_eq!(lines[1].direction, Direction::RecvOnly);
+        assert_eq!((lines[1].track, lines[1].stream.clone()), (None, None));
+        assert_eq!(plan(&media, &[Slot::Audio], false).len(), 1);
         assert_eq!(media.tracks(), [TrackId(1), TrackId(2)]);
     }
 
     #[test]
     fn metadata_tells_what_is_muted_and_what_is_missing() {
         let mut media = media();
-        assert!(media.metadata().is_empty() && media.stream().is_none());
-        media.ask(Microphone, TrackId(1));
+        assert!(media.metadata().is_empty() && media.streams().next().is_none());
+        ask(&mut media, Microphone, TrackId(1));
         media.on_captured(Microphone, true);
         let told = |media: &LocalMedia| media.metadata().into_values().next().unwrap();
         assert_eq!((told(&media).audio_muted, told(&media).video_muted), (false, true));
         media.set_muted(Microphone, true);
-        assert!(told(&media).audio_muted && media.stream().unwrap().audio_muted);
+        assert!(told(&media).audio_muted && media.streams().next().unwrap().audio_muted);
         media.set_muted(Microphone, false);
-        media.ask(Camera, TrackId(2));
+        ask(&mut media, Camera, TrackId(2));
         media.on_captured(Camera, true);
         assert!(!told(&media).video_muted);
-        assert_eq!(media.stream().unwrap().kinds, [MediaKind::Audio, MediaKind::Video]);
+        assert_eq!(media.streams().next().unwrap().kinds, [MediaKind::Audio, MediaKind::Video]);
     }
 
     #[test]
     fn a_track_ends_once() {
         let mut media = media();
-        media.ask(Microphone, TrackId(1));
+        ask(&mut media, Microphone, TrackId(1));
         media.on_captured(Microphone, true);
         assert_eq!(media.on_track_ended(TrackId(2)), None);
         assert_eq!(media.on_track_ended(TrackId(1)), Some(Microphone));
         assert_eq!(media.on_track_ended(TrackId(1)), None);
         assert_eq!(media.ready(Microphone), None);
+    }
+
+    #[test]
+    fn whoever_holds_sends_and_takes_nothing_in() {
+        let mut media = media();
+        ask(&mut media, Microphone, TrackId(1));
+        media.on_captured(Microphone, true);
+        let directions = |media: &LocalMedia, holds| {
+            let lines = plan(media, &[Slot::Audio, Slot::Video], holds);
+            lines.iter().map(|line| line.direction).collect::<Vec<_>>()
+        };
+        let before = directions(&media, false);
+        assert_eq!(directions(&media, true), [Direction::SendOnly, Direction::Inactive]);
+        assert_eq!(directions(&media, false), before);
+    }
+
+    #[test]
+    fn a_screen_is_a_stream_of_its_own() {
+        let mut media = media();
+        ask(&mut media, Microphone, TrackId(1));
+        ask(&mut media, MediaSource::Screen, TrackId(2));
+        media.on_captured(Microphone, true);
+        media.on_captured(MediaSource::Screen, true);
+        let told = media.metadata();
+        assert_eq!(told.len(), 2);
+        let screen = &told[&StreamId::parse("Screen").unwrap()];
+        assert_eq!(screen.purpose, Purpose::Screenshare);
+        assert!(screen.audio_muted && !screen.video_muted);
+        let lines = plan(&media, &[Slot::Audio], false);
+        assert_eq!(lines[1].slot, Slot::Screen);
+        assert_ne!(lines[0].stream, lines[1].stream);
+        assert_eq!(media.close(MediaSource::Screen), Some(TrackId(2)));
+        assert_eq!(media.metadata().len(), 1);
+        assert_eq!(media.close(MediaSource::Screen), None);
     }
 }

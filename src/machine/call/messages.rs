@@ -11,6 +11,7 @@ use crate::{
     id::PartyId,
     machine::{
         event::{CallEvent, EndReason},
+        guard::Guard,
         io::{Ignored, Verdict},
         world::World,
     },
@@ -49,7 +50,7 @@ impl Call {
         if voice == Voice::Echo {
             return Verdict::Ignored(Ignored::Echo);
         }
-        if self.phase.is_ended() {
+        if self.phase.is_ended() && world.holds(Guard::EndedUnheard) {
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
         if voice == Voice::Stranger {
@@ -61,37 +62,53 @@ impl Call {
             Body::Answer(_) if voice == Voice::OtherDevice => {
                 self.on_elsewhere(world, EndReason::AnsweredElsewhere)
             }
-            Body::Answer(answer) if self.is_called(facts, &header) => {
-                self.on_answer(world, &header, &answer)
+            Body::Answer(answer) if self.is_called(world, facts, &header) => {
+                self.on_answer(world, (facts, &header), &answer)
             }
             Body::Answer(_) => Verdict::Ignored(Ignored::WrongParty),
             Body::Candidates(candidates) => self.on_candidates(world, voice, header, candidates),
             Body::SelectAnswer { selected } => self.on_select(world, voice, &selected),
             Body::Reject { reason } => self.on_reject(world, voice, header, reason),
-            Body::Hangup { reason } => self.on_hangup(world, voice, reason),
-            Body::MetadataChanged(metadata) => self.when_remote(voice, |call| {
-                call.streams.set_metadata(Some(metadata));
-                call.refresh_streams(world);
-            }),
-            Body::AssertedIdentity(identity) => self.when_remote(voice, |call| {
-                call.tell(world, CallEvent::IdentityAsserted(identity));
-            }),
-            Body::Negotiate(_) | Body::Replaces(_) => Verdict::Ignored(Ignored::Unsupported),
+            Body::Hangup { reason } => self.on_hangup(world, voice, header, reason),
+            // What is left belongs to a call that was answered.
+            Body::MetadataChanged(_)
+            | Body::AssertedIdentity(_)
+            | Body::Negotiate(_)
+            | Body::Replaces(_)
+                if !is_remote(world, voice) =>
+            {
+                Verdict::Ignored(Ignored::WrongParty)
+            }
+            Body::MetadataChanged(metadata) => {
+                self.streams.set_metadata(Some(metadata));
+                self.refresh_streams(world);
+                Verdict::Handled
+            }
+            Body::AssertedIdentity(identity) => {
+                self.tell(world, CallEvent::IdentityAsserted(identity));
+                Verdict::Handled
+            }
+            Body::Negotiate(theirs) => self.on_negotiate(world, facts, theirs),
+            Body::Replaces(replaces) => self.on_replaces(world, &replaces),
         }
     }
 
     fn voice(&self, world: &World, facts: &Facts, header: &Header) -> Voice {
         let ours = facts.sender == world.identity.user;
         if ours && header.party_id.as_ref() == Some(&self.shown.party_id) {
-            return Voice::Echo;
+            return if world.holds(Guard::EchoIgnored) { Voice::Echo } else { Voice::Remote };
         }
-        if self.remote_user() != Some(&facts.sender) {
+        let theirs = self.remote_user() == Some(&facts.sender);
+        if !theirs && world.holds(Guard::SenderBound) {
             return if ours { Voice::OtherDevice } else { Voice::Stranger };
         }
         match &self.party {
-            Party::Open if self.is_called(facts, header) => Voice::Unchosen,
+            Party::Open if self.is_called(world, facts, header) => Voice::Unchosen,
             Party::Open => Voice::OtherParty,
-            Party::Chosen(party) if *party == header.party_id => Voice::Remote,
+            Party::Chosen(party) if *party == header.party_id && self.is_pinned(world, facts) => {
+                Voice::Remote
+            }
+            Party::Chosen(_) if !world.holds(Guard::PartyPinned) => Voice::Remote,
             // A call between our own devices: a third one speaks.
             Party::Chosen(_) if ours => Voice::OtherDevice,
             Party::Chosen(_) => Voice::OtherParty,
@@ -99,10 +116,23 @@ impl Call {
     }
 
     /// Whether the answering device is one that was called, as far as it can be known.
-    fn is_called(&self, facts: &Facts, header: &Header) -> bool {
+    fn is_called(&self, world: &World, facts: &Facts, header: &Header) -> bool {
         let answering = facts.device.as_ref().or(header.device_id.as_ref());
         match (&self.callee_device, answering) {
-            (Some(called), Some(answering)) => called == answering,
+            (Some(called), Some(answering)) => {
+                called == answering || !world.holds(Guard::CalleeDeviceBound)
+            }
+            (_, _) => true,
+        }
+    }
+
+    /// Whether the device that speaks is the one of the chosen party, where both are proven: the
+    /// party's id is known to everybody in the room.
+    fn is_pinned(&self, world: &World, facts: &Facts) -> bool {
+        match (&self.remote_device, &facts.device) {
+            (Some(pinned), Some(speaking)) => {
+                pinned == speaking || !world.holds(Guard::DeviceBound)
+            }
             (_, _) => true,
         }
     }
@@ -110,7 +140,8 @@ impl Call {
     /// Another device of ours took or refused the call: ringing stops at once (T-16). Once we
     /// have answered ourselves, the caller decides whom it selects.
     fn on_elsewhere(&mut self, world: &mut World, reason: EndReason) -> Verdict {
-        if !self.phase.is_ringing() {
+        let decided = !self.phase.is_ringing() && world.holds(Guard::AnsweredStays);
+        if decided || !world.holds(Guard::ElsewhereStopsRinging) {
             return Verdict::Ignored(Ignored::WrongState);
         }
         self.end_by_them(world, reason);
@@ -124,6 +155,7 @@ impl Call {
         header: Header,
         candidates: Vec<Candidate>,
     ) -> Verdict {
+        self.widen(world, &header);
         let kept = match voice {
             Voice::Remote => self.remote_candidates.push(candidates),
             Voice::Unchosen => self.remote_candidates.park(header.party_id, candidates),
@@ -137,14 +169,24 @@ impl Call {
         kept.map_or_else(Verdict::Ignored, |()| Verdict::Handled)
     }
 
+    /// Takes the bounds of their candidates away, where a test wants none.
+    fn widen(&mut self, world: &World, header: &Header) {
+        if !world.holds(Guard::CandidatesBounded) {
+            self.remote_candidates.uncount();
+        }
+        if !world.holds(Guard::PartiesBounded) {
+            self.remote_candidates.admit(header.party_id.clone());
+        }
+    }
+
     fn on_select(&mut self, world: &mut World, voice: Voice, selected: &PartyId) -> Verdict {
-        if self.is_outgoing() {
+        if self.is_outgoing() && world.holds(Guard::DirectionBound) {
             return Verdict::Ignored(Ignored::WrongDirection);
         }
         if voice != Voice::Remote {
             return Verdict::Ignored(Ignored::WrongParty);
         }
-        if *selected != self.shown.party_id {
+        if *selected != self.shown.party_id && world.holds(Guard::SelectionObeyed) {
             self.end_by_them(world, EndReason::AnsweredElsewhere);
             return Verdict::Handled;
         }
@@ -168,42 +210,62 @@ impl Call {
             (Phase::Incoming(_), Voice::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
             }
-            (Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent), Voice::Unchosen) => {
-                let why = rejection(reason);
-                self.end_refused(world, why, header.party_id);
-                Verdict::Handled
+            (Phase::Incoming(_), _) if world.holds(Guard::DirectionBound) => {
+                Verdict::Ignored(Ignored::WrongDirection)
             }
-            (Phase::Incoming(_), _) => Verdict::Ignored(Ignored::WrongDirection),
             (_, Voice::OtherParty | Voice::OtherDevice) => Verdict::Ignored(Ignored::WrongParty),
-            // After an answer a reject of the same party is nonsense; it would hang up.
-            (Phase::Outgoing(_) | Phase::Connecting | Phase::Connected | Phase::Ended(_), _) => {
+            (Phase::Outgoing(Outgoing::Preparing(_)), _) if world.holds(Guard::UnsentUnheard) => {
                 Verdict::Ignored(Ignored::WrongState)
+            }
+            // After an answer a reject of the same party is nonsense; it would hang up.
+            (Phase::Connecting | Phase::Connected, _) if world.holds(Guard::RejectBeforeAnswer) => {
+                Verdict::Ignored(Ignored::WrongState)
+            }
+            (Phase::Ended(_), _) => Verdict::Ignored(Ignored::WrongState),
+            (_, _) => {
+                self.end_refused(world, rejection(reason), header.party_id);
+                Verdict::Handled
             }
         }
     }
 
-    fn on_hangup(&mut self, world: &mut World, voice: Voice, reason: Option<Reason>) -> Verdict {
+    fn on_hangup(
+        &mut self,
+        world: &mut World,
+        voice: Voice,
+        header: Header,
+        reason: Option<Reason>,
+    ) -> Verdict {
         match (&self.phase, voice) {
             (Phase::Incoming(Incoming::Ringing), Voice::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
             }
-            (_, Voice::OtherParty | Voice::OtherDevice) => Verdict::Ignored(Ignored::WrongParty),
-            (Phase::Outgoing(Outgoing::Preparing(_)), _) => Verdict::Ignored(Ignored::WrongState),
+            (_, Voice::OtherParty | Voice::OtherDevice) if world.holds(Guard::PartyBound) => {
+                Verdict::Ignored(Ignored::WrongParty)
+            }
+            (Phase::Outgoing(Outgoing::Preparing(_)), _) if world.holds(Guard::UnsentUnheard) => {
+                Verdict::Ignored(Ignored::WrongState)
+            }
+            // It answered, and its answer is late; another of its devices may have answered too.
+            (Phase::Outgoing(_), _) => {
+                if reason == Some(Reason::Replaced) {
+                    self.leave_vacant(world);
+                }
+                self.end_refused(world, hangup(reason), header.party_id);
+                Verdict::Handled
+            }
             (_, _) => {
                 self.end_by_them(world, hangup(reason));
                 Verdict::Handled
             }
         }
     }
+}
 
-    /// Does it if the chosen party said so.
-    fn when_remote(&mut self, voice: Voice, act: impl FnOnce(&mut Self)) -> Verdict {
-        if voice != Voice::Remote {
-            return Verdict::Ignored(Ignored::WrongParty);
-        }
-        act(self);
-        Verdict::Handled
-    }
+/// Whether the chosen party speaks.
+fn is_remote(world: &World, voice: Voice) -> bool {
+    let called = voice == Voice::Unchosen && !world.holds(Guard::ChosenOnly);
+    voice == Voice::Remote || called
 }
 
 fn hangup(reason: Option<Reason>) -> EndReason {

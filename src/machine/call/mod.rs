@@ -13,21 +13,31 @@
 //! | `messages.rs` | what the other side says, bound to user and party |
 //! | `sending.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
+//! | `explain.rs` | what it waits for |
+//! | `glare.rs`, `estate.rs` | who survives when two call each other, and what he takes over |
 
 mod candidates;
 mod connected;
 mod ending;
+pub(super) mod estate;
+mod explain;
 pub(super) mod glare;
+mod hold;
 mod incoming;
 mod media;
 mod messages;
 mod muting;
+mod negotiation;
 mod outbox;
 mod outgoing;
 mod phase;
+mod recovery;
+mod renegotiating;
 mod sending;
 mod setup;
+mod sources;
 mod streams;
+pub(super) mod transfer;
 mod trickle;
 
 pub(super) use self::incoming::Arrival;
@@ -36,7 +46,9 @@ use std::collections::BTreeMap;
 
 use self::{
     candidates::{LocalCandidates, RemoteCandidates},
+    explain::History,
     media::LocalMedia,
+    negotiation::Negotiation,
     outbox::Outbox,
     phase::{Outgoing, Phase},
     streams::RemoteStreams,
@@ -44,6 +56,7 @@ use self::{
 use super::{
     event::{CallDirection, CallEvent, CallSnapshot, CallState},
     fingerprint::Fingerprint,
+    guard::Guard,
     io::{
         CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
     },
@@ -69,8 +82,14 @@ pub(super) enum CallTimer {
     Unanswered,
     /// Descriptions are exchanged, media does not flow (`Timeouts::connect`, monotonic).
     Connect,
+    /// The connection wavers (`Timeouts::waver`, monotonic): from then on it is called lost.
+    Waver,
     /// The connection is lost (`Timeouts::lost`, monotonic).
     Lost,
+    /// The connection is lost, and ICE is to be restarted (`Timeouts::restart_*`, monotonic).
+    Restart,
+    /// Our offer of a new description is not answered (`Timeouts::negotiate`, monotonic).
+    Negotiate,
     /// Gathering takes too long (`Timeouts::gather`, monotonic).
     Gather,
     /// A batch of candidates is due (`Timeouts::candidates_*`, monotonic).
@@ -91,6 +110,9 @@ enum Ask {
     Describe,
     SetLocal,
     Read,
+    Rollback,
+    /// Another device for a source.
+    Replace(MediaSource),
     /// Something whose failure changes nothing: candidates, enabling a track.
     Nothing,
     Send,
@@ -143,10 +165,17 @@ pub(super) struct Call {
     version: Version,
     /// The one device that is called, where one was named.
     callee_device: Option<DeviceId>,
-    /// The remote offer, until it is in force.
+    /// The device of the chosen party, where encryption proves it.
+    remote_device: Option<DeviceId>,
+    /// Their description, until it is in force.
     offer: Option<Redacted>,
-    /// Whether the remote offer has a line for a picture.
-    offered_video: bool,
+    negotiation: Negotiation,
+    /// Whether their description takes tones (RFC 4733).
+    takes_tones: bool,
+    /// How often ICE was restarted since the connection was lost.
+    restarts: u32,
+    /// How often the other side asked for a transfer.
+    transfers: usize,
     /// What we send: what we placed the call with, or took it with.
     sending: CallMedia,
     media: LocalMedia,
@@ -164,6 +193,7 @@ pub(super) struct Call {
     told: StreamMetadata,
     asks: BTreeMap<OpId, Ask>,
     timers: BTreeMap<CallTimer, Deadline>,
+    history: History,
 }
 
 impl Call {
@@ -181,8 +211,12 @@ impl Call {
             party: Party::Open,
             version: Version::V1,
             callee_device: None,
+            remote_device: None,
             offer: None,
-            offered_video: false,
+            negotiation: Negotiation::new(),
+            takes_tones: false,
+            restarts: 0,
+            transfers: 0,
             sending,
             media: LocalMedia::new(world.ids.stream()),
             streams: RemoteStreams::default(),
@@ -198,6 +232,7 @@ impl Call {
             told: StreamMetadata::new(),
             asks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            history: History { since: world.now.mono, ..History::default() },
         }
     }
 
@@ -226,10 +261,19 @@ impl Call {
         matches!(self.asks.get(&op), Some(Ask::Send | Ask::Members))
     }
 
+    /// Whether it waits for the user to take it.
+    pub(super) fn is_ringing(&self) -> bool {
+        self.phase.is_ringing()
+    }
+
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
             Phase::Outgoing(Outgoing::Preparing(_)) => Some(glare::OurCall::Preparing),
+            // Every try so far was refused without being taken.
+            Phase::Outgoing(Outgoing::Inviting) if !self.may_be_known() => {
+                Some(glare::OurCall::Preparing)
+            }
             Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {
                 Some(glare::OurCall::Sent(&self.shown.call_id))
             }
@@ -248,9 +292,11 @@ impl Call {
         let shown = &self.shown;
         print.value((self.role, &shown.room, &shown.call_id, &shown.party_id));
         print.value((shown.direction, shown.media, &shown.remote_user));
-        print.value((shown.remote_capabilities, &shown.streams, &shown.identity));
+        print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
         print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
-        print.value((self.offered_video, self.sending, &self.streams));
+        print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
+        print.value((self.transfers, &self.remote_device));
+        self.negotiation.fingerprint(print);
         print.value((&self.local_candidates, &self.remote_candidates));
         print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
         print.value((self.announced, &self.told));
@@ -281,6 +327,14 @@ impl Call {
             CallCommand::Proceed => self.proceed(world),
             CallCommand::Mute(source) => self.set_muted(world, source, true),
             CallCommand::Unmute(source) => self.set_muted(world, source, false),
+            CallCommand::Hold => self.set_held(world, true),
+            CallCommand::Unhold => self.set_held(world, false),
+            CallCommand::Start(source) => self.start(world, source),
+            CallCommand::Stop(source) => self.stop(world, source),
+            CallCommand::Switch(source, input) => self.switch(world, source, input),
+            CallCommand::Dtmf(tones) => self.dial(world, tones),
+            CallCommand::Transfer(to) => self.transfer(world, &to),
+            CallCommand::RestartIce => self.restart_by_command(world),
         };
         done.map_or_else(Verdict::Refused, |()| Verdict::Handled)
     }
@@ -312,6 +366,8 @@ impl Call {
             Ask::Describe => self.on_described(world, result),
             Ask::SetLocal => self.on_local_set(world, result),
             Ask::Read => self.on_read(world, result),
+            Ask::Rollback => self.on_rolled_back(world),
+            Ask::Replace(source) => self.on_replaced(world, source, &result),
             Ask::Nothing => {}
         }
         Verdict::Handled
@@ -326,6 +382,9 @@ impl Call {
             CallTimer::Unanswered if self.is_outgoing() => self.on_invite_expired(world),
             CallTimer::Unanswered => self.on_ring_expired(world),
             CallTimer::Connect | CallTimer::Lost => self.on_no_connection(world),
+            CallTimer::Waver => self.on_wavered(world),
+            CallTimer::Restart => self.on_restart_due(world),
+            CallTimer::Negotiate => self.on_offer_expired(world),
             CallTimer::Gather => self.read_description(world),
             CallTimer::Candidates => self.send_candidates(world),
             CallTimer::Retry => {
@@ -342,19 +401,32 @@ impl Call {
     fn enter(&mut self, world: &mut World, phase: Phase) {
         let (before, after) = (self.phase.state(), phase.state());
         self.phase = phase;
+        self.history.since = world.now.mono;
         if before == after {
             return;
         }
         world.roster.set_ringing(self.session, after == CallState::Ringing);
-        world.roster.set_connected(self.session, self.holds_the_line());
+        self.tell_roster(world);
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
     }
 
-    /// Whether the user talks in this call: connected, or lost and perhaps back soon. How an
-    /// engine calls the loss is no matter: some only say that they connect again.
+    /// Whether the user talks here, or is about to: a call that he holds is none of both.
+    fn tell_roster(&self, world: &mut World) {
+        let is_taken = self.phase.is_taken() && !self.shown.hold.by_us;
+        world.roster.set_connected(self.session, self.holds_the_line());
+        world.roster.set_taken(self.session, is_taken);
+    }
+
+    /// Whether the user talks in this call: connected, or lost and perhaps back soon, and not on
+    /// hold. How an engine calls the loss is no matter: some only say that they connect again.
     fn holds_the_line(&self) -> bool {
+        !self.shown.hold.by_us && self.was_connected()
+    }
+
+    /// Whether media flows or has flowed.
+    fn was_connected(&self) -> bool {
         match self.phase {
             Phase::Connected => true,
             Phase::Connecting => self.has_timer(CallTimer::Lost),
@@ -424,8 +496,11 @@ impl Call {
 
     /// Shows the streams again if they changed.
     fn refresh_streams(&mut self, world: &mut World) {
-        let mut streams = self.streams.list();
-        streams.extend(self.media.stream());
+        let mut streams = match world.holds(Guard::StreamsHaveTracks) {
+            true => self.streams.list(),
+            false => self.streams.claimed(),
+        };
+        streams.extend(self.media.streams());
         streams.sort_by_key(super::event::Stream::display_order);
         if streams != self.shown.streams {
             self.tell(world, CallEvent::StreamsChanged(streams));
@@ -434,9 +509,5 @@ impl Call {
 
     fn sources(&self) -> &'static [MediaSource] {
         LocalMedia::sources_of(self.sending)
-    }
-
-    fn is_video(&self) -> bool {
-        self.sending == CallMedia::Video
     }
 }

@@ -1,10 +1,10 @@
 //! Mutes: at once at our engine, and told to the other side.
 
-use super::{Ask, Call, Phase, outbox::Kind};
+use super::{Call, Phase, outbox::Kind};
 use crate::{
     machine::{
         event::CallEvent,
-        io::{MediaSource, Op, Refusal, TrackOp},
+        io::{MediaSource, Refusal},
         world::World,
     },
     wire::call::{Body, Version},
@@ -28,18 +28,18 @@ impl Call {
         }
         self.media.set_muted(source, muted);
         self.tell(world, CallEvent::MuteChanged { source, muted });
-        if let Some(track) = self.media.ready(source) {
-            self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Enable(!muted)));
+        if !self.shown.hold.by_us {
+            self.refresh_switch(world, source);
         }
         self.refresh_streams(world);
         self.sync_metadata(world);
         Ok(())
     }
 
-    /// A source that was muted before it was captured opens silent.
+    /// A source that was muted or on hold before it was captured opens silent.
     pub(super) fn silence_if_muted(&mut self, world: &mut World, source: MediaSource) {
-        if let (true, Some(track)) = (self.media.is_muted(source), self.media.ready(source)) {
-            self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Enable(false)));
+        if self.is_silent(source) {
+            self.refresh_switch(world, source);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
         fingerprint::Fingerprint,
         io::Fault,
     },
-    wire::call::{Body, CallMessage},
+    wire::call::{Body, CallMessage, SdpKind},
 };
 
 /// What kind of message it is.
@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Candidates,
     SelectAnswer,
     Metadata,
+    Negotiate,
+    Replaces,
     /// Reject or hangup: nothing of ours follows it.
     Farewell,
 }
@@ -141,6 +143,11 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    /// The message that is in flight, or is tried next.
+    pub(super) fn first(&self) -> Option<&Message> {
+        self.queue.front()
+    }
+
     /// Whether the first message is the invite or the answer.
     pub(super) fn is_announcing(&self) -> bool {
         let first = self.queue.front().map(|message| message.kind);
@@ -158,12 +165,31 @@ impl Outbox {
     }
 
     /// Drops what has not been tried. What was tried may have arrived, so order demands that its
-    /// fate is known before anything else leaves.
+    /// fate is known before anything else leaves. Whom we selected is still said: other devices
+    /// that answered wait to hear it.
     pub(super) fn drop_untried(&mut self) {
-        self.queue.retain(|message| message.tries > 0 && self.in_flight.is_some());
+        let tried = |message: &Message| message.tries > 0 && self.in_flight.is_some();
+        self.queue.retain(|message| tried(message) || message.kind == Kind::SelectAnswer);
         if self.queue.is_empty() {
             self.pausing = false;
         }
+    }
+
+    /// Drops an offer that was taken back before it left.
+    pub(super) fn drop_untried_offer(&mut self) {
+        let is_offer = |body: &Body| match body {
+            Body::Negotiate(negotiate) => negotiate.description.kind == SdpKind::Offer,
+            Body::Invite(_)
+            | Body::Candidates(_)
+            | Body::Answer(_)
+            | Body::SelectAnswer { .. }
+            | Body::Reject { .. }
+            | Body::Hangup { .. }
+            | Body::MetadataChanged(_)
+            | Body::AssertedIdentity(_)
+            | Body::Replaces(_) => false,
+        };
+        self.queue.retain(|queued| queued.tries > 0 || !is_offer(&queued.message.body));
     }
 
     /// Does not try the first message again.

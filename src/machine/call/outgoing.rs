@@ -8,31 +8,35 @@ use super::{
     phase::{Outgoing, Step},
 };
 use crate::{
-    id::{DeviceId, PartyId, RoomId, UserId},
+    id::{CallId, DeviceId, PartyId, RoomId, UserId},
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
-        io::{
-            CallMedia, Callee, Description, Fault, Fetch, Ignored, Op, PeerOp, Reply, SdpKind,
-            Verdict,
-        },
+        guard::Guard,
+        io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Verdict},
         world::World,
     },
     redact::Redacted,
     sdp,
-    wire::call::{Answer, Body, Capabilities, Header, Invite},
+    wire::{
+        call::{Answer, Body, Capabilities, Header, Invite},
+        delivery::Facts,
+    },
 };
 
 impl Call {
-    /// Places a call: it exists from now on, and begins as soon as it may.
+    /// Places a call: it exists from now on, and begins as soon as it may. A transfer names its
+    /// id.
     pub(in crate::machine) fn place(
         world: &mut World,
         room: RoomId,
         callee: Callee,
         media: CallMedia,
+        id: Option<CallId>,
     ) -> Self {
         let session = world.ids.session();
         let (user, device) = named(callee);
-        let ids = (room, world.ids.call(), world.party.clone());
+        let id = id.unwrap_or_else(|| world.ids.call());
+        let ids = (room, id, world.party.clone());
         let (direction, state) = (CallDirection::Outgoing, CallState::Preparing);
         let mut shown = CallSnapshot::new(ids, direction, media, state);
         shown.remote_user.clone_from(&user);
@@ -82,14 +86,17 @@ impl Call {
     /// The offer is ready: the invite leaves, and its lifetime begins.
     pub(super) fn send_invite(&mut self, world: &mut World, offer: Redacted) {
         let lifetime = world.config.timeouts.invite;
+        let capabilities = self.capabilities(world, &offer);
         let invite = Invite {
             offer,
             lifetime,
             invitee: self.remote_user().cloned(),
             invitee_device: self.callee_device.clone(),
-            capabilities: Capabilities::default(),
+            capabilities,
             streams: Some(self.told.clone()),
         };
+        let plan = self.negotiation.described();
+        self.negotiation.start_with(plan);
         self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
         self.send(world, Kind::Invite, Body::Invite(invite));
@@ -120,34 +127,39 @@ impl Call {
     pub(super) fn on_answer(
         &mut self,
         world: &mut World,
-        header: &Header,
+        (facts, header): (&Facts, &Header),
         answer: &Answer,
     ) -> Verdict {
-        if !self.is_outgoing() {
+        if !self.is_outgoing() && world.holds(Guard::DirectionBound) {
             return Verdict::Ignored(Ignored::WrongDirection);
         }
         match &self.phase {
-            Phase::Outgoing(Outgoing::Inviting | Outgoing::InviteSent) => {}
-            Phase::Connecting | Phase::Connected => {
+            Phase::Outgoing(Outgoing::Preparing(_)) if world.holds(Guard::UnsentUnheard) => {
+                return Verdict::Ignored(Ignored::WrongState);
+            }
+            Phase::Connecting | Phase::Connected if world.holds(Guard::FirstAnswerWins) => {
                 let same = self.party == Party::Chosen(header.party_id.clone());
                 let reason = if same { Ignored::Duplicate } else { Ignored::WrongParty };
                 return Verdict::Ignored(reason);
             }
-            Phase::Outgoing(Outgoing::Preparing(_)) | Phase::Incoming(_) | Phase::Ended(_) => {
-                return Verdict::Ignored(Ignored::WrongState);
-            }
+            Phase::Ended(_) => return Verdict::Ignored(Ignored::WrongState),
+            // An incoming call was turned away above.
+            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Connecting | Phase::Connected => {}
         }
         // Another device may still answer with something that can be used.
-        if sdp::check(answer.sdp.expose()).is_err() {
+        if !world.is_sound(&answer.sdp) {
             return Verdict::Ignored(Ignored::Malformed);
         }
+        self.remote_device.clone_from(&facts.device);
         self.choose(world, header, answer.capabilities);
         self.streams.set_metadata(answer.streams.clone());
+        self.history.described = sdp::candidates(answer.sdp.expose());
         self.await_answer_no_more(world);
         self.begin_connecting(world);
-        let description = Description { kind: SdpKind::Answer, sdp: answer.sdp.clone() };
-        self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(description));
-        if let Some(selected) = header.party_id.clone() {
+        self.settle_with(world, answer.sdp.clone());
+        if let Some(selected) = header.party_id.clone()
+            && world.holds(Guard::AnswerSelected)
+        {
             self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
         }
         self.sync_metadata(world);
@@ -158,7 +170,9 @@ impl Call {
     pub(super) fn choose(&mut self, world: &mut World, header: &Header, can: Capabilities) {
         let Some(user) = self.remote_user().cloned() else { return };
         let party: Option<PartyId> = header.party_id.clone();
-        self.remote_candidates.choose(&party);
+        if world.holds(Guard::EarlyCandidatesKept) {
+            self.remote_candidates.choose(&party);
+        }
         self.version = header.version;
         self.party = Party::Chosen(party.clone());
         self.tell(world, CallEvent::RemoteChosen { user, party, capabilities: can });

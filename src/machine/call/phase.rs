@@ -124,6 +124,14 @@ impl Phase {
         }
     }
 
+    /// Whether the user talks or is about to: somebody answered.
+    pub(super) fn is_taken(&self) -> bool {
+        match self {
+            Self::Incoming(Incoming::Answering(_)) | Self::Connecting | Self::Connected => true,
+            Self::Outgoing(_) | Self::Incoming(Incoming::Ringing) | Self::Ended(_) => false,
+        }
+    }
+
     pub(super) fn is_ended(&self) -> bool {
         matches!(self, Self::Ended(_))
     }

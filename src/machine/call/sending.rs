@@ -8,6 +8,7 @@ use crate::{
     id::OpId,
     machine::{
         event::EndReason,
+        guard::Guard,
         io::{Fault, MatrixOp, Op, Reply},
         world::World,
     },
@@ -47,6 +48,7 @@ impl Call {
         }
         let id = self.ask(world, Ask::Send, op);
         self.outbox.sent_as(id);
+        self.history.sent = world.now.mono;
     }
 
     /// From now on a crash would leave the other side with a ghost.
@@ -63,7 +65,9 @@ impl Call {
         if !self.outbox.is_in_flight(op) {
             return;
         }
-        let ambiguous = result.as_ref().is_err_and(Fault::is_ambiguous);
+        self.history.fault = result.as_ref().err().cloned();
+        let silent = result.as_ref().is_err_and(Fault::is_ambiguous);
+        let ambiguous = silent && world.holds(Guard::SilenceMayBeArrival);
         let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
@@ -80,14 +84,21 @@ impl Call {
         match kind {
             Kind::Invite => {
                 self.announced = Announced::Yes;
+                self.history.announced = Some(world.now.mono);
                 self.on_invite_accepted(world);
                 self.plan_candidates(world);
             }
             Kind::Answer => {
                 self.announced = Announced::Yes;
+                self.history.announced = Some(world.now.mono);
                 self.plan_candidates(world);
             }
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            Kind::Candidates
+            | Kind::SelectAnswer
+            | Kind::Metadata
+            | Kind::Negotiate
+            | Kind::Farewell => {}
+            Kind::Replaces => self.on_replaces_accepted(world),
         }
     }
 
@@ -118,15 +129,23 @@ impl Call {
         match kind {
             Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.holds_the_line() => {
+            Kind::Candidates if !self.was_connected() => {
                 self.fail(world, EndReason::IceTimeout);
             }
+            Kind::Negotiate => self.on_negotiation_failed(world),
+            Kind::Replaces => self.on_replaces_given_up(world),
             Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
         }
     }
 
     /// What failed is tried again at once: the network is back.
     pub(in crate::machine) fn on_network_back(&mut self, world: &mut World) {
+        self.send_again(world);
+        self.hasten_restart(world);
+    }
+
+    /// Ends the pause after a failed send.
+    pub(super) fn send_again(&mut self, world: &mut World) {
         if self.outbox.is_pausing() {
             self.clear_timer(world, CallTimer::Retry);
             self.outbox.resume();

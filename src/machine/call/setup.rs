@@ -10,10 +10,7 @@ use super::{
 use crate::{
     machine::{
         event::{CallEvent, EndReason},
-        io::{
-            Capture, Description, Fault, MediaKind, MediaSource, Op, PeerConfig, PeerOp, Reply,
-            SdpKind, TrackOp,
-        },
+        io::{Description, Fault, MediaSource, Op, PeerConfig, PeerOp, Reply, SdpKind},
         world::World,
     },
     sdp,
@@ -40,14 +37,7 @@ impl Call {
     fn capture(&mut self, world: &mut World) {
         self.want_turn(world);
         for source in self.sources() {
-            let kind = match source {
-                MediaSource::Microphone => MediaKind::Audio,
-                MediaSource::Camera | MediaSource::Screen => MediaKind::Video,
-            };
-            let track = world.ids.track();
-            self.media.ask(*source, track);
-            let capture = TrackOp::Capture(self.session, Capture { source: *source, kind });
-            self.ask(world, Ask::Capture(*source), Op::Track(track, capture));
+            self.open_source(world, *source);
         }
     }
 
@@ -69,15 +59,16 @@ impl Call {
         self.media.on_captured(source, result.is_ok());
         match (result, source) {
             (Ok(_), _) => self.silence_if_muted(world, source),
-            (Err(_), MediaSource::Microphone) => {
+            (Err(_), MediaSource::Microphone) if self.phase.step().is_some() => {
                 return self.fail(world, EndReason::UserMediaFailed);
             }
-            (Err(_), MediaSource::Camera | MediaSource::Screen) => {
+            (Err(_), MediaSource::Microphone | MediaSource::Camera | MediaSource::Screen) => {
                 self.tell(world, CallEvent::MediaMissing(source));
             }
         }
         self.refresh_streams(world);
         self.advance(world);
+        self.want_negotiation(world);
     }
 
     fn open(&mut self, world: &mut World) {
@@ -103,19 +94,33 @@ impl Call {
                 self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(offer));
                 self.step(world, Step::SettingRemote);
             }
-            None => self.describe(world, PeerOp::Offer(self.media.plan(self.is_video()))),
+            None => {
+                let plan = self.next_plan();
+                self.describe(world, PeerOp::Offer(plan));
+            }
         }
     }
 
     /// The remote description is in force: our offer was answered, or theirs can be.
     pub(super) fn on_remote_set(&mut self, world: &mut World, result: Result<Reply, Fault>) {
+        if self.remote_in_force {
+            return self.on_later_remote_set(world, &result);
+        }
         if result.is_err() {
             return self.fail(world, EndReason::RemoteDescriptionFailed);
         }
         self.remote_in_force = true;
         self.apply_candidates(world);
-        if let Phase::Incoming(Incoming::Answering(_)) = self.phase {
-            self.describe(world, PeerOp::Answer(self.media.plan(self.offered_video)));
+        match self.phase {
+            Phase::Incoming(Incoming::Answering(_)) => {
+                let plan = self.next_plan();
+                self.describe(world, PeerOp::Answer(plan));
+            }
+            Phase::Incoming(Incoming::Ringing)
+            | Phase::Outgoing(_)
+            | Phase::Connecting
+            | Phase::Connected
+            | Phase::Ended(_) => self.on_later_remote_set(world, &result),
         }
     }
 
@@ -125,18 +130,34 @@ impl Call {
     }
 
     pub(super) fn on_described(&mut self, world: &mut World, result: Result<Reply, Fault>) {
+        if self.gives_way(world) {
+            return;
+        }
         match result {
             Ok(Reply::Description(description)) => {
+                self.local_candidates.describe(description.sdp.expose());
                 self.ask_peer(world, Ask::SetLocal, PeerOp::SetLocal(description));
                 self.step(world, Step::SettingLocal);
             }
-            Ok(_) | Err(_) => self.fail(world, EndReason::LocalDescriptionFailed),
+            Ok(_) | Err(_) => self.on_no_description(world),
+        }
+    }
+
+    /// Our description could not be made or put into force.
+    fn on_no_description(&mut self, world: &mut World) {
+        if self.phase.step().is_some() {
+            self.fail(world, EndReason::LocalDescriptionFailed);
+        } else {
+            self.on_negotiation_failed(world);
         }
     }
 
     pub(super) fn on_local_set(&mut self, world: &mut World, result: Result<Reply, Fault>) {
+        if self.gives_way(world) {
+            return;
+        }
         if result.is_err() {
-            return self.fail(world, EndReason::LocalDescriptionFailed);
+            return self.on_no_description(world);
         }
         self.step(world, Step::Gathering);
         if self.local_candidates.is_gathered() {
@@ -148,7 +169,7 @@ impl Call {
 
     /// Reads the description back with the candidates found so far (T-14).
     pub(super) fn read_description(&mut self, world: &mut World) {
-        if self.phase.step() != Some(Step::Gathering) {
+        if self.present_step() != Some(Step::Gathering) {
             return;
         }
         self.clear_timer(world, CallTimer::Gather);
@@ -157,18 +178,20 @@ impl Call {
     }
 
     pub(super) fn on_read(&mut self, world: &mut World, result: Result<Reply, Fault>) {
-        let Ok(Reply::Description(description)) = result else {
-            return self.fail(world, EndReason::LocalDescriptionFailed);
-        };
-        if description.sdp.len() > sdp::MAX_SDP_BYTES {
-            return self.fail(world, EndReason::LocalDescriptionFailed);
+        if self.gives_way(world) {
+            return;
         }
+        let Some(description) = readable(result) else {
+            return self.on_no_description(world);
+        };
         self.local_candidates.forget_those_in(description.sdp.expose());
         self.told = self.media.metadata();
-        if self.is_outgoing() {
-            self.send_invite(world, description.sdp);
-        } else {
-            self.send_answer(world, description.sdp);
+        match self.phase {
+            Phase::Outgoing(_) => self.send_invite(world, description.sdp),
+            Phase::Incoming(_) => self.send_answer(world, description.sdp),
+            Phase::Connecting | Phase::Connected | Phase::Ended(_) => {
+                self.send_negotiate(world, description.kind, description.sdp);
+            }
         }
     }
 
@@ -178,9 +201,15 @@ impl Call {
         }
     }
 
+    /// The step of the first description, or of a later one, that is being made.
+    pub(super) fn present_step(&self) -> Option<Step> {
+        self.phase.step().or_else(|| self.negotiation.step())
+    }
+
     fn step(&mut self, world: &mut World, step: Step) {
-        if let Some(phase) = self.phase.at(step) {
-            self.enter(world, phase);
+        match self.phase.at(step) {
+            Some(phase) => self.enter(world, phase),
+            None => self.negotiation.advance(step),
         }
     }
 
@@ -190,4 +219,10 @@ impl Call {
         self.media.ready(source).is_some()
             || (wanted && (self.media.is_asking() || !self.media.is_started()))
     }
+}
+
+/// A description that can be sent.
+fn readable(result: Result<Reply, Fault>) -> Option<Description> {
+    let Ok(Reply::Description(description)) = result else { return None };
+    (description.sdp.len() <= sdp::MAX_SDP_BYTES).then_some(description)
 }

@@ -2,7 +2,8 @@
 //!
 //! Tracks and metadata come in any order and are matched again whenever either changes. A side
 //! that sends no metadata at all shows its first stream as user media, as the specification asks
-//! (T-19).
+//! (T-19). js-sdk shows a screen again under the stream id of the first time in its description and
+//! a new one in its metadata: what an id was for is remembered.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,8 @@ pub(super) struct RemoteStreams {
     tracks: BTreeMap<String, RemoteTrack>,
     first_stream: Option<StreamId>,
     metadata: Option<StreamMetadata>,
+    /// What streams were for that the metadata no longer names.
+    former: BTreeMap<StreamId, Purpose>,
 }
 
 impl RemoteStreams {
@@ -56,9 +59,20 @@ impl RemoteStreams {
 
     /// The other side said what its streams are. Saying nothing does not unsay anything.
     pub(super) fn set_metadata(&mut self, metadata: Option<StreamMetadata>) {
-        if metadata.is_some() {
-            self.metadata = metadata;
+        let Some(metadata) = metadata else { return };
+        for (id, info) in self.metadata.take().into_iter().flatten() {
+            if self.former.len() == MAX_TRACKS {
+                self.former.pop_first();
+            }
+            self.former.insert(id, info.purpose);
         }
+        self.former.retain(|id, _| !metadata.contains_key(id));
+        self.metadata = Some(metadata);
+    }
+
+    /// Whether the other side says what its streams are.
+    pub(super) fn has_metadata(&self) -> bool {
+        self.metadata.is_some()
     }
 
     /// The streams that can be shown now.
@@ -71,17 +85,26 @@ impl RemoteStreams {
         }
     }
 
+    /// Whatever the metadata names, also without tracks: what `Guard::StreamsHaveTracks` forbids.
+    pub(super) fn claimed(&self) -> Vec<Stream> {
+        let claimed = self.metadata.iter().flatten().map(|(id, info)| Stream {
+            side: Side::Remote,
+            purpose: info.purpose.clone(),
+            id: Some(id.clone()),
+            kinds: Vec::new(),
+            audio_muted: info.audio_muted,
+            video_muted: info.video_muted,
+        });
+        claimed.collect()
+    }
+
     /// A stream that the metadata names, if it has tracks and a purpose that we know.
     fn told(&self, id: &StreamId, info: &StreamInfo) -> Option<Stream> {
         let shown = match info.purpose {
             Purpose::UserMedia | Purpose::Screenshare => true,
             Purpose::Unknown(_) => false,
         };
-        let kinds = self.kinds(|track| match &track.stream {
-            Some(stream) => stream == id,
-            // Without msid a track can only belong to the one stream that there is.
-            None => info.purpose == Purpose::UserMedia,
-        });
+        let (id, kinds) = self.tracks_of(id, &info.purpose);
         (shown && !kinds.is_empty()).then(|| Stream {
             side: Side::Remote,
             purpose: info.purpose.clone(),
@@ -90,6 +113,27 @@ impl RemoteStreams {
             audio_muted: info.audio_muted,
             video_muted: info.video_muted,
         })
+    }
+
+    /// What a named stream brings, and its id in their description: its own, or one that was for
+    /// the same purpose before.
+    fn tracks_of<'a>(
+        &'a self,
+        id: &'a StreamId,
+        purpose: &Purpose,
+    ) -> (&'a StreamId, Vec<MediaKind>) {
+        let kinds = self.kinds(|track| match &track.stream {
+            Some(stream) => stream == id,
+            // Without msid a track can only belong to the one stream that there is.
+            None => *purpose == Purpose::UserMedia,
+        });
+        if !kinds.is_empty() {
+            return (id, kinds);
+        }
+        let same = self.former.iter().filter(|(_, former)| *former == purpose);
+        let mut found = same
+            .map(|(former, _)| (former, self.kinds(|track| track.stream.as_ref() == Some(former))));
+        found.find(|(_, kinds)| !kinds.is_empty()).unwrap_or((id, kinds))
     }
 
     /// The first stream of a side that sends no metadata.
@@ -139,6 +183,29 @@ mod tests {
         assert_eq!((list[0].audio_muted, list[0].video_muted), (false, true));
         streams.set_metadata(None);
         assert_eq!(streams.list(), list, "silence does not unsay metadata");
+    }
+
+    #[test]
+    fn a_screen_that_is_shown_again_may_keep_its_first_id_in_the_description() {
+        let mut streams = RemoteStreams::default();
+        let user = || (id("u"), info(Purpose::UserMedia));
+        let screen = |name: &str| (id(name), info(Purpose::Screenshare));
+        add(&mut streams, "0", Some("u"), MediaKind::Audio);
+        add(&mut streams, "1", Some("s"), MediaKind::Video);
+        streams.set_metadata(Some([user(), screen("s")].into()));
+        assert_eq!(streams.list().len(), 2);
+        streams.set_metadata(Some([user()].into()));
+        assert_eq!(streams.list().len(), 1, "what is no longer named is not shown");
+        streams.set_metadata(Some([user(), screen("t")].into()));
+        let list = streams.list();
+        let shown = list.iter().find(|stream| stream.purpose == Purpose::Screenshare).unwrap();
+        assert_eq!((&shown.id, &shown.kinds[..]), (&Some(id("s")), &[MediaKind::Video][..]));
+        streams.remove_track("1");
+        assert_eq!(streams.list().len(), 1);
+        for n in 0..=2 * MAX_TRACKS {
+            streams.set_metadata(Some([screen(&n.to_string())].into()));
+        }
+        assert!(streams.former.len() <= MAX_TRACKS);
     }
 
     #[test]

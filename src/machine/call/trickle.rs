@@ -30,7 +30,7 @@ impl Call {
             return Verdict::Ignored(Ignored::NoChange);
         }
         self.local_candidates.finish();
-        if self.phase.step() == Some(Step::Gathering) {
+        if self.present_step() == Some(Step::Gathering) {
             self.read_description(world);
         }
         self.plan_candidates(world);
@@ -39,7 +39,8 @@ impl Call {
 
     /// Theirs: applied at once when the description is in force, else kept for that moment.
     pub(super) fn apply_candidates(&mut self, world: &mut World) {
-        if !self.remote_in_force {
+        // Behind an offer that waits for its turn they may be for that one.
+        if !self.remote_in_force || self.negotiation.has_theirs() {
             return;
         }
         let candidates = self.remote_candidates.take();
@@ -51,7 +52,9 @@ impl Call {
     /// Sends our candidates at once when gathering is over, else a moment after the first; and
     /// never before the homeserver has the invite or answer (T-50).
     pub(super) fn plan_candidates(&mut self, world: &mut World) {
-        if self.announced != Announced::Yes || self.phase.is_ended() {
+        // Those of a description that is not sent yet would come before it.
+        let describing = self.negotiation.step().is_some();
+        if self.announced != Announced::Yes || describing || self.phase.is_ended() {
             return;
         }
         if !self.local_candidates.is_due() {

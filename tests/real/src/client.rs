@@ -310,6 +310,20 @@ impl Client {
         self.look_until(what, PATIENCE, || self.stats(call), is)
     }
 
+    /// Waits until the descriptions in force are like that, and returns them; `what` names it.
+    ///
+    /// # Errors
+    ///
+    /// When they are not within [`PATIENCE`].
+    pub fn describes(
+        &self,
+        what: &str,
+        call: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
+        self.look_until(what, PATIENCE, || self.act("sdp", call), is)
+    }
+
     fn look_until(
         &self,
         what: &str,

@@ -16,15 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked of the homeserver.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// "GET", "PUT", "POST".
-    pub method: &'a str,
+    pub(crate) method: &'a str,
     /// With what follows after it, encoded.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// The access token of who asks.
-    pub token: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
     /// JSON.
-    pub body: Option<&'a Value>,
+    pub(crate) body: Option<&'a Value>,
 }
 
 /// Asks, and reads the answer.

@@ -37,7 +37,6 @@ pub use crate::{
     equipment::{Equipment, cache},
     failure::{Context, Failure, Missing},
     house::House,
-    http::Request,
     kind::{Kind, Sync, Tool},
     log::Log,
     person::Person,

@@ -195,7 +195,13 @@ impl<'s> Person<'s> {
         self.ask("POST", "logout/all", Some(&json!({}))).map(drop)
     }
 
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// Asks the homeserver something as this person: `path` is what follows `/_matrix/client/v3/`,
+    /// encoded.
+    ///
+    /// # Errors
+    ///
+    /// What the homeserver says.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let path = format!("/_matrix/client/v3/{path}");
         let token = Some(self.token.as_str());
         self.scene.homeserver().ask(Request { method, path: &path, token, body })

@@ -1,7 +1,8 @@
 //! Sound in files: what our programs are given to play, and what they have recorded.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
+use hound::{SampleFormat, WavSpec, WavWriter};
 use matrix_voip_media::{Ear, Heard, SAMPLE_RATE, WavFile};
 
 use crate::failure::{Context, Failure};
@@ -9,29 +10,28 @@ use crate::failure::{Context, Failure};
 /// Amplitude of what is written.
 const LOUDNESS: f32 = 0.25;
 
+/// How it is written.
+const FORMAT: WavSpec = WavSpec {
+    channels: 1,
+    sample_rate: SAMPLE_RATE,
+    bits_per_sample: 16,
+    sample_format: SampleFormat::Int,
+};
+
 /// Writes a WAV file of one second, 48 kHz, mono, 16 bits, with a tone.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
 pub fn write_tone(path: &Path, hertz: f32) -> Result<(), Failure> {
-    let samples = (0..SAMPLE_RATE).map(|at| {
+    let what = format!("writing {}", path.display());
+    let mut file = WavWriter::create(path, FORMAT).context(&what)?;
+    for at in 0..SAMPLE_RATE {
         let turn = std::f32::consts::TAU * hertz * at as f32 / SAMPLE_RATE as f32;
-        (turn.sin() * LOUDNESS * f32::from(i16::MAX)) as i16
-    });
-    let sound: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let length = u32::try_from(sound.len()).context("a second of sound")?;
-    let mut file = b"RIFF".to_vec();
-    file.extend((36 + length).to_le_bytes());
-    file.extend(b"WAVEfmt ");
-    // The length of what follows, PCM, mono, rate, bytes a second, bytes a sample, bits.
-    file.extend([16_u32.to_le_bytes(), [1, 0, 1, 0]].concat());
-    file.extend([SAMPLE_RATE.to_le_bytes(), (SAMPLE_RATE * 2).to_le_bytes()].concat());
-    file.extend([2, 0, 16, 0]);
-    file.extend(b"data");
-    file.extend(length.to_le_bytes());
-    file.extend(sound);
-    fs::write(path, file).context(format_args!("writing {}", path.display()))
+        let sample = (turn.sin() * LOUDNESS * f32::from(i16::MAX)) as i16;
+        file.write_sample(sample).context(&what)?;
+    }
+    file.finalize().context(&what)
 }
 
 /// What is in a WAV file.

@@ -117,7 +117,7 @@ impl Homeserver {
     /// # Errors
     ///
     /// When it does not answer, or with another status than 200.
-    pub fn ask(&self, request: Request<'_>) -> Result<Value, Failure> {
+    pub(crate) fn ask(&self, request: Request<'_>) -> Result<Value, Failure> {
         http::ask(&self.socket, request)
     }
 

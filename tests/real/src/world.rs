@@ -46,7 +46,8 @@ type Started = Arc<OnceLock<Result<Arc<Homeserver>, Failure>>>;
 /// Everything that the tests of one run share. Dropped in the order of its fields: the house last.
 #[derive(Debug)]
 pub struct World {
-    browser: Arc<Process>,
+    /// Started when a client is to live in it.
+    browser: OnceLock<Result<Arc<Process>, Failure>>,
     homeservers: Mutex<HashMap<String, Started>>,
     /// The TURN server.
     pub coturn: Coturn,
@@ -58,7 +59,7 @@ pub struct World {
 }
 
 impl World {
-    /// Starts the TURN server and the browser; homeservers come when they are asked for.
+    /// Starts the TURN server; homeservers and the browser come when they are asked for.
     ///
     /// # Errors
     ///
@@ -72,9 +73,8 @@ impl World {
                 .context("printing")?;
         }
         let certificate = Certificate::issue(&house.folder().join("certificate"))?;
-        let browser = Arc::new(browser(&house, &equipment, &certificate, "browser")?);
         let coturn = Coturn::start(&house, &equipment, &certificate)?;
-        let homeservers = Mutex::default();
+        let (browser, homeservers) = (OnceLock::new(), Mutex::default());
         Ok(Self { browser, homeservers, coturn, certificate, equipment, house })
     }
 
@@ -104,10 +104,8 @@ impl World {
         name: &str,
     ) -> Result<Arc<Process>, Failure> {
         let own = match (kind, housing) {
-            (Kind::Browser, Housing::Shared) => return Ok(Arc::clone(&self.browser)),
-            (Kind::Browser, Housing::Own) => {
-                browser(&self.house, &self.equipment, &self.certificate, name)
-            }
+            (Kind::Browser, Housing::Shared) => return self.shared_browser(),
+            (Kind::Browser, Housing::Own) => self.browser(name),
             (Kind::Ours(sync), _) => {
                 let caller = Tool::Caller.find().map_err(|missing| Failure(missing.to_string()))?;
                 let command = serve(&self.house, &caller, sync, &self.certificate.root);
@@ -116,19 +114,19 @@ impl World {
         };
         own.map(Arc::new)
     }
-}
 
-fn browser(
-    house: &House,
-    equipment: &Equipment,
-    certificate: &Certificate,
-    name: &str,
-) -> Result<Process, Failure> {
-    let mut command = house.command(&equipment.node);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser-peer/peer.mjs"));
-    command.env("REAL_MODULES", &equipment.modules).env("REAL_CHROMIUM", &equipment.chromium);
-    command.env("REAL_TRUSTED_KEY", &certificate.fingerprint);
-    start(house, name, command)
+    fn shared_browser(&self) -> Result<Arc<Process>, Failure> {
+        self.browser.get_or_init(|| self.browser("browser").map(Arc::new)).clone()
+    }
+
+    fn browser(&self, name: &str) -> Result<Process, Failure> {
+        let Equipment { node, modules, chromium, .. } = &self.equipment;
+        let mut command = self.house.command(node);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser-peer/peer.mjs"));
+        command.env("REAL_MODULES", modules).env("REAL_CHROMIUM", chromium);
+        command.env("REAL_TRUSTED_KEY", &self.certificate.fingerprint);
+        start(&self.house, name, command)
+    }
 }
 
 fn start(house: &House, name: &str, command: Command) -> Result<Process, Failure> {

@@ -55,6 +55,15 @@ async fn never_through(house: House) -> (EndReason, Duration, usize) {
     (end.reason, took, tries.len())
 }
 
+/// A house whose homeserver has fallen, and where that was: nobody listens there any more.
+async fn fallen() -> (House, String) {
+    let mut house = House::on(house::server_at("127.0.0.1:0").await).await.peopled().await;
+    let address = house.server.server().address().to_string();
+    house.server = MatrixMockServer::new().await;
+    house::until_down(&address).await;
+    (house, address)
+}
+
 #[tokio::test]
 async fn an_invite_that_does_not_get_through_is_tried_as_long_as_it_lives() {
     let table = [
@@ -106,10 +115,7 @@ async fn the_pause_that_a_homeserver_asks_for_is_kept() {
 /// Nobody listens there any more; then somebody does again.
 #[tokio::test]
 async fn an_invite_leaves_when_the_homeserver_is_up_again() {
-    let mut house = House::on(house::server_at("127.0.0.1:0").await).await.peopled().await;
-    let address = house.server.server().address().to_string();
-    house.server = MatrixMockServer::new().await;
-    house::until_down(&address).await;
+    let (mut house, address) = fallen().await;
     rush();
     let begun = Instant::now();
     let call = call_ben(&house).await;
@@ -124,10 +130,7 @@ async fn an_invite_leaves_when_the_homeserver_is_up_again() {
 
 #[tokio::test]
 async fn a_homeserver_that_stays_down_ends_the_call_with_the_invites_lifetime() {
-    let mut house = House::on(house::server_at("127.0.0.1:0").await).await.peopled().await;
-    let address = house.server.server().address().to_string();
-    house.server = MatrixMockServer::new().await;
-    house::until_down(&address).await;
+    let (house, _) = fallen().await;
     rush();
     let begun = Instant::now();
     assert_eq!(call_ben(&house).await.ended().await.reason, EndReason::SignallingFailed);

@@ -87,8 +87,9 @@ impl Peer {
             Event::PeerStats(stats) => {
                 let pair = stats.selected_candidate_pair.as_ref();
                 self.measured.on_path(pair, stats.rtt);
+                let path = pair.map(|pair| (pair.local.addr, pair.remote.addr));
                 let answers = pair.map_or(0, |pair| pair.responses_received);
-                let state = self.health.on_answers(answers);
+                let state = self.health.on_answers(path, answers);
                 self.report(state);
             }
             Event::MediaIngressStats(stats) => self.measured.on_ingress(&stats),

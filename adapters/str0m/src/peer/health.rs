@@ -2,20 +2,42 @@
 //!
 //! str0m says `Disconnected` when the path is lost, but nothing when it comes back by itself
 //! (`str0m.md` §1). So after a loss every sign of life counts: authenticated media, or an answer
-//! to one of our connectivity checks.
+//! to one of our connectivity checks. That ICE calls itself connected is none, unless it began
+//! anew: when the chosen pair of candidates dies, it goes over to one that answered long ago.
+//!
+//! It notices a loss only by checks that go unanswered, after 20 s. A person waits less long: a
+//! path over which nothing has come for [`SILENCE`] is lost. Checks go both ways every second
+//! even when nobody sends media, so a working path is never silent for so long.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use matrix_voip::machine::io::PeerState;
 use str0m::IceConnectionState;
+
+/// How long nothing may come over the chosen path before it counts as lost.
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 
 /// What is known about the connection.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     ice: Ice,
     is_secured: bool,
-    /// Answers to connectivity checks so far.
-    answers: u64,
+    /// The other side's ICE generation.
+    generation: Option<String>,
+    /// Whether ICE has begun anew and is not connected yet.
+    is_renewed: bool,
+    /// The chosen path, and the answers to connectivity checks on it so far.
+    answers: (Option<Path>, u64),
+    /// When something came over the chosen path last.
+    heard: Option<Instant>,
     reported: Option<PeerState>,
 }
+
+/// Our address and theirs.
+pub(crate) type Path = (SocketAddr, SocketAddr);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Ice {
@@ -36,12 +58,23 @@ impl Health {
             IceConnectionState::Checking if was_up => Ice::Up,
             IceConnectionState::Checking if self.ice == Ice::Lost => Ice::Lost,
             IceConnectionState::Checking => Ice::Checking,
-            IceConnectionState::Connected | IceConnectionState::Completed => Ice::Up,
+            IceConnectionState::Connected | IceConnectionState::Completed => {
+                let is_new = std::mem::take(&mut self.is_renewed);
+                if self.ice == Ice::Lost && !is_new { Ice::Lost } else { Ice::Up }
+            }
             // Nothing has worked yet and more candidates may come: that is no loss.
             IceConnectionState::Disconnected if !was_up => self.ice,
             IceConnectionState::Disconnected => Ice::Lost,
         };
         self.change()
+    }
+
+    /// Their description in force has these ICE credentials: with others ICE begins anew.
+    pub(crate) fn on_generation(&mut self, ufrag: Option<&str>) {
+        if self.generation.as_deref() != ufrag {
+            self.is_renewed = self.generation.is_some();
+            self.generation = ufrag.map(str::to_owned);
+        }
     }
 
     /// The DTLS handshake is done.
@@ -55,6 +88,33 @@ impl Health {
         self.is_secured
     }
 
+    /// Something came over the chosen path.
+    pub(crate) fn on_heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// When the silence becomes a loss, if nothing comes before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let is_up = self.reported == Some(PeerState::Connected);
+        self.heard.filter(|_| is_up).map(|heard| heard + SILENCE)
+    }
+
+    /// Time has passed.
+    pub(crate) fn on_time(&mut self, now: Instant) -> Option<PeerState> {
+        if self.reported == Some(PeerState::Connected) && self.heard.is_none() {
+            self.heard = Some(now);
+        }
+        if self.deadline().is_some_and(|end| end <= now) { self.on_lost() } else { None }
+    }
+
+    /// The chosen path cannot work any more.
+    pub(crate) fn on_lost(&mut self) -> Option<PeerState> {
+        if self.ice == Ice::Up {
+            self.ice = Ice::Lost;
+        }
+        self.change()
+    }
+
     /// Media of the other side came in.
     pub(crate) fn on_media(&mut self) -> Option<PeerState> {
         if self.ice == Ice::Lost {
@@ -63,9 +123,10 @@ impl Health {
         self.change()
     }
 
-    /// The count of answers to our connectivity checks on the present path.
-    pub(crate) fn on_answers(&mut self, answers: u64) -> Option<PeerState> {
-        let grew = answers > std::mem::replace(&mut self.answers, answers);
+    /// The count of answers to our connectivity checks on the chosen path.
+    pub(crate) fn on_answers(&mut self, path: Option<Path>, answers: u64) -> Option<PeerState> {
+        let (former, before) = std::mem::replace(&mut self.answers, (path, answers));
+        let grew = path == former && answers > before;
         if grew { self.on_media() } else { None }
     }
 
@@ -94,6 +155,8 @@ impl Health {
             return None;
         }
         self.reported = Some(state);
+        // What was heard on the last path says nothing about this one.
+        self.heard = None;
         self.reported
     }
 }
@@ -122,10 +185,26 @@ mod tests {
     fn a_path_that_comes_back_by_itself_is_connected_again() {
         let mut health = connected();
         assert_eq!(health.on_ice(Disconnected), Some(PeerState::Disconnected));
-        assert_eq!(health.on_answers(0), None);
-        assert_eq!(health.on_answers(1), Some(PeerState::Connected));
+        assert_eq!(health.on_answers(None, 0), None);
+        assert_eq!(health.on_answers(None, 1), Some(PeerState::Connected));
         assert_eq!(health.on_ice(Disconnected), Some(PeerState::Disconnected));
         assert_eq!(health.on_media(), Some(PeerState::Connected));
+    }
+
+    #[test]
+    fn silence_is_a_loss_and_the_next_sign_of_life_its_end() {
+        #[expect(clippy::disallowed_methods, reason = "only differences from it are used")]
+        let start = Instant::now();
+        let mut health = connected();
+        assert_eq!(health.on_time(start), None);
+        let half = start + SILENCE / 2;
+        health.on_heard(half);
+        assert_eq!(health.deadline(), Some(half + SILENCE));
+        assert_eq!(health.on_time(start + SILENCE), None);
+        assert_eq!(health.on_time(half + SILENCE), Some(PeerState::Disconnected));
+        assert_eq!((health.deadline(), health.on_time(half + 2 * SILENCE)), (None, None));
+        assert_eq!(health.on_media(), Some(PeerState::Connected));
+        assert_eq!(health.on_time(half + 3 * SILENCE), None, "a new path, a new silence");
     }
 
     #[test]
@@ -138,9 +217,27 @@ mod tests {
     #[test]
     fn a_restart_after_a_loss_is_connected_only_when_it_works() {
         let mut health = connected();
+        health.on_generation(Some("first"));
         health.on_ice(Disconnected);
+        health.on_generation(Some("second"));
         assert_eq!(health.on_ice(Checking), None);
         assert_eq!(health.on_ice(Connected), Some(PeerState::Connected));
+        health.on_generation(Some("second"));
+        health.on_ice(Disconnected);
+        assert_eq!(health.on_ice(Connected), None, "the restart is long over");
+    }
+
+    /// A callee that died was connected again for a second, 20 s later.
+    #[test]
+    fn another_pair_that_answered_long_ago_is_no_sign_of_life() {
+        let mut health = connected();
+        health.on_generation(Some("first"));
+        let path = |port| (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], port).into());
+        health.on_answers(Some(path(2)), 5);
+        assert_eq!(health.on_lost(), Some(PeerState::Disconnected));
+        assert_eq!((health.on_ice(Checking), health.on_ice(Connected)), (None, None));
+        assert_eq!(health.on_answers(Some(path(3)), 30), None, "they came before");
+        assert_eq!(health.on_answers(Some(path(3)), 31), Some(PeerState::Connected));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What goes into a peer and what comes out, but for requests and their replies.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use matrix_voip::{
     host::{Frame, SourceControl},
@@ -55,6 +58,9 @@ pub enum Input<'a> {
     },
     /// There is another socket, bound to this address: an interface has come up.
     Socket(SocketAddr),
+    /// The address of this socket is not ours any more. It may come back: then as
+    /// [`Socket`](Self::Socket) again.
+    SocketGone(SocketAddr),
     /// A frame of a local track, already muted or not. Sent on every m-line that the track is
     /// planned for; dropped where there is no connection yet.
     Frame {
@@ -123,6 +129,14 @@ pub enum Output {
         /// The frame.
         frame: Frame,
     },
+    /// A report about a tone of the other side (RFC 4733): each tone comes as several, of which
+    /// the last ones say that it has ended.
+    Tone {
+        /// The m-line.
+        mid: String,
+        /// The report.
+        report: ToneReport,
+    },
     /// News for the source of a local track.
     Control {
         /// The track.
@@ -132,4 +146,20 @@ pub enum Output {
     },
     /// There is nothing more to do before this time.
     Timeout(Instant),
+}
+
+/// What one packet says about a tone (RFC 4733 §2.3). Reports with the same time stamp are about
+/// the same tone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToneReport {
+    /// When the tone began, in ticks of the RTP clock, unwrapped.
+    pub timestamp: u64,
+    /// 0 to 9, `*` is 10, `#` 11, A to D 12 to 15.
+    pub event: u8,
+    /// How long it has lasted so far.
+    pub duration: Duration,
+    /// Its strength below 0 dBm0.
+    pub volume: u8,
+    /// Whether it is over.
+    pub is_end: bool,
 }

@@ -6,6 +6,7 @@ use matrix_voip::{
     host::{Codec, Frame},
     id::TrackId,
 };
+use str0m::format::CodecExtra;
 use str0m::media::{Frequency, KeyframeRequestKind, MediaData, MediaTime, Mid};
 
 use super::{Output, Peer};
@@ -25,7 +26,8 @@ impl Peer {
             return;
         }
         let lines: Vec<Mid> = self.negotiation.sending(&self.rtc, track).collect();
-        for mid in lines {
+        let is_silent = self.dialling.hushes(self.now, track, frame);
+        for mid in lines.into_iter().filter(|_| !is_silent) {
             if self.write(mid, frame).is_some() {
                 self.measured.on_sent(&mid, frame.codec);
             }
@@ -66,9 +68,15 @@ impl Peer {
     pub(super) fn on_media(&mut self, data: &MediaData) {
         let state = self.health.on_media();
         self.report(state);
-        let Some(codec) = ours(data.params.spec().codec) else { return };
+        self.health.on_heard(self.now);
         let packets = **data.seq_range.start()..=**data.seq_range.end();
+        if let CodecExtra::Tele(event) = data.codec_extra {
+            self.measured.on_event(&data.mid, packets);
+            return self.on_tone(data, event);
+        }
+        let Some(codec) = ours(data.params.spec().codec) else { return };
         self.measured.on_received(&data.mid, codec, packets.clone());
+        self.measured.on_level(&data.mid, data.ext_vals.audio_level);
         let frame = Frame {
             codec,
             timestamp: data.time.numer(),

@@ -20,6 +20,7 @@ mod io;
 mod media;
 mod outside;
 mod remote;
+mod tones;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,11 +40,12 @@ use str0m::{
 
 pub use self::{
     config::PeerSetup,
-    io::{Input, Output, ServerAddress},
+    io::{Input, Output, ServerAddress, ToneReport},
 };
 use self::{
     early::{Early, Packet},
     health::Health,
+    tones::Dialling,
 };
 use crate::{
     candidates::RemoteCandidates,
@@ -72,6 +74,7 @@ pub struct Peer {
     early: Early,
     health: Health,
     measured: Measurements,
+    dialling: Dialling,
     /// What flows to us: per `mid` its stream and kind.
     flows: BTreeMap<String, (Option<StreamId>, MediaKind)>,
     key_frames_asked: BTreeMap<String, Instant>,
@@ -101,6 +104,7 @@ impl Peer {
             early: Early::default(),
             health: Health::default(),
             measured: Measurements::default(),
+            dialling: Dialling::default(),
             flows: BTreeMap::new(),
             key_frames_asked: BTreeMap::new(),
             refused: 0,
@@ -124,6 +128,9 @@ impl Peer {
             Input::Timeout => {
                 self.feed(str0m::Input::Timeout(self.now));
                 self.reach(|reach, step| reach.on_timeout(step));
+                self.sound_next();
+                let state = self.health.on_time(self.now);
+                self.report(state);
             }
             Input::Datagram { local, from, data } => self.on_datagram(local, from, data),
             Input::Resolved { server, addresses } => {
@@ -139,6 +146,7 @@ impl Peer {
                 self.reach(|reach, step| reach.on_disconnected(step, server, fault));
             }
             Input::Socket(local) => self.on_socket(local),
+            Input::SocketGone(local) => self.on_socket_gone(local),
             Input::Frame { track, frame } => self.send(track, frame),
             Input::WantKeyFrame { mid } => self.request_key_frame(mid),
         }
@@ -183,7 +191,7 @@ impl Peer {
         self.alive(now)?;
         let offer = self.negotiation.offer(&mut self.rtc, &mut self.entropy, plan);
         self.drain();
-        offer
+        Ok(self.dressed(&offer?))
     }
 
     /// Answers the remote offer, as near to the plan as it allows, and puts both into force.
@@ -192,11 +200,15 @@ impl Peer {
     /// [`PeerError`].
     pub fn answer(&mut self, now: Instant, plan: &Plan) -> Result<Description, PeerError> {
         self.alive(now)?;
+        let generation = self.generation();
         let answer = self.negotiation.answer(&mut self.rtc, &mut self.entropy, plan);
         self.drain();
         let (answer, offer) = answer?;
+        if self.generation() != generation {
+            self.on_restarted();
+        }
         self.on_remote_description(&offer);
-        Ok(answer)
+        Ok(self.dressed(&answer))
     }
 
     /// Puts our description into force; our candidates are reported from then on.
@@ -208,11 +220,15 @@ impl Peer {
         if !self.negotiation.has_made(description.kind) {
             return Err(PeerError::NoDescription);
         }
-        let text = description.sdp.expose();
+        self.announce(description.sdp.expose());
+        Ok(())
+    }
+
+    /// Candidates are reported for this description of ours.
+    fn announce(&mut self, text: &str) {
         let mid = media_lines(text).first().and_then(|line| line.mid).unwrap_or_default();
         let ufrag = ice_ufrag(text).unwrap_or_default();
         self.gathering.announce(mid, ufrag);
-        Ok(())
     }
 
     /// Our last description with all candidates found so far.
@@ -220,10 +236,20 @@ impl Peer {
     /// # Errors
     /// [`PeerError::NoDescription`].
     pub fn local_description(&self) -> Result<Description, PeerError> {
-        let made = self.negotiation.local().ok_or(PeerError::NoDescription)?;
-        let candidates = self.gathering.lines();
-        let text = sdp::with_candidates(made.sdp.expose(), candidates, self.progress());
-        Ok(Description { kind: made.kind, sdp: text.into() })
+        self.negotiation.local().map(|made| self.dressed(made)).ok_or(PeerError::NoDescription)
+    }
+
+    /// A description of ours with the candidates that there are now.
+    fn dressed(&self, made: &Description) -> Description {
+        let text = made.sdp.expose();
+        let candidates = self.gathering.lines(ice_ufrag(text).unwrap_or_default());
+        let text = sdp::with_candidates(text, candidates, self.progress());
+        Description { kind: made.kind, sdp: text.into() }
+    }
+
+    /// The name of our ICE generation.
+    fn generation(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
     /// Takes the other side's description: an offer waits for [`answer`](Self::answer), an answer
@@ -238,9 +264,13 @@ impl Peer {
         match description.kind {
             SdpKind::Offer => self.negotiation.take_offer(text),
             SdpKind::Answer => {
+                let generation = self.generation();
                 let taken = self.negotiation.take_answer(&mut self.rtc, text);
                 self.drain();
                 taken?;
+                if self.generation() != generation {
+                    self.on_restarted();
+                }
                 self.on_remote_description(text);
                 Ok(())
             }
@@ -255,6 +285,10 @@ impl Peer {
         self.alive(now)?;
         self.negotiation.rollback(&mut self.rtc);
         self.drain();
+        match self.negotiation.local().map(|former| former.sdp.expose().to_owned()) {
+            Some(former) => self.announce(&former),
+            None => self.gathering.withdraw(),
+        }
         Ok(())
     }
 
@@ -319,7 +353,7 @@ impl Peer {
         let candidate = origin.candidate();
         let taken = candidate.and_then(|candidate| self.rtc.add_local_candidate(candidate));
         if let Some(line) = taken.map(str0m::Candidate::to_sdp_string) {
-            self.gathering.on_found(origin, line);
+            self.gathering.on_found(origin, &line);
         }
         self.drain();
     }
@@ -332,29 +366,38 @@ impl Peer {
             self.refused += 1;
             return;
         };
+        let is_connected = self.rtc.is_connected();
         // DTLS of a stranger could break the handshake; STUN has a password of its own.
         if self.rtc.accepts(&input) {
-            self.early.note(from);
+            if self.measured.route() == Some((local, from)) {
+                self.health.on_heard(self.now);
+            }
             self.feed(input);
-            self.feed_early();
-        } else if self.rtc.is_connected() || !self.early.keep((local, from), data) {
+            if !is_connected {
+                self.early.note(from);
+                self.feed_early();
+            }
+        } else if is_connected || !self.early.keep((local, from), data) {
             self.refused += 1;
         }
     }
 
-    /// What came too early, if ICE knows its sender now.
+    /// What came too early, if ICE knows its sender now; nothing of it is needed any more once the
+    /// connection is there.
     fn feed_early(&mut self) {
-        if self.rtc.is_connected() {
-            self.refused += self.early.clear();
-        }
         let now = self.now;
         let accepts = |rtc: &Rtc, packet: &Packet| {
             received(now, packet.way, &packet.data).is_some_and(|input| rtc.accepts(&input))
         };
-        while let Some(packet) = self.early.take(|packet| accepts(&self.rtc, packet)) {
+        while !self.rtc.is_connected()
+            && let Some(packet) = self.early.take(|packet| accepts(&self.rtc, packet))
+        {
             if let Some(input) = received(now, packet.way, &packet.data) {
                 self.feed(input);
             }
+        }
+        if self.rtc.is_connected() {
+            self.refused += self.early.clear();
         }
     }
 

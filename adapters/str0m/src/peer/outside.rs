@@ -30,9 +30,10 @@ impl Peer {
         if self.reach.is_done() { Progress::Done } else { Progress::UnderWay }
     }
 
-    /// When str0m or a server must be looked at next.
+    /// When str0m, a server or what is being done here must be looked at next.
     pub(super) fn next_deadline(&self) -> Instant {
-        self.reach.deadline().map_or(self.deadline, |at| at.min(self.deadline))
+        let others = [self.reach.deadline(), self.dialling.next(), self.health.deadline()];
+        others.into_iter().flatten().fold(self.deadline, Instant::min)
     }
 
     /// A datagram came in on a socket.
@@ -55,10 +56,30 @@ impl Peer {
     /// An interface came up.
     pub(super) fn on_socket(&mut self, local: SocketAddr) {
         if !self.is_closed {
-            if !self.is_relay_only {
+            if !self.gathering.on_back(local) && !self.is_relay_only {
                 self.add_local(Origin::Host(local));
             }
             self.reach(|reach, step| reach.on_socket(step, local));
+        }
+    }
+
+    /// An address is not ours any more: it is not named again, and a path by it does not work.
+    pub(super) fn on_socket_gone(&mut self, local: SocketAddr) {
+        if self.is_closed {
+            return;
+        }
+        self.gathering.on_gone(local);
+        self.reach(|reach, _| reach.on_socket_gone(local));
+        if self.measured.route().is_some_and(|(from, _)| from == local) {
+            let state = self.health.on_lost();
+            self.report(state);
+        }
+    }
+
+    /// ICE has begun anew, without the old paths: candidates at addresses that are gone go too.
+    pub(super) fn on_restarted(&mut self) {
+        for origin in self.gathering.abandoned() {
+            self.on_lost(origin);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use matrix_voip::{
     id::StreamId,
     machine::io::{MediaKind, PeerNews},
-    sdp::media_lines,
+    sdp::{ice_ufrag, media_lines},
 };
 use str0m::media::Mid;
 
@@ -33,6 +33,7 @@ impl Peer {
 
     /// A remote description took effect: candidates that waited for it, tracks that came or went.
     pub(super) fn on_remote_description(&mut self, text: &str) {
+        self.health.on_generation(ice_ufrag(text));
         let ready = self.remote.on_description(text);
         for ip in self.remote.addresses() {
             self.reach(|reach, step| reach.permit(step, ip));

@@ -34,6 +34,7 @@ use self::{
     binding::Binding,
     relays::Relay,
     server::{Server, Service, Transport},
+    turn::TurnClient,
 };
 use crate::gather::Origin;
 
@@ -76,6 +77,8 @@ pub(crate) enum Output {
 pub(crate) struct Reach {
     servers: Vec<Server>,
     sockets: Vec<SocketAddr>,
+    /// Those whose address is not ours at present.
+    gone: BTreeSet<SocketAddr>,
     relay_only: bool,
     /// Servers whose name is being looked up.
     resolving: BTreeSet<usize>,
@@ -85,7 +88,8 @@ pub(crate) struct Reach {
     /// Addresses that UDP servers were found at, for sockets that come later.
     known: Vec<(usize, SocketAddr)>,
     relays: Vec<Relay>,
-    reflexive: BTreeSet<SocketAddr>,
+    /// What servers see of us, with the socket that it belongs to.
+    reflexive: BTreeMap<SocketAddr, SocketAddr>,
     peers: BTreeSet<IpAddr>,
     outputs: VecDeque<Output>,
     refused: u64,
@@ -99,13 +103,14 @@ impl Reach {
         let mut reach = Self {
             servers: server::read(servers),
             sockets,
+            gone: BTreeSet::new(),
             relay_only,
             resolving: BTreeSet::new(),
             connecting: BTreeMap::new(),
             bindings: Vec::new(),
             known: Vec::new(),
             relays: Vec::new(),
-            reflexive: BTreeSet::new(),
+            reflexive: BTreeMap::new(),
             peers: BTreeSet::new(),
             outputs: VecDeque::new(),
             refused: 0,
@@ -152,9 +157,8 @@ impl Reach {
 
     /// How the relay with this address is reached; `None` when it is none of ours.
     pub(crate) fn transport(&self, relayed: SocketAddr) -> Option<&'static str> {
-        let mut relays = self.relays.iter();
-        let relay = relays.find(|relay| relay.client.relayed() == Some(relayed))?;
-        Some(match relay.transport {
+        let index = self.relay_of(relayed)?;
+        Some(match self.relays[index].transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
@@ -163,7 +167,7 @@ impl Reach {
 
     /// Whether packets from this address go by a relay.
     pub(crate) fn has_relayed(&self, address: SocketAddr) -> bool {
-        self.relays.iter().any(|relay| relay.client.relayed() == Some(address))
+        self.relay_of(address).is_some()
     }
 
     // ------------------------------------------------------------------------------- the outside
@@ -176,10 +180,7 @@ impl Reach {
         addresses: &[ServerAddress],
     ) {
         let is_awaited = self.resolving.remove(&server) && !self.is_closed;
-        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
-        let Some(service) = target.map(|target| target.service).filter(|_| is_awaited) else {
-            return;
-        };
+        let Some(service) = self.service(server).filter(|_| is_awaited) else { return };
         if addresses.is_empty() {
             return self.fail(server, ServerFault::Unresolved);
         }
@@ -206,8 +207,7 @@ impl Reach {
 
     /// Bytes came in on a stream.
     pub(crate) fn on_stream(&mut self, step: &mut Step<'_>, server: usize, data: &[u8]) {
-        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
-        let Some(index) = self.relays.iter().position(is_its) else { return };
+        let Some(index) = self.stream_relay(server) else { return };
         match self.relays[index].framing.take(data) {
             Ok(messages) => {
                 for message in messages {
@@ -231,8 +231,7 @@ impl Reach {
         if let Some(ways) = self.connecting.remove(&server) {
             self.connect_elsewhere(server, ways, fault);
         }
-        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
-        if let Some(index) = self.relays.iter().position(is_its) {
+        if let Some(index) = self.stream_relay(server) {
             let worked = self.relays[index].origin.is_some();
             self.relays[index].client.end(if worked { ServerFault::Lost } else { fault });
             self.settle(step, index);
@@ -267,8 +266,54 @@ impl Reach {
             return;
         }
         self.sockets.push(local);
+        if self.gone.remove(&local) {
+            return;
+        }
         for (server, to) in self.known.clone() {
             self.bind(step, server, local, to);
+        }
+        self.leave_lost_ways(step);
+        self.ask_again();
+    }
+
+    /// The address of a socket is not ours any more. What servers know of it stays: the address may
+    /// come back. When another one comes instead, relays are reached from there.
+    pub(crate) fn on_socket_gone(&mut self, local: SocketAddr) {
+        self.sockets.retain(|socket| *socket != local);
+        self.bindings.retain(|binding| binding.local != local);
+        self.gone.insert(local);
+    }
+
+    /// Gives up what was reached from addresses that are gone.
+    fn leave_lost_ways(&mut self, step: &mut Step<'_>) {
+        let gone = std::mem::take(&mut self.gone);
+        self.reflexive.retain(|_, base| !gone.contains(base));
+        for index in 0..self.relays.len() {
+            let ip = self.relays[index].local.ip();
+            if gone.iter().any(|local| local.ip() == ip) {
+                self.relays[index].client.end(ServerFault::Lost);
+                self.settle(step, index);
+            }
+        }
+    }
+
+    /// Looks for relays anew where the way to them was lost, or there was none.
+    fn ask_again(&mut self) {
+        if self.is_closed || self.sockets.is_empty() {
+            return;
+        }
+        self.relays.retain(|relay| !relay.client.is_over());
+        for index in 0..self.servers.len() {
+            let is_busy = self.resolving.contains(&index) || self.connecting.contains_key(&index);
+            let has_relay = self.relays.iter().any(|relay| relay.server == index);
+            let is_cut_off = matches!(
+                self.servers[index].state,
+                ServerState::Failed(ServerFault::Lost | ServerFault::Unreachable)
+            );
+            if is_cut_off && !is_busy && !has_relay && !self.is_stun(index) {
+                self.servers[index].state = ServerState::Asked;
+                self.look_up_one(index);
+            }
         }
     }
 
@@ -277,10 +322,7 @@ impl Reach {
         if self.peers.len() == MAX_PEERS || !self.peers.insert(ip) {
             return;
         }
-        for index in 0..self.relays.len() {
-            self.relays[index].client.permit(step, ip);
-            self.settle(step, index);
-        }
+        self.each_relay(step, |client, step| client.permit(step, ip));
     }
 
     /// Sends a packet from a relayed address.
@@ -290,8 +332,7 @@ impl Reach {
         (relayed, to): (SocketAddr, SocketAddr),
         data: &[u8],
     ) {
-        let is_its = |relay: &Relay| relay.client.relayed() == Some(relayed);
-        if let Some(index) = self.relays.iter().position(is_its) {
+        if let Some(index) = self.relay_of(relayed) {
             self.relays[index].client.send(step, to, data);
             self.settle(step, index);
         }
@@ -300,10 +341,7 @@ impl Reach {
     /// Resends, refreshes, gives up.
     pub(crate) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.resend_bindings(step.now);
-        for index in 0..self.relays.len() {
-            self.relays[index].client.on_timeout(step);
-            self.settle(step, index);
-        }
+        self.each_relay(step, TurnClient::on_timeout);
     }
 
     /// Gives everything back; nothing new is begun.
@@ -312,22 +350,23 @@ impl Reach {
         self.bindings.clear();
         self.resolving.clear();
         self.connecting.clear();
-        for index in 0..self.relays.len() {
-            self.relays[index].client.close(step);
-            self.settle(step, index);
-        }
+        self.each_relay(step, TurnClient::close);
     }
 
     // ----------------------------------------------------------------------------------- servers
 
     fn look_up(&mut self) {
-        for (index, server) in self.servers.iter().enumerate() {
-            let Some(target) = &server.target else { continue };
-            if target.service == Service::Stun && self.relay_only {
-                continue;
-            }
-            self.resolving.insert(index);
+        for index in 0..self.servers.len() {
+            self.look_up_one(index);
+        }
+    }
+
+    fn look_up_one(&mut self, index: usize) {
+        let target = self.servers.get(index).and_then(|server| server.target.as_ref());
+        let wanted = target.filter(|target| target.service != Service::Stun || !self.relay_only);
+        if let Some(target) = wanted {
             let (host, port) = (target.host.clone(), target.port);
+            self.resolving.insert(index);
             self.outputs.push_back(Output::Resolve { server: index, host, port });
         }
     }
@@ -345,8 +384,7 @@ impl Reach {
     /// The first of these addresses was no good: the next one may be, but a certificate that is
     /// not trusted will not be so elsewhere.
     fn connect_elsewhere(&mut self, server: usize, ways: Vec<SocketAddr>, fault: ServerFault) {
-        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
-        let service = target.map(|target| target.service);
+        let service = self.service(server);
         let rest: Vec<SocketAddr> = ways.into_iter().skip(1).collect();
         let is_the_way = matches!(fault, ServerFault::Unreachable | ServerFault::Silent);
         match service {
@@ -373,7 +411,11 @@ impl Reach {
 
     /// Whether this is a server that is only asked for our address.
     fn is_stun(&self, server: usize) -> bool {
-        let target = self.servers.get(server).and_then(|server| server.target.as_ref());
-        target.is_some_and(|target| target.service == Service::Stun)
+        self.service(server) == Some(Service::Stun)
+    }
+
+    /// What a server is good for; `None` when it is of no use.
+    fn service(&self, server: usize) -> Option<Service> {
+        self.servers.get(server)?.target.as_ref().map(|target| target.service)
     }
 }

@@ -19,7 +19,9 @@ impl Reach {
         addresses: &[ServerAddress],
     ) {
         for to in addresses.iter().take(MAX_ADDRESSES).map(|found| found.address) {
-            self.known.push((server, to));
+            if !self.known.contains(&(server, to)) {
+                self.known.push((server, to));
+            }
             for local in self.sockets.clone() {
                 self.bind(step, server, local, to);
             }
@@ -74,8 +76,10 @@ impl Reach {
     }
 
     pub(super) fn found_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
-        let is_new = !self.sockets.contains(&mapped) && self.reflexive.insert(mapped);
+        let is_known = self.sockets.contains(&mapped) || self.reflexive.contains_key(&mapped);
+        let is_new = !is_known && self.sockets.contains(&base);
         if is_new && !self.relay_only && !self.is_closed {
+            self.reflexive.insert(mapped, base);
             self.outputs.push_back(Output::Found(Origin::Reflexive { mapped, base }));
         }
     }

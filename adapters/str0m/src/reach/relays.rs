@@ -54,10 +54,7 @@ impl Reach {
         to: SocketAddr,
     ) {
         let Some(known) = self.servers.get(server) else { return };
-        let Some(Service::Turn(transport)) = known.target.as_ref().map(|target| target.service)
-        else {
-            return;
-        };
+        let Some(Service::Turn(transport)) = self.service(server) else { return };
         // One five-tuple holds one allocation (RFC 8656 §5): the same server under two names.
         let is_taken =
             |relay: &Relay| transport == Transport::Udp && relay.local == local && relay.to == to;
@@ -81,6 +78,29 @@ impl Reach {
             self.outputs.push_back(Output::Packet { relayed, from, data });
         }
         self.settle(step, index);
+    }
+
+    /// Does something with every allocation, and what that wants done.
+    pub(super) fn each_relay(
+        &mut self,
+        step: &mut Step<'_>,
+        mut act: impl FnMut(&mut TurnClient, &mut Step<'_>),
+    ) {
+        for index in 0..self.relays.len() {
+            act(&mut self.relays[index].client, step);
+            self.settle(step, index);
+        }
+    }
+
+    /// The relay that is reached by the stream to that server.
+    pub(super) fn stream_relay(&self, server: usize) -> Option<usize> {
+        let is_its = |relay: &Relay| relay.server == server && relay.transport != Transport::Udp;
+        self.relays.iter().position(is_its)
+    }
+
+    /// The relay of that address.
+    pub(super) fn relay_of(&self, relayed: SocketAddr) -> Option<usize> {
+        self.relays.iter().position(|relay| relay.client.relayed() == Some(relayed))
     }
 
     /// Does what an allocation wants done.

@@ -41,6 +41,7 @@
 //! assert!(phones.received(ada).count() > 0);
 //! ```
 
+mod faults;
 mod network;
 mod phones;
 mod relay;

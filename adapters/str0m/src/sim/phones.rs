@@ -15,7 +15,7 @@ use matrix_voip::{
         event::{CallEvent, CallState, VoipEvent},
         io::{
             CallCommand, CallMedia, Callee, Capture, Command, Fault, Fetch, Input, MatrixOp, Op,
-            Output, PeerOp, PeerStats, Reply, TrackOp, Verdict,
+            Output, PeerOp, PeerStats, Reply, Tones, TrackOp, Verdict,
         },
     },
     testing::{FakeHomeserver, SyncItem},
@@ -23,14 +23,14 @@ use matrix_voip::{
 };
 
 use super::{Link, Network, Node, Opening, Received, TurnServer, World};
-use crate::track::gate;
+use crate::{peer::ToneReport, track::gate};
 
 /// Where the wall clock stands at the beginning: any time will do that looks like one.
 const EPOCH: Wall = Wall(1_786_100_000_000);
 
 /// Which phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Phone(usize);
+pub struct Phone(pub(super) usize);
 
 /// The frames of a captured device.
 pub struct Scripted {
@@ -55,7 +55,7 @@ struct Track {
     frames: Scripted,
 }
 
-struct Device {
+pub(super) struct Device {
     identity: Identity,
     engine: Engine,
     due: Option<Duration>,
@@ -65,22 +65,29 @@ struct Device {
     events: Vec<(Duration, SessionId, CallEvent)>,
     session: Option<SessionId>,
     state: Option<CallState>,
+    /// The address of each connection, and how often the phone has moved.
+    pub(super) addresses: BTreeMap<Node, SocketAddr>,
+    pub(super) moves: u8,
+    /// Neither homeserver nor network are within reach.
+    pub(super) is_cut_off: bool,
 }
 
 /// What happens at a set time.
-enum Happening {
+pub(super) enum Happening {
     Send(OpId, SendEvent),
     Reply(OpId, Result<Reply, Fault>),
     Sync,
     Frame(TrackId),
+    /// The phone looks at its addresses.
+    Look,
 }
 
 /// Phones, a homeserver and a network on one clock.
 pub struct Phones {
-    world: World,
+    pub(super) world: World,
     server: FakeHomeserver,
     way: Duration,
-    phones: Vec<Device>,
+    pub(super) phones: Vec<Device>,
     agenda: BTreeMap<(Duration, u64), (usize, Happening)>,
     entries: u64,
     seed: u64,
@@ -124,6 +131,9 @@ impl Phones {
             events: Vec::new(),
             session: None,
             state: None,
+            addresses: BTreeMap::new(),
+            moves: 0,
+            is_cut_off: false,
         });
         Phone(self.phones.len() - 1)
     }
@@ -222,6 +232,12 @@ impl Phones {
         nodes.flat_map(|node| self.world.frames(node))
     }
 
+    /// What a phone was told about tones of the other side, in all its calls.
+    pub fn tones(&self, phone: Phone) -> impl Iterator<Item = &(Duration, ToneReport)> {
+        let nodes = self.phones[phone.0].peers.values().map(|(node, _)| *node);
+        nodes.flat_map(|node| self.world.tones(node))
+    }
+
     /// The latest measurements of a phone's latest peer connection.
     pub fn stats(&mut self, phone: Phone) -> Option<PeerStats> {
         let (node, _) = *self.phones[phone.0].peers.values().next_back()?;
@@ -244,7 +260,7 @@ impl Phones {
         due.chain(planned).min().unwrap_or(Duration::MAX).min(self.world.next_event())
     }
 
-    fn plan(&mut self, phone: usize, after: Duration, happening: Happening) {
+    pub(super) fn plan(&mut self, phone: usize, after: Duration, happening: Happening) {
         self.entries += 1;
         self.agenda.insert((self.world.now() + after, self.entries), (phone, happening));
     }
@@ -259,6 +275,7 @@ impl Phones {
                 Happening::Reply(id, result) => drop(self.feed(phone, Input::Reply(id, result))),
                 Happening::Sync => self.sync(phone),
                 Happening::Frame(track) => self.frame(phone, track),
+                Happening::Look => self.look(phone),
             }
         }
         for phone in 0..self.phones.len() {
@@ -271,7 +288,7 @@ impl Phones {
     }
 
     /// Tells the engines what their peers have reported, until nobody has news.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while let Some((phone, peer, news)) = self.news() {
             self.feed(phone, Input::Peer(peer, news));
         }
@@ -291,7 +308,7 @@ impl Phones {
 
     // ------------------------------------------------------------------------------- engines
 
-    fn feed(&mut self, phone: usize, input: Input) -> Verdict {
+    pub(super) fn feed(&mut self, phone: usize, input: Input) -> Verdict {
         let now = self.clock();
         let verdict = self.phones[phone].engine.handle(now, input);
         self.drain(phone);
@@ -323,7 +340,8 @@ impl Phones {
             }
             Op::Fetch(fetch) => {
                 after = self.way * 2;
-                self.fetch(fetch)
+                let is_cut_off = self.phones[phone].is_cut_off;
+                if is_cut_off { Err(Fault::Unreachable) } else { self.fetch(fetch) }
             }
             Op::Peer(peer, op) => self.peer(phone, peer, op),
             Op::Track(track, op) => self.track(phone, track, op),
@@ -341,6 +359,10 @@ impl Phones {
 
     /// A device's event reaches the server; everybody syncs soon after.
     fn send(&mut self, phone: usize, id: OpId, event: SendEvent) {
+        if self.phones[phone].is_cut_off {
+            let unreachable = Happening::Reply(id, Err(Fault::Unreachable));
+            return self.plan(phone, self.way, unreachable);
+        }
         let identity = self.phones[phone].identity.clone();
         let sent = self.server.send(self.clock().wall, &identity, event).map(Reply::Sent);
         self.plan(phone, self.way, Happening::Reply(id, sent));
@@ -349,7 +371,11 @@ impl Phones {
         }
     }
 
-    fn sync(&mut self, phone: usize) {
+    /// Takes what the homeserver has; without one it comes when there is one again.
+    pub(super) fn sync(&mut self, phone: usize) {
+        if self.phones[phone].is_cut_off {
+            return;
+        }
         let identity = self.phones[phone].identity.clone();
         for item in self.server.take(self.clock().wall, &identity) {
             let input = match item {
@@ -364,12 +390,17 @@ impl Phones {
 
     fn peer(&mut self, phone: usize, peer: PeerId, op: PeerOp) -> Result<Reply, Fault> {
         if let PeerOp::Open(config) = op {
+            let address = self.phones[phone].next_address(phone);
             let node = self.world.open_with(Opening {
-                addresses: vec![self.phones[phone].next_address(phone)],
+                addresses: vec![address],
                 ice_servers: config.ice_servers,
                 relay_only: config.relay_only,
             });
             self.phones[phone].peers.insert(peer, (node, 0));
+            self.phones[phone].addresses.insert(node, address);
+            if self.phones[phone].is_cut_off {
+                self.world.network().close(address);
+            }
             return Ok(Reply::Done);
         }
         let known = self.phones[phone].peers.get(&peer);
@@ -393,9 +424,24 @@ impl Phones {
                     track.is_enabled = on;
                 }
             }
+            TrackOp::Replace(_, what) => {
+                let frames = (device.devices)(what)?;
+                device.tracks.get_mut(&id).ok_or(Fault::NotFound)?.frames = frames;
+            }
+            TrackOp::Dtmf(tones) => return self.dial(phone, id, &tones),
             TrackOp::Release => drop(device.tracks.remove(&id)),
         }
         Ok(Reply::Done)
+    }
+
+    /// Tones go to every connection that sends the track.
+    fn dial(&mut self, phone: usize, id: TrackId, tones: &Tones) -> Result<Reply, Fault> {
+        let nodes: Vec<Node> = self.phones[phone].peers.values().map(|(node, _)| *node).collect();
+        let mut result = Err(Fault::NotFound);
+        for node in nodes {
+            result = result.or(self.world.dial(node, id, tones));
+        }
+        result.map(|()| Reply::Done)
     }
 
     /// The next frame of a track goes to every connection of the phone; each sends it or not.
@@ -435,7 +481,7 @@ impl Device {
 
     /// A new port for each connection.
     fn next_address(&self, phone: usize) -> SocketAddr {
-        let host = u32::from(Ipv4Addr::new(10, 0, 0, 1)) + phone as u32;
+        let host = u32::from(Ipv4Addr::new(10, self.moves, 0, 1)) + phone as u32;
         SocketAddr::from((Ipv4Addr::from(host), 5000 + self.peers.len() as u16))
     }
 }

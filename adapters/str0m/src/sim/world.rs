@@ -12,13 +12,13 @@ use std::{
 use matrix_voip::{
     host::{Frame, SourceControl},
     id::TrackId,
-    machine::io::{Fault, IceServer, PeerNews, PeerOp, PeerState, Reply, ServerFault},
+    machine::io::{Fault, IceServer, PeerNews, PeerOp, PeerState, Reply, ServerFault, Tones},
 };
 
 use super::{Datagram, Link, Network, TurnServer};
 use crate::{
     entropy::Entropy,
-    peer::{Input, Output, Peer, PeerSetup, ServerAddress},
+    peer::{Input, Output, Peer, PeerSetup, ServerAddress, ToneReport},
 };
 
 /// Which peer of a world.
@@ -65,6 +65,7 @@ struct Inhabitant {
     news: Vec<(Duration, PeerNews)>,
     controls: Vec<(Duration, TrackId, SourceControl)>,
     frames: Vec<Received>,
+    tones: Vec<(Duration, ToneReport)>,
 }
 
 /// Peers over one simulated network.
@@ -125,6 +126,7 @@ impl World {
             news: Vec::new(),
             controls: Vec::new(),
             frames: Vec::new(),
+            tones: Vec::new(),
         });
         self.flush(node);
         Node(node)
@@ -192,6 +194,27 @@ impl World {
         self.inhabitants[node.0].sources.push(source);
     }
 
+    /// The address of a peer's socket is another one from now on, and the peer knows: what is under
+    /// way to the old one is lost.
+    pub fn readdress(&mut self, node: Node, from: SocketAddr, to: SocketAddr) {
+        self.network.close(from);
+        self.network.open(to);
+        self.tell_gone(node, from);
+        self.tell_here(node, to);
+    }
+
+    /// A peer learns that an address is not its own any more. What that means for what is sent is
+    /// the network's matter.
+    pub fn tell_gone(&mut self, node: Node, address: SocketAddr) {
+        self.handle(node.0, Input::SocketGone(address));
+    }
+
+    /// A peer learns that an address is its own, for the first time or again.
+    pub fn tell_here(&mut self, node: Node, address: SocketAddr) {
+        self.homes.insert(address, node.0);
+        self.handle(node.0, Input::Socket(address));
+    }
+
     /// Asks the other side for a key frame.
     pub fn want_key_frame(&mut self, node: Node, mid: &str) {
         self.handle(node.0, Input::WantKeyFrame { mid });
@@ -227,6 +250,22 @@ impl World {
     /// The frames that a peer has received.
     pub fn frames(&self, node: Node) -> &[Received] {
         &self.inhabitants[node.0].frames
+    }
+
+    /// Sends tones on a track of a peer.
+    ///
+    /// # Errors
+    /// Those of [`Peer::dial`].
+    pub fn dial(&mut self, node: Node, track: TrackId, tones: &Tones) -> Result<(), Fault> {
+        let now = self.instant();
+        let dialled = self.inhabitants[node.0].peer.dial(now, track, tones);
+        self.flush(node.0);
+        Ok(dialled?)
+    }
+
+    /// The reports about tones that a peer has received.
+    pub fn tones(&self, node: Node) -> &[(Duration, ToneReport)] {
+        &self.inhabitants[node.0].tones
     }
 
     /// What a peer has told its sources.
@@ -324,6 +363,7 @@ impl World {
                 Output::Frame { mid, frame } => {
                     inhabitant.frames.push(Received { at: self.now, mid, frame });
                 }
+                Output::Tone { report, .. } => inhabitant.tones.push((self.now, report)),
                 Output::Control { track, control } => {
                     inhabitant.controls.push((self.now, track, control));
                 }

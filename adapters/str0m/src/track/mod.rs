@@ -3,8 +3,12 @@
 //! One capture is one [`Pump`](pump) task, however many connections send it. A capture that is
 //! released before the device has opened drops the opening future, so a camera that a person
 //! grants after the hangup is never left on.
+//!
+//! A track may get another device: the new one is opened first, then a new pump takes over from
+//! the old one, with the same switch, the same connections and the same time line.
 
 mod pump;
+mod timeline;
 
 #[cfg(feature = "testing")]
 pub(crate) use pump::gate;
@@ -20,12 +24,14 @@ use std::{
 use matrix_voip::{
     host::{Frame, FrameSource, Media, PeerEvents, SourceControl},
     id::{PeerId, SessionId, TrackId},
-    machine::io::{Capture, Fault},
+    machine::io::{Capture, Fault, MediaKind},
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+
+use self::timeline::Timeline;
 
 /// A frame of a track on its way to a connection.
 pub(crate) type Outgoing = (TrackId, Arc<Frame>);
@@ -53,7 +59,10 @@ type Subscribers = Arc<Mutex<BTreeMap<PeerId, Subscriber>>>;
 struct Track {
     enabled: Arc<AtomicBool>,
     subscribers: Subscribers,
+    timeline: Arc<Mutex<Timeline>>,
     capture: Capturing,
+    /// Another device is being opened; dropping this cancels it.
+    replacing: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Default)]
@@ -63,7 +72,7 @@ enum Capturing {
     /// The device is being opened; dropping this cancels it.
     Opening { _cancel: oneshot::Sender<()> },
     /// Frames flow; dropping the sender ends the pump.
-    Running { controls: mpsc::Sender<SourceControl>, pump: JoinHandle<()> },
+    Running { kind: MediaKind, controls: mpsc::Sender<SourceControl>, pump: JoinHandle<()> },
 }
 
 /// All local tracks of an engine.
@@ -97,6 +106,27 @@ impl Tracks {
         opening.finish(source)
     }
 
+    /// Takes another device for a captured track. What was muted stays so; connections and their
+    /// lines do not notice but for the content.
+    ///
+    /// # Errors
+    /// The old device goes on then: [`Fault::NotFound`] when the track was never captured,
+    /// [`Fault::Cancelled`] when it was released or replaced again meanwhile, [`Fault::Failed`]
+    /// when the new device gives another kind of media, or the application's own fault.
+    pub(crate) async fn replace(
+        &self,
+        session: SessionId,
+        id: TrackId,
+        what: Capture,
+    ) -> Result<(), Fault> {
+        let cancelled = self.begin_replacing(id)?;
+        let source = tokio::select! {
+            _ = cancelled => Err(Fault::Cancelled),
+            source = self.media.capture(session, id, what) => source,
+        }?;
+        self.swap(id, source)
+    }
+
     /// Sends the track, or silence and no picture. Takes effect with the next frame.
     pub(crate) fn enable(&self, id: TrackId, on: bool) {
         let mut tracks = self.lock();
@@ -111,7 +141,7 @@ impl Tracks {
     /// Closes the device, or cancels its opening; resolves when it is closed.
     pub(crate) async fn release(&self, id: TrackId) {
         let track = self.lock().remove(&id);
-        if let Some(Track { capture: Capturing::Running { controls, pump }, .. }) = track {
+        if let Some(Track { capture: Capturing::Running { controls, pump, .. }, .. }) = track {
             drop(controls);
             // The pump ends by itself; if the source panicked there is nothing left to close.
             drop(pump.await);
@@ -142,12 +172,42 @@ impl Tracks {
         self.lock().retain(|_, track| {
             let mut subscribers = lock(&track.subscribers);
             subscribers.remove(&peer);
-            !matches!(track.capture, Capturing::Idle) || !subscribers.is_empty()
+            !track.is_idle() || !subscribers.is_empty()
         });
+    }
+
+    /// The connections that the track goes to.
+    pub(crate) fn listeners(&self, id: TrackId) -> Vec<PeerId> {
+        let tracks = self.lock();
+        let track = tracks.get(&id);
+        track.map(|track| lock(&track.subscribers).keys().copied().collect()).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TrackId, Track>> {
         lock(&self.tracks)
+    }
+
+    fn begin_replacing(&self, id: TrackId) -> Result<oneshot::Receiver<()>, Fault> {
+        let mut tracks = self.lock();
+        let captured = tracks.get_mut(&id).filter(|track| !track.is_idle());
+        let track = captured.ok_or(Fault::NotFound)?;
+        let (cancel, cancelled) = oneshot::channel();
+        track.replacing = Some(cancel);
+        Ok(cancelled)
+    }
+
+    /// From now on the track is what this source gives.
+    fn swap(&self, id: TrackId, source: Box<dyn FrameSource>) -> Result<(), Fault> {
+        let mut tracks = self.lock();
+        let track = tracks.get_mut(&id).ok_or(Fault::Cancelled)?;
+        let Capturing::Running { kind, .. } = track.capture else { return Err(Fault::Cancelled) };
+        if source.codec().kind() != kind {
+            return Err(Fault::Failed("the new device gives another kind of media".to_owned()));
+        }
+        lock(&track.timeline).cut();
+        track.replacing = None;
+        track.run(id, source);
+        Ok(())
     }
 
     fn begin(&self, id: TrackId) -> Result<oneshot::Receiver<()>, Fault> {
@@ -166,11 +226,43 @@ impl Default for Track {
     /// A track that is sent as soon as it is captured.
     fn default() -> Self {
         let enabled = Arc::new(AtomicBool::new(true));
-        Self { enabled, subscribers: Subscribers::default(), capture: Capturing::default() }
+        Self {
+            enabled,
+            subscribers: Subscribers::default(),
+            timeline: Arc::default(),
+            capture: Capturing::default(),
+            replacing: None,
+        }
     }
 }
 
 impl Track {
+    const fn is_idle(&self) -> bool {
+        matches!(self.capture, Capturing::Idle)
+    }
+
+    /// Lets the frames of a device flow, behind those of the one before it.
+    fn run(&mut self, id: TrackId, source: Box<dyn FrameSource>) {
+        let (controls, received) = mpsc::channel(MAX_WAITING_CONTROLS);
+        let pump = pump::Pump {
+            id,
+            enabled: self.enabled.clone(),
+            subscribers: self.subscribers.clone(),
+            timeline: self.timeline.clone(),
+            controls: received,
+        };
+        let kind = source.codec().kind();
+        let last = match std::mem::take(&mut self.capture) {
+            Capturing::Running { pump, .. } => Some(pump),
+            Capturing::Idle | Capturing::Opening { .. } => None,
+        };
+        let pump = tokio::spawn(pump.run(source, last));
+        self.capture = Capturing::Running { kind, controls, pump };
+        if !self.enabled.load(Ordering::SeqCst) {
+            self.control(SourceControl::Enabled(false));
+        }
+    }
+
     fn control(&self, control: SourceControl) {
         let Capturing::Running { controls, .. } = &self.capture else { return };
         let is_switch = matches!(control, SourceControl::Enabled(_));
@@ -193,15 +285,7 @@ impl Opening<'_> {
     fn finish(self, source: Box<dyn FrameSource>) -> Result<(), Fault> {
         let mut tracks = self.tracks.lock();
         let track = tracks.get_mut(&self.id).ok_or(Fault::Cancelled)?;
-        let (controls, received) = mpsc::channel(MAX_WAITING_CONTROLS);
-        let pump = pump::Pump {
-            id: self.id,
-            enabled: track.enabled.clone(),
-            subscribers: track.subscribers.clone(),
-            controls: received,
-        };
-        let pump = tokio::spawn(pump.run(source));
-        track.capture = Capturing::Running { controls, pump };
+        track.run(self.id, source);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The task of one captured track: source → gate → connections.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -10,9 +10,10 @@ use matrix_voip::{
     id::TrackId,
     machine::io::PeerNews,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Subscribers, lock};
+use super::{Subscribers, lock, timeline::Timeline};
+use crate::shell::clock;
 
 /// An Opus packet that decodes to 20 ms of silence (RFC 6716: full-band CELT, one empty frame).
 const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
@@ -34,12 +35,22 @@ pub(super) struct Pump {
     pub(super) id: TrackId,
     pub(super) enabled: Arc<AtomicBool>,
     pub(super) subscribers: Subscribers,
+    pub(super) timeline: Arc<Mutex<Timeline>>,
     pub(super) controls: mpsc::Receiver<SourceControl>,
 }
 
 impl Pump {
-    /// Carries frames until the track is released or the source ends (or panics).
-    pub(super) async fn run(mut self, mut source: Box<dyn FrameSource>) {
+    /// Carries frames until the track is released or the source ends (or panics); begins when the
+    /// pump before it has closed its device.
+    pub(super) async fn run(
+        mut self,
+        mut source: Box<dyn FrameSource>,
+        last: Option<JoinHandle<()>>,
+    ) {
+        if let Some(last) = last {
+            // If its source panicked there is nothing left to wait for.
+            drop(last.await);
+        }
         loop {
             tokio::select! {
                 biased;
@@ -57,6 +68,8 @@ impl Pump {
     }
 
     fn forward(&self, frame: Frame) {
+        let timestamp = lock(&self.timeline).stamp(clock(), &frame);
+        let frame = Frame { timestamp, ..frame };
         let Some(frame) = gate(frame, self.enabled.load(Ordering::SeqCst)) else { return };
         let frame = Arc::new(frame);
         for subscriber in lock(&self.subscribers).values() {

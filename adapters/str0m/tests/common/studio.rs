@@ -40,7 +40,7 @@ pub struct Log {
     pub breaks_after: AtomicUsize,
 }
 
-/// Microphones give a tone, cameras a picture of numbers; screens are never granted.
+/// Microphones give a tone (that of the input, where one is named), cameras a picture of numbers; screens are never granted.
 pub struct Studio {
     pub hertz: f32,
     pub log: Arc<Log>,
@@ -58,10 +58,15 @@ impl Media for Studio {
         if what.source == MediaSource::Screen {
             std::future::pending::<()>().await;
         }
+        // An input is named by its frequency.
+        let hertz = match &what.input {
+            Some(input) => input.as_str().parse().map_err(|_| Fault::NotFound)?,
+            None => self.hertz,
+        };
         let every = Duration::from_millis(if what.kind == MediaKind::Audio { 20 } else { 40 });
         Ok(Box::new(Source {
             kind: what.kind,
-            tone: Tone::new(self.hertz),
+            tone: Tone::new(hertz),
             made: 0,
             clock: tokio::time::interval_at(Instant::now(), every),
             log: self.log.clone(),
@@ -187,7 +192,7 @@ impl Side {
                 MediaKind::Audio => MediaSource::Microphone,
                 MediaKind::Video => MediaSource::Camera,
             };
-            let what = Capture { source, kind: line.slot.kind() };
+            let what = Capture::of(source);
             if let Some(track) = line.track {
                 self.engine.capture(SessionId(1), track, what).await.unwrap();
             }

@@ -204,7 +204,7 @@ mod tests {
     fn online(line: &str) -> Result<Online, clap::Error> {
         match Cli::try_parse_from(line.split(' '))?.command {
             Command::Online(online) => Ok(online),
-            Command::Demo(_) => panic!("the demo"),
+            Command::Demo(_) | Command::Replay(_) => panic!("works without a homeserver"),
         }
     }
 

@@ -52,13 +52,10 @@ use self::{
     teller::Teller,
     wrong::Wrong,
 };
-use crate::cli::DemoOptions;
-
-/// It ran, and something is wrong.
-const WRONG: u8 = 1;
-
-/// It could not begin.
-const NOT_BEGUN: u8 = 2;
+use crate::{
+    cli::DemoOptions,
+    exit::{NOT_BEGUN, WRONG},
+};
 
 /// Runs the demo on a runtime of its own.
 pub(crate) fn main(options: &DemoOptions) -> ExitCode {

@@ -17,10 +17,10 @@ use super::{
     forger::Forger,
     notary::Notary,
     senses::{Senses, Sight, Sinks},
-    setup::{ADA_PLAYS, BEN_PLAYS, Film, Kept, LEVEL, PICTURES_A_SECOND, Tapes},
+    setup::{ADA_PLAYS, BEN_PLAYS, Film, Inputs, Kept, LEVEL, PICTURES_A_SECOND, Tapes},
     teller::Teller,
 };
-use crate::cli::Breakage;
+use crate::{cli::Breakage, overheard::Overheard};
 
 /// One side.
 pub(crate) struct Party {
@@ -32,6 +32,8 @@ pub(crate) struct Party {
     pub(crate) senses: Senses,
     /// The files that it keeps.
     pub(crate) kept: Vec<Kept>,
+    /// The file of what its engine was given.
+    pub(crate) inputs: Option<Inputs>,
 }
 
 /// What both sides have in common.
@@ -63,17 +65,22 @@ impl Party {
             Film::Test | Film::File(_) => Sight::Eyes,
         };
         let (senses, sinks) = Senses::new(who, sight, &common.teller);
-        let kept = tapes.kept();
+        let (kept, inputs) = (tapes.kept(), tapes.inputs.clone());
         let studio = camera(microphone(who, common.breakage), &common.film);
         let studio = speakers(studio, sinks, tapes).build();
-        let engine = engine::new(studio, common.breakage);
-        let voip = VoIP::builder(account.identity().clone())
+        let notary = Arc::new(Notary::new(who, common.teller.clone()));
+        let engine = Overheard::new(engine::new(studio, common.breakage), notary);
+        let mut builder = VoIP::builder(account.identity().clone());
+        if let Some(inputs) = &inputs {
+            builder = builder.recorder(inputs.recorder.clone());
+        }
+        let voip = builder
             .signaling(signaling(who, account.clone(), common.breakage))
-            .webrtc(Arc::new(Notary::new(who, engine, common.teller.clone())))
+            .webrtc(engine)
             .config(common.config.clone())
             .start()?;
         account.connect(voip.news());
-        Ok(Self { who, voip, senses, kept })
+        Ok(Self { who, voip, senses, kept, inputs })
     }
 }
 

@@ -3,10 +3,12 @@
 
 use std::{
     fmt, fs,
+    io::BufWriter,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use matrix_voip::record::Recorder;
 use matrix_voip_media::{AtEnd, IvfFile, IvfSink, OpenError, Recording, WavSink};
 
 use super::{
@@ -120,6 +122,15 @@ pub(crate) struct Kept {
     pub(crate) recording: Recording,
 }
 
+/// The file of what an engine is given, and who writes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// Who writes it.
+    pub(crate) recorder: Recorder,
+}
+
 /// The files in which one side keeps what it receives.
 #[derive(Debug, Default)]
 pub(crate) struct Tapes {
@@ -127,6 +138,8 @@ pub(crate) struct Tapes {
     pub(crate) sound: Option<WavSink>,
     /// For the picture.
     pub(crate) picture: Option<IvfSink>,
+    /// For what the engine is given.
+    pub(crate) inputs: Option<Inputs>,
     kept: Vec<Kept>,
 }
 
@@ -140,6 +153,10 @@ impl Tapes {
         let (sink, recording) = WavSink::create(&path).map_err(|why| unwritable(&path, &why))?;
         tapes.sound = Some(sink);
         tapes.kept.push(Kept { path, recording });
+        let path = folder.join(format!("{who}-call.jsonl"));
+        let recorder = fs::File::create(&path).and_then(|file| Recorder::new(BufWriter::new(file)));
+        let recorder = recorder.map_err(|why| unwritable(&path, &why))?;
+        tapes.inputs = Some(Inputs { path, recorder });
         if options.video.is_some() {
             let path = folder.join(format!("{who}-saw.ivf"));
             let (sink, recording) =

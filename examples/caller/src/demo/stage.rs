@@ -7,13 +7,13 @@ use matrix_voip::{
     id::{DeviceId, RoomId, UserId},
     testing::{EmbeddedHomeserver, Passage, Way},
 };
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::{
     call::{self, Script, Stuck},
     fact::{Fact, Who, WireEvent},
     party::{Common, Party},
-    setup::{Film, Kept, Setup},
+    setup::{Film, Inputs, Kept, Setup},
     teller::Teller,
 };
 use crate::cli::Breakage;
@@ -26,6 +26,9 @@ const SHORT_CONNECT: Duration = Duration::from_secs(4);
 
 /// How long the files of the recordings may take to be closed.
 const CLOSING: Duration = Duration::from_secs(10);
+
+/// How often a file that is being closed is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Everything that the call needs.
 pub(crate) struct Stage {
@@ -84,6 +87,9 @@ impl Stage {
         for kept in self.ada.kept.into_iter().chain(self.ben.kept) {
             played.keep(kept).await;
         }
+        for inputs in self.ada.inputs.into_iter().chain(self.ben.inputs) {
+            played.keep_inputs(inputs).await;
+        }
         played
     }
 }
@@ -95,6 +101,24 @@ impl Played {
             Ok(Ok(_)) => self.recorded.push(kept.path),
             Ok(Err(error)) => self.unrecorded.push(format!("{path}: {error}")),
             Err(_) => self.unrecorded.push(format!("{path}: not closed in time")),
+        }
+    }
+
+    /// The writer has a thread of its own, which ends soon after its `VoIP`.
+    async fn keep_inputs(&mut self, inputs: Inputs) {
+        let (path, account) = (inputs.path.display(), inputs.recorder.account());
+        let closed = async {
+            let mut look = interval(LOOK);
+            while !account.is_finished() {
+                look.tick().await;
+            }
+        };
+        let closed = timeout(CLOSING, closed).await;
+        match (closed, account.fault(), account.lost()) {
+            (Ok(()), None, 0) => self.recorded.push(inputs.path),
+            (Ok(()), None, lost) => self.unrecorded.push(format!("{path}: {lost} lines lost")),
+            (Ok(()), Some(fault), _) => self.unrecorded.push(format!("{path}: {fault}")),
+            (Err(_), ..) => self.unrecorded.push(format!("{path}: not closed in time")),
         }
     }
 }

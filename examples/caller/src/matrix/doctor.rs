@@ -23,10 +23,7 @@ use super::{
     say::say,
     trust::Trust,
 };
-use crate::cli::online::Profile;
-
-/// It ran, and something is wrong.
-const WRONG: u8 = 1;
+use crate::{cli::online::Profile, exit::WRONG};
 
 /// Longest time for one way to TURN: a silent server takes about 8 s.
 const TURN: Duration = Duration::from_secs(12);

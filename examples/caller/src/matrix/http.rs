@@ -8,6 +8,8 @@ use matrix_voip::redact::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::refusal::causes;
+
 /// Where the client-server API begins.
 pub(crate) const CLIENT_API: &str = "/_matrix/client/v3";
 
@@ -127,13 +129,8 @@ impl Http {
 
 /// An error with its causes, without the address (which may hold a token).
 fn told(error: &reqwest::Error) -> String {
-    let mut text = "the homeserver does not answer".to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    let head = "the homeserver does not answer".to_owned();
+    causes(error).skip(1).fold(head, |text, cause| format!("{text}: {cause}"))
 }
 
 /// Everything but what RFC 3986 never escapes.

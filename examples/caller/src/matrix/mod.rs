@@ -33,10 +33,10 @@ use self::{
     say::{complain, report},
     trust::Trust,
 };
-use crate::cli::{Online, online::Profile};
-
-/// It could not begin.
-const NOT_BEGUN: u8 = 2;
+use crate::{
+    cli::{Online, online::Profile},
+    exit::NOT_BEGUN,
+};
 
 /// Does what the command says.
 pub(crate) fn main(command: &Online) -> ExitCode {
@@ -82,7 +82,7 @@ async fn show_rooms(profile: &Profile) -> Result<ExitCode, Refusal> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Log lines go to standard error: errors, or what `RUST_LOG` asks for.
+/// Log lines go to standard error: what `RUST_LOG` asks for, without it none.
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));

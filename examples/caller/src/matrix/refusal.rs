@@ -1,5 +1,7 @@
 //! Why a command could not begin: one clear line for a person, exit code 2.
 
+use std::{error::Error, iter::successors};
+
 use matrix_sdk::{ClientBuildError, HttpError, ruma::api::error::ErrorKind};
 
 use super::plain::plain;
@@ -61,12 +63,16 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+/// An error, what caused it, what caused that, and so on.
+pub(crate) fn causes(error: &dyn Error) -> impl Iterator<Item = &dyn Error> {
+    successors(Some(error), |&error| error.source())
+}
+
 /// An error with what caused it, each once. Of a request that did not get through only the last cause
 /// means something to a person.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+fn with_causes(error: &dyn Error) -> String {
     let mut texts: Vec<String> = Vec::new();
-    for text in causes.map(ToString::to_string) {
+    for text in causes(error).map(ToString::to_string) {
         if !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }

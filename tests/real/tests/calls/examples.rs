@@ -1,11 +1,11 @@
 //! The examples, run as their first lines say.
 
-use real::{End, Failure, Kind, Media, PASSWORD, PATIENCE, Scene, Sync, Tool, sound};
+use real::{End, Failure, Kind, Media, PASSWORD, PATIENCE, Scene, Tool, sound};
 use serde_json::json;
 
 use crate::{
     person::{answered_by, assert_hears},
-    stage::{Cast, Scenario},
+    stage::{Cast, OURS, Scenario},
 };
 
 const SIMPLE_CALL: Tool = Tool::Example("simple_call");
@@ -16,8 +16,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("simple_call", Cast::Scene(simple_call)).using(&[Tool::Caller, SIMPLE_CALL]),
     Scenario::new("auto_answer_bot", Cast::Scene(bot)).using(&[Tool::Caller, BOT]),
 ];
-
-const OURS: Kind = Kind::Ours(Sync::Classic);
 
 /// It calls, tells the tone that it heard, and leaves no device behind.
 fn simple_call(scene: &Scene) -> Result<(), Failure> {

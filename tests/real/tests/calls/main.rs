@@ -3,6 +3,7 @@
 //! and end with the last.
 
 mod basics;
+mod changes;
 mod devices;
 mod doctor;
 mod encrypted;
@@ -11,8 +12,10 @@ mod floor;
 mod login;
 mod measure;
 mod person;
+mod rivals;
 mod servers;
 mod stage;
+mod transfers;
 mod trouble;
 
 use libtest_mimic::Arguments;
@@ -29,6 +32,9 @@ fn main() {
     let scenarios = [
         trouble::SCENARIOS,
         basics::SCENARIOS,
+        changes::SCENARIOS,
+        rivals::SCENARIOS,
+        transfers::SCENARIOS,
         devices::SCENARIOS,
         encrypted::SCENARIOS,
         doctor::SCENARIOS,

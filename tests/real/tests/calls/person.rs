@@ -4,8 +4,8 @@
 use std::{fs, path::Path};
 
 use real::{
-    Client, End, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Sync, Tool,
-    Transport, sound,
+    Client, End, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Tool, Transport,
+    sound,
 };
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::{
     basics::{AUDIBLE, hung_up_by_them},
     encrypted::{nothing_in_clear, only_encrypted_for_homeserver},
     login::assert_refused,
-    stage::{Cast, Scenario},
+    stage::{Cast, OURS, Scenario},
 };
 
 /// A person's calls.
@@ -40,8 +40,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 const CALLER: &[Tool] = &[Tool::Caller];
-
-const OURS: Kind = Kind::Ours(Sync::Classic);
 
 /// A person who is logged in, in a room with a client.
 pub(crate) fn acquainted<'s>(
@@ -373,13 +371,13 @@ fn assert_refused_late(said: &Said, words: &[&str]) {
     assert!(words.iter().all(|word| said.err[0].contains(word)), "{said:?}");
 }
 
-/// At a terminal: the status line, mute, unmute, hang up.
+/// At a terminal: the status line, mute, hold, screen, camera, tones, a transfer to nobody, hang up.
 fn presses_keys(scene: &Scene) -> Result<(), Failure> {
     let browser = scene.client("ben", Kind::Browser)?;
     let (ada, room) = acquainted(scene, "ada", &browser)?;
     let mut running = ada.start_at_terminal(&["call", &room, "--audio", "tone:440"])?;
     let call = answered_by(&browser)?;
-    running.says(&["m: mute", "q: hang up"], PATIENCE)?;
+    running.says(&["m: mute", "t: transfer", "q: hang up"], PATIENCE)?;
     let shown = ["connected 00:", "(udp)", "hears", "dB", "loss ", "round trip", "ms"];
     running.says(&shown, PATIENCE)?;
     assert_hears(&browser, &call)?;
@@ -392,6 +390,24 @@ fn presses_keys(scene: &Scene) -> Result<(), Failure> {
     running.types("m")?;
     until_muted(&browser, &call, false)?;
     assert_hears(&browser, &call)?;
+
+    for on in [true, false] {
+        running.types("h")?;
+        let is = |call: &Value| call["localOnHold"] == on;
+        browser.until(&format!("on hold: {on}"), &call, PATIENCE, is)?;
+    }
+    for (key, mark) in [("s", "screen"), ("v", "camera")] {
+        running.types(key)?;
+        running.says(&["connected", mark], PATIENCE)?;
+    }
+    let video = json!({"callId": call, "minInboundBytes": 1_000, "kinds": ["video"]});
+    browser.ask("waitFor", &video)?;
+    browser.ask("waitFor", &json!({"callId": call, "remoteFeeds": 2}))?;
+    running.types("5")?;
+    running.types("tq")?;
+    running.says(&["transfer to", ": q"], PATIENCE)?;
+    running.types("\r")?;
+    running.says(&["transfer: "], PATIENCE)?;
 
     running.types("q")?;
     assert_eq!(browser.ends(&call)?, End::of("remote", "user_hangup"));

@@ -115,7 +115,8 @@ impl Scenario {
     }
 }
 
-const OURS: Kind = Kind::Ours(Sync::Classic);
+/// Our client, in the way that most applications sync.
+pub(crate) const OURS: Kind = Kind::Ours(Sync::Classic);
 const SLIDING: Kind = Kind::Ours(Sync::Sliding);
 
 /// Who calls whom.

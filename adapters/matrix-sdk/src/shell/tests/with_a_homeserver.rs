@@ -26,7 +26,7 @@ use matrix_voip::{
 use serde_json::json;
 
 use super::super::*;
-use crate::{counts::Counts, forward, inbox::inbox};
+use crate::{counts::Counts, inbox::inbox};
 
 const BURSTS: u32 = 4;
 const AT_ONCE: u32 = 8;
@@ -66,15 +66,8 @@ async fn sync(client: Client) {
 fn attach(client: &Client) -> (DriverEnd, Arc<Attached>) {
     let (end, mailbox) = pair();
     let (to, outlet) = inbox();
-    let attached = Arc::new(Attached::new(client.clone(), to.clone()));
-    let parts = Parts {
-        client: client.clone(),
-        attached: Arc::clone(&attached),
-        handler: forward::handle_to_device(client, to.clone()),
-        forwarders: forward::start(client, &to),
-        outlet,
-        news: mailbox.news(),
-    };
+    let attached = Arc::new(Attached::new(client.clone(), to));
+    let parts = Parts::of(client, &attached, outlet, mailbox.news());
     let shell = Shell::new(UserId::parse(client.user_id().unwrap()).unwrap(), parts);
     tokio::spawn(shell.run());
     (end, attached)

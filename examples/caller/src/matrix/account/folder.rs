@@ -86,16 +86,13 @@ impl Folder {
     pub(crate) fn clear(&self) -> Result<(), Refusal> {
         let clear = || {
             remove_file(&self.session())?;
-            match fs::remove_dir_all(self.store()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            }
+            gone(fs::remove_dir_all(self.store()))
         };
         clear().map_err(|why| said(&self.0, &why))
     }
 
     /// Makes the folder, for the user alone.
-    pub(crate) fn make(&self) -> Result<(), Refusal> {
+    fn make(&self) -> Result<(), Refusal> {
         make_private(&self.0).map_err(|why| said(&self.0, &why))
     }
 
@@ -116,11 +113,7 @@ impl Folder {
 
     /// Removes everything; nothing there is no error.
     pub(crate) fn remove(&self) -> Result<(), Refusal> {
-        match fs::remove_dir_all(&self.0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(said(&self.0, &error)),
-        }
+        gone(fs::remove_dir_all(&self.0)).map_err(|why| said(&self.0, &why))?;
         if let Some(all) = self.0.parent() {
             // Of the last login; others keep it there.
             drop(fs::remove_dir(all));
@@ -138,9 +131,14 @@ fn said(path: &Path, why: &io::Error) -> Refusal {
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    gone(fs::remove_file(path))
+}
+
+/// What was not there is removed too.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

@@ -7,17 +7,16 @@ use std::{
 };
 
 use matrix_sdk::{
-    Client, ClientBuilder, SessionMeta, SessionTokens,
+    Client, ClientBuilder, SessionMeta,
     authentication::matrix::MatrixSession,
-    ruma::{DeviceId, UserId, api::error::ErrorKind},
-    store::RoomLoadSettings,
+    ruma::{UserId, api::error::ErrorKind},
 };
 use matrix_voip::redact::Secret;
 use tokio::time::timeout;
 
 use super::{
     folder::{Folder, Kept},
-    open::{build, sync},
+    open::{build, restore, session, sync},
 };
 use crate::{
     cli::online::LoginOptions,
@@ -82,7 +81,6 @@ async fn enter(
 ) -> Result<String, Refusal> {
     // From now on a signal ends this through what undoes it.
     let mut stop = Keys::signals();
-    folder.make()?;
     let homeserver = options.homeserver.as_deref().unwrap_or(user.server_name().as_str());
     let store = folder.store();
     let building = within("login", PATIENCE, build(reach(homeserver), &store, trust));
@@ -164,12 +162,7 @@ async fn with_token(
     }
     let device = me["device_id"].as_str();
     let device = device.ok_or_else(|| Refusal::new("login: the token belongs to no device"))?;
-    let meta =
-        SessionMeta { user_id: user.to_owned(), device_id: <&DeviceId>::from(device).to_owned() };
-    let tokens = SessionTokens { access_token: token.expose().to_owned(), refresh_token: None };
-    let session = MatrixSession { meta, tokens };
-    let auth = client.matrix_auth();
-    let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
+    let restored = restore(client, session(user.to_owned(), device, token.expose())).await;
     restored.map_err(|why| Refusal::of("login", &why))
 }
 

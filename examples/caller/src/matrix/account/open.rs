@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use matrix_sdk::{
-    Client, ClientBuilder,
+    Client, ClientBuilder, SessionMeta, SessionTokens,
+    authentication::matrix::MatrixSession,
     config::SyncSettings,
+    ruma::OwnedUserId,
     store::{RoomLoadSettings, StateStoreDataKey, StateStoreDataValue},
 };
 
@@ -26,10 +28,20 @@ pub(crate) async fn open(profile: &Profile, trust: &Trust) -> Result<Client, Ref
     };
     let builder = Client::builder().homeserver_url(&homeserver);
     let client = build(builder, &folder.store(), trust).await?;
-    let auth = client.matrix_auth();
-    let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
-    restored.map_err(|why| Refusal::of("the session", &why))?;
+    restore(&client, session).await.map_err(|why| Refusal::of("the session", &why))?;
     Ok(client)
+}
+
+/// The session of an access token that the homeserver gave to that device.
+pub(crate) fn session(user_id: OwnedUserId, device: &str, token: &str) -> MatrixSession {
+    let meta = SessionMeta { user_id, device_id: device.into() };
+    let tokens = SessionTokens { access_token: token.to_owned(), refresh_token: None };
+    MatrixSession { meta, tokens }
+}
+
+/// Puts a client into a session.
+pub(crate) async fn restore(client: &Client, session: MatrixSession) -> matrix_sdk::Result<()> {
+    client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await
 }
 
 /// One sync that the next run gets again: a call that came with it rings in a later `answer`.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use matrix_voip::{
     CallEvents, CallSession, CallSnapshot, CallState, PeerStats, VoipEvents, VoipNews,
-    id::SessionId,
+    id::SessionId, machine::event::Transfer,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -39,6 +39,8 @@ pub(crate) struct Call {
     tone: f32,
     view: Mutex<View>,
     stats: Mutex<PeerStats>,
+    /// What the other side asked for last.
+    transfer: Mutex<Option<Transfer>>,
 }
 
 /// How a call stands, and how it got there.
@@ -122,6 +124,15 @@ impl Calls {
                     tokio::spawn(Arc::clone(&self).follow_one(call, events));
                 }
                 VoipNews::RingStarted { call, .. } => self.rings(call.id()),
+                VoipNews::TransferRequested { call, transfer } => {
+                    self.note_transfer("transferRequested", call.id(), &transfer);
+                    if let Some(call) = self.known(call.id()) {
+                        *lock(&call.transfer) = Some(*transfer);
+                    }
+                }
+                VoipNews::TransferAnnounced { call, transfer } => {
+                    self.note_transfer("transferAnnounced", call.id(), &transfer);
+                }
                 _ => {}
             }
         }
@@ -129,14 +140,27 @@ impl Calls {
 
     async fn follow_one(self: Arc<Self>, call: Arc<Call>, mut events: CallEvents) {
         while let Some(news) = events.next().await {
-            let feeds = call.look(|view| view.snapshot.streams.clone());
+            let before = call.snapshot();
             news.apply(&mut lock(&call.view).snapshot);
-            let changed = call.look(|view| view.snapshot.streams != feeds);
-            if changed {
-                let feeds = self.describe(&call)["feeds"].clone();
-                self.events.tell("feeds", json!({"callId": call.id(), "feeds": feeds}));
-            }
+            self.note_changes(&call, &before);
             self.note_state(&call);
+        }
+    }
+
+    /// Tells of other streams, and of a hold.
+    fn note_changes(&self, call: &Call, before: &CallSnapshot) {
+        let now = call.snapshot();
+        if now.streams != before.streams {
+            let feeds = self.describe(call)["feeds"].clone();
+            self.events.tell("feeds", json!({"callId": call.id(), "feeds": feeds}));
+        }
+        for (name, on, was) in [
+            ("localHold", now.hold.by_them, before.hold.by_them),
+            ("remoteHold", now.hold.by_us, before.hold.by_us),
+        ] {
+            if on != was {
+                self.events.tell(name, json!({"callId": call.id(), "on": on}));
+            }
         }
     }
 
@@ -145,7 +169,14 @@ impl Calls {
         let states = vec![state_name(snapshot.state)];
         let view = Mutex::new(View { snapshot, states });
         let (senses, tone) = (self.senses.of(id), self.senses.tone(id));
-        let call = Arc::new(Call { session, senses, tone, view, stats: Mutex::default() });
+        let call = Arc::new(Call {
+            session,
+            senses,
+            tone,
+            view,
+            stats: Mutex::default(),
+            transfer: Mutex::default(),
+        });
         let mut list = lock(&self.list);
         if list.len() >= MAX_CALLS
             && let Some(oldest) = list.iter().position(|call| call.is_over())
@@ -164,6 +195,17 @@ impl Calls {
         if let Some(call) = self.known(session) {
             self.events.tell("incoming", json!({"call": self.describe(&call)}));
         }
+    }
+
+    /// Tells what the other side asks for.
+    fn note_transfer(&self, name: &str, session: SessionId, transfer: &Transfer) {
+        let call = self.known(session).map(|call| call.id());
+        let told = json!({
+            "callId": call, "newCallId": transfer.call_id.as_str(),
+            "userId": transfer.user.as_str(),
+            "targetRoomId": transfer.room.as_ref().map(|room| room.as_str()),
+        });
+        self.events.tell(name, told);
     }
 
     /// Tells of a new state, and of an end.
@@ -216,6 +258,11 @@ impl Call {
     /// The last measurements.
     pub(crate) fn kept(&self) -> PeerStats {
         lock(&self.stats).clone()
+    }
+
+    /// What the other side asked for last: whom to call instead.
+    pub(crate) fn transfer(&self) -> Option<Transfer> {
+        lock(&self.transfer).clone()
     }
 
     /// How it stands.

@@ -8,13 +8,7 @@ use std::{
     time::Duration,
 };
 
-use matrix_sdk::{
-    Client as Sdk, SessionMeta, SessionTokens,
-    authentication::matrix::MatrixSession,
-    reqwest::Url,
-    ruma::{DeviceId, UserId},
-    store::RoomLoadSettings,
-};
+use matrix_sdk::{Client as Sdk, SessionMeta, reqwest::Url, ruma::UserId};
 use matrix_sdk_ui::sync_service::SyncService;
 use matrix_voip::{Config, VoIP, config::Busy};
 use matrix_voip_matrix_sdk::{Matrix, connect};
@@ -37,10 +31,12 @@ use super::{
 use crate::{
     cli::online::Flavour,
     matrix::{
+        account::open::{restore, session},
         http::{Http, HttpError, escaped},
         sync::{self, STOPPED, Syncing},
         trust::Trust,
     },
+    overheard::Overheard,
 };
 
 /// Longest time for the first sync, and for the upload of device keys.
@@ -236,9 +232,10 @@ impl Phone {
     fn install(sdk: &Sdk, ways: &Ways, config: Config, events: &Events) -> Result<Self, String> {
         let me = sdk.session_meta().ok_or("no session")?;
         let (senses, told) = senses(me, events);
-        let engine = Watched::new(ways.trust.engine(senses.studio())?);
-        let hosts = Arc::clone(&engine);
-        let (voip, matrix) = connect(sdk, |voip| voip.webrtc(hosts).config(config))
+        let engine = Arc::<Watched>::default();
+        let listener = Arc::clone(&engine);
+        let overheard = Overheard::new(ways.trust.engine(senses.studio())?, listener);
+        let (voip, matrix) = connect(sdk, |voip| voip.webrtc(overheard).config(config))
             .map_err(|why| why.to_string())?;
         let calls = Calls::new(me.user_id.as_str(), events.clone(), senses, Arc::clone(&engine));
         let calls = Arc::new(calls);
@@ -278,16 +275,13 @@ async fn register(http: &Http, args: &Args) -> Result<(), String> {
 }
 
 async fn authenticate(sdk: &Sdk, args: &Args) -> Result<(), String> {
-    let auth = sdk.matrix_auth();
     if let Some(token) = args.text("accessToken")? {
         let user_id = UserId::parse(args.needed("userId")?).map_err(|why| why.to_string())?;
-        let device_id = <&DeviceId>::from(args.needed("deviceId")?).to_owned();
-        let tokens = SessionTokens { access_token: token.to_owned(), refresh_token: None };
-        let session = MatrixSession { meta: SessionMeta { user_id, device_id }, tokens };
-        let restored = auth.restore_session(session, RoomLoadSettings::default()).await;
-        return restored.map_err(|why| format!("login: {why}"));
+        let session = session(user_id, args.needed("deviceId")?, token);
+        return restore(sdk, session).await.map_err(|why| format!("login: {why}"));
     }
-    let mut login = auth.login_username(args.needed("user")?, args.needed("password")?);
+    let mut login =
+        sdk.matrix_auth().login_username(args.needed("user")?, args.needed("password")?);
     if let Some(device) = args.text("deviceId")? {
         login = login.device_id(device);
     }

@@ -1,4 +1,4 @@
-//! Every command that a logged in client obeys, by its name.
+//! What a logged in client does at each command.
 
 use std::sync::Arc;
 
@@ -8,51 +8,68 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use super::{cable::Cable, calls::Call, client::Client, line::Args};
+use super::{
+    cable::Cable,
+    calls::Call,
+    client::Client,
+    command::{AccountCommand, CallCommand, ClientCommand},
+    line::Args,
+};
 
 impl Client {
     /// Does what a command asks. Commands to a call reach the library at the first poll of this,
     /// so that they take effect in the order of their lines.
-    pub(crate) async fn obey(&self, cmd: &str, args: &Args) -> Result<Value, String> {
-        match cmd {
-            "createRoom" => self.create_room(args).await,
-            "invite" => self.invite_user(args).await,
-            "join" => self.join(args).await,
-            "leave" => self.leave(args).await,
-            "members" => self.members(args).await,
-            "turnServers" => Ok(self.turn_servers().await),
-            "send" => self.send(args).await,
-            "sendState" => self.send_state(args).await,
-            "http" => self.raw_request(args).await,
-            "offline" => self.offline(args),
-            "holdToDevice" => self.hold_to_device(args),
-            "logout" => self.log_out().await,
-            "stop" => {
-                self.stop();
-                Ok(json!({}))
-            }
-            _ => self.obey_about_calls(cmd, args).await,
+    pub(crate) async fn obey(&self, command: ClientCommand, args: &Args) -> Result<Value, String> {
+        match command {
+            ClientCommand::Account(command) => self.obey_about_account(command, args).await,
+            ClientCommand::Call(command) => self.obey_about_calls(command, args).await,
         }
     }
 
-    async fn obey_about_calls(&self, cmd: &str, args: &Args) -> Result<Value, String> {
-        match cmd {
-            "call" => self.place(args).await,
-            "answer" => self.answer(args).await,
-            "reject" => {
-                let call = self.picked(args)?;
-                call.session.reject().await.map_err(|why| why.to_string())?;
-                Ok(self.named(&call))
+    async fn obey_about_account(
+        &self,
+        command: AccountCommand,
+        args: &Args,
+    ) -> Result<Value, String> {
+        match command {
+            AccountCommand::CreateRoom => self.create_room(args).await,
+            AccountCommand::Invite => self.invite_user(args).await,
+            AccountCommand::Join => self.join(args).await,
+            AccountCommand::Leave => self.leave(args).await,
+            AccountCommand::Members => self.members(args).await,
+            AccountCommand::TurnServers => Ok(self.turn_servers().await),
+            AccountCommand::Send => self.send(args).await,
+            AccountCommand::SendState => self.send_state(args).await,
+            AccountCommand::Http => self.raw_request(args).await,
+            AccountCommand::Offline => self.offline(args),
+            AccountCommand::HoldToDevice => self.hold_to_device(args),
+            AccountCommand::Logout => self.log_out().await,
+            AccountCommand::Stop => {
+                self.stop();
+                Ok(json!({}))
             }
-            "hangup" => self.hang_up(args).await,
-            "muteAudio" => self.mute(args, MediaSource::Microphone).await,
-            "muteVideo" => self.mute_video(args).await,
-            "state" => self.state(args),
-            "stats" => self.stats(&*self.picked(args)?).await,
-            "audioLevel" => self.audio_level(args).await,
-            "sdp" => self.sdp(args),
-            "waitFor" => self.wait_for(args).await,
-            other => Err(format!("unsupported: {other}")),
+        }
+    }
+
+    async fn obey_about_calls(&self, command: CallCommand, args: &Args) -> Result<Value, String> {
+        match command {
+            CallCommand::Call => self.place(args).await,
+            CallCommand::Answer => self.answer(args).await,
+            CallCommand::Reject => self.reject(args).await,
+            CallCommand::Hangup => self.hang_up(args).await,
+            CallCommand::Hold => self.hold(args).await,
+            CallCommand::MuteAudio => self.mute_audio(args).await,
+            CallCommand::MuteVideo => self.mute_video(args).await,
+            CallCommand::Screenshare => self.share_screen(args).await,
+            CallCommand::Dtmf => self.dial(args).await,
+            CallCommand::Transfer => self.transfer(args).await,
+            CallCommand::FollowTransfer => self.follow_transfer(args).await,
+            CallCommand::IceRestart => self.restart_ice(args).await,
+            CallCommand::State => self.state(args),
+            CallCommand::Stats => self.stats(&*self.picked(args)?).await,
+            CallCommand::AudioLevel => self.audio_level(args).await,
+            CallCommand::Sdp => self.sdp(args),
+            CallCommand::WaitFor => self.wait_for(args).await,
         }
     }
 
@@ -61,16 +78,12 @@ impl Client {
         self.calls.pick(args.text("callId")?)
     }
 
-    fn named(&self, call: &Call) -> Value {
+    pub(crate) fn named(&self, call: &Call) -> Value {
         json!({"callId": call.id()})
     }
 
     async fn place(&self, args: &Args) -> Result<Value, String> {
-        let options = match args.text("kind")?.unwrap_or("video") {
-            "voice" => CallOptions::voice(),
-            "video" => CallOptions::video(),
-            other => return Err(format!("kind must be voice or video, not {other}")),
-        };
+        let options = options(args)?;
         let callee = match args.text("invitee")? {
             Some(user) => Callee::User(UserId::parse(user).map_err(|why| why.to_string())?),
             None => Callee::TheOther,
@@ -103,6 +116,12 @@ impl Client {
         Ok(self.named(&call))
     }
 
+    async fn reject(&self, args: &Args) -> Result<Value, String> {
+        let call = self.picked(args)?;
+        call.session.reject().await.map_err(|why| why.to_string())?;
+        Ok(self.named(&call))
+    }
+
     async fn hang_up(&self, args: &Args) -> Result<Value, String> {
         let call = self.picked(args)?;
         if let Some(reason) = args.text("reason")?.filter(|reason| *reason != "user_hangup") {
@@ -111,23 +130,6 @@ impl Client {
         call.session.hangup().await.map_err(|why| why.to_string())?;
         self.calls.until(|_| call.is_over().then_some(())).await;
         Ok(self.named(&call))
-    }
-
-    async fn mute(&self, args: &Args, source: MediaSource) -> Result<Value, String> {
-        let (call, on) = (self.picked(args)?, args.flag("on", true)?);
-        let done = match on {
-            true => call.session.mute(source).await,
-            false => call.session.unmute(source).await,
-        };
-        done.map_err(|why| why.to_string())?;
-        Ok(json!({"muted": on}))
-    }
-
-    async fn mute_video(&self, args: &Args) -> Result<Value, String> {
-        if self.picked(args)?.snapshot().media == CallMedia::Voice {
-            return Err("unsupported: muteVideo in a voice call".to_owned());
-        }
-        self.mute(args, MediaSource::Camera).await
     }
 
     fn state(&self, args: &Args) -> Result<Value, String> {
@@ -180,5 +182,14 @@ impl Client {
         self.http.post("/logout", &json!({})).await?;
         self.note_logged_out();
         Ok(json!({}))
+    }
+}
+
+/// What a call that we place is to have.
+pub(crate) fn options(args: &Args) -> Result<CallOptions, String> {
+    match args.text("kind")?.unwrap_or("video") {
+        "voice" => Ok(CallOptions::voice()),
+        "video" => Ok(CallOptions::video()),
+        other => Err(format!("kind must be voice or video, not {other}")),
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     client::{Client, Ways},
+    command::{ClientCommand, Command},
     line::{self, Args, Request},
     out::{Out, Pending},
 };
@@ -63,17 +64,17 @@ impl Desk {
     pub(crate) fn take(&mut self, line: &[u8]) -> ControlFlow<()> {
         match Request::read(line) {
             Err(bad) => self.out.line(&line::complaint(&bad)),
-            Ok(Request { ticket, cmd, args }) => {
+            Ok(Request { ticket, command, args }) => {
                 let peer = ticket.peer.clone();
                 let pending = Pending::new(ticket, self.out.clone(), self.alive.clone());
-                match cmd.as_str() {
-                    "quit" => {
+                match command {
+                    Command::Quit => {
                         pending.answer(Ok(json!({})));
                         return ControlFlow::Break(());
                     }
-                    "close" => self.close(&peer, pending),
-                    "login" => self.log_in(peer, args, pending),
-                    _ => self.command(&peer, cmd, args, pending),
+                    Command::Close => self.close(&peer, pending),
+                    Command::Login => self.log_in(peer, args, pending),
+                    Command::Client(command) => self.command(&peer, command, args, pending),
                 }
             }
         }
@@ -126,15 +127,12 @@ impl Desk {
         self.peers[&name].start(work, pending);
     }
 
-    fn command(&mut self, peer: &str, cmd: String, args: Args, pending: Pending) {
-        if !COMMANDS.contains(&cmd.as_str()) {
-            return pending.answer(Err(format!("unsupported: {cmd}")));
-        }
+    fn command(&mut self, peer: &str, command: ClientCommand, args: Args, pending: Pending) {
         let peer = self.peers.get(peer);
         let Some((peer, client)) = peer.and_then(|peer| Some((peer, peer.client()?))) else {
             return pending.answer(Err("not logged in".to_owned()));
         };
-        peer.start(async move { client.obey(&cmd, &args).await }, pending);
+        peer.start(async move { client.obey(command, &args).await }, pending);
     }
 
     /// The peer of that name, a new one if need be.
@@ -156,34 +154,6 @@ impl Desk {
         self.peers.get(name).ok_or_else(|| "no such peer".to_owned())
     }
 }
-
-/// What is known; the rest of the protocol belongs to later issues.
-const COMMANDS: &[&str] = &[
-    "createRoom",
-    "invite",
-    "join",
-    "leave",
-    "members",
-    "turnServers",
-    "send",
-    "sendState",
-    "http",
-    "offline",
-    "holdToDevice",
-    "logout",
-    "stop",
-    "call",
-    "answer",
-    "reject",
-    "hangup",
-    "muteAudio",
-    "muteVideo",
-    "state",
-    "stats",
-    "audioLevel",
-    "sdp",
-    "waitFor",
-];
 
 impl Peer {
     fn has_failed(&self) -> bool {

@@ -1,16 +1,16 @@
-//! An engine that is watched: how many connections are open, and what was described to whom.
+//! What is seen of an engine: how many connections are open, and what was described to whom.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use async_trait::async_trait;
 use matrix_voip::{
-    host::{PeerEvents, WebRtc},
-    id::{PeerId, SessionId, TrackId},
-    machine::io::{Candidate, Capture, Description, Fault, PeerConfig, PeerStats, Plan},
+    id::{PeerId, SessionId},
+    machine::io::{Description, PeerConfig},
 };
+
+use crate::overheard::Listener;
 
 /// The descriptions in force, of us and of them.
 #[derive(Debug, Clone, Default)]
@@ -25,17 +25,13 @@ struct Seen {
     descriptions: BTreeMap<SessionId, Descriptions>,
 }
 
-/// An engine around another, which does the work.
+/// Keeps what is seen.
+#[derive(Default)]
 pub(crate) struct Watched {
-    engine: Arc<dyn WebRtc>,
     seen: Mutex<Seen>,
 }
 
 impl Watched {
-    pub(crate) fn new(engine: Arc<dyn WebRtc>) -> Arc<Self> {
-        Arc::new(Self { engine, seen: Mutex::default() })
-    }
-
     /// How many connections were opened and not closed.
     pub(crate) fn open_connections(&self) -> usize {
         self.lock().sessions.len()
@@ -69,77 +65,24 @@ impl std::fmt::Debug for Watched {
     }
 }
 
-#[async_trait]
-impl WebRtc for Watched {
-    async fn open(&self, peer: PeerId, config: PeerConfig, to: PeerEvents) -> Result<(), Fault> {
+impl Listener for Watched {
+    fn opening(&self, peer: PeerId, config: &PeerConfig) {
         self.lock().sessions.insert(peer, config.session);
-        self.engine.open(peer, config, to).await
     }
 
-    async fn offer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
-        self.engine.offer(peer, plan).await
-    }
-
-    async fn answer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
-        self.engine.answer(peer, plan).await
-    }
-
-    async fn set_local(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
-        let noted = description.clone();
-        self.engine.set_local(peer, description).await?;
-        self.note(peer, |seen| seen.local = Some(noted));
-        Ok(())
-    }
-
-    async fn local_description(&self, peer: PeerId) -> Result<Description, Fault> {
-        let description = self.engine.local_description(peer).await?;
-        self.note(peer, |seen| seen.local = Some(description.clone()));
-        Ok(description)
-    }
-
-    async fn set_remote(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
-        let noted = description.clone();
-        self.engine.set_remote(peer, description).await?;
-        self.note(peer, |seen| seen.remote = Some(noted));
-        Ok(())
-    }
-
-    async fn rollback(&self, peer: PeerId) -> Result<(), Fault> {
-        self.engine.rollback(peer).await
-    }
-
-    async fn candidates(&self, peer: PeerId, candidates: Vec<Candidate>) -> Result<(), Fault> {
-        self.engine.candidates(peer, candidates).await
-    }
-
-    async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
-        self.engine.restart_ice(peer).await
-    }
-
-    async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault> {
-        self.engine.stats(peer).await
-    }
-
-    async fn close(&self, peer: PeerId) -> Result<(), Fault> {
-        let closed = self.engine.close(peer).await;
+    fn closed(&self, peer: PeerId) {
         self.lock().sessions.remove(&peer);
-        closed
     }
 
-    async fn capture(
-        &self,
-        session: SessionId,
-        track: TrackId,
-        what: Capture,
-    ) -> Result<(), Fault> {
-        self.engine.capture(session, track, what).await
+    fn local_set(&self, peer: PeerId, ours: &Description) {
+        self.note(peer, |seen| seen.local = Some(ours.clone()));
     }
 
-    async fn enable(&self, track: TrackId, on: bool) -> Result<(), Fault> {
-        self.engine.enable(track, on).await
+    fn local_read(&self, peer: PeerId, ours: &Description) {
+        self.note(peer, |seen| seen.local = Some(ours.clone()));
     }
 
-    async fn release(&self, track: TrackId) -> Result<(), Fault> {
-        self.engine.release(track).await
+    fn remote_set(&self, peer: PeerId, theirs: &Description) {
+        self.note(peer, |seen| seen.remote = Some(theirs.clone()));
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::command::Command;
+
 /// The peer of a request that names none.
 const DEFAULT_PEER: &str = "main";
 
@@ -12,7 +14,7 @@ pub(crate) const MAX_LINE_BYTES: usize = 16 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
     pub(crate) ticket: Ticket,
-    pub(crate) cmd: String,
+    pub(crate) command: Command,
     pub(crate) args: Args,
 }
 
@@ -34,6 +36,8 @@ pub(crate) enum BadLine {
     Nonsense(String),
     /// A request that says too little.
     Incomplete(Ticket, String),
+    /// A request for what is not known here.
+    Unsupported(Ticket, String),
 }
 
 impl Request {
@@ -65,7 +69,10 @@ impl Request {
                 return Err(BadLine::Incomplete(ticket, why));
             }
         };
-        Ok(Self { ticket, cmd, args })
+        match Command::named(&cmd) {
+            Some(command) => Ok(Self { ticket, command, args }),
+            None => Err(BadLine::Unsupported(ticket, cmd)),
+        }
     }
 }
 
@@ -134,6 +141,7 @@ pub(crate) fn complaint(bad: &BadLine) -> Value {
     match bad {
         BadLine::Nonsense(why) => json!({"ok": false, "error": one_line(why)}),
         BadLine::Incomplete(ticket, why) => answer(ticket, Err(why.clone())),
+        BadLine::Unsupported(ticket, cmd) => answer(ticket, Err(format!("unsupported: {cmd}"))),
     }
 }
 
@@ -151,7 +159,10 @@ pub(crate) fn hello() -> Value {
     json!({
         "ev": "hello", "protocol": 1,
         "name": concat!("caller ", env!("CARGO_PKG_VERSION")),
-        "capabilities": ["voice", "video", "crypto", "forceTURN", "manyPeers"],
+        "capabilities": [
+            "voice", "video", "screenshare", "dtmf", "transfer", "iceRestart", "crypto",
+            "forceTURN", "manyPeers",
+        ],
     })
 }
 
@@ -169,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_request_has_a_peer_and_arguments_unless_it_says_otherwise() {
-        let request = read(r#"{"id":1,"cmd":"state","more":[]}"#).unwrap();
+        let request = read(r#"{"id":1,"cmd":"quit","more":[]}"#).unwrap();
         assert_eq!(request.ticket, Ticket { id: 1, peer: "main".to_owned() });
-        assert_eq!((request.cmd.as_str(), request.args), ("state", Args::default()));
+        assert_eq!((request.command, request.args), (Command::Quit, Args::default()));
         let nulls = read(r#"{"id":-1,"peer":null,"cmd":"state","args":null}"#).unwrap();
         assert_eq!((nulls.ticket.id, nulls.ticket.peer.as_str()), (-1, "main"));
         let bob = read(r#"{"id":2,"peer":"bob","cmd":"call","args":{"roomId":"!r"}}"#).unwrap();
@@ -200,8 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_is_unsupported_if_it_is_a_request_at_all() {
+        let told = |line: &str| complaint(&read(line).unwrap_err());
+        let expected = json!({"id": 4, "peer": "p", "ok": false, "error": "unsupported: dance"});
+        assert_eq!(told(r#"{"id":4,"peer":"p","cmd":"dance"}"#), expected);
+        let bad = &told(r#"{"id":4,"cmd":"dance","args":7}"#)["error"];
+        assert_eq!(bad, "not a request: args are no object");
+    }
+
+    #[test]
     fn arguments_are_what_they_should_be_or_an_error_names_them() {
-        let line = r#"{"id":1,"cmd":"x","args":{"on":1,"ms":-1,"who":["a",2],"room":7,"no":null}}"#;
+        let line =
+            r#"{"id":1,"cmd":"state","args":{"on":1,"ms":-1,"who":["a",2],"room":7,"no":null}}"#;
         let args = read(line).unwrap().args;
         assert_eq!(args.flag("on", true), Err("on must be a boolean".to_owned()));
         assert_eq!(args.number("ms"), Err("ms must be a whole number".to_owned()));

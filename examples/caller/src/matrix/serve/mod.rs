@@ -8,17 +8,19 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `line.rs`, `out.rs` | requests, answers and events; the thread that writes |
+//! | `line.rs`, `command.rs`, `out.rs` | requests, answers and events; the thread that writes |
 //! | `desk.rs` | the peers, and what starts in which order |
 //! | `client.rs`, `cable.rs`, `held.rs` | a logged in client and its way to the homeserver |
 //! | `sent.rs`, `wire.rs` | what went out and what came, as events |
 //! | `calls.rs`, `engine.rs`, `senses.rs` | its calls, connections, ears and eyes |
-//! | `commands.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it can be told |
+//! | `commands.rs`, `changes.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it does when it is told |
 //! | `object.rs` | calls as the protocol shows them |
 
 mod cable;
 mod calls;
+mod changes;
 mod client;
+mod command;
 mod commands;
 mod desk;
 mod engine;
@@ -41,7 +43,8 @@ use std::{
 use self::{client::Ways, desk::Desk, line::MAX_LINE_BYTES, out::Out};
 use crate::{
     cli::online::ServeOptions,
-    matrix::{NOT_BEGUN, say::complain, trust::Trust},
+    exit::NOT_BEGUN,
+    matrix::{say::complain, trust::Trust},
 };
 
 /// Reads commands until `quit` or the end of standard input.

@@ -2,7 +2,9 @@
 
 use matrix_voip::{
     CallDirection, CallMedia, CallSnapshot, CallState, End, EndParty, EndReason, MediaSource, Side,
-    Stream, machine::io::MediaKind, wire::call::Reason,
+    Stream,
+    machine::io::MediaKind,
+    wire::{call::Reason, metadata::Purpose},
 };
 use serde_json::{Value, json};
 
@@ -46,6 +48,7 @@ pub(crate) fn reason_name(reason: &EndReason, direction: CallDirection) -> &'sta
         EndReason::InviteTimeout => "invite_timeout",
         EndReason::AnsweredElsewhere => "answered_elsewhere",
         EndReason::Replaced => "replaced",
+        EndReason::Transferred => "transferred",
         EndReason::Busy => "user_busy",
         EndReason::IceFailed => "ice_failed",
         EndReason::IceTimeout => "signalling_timeout",
@@ -90,7 +93,11 @@ pub(crate) fn describe(call: &CallSnapshot, around: Surroundings<'_>) -> Value {
         None => (Value::Null, Value::Null),
     };
     let muted = |source| call.muted.get(&source).copied().unwrap_or_default();
-    let video = call.media == CallMedia::Video;
+    let (ours, theirs) = (user_media(call, Side::Local), user_media(call, Side::Remote));
+    let shows = |stream: Option<&Stream>| stream.is_some_and(has_video);
+    let sends_video = ours.map_or(call.media == CallMedia::Video, has_video);
+    let video = sends_video || shows(theirs);
+    let sharing = call.stream(Side::Local, &Purpose::Screenshare).is_some();
     let feeds = call.streams.iter().map(|stream| feed(stream, call, around.me));
     json!({
         "callId": call.call_id.as_str(),
@@ -104,16 +111,25 @@ pub(crate) fn describe(call: &CallSnapshot, around: Surroundings<'_>) -> Value {
         "opponentUserId": call.remote_user.as_ref().map(|user| user.as_str()),
         "hangupParty": party,
         "hangupReason": reason,
-        "remoteOnHold": false,
-        "localOnHold": false,
+        "remoteOnHold": call.hold.by_us,
+        "localOnHold": call.state == CallState::Connected && call.hold.by_them,
         "micMuted": muted(MediaSource::Microphone),
-        "videoMuted": !video || muted(MediaSource::Camera),
-        "screensharing": false,
+        "videoMuted": !sends_video || muted(MediaSource::Camera),
+        "screensharing": sharing,
         "opponentSupportsTransfer": call.remote_capabilities.transferee,
         "opponentSupportsDTMF": call.remote_capabilities.dtmf,
         "feeds": feeds.collect::<Vec<_>>(),
         "tone": around.tone,
     })
+}
+
+/// Microphone and camera of one side.
+fn user_media(call: &CallSnapshot, side: Side) -> Option<&Stream> {
+    call.stream(side, &Purpose::UserMedia)
+}
+
+fn has_video(stream: &Stream) -> bool {
+    stream.kinds.contains(&MediaKind::Video)
 }
 
 /// Who ended it and why.

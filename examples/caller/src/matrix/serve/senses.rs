@@ -12,8 +12,8 @@ use matrix_voip::{
     machine::io::{Fault, MediaKind},
 };
 use matrix_voip_media::{
-    CAMERA, Ear, Heard, Hearing, MICROPHONE, Paced, Pcm, Script, Studio, TestPicture, Threaded,
-    Tone, VideoCheck, VideoReport, VideoView,
+    CAMERA, Ear, Heard, Hearing, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio, TestPicture,
+    Threaded, Tone, VideoCheck, VideoReport, VideoView,
 };
 
 /// Amplitude of the test sound.
@@ -99,6 +99,7 @@ impl Senses {
         Studio::builder()
             .source_for(MICROPHONE, tone)
             .source_for(CAMERA, picture)
+            .source_for(SCREEN, picture)
             .sink(MediaKind::Audio, hear)
             .sink(MediaKind::Video, see)
             .build()

@@ -1,5 +1,7 @@
 //! What a client asked its homeserver for its calls, as events: for the reader of a log.
 
+use std::borrow::Cow;
+
 use hyper::{StatusCode, Uri, http::request::Parts};
 use matrix_sdk::reqwest::Url;
 use percent_encoding::percent_decode_str;
@@ -22,7 +24,7 @@ pub(crate) fn is_told(path: &str) -> bool {
 
 /// The fields of `held`.
 pub(crate) fn path(uri: &Uri) -> Value {
-    json!({"path": percent_decode_str(uri.path()).decode_utf8_lossy()})
+    json!({"path": decoded(uri)})
 }
 
 /// The fields of `wireOut`: a request as it was sent, and its answer.
@@ -30,12 +32,17 @@ pub(crate) fn told(head: &Parts, body: &[u8], status: StatusCode, reply: &[u8]) 
     let parsed = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap_or_default();
     json!({
         "method": head.method.as_str(),
-        "path": percent_decode_str(head.uri.path()).decode_utf8_lossy(),
+        "path": decoded(&head.uri),
         "query": query(&head.uri),
         "status": status.as_u16(),
         "body": parsed(body),
         "reply": parsed(reply),
     })
+}
+
+/// The path, decoded.
+fn decoded(uri: &Uri) -> Cow<'_, str> {
+    percent_decode_str(uri.path()).decode_utf8_lossy()
 }
 
 fn query(uri: &Uri) -> Map<String, Value> {

@@ -7,15 +7,18 @@ use std::{
 
 use futures::future::BoxFuture;
 use matrix_voip::{
-    CallEvents, CallSession, CallSnapshot, CallState, End, EndReason, MediaSource, PeerStats,
-    wire::call::Reason,
+    CallEvent, CallEvents, CallNews, CallSession, CallSnapshot, CallState, ChangeError, End,
+    EndReason, MediaSource, MuteError, PeerStats, Side,
+    id::UserId,
+    machine::io::MediaKind,
+    wire::{call::Reason, metadata::Purpose},
 };
 use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     gear::Gear,
-    keys::{Keys, Wish},
+    keys::{HELP, Keys, Wish},
     status::Status,
 };
 use crate::matrix::say::{say, show};
@@ -40,6 +43,8 @@ pub(crate) struct Conversation<'a> {
     /// The loudest since the line was shown, and how often it was listened.
     loudest: Heard,
     listened: u32,
+    /// A user id that is being typed.
+    typing: Option<String>,
     /// How long to talk; `None`: until somebody hangs up.
     length: Option<Duration>,
 }
@@ -98,6 +103,7 @@ impl<'a> Conversation<'a> {
             connected: None,
             loudest,
             listened,
+            typing: None,
             length,
         }
     }
@@ -105,7 +111,7 @@ impl<'a> Conversation<'a> {
     /// Goes on until the call has ended.
     pub(crate) async fn run(mut self, mut keys: Keys) -> Outcome {
         if keys.read_keyboard() {
-            self.line.print("m: mute and unmute · q: hang up");
+            self.line.print(HELP);
         }
         let mut ticks = interval(LISTEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,6 +121,7 @@ impl<'a> Conversation<'a> {
                 news = self.events.next() => {
                     let Some(news) = news else { break };
                     let before = self.present.state;
+                    self.tell(&news);
                     news.apply(&mut self.present);
                     if self.present.state != before {
                         self.on_state(before);
@@ -163,20 +170,73 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// What went wrong beside the call.
+    fn tell(&self, news: &CallNews) {
+        match news {
+            CallNews::Event(CallEvent::NegotiationFailed) => {
+                self.line.print("the other side does not take that");
+            }
+            CallNews::Event(CallEvent::TransferFailed) => {
+                self.line.print("the transfer could not be asked for");
+            }
+            CallNews::Event(_) | CallNews::Skipped { .. } => {}
+        }
+    }
+
     async fn obey(&mut self, wish: Wish) {
-        match wish {
+        let call = self.call.clone();
+        let done = match wish {
             Wish::HangUp => {
                 self.line.print("hanging up");
                 self.hang_up().await;
+                Ok(())
             }
             Wish::ToggleMute => {
-                let source = MediaSource::Microphone;
                 // Before there is a microphone nothing can be muted, and nothing is heard either.
-                drop(match self.is_muted() {
-                    true => self.call.unmute(source).await,
-                    false => self.call.mute(source).await,
-                });
+                drop(self.toggle_mute().await);
+                Ok(())
             }
+            Wish::ToggleHold if self.present.hold.by_us => call.unhold().await,
+            Wish::ToggleHold => call.hold().await,
+            Wish::ToggleCamera => self.toggle(MediaSource::Camera).await,
+            Wish::ToggleScreen => self.toggle(MediaSource::Screen).await,
+            Wish::Tone(tone) => call.dtmf(tone.encode_utf8(&mut [0; 4])).await,
+            Wish::RestartIce => call.restart_ice().await,
+            Wish::Typing(so_far) => {
+                self.typing = so_far;
+                self.show(self.present.state, None);
+                Ok(())
+            }
+            Wish::Transfer(user) => return self.transfer(&user).await,
+        };
+        if let Err(why) = done {
+            self.line.print(&why.to_string());
+        }
+    }
+
+    async fn toggle_mute(&self) -> Result<(), MuteError> {
+        let source = MediaSource::Microphone;
+        match self.is_muted() {
+            true => self.call.unmute(source).await,
+            false => self.call.mute(source).await,
+        }
+    }
+
+    async fn toggle(&self, source: MediaSource) -> Result<(), ChangeError> {
+        match self.shows(source) {
+            true => self.call.stop(source).await,
+            false => self.call.start(source).await,
+        }
+    }
+
+    async fn transfer(&mut self, user: &str) {
+        self.typing = None;
+        let asked = match UserId::parse(user) {
+            Ok(user) => self.call.transfer_to(user, None).await.map_err(|why| why.to_string()),
+            Err(why) => Err(why.to_string()),
+        };
+        if let Err(why) = asked {
+            self.line.print(&format!("transfer: {why}"));
         }
     }
 
@@ -187,6 +247,28 @@ impl<'a> Conversation<'a> {
 
     fn is_muted(&self) -> bool {
         self.present.muted.get(&MediaSource::Microphone).copied().unwrap_or_default()
+    }
+
+    /// Whether we send pictures of that source.
+    fn shows(&self, source: MediaSource) -> bool {
+        let purpose = match source {
+            MediaSource::Screen => Purpose::Screenshare,
+            _ => Purpose::UserMedia,
+        };
+        let stream = self.present.stream(Side::Local, &purpose);
+        stream.is_some_and(|stream| stream.kinds.contains(&MediaKind::Video))
+    }
+
+    fn marks(&self) -> Vec<&'static str> {
+        let hold = self.present.hold;
+        let marks = [
+            (self.is_muted(), "muted"),
+            (hold.by_us, "on hold by us"),
+            (hold.by_them, "on hold by them"),
+            (self.shows(MediaSource::Camera), "camera"),
+            (self.shows(MediaSource::Screen), "screen"),
+        ];
+        marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
     }
 
     /// Asks for what the line shows, unless that is under way.
@@ -208,9 +290,12 @@ impl<'a> Conversation<'a> {
             stats,
             heard: std::mem::take(&mut self.loudest),
             pictures: self.gear.eye.report().shown,
-            muted: self.is_muted(),
+            marks: self.marks(),
         };
-        self.line.show(&status.to_string());
+        match &self.typing {
+            Some(user) => self.line.show(&format!("transfer to (user id, Return): {user}")),
+            None => self.line.show(&status.to_string()),
+        }
     }
 }
 

@@ -11,12 +11,12 @@ use std::{
 use matrix_voip::{
     CallMedia,
     host::{FrameSink, Media, RemoteTrack},
-    machine::io::MediaKind,
+    machine::io::{Fault, MediaKind},
 };
 use matrix_voip_media::{
     AtEnd, CAMERA, EarSink, EarView, IvfFile, IvfSink, MICROPHONE, OggFile, OpenError, Pcm,
-    Recording, Script, Silence, Studio, StudioBuilder, Tee, Threaded, Tone, VideoCheck, VideoView,
-    WavFile, WavSink,
+    Recording, SCREEN, Script, Silence, Studio, StudioBuilder, Tee, TestPicture, Threaded, Tone,
+    VideoCheck, VideoView, WavFile, WavSink,
 };
 
 use crate::{
@@ -73,10 +73,13 @@ impl Gear {
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
         regular(options)?;
         spare_sources(options)?;
-        let mut studio = microphone(Studio::builder(), &options.audio)?;
-        if let Some(film) = &options.video {
-            studio = camera(studio, film)?;
-        }
+        let studio = microphone(Studio::builder(), &options.audio)?;
+        let studio = match &options.video {
+            Some(film) => camera(studio, film)?,
+            // For who turns a camera on in the call.
+            None => studio.camera(|| TestPicture::new().paced()),
+        };
+        let studio = studio.source(SCREEN, || Ok::<_, Fault>(TestPicture::new().paced()));
         let media = if options.video.is_some() { CallMedia::Video } else { CallMedia::Voice };
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();

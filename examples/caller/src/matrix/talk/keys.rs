@@ -1,5 +1,5 @@
-//! Keys of a terminal: `m` mutes and unmutes, `q` hangs up. Where standard input is no terminal
-//! there are none, and Ctrl-C comes as a signal. Who has hung up and presses Ctrl-C again does not
+//! Keys of a terminal, as [`HELP`] names them; whom to transfer to is typed and ended by Return.
+//! Where standard input is no terminal there are none, and Ctrl-C comes as a signal. Who has hung up and presses Ctrl-C again does not
 //! want to wait: the process ends at once, with the terminal as before. A terminal that is closed
 //! says so by a signal, often twice, and that hangs up too.
 
@@ -19,15 +19,28 @@ use crossterm::{
 };
 use tokio::sync::mpsc;
 
+/// The keys, for the person.
+pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · 0-9 * #: tones \
+     · t: transfer · i: new path · q: hang up";
+
 /// What a person wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wish {
     ToggleMute,
+    ToggleHold,
+    ToggleCamera,
+    ToggleScreen,
+    Tone(char),
+    RestartIce,
+    /// A user id is being typed, and is this so far; `None`: no longer.
+    Typing(Option<String>),
+    /// To this user.
+    Transfer(String),
     HangUp,
 }
 
 /// What a key means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Press {
     Wish(Wish),
     /// As the signal of that name.
@@ -164,12 +177,13 @@ fn outlives_terminal() -> bool {
 fn await_signals(_: Teller) {}
 
 fn listen(teller: &Teller) {
+    let mut keyboard = Keyboard::default();
     while !teller.wishes.is_closed() {
         match event::poll(LOOK) {
             Ok(false) => {}
             Ok(true) => {
                 if let Ok(Event::Key(key)) = event::read() {
-                    match press(key) {
+                    match keyboard.press(key) {
                         Some(Press::Wish(wish)) => teller.tell(wish),
                         Some(Press::Interrupt) => teller.interrupt(INTERRUPT),
                         None => {}
@@ -181,16 +195,59 @@ fn listen(teller: &Teller) {
     }
 }
 
-fn press(key: KeyEvent) -> Option<Press> {
-    if key.kind == KeyEventKind::Release {
-        return None;
+/// What keys mean, which depends on what was pressed before.
+#[derive(Debug, Default)]
+struct Keyboard {
+    /// A user id that is being typed.
+    entry: Option<String>,
+}
+
+/// The longest user id.
+const MAX_USER_ID: usize = 255;
+
+impl Keyboard {
+    fn press(&mut self, key: KeyEvent) -> Option<Press> {
+        if key.kind == KeyEventKind::Release {
+            return None;
+        }
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match (key.code, &mut self.entry) {
+            (KeyCode::Char('c'), _) if control => Some(Press::Interrupt),
+            (KeyCode::Char('d'), _) if control => Some(Press::Wish(Wish::HangUp)),
+            (code, Some(_)) => self.typed(code).map(Press::Wish),
+            (KeyCode::Char('t'), None) => {
+                self.entry = Some(String::new());
+                Some(Press::Wish(Wish::Typing(self.entry.clone())))
+            }
+            (code, None) => wish(code).map(Press::Wish),
+        }
     }
-    let control = key.modifiers.contains(KeyModifiers::CONTROL);
-    match key.code {
-        KeyCode::Char('c') if control => Some(Press::Interrupt),
-        KeyCode::Char('d') if control => Some(Press::Wish(Wish::HangUp)),
-        KeyCode::Char('q' | 'h') | KeyCode::Esc => Some(Press::Wish(Wish::HangUp)),
-        KeyCode::Char('m') => Some(Press::Wish(Wish::ToggleMute)),
+
+    /// A key while a user id is typed.
+    fn typed(&mut self, code: KeyCode) -> Option<Wish> {
+        let entry = self.entry.as_mut()?;
+        match code {
+            KeyCode::Enter if !entry.is_empty() => {
+                return self.entry.take().map(Wish::Transfer);
+            }
+            KeyCode::Enter | KeyCode::Esc => self.entry = None,
+            KeyCode::Backspace => drop(entry.pop()),
+            KeyCode::Char(letter) if entry.len() < MAX_USER_ID => entry.push(letter),
+            _ => return None,
+        }
+        Some(Wish::Typing(self.entry.clone()))
+    }
+}
+
+fn wish(code: KeyCode) -> Option<Wish> {
+    match code {
+        KeyCode::Char('q') | KeyCode::Esc => Some(Wish::HangUp),
+        KeyCode::Char('m') => Some(Wish::ToggleMute),
+        KeyCode::Char('h') => Some(Wish::ToggleHold),
+        KeyCode::Char('v') => Some(Wish::ToggleCamera),
+        KeyCode::Char('s') => Some(Wish::ToggleScreen),
+        KeyCode::Char('i') => Some(Wish::RestartIce),
+        KeyCode::Char(tone @ ('0'..='9' | '*' | '#')) => Some(Wish::Tone(tone)),
         _ => None,
     }
 }
@@ -214,12 +271,45 @@ mod tests {
         }
     }
 
+    fn pressed(keyboard: &mut Keyboard, code: KeyCode) -> Option<Press> {
+        keyboard.press(KeyEvent::new(code, KeyModifiers::NONE))
+    }
+
     #[test]
     fn control_c_is_an_interrupt_in_a_raw_terminal_too() {
-        let key = |letter, modifiers| press(KeyEvent::new(KeyCode::Char(letter), modifiers));
-        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Press::Interrupt));
-        assert_eq!(key('q', KeyModifiers::NONE), Some(Press::Wish(Wish::HangUp)));
-        assert_eq!(key('m', KeyModifiers::NONE), Some(Press::Wish(Wish::ToggleMute)));
-        assert_eq!(key('c', KeyModifiers::NONE), None);
+        let mut keyboard = Keyboard::default();
+        let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(keyboard.press(key), Some(Press::Interrupt));
+        let mut key = |letter| pressed(&mut keyboard, KeyCode::Char(letter));
+        assert_eq!(key('q'), Some(Press::Wish(Wish::HangUp)));
+        assert_eq!(key('m'), Some(Press::Wish(Wish::ToggleMute)));
+        assert_eq!(key('#'), Some(Press::Wish(Wish::Tone('#'))));
+        assert_eq!(key('c'), None);
+    }
+
+    #[test]
+    fn whom_to_transfer_to_is_typed_and_keys_are_letters_meanwhile() {
+        let mut keyboard = Keyboard::default();
+        let so_far = |text: &str| Some(Press::Wish(Wish::Typing(Some(text.to_owned()))));
+        for (letter, text) in [('t', ""), ('@', "@"), ('q', "@q"), (':', "@q:"), ('1', "@q:1")] {
+            assert_eq!(pressed(&mut keyboard, KeyCode::Char(letter)), so_far(text));
+        }
+        assert_eq!(pressed(&mut keyboard, KeyCode::Backspace), so_far("@q:"));
+        let transfer = Some(Press::Wish(Wish::Transfer("@q:".to_owned())));
+        assert_eq!(pressed(&mut keyboard, KeyCode::Enter), transfer);
+        assert_eq!(
+            pressed(&mut keyboard, KeyCode::Char('s')),
+            Some(Press::Wish(Wish::ToggleScreen))
+        );
+    }
+
+    #[test]
+    fn who_changes_his_mind_does_not_transfer_and_does_not_hang_up() {
+        let mut keyboard = Keyboard::default();
+        pressed(&mut keyboard, KeyCode::Char('t'));
+        let left = Some(Press::Wish(Wish::Typing(None)));
+        assert_eq!(pressed(&mut keyboard, KeyCode::Esc), left);
+        pressed(&mut keyboard, KeyCode::Char('t'));
+        assert_eq!(pressed(&mut keyboard, KeyCode::Enter), left);
     }
 }

@@ -33,10 +33,10 @@ use super::{
     sync::{self, Syncing},
     trust::Trust,
 };
-use crate::cli::online::{AnswerOptions, CallOptions, TalkOptions};
-
-/// It ran, and something is wrong.
-const WRONG: u8 = 1;
+use crate::{
+    cli::online::{AnswerOptions, CallOptions, TalkOptions},
+    exit::WRONG,
+};
 
 /// The call that takes another's place comes with the same news, or never.
 const SOON: Duration = Duration::from_secs(5);
@@ -175,6 +175,20 @@ async fn living(events: &mut VoipEvents) -> Option<CallSession> {
     }
 }
 
+/// Tells whom the other side asks us to call instead. It is up to the person: nothing is done.
+async fn tell_transfers(mut events: VoipEvents) -> std::convert::Infallible {
+    loop {
+        match events.next().await {
+            Some(VoipNews::TransferRequested { transfer, .. }) => {
+                let user = plain(transfer.user.as_str());
+                say(format_args!("\r\nthey ask you to call {user} instead\r"));
+            }
+            Some(_) => {}
+            None => return std::future::pending().await,
+        }
+    }
+}
+
 async fn talk(
     mut line: Line,
     call: CallSession,
@@ -183,7 +197,11 @@ async fn talk(
     options: &TalkOptions,
 ) -> ExitCode {
     let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let mut outcome = Conversation::new(call, &gear, length).run(keys).await;
+    let requests = line.voip.events();
+    let mut outcome = tokio::select! {
+        outcome = Conversation::new(call, &gear, length).run(keys) => outcome,
+        never = tell_transfers(requests) => match never {},
+    };
     if outcome.is_replaced()
         && let Ok(Some(other)) = timeout(SOON, living(&mut line.events)).await
     {
@@ -194,8 +212,7 @@ async fn talk(
     }
     line.close().await;
     say(&outcome);
-    let heard = gear.ear.overall();
-    if let Some(tone) = heard.tone.filter(|tone| tone.share > 0.8) {
+    if let Some(tone) = status::tone(&gear.ear.overall()) {
         say(format_args!("heard a tone of {:.0} Hz", tone.hz));
     }
     for kept in gear.finish().await {

@@ -3,10 +3,13 @@
 use std::{fmt, time::Duration};
 
 use matrix_voip::{CallState, PeerStats, machine::io::MediaKind};
-use matrix_voip_media::Heard;
+use matrix_voip_media::{Heard, HeardTone};
 
 /// Sound below this many decibels is shown as silence.
 const SILENT: f32 = -60.0;
+
+/// Sound with more than this share of its power in one tone is called a tone.
+const PURE: f32 = 0.8;
 
 /// What the line shows.
 #[derive(Debug, Clone)]
@@ -18,7 +21,8 @@ pub(crate) struct Status {
     pub(crate) heard: Heard,
     /// Pictures decoded.
     pub(crate) pictures: u64,
-    pub(crate) muted: bool,
+    /// What is different from a plain call: muted, on hold, a camera, a screen.
+    pub(crate) marks: Vec<&'static str>,
 }
 
 impl fmt::Display for Status {
@@ -41,7 +45,7 @@ impl fmt::Display for Status {
                 write!(f, "  round trip {:.0} ms", time.as_secs_f64() * 1000.0)?;
             }
         }
-        if self.muted { f.write_str("  muted") } else { Ok(()) }
+        self.marks.iter().try_for_each(|mark| write!(f, "  {mark}"))
     }
 }
 
@@ -60,10 +64,15 @@ fn level(heard: &Heard) -> String {
     if decibels.is_nan() || decibels < SILENT {
         return "silence".to_owned();
     }
-    match heard.tone.filter(|tone| tone.share > 0.8) {
+    match tone(heard) {
         Some(tone) => format!("{decibels:.0} dB ({:.0} Hz)", tone.hz),
         None => format!("{decibels:.0} dB"),
     }
+}
+
+/// The tone that is nearly all of what is heard.
+pub(crate) fn tone(heard: &Heard) -> Option<HeardTone> {
+    heard.tone.filter(|tone| tone.share > PURE)
 }
 
 /// Per cent of the sound that did not come.
@@ -77,7 +86,7 @@ fn loss(stats: &PeerStats) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use matrix_voip::machine::io::{CandidateInfo, CandidatePair, StreamStats};
-    use matrix_voip_media::{HeardTone, Level};
+    use matrix_voip_media::Level;
 
     use super::*;
 
@@ -86,7 +95,14 @@ mod tests {
         let tone = Some(HeardTone { hz: 440.2, level: 0.14, share: 0.99 });
         let heard = Heard { level, tone, samples: 4096 };
         let talking = Some(Duration::from_secs(63));
-        Status { state: CallState::Connected, talking, stats, heard, pictures: 0, muted: true }
+        Status {
+            state: CallState::Connected,
+            talking,
+            stats,
+            heard,
+            pictures: 0,
+            marks: vec!["muted"],
+        }
     }
 
     fn measured() -> PeerStats {
@@ -110,8 +126,12 @@ mod tests {
 
     #[test]
     fn before_media_flow_there_is_only_the_state() {
-        let early =
-            Status { state: CallState::InviteSent, talking: None, muted: false, ..status(None) };
+        let early = Status {
+            state: CallState::InviteSent,
+            talking: None,
+            marks: Vec::new(),
+            ..status(None)
+        };
         assert_eq!(early.to_string(), "invite_sent");
     }
 

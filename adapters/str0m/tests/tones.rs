@@ -1,0 +1,346 @@
+//! Tones of a telephone (RFC 4733) between two peers: what is agreed, what arrives, under loss and
+//! beside sound.
+
+#![allow(clippy::unwrap_used, reason = "a test program")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Tone, description, line, values, voice};
+use matrix_voip::{
+    id::TrackId,
+    machine::io::{
+        Description, Direction, Fault, PeerOp, PeerState, Plan, Reply, SdpKind, Slot, Tones,
+    },
+};
+use matrix_voip_str0m::{
+    PeerError,
+    peer::ToneReport,
+    sim::{Link, Node, World},
+};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// Two peers with sound; the answer (the offer) may be changed on its way.
+fn call(link: Link, change: impl Fn(&str) -> String) -> (World, Node, Node) {
+    let mut world = World::new(7, link);
+    let a = world.open("10.0.0.1:5000".parse().unwrap());
+    let b = world.open("10.0.0.2:5000".parse().unwrap());
+    let offer = description(world.perform(a, PeerOp::Offer(voice(1, "a"))).unwrap());
+    world.perform(a, PeerOp::SetLocal(offer.clone())).unwrap();
+    let sent = Description { kind: SdpKind::Offer, sdp: change(offer.sdp.expose()).into() };
+    world.perform(b, PeerOp::SetRemote(sent)).unwrap();
+    let answer = description(world.perform(b, PeerOp::Answer(voice(1, "b"))).unwrap());
+    world.perform(b, PeerOp::SetLocal(answer.clone())).unwrap();
+    world.perform(a, PeerOp::SetRemote(answer)).unwrap();
+    for node in [a, b] {
+        let mut tone = Tone::new(440.0);
+        world.feed(node, TrackId(1), 20 * MILLI, move |n| tone.frame(n));
+    }
+    let connected = |world: &World| {
+        [a, b].into_iter().all(|node| world.state(node) == Some(PeerState::Connected))
+    };
+    assert!(world.run_until(Duration::from_secs(20), connected));
+    world.run(500 * MILLI);
+    (world, a, b)
+}
+
+fn unchanged(sdp: &str) -> String {
+    sdp.to_owned()
+}
+
+fn dial(world: &mut World, node: Node, tones: &str) -> Result<(), Fault> {
+    world.dial(node, TrackId(1), &Tones::parse(tones).unwrap())
+}
+
+/// The reports, by tone.
+fn tones(world: &World, node: Node) -> Vec<Vec<(Duration, ToneReport)>> {
+    let reports = world.tones(node);
+    let same =
+        |a: &(Duration, ToneReport), b: &(Duration, ToneReport)| a.1.timestamp == b.1.timestamp;
+    reports.chunk_by(same).map(<[_]>::to_vec).collect()
+}
+
+#[test]
+fn descriptions_offer_tones_on_the_clock_of_the_sound() {
+    let mut world = World::new(1, Link::default());
+    let a = world.open("10.0.0.1:5000".parse().unwrap());
+    let b = world.open("10.0.0.2:5000".parse().unwrap());
+    let offer = description(world.perform(a, PeerOp::Offer(common::video(1, "a"))).unwrap());
+    world.perform(b, PeerOp::SetRemote(offer.clone())).unwrap();
+    let answer = description(world.perform(b, PeerOp::Answer(common::video(1, "b"))).unwrap());
+    for sdp in [offer.sdp.expose(), answer.sdp.expose()] {
+        let maps = values(sdp, "a=rtpmap:");
+        assert!(maps[&1].contains(&"110 telephone-event/48000".to_owned()), "{maps:?}");
+        assert!(!maps[&2].iter().any(|map| map.contains("telephone-event")), "no picture has them");
+        assert!(values(sdp, "a=fmtp:")[&1].contains(&"110 0-15".to_owned()));
+    }
+}
+
+#[test]
+fn each_tone_arrives_as_one_event_that_grows_and_ends_three_times() {
+    let (mut world, a, b) = call(Link::default(), unchanged);
+    dial(&mut world, a, "15*#AD").unwrap();
+    let begin = world.now();
+    world.run(Duration::from_secs(2));
+    let tones = tones(&world, b);
+    let events: Vec<u8> = tones.iter().map(|tone| tone[0].1.event).collect();
+    assert_eq!(events, [1, 5, 10, 11, 12, 15]);
+    for (number, tone) in tones.iter().enumerate() {
+        let (first, last) = (tone[0], tone.last().unwrap().1);
+        assert!(tone.iter().all(|(_, report)| report.volume == 10 && report.event == last.event));
+        assert!(tone.windows(2).all(|pair| pair[1].1.duration >= pair[0].1.duration));
+        assert_eq!(tone.iter().filter(|(_, report)| report.is_end).count(), 3);
+        assert_eq!((last.duration, last.is_end), (100 * MILLI, true));
+        // The first update goes out 20 ms after the tone has begun.
+        let due = begin + 25 * MILLI + 20 * MILLI + number as u32 * 170 * MILLI;
+        assert!((due..due + 21 * MILLI).contains(&first.0), "{number}: {:?}, due {due:?}", first.0);
+    }
+    let starts: Vec<u64> = tones.iter().map(|tone| tone[0].1.timestamp).collect();
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] == 170 * 48), "{starts:?}");
+    assert!(world.tones(a).is_empty(), "nothing comes back");
+}
+
+#[test]
+fn sound_pauses_for_a_tone_and_its_time_and_sequence_go_on() {
+    let (mut world, a, b) = call(Link::default(), unchanged);
+    dial(&mut world, a, "1").unwrap();
+    let before = world.frames(b).len();
+    world.run(Duration::from_secs(1));
+    let frames = &world.frames(b)[before - 1..];
+    let stamps: Vec<u64> = frames.iter().map(|received| received.frame.timestamp).collect();
+    let gaps: Vec<u64> = stamps.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let paused: Vec<u64> = gaps.iter().copied().filter(|gap| *gap != 960).collect();
+    assert_eq!(paused.len(), 1, "{gaps:?}");
+    assert!((5 * 960..=7 * 960).contains(&paused[0]), "{paused:?}");
+    let tone = world.tones(b)[0].1.timestamp;
+    let place = stamps.iter().position(|stamp| *stamp > tone).unwrap();
+    assert!(stamps[place - 1] <= tone, "the tone stands in the time of the sound");
+    let Ok(Reply::Stats(stats)) = world.perform(b, PeerOp::Stats) else { panic!("no stats") };
+    assert_eq!(stats.inbound[0].lost, Some(0), "packets of tones are not missing sound");
+    assert_eq!(stats.inbound[0].codec, "audio/opus");
+}
+
+#[test]
+fn tones_survive_loss() {
+    let (mut world, a, b) = call(Link { loss: 0.2, ..Link::default() }, unchanged);
+    let digits = "0123456789*#ABCD";
+    dial(&mut world, a, digits).unwrap();
+    world.run(Duration::from_secs(4));
+    let events: Vec<u8> = tones(&world, b).iter().map(|tone| tone[0].1.event).collect();
+    assert_eq!(events, (0..16).collect::<Vec<u8>>());
+}
+
+#[test]
+fn two_requests_follow_each_other_and_their_number_is_bounded() {
+    let (mut world, a, b) = call(Link::default(), unchanged);
+    dial(&mut world, a, "12").unwrap();
+    dial(&mut world, a, "34").unwrap();
+    world.run(Duration::from_secs(1));
+    let events: Vec<u8> = tones(&world, b).iter().map(|tone| tone[0].1.event).collect();
+    assert_eq!(events, [1, 2, 3, 4]);
+    let many = "1".repeat(64);
+    let full = (0..10).find_map(|_| dial(&mut world, a, &many).err());
+    assert_eq!(full, Some(Fault::Failed(PeerError::TooManyTones.to_string())));
+}
+
+#[test]
+fn a_line_on_hold_and_a_peer_without_tones_say_so() {
+    let without = |sdp: &str| {
+        let keep = |line: &&str| !line.contains(":110 ");
+        let text: String = sdp.lines().filter(keep).flat_map(|line| [line, "\r\n"]).collect();
+        text.replace(" 110\r\n", "\r\n").replace(" 110 ", " ")
+    };
+    let (mut world, a, b) = call(Link::default(), without);
+    for node in [a, b] {
+        assert_eq!(dial(&mut world, node, "1"), Err(Fault::Unsupported));
+    }
+    let (mut world, a, b) = call(Link::default(), unchanged);
+    let hold = Plan { lines: vec![line(Slot::Audio, Direction::Inactive, 1, "a")] };
+    let offer = description(world.perform(a, PeerOp::Offer(hold)).unwrap());
+    world.perform(a, PeerOp::SetLocal(offer.clone())).unwrap();
+    world.perform(b, PeerOp::SetRemote(offer)).unwrap();
+    let answer = description(world.perform(b, PeerOp::Answer(voice(1, "b"))).unwrap());
+    world.perform(a, PeerOp::SetRemote(answer)).unwrap();
+    let held = Err(Fault::Failed(PeerError::NotSending.to_string()));
+    assert_eq!(dial(&mut world, a, "1"), held);
+    assert_eq!(world.dial(a, TrackId(9), &Tones::parse("1").unwrap()), held);
+}
+
+/// A plain str0m that shows packets as they come, and one of our peers that sends to it.
+mod packets {
+    use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+    use matrix_voip_str0m::{
+        Peer, PeerSetup,
+        peer::{Input, Output},
+    };
+    use str0m::{
+        Candidate, Event, Rtc,
+        change::SdpOffer,
+        format::{Codec, FormatParams},
+        media::Frequency,
+        net::{Protocol, Receive},
+        rtp::RtpPacket,
+    };
+
+    use super::*;
+
+    const OURS: &str = "10.0.0.1:1";
+    const THEIRS: &str = "10.0.0.1:2";
+
+    pub(super) struct Line {
+        now: Instant,
+        peer: Peer,
+        wakes: Instant,
+        rtc: Rtc,
+        rtc_wakes: Instant,
+        unsent: Vec<Vec<u8>>,
+        made: u64,
+        pub(super) packets: Vec<RtpPacket>,
+    }
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    impl Line {
+        pub(super) fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "only differences from it are used")]
+            let now = Instant::now();
+            let mut peer = Peer::new(now, PeerSetup::new(now, vec![at(OURS)]));
+            let mut config = Rtc::builder()
+                .clear_codecs()
+                .enable_opus(true, false)
+                .set_rtp_mode(true)
+                .set_crypto_provider(Arc::new(str0m_aws_lc_rs::default_provider()));
+            let (clock, format) = (Frequency::FORTY_EIGHT_KHZ, FormatParams::default());
+            let codecs = config.codec_config();
+            codecs.add_config(110.into(), None, Codec::Tele, clock, None, format);
+            let mut rtc = config.build(now);
+            rtc.add_local_candidate(Candidate::host(at(THEIRS), "udp").unwrap());
+            let offer = description(peer.perform(now, PeerOp::Offer(voice(1, "a"))).unwrap());
+            let offer = SdpOffer::from_sdp_string(offer.sdp.expose()).unwrap();
+            let answer = rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+            let answer = Description { kind: SdpKind::Answer, sdp: answer.into() };
+            peer.perform(now, PeerOp::SetRemote(answer)).unwrap();
+            Self {
+                now,
+                peer,
+                wakes: now,
+                rtc,
+                rtc_wakes: now,
+                unsent: Vec::new(),
+                made: 0,
+                packets: Vec::new(),
+            }
+        }
+
+        pub(super) fn dial(&mut self, tones: &str) {
+            self.peer.dial(self.now, TrackId(1), &Tones::parse(tones).unwrap()).unwrap();
+            self.exchange();
+        }
+
+        /// Five milliseconds after the other; sound every twenty.
+        pub(super) fn run(&mut self, tone: &mut Tone, steps: u64) {
+            for step in 0..steps {
+                self.now += 5 * MILLI;
+                if step % 4 == 0 {
+                    let frame = &tone.frame(self.made);
+                    self.made += 1;
+                    self.peer.handle(self.now, Input::Frame { track: TrackId(1), frame });
+                }
+                if self.wakes <= self.now {
+                    self.peer.handle(self.now, Input::Timeout);
+                }
+                if self.rtc_wakes <= self.now {
+                    self.rtc.handle_input(str0m::Input::Timeout(self.now)).unwrap();
+                }
+                self.exchange();
+            }
+        }
+
+        fn exchange(&mut self) {
+            while self.carry_out() | self.carry_in() {}
+        }
+
+        fn carry_out(&mut self) -> bool {
+            let mut any = false;
+            loop {
+                match self.peer.poll() {
+                    Output::Timeout(wakes) => {
+                        self.wakes = wakes;
+                        return any;
+                    }
+                    Output::Datagram { data, .. } => {
+                        any = true;
+                        let packet = Receive::new(Protocol::Udp, at(OURS), at(THEIRS), &data);
+                        let input = str0m::Input::Receive(self.now, packet.unwrap());
+                        self.rtc.handle_input(input).unwrap();
+                        self.unsent = self.read();
+                    }
+                    _ => {}
+                }
+            }
+        }
+
+        fn carry_in(&mut self) -> bool {
+            let sent = self.read();
+            for data in &sent {
+                let (local, from) = (at(OURS), at(THEIRS));
+                self.peer.handle(self.now, Input::Datagram { local, from, data });
+            }
+            !sent.is_empty()
+        }
+
+        fn read(&mut self) -> Vec<Vec<u8>> {
+            let mut sent = std::mem::take(&mut self.unsent);
+            loop {
+                match self.rtc.poll_output().unwrap() {
+                    str0m::Output::Timeout(wakes) => {
+                        self.rtc_wakes = wakes;
+                        return sent;
+                    }
+                    str0m::Output::Transmit(transmit) => sent.push(transmit.contents.to_vec()),
+                    str0m::Output::Event(Event::RtpPacket(packet)) => self.packets.push(packet),
+                    str0m::Output::Event(_) => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn on_the_wire_a_tone_is_what_rfc_4733_says() {
+    let mut line = packets::Line::new();
+    let mut tone = Tone::new(440.0);
+    line.run(&mut tone, 200);
+    let before = line.packets.len();
+    assert!(before > 20, "sound comes");
+    line.dial("5#");
+    line.run(&mut tone, 120);
+    let packets = &line.packets[before..];
+    let numbers: Vec<u64> = packets.iter().map(|packet| *packet.seq_no).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "one sequence for all");
+    let events: Vec<_> =
+        packets.iter().filter(|packet| *packet.header.payload_type == 110).collect();
+    let same = |a: &&str0m::rtp::RtpPacket, b: &&str0m::rtp::RtpPacket| {
+        a.header.timestamp == b.header.timestamp
+    };
+    let tones: Vec<_> = events.chunk_by(same).collect();
+    assert_eq!(tones.len(), 2);
+    for (tone, digit) in tones.iter().zip([5, 11]) {
+        let marks: Vec<bool> = tone.iter().map(|packet| packet.header.marker).collect();
+        assert!(marks[0] && marks[1..].iter().all(|mark| !mark), "{marks:?}");
+        let payloads: Vec<&[u8]> = tone.iter().map(|packet| &packet.payload[..]).collect();
+        assert!(payloads.iter().all(|payload| payload.len() == 4 && payload[0] == digit));
+        let durations: Vec<u16> =
+            payloads.iter().map(|payload| u16::from_be_bytes([payload[2], payload[3]])).collect();
+        assert_eq!(durations, [960, 1920, 2880, 3840, 4800, 4800, 4800]);
+        let flags: Vec<u8> = payloads.iter().map(|payload| payload[1]).collect();
+        assert_eq!(flags, [10, 10, 10, 10, 0x8a, 0x8a, 0x8a], "volume 10, three ends");
+    }
+    let gap = tones[1][0].header.timestamp.wrapping_sub(tones[0][0].header.timestamp);
+    assert_eq!(gap, 170 * 48, "100 ms of tone, 70 ms of silence");
+}

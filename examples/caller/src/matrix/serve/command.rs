@@ -1,0 +1,102 @@
+//! The commands of the peer protocol that are known here, by name. A new one is a variant: whatever
+//! does not obey it yet does not compile.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Command {
+    /// Ends the process.
+    Quit,
+    /// Ends a peer.
+    Close,
+    /// Makes a client of a peer.
+    Login,
+    /// Needs a client.
+    #[serde(untagged)]
+    Client(ClientCommand),
+}
+
+/// What a client obeys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ClientCommand {
+    Account(AccountCommand),
+    Call(CallCommand),
+}
+
+/// What concerns account, rooms and the way to the homeserver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum AccountCommand {
+    CreateRoom,
+    Invite,
+    Join,
+    Leave,
+    Members,
+    TurnServers,
+    Send,
+    SendState,
+    Http,
+    Offline,
+    HoldToDevice,
+    Logout,
+    Stop,
+}
+
+/// What concerns calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum CallCommand {
+    Call,
+    Answer,
+    Reject,
+    Hangup,
+    Hold,
+    MuteAudio,
+    MuteVideo,
+    Screenshare,
+    Dtmf,
+    Transfer,
+    FollowTransfer,
+    IceRestart,
+    State,
+    Stats,
+    AudioLevel,
+    Sdp,
+    WaitFor,
+}
+
+impl Command {
+    /// The command of that name; `None` when it is not known.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        serde_json::from_value(Value::from(name)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_have_the_names_of_the_protocol() {
+        let account = |command| Command::Client(ClientCommand::Account(command));
+        let call = |command| Command::Client(ClientCommand::Call(command));
+        for (name, command) in [
+            ("quit", Command::Quit),
+            ("createRoom", account(AccountCommand::CreateRoom)),
+            ("holdToDevice", account(AccountCommand::HoldToDevice)),
+            ("muteAudio", call(CallCommand::MuteAudio)),
+            ("call", call(CallCommand::Call)),
+            ("iceRestart", call(CallCommand::IceRestart)),
+            ("followTransfer", call(CallCommand::FollowTransfer)),
+        ] {
+            assert_eq!(Command::named(name), Some(command), "{name}");
+        }
+        for other in ["", "dance", "Quit", "client", "account", "create_room", "CreateRoom"] {
+            assert_eq!(Command::named(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The contents of call events: first byte, which type; the rest, JSON. Nothing panics, every bound
+//! is kept, and what is read can be written and is then read as the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use matrix_voip::wire::{
+    call::Body, candidate::MAX_CANDIDATES_PER_EVENT, metadata::MAX_STREAMS, read::read,
+};
+use matrix_voip_fuzz::EVENT_TYPES;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let Ok(content) = std::str::from_utf8(rest) else { return };
+    let event_type = EVENT_TYPES[usize::from(*first) % EVENT_TYPES.len()];
+    let Some(Ok(message)) = read(event_type, content) else { return };
+    match &message.body {
+        Body::Candidates(candidates) => assert!(candidates.len() <= MAX_CANDIDATES_PER_EVENT),
+        Body::MetadataChanged(streams) => assert!(streams.len() <= MAX_STREAMS),
+        _ => {}
+    }
+    if message.header.leg.as_ref().is_some_and(|leg| leg.room_id.is_none()) {
+        // A leg that names no room is read from a room, which knows; to-device it is not written.
+        return;
+    }
+    let (written_type, written) = message.write();
+    let again = read(&written_type, &written).expect("ours is a call event");
+    let again = again.expect("what we write can be read");
+    assert_eq!(again.write(), (written_type, written), "writing is stable");
+});

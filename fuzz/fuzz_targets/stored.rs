@@ -1,0 +1,25 @@
+//! What else is parsed: TURN credentials of a homeserver, and a ledger from the disk. It also writes
+//! the seeds of all targets, when fuzz/run asks for them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use matrix_voip::wire::{
+    ledger::{Ledger, MAX_LEDGER_BYTES},
+    turn::{MAX_TURN_TTL, MAX_TURN_URIS, TurnServers},
+};
+
+fuzz_target!(init: matrix_voip_fuzz::seeds::write_if_asked(), |bytes: &[u8]| {
+    if let Ok(ledger) = Ledger::from_bytes(bytes) {
+        let stored = ledger.to_bytes();
+        assert!(stored.len() <= MAX_LEDGER_BYTES);
+        let again = Ledger::from_bytes(&stored).expect("what we store can be read");
+        assert_eq!(again.to_bytes(), stored, "storing is stable");
+    }
+    let Ok(answer) = std::str::from_utf8(bytes) else { return };
+    if let Ok(turn) = TurnServers::read(answer) {
+        assert!(turn.ttl <= MAX_TURN_TTL);
+        assert!(
+            turn.servers.iter().map(|server| server.urls.len()).sum::<usize>() <= MAX_TURN_URIS
+        );
+    }
+});

@@ -1,0 +1,397 @@
+//! Which description is being agreed on: one negotiation at a time, coalesced (T-51).
+//!
+//! ```text
+//!            ours is wanted                     their offer
+//!  Stable ─────────────────► Offering(step)   Stable ────► Answering(step) ──► Stable
+//!    ▲                          │ read back                    ▲
+//!    │ in force                 ▼                              │ polite: ours is rolled back
+//!  Settling ◄── their answer ── Offered ───── their offer ─────┘ impolite: theirs is ignored
+//! ```
+//!
+//! The rule is "perfect negotiation" (W3C WebRTC, section 10.7): of two offers that cross, the
+//! caller's stands. What is wanted is compared with what was agreed, so that however much was
+//! switched on and off meanwhile, one offer says it, or none.
+
+use std::collections::BTreeSet;
+
+use super::phase::Step;
+use crate::{
+    machine::{
+        fingerprint::Fingerprint,
+        io::{MediaKind, Plan, PlanLine, Slot},
+    },
+    redact::Redacted,
+    sdp::{Direction, LineKind, MediaLine},
+    time::Deadline,
+};
+
+/// How far the present negotiation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Turn {
+    /// Nothing is being agreed on.
+    Stable,
+    /// Our offer is being made.
+    Offering(Step),
+    /// They have, or will have, our offer.
+    Offered,
+    /// Their answer is being put into force.
+    Settling,
+    /// Our offer gives way to theirs.
+    Yielding,
+    /// Their offer is being answered.
+    Answering(Step),
+}
+
+/// What becomes of their offer when it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Collision {
+    /// There is none: it is answered now, or after what is being answered.
+    None,
+    /// Ours gives way.
+    Yield,
+    /// Theirs is ignored.
+    Ignore,
+}
+
+/// Their offer, until its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TheirOffer {
+    pub(super) sdp: Redacted,
+    /// When it is no longer worth an answer.
+    pub(super) until: Deadline,
+}
+
+/// What is agreed and being agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Negotiation {
+    turn: Turn,
+    /// Whether something may have changed since the last description.
+    wanted: bool,
+    /// Whether the next offer is to restart ICE.
+    restart: bool,
+    /// Whether the present offer does.
+    restarting: bool,
+    theirs: Option<TheirOffer>,
+    /// The lines that the session has.
+    slots: BTreeSet<Slot>,
+    /// What our present offer or answer says.
+    offered: Plan,
+    /// What the last description of ours said that is in force.
+    agreed: Plan,
+}
+
+impl Negotiation {
+    pub(super) fn new() -> Self {
+        Self {
+            turn: Turn::Stable,
+            wanted: false,
+            restart: false,
+            restarting: false,
+            theirs: None,
+            slots: BTreeSet::from([Slot::Audio]),
+            offered: Plan::default(),
+            agreed: Plan::default(),
+        }
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((self.turn, self.wanted, self.restart, self.restarting, &self.slots));
+        print.value(self.theirs.as_ref().map(|theirs| &theirs.sdp));
+        if let Some(theirs) = &self.theirs {
+            print.deadline(theirs.until);
+        }
+        for line in self.offered.lines.iter().chain(&self.agreed.lines) {
+            print.value((line.slot, line.direction, &line.stream));
+            if let Some(track) = line.track {
+                print.track(track);
+            }
+        }
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        self.turn
+    }
+
+    /// The step of the description that is being made, if one is.
+    pub(super) fn step(&self) -> Option<Step> {
+        match self.turn {
+            Turn::Offering(step) | Turn::Answering(step) => Some(step),
+            Turn::Stable | Turn::Offered | Turn::Settling | Turn::Yielding => None,
+        }
+    }
+
+    /// The description that is being made is one step further.
+    pub(super) fn advance(&mut self, step: Step) {
+        match self.turn {
+            Turn::Offering(_) => self.turn = Turn::Offering(step),
+            Turn::Answering(_) => self.turn = Turn::Answering(step),
+            Turn::Stable | Turn::Offered | Turn::Settling | Turn::Yielding => {}
+        }
+    }
+
+    // ---------------------------------------------------------------------------------- ours
+
+    /// Something of ours may have changed.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// The next offer restarts ICE.
+    pub(super) fn want_restart(&mut self) {
+        self.wanted = true;
+        self.restart = true;
+    }
+
+    /// Whether an offer of this plan is to be made now.
+    pub(super) fn is_due(&self, plan: &Plan) -> bool {
+        self.turn == Turn::Stable && self.wanted && (self.restart || *plan != self.agreed)
+    }
+
+    /// Our offer is being made; whether it restarts ICE.
+    pub(super) fn begin_offer(&mut self, plan: Plan) -> bool {
+        self.wanted = false;
+        self.restarting = std::mem::take(&mut self.restart);
+        self.offered = plan;
+        self.turn = Turn::Offering(Step::Describing);
+        self.restarting
+    }
+
+    /// Our offer is on its way.
+    pub(super) fn offer_sent(&mut self) {
+        self.turn = Turn::Offered;
+    }
+
+    /// The answer to our offer came.
+    pub(super) fn begin_settling(&mut self) {
+        self.turn = Turn::Settling;
+    }
+
+    /// The answer to our offer is in force.
+    pub(super) fn settle(&mut self) {
+        self.slots.extend(self.offered.lines.iter().map(|line| line.slot));
+        self.agreed = std::mem::take(&mut self.offered);
+        self.restarting = false;
+        self.turn = Turn::Stable;
+    }
+
+    /// Whether their answer, which is being put into force, is to an offer that sends nothing:
+    /// then it says nothing of what they would take.
+    pub(super) fn asked_for_nothing(&self) -> bool {
+        let sends = |line: &PlanLine| match line.direction {
+            Direction::SendRecv | Direction::SendOnly => true,
+            Direction::RecvOnly | Direction::Inactive => false,
+        };
+        self.turn == Turn::Settling && !self.offered.lines.iter().any(sends)
+    }
+
+    /// Our offer came to nothing; what it was to say is still wanted.
+    pub(super) fn give_way(&mut self) {
+        self.restart |= std::mem::take(&mut self.restarting);
+        self.wanted = true;
+        self.turn = Turn::Yielding;
+    }
+
+    /// Our offer came to nothing, and the same one is not worth another try.
+    pub(super) fn drop_offer(&mut self) {
+        self.restarting = false;
+        self.turn = Turn::Stable;
+    }
+
+    /// Nothing is being agreed on any more.
+    pub(super) fn stop(&mut self) {
+        self.turn = Turn::Stable;
+    }
+
+    /// What the first description of a call said.
+    pub(super) fn start_with(&mut self, plan: Plan) {
+        self.slots.extend(plan.lines.iter().map(|line| line.slot));
+        self.offered = plan;
+    }
+
+    /// A description of ours is being made to this plan. Whatever is wanted from now on is not in
+    /// it.
+    pub(super) fn describe(&mut self, plan: Plan) {
+        self.offered = plan;
+    }
+
+    /// The plan of the description of ours that was made.
+    pub(super) fn described(&mut self) -> Plan {
+        std::mem::take(&mut self.offered)
+    }
+
+    // -------------------------------------------------------------------------------- theirs
+
+    /// What becomes of their offer. An answer of theirs that is still being put into force, and
+    /// an offer of theirs that is being answered, only have to be waited for.
+    pub(super) fn collision(&self, is_polite: bool) -> Collision {
+        match self.turn {
+            Turn::Offering(_) | Turn::Offered if is_polite => Collision::Yield,
+            Turn::Offering(_) | Turn::Offered => Collision::Ignore,
+            Turn::Stable | Turn::Settling | Turn::Yielding | Turn::Answering(_) => Collision::None,
+        }
+    }
+
+    /// Their offer waits for its turn; a newer one takes the place of an older.
+    pub(super) fn take_in(&mut self, theirs: TheirOffer) {
+        self.theirs = Some(theirs);
+    }
+
+    /// Whether an offer of theirs waits.
+    pub(super) fn has_theirs(&self) -> bool {
+        self.theirs.is_some()
+    }
+
+    /// Their offer is being answered now.
+    pub(super) fn begin_answer(&mut self) -> Option<TheirOffer> {
+        let theirs = self.theirs.take()?;
+        self.turn = Turn::Answering(Step::SettingRemote);
+        Some(theirs)
+    }
+
+    /// Their offer has these lines: each new one is for the first use of its kind that is free,
+    /// as engines are asked to do it (`PeerOp::Answer`).
+    pub(super) fn adopt(&mut self, lines: &[MediaLine<'_>]) {
+        for (kind, slots) in [
+            (LineKind::Audio, [Slot::Audio, Slot::ScreenAudio]),
+            (LineKind::Video, [Slot::Video, Slot::Screen]),
+        ] {
+            let in_use = |line: &&MediaLine<'_>| line.direction != Direction::Inactive;
+            let offered = lines.iter().filter(in_use).filter(|line| line.kind == kind).count();
+            for slot in slots {
+                let known = slots.iter().filter(|slot| self.slots.contains(slot)).count();
+                if known < offered {
+                    self.slots.insert(slot);
+                }
+            }
+        }
+    }
+
+    /// Our answer, made to this plan, is on its way and in force: of the plan, what their offer
+    /// had lines for.
+    pub(super) fn answered(&mut self, plan: Plan) {
+        let known = plan.lines.into_iter().filter(|line| self.slots.contains(&line.slot));
+        self.agreed = Plan { lines: known.collect() };
+        self.turn = Turn::Stable;
+    }
+
+    /// The lines that the session has.
+    pub(super) fn slots(&self) -> &BTreeSet<Slot> {
+        &self.slots
+    }
+
+    /// Whether the session has a line for pictures.
+    pub(super) fn has_video(&self) -> bool {
+        self.slots.iter().any(|slot| slot.kind() == MediaKind::Video)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::TrackId, time::Mono};
+
+    fn plan(slots: &[Slot]) -> Plan {
+        let line = |slot: &Slot| PlanLine {
+            slot: *slot,
+            direction: Direction::SendRecv,
+            track: Some(TrackId(*slot as u64)),
+            stream: None,
+        };
+        Plan { lines: slots.iter().map(line).collect() }
+    }
+
+    fn agreed(slots: &[Slot]) -> Negotiation {
+        let mut negotiation = Negotiation::new();
+        negotiation.start_with(plan(slots));
+        negotiation.settle();
+        negotiation
+    }
+
+    fn theirs() -> TheirOffer {
+        TheirOffer { sdp: Redacted::default(), until: Deadline::Mono(Mono::default()) }
+    }
+
+    #[test]
+    fn what_was_switched_on_and_off_again_is_not_offered() {
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.want();
+        assert!(negotiation.is_due(&plan(&[Slot::Audio, Slot::Video])));
+        assert!(!negotiation.is_due(&plan(&[Slot::Audio])));
+        negotiation.want_restart();
+        assert!(negotiation.is_due(&plan(&[Slot::Audio])), "new credentials are a change");
+    }
+
+    #[test]
+    fn one_at_a_time() {
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.want();
+        negotiation.begin_offer(plan(&[Slot::Audio, Slot::Video]));
+        negotiation.want();
+        let more = plan(&[Slot::Audio, Slot::Video, Slot::Screen]);
+        assert!(!negotiation.is_due(&more));
+        negotiation.offer_sent();
+        negotiation.begin_settling();
+        assert!(!negotiation.is_due(&more));
+        negotiation.settle();
+        assert!(negotiation.is_due(&more));
+        assert!(!negotiation.is_due(&plan(&[Slot::Audio, Slot::Video])));
+    }
+
+    #[test]
+    fn of_two_offers_that_cross_the_callers_stands() {
+        let mut negotiation = agreed(&[Slot::Audio]);
+        assert_eq!(negotiation.collision(false), Collision::None);
+        negotiation.want_restart();
+        negotiation.begin_offer(plan(&[Slot::Audio]));
+        assert_eq!(negotiation.collision(false), Collision::Ignore);
+        assert_eq!(negotiation.collision(true), Collision::Yield);
+        negotiation.offer_sent();
+        assert_eq!(negotiation.collision(true), Collision::Yield);
+        negotiation.take_in(theirs());
+        negotiation.give_way();
+        assert!(negotiation.begin_answer().is_some());
+        negotiation.answered(plan(&[Slot::Audio]));
+        assert!(negotiation.is_due(&plan(&[Slot::Audio])), "the restart is still wanted");
+    }
+
+    #[test]
+    fn a_newer_offer_of_theirs_takes_the_place_of_an_older() {
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.take_in(theirs());
+        let newer = TheirOffer { sdp: "newer".into(), ..theirs() };
+        negotiation.take_in(newer.clone());
+        assert_eq!(negotiation.begin_answer(), Some(newer));
+        assert_eq!(negotiation.begin_answer(), None);
+    }
+
+    #[test]
+    fn their_new_lines_get_the_first_free_use_of_their_kind() {
+        let lines = |kinds: &[LineKind]| -> Vec<MediaLine<'static>> {
+            let line = |kind: &LineKind| MediaLine {
+                kind: *kind,
+                mid: None,
+                direction: Direction::SendRecv,
+                stream: None,
+            };
+            kinds.iter().map(line).collect()
+        };
+        let mut negotiation = agreed(&[Slot::Audio, Slot::Screen]);
+        negotiation.adopt(&lines(&[LineKind::Audio, LineKind::Video]));
+        assert!(!negotiation.slots().contains(&Slot::Video), "it is our screen's line");
+        negotiation.adopt(&lines(&[LineKind::Audio, LineKind::Video, LineKind::Video]));
+        assert!(negotiation.slots().contains(&Slot::Video));
+        negotiation.adopt(&lines(&[LineKind::Video; 9]));
+        assert_eq!(negotiation.slots().len(), 3, "a call has two uses for pictures");
+    }
+
+    #[test]
+    fn what_their_offer_had_no_line_for_is_offered_afterwards() {
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.take_in(theirs());
+        negotiation.begin_answer();
+        negotiation.want();
+        let wish = plan(&[Slot::Audio, Slot::Video]);
+        negotiation.answered(wish.clone());
+        assert!(negotiation.is_due(&wish));
+    }
+}

@@ -1,0 +1,373 @@
+//! The table of everything that a recording holds: each type with its fields and variants.
+//!
+//! A part that is text, an id of Matrix or `Redacted` becomes a pseudonym; `as plain` is what is
+//! nobody's secret, `as word` what is a word of our own code.
+
+use serde_json::Value;
+
+use super::{
+    form::{Form, Unfit, put, tagged, untagged},
+    pseudonym::Pseudonyms,
+    scribe::Origin,
+};
+use crate::{
+    config::{Busy, Config, Glare, OnAnswer, Proceed, Timeouts, Transfers, Unverified},
+    id::{
+        CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
+        TrackId, UserId,
+    },
+    machine::{
+        Identity as Ourselves,
+        event::{CallState, Transfer},
+        io::{
+            CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault, Ignored,
+            Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews, PeerState, PeerStats,
+            Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats, StreamStats, Tell,
+            Tones, TransferTo, Verdict,
+        },
+    },
+    time::{Mono, Now, Wall},
+    wire::{
+        call::{
+            Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
+            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version,
+        },
+        delivery::{Delivery, Facts, Malformed, Parsed, Place, Protection},
+        ledger::{EndedCall, Ledger, LiveCall},
+        metadata::{Purpose, StreamInfo},
+        turn::{IceServer, TurnServers},
+    },
+};
+
+// ------------------------------------------------------------------------------------------ ids
+
+macro_rules! record_ids {
+    ($($name:ident => |$id:ident, $names:ident| $text:expr;)+) => {$(
+        impl Form for $name {
+            fn write(&self, $names: &mut Pseudonyms) -> Value {
+                let $id = self.as_str();
+                let _ = &$names;
+                Value::String($text)
+            }
+
+            fn read(value: &Value) -> Result<Self, Unfit> {
+                let text = value.as_str().ok_or(Unfit(stringify!($name)))?;
+                Self::parse(text).map_err(|_| Unfit(stringify!($name)))
+            }
+        }
+    )+};
+}
+
+record_ids! {
+    UserId => |id, names| names.text(id);
+    RoomId => |id, names| names.text(id);
+    EventId => |id, names| names.text(id);
+    DeviceId => |id, names| names.text(id);
+    InputId => |id, names| names.text(id);
+    // Random, and glare compares them: the smaller one survives.
+    CallId => |id, names| id.to_owned();
+    // Ours come from the seed: a replay mints the same.
+    PartyId => |id, names| id.to_owned();
+    StreamId => |id, names| id.to_owned();
+}
+
+macro_rules! record_wrapped {
+    ($($name:ident),+) => {$(
+        impl Form for $name {
+            fn write(&self, names: &mut Pseudonyms) -> Value {
+                self.0.write(names)
+            }
+
+            fn read(value: &Value) -> Result<Self, Unfit> {
+                Form::read(value).map(Self).map_err(|_| Unfit(stringify!($name)))
+            }
+        }
+    )+};
+}
+
+/// What was dialled may be a secret: as many zeros.
+impl Form for Tones {
+    fn write(&self, _: &mut Pseudonyms) -> Value {
+        Value::String("0".repeat(self.digits().len()))
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        let digits = value.as_str().ok_or(Unfit("Tones"))?;
+        Self::parse(digits).map_err(|_| Unfit("Tones"))
+    }
+}
+
+record_wrapped!(SessionId, PeerId, TrackId, OpId, Mono, Wall);
+
+// ---------------------------------------------------------------------------------- the origin
+
+record_struct!(Origin { identity, config, seed });
+record_struct!(Ourselves { user, device });
+record_struct!(Now { mono, wall });
+record_struct!(Config {
+    timeouts,
+    busy,
+    glare,
+    on_answer,
+    transfers,
+    unverified,
+    proceed,
+    max_ringing,
+    relay_only,
+});
+record_enum!(Busy { Ignore, Reject, Ring });
+record_enum!(Glare { AutoAnswer, Ring });
+record_enum!(OnAnswer { HoldOther, EndOther, Refuse });
+record_enum!(Transfers { Ask, Refuse });
+record_enum!(Unverified { Allow, Warn, Refuse });
+record_enum!(Proceed { Auto, Manual });
+record_struct!(Timeouts {
+    invite,
+    longest_invite,
+    connect,
+    lost,
+    waver,
+    restart_first,
+    negotiate,
+    replacement,
+    gather,
+    candidates_outgoing,
+    candidates_incoming,
+    retry_first,
+    retry_longest,
+    farewell,
+    parked,
+    turn_margin,
+    ledger,
+});
+record_struct!(Ledger { live, ended, left_out });
+record_struct!(LiveCall { room, call_id, party_id });
+record_struct!(EndedCall { room, call_id, until });
+
+// --------------------------------------------------------------------------------------- inputs
+
+record_enum!(Input {
+    Command(command),
+    Deliver(delivery),
+    Peer(peer, news),
+    Reply(id, result),
+    Room(room, news),
+    IgnoredUsers(users),
+    Network(news),
+    Lifecycle(news),
+});
+record_enum!(Command {
+    Invite { room, callee, media },
+    Follow { session, transfer, room, media },
+    Call(session, command),
+});
+record_struct!(Transfer { call_id, user, room, display_name });
+record_enum!(TransferTo { User(user, room), Call(session) });
+record_enum!(Callee { User(user), Device(user, device), TheOther });
+record_enum!(CallCommand {
+    Answer(media),
+    Reject(tell),
+    Hangup,
+    Proceed,
+    Mute(source),
+    Unmute(source),
+    Hold,
+    Unhold,
+    Start(source),
+    Stop(source),
+    Switch(source, input),
+    Dtmf(tones),
+    RestartIce,
+    Transfer(to),
+});
+record_enum!(Tell { Everyone, Nobody });
+record_enum!(CallMedia { Voice, Video });
+record_enum!(MediaSource { Microphone, Camera, Screen });
+record_enum!(MediaKind { Audio, Video });
+record_enum!(PeerNews {
+    Candidate(candidate),
+    GatheringDone,
+    State(state),
+    TrackAdded { mid as plain, stream, kind },
+    TrackRemoved { mid as plain },
+    TrackEnded(track),
+});
+record_enum!(PeerState { Connecting, Connected, Disconnected, Failed });
+record_enum!(RoomNews { Members(users), Left(user), Encrypted });
+record_enum!(Network { Changed, Lost, Back });
+record_enum!(Lifecycle { Foreground, Background, LoggedOut, Ending });
+
+// -------------------------------------------------------------------------------------- replies
+
+record_enum!(Reply {
+    Done,
+    Sent(event),
+    Turn(servers),
+    Members(users),
+    Description(description),
+    Stats(stats),
+});
+record_enum!(Fault {
+    Timeout,
+    Cancelled,
+    Panicked,
+    Denied,
+    NotFound,
+    Unreachable,
+    RateLimited { retry_after },
+    LoggedOut,
+    Forbidden(code as plain),
+    Unsupported,
+    Failed(text),
+});
+record_struct!(TurnServers { servers, ttl });
+record_struct!(IceServer { urls, username, credential });
+record_struct!(PeerStats { pair, round_trip, inbound, outbound, servers, unusable_candidates });
+record_struct!(CandidatePair { local, remote });
+record_struct!(CandidateInfo { kind as word, protocol as word, address, relay_protocol as word });
+record_struct!(StreamStats {
+    mid as plain,
+    kind,
+    codec as plain,
+    bytes,
+    packets,
+    lost,
+    jitter,
+    key_frame_requests,
+    level,
+});
+record_struct!(ServerStats { uri, state });
+record_enum!(ServerState { Asked, Works, Failed(fault) });
+record_enum!(ServerFault {
+    Unusable,
+    Unresolved,
+    Unreachable,
+    Untrusted,
+    Silent,
+    Nonsense,
+    WrongCredentials(code),
+    Forbidden,
+    StaleNonce,
+    Redirects,
+    QuotaReached,
+    NoCapacity,
+    Refused(code),
+    Lost,
+});
+
+// ------------------------------------------------------------------------------------ deliveries
+
+record_struct!(Delivery { place, events });
+record_enum!(Place { Room { room, encrypted }, ToDevice });
+record_struct!(Parsed { facts, event, event_type as plain });
+record_struct!(Facts { event_id, sender, device, protection, sent, age });
+record_enum!(Protection { Clear, Verified, Unverified });
+record_enum!(Malformed {
+    NotAnObject,
+    Missing(field as word),
+    Wrong(field as word),
+    TooLarge(field as word),
+});
+record_struct!(CallMessage { header, body });
+record_struct!(Header { call_id, party_id, version, device_id, leg });
+record_enum!(Version { V0, V1 });
+record_struct!(Leg { conf_id, room_id, dest_session_id, sender_session_id, seq });
+record_enum!(Body {
+    Invite(invite),
+    Candidates(candidates),
+    Answer(answer),
+    SelectAnswer { selected },
+    Reject { reason },
+    Hangup { reason },
+    Negotiate(negotiate),
+    MetadataChanged(streams),
+    AssertedIdentity(identity),
+    Replaces(replaces),
+});
+record_struct!(Invite { offer, lifetime, invitee, invitee_device, capabilities, streams });
+record_struct!(Answer { sdp, capabilities, streams });
+record_struct!(Negotiate { description, lifetime, capabilities, streams });
+record_enum!(SdpKind { Offer, Answer });
+record_struct!(Description { kind, sdp });
+record_struct!(Capabilities { transferee, dtmf });
+record_struct!(Candidate { candidate, sdp_mid as plain, sdp_m_line_index, username_fragment });
+record_struct!(Identity { id, display_name, avatar_url });
+record_struct!(Replaces {
+    replacement_id as plain,
+    target_user,
+    create_call as plain,
+    await_call as plain,
+    target_room,
+});
+record_struct!(StreamInfo { purpose, audio_muted, video_muted });
+record_enum!(Purpose { UserMedia, Screenshare, Unknown(text) });
+record_enum!(Reason {
+    UserHangup,
+    InviteTimeout,
+    IceFailed,
+    IceTimeout,
+    UserMediaFailed,
+    UserBusy,
+    AnsweredElsewhere,
+    Replaced,
+    Transferred,
+    NewSession,
+    UnknownError,
+    Unknown(text),
+});
+
+// -------------------------------------------------------------------------------------- verdicts
+
+record_enum!(Verdict {
+    Handled,
+    Started(session),
+    Ignored(reason),
+    Refused(reason),
+    Batch(verdicts),
+});
+record_enum!(Ignored {
+    Malformed,
+    Echo,
+    Duplicate,
+    NotForUs,
+    Expired,
+    AlreadyOver,
+    AlreadyExists,
+    Parked,
+    UnknownCall,
+    WrongSender,
+    WrongParty,
+    WrongState,
+    WrongDirection,
+    TooManyRinging,
+    Busy,
+    LostGlare,
+    Collision,
+    ShuttingDown,
+    TooMany,
+    PlaintextInEncryptedRoom,
+    UnverifiedDevice,
+    IgnoredUser,
+    NotInRoom,
+    WrongPlace,
+    Unsupported,
+    StaleReply,
+    UnknownPeer,
+    NoChange,
+});
+record_enum!(Refusal {
+    UnknownSession,
+    WrongState(state),
+    Outgoing,
+    OtherCallConnected,
+    NoSuchTrack,
+    CannotRenegotiate,
+    NoStreamMetadata,
+    TakesNoTones,
+    CannotBeTransferred,
+    CallExists,
+    CallingOurselves,
+    NotInRoom,
+    ShuttingDown,
+});
+record_enum!(CallState { Preparing, InviteSent, Ringing, Answering, Connecting, Connected, Ended });

@@ -1,0 +1,44 @@
+//! What an engine was given, as a file, and the same calls again from it.
+//!
+//! An engine is a value: the same origin and the same inputs make the same call. A [`Recorder`] in
+//! [`VoIPBuilder::recorder`](crate::VoIPBuilder::recorder) writes every input with its time and
+//! its verdict as one JSON line; [`Replay`] gives them to a new engine and shows what comes out.
+//!
+//! ```text
+//! {"format":1,"identity":{…},"config":{…},"seed":7,"at":{"mono":[0,0],"wall":1786100000000}}
+//! {"at":{…},"input":{"Command":{…}},"verdict":{"Started":{"session":1}}}
+//! {"at":{…},"due":true}
+//! ```
+//!
+//! A file holds no secret: whatever is private stands there as a pseudonym of the same length, a
+//! description as its skeleton. In one file the same text has the same pseudonym, so that a replay
+//! takes the path of the live call; the key is random and is written nowhere.
+//!
+//! | written as it is | pseudonym | skeleton |
+//! | --- | --- | --- |
+//! | call, party and stream ids (random, and glare compares call ids), `mid`s, event types, times, policies, error codes | users, rooms, devices, events, candidates, ICE credentials, fingerprints, TURN servers and passwords, names, free text of others | SDP: only the lines that the machine looks at |
+//!
+//! A party id is whatever its client writes; matrix-js-sdk writes its device's id.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `recorder.rs` | the way from the driver to the writer's thread; what was lost |
+//! | `scribe.rs` | lines of the file |
+//! | `replay.rs` | reading them, and living through the call again |
+//! | `pseudonym.rs` | what stands in the place of private text |
+//! | `form.rs`, `forms.rs` | inputs as JSON: the way, and the table of all types |
+
+#[macro_use]
+mod form;
+mod forms;
+mod pseudonym;
+mod recorder;
+mod replay;
+mod scribe;
+
+pub(crate) use self::recorder::Tape;
+pub use self::{
+    recorder::{Account, Recorder},
+    replay::{RecordError, Replay, Step},
+    scribe::{Entry, FORMAT, MAX_LINE_BYTES, Origin, Scribe},
+};

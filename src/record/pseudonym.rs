@@ -1,0 +1,319 @@
+//! What stands in the place of private text.
+//!
+//! A pseudonym has the length and the form of what it stands for: letters for letters, digits for
+//! digits, everything else as it is, so that a user id is still one and a replay takes the path of
+//! the live call. It comes from a keyed hash with a key that nobody writes down. In one file the
+//! same text has the same pseudonym, and (as far as there are enough of that form) different texts
+//! have different ones.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+};
+
+use crate::sdp::MAX_SDP_BYTES;
+
+/// Texts up to this length could meet by chance, so their pseudonyms are remembered.
+const SHORT: usize = 16;
+/// Most pseudonyms that are remembered; beyond them, two short texts may look alike.
+const MAX_REMEMBERED: usize = 16_384;
+/// How often another pseudonym is tried for a text whose first is taken.
+const ATTEMPTS: u64 = 64;
+
+/// Words of a candidate line that say nothing about anybody (RFC 8839 §5.1).
+const CANDIDATE_WORDS: &[&str] = &[
+    "udp",
+    "UDP",
+    "tcp",
+    "TCP",
+    "typ",
+    "host",
+    "srflx",
+    "prflx",
+    "relay",
+    "raddr",
+    "rport",
+    "tcptype",
+    "active",
+    "passive",
+    "so",
+    "generation",
+    "ufrag",
+    "network-id",
+    "network-cost",
+];
+
+/// The attributes of a description that stand in its skeleton as they are.
+const KEPT_ATTRIBUTES: &[&str] =
+    &["sendrecv", "sendonly", "recvonly", "inactive", "bundle-only", "end-of-candidates"];
+
+/// Schemes that tell what a URI is for.
+const SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:", "mxc:", "sip:", "tel:"];
+
+/// The pseudonyms of one file.
+#[derive(Debug, Default)]
+pub(super) struct Pseudonyms {
+    key: RandomState,
+    /// Which text a short pseudonym stands for, as its hash.
+    taken: BTreeMap<String, u64>,
+}
+
+impl Pseudonyms {
+    /// For what is private, whatever it is: descriptions, candidates, other text.
+    pub(super) fn private(&mut self, text: &str) -> String {
+        if text.starts_with("v=0") && text.len() <= MAX_SDP_BYTES {
+            self.skeleton(text)
+        } else if text.starts_with("candidate:") {
+            self.candidate(text)
+        } else {
+            let name = self.text(text);
+            // What is no description must not look like one by chance.
+            name.strip_prefix("v=0").map(|rest| format!("u=0{rest}")).unwrap_or(name)
+        }
+    }
+
+    /// For any text.
+    pub(super) fn text(&mut self, text: &str) -> String {
+        let scheme = SCHEMES.iter().find(|scheme| text.starts_with(**scheme));
+        let scheme = scheme.copied().unwrap_or_default();
+        format!("{scheme}{}", self.of(&text[scheme.len()..]))
+    }
+
+    /// Another text of the same length and form.
+    fn of(&mut self, text: &str) -> String {
+        if !text.bytes().any(is_private) {
+            return text.to_owned();
+        }
+        let tag = self.key.hash_one(text);
+        let mut drawn = self.draw(text, tag, 0);
+        if text.len() > SHORT {
+            return drawn;
+        }
+        for attempt in 1..ATTEMPTS {
+            let free = self.taken.get(&drawn).is_none_or(|other| *other == tag);
+            if free && drawn != text {
+                break;
+            }
+            drawn = self.draw(text, tag, attempt);
+        }
+        if self.taken.len() < MAX_REMEMBERED {
+            self.taken.entry(drawn.clone()).or_insert(tag);
+        }
+        drawn
+    }
+
+    fn draw(&self, text: &str, tag: u64, attempt: u64) -> String {
+        let mut word = 0;
+        let drawn = text.bytes().enumerate().map(|(at, byte)| {
+            if at % 8 == 0 {
+                word = self.key.hash_one((tag, attempt, at));
+            }
+            let chance = (word >> (at % 8 * 8)) as u8;
+            char::from(like(byte, chance))
+        });
+        drawn.collect()
+    }
+
+    /// A candidate with its kind and protocol.
+    fn candidate(&mut self, line: &str) -> String {
+        let words: Vec<String> = line.split(' ').map(|word| self.candidate_word(word)).collect();
+        words.join(" ")
+    }
+
+    fn candidate_word(&mut self, word: &str) -> String {
+        match word.strip_prefix("candidate:") {
+            Some(foundation) => format!("candidate:{}", self.of(foundation)),
+            None if CANDIDATE_WORDS.contains(&word) => word.to_owned(),
+            None => self.of(word),
+        }
+    }
+
+    // ---------------------------------------------------------------------------- descriptions
+
+    /// What `sdp.rs` looks at, and nothing else.
+    fn skeleton(&mut self, sdp: &str) -> String {
+        let lines = sdp.lines().map(str::trim_end);
+        let kept = lines.enumerate().filter_map(|(at, line)| match line {
+            "v=0" if at == 0 => Some(line.to_owned()),
+            _ => self.line(line),
+        });
+        kept.map(|line| line + "\r\n").collect()
+    }
+
+    fn line(&mut self, line: &str) -> Option<String> {
+        if let Some(media) = line.strip_prefix("m=") {
+            return Some(media_line(media));
+        }
+        let attribute = line.strip_prefix("a=")?;
+        if KEPT_ATTRIBUTES.contains(&attribute) {
+            return Some(line.to_owned());
+        }
+        if attribute.starts_with("candidate:") {
+            return Some(format!("a={}", self.candidate(attribute)));
+        }
+        let (name, value) = attribute.split_once(':')?;
+        let value = self.value(name, value)?;
+        Some(format!("a={name}:{value}"))
+    }
+
+    fn value(&mut self, name: &str, value: &str) -> Option<String> {
+        match name {
+            "mid" => Some(value.to_owned()),
+            "msid" => Some(self.stream(value)),
+            "ssrc" => {
+                let (_, stream) = value.split_once(" msid:")?;
+                Some(format!("0 msid:{}", self.stream(stream)))
+            }
+            "ice-ufrag" | "ice-pwd" => Some(self.of(value)),
+            "fingerprint" => {
+                let (algorithm, print) = value.split_once(' ').unwrap_or(("", value));
+                let algorithm = if algorithm == "sha-256" { "sha-256 " } else { "" };
+                Some(format!("{algorithm}{}", self.of(print)))
+            }
+            "rtpmap" if value.to_ascii_lowercase().contains(" telephone-event/") => {
+                Some(tones(value))
+            }
+            _ => None,
+        }
+    }
+
+    /// The stream of an `msid` as it is, its track as a pseudonym.
+    fn stream(&mut self, msid: &str) -> String {
+        match msid.split_once(' ') {
+            Some((stream, track)) => format!("{stream} {}", self.of(track)),
+            None => msid.to_owned(),
+        }
+    }
+}
+
+/// The kind of a media line, and whether its port is zero.
+fn media_line(media: &str) -> String {
+    let mut words = media.split(' ');
+    let kind = words.next().filter(|kind| ["audio", "video", "application"].contains(kind));
+    let port = words.next().filter(|port| *port == "0").unwrap_or("9");
+    format!("m={} {port} UDP/TLS/RTP/SAVPF 0", kind.unwrap_or("other"))
+}
+
+/// `101 telephone-event/8000`, without anything that does not belong there.
+fn tones(rtpmap: &str) -> String {
+    rtpmap.chars().filter(|c| c.is_ascii_alphanumeric() || "-/ ".contains(*c)).take(64).collect()
+}
+
+const fn is_private(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+}
+
+/// A character of the same kind, by chance.
+const fn like(byte: u8, chance: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => b'0' + chance % 10,
+        // Also letters of tones and of hexadecimal digits stay within theirs.
+        b'A'..=b'D' => b'A' + chance % 4,
+        b'E'..=b'Z' => b'E' + chance % 22,
+        b'a'..=b'z' => b'a' + chance % 26,
+        _ if byte.is_ascii() => byte,
+        _ => b'a' + chance % 26,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp;
+
+    #[test]
+    fn a_pseudonym_has_length_and_form_and_is_always_the_same() {
+        let mut names = Pseudonyms::default();
+        for text in
+            ["@ada.l:example.org", "!r00m:hs", "+49 170 1234567", "Ädä 😀", "a", "7", "123*#A,"]
+        {
+            let name = names.text(text);
+            assert_eq!(name.len(), text.len(), "{text}");
+            assert_ne!(name, text);
+            assert_eq!(name, names.text(text));
+        }
+        assert_ne!(Pseudonyms::default().text("@ada.lovelace:example.org"), {
+            Pseudonyms::default().text("@ada.lovelace:example.org")
+        });
+        assert!(names.text("turn:relay.example?transport=udp").starts_with("turn:"));
+        assert_eq!(names.text(""), "");
+        assert_eq!(names.text("***"), "***");
+    }
+
+    #[test]
+    fn short_texts_do_not_meet() {
+        let mut names = Pseudonyms::default();
+        let all: std::collections::BTreeSet<_> =
+            (0..100).map(|n| names.text(&format!("{n:02}"))).collect();
+        assert!(all.len() > 90, "{} of 100", all.len());
+        let letters: std::collections::BTreeSet<_> =
+            (0..400).map(|n| names.text(&format!("@u{n}:hs"))).collect();
+        assert_eq!(letters.len(), 400);
+    }
+
+    #[test]
+    fn what_is_no_description_never_looks_like_one() {
+        let mut names = Pseudonyms::default();
+        for n in 0..3_000 {
+            assert!(!names.private(&format!("a=0\r\n{n}")).starts_with("v=0"));
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut names = Pseudonyms::default();
+        for n in 0..MAX_REMEMBERED + 10 {
+            names.text(&format!("{n:08}"));
+        }
+        assert_eq!(names.taken.len(), MAX_REMEMBERED);
+    }
+
+    const OFFER: &str = "v=0\r\no=- 4242 2 IN IP4 192.0.2.77\r\ns=Adas call\r\nt=0 0\r\n\
+        a=group:BUNDLE 0 1\r\n\
+        m=audio 51234 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 192.0.2.77\r\na=ice-ufrag:ufRag\r\n\
+        a=ice-pwd:passwordOfAda\r\na=fingerprint:sha-256 AB:CD\r\na=mid:0\r\na=sendonly\r\n\
+        a=msid:cam mic-track\r\na=rtpmap:101 telephone-event/8000\r\na=rtpmap:111 opus/48000/2\r\n\
+        a=candidate:1 1 udp 2122260223 192.0.2.77 51234 typ host\r\n\
+        m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=bundle-only\r\na=mid:1\r\na=recvonly\r\n\
+        a=ssrc:77 msid:old track\r\nm=video 0 x\r\n";
+
+    #[test]
+    fn a_skeleton_says_what_the_machine_asks_and_nothing_else() {
+        let mut names = Pseudonyms::default();
+        let skeleton = names.private(OFFER);
+        assert_eq!(sdp::media_lines(&skeleton), sdp::media_lines(OFFER));
+        assert_eq!(sdp::check(&skeleton), Ok(()));
+        assert_eq!(sdp::offers_video(&skeleton), sdp::offers_video(OFFER));
+        let candidate = names.private("candidate:1 1 udp 2122260223 192.0.2.77 51234 typ host");
+        assert!(sdp::holds_candidate(&skeleton, &candidate), "{skeleton}\n{candidate}");
+        assert!(candidate.ends_with(" typ host") && candidate.contains(" udp "), "{candidate}");
+        assert!(skeleton.contains("telephone-event/8000"));
+        for needle in ["192.0.2.77", "51234", "Ada", "ufRag", "4242", "AB:CD", "mic-track", "opus"]
+        {
+            assert!(!skeleton.contains(needle), "{needle} in {skeleton}");
+            assert!(!candidate.contains(needle), "{needle} in {candidate}");
+        }
+    }
+
+    #[test]
+    fn what_the_machine_refuses_it_refuses_as_a_skeleton_too() {
+        let mut names = Pseudonyms::default();
+        let huge = format!("{OFFER}a={}", "x".repeat(MAX_SDP_BYTES));
+        let many = format!("{OFFER}{}", "m=audio 9 x\r\n".repeat(sdp::MAX_MEDIA_LINES));
+        let bad = [
+            "",
+            "v=0",
+            "nonsense",
+            "v=0\r\nm=audio 9 x\r\n",
+            &huge,
+            &many,
+            "v=0\r\nm=audio 9 x\r\na=ice-ufrag:x\r\na=ice-pwd:\r\n",
+            "v=0\r\nm=audio 9 x\r\na=ice-ufrag:x\r\na=ice-pwd:y\r\na=fingerprint:\r\n",
+            "v=0 \nm=audio 9 x\na=ice-ufrag:x\na=ice-pwd:y\na=fingerprint:z\n",
+            "v=01",
+        ];
+        for sdp in bad {
+            assert_eq!(sdp::check(&names.private(sdp)), sdp::check(sdp), "{:.60}", sdp);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A connection that wavers, is lost, and comes back; a network that changes (T-13).
+
+use matrix_voip::{
+    machine::{
+        event::{CallEvent, CallState, EndReason},
+        io::{CallCommand, Input, Network, PeerState},
+    },
+    sdp::ice_ufrag,
+    testing::{Device, Habits, millis, secs},
+    wire::call::{Body, SdpKind},
+};
+
+use crate::common::{Two, local};
+
+fn offers(device: &Device) -> usize {
+    let is_offer = |body: &Body| match body {
+        Body::Negotiate(negotiate) => negotiate.description.kind == SdpKind::Offer,
+        _ => false,
+    };
+    device.sent().iter().filter(|message| is_offer(&message.body)).count()
+}
+
+fn states(device: &Device) -> Vec<CallState> {
+    let events = device.events_of(device.call().unwrap());
+    let state = |event| match event {
+        CallEvent::StateChanged(state) => Some(state),
+        _ => None,
+    };
+    events.into_iter().filter_map(state).collect()
+}
+
+fn ufrag(device: &Device) -> String {
+    let local = device.peer().local.unwrap();
+    ice_ufrag(local.sdp.expose()).unwrap().to_owned()
+}
+
+#[test]
+fn a_hiccup_is_not_shown() {
+    let two = Two::connected();
+    let before = states(&two.ada).len();
+    two.ada.force(PeerState::Disconnected);
+    two.sim.advance(millis(900));
+    two.ada.force(PeerState::Connected);
+    two.sim.advance(secs(60));
+    assert_eq!(states(&two.ada).len(), before);
+    assert_eq!(offers(&two.ada), 0);
+}
+
+#[test]
+fn the_caller_restarts_ice_after_a_moment_and_the_callee_need_not() {
+    let two = Two::connected();
+    let before = (ufrag(&two.ada), ufrag(&two.ben));
+    two.ada.force(PeerState::Disconnected);
+    two.ben.force(PeerState::Disconnected);
+    two.sim.advance(millis(1_500));
+    assert_eq!(two.ada.state(), Some(CallState::Connecting));
+    assert_eq!(offers(&two.ada), 0);
+    two.sim.advance(secs(20));
+    assert_eq!((offers(&two.ada), offers(&two.ben)), (1, 0), "{}", two.sim.column());
+    assert_eq!(two.ada.state(), Some(CallState::Connected));
+    assert_eq!(two.ben.state(), Some(CallState::Connected));
+    assert_ne!(ufrag(&two.ada), before.0);
+    assert_ne!(ufrag(&two.ben), before.1);
+}
+
+#[test]
+fn the_callee_restarts_when_only_it_has_noticed() {
+    let two = Two::connected();
+    two.ben.force(PeerState::Disconnected);
+    two.sim.advance(secs(20));
+    assert_eq!((offers(&two.ada), offers(&two.ben)), (0, 1), "{}", two.sim.column());
+    assert_eq!(two.ben.state(), Some(CallState::Connected));
+}
+
+#[test]
+fn restarts_back_off_until_the_call_is_given_up() {
+    let two = Two::connected();
+    for device in [&two.ada, &two.ben] {
+        device.set_habits(Habits { connect: None, ..Habits::default() });
+        device.force(PeerState::Disconnected);
+    }
+    two.sim.advance(secs(29));
+    // After 2, 6 and 14 seconds; the next would be after 30.
+    assert_eq!(offers(&two.ada), 3, "{}", two.sim.column());
+    two.sim.advance(secs(2));
+    assert_eq!(two.ada.end(), local(EndReason::IceFailed));
+}
+
+#[test]
+fn a_path_that_the_engine_gives_up_is_looked_for_at_once() {
+    let two = Two::connected();
+    two.ada.force(PeerState::Failed);
+    two.sim.advance(secs(1));
+    assert_eq!(offers(&two.ada), 1);
+    assert_eq!(two.ada.state(), Some(CallState::Connected), "{}", two.sim.column());
+}
+
+#[test]
+fn a_change_of_network_restarts_at_once_whoever_is_polite() {
+    for caller in [true, false] {
+        let two = Two::connected();
+        let (one, other) = if caller { (&two.ada, &two.ben) } else { (&two.ben, &two.ada) };
+        one.input(Input::Network(Network::Changed));
+        two.sim.advance(secs(1));
+        assert_eq!((offers(one), offers(other)), (1, 0));
+        assert_eq!(one.state(), Some(CallState::Connected));
+    }
+}
+
+#[test]
+fn a_network_that_is_back_is_used_at_once() {
+    let two = Two::connected();
+    two.ben.force(PeerState::Disconnected);
+    two.sim.advance(millis(1_500));
+    two.ben.input(Input::Network(Network::Back));
+    two.sim.advance(secs(1));
+    assert_eq!(offers(&two.ben), 1);
+    assert_eq!(two.ben.state(), Some(CallState::Connected), "{}", two.sim.column());
+}
+
+#[test]
+fn ice_is_restarted_on_request_by_both_at_once() {
+    let two = Two::connected();
+    let before = (ufrag(&two.ada), ufrag(&two.ben));
+    two.ada.act(CallCommand::RestartIce);
+    two.ben.act(CallCommand::RestartIce);
+    two.sim.run_until_quiet();
+    assert_ne!(ufrag(&two.ada), before.0);
+    assert_ne!(ufrag(&two.ben), before.1);
+    for device in [&two.ada, &two.ben] {
+        assert_eq!(device.state(), Some(CallState::Connected), "{}", two.sim.column());
+    }
+}
+
+#[test]
+fn when_they_hang_up_no_lost_connection_is_shown() {
+    let two = Two::connected();
+    two.ben.force(PeerState::Disconnected);
+    two.sim.advance(millis(300));
+    two.ada.hangup();
+    two.sim.run_to_the_end();
+    assert!(!states(&two.ben)[2..].contains(&CallState::Connecting), "{:?}", states(&two.ben));
+}
