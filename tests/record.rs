@@ -87,18 +87,18 @@ fn a_replay_reads_like_the_protocol() {
     assert!(ben.starts_with('@') && ben.len() == BEN.len() && ben != BEN, "{ben}");
     column.expect_in_order(&format!(
         "
-        0.000 we calls {ben} (video)
-        * we fails to send m.call.invite (unreachable)
-        * we sends m.call.invite
-        * we is invite_sent
-        * we gets m.call.answer of {ben}
-        * we is connecting
-        * we connection: connected
-        * we is connected
-        10.000 we mutes the camera
-        * we sends m.call.sdp_stream_metadata_changed
-        * we gets m.call.hangup of {ben}
-        * we ended: remote hangup
+        0.000 it calls {ben} (video)
+        * it fails to send m.call.invite (unreachable)
+        * it sends m.call.invite
+        * it is invite_sent
+        * it gets m.call.answer of {ben}
+        * it is connecting
+        * it connection: connected
+        * it is connected
+        10.000 it mutes the camera
+        * it sends m.call.sdp_stream_metadata_changed
+        * it gets m.call.hangup of {ben}
+        * it ended: remote hangup
         "
     ));
 }
@@ -118,7 +118,7 @@ fn a_process_that_crashed_replays_with_what_it_had_saved() {
     assert!(matches!(&steps[0].entry, Entry::Restored(ledger) if ledger.live.len() == 1));
     assert!(steps.iter().all(Step::agrees));
     let column = Replayed::read(ada.recording().as_slice()).unwrap().column;
-    column.expect_in_order("* we takes up 1 calls of a dead process\n* we sends m.call.hangup");
+    column.expect_in_order("* it takes up 1 calls of a dead process\n* it sends m.call.hangup");
 }
 
 // ------------------------------------------------------------------------------------- secrets
@@ -478,7 +478,7 @@ async fn a_recorded_voip_replays_to_its_end() {
     assert!(steps.iter().all(Step::agrees), "{:#?}", steps.iter().find(|step| !step.agrees()));
     assert_eq!((account.written(), account.lost(), account.fault()), (steps.len() as u64, 0, None));
     let column = Replayed::read(file.as_slice()).unwrap().column;
-    column.expect_in_order("* we is connected\n* we hangs up\n* we sends m.call.hangup");
+    column.expect_in_order("* it is connected\n* it hangs up\n* it sends m.call.hangup");
     assert!(!String::from_utf8(file).unwrap().contains("fakeTurnSecret"));
 }
 

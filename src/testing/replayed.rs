@@ -143,7 +143,7 @@ impl Teller {
     }
 
     fn line(&mut self, at: Duration, kind: Kind, what: String) {
-        self.lines.push(Line { at, who: "we".to_owned(), what, kind });
+        self.lines.push(Line { at, who: "it".to_owned(), what, kind });
     }
 }
 

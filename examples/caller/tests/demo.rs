@@ -134,7 +134,7 @@ fn a_recorded_call_is_replayed_as_a_column_without_names() {
     let ran = caller(&["replay", file.to_str().unwrap()]);
     assert_eq!((ran.code, ran.errors.as_str()), (Some(0), ""), "{ran}");
     for words in
-        ["we gets m.call.invite of @", "we rings", "we sends m.call.answer", "is connected"]
+        ["it gets m.call.invite of @", "it rings", "it sends m.call.answer", "is connected"]
     {
         assert!(ran.printed.contains(words), "no {words:?}: {ran}");
     }
