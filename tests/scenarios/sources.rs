@@ -4,7 +4,10 @@ use matrix_voip::{
     id::{InputId, PeerId, TrackId},
     machine::{
         event::{CallEvent, CallState, Side},
-        io::{CallCommand, Input, MediaKind, MediaSource, PeerNews, Refusal, Tones, Verdict},
+        io::{
+            CallCommand, CallMedia, Input, MediaKind, MediaSource, PeerNews, Refusal, Tones,
+            Verdict,
+        },
     },
     testing::{Cue, Device, OpKind},
     wire::{call::Body, metadata::Purpose},
@@ -111,6 +114,21 @@ fn a_screen_that_the_user_stops_showing_is_told() {
     two.ada.input(Input::Peer(PeerId(1), PeerNews::TrackEnded(TrackId(2))));
     two.sim.run_until_quiet();
     assert_eq!(shows(&two.ben, Side::Remote, &Purpose::Screenshare), None, "{}", two.sim.column());
+}
+
+/// A picture that nobody sends is still received.
+#[test]
+fn a_video_call_without_a_camera_shows_the_other_side() {
+    let two = crate::common::two();
+    two.ada.next(OpKind::Capture, Cue::works());
+    two.ada.next(OpKind::Capture, Cue::denied());
+    two.ada.invite(&two.room, crate::common::BEN, CallMedia::Video);
+    two.sim.run_until_quiet();
+    two.ben.answer_with(CallMedia::Video);
+    two.sim.run_until_quiet();
+    let theirs = shows(&two.ada, Side::Remote, &Purpose::UserMedia).unwrap();
+    assert_eq!(theirs, [MediaKind::Audio, MediaKind::Video], "{}", two.sim.column());
+    assert_eq!(negotiates(&two.ada) + negotiates(&two.ben), 0, "with the first descriptions");
 }
 
 /// C10.

@@ -131,6 +131,11 @@ impl Negotiation {
 
     // ---------------------------------------------------------------------------------- ours
 
+    /// The session is to have this line, whether or not we send in it.
+    pub(super) fn want_line(&mut self, slot: Slot) {
+        self.slots.insert(slot);
+    }
+
     /// Something of ours may have changed.
     pub(super) fn want(&mut self) {
         self.wanted = true;

@@ -12,7 +12,7 @@ use crate::{
     machine::{
         event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
         guard::Guard,
-        io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Verdict},
+        io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Slot, Verdict},
         world::World,
     },
     redact::Redacted,
@@ -43,6 +43,10 @@ impl Call {
         let phase = Phase::Outgoing(Outgoing::Preparing(Step::Waiting));
         let mut call = Self::new(world, session, shown, phase);
         call.callee_device = device;
+        if media == CallMedia::Video {
+            // Also without a camera of ours: theirs is to be seen.
+            call.negotiation.want_line(Slot::Video);
+        }
         world.roster.add(&call.shown.room, &call.shown.call_id, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
         match user {
