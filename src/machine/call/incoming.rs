@@ -168,8 +168,7 @@ impl Call {
     pub(super) fn send_answer(&mut self, world: &mut World, sdp: Redacted) {
         let capabilities = self.capabilities(world, &sdp);
         let answer = Answer { sdp, capabilities, streams: Some(self.told.clone()) };
-        let plan = self.negotiation.described();
-        self.negotiation.answered(plan);
+        self.negotiation.answered();
         self.await_answer_no_more(world);
         self.begin_connecting(world);
         self.send(world, Kind::Answer, Body::Answer(answer));

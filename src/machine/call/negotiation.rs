@@ -207,21 +207,10 @@ impl Negotiation {
         self.turn = Turn::Stable;
     }
 
-    /// What the first description of a call said.
-    pub(super) fn start_with(&mut self, plan: Plan) {
-        self.slots.extend(plan.lines.iter().map(|line| line.slot));
-        self.offered = plan;
-    }
-
     /// A description of ours is being made to this plan. Whatever is wanted from now on is not in
     /// it.
     pub(super) fn describe(&mut self, plan: Plan) {
         self.offered = plan;
-    }
-
-    /// The plan of the description of ours that was made.
-    pub(super) fn described(&mut self) -> Plan {
-        std::mem::take(&mut self.offered)
     }
 
     // -------------------------------------------------------------------------------- theirs
@@ -271,9 +260,9 @@ impl Negotiation {
         }
     }
 
-    /// Our answer, made to this plan, is on its way and in force: of the plan, what their offer
-    /// had lines for.
-    pub(super) fn answered(&mut self, plan: Plan) {
+    /// Our answer is on its way and in force: of its plan, what their offer had lines for.
+    pub(super) fn answered(&mut self) {
+        let plan = std::mem::take(&mut self.offered);
         let known = plan.lines.into_iter().filter(|line| self.slots.contains(&line.slot));
         self.agreed = Plan { lines: known.collect() };
         self.turn = Turn::Stable;
@@ -307,7 +296,7 @@ mod tests {
 
     fn agreed(slots: &[Slot]) -> Negotiation {
         let mut negotiation = Negotiation::new();
-        negotiation.start_with(plan(slots));
+        negotiation.describe(plan(slots));
         negotiation.settle();
         negotiation
     }
@@ -355,7 +344,8 @@ mod tests {
         negotiation.take_in(theirs());
         negotiation.give_way();
         assert!(negotiation.begin_answer().is_some());
-        negotiation.answered(plan(&[Slot::Audio]));
+        negotiation.describe(plan(&[Slot::Audio]));
+        negotiation.answered();
         assert!(negotiation.is_due(&plan(&[Slot::Audio])), "the restart is still wanted");
     }
 
@@ -396,7 +386,8 @@ mod tests {
         negotiation.begin_answer();
         negotiation.want();
         let wish = plan(&[Slot::Audio, Slot::Video]);
-        negotiation.answered(wish.clone());
+        negotiation.describe(wish.clone());
+        negotiation.answered();
         assert!(negotiation.is_due(&wish));
     }
 }

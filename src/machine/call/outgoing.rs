@@ -99,8 +99,6 @@ impl Call {
             capabilities,
             streams: Some(self.told.clone()),
         };
-        let plan = self.negotiation.described();
-        self.negotiation.start_with(plan);
         self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
         self.send(world, Kind::Invite, Body::Invite(invite));

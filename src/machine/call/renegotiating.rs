@@ -101,10 +101,7 @@ impl Call {
                 let patience = world.now.mono_after(lifetime);
                 self.set_timer(world, CallTimer::Negotiate, patience);
             }
-            SdpKind::Answer => {
-                let plan = self.negotiation.described();
-                self.negotiation.answered(plan);
-            }
+            SdpKind::Answer => self.negotiation.answered(),
         }
         self.send(world, Kind::Negotiate, Body::Negotiate(negotiate));
         self.plan_candidates(world);
