@@ -172,7 +172,7 @@ pub enum Message {
     Negotiate,
     /// `m.call.replaces`
     Replaces,
-    /// `m.call.hangup` or `m.call.reject`
+    /// `m.call.hangup` or `m.call.reject`: nothing of ours follows it.
     Farewell,
 }
 

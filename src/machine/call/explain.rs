@@ -5,14 +5,11 @@ use std::time::Duration;
 use super::{
     Ask, Call, CallTimer, Gate, Phase, Role,
     negotiation::Turn,
-    outbox::Kind,
     phase::{Incoming, Outgoing, Step},
 };
 use crate::{
     machine::{
-        explain::{
-            Before, Explanation, Message, Need, Negotiating, Path, Sending, Standing, Wait, Work,
-        },
+        explain::{Before, Explanation, Need, Negotiating, Path, Sending, Standing, Wait, Work},
         io::Fault,
     },
     time::{Mono, Now},
@@ -151,19 +148,6 @@ impl Call {
         } else {
             Standing::InFlight(now.mono.since(self.history.sent))
         };
-        Some(Sending { what: message(first.kind), tries: first.tries, standing })
-    }
-}
-
-const fn message(kind: Kind) -> Message {
-    match kind {
-        Kind::Invite => Message::Invite,
-        Kind::Answer => Message::Answer,
-        Kind::Candidates => Message::Candidates,
-        Kind::SelectAnswer => Message::SelectAnswer,
-        Kind::Metadata => Message::Metadata,
-        Kind::Negotiate => Message::Negotiate,
-        Kind::Replaces => Message::Replaces,
-        Kind::Farewell => Message::Farewell,
+        Some(Sending { what: first.kind, tries: first.tries, standing })
     }
 }

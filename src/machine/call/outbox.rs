@@ -8,25 +8,15 @@ use crate::{
     id::OpId,
     machine::{
         bounds::{MAX_CANDIDATE_TRIES, MAX_QUEUED},
+        explain,
         fingerprint::Fingerprint,
         io::Fault,
     },
     wire::call::{Body, CallMessage, SdpKind},
 };
 
-/// What kind of message it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
-    Invite,
-    Answer,
-    Candidates,
-    SelectAnswer,
-    Metadata,
-    Negotiate,
-    Replaces,
-    /// Reject or hangup: nothing of ours follows it.
-    Farewell,
-}
+/// What kind of message it is: as explanations call it.
+pub(super) type Kind = explain::Message;
 
 /// One message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -177,18 +167,7 @@ impl Outbox {
 
     /// Drops an offer that was taken back before it left.
     pub(super) fn drop_untried_offer(&mut self) {
-        let is_offer = |body: &Body| match body {
-            Body::Negotiate(negotiate) => negotiate.description.kind == SdpKind::Offer,
-            Body::Invite(_)
-            | Body::Candidates(_)
-            | Body::Answer(_)
-            | Body::SelectAnswer { .. }
-            | Body::Reject { .. }
-            | Body::Hangup { .. }
-            | Body::MetadataChanged(_)
-            | Body::AssertedIdentity(_)
-            | Body::Replaces(_) => false,
-        };
+        let is_offer = |body: &Body| matches!(body, Body::Negotiate(ours) if ours.description.kind == SdpKind::Offer);
         self.queue.retain(|queued| queued.tries > 0 || !is_offer(&queued.message.body));
     }
 
