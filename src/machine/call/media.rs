@@ -162,8 +162,8 @@ impl LocalMedia {
     }
 
     fn line(&self, slot: Slot, holds: bool) -> PlanLine {
-        let source = source_of(slot).filter(|source| self.ready(*source).is_some());
-        let direction = match (source.is_some(), holds) {
+        let sent = source_of(slot).and_then(|source| Some((source, self.ready(source)?)));
+        let direction = match (sent.is_some(), holds) {
             (true, false) => Direction::SendRecv,
             (true, true) => Direction::SendOnly,
             (false, false) => Direction::RecvOnly,
@@ -172,8 +172,8 @@ impl LocalMedia {
         PlanLine {
             slot,
             direction,
-            track: source.and_then(|source| self.ready(source)),
-            stream: source.and_then(|source| self.stream_of(source)),
+            track: sent.map(|(_, track)| track),
+            stream: sent.and_then(|(source, _)| self.stream_of(source)),
         }
     }
 

@@ -155,17 +155,9 @@ impl Call {
         facts: &Facts,
         theirs: Negotiate,
     ) -> Verdict {
-        match self.phase {
-            Phase::Outgoing(_) | Phase::Incoming(_) | Phase::Ended(_)
-                if world.holds(Guard::InCallOnly) =>
-            {
-                return Verdict::Ignored(Ignored::WrongState);
-            }
-            Phase::Outgoing(_)
-            | Phase::Incoming(_)
-            | Phase::Connecting
-            | Phase::Connected
-            | Phase::Ended(_) => {}
+        let in_call = matches!(self.phase, Phase::Connecting | Phase::Connected);
+        if !in_call && world.holds(Guard::InCallOnly) {
+            return Verdict::Ignored(Ignored::WrongState);
         }
         if !world.is_sound(&theirs.description.sdp) {
             return Verdict::Ignored(Ignored::Malformed);

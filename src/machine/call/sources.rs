@@ -48,10 +48,7 @@ impl Call {
         let was_asked = self.media.ready(source).is_none();
         let Some(track) = self.media.close(source) else { return Ok(()) };
         let asked = |ask: &Ask| matches!(ask, Ask::Capture(of) | Ask::Replace(of) if *of == source);
-        let asks: Vec<_> =
-            self.asks.iter().filter(|(_, ask)| asked(ask)).map(|(op, _)| *op).collect();
-        for op in asks {
-            self.asks.remove(&op);
+        for (op, _) in self.asks.extract_if(.., |_, ask| asked(ask)) {
             world.cancel(op);
         }
         world.request(Owner::Nobody, Op::Track(track, TrackOp::Release));
