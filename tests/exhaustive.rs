@@ -145,7 +145,7 @@ fn two_users_who_may_call_each_other_agree_where_a_send_fails() {
 }
 
 /// So many states fit into 8 GiB.
-const MOST: usize = 2_500_000;
+const MOST: usize = 60_000_000;
 
 #[test]
 #[ignore = "long: minutes and gigabytes"]

@@ -205,8 +205,8 @@ impl Engine {
 
     /// Keeps an event for its invite, which may come later.
     fn park(&mut self, room: &RoomId, facts: &Facts, message: &CallMessage) -> Verdict {
-        let (now, age) = (self.world.now, self.world.config.timeouts.parked);
-        self.world.memory.forget_parked(room, now, age);
+        let (now, patience) = (self.world.now, self.world.config.timeouts.parked);
+        self.world.memory.forget_parked(room, now, patience);
         let full = self.world.memory.is_full_for(room);
         if full && self.world.holds(Guard::ParkedRoomsBounded) {
             return Verdict::Ignored(Ignored::TooMany);
@@ -228,7 +228,9 @@ impl Engine {
                 return Verdict::Ignored(reason);
             }
         };
-        let parked = self.world.memory.take_parked(room, &header.call_id);
+        let (now, patience) = (self.world.now, self.world.config.timeouts.parked);
+        let waiting = (room, &header.call_id);
+        let parked = self.world.memory.take_parked(waiting, now, patience);
         let world = &self.world;
         let ours = &world.identity.user;
         let over = parked.iter().any(|p| candidacy.is_ended_by(world, &p.facts, &p.message))

@@ -288,23 +288,20 @@ impl Call {
 
     /// What the call will do and show depends on all of this and on nothing else. State, party,
     /// mutes and end of what is shown stand in phase, party and media.
-    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, world: &World) {
         let shown = &self.shown;
         print.value((self.role, &shown.room, &shown.call_id, &shown.party_id));
         print.value((shown.direction, shown.media, &shown.remote_user));
-        print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
-        print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
-        print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
-        print.value((self.transfers, &self.remote_device));
-        self.negotiation.fingerprint(print);
-        print.value((&self.local_candidates, &self.remote_candidates));
-        print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
-        print.value((self.announced, &self.told));
-        self.media.fingerprint(print);
+        print.value((&self.phase, self.announced));
         self.outbox.fingerprint(print);
-        if let Some(peer) = self.peer {
-            print.peer(peer);
+        self.print_waits(print);
+        if !self.phase.is_ended() || !world.holds(Guard::EndedUnheard) {
+            self.print_what_lives(print);
         }
+    }
+
+    fn print_waits(&self, print: &mut Fingerprint) {
+        print.value((self.asks.len(), self.timers.len()));
         for (op, ask) in &self.asks {
             print.op(*op);
             print.value(ask);
@@ -312,6 +309,24 @@ impl Call {
         for (timer, deadline) in &self.timers {
             print.value(timer);
             print.deadline(*deadline);
+        }
+    }
+
+    /// What nothing depends on once the call is over, while it says so.
+    fn print_what_lives(&self, print: &mut Fingerprint) {
+        let shown = &self.shown;
+        print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
+        print.value((&self.party, self.version, &self.callee_device, &self.offer));
+        print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
+        print.value((self.transfers, &self.remote_device));
+        self.negotiation.fingerprint(print);
+        print.value((&self.local_candidates, &self.remote_candidates));
+        print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
+        print.value(&self.told);
+        self.media.fingerprint(print);
+        print.value(self.peer.is_some());
+        if let Some(peer) = self.peer {
+            print.peer(peer);
         }
     }
 

@@ -100,10 +100,13 @@ impl Negotiation {
         if let Some(theirs) = &self.theirs {
             print.deadline(theirs.until);
         }
-        for line in self.offered.lines.iter().chain(&self.agreed.lines) {
-            print.value((line.slot, line.direction, &line.stream));
-            if let Some(track) = line.track {
-                print.track(track);
+        for plan in [&self.offered, &self.agreed] {
+            print.value(plan.lines.len());
+            for line in &plan.lines {
+                print.value((line.slot, line.direction, &line.stream, line.track.is_some()));
+                if let Some(track) = line.track {
+                    print.track(track);
+                }
             }
         }
     }
@@ -139,6 +142,11 @@ impl Negotiation {
     /// Something of ours may have changed.
     pub(super) fn want(&mut self) {
         self.wanted = true;
+    }
+
+    /// What is wanted is agreed on already.
+    pub(super) fn want_nothing(&mut self) {
+        self.wanted = false;
     }
 
     /// The next offer restarts ICE.
@@ -199,11 +207,13 @@ impl Negotiation {
     /// Our offer came to nothing, and the same one is not worth another try.
     pub(super) fn drop_offer(&mut self) {
         self.restarting = false;
+        self.offered = Plan::default();
         self.turn = Turn::Stable;
     }
 
     /// Nothing is being agreed on any more.
     pub(super) fn stop(&mut self) {
+        self.offered = Plan::default();
         self.turn = Turn::Stable;
     }
 

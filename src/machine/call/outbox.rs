@@ -69,7 +69,7 @@ impl Outbox {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value(self.pausing);
+        print.value((self.pausing, self.in_flight.is_some(), self.queue.len()));
         if let Some(op) = self.in_flight {
             print.op(op);
         }

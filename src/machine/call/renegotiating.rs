@@ -70,6 +70,8 @@ impl Call {
         let plan = self.plan();
         if self.negotiation.is_due(&plan) {
             self.offer_ours(world, plan);
+        } else {
+            self.negotiation.want_nothing();
         }
     }
 
