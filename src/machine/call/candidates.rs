@@ -93,9 +93,21 @@ pub(super) struct RemoteCandidates {
     by_party: BTreeMap<Option<PartyId>, Vec<Candidate>>,
     waiting: Vec<Candidate>,
     seen: usize,
+    /// Whose candidates these are, as their description names it.
+    ufrag: Option<Redacted>,
 }
 
 impl RemoteCandidates {
+    /// Their next description is this one. With new ICE credentials they gather anew: then the
+    /// bound counts anew too, or a call that wanders for long enough would hear of no path more.
+    pub(super) fn describe(&mut self, description: &str) {
+        let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
+        if self.ufrag.is_some() && self.ufrag != ufrag {
+            self.seen = self.waiting.len();
+        }
+        self.ufrag = ufrag;
+    }
+
     /// Keeps candidates of a party that may be chosen later.
     pub(super) fn park(
         &mut self,
@@ -198,6 +210,22 @@ mod tests {
         assert!(!local.push(candidate("candidate:x")));
         assert_eq!(local.take().len(), MAX_CANDIDATES);
         assert!(!local.push(candidate("candidate:x")), "sending them makes no room");
+    }
+
+    #[test]
+    fn what_is_gathered_anew_is_counted_anew() {
+        let mut remote = RemoteCandidates::default();
+        let fill = |remote: &mut RemoteCandidates, n| remote.push(vec![candidate("a"); n]);
+        remote.describe("a=ice-ufrag:one");
+        fill(&mut remote, MAX_CANDIDATES).unwrap();
+        remote.describe("a=ice-ufrag:one");
+        assert_eq!(fill(&mut remote, 1), Err(Ignored::TooMany), "nothing was gathered anew");
+        remote.describe("a=ice-ufrag:two");
+        assert_eq!(fill(&mut remote, 1), Err(Ignored::TooMany), "all of them still wait");
+        remote.take();
+        remote.describe("a=ice-ufrag:three");
+        fill(&mut remote, MAX_CANDIDATES).unwrap();
+        assert_eq!(fill(&mut remote, 1), Err(Ignored::TooMany));
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Call {
         call.remote_device = arrival.device.cloned();
         call.version = arrival.header.version;
         call.offer = Some(arrival.invite.offer.clone());
+        call.remote_candidates.describe(arrival.invite.offer.expose());
         call.streams.set_metadata(arrival.invite.streams.clone());
         call.await_answer(world, CallTimer::Ring, arrival.until);
         world.roster.add(arrival.room, &arrival.header.call_id, session);

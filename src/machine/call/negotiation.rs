@@ -71,6 +71,8 @@ pub(super) struct Negotiation {
     restart: bool,
     /// Whether the present offer does.
     restarting: bool,
+    /// How many offers of ours, one after the other, nobody answered.
+    unanswered: u32,
     theirs: Option<TheirOffer>,
     /// The lines that the session has.
     slots: BTreeSet<Slot>,
@@ -87,6 +89,7 @@ impl Negotiation {
             wanted: false,
             restart: false,
             restarting: false,
+            unanswered: 0,
             theirs: None,
             slots: BTreeSet::from([Slot::Audio]),
             offered: Plan::default(),
@@ -96,6 +99,7 @@ impl Negotiation {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.turn, self.wanted, self.restart, self.restarting, &self.slots));
+        print.value(self.unanswered);
         print.value(self.theirs.as_ref().map(|theirs| &theirs.sdp));
         if let Some(theirs) = &self.theirs {
             print.deadline(theirs.until);
@@ -174,6 +178,12 @@ impl Negotiation {
         self.turn = Turn::Offered;
     }
 
+    /// Nobody answered our offer; how often in a row that was so.
+    pub(super) fn count_unanswered(&mut self) -> u32 {
+        self.unanswered += 1;
+        self.unanswered
+    }
+
     /// The answer to our offer came.
     pub(super) fn begin_settling(&mut self) {
         self.turn = Turn::Settling;
@@ -183,6 +193,7 @@ impl Negotiation {
     pub(super) fn settle(&mut self) {
         self.slots.extend(self.offered.lines.iter().map(|line| line.slot));
         self.agreed = std::mem::take(&mut self.offered);
+        self.unanswered = 0;
         self.restarting = false;
         self.turn = Turn::Stable;
     }
@@ -207,6 +218,7 @@ impl Negotiation {
     /// Our offer came to nothing, and the same one is not worth another try.
     pub(super) fn drop_offer(&mut self) {
         self.restarting = false;
+        self.unanswered = 0;
         self.offered = Plan::default();
         self.turn = Turn::Stable;
     }

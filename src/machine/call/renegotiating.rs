@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     machine::{
+        bounds::MAX_UNANSWERED_OFFERS,
         event::CallEvent,
         guard::Guard,
         io::{Description, Fault, Ignored, PeerOp, Plan, Refusal, Reply, SdpKind, Verdict},
@@ -116,10 +117,16 @@ impl Call {
         Capabilities { transferee: world.config.can_be_transferred(), dtmf }
     }
 
-    /// Nobody answered our offer: it is made anew, with what has changed meanwhile.
+    /// Nobody answered our offer: it is made anew, with what has changed meanwhile. Not for ever:
+    /// somebody who never answers does not negotiate, and the user is to know.
     pub(super) fn on_offer_expired(&mut self, world: &mut World) {
-        if self.negotiation.turn() == Turn::Offered {
+        if self.negotiation.turn() != Turn::Offered {
+            return;
+        }
+        if self.negotiation.count_unanswered() < MAX_UNANSWERED_OFFERS {
             self.roll_back(world);
+        } else {
+            self.on_negotiation_failed(world);
         }
     }
 
@@ -182,6 +189,7 @@ impl Call {
             return Verdict::Ignored(Ignored::Collision);
         }
         let until = world.now.mono_after(lifetime.saturating_sub(age));
+        self.remote_candidates.describe(theirs.description.sdp.expose());
         self.negotiation.take_in(TheirOffer { sdp: theirs.description.sdp, until });
         self.streams.set_metadata(theirs.streams);
         self.refresh_streams(world);
@@ -224,6 +232,7 @@ impl Call {
     /// Puts the answer to our offer into force.
     pub(super) fn settle_with(&mut self, world: &mut World, answer: Redacted) {
         self.negotiation.begin_settling();
+        self.remote_candidates.describe(answer.expose());
         self.offer = Some(answer.clone());
         let answer = Description { kind: SdpKind::Answer, sdp: answer };
         self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(answer));
