@@ -67,7 +67,7 @@ use self::{
 };
 use crate::{
     config::{Config, OnAnswer},
-    id::{DeviceId, OpId, PeerId, RoomId, SessionId, UserId},
+    id::{DeviceId, OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
         call::{Body, Reason},
@@ -192,6 +192,11 @@ impl Engine {
     /// because the wall clock goes on while the machine is suspended.
     pub fn has_wall_deadline(&self) -> bool {
         self.world.agenda.has_wall()
+    }
+
+    /// Which party we are in all our calls.
+    pub(crate) fn party(&self) -> &PartyId {
+        &self.world.party
     }
 
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
