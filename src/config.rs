@@ -12,7 +12,8 @@ pub struct Config {
     pub busy: Busy,
     /// What happens when two users call each other at the same moment.
     pub glare: Glare,
-    /// What becomes of a connected call when another one is answered.
+    /// What becomes of the call in which the user talks when another one is answered, by him or, where
+    /// he placed it, by them.
     pub on_answer: OnAnswer,
     /// Whether the other side may ask us to call somebody else instead.
     pub transfers: Transfers,
@@ -95,7 +96,8 @@ pub enum OnAnswer {
     HoldOther,
     /// It is hung up.
     EndOther,
-    /// The answer is refused.
+    /// It goes on: to answer or to place another is refused, and one that was placed before ends as
+    /// busy (`user_busy`) when it is answered.
     Refuse,
 }
 

@@ -243,6 +243,11 @@ impl Engine {
         if let Err(refusal) = self.check_invite_to(&room, &callee) {
             return Verdict::Refused(refusal);
         }
+        // Nobody is rung whose answer would end the call.
+        let alone = self.world.config.on_answer == OnAnswer::Refuse;
+        if alone && self.world.roster.other_taken(None) {
+            return Verdict::Refused(Refusal::OtherCallConnected);
+        }
         let call = Call::place(&mut self.world, room, callee, media, None);
         Verdict::Started(self.keep(call))
     }

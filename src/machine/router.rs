@@ -11,14 +11,14 @@ use super::{
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
     call::{Arrival, Call, estate::Estate},
     crossing::Settled,
-    event::{MissedWhy, VoipEvent},
+    event::{EndReason, MissedWhy, VoipEvent},
     guard::Guard,
     io::{Ignored, Verdict},
     memory::Foreign,
     world::World,
 };
 use crate::{
-    config::{Busy, Unverified},
+    config::{Busy, OnAnswer, Unverified},
     id::{CallId, PartyId, RoomId, SessionId, UserId},
     time::Wall,
     wire::{
@@ -174,13 +174,16 @@ impl Engine {
         }
     }
 
-    /// A call of ours was taken: the one in which the user talked gives way, where it can.
+    /// A call of ours was taken: the one in which the user talks gives way, or it does itself.
     fn on_answered(&mut self, event: Event<'_>, verdict: &Verdict) {
         if let (Some(session), Body::Answer(_), Verdict::Handled) =
             (event.session, &event.message.body, verdict)
         {
-            // The other side has answered: what cannot give way stays beside it.
-            let _beside = self.put_others_aside(session);
+            let aside = self.put_others_aside(session);
+            // They have answered: what cannot be held stays beside their call.
+            if aside.is_err() && self.world.config.on_answer == OnAnswer::Refuse {
+                self.with(session, |call, world| call.fail(world, EndReason::Busy));
+            }
         }
     }
 

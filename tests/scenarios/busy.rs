@@ -2,10 +2,13 @@
 
 use matrix_voip::{
     config::{Busy, Config, OnAnswer},
-    id::{RoomId, SessionId},
+    id::{RoomId, SessionId, UserId},
     machine::{
         event::{CallState, EndReason, Hold, MissedWhy, VoipEvent},
-        io::{CallCommand, CallMedia, Ignored, PeerState, Refusal, Verdict},
+        io::{
+            CallCommand, CallMedia, Callee, Command, Ignored, Input, PeerState, Refusal, Tell,
+            Verdict,
+        },
     },
     testing::{Device, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
@@ -174,6 +177,40 @@ fn a_second_call_cannot_be_taken_where_the_first_is_to_stay() {
     assert_eq!(ada.command_to(second, CallCommand::Answer(None)), Verdict::Handled);
     sim.run_until_quiet();
     assert_eq!(ada.state_of(second), Some(CallState::Connected));
+}
+
+/// The exhaustive search found it: with a third device, two calls of two users were connected.
+#[test]
+fn where_the_first_call_is_to_stay_no_other_is_placed_beside_it() {
+    let (sim, ada, [first, second], _) = second_call(OnAnswer::Refuse);
+    ada.command_to(second, CallCommand::Reject(Tell::Everyone));
+    let room = ada.snapshot_of(first).unwrap().room;
+    let callee = Callee::User(UserId::parse(CARL).unwrap());
+    let invite = Command::Invite { room, callee, media: CallMedia::Voice };
+    let verdict = ada.input(Input::Command(invite));
+    assert_eq!(verdict, Verdict::Refused(Refusal::OtherCallConnected), "{}", sim.column());
+}
+
+#[test]
+fn where_the_first_call_is_to_stay_one_that_is_answered_later_is_busy() {
+    let sim = Sim::new(46);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let mut config = Config::default();
+    config.on_answer = OnAnswer::Refuse;
+    let ada = sim.user(ADA).device_with("PHONE", config);
+    let (ben, carl) = (sim.device(BEN, "LAPTOP"), sim.device(CARL, "PHONE"));
+    let second = ada.invite(&room, CARL, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.invite(&room, ADA, CallMedia::Voice);
+    sim.run_until_quiet();
+    let first = ada.calls()[1];
+    ada.command_to(first, CallCommand::Answer(None));
+    carl.answer();
+    sim.run_until_quiet();
+    assert_eq!(ada.state_of(first), Some(CallState::Connected), "{}", sim.column());
+    assert_eq!(ada.end_of(second), local(EndReason::Busy));
+    assert_eq!(carl.end(), remote(EndReason::Remote(Reason::UserBusy)));
+    assert_eq!(ben.state(), Some(CallState::Connected));
 }
 
 /// Seed 001: busy is a *connected* call.
