@@ -388,10 +388,14 @@ impl Engine {
         Verdict::Handled
     }
 
-    /// Whoever was a member and is none now has left.
+    /// Whoever was a member, or is in a call with us there, and is no member now has left.
     fn on_members(&mut self, room: RoomId, members: BTreeSet<UserId>) {
+        let in_call = self.world.roster.in_room(&room).into_iter();
+        let in_call =
+            in_call.filter_map(|session| self.calls.get(&session)?.shown().remote_user.clone());
+        let mut before: BTreeSet<_> = in_call.collect();
         let facts = self.world.rooms.entry(room.clone()).or_default();
-        let before = facts.members.take().unwrap_or_default();
+        before.extend(facts.members.take().unwrap_or_default());
         let left: Vec<_> = before.difference(&members).cloned().collect();
         facts.members = Some(members);
         for user in left {

@@ -10,7 +10,7 @@ use matrix_voip::{
             Verdict,
         },
     },
-    testing::{Device, Puppet, Sim, millis, secs},
+    testing::{Device, OpKind, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
 };
 
@@ -308,4 +308,28 @@ fn a_call_that_wins_glare_rings_while_another_with_that_user_is_being_taken() {
         assert_eq!(talking, 1, "{}", two.sim.column());
     }
     assert!(first != second);
+}
+
+/// While the first is being answered it cannot be held yet.
+#[test]
+fn two_calls_that_are_answered_at_once_do_not_both_hear_us() {
+    let sim = Sim::new(71);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let [ada, ben, carl] = [(ADA, "PHONE"), (BEN, "LAPTOP"), (CARL, "TABLET")]
+        .map(|(user, device)| sim.device(user, device));
+    ada.invite(&room, CARL, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.invite(&room, ADA, CallMedia::Voice);
+    sim.run_until_quiet();
+    let from_ben = ada.calls()[1];
+    ada.slow(OpKind::Capture, secs(3));
+    assert_eq!(ada.command_to(from_ben, CallCommand::Answer(None)), Verdict::Handled);
+    sim.advance(secs(1));
+    carl.answer();
+    sim.run_until_quiet();
+    let held: Vec<_> =
+        ada.calls().into_iter().map(|call| ada.snapshot_of(call).unwrap().hold.by_us).collect();
+    assert_eq!(held, [false, true], "{}", sim.column());
+    assert_eq!(ada.state_of(from_ben), Some(CallState::Connected));
+    assert!(ben.snapshot().unwrap().hold.by_them, "Ben is told");
 }

@@ -152,6 +152,16 @@ impl RemoteCandidates {
         std::mem::take(&mut self.waiting)
     }
 
+    /// Takes those that can be of the description in force; those that name another wait for it.
+    pub(super) fn take_known(&mut self) -> Vec<Candidate> {
+        let Some(known) = &self.ufrag else { return self.take() };
+        let known = |candidate: &mut Candidate| {
+            let named = candidate.username_fragment.as_deref();
+            named.is_none_or(|named| named == known.expose())
+        };
+        self.waiting.extract_if(.., known).collect()
+    }
+
     /// How many came, of all parties until one is chosen.
     pub(super) fn known(&self) -> usize {
         self.seen

@@ -281,6 +281,12 @@ impl Call {
         }
     }
 
+    /// Whether a call from this device is from whom this call is to: one that names a device is to
+    /// no other.
+    pub(super) fn may_be_called_by(&self, device: Option<&DeviceId>) -> bool {
+        self.callee_device.is_none() || self.callee_device.as_ref() == device
+    }
+
     /// Whether nothing is left to do for it.
     pub(super) fn is_finished(&self) -> bool {
         self.phase.is_ended() && self.outbox.is_empty()
@@ -401,7 +407,7 @@ impl Call {
             CallTimer::Restart => self.on_restart_due(world),
             CallTimer::Negotiate => self.on_offer_expired(world),
             CallTimer::Gather => self.read_description(world),
-            CallTimer::Candidates => self.send_candidates(world),
+            CallTimer::Candidates => self.on_batch_due(world),
             CallTimer::Retry => {
                 self.outbox.resume();
                 self.pump(world);
