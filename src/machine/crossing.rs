@@ -107,7 +107,7 @@ impl Engine {
         }
     }
 
-    /// Only now we know whom we call, and his call rings here already: it is as if both met.
+    /// Now we know whom we call, and his call may ring here already: it is as if both met.
     pub(super) fn on_callee_found(&mut self, session: SessionId) {
         let found = self.calls.get(&session).and_then(|call| {
             call.glare()?;

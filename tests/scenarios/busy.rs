@@ -269,12 +269,12 @@ fn a_call_whose_connection_is_lost_for_a_while_is_busy() {
     assert_eq!(missed(&ada), [MissedWhy::Busy]);
 }
 
-/// Taken, but not connected yet: it is held as a connected one would be.
+/// At most one call is connected between two users in a room (issue 5 §6).
 #[test]
-fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
+fn of_two_calls_of_one_user_that_are_answered_the_second_takes_the_place_of_the_first() {
     let two = two();
     let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
-    two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    let second = two.ben.invite(&two.room, ADA, CallMedia::Voice);
     two.sim.run_until_quiet();
     let rings = two.ada.calls();
     two.ada.command_to(rings[0], CallCommand::Answer(None));
@@ -282,9 +282,10 @@ fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
     assert_eq!(two.ada.state_of(rings[0]), Some(CallState::Connecting));
     two.ada.command_to(rings[1], CallCommand::Answer(None));
     two.sim.run_until_quiet();
-    let held = |session| two.ada.snapshot_of(session).unwrap().hold.by_us;
-    assert_eq!(rings.iter().map(|call| held(*call)).collect::<Vec<_>>(), [true, false]);
-    assert!(two.ben.snapshot_of(first).unwrap().hold.by_them);
+    assert_eq!(two.ada.end_of(rings[0]), local(EndReason::Replaced));
+    assert_eq!(two.ada.state_of(rings[1]), Some(CallState::Connected));
+    let ended = |session| two.ben.state_of(session) == Some(CallState::Ended);
+    assert!(ended(first) && !ended(second), "{}", two.sim.column());
 }
 
 /// Glare answers a call by itself, but not beside one that the same user has just taken.

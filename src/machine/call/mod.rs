@@ -266,6 +266,11 @@ impl Call {
         self.phase.is_ringing()
     }
 
+    /// Whether it was answered, by us or by them.
+    pub(super) fn is_taken(&self) -> bool {
+        self.phase.is_taken()
+    }
+
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
