@@ -5,13 +5,13 @@ use matrix_voip::{
     machine::{
         event::{CallState, Side},
         io::{
-            CallCommand, CallMedia, Candidate, Description, Input, MediaKind, MediaSource,
-            PeerNews, PeerState, SdpKind,
+            CallCommand, CallMedia, Candidate, Description, Ignored, Input, MediaKind, MediaSource,
+            Network, PeerNews, PeerState, SdpKind,
         },
     },
     redact::Redacted,
     sdp::{ice_ufrag, media_lines},
-    testing::{Cue, Device, Habits, OpKind, Puppet, millis, secs},
+    testing::{Cue, Device, Habits, OpKind, Puppet, millis, room_batch, secs},
     wire::call::{Body, Negotiate},
 };
 
@@ -207,4 +207,129 @@ fn a_long_call_takes_the_candidates_of_each_restart() {
         let count = taken.iter().filter(|c| c.contains(&ufrag)).count();
         assert_eq!(count, 15, "after {n} restarts");
     }
+}
+
+/// Whatever becomes of our candidates, none leaves before the description that names them.
+#[test]
+fn candidates_that_are_found_while_a_description_is_made_leave_behind_it() {
+    let two = Two::connected();
+    let candidates = vec![millis(10), millis(40), millis(90)];
+    two.ada.set_habits(Habits { candidates, gathered: millis(100), ..Habits::default() });
+    two.ada.next(OpKind::SetLocal, Cue::works().after(millis(1)));
+    two.ada.next(OpKind::LocalDescription, Cue::works().after(secs(1)));
+    two.ada.act(CallCommand::RestartIce);
+    two.sim.run_until_quiet();
+    let (offer, theirs) = offer_and_its_candidates(&two.ada);
+    assert!(theirs.is_none_or(|theirs| theirs > offer.unwrap()), "{}", two.sim.column());
+}
+
+/// Behind an offer that waits for its turn they are for that one.
+#[test]
+fn candidates_of_an_offer_that_waits_are_kept_for_it() {
+    let (half, call) = talking();
+    half.ada.next(OpKind::SetRemote, Cue::works().after(secs(5)));
+    for ufrag in ["one", "two"] {
+        let offer = described(&half.ben, SdpKind::Offer, ufrag);
+        half.ben.say(&half.room, &call, Body::Negotiate(offer));
+        half.sim.advance(millis(100));
+    }
+    half.ben.say(&half.room, &call, Body::Candidates(vec![candidate("two", 1)]));
+    half.sim.advance(secs(1));
+    assert!(!half.ada.peer().remote_candidates.iter().any(|c| c.contains("two")));
+    half.sim.advance(secs(10));
+    let taken = half.ada.peer().remote_candidates;
+    assert!(taken.iter().any(|c| c.contains("two")), "{}", half.sim.column());
+}
+
+#[test]
+fn an_offer_that_gave_way_before_it_left_never_leaves() {
+    let two = Two::connected();
+    two.ben.slow(OpKind::SendEvent, secs(3));
+    two.ben.mute(MediaSource::Microphone);
+    two.sim.advance(millis(50));
+    two.ben.act(CallCommand::Start(MediaSource::Camera));
+    two.sim.advance(millis(500));
+    two.ada.act(CallCommand::Start(MediaSource::Screen));
+    two.sim.advance(millis(1_000));
+    two.sim.run_until_quiet();
+    let kinds = two.ben.sent().into_iter().filter_map(|message| match message.body {
+        Body::Negotiate(negotiate) => Some(negotiate.description.kind),
+        _ => None,
+    });
+    let kinds: Vec<_> = kinds.collect();
+    assert_eq!(kinds, [SdpKind::Answer], "his camera is in the answer\n{}", two.sim.column());
+}
+
+#[test]
+fn an_offer_that_is_ignored_says_nothing_of_their_streams() {
+    let (half, call) = talking();
+    half.ada.act(CallCommand::Start(MediaSource::Camera));
+    half.sim.advance(secs(1));
+    let before = half.ada.streams();
+    let mut offer = described(&half.ben, SdpKind::Offer, "gen1");
+    for info in offer.streams.iter_mut().flat_map(|streams| streams.values_mut()) {
+        info.audio_muted = true;
+    }
+    half.ben.say(&half.room, &call, Body::Negotiate(offer));
+    half.sim.advance(secs(1));
+    assert_eq!(half.ada.ignored(Ignored::Collision), 1, "{}", half.sim.column());
+    assert_eq!(half.ada.streams(), before);
+}
+
+/// How long their offer lives, how old it comes, and whether it is worth an answer after 56 seconds
+/// in which our engine answers another.
+#[test]
+fn an_offer_that_had_to_wait_is_answered_while_it_lives() {
+    for (lifetime, age, answered) in [
+        (Some(80), 0, true),
+        (Some(50), 0, false),
+        (Some(80), 40, false),
+        (None, 0, true),
+        (None, 10, false),
+        (Some(3_600), 200, true),
+        (Some(3_600), 280, false),
+    ] {
+        let (half, call) = talking();
+        for op in [OpKind::SetRemote, OpKind::Answer, OpKind::SetLocal, OpKind::LocalDescription] {
+            half.ada.next(op, Cue::works().after(secs(14)));
+        }
+        let first = described(&half.ben, SdpKind::Offer, "one");
+        half.ben.say(&half.room, &call, Body::Negotiate(first));
+        half.sim.advance(secs(1));
+        let mut second = described(&half.ben, SdpKind::Offer, "two");
+        second.lifetime = lifetime.map(secs);
+        let second = half.ben.raw(&call, Body::Negotiate(second), secs(age));
+        half.ada.deliver(room_batch(&half.room, [second]));
+        half.sim.advance(secs(70));
+        let answers = half.ada.sent().into_iter().filter(|message| {
+            matches!(&message.body, Body::Negotiate(n) if n.description.kind == SdpKind::Answer)
+        });
+        let row = format!("{lifetime:?} s, {age} s old\n{}", half.sim.column());
+        assert_eq!(answers.count(), usize::from(answered), "{row}");
+    }
+}
+
+/// An answer does not say to which offer it is. The second one shows that the first was to the
+/// offer that was taken back, so nothing is agreed on.
+#[test]
+fn an_answer_too_many_shows_that_the_sides_do_not_agree() {
+    let (half, call) = talking();
+    let offers = || half.ada.sent().iter().filter(|message| is_offer(&message.body)).count();
+    half.ada.act(CallCommand::RestartIce);
+    half.sim.advance(secs(1));
+    half.ada.input(Input::Network(Network::Changed));
+    half.sim.advance(secs(1));
+    assert_eq!(offers(), 2, "one was taken back\n{}", half.sim.column());
+    for ufrag in ["one", "two"] {
+        let answer = described(&half.ben, SdpKind::Answer, ufrag);
+        half.ben.say(&half.room, &call, Body::Negotiate(answer));
+        half.sim.advance(secs(1));
+    }
+    assert_eq!(offers(), 3, "{}", half.sim.column());
+    for ufrag in ["three", "four"] {
+        let answer = described(&half.ben, SdpKind::Answer, ufrag);
+        half.ben.say(&half.room, &call, Body::Negotiate(answer));
+        half.sim.advance(secs(1));
+    }
+    assert_eq!(offers(), 3, "nothing was taken back since\n{}", half.sim.column());
 }

@@ -193,3 +193,67 @@ fn a_path_that_is_back_is_not_looked_for_again() {
     assert_eq!(two.ada.state(), Some(CallState::Connected), "{}", two.sim.column());
     assert_eq!((offers(&two.ada), offers(&two.ben)), (before, 0), "{}", two.sim.column());
 }
+
+#[test]
+fn whoever_is_lost_again_and_again_is_given_up_all_the_same() {
+    let two = Two::connected();
+    for device in [&two.ada, &two.ben] {
+        device.set_habits(Habits { connect: None, ..Habits::default() });
+        device.force(PeerState::Disconnected);
+    }
+    two.sim.advance(secs(20));
+    for state in [PeerState::Failed, PeerState::Disconnected, PeerState::Failed] {
+        two.ada.force(state);
+    }
+    two.sim.advance(secs(11));
+    assert_eq!(two.ada.end(), local(EndReason::IceFailed), "{}", two.sim.column());
+}
+
+#[test]
+fn after_a_connection_that_came_back_the_pauses_are_short_again() {
+    let two = Two::connected();
+    for _ in 0..2 {
+        let before = offers(&two.ada);
+        for device in [&two.ada, &two.ben] {
+            device.set_habits(Habits { connect: None, ..Habits::default() });
+            device.force(PeerState::Disconnected);
+        }
+        two.sim.advance(secs(7));
+        // After 2 and 6 seconds.
+        assert_eq!(offers(&two.ada), before + 2, "{}", two.sim.column());
+        for device in [&two.ada, &two.ben] {
+            device.set_habits(Habits::default());
+            device.force(PeerState::Connected);
+        }
+        two.sim.advance(secs(60));
+    }
+}
+
+#[test]
+fn an_engine_that_fails_again_at_once_is_not_asked_again_at_once() {
+    let two = Two::connected();
+    for device in [&two.ada, &two.ben] {
+        device.set_habits(Habits { connect: None, ..Habits::default() });
+    }
+    two.ada.force(PeerState::Failed);
+    two.sim.advance(millis(300));
+    two.ada.force(PeerState::Disconnected);
+    two.ada.force(PeerState::Failed);
+    two.sim.advance(millis(300));
+    assert_eq!(offers(&two.ada), 1, "{}", two.sim.column());
+}
+
+#[test]
+fn what_failed_by_the_old_network_is_sent_by_the_new_one_at_once() {
+    let two = Two::connected();
+    for _ in 0..4 {
+        two.ada.drop_next();
+    }
+    two.ada.mute(MediaSource::Microphone);
+    two.sim.advance(secs(8));
+    let muted = || two.ben.streams().iter().any(|stream| stream.audio_muted);
+    assert!(!muted(), "the fourth pause is eight seconds");
+    two.ada.input(Input::Network(Network::Changed));
+    two.sim.advance(millis(500));
+    assert!(muted(), "{}", two.sim.column());
+}

@@ -220,6 +220,10 @@ mod tests {
         assert!(!local.push(candidate("candidate:x")));
         assert_eq!(local.take().len(), MAX_CANDIDATES);
         assert!(!local.push(candidate("candidate:x")), "sending them makes no room");
+        for (ufrag, is_new) in [("one", false), ("one", false), ("two", true)] {
+            local.describe(&format!("a=ice-ufrag:{ufrag}"));
+            assert_eq!(local.push(candidate("candidate:x")), is_new, "{ufrag}");
+        }
     }
 
     #[test]

@@ -40,10 +40,8 @@ impl Call {
 
     /// A call that is being answered can be held too: its answer says so, or what follows it.
     fn check_holdable(&self) -> Result<(), Refusal> {
-        match self.phase {
-            Phase::Incoming(Incoming::Answering(_)) if self.version == Version::V1 => Ok(()),
-            _ => self.check_negotiable(),
-        }
+        let answering = matches!(self.phase, Phase::Incoming(Incoming::Answering(_)));
+        if answering && self.version == Version::V1 { Ok(()) } else { self.check_negotiable() }
     }
 
     /// Their description is in force: do they receive anything?

@@ -434,6 +434,11 @@ mod tests {
         assert!(negotiation.slots().contains(&Slot::Video));
         negotiation.adopt(&lines(&[LineKind::Video; 9]));
         assert_eq!(negotiation.slots().len(), 3, "a call has two uses for pictures");
+        let mut off = lines(&[LineKind::Audio, LineKind::Video]);
+        off[1].direction = Direction::Inactive;
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.adopt(&off);
+        assert_eq!(negotiation.slots().len(), 1, "what is off is nobody's");
     }
 
     #[test]

@@ -63,7 +63,6 @@ impl Call {
         match self.phase {
             Phase::Connected | Phase::Connecting if self.was_connected() => {
                 self.on_connection_lost(world);
-                self.clear_timer(world, CallTimer::Waver);
                 self.on_wavered(world);
                 if !self.is_polite() && self.restarts == 0 {
                     self.on_restart_due(world);
