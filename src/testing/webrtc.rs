@@ -334,6 +334,7 @@ impl FakeWebRtc {
         };
         peer.lines = theirs.iter().enumerate().map(line).collect();
         let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Answer);
+        let text = sdp::with_tones_of(offer.sdp.expose(), text);
         Ok(described(SdpKind::Answer, text))
     }
 

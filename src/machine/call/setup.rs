@@ -185,6 +185,10 @@ impl Call {
             return self.on_no_description(world);
         };
         self.local_candidates.forget_those_in(description.sdp.expose());
+        if description.kind == SdpKind::Answer {
+            // They may offer tones that we cannot make: on another clock, for another codec.
+            self.takes_tones &= sdp::has_telephone_events(description.sdp.expose());
+        }
         self.told = self.media.metadata();
         match self.phase {
             Phase::Outgoing(_) => self.send_invite(world, description.sdp),
