@@ -101,15 +101,15 @@ fn with_tones(offer: &str, formats: &[(u8, u32)]) -> String {
 /// sound of ours is not agreed on (RFC 4733 §2.1).
 #[test]
 fn of_the_clocks_that_are_offered_only_that_of_our_sound_is_taken() {
-    let chromium = [(126, 8_000), (113, 16_000), (112, 32_000), (97, 48_000)];
-    let firefox = [(101, 8_000)];
-    let cases: [(&[(u8, u32)], Option<&str>); 3] = [
-        (&chromium, Some("97 telephone-event/48000")),
-        (&firefox, None),
-        (&[(101, 8_000), (100, 16_000)], None),
+    let chromium = vec![(126, 8_000), (113, 16_000), (112, 32_000), (97, 48_000)];
+    let firefox = vec![(101, 8_000)];
+    let cases = [
+        (chromium, Some("97 telephone-event/48000")),
+        (firefox, None),
+        (vec![(101, 8_000), (100, 16_000)], None),
     ];
     for (formats, agreed) in cases {
-        let (mut world, _, b) = call(Link::default(), |offer| with_tones(offer, formats));
+        let (mut world, _, b) = call(Link::default(), |offer| with_tones(offer, &formats));
         let Ok(Reply::Description(answer)) = world.perform(b, PeerOp::LocalDescription) else {
             panic!("no answer")
         };
