@@ -228,6 +228,10 @@ impl FakeWebRtc {
             PeerOp::Candidates(candidates) => self.candidates(seat, peer, candidates),
             PeerOp::Rollback => self.rollback(seat, peer),
             PeerOp::RestartIce => self.restart_ice(seat, peer),
+            PeerOp::SetServers(servers) => {
+                self.held(seat, peer).config.ice_servers.clone_from(servers);
+                Ok(Reply::Done)
+            }
             PeerOp::Stats => Ok(Reply::Stats(Box::<PeerStats>::default())),
         };
         self.link(&mut follow_ups);

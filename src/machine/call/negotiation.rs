@@ -147,6 +147,11 @@ impl Negotiation {
         self.restart = true;
     }
 
+    /// Whether the next offer restarts ICE.
+    pub(super) fn wants_restart(&self) -> bool {
+        self.restart
+    }
+
     /// Whether an offer of this plan is to be made now.
     pub(super) fn is_due(&self, plan: &Plan) -> bool {
         self.turn == Turn::Stable && self.wanted && (self.restart || *plan != self.agreed)

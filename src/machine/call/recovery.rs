@@ -100,6 +100,7 @@ impl Call {
 
     fn restart_ice(&mut self, world: &mut World) {
         if self.check_negotiable().is_ok() {
+            self.renew_servers(world);
             self.negotiation.want_restart();
             self.negotiate(world);
         }

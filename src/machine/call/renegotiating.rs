@@ -68,7 +68,8 @@ impl Call {
             return self.answer_theirs(world);
         }
         let plan = self.plan();
-        if self.negotiation.is_due(&plan) {
+        let must_wait = self.negotiation.wants_restart() && self.awaits_servers(world);
+        if self.negotiation.is_due(&plan) && !must_wait {
             self.offer_ours(world, plan);
         }
     }

@@ -75,6 +75,7 @@ impl Call {
         let peer = world.ids.peer();
         self.peer = Some(peer);
         world.peers.insert(peer, self.session);
+        self.note_servers(world.turn.given());
         let config = PeerConfig {
             session: self.session,
             ice_servers: world.turn.servers().to_vec(),
@@ -135,7 +136,10 @@ impl Call {
         }
         match result {
             Ok(Reply::Description(description)) => {
-                self.local_candidates.describe(description.sdp.expose());
+                let is_anew = self.local_candidates.describe(description.sdp.expose());
+                if is_anew && description.kind == SdpKind::Answer {
+                    self.renew_servers(world);
+                }
                 self.ask_peer(world, Ask::SetLocal, PeerOp::SetLocal(description));
                 self.step(world, Step::SettingLocal);
             }

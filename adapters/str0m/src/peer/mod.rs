@@ -171,6 +171,10 @@ impl Peer {
                 self.alive(now)?;
                 self.negotiation.restart_ice();
             }
+            PeerOp::SetServers(servers) => {
+                self.alive(now)?;
+                self.reach.set_servers(&servers);
+            }
             PeerOp::Stats => return Ok(Reply::Stats(Box::new(self.stats()))),
             PeerOp::Close => self.close(now),
         }

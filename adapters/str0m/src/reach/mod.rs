@@ -91,6 +91,8 @@ pub(crate) struct Reach {
     /// What servers see of us, with the socket that it belongs to.
     reflexive: BTreeMap<SocketAddr, SocketAddr>,
     peers: BTreeSet<IpAddr>,
+    /// Servers that are asked again as soon as nothing else is being done.
+    again: BTreeSet<usize>,
     outputs: VecDeque<Output>,
     refused: u64,
     is_closed: bool,
@@ -112,6 +114,7 @@ impl Reach {
             relays: Vec::new(),
             reflexive: BTreeMap::new(),
             peers: BTreeSet::new(),
+            again: BTreeSet::new(),
             outputs: VecDeque::new(),
             refused: 0,
             is_closed: false,
@@ -120,8 +123,19 @@ impl Reach {
         reach
     }
 
+    /// The homeserver names these now, or has new credentials for them. An allocation that is there
+    /// stays with those that it was made with: another user is refused (RFC 8656 §7.2), and a
+    /// second one cannot be had by the same way. Where there is none, and when it is over, the new
+    /// credentials are used.
+    pub(crate) fn set_servers(&mut self, servers: &[IceServer]) {
+        self.again.extend(server::renew(&mut self.servers, servers));
+    }
+
     /// The next thing to do.
     pub(crate) fn poll(&mut self) -> Option<Output> {
+        while let Some(index) = self.again.pop_first() {
+            self.ask_anew(index);
+        }
         self.outputs.pop_front()
     }
 
@@ -299,21 +313,27 @@ impl Reach {
 
     /// Looks for relays anew where the way to them was lost, or there was none.
     fn ask_again(&mut self) {
-        if self.is_closed || self.sockets.is_empty() {
-            return;
-        }
-        self.relays.retain(|relay| !relay.client.is_over());
         for index in 0..self.servers.len() {
-            let is_busy = self.resolving.contains(&index) || self.connecting.contains_key(&index);
-            let has_relay = self.relays.iter().any(|relay| relay.server == index);
             let is_cut_off = matches!(
                 self.servers[index].state,
                 ServerState::Failed(ServerFault::Lost | ServerFault::Unreachable)
             );
-            if is_cut_off && !is_busy && !has_relay && !self.is_stun(index) {
-                self.servers[index].state = ServerState::Asked;
-                self.look_up_one(index);
+            if is_cut_off && !self.is_stun(index) {
+                self.ask_anew(index);
             }
+        }
+    }
+
+    /// Asks a server that has given nothing, or nothing that is still there.
+    fn ask_anew(&mut self, index: usize) {
+        self.relays.retain(|relay| !relay.client.is_over());
+        let is_busy = self.resolving.contains(&index)
+            || self.connecting.contains_key(&index)
+            || self.relays.iter().any(|relay| relay.server == index);
+        let is_of_use = self.servers[index].is_named && !self.is_closed && !self.sockets.is_empty();
+        if is_of_use && !is_busy {
+            self.servers[index].state = ServerState::Asked;
+            self.look_up_one(index);
         }
     }
 
