@@ -215,12 +215,14 @@ impl Talk {
     /// Two who have no way to each other: only to the server that is in the third house.
     async fn relayed(coturn: &Coturn) -> Self {
         let home = homeserver();
-        let servers = vec![coturn.server("turn:10.3.0.2:PORT?transport=udp")];
-        let turn = TurnServers { servers, ttl: Duration::from_secs(3600) };
-        home.change(|server| server.set_turn(Ok(turn)));
+        grant(&home, coturn, Duration::from_secs(3600));
+        Self::relayed_by(&home).await
+    }
+
+    async fn relayed_by(home: &EmbeddedHomeserver) -> Self {
         let mut config = Config::default();
         config.relay_only = true;
-        let talk = Self::between(&home, "10.3.0.0/24", (config, RELAYED)).await;
+        let talk = Self::between(home, "10.3.0.0/24", (config, RELAYED)).await;
         for call in &talk.calls {
             let pair = call.stats().await.unwrap().pair.unwrap();
             assert_eq!((pair.local.kind, pair.remote.kind), ("relay", "relay"));
@@ -399,6 +401,31 @@ fn an_address_that_changes_on_the_way_to_the_relay() {
             let struck = clock();
             person.house.change_address();
             talk.recovers(&format!("relay only, address of the {who} changed"), struck).await;
+            wait(Duration::from_secs(2)).await;
+        }
+    });
+}
+
+/// From now on the homeserver gives credentials that are good for so long.
+fn grant(home: &EmbeddedHomeserver, coturn: &Coturn, ttl: Duration) {
+    let servers = vec![coturn.server_for("turn:10.3.0.2:PORT?transport=udp", "ada", ttl)];
+    home.change(|server| server.set_turn(Ok(TurnServers { servers, ttl })));
+}
+
+#[test]
+fn an_address_that_changes_when_the_credentials_have_run_out() {
+    in_a_namespace("an_address_that_changes_when_the_credentials_have_run_out", async {
+        let Some((_house, coturn)) = coturn_next_door().await else { return };
+        let home = homeserver();
+        grant(&home, &coturn, Duration::from_secs(3));
+        let talk = Talk::relayed_by(&home).await;
+        wait(Duration::from_secs(5)).await;
+        grant(&home, &coturn, Duration::from_secs(3600));
+        for (who, person) in [("caller", &talk.ada), ("callee", &talk.ben)] {
+            let struck = clock();
+            person.house.change_address();
+            let what = format!("relay only, old credentials, address of the {who} changed");
+            talk.recovers(&what, struck).await;
             wait(Duration::from_secs(2)).await;
         }
     });

@@ -170,6 +170,7 @@ impl Peer {
             PeerOp::RestartIce => {
                 self.alive(now)?;
                 self.negotiation.restart_ice();
+                self.reach(|reach, _| reach.on_restart());
             }
             PeerOp::SetServers(servers) => {
                 self.alive(now)?;

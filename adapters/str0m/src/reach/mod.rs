@@ -24,7 +24,7 @@ mod turn;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use matrix_voip::machine::io::{IceServer, ServerFault, ServerState, ServerStats};
@@ -43,6 +43,20 @@ const MAX_ADDRESSES: usize = 2;
 
 /// Most addresses of the other side that are let through; browsers name fewer than thirty.
 const MAX_PEERS: usize = 64;
+
+/// How long a new address waits for the restart that it leads to, before relays are asked for from
+/// there: a little longer than the machine waits for credentials.
+const RESTART_PATIENCE: Duration = Duration::from_secs(6);
+
+/// When relays are asked for from a new address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// At once.
+    Now,
+    /// With the ICE restart that follows. A server that has refused old credentials from an address
+    /// takes no others from there (coturn: 437), and the restart may bring fresh ones.
+    AtRestart,
+}
 
 /// An address of a STUN or TURN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +105,8 @@ pub(crate) struct Reach {
     /// What servers see of us, with the socket that it belongs to.
     reflexive: BTreeMap<SocketAddr, SocketAddr>,
     peers: BTreeSet<IpAddr>,
+    /// When relays are looked for anew at the latest, where a restart is awaited.
+    asks_at: Option<Instant>,
     /// Servers that are asked again as soon as nothing else is being done.
     again: BTreeSet<usize>,
     outputs: VecDeque<Output>,
@@ -114,6 +130,7 @@ impl Reach {
             relays: Vec::new(),
             reflexive: BTreeMap::new(),
             peers: BTreeSet::new(),
+            asks_at: None,
             again: BTreeSet::new(),
             outputs: VecDeque::new(),
             refused: 0,
@@ -142,13 +159,14 @@ impl Reach {
     /// When it must be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let relays = self.relays.iter().filter_map(|relay| relay.client.deadline());
-        relays.chain(self.bindings.iter().map(Binding::due)).min()
+        relays.chain(self.bindings.iter().map(Binding::due)).chain(self.asks_at).min()
     }
 
     /// Whether everything that can be found without an outside change is found.
     pub(crate) fn is_done(&self) -> bool {
         let is_under_way = |relay: &Relay| !relay.client.is_over() && relay.origin.is_none();
-        self.resolving.is_empty()
+        self.asks_at.is_none()
+            && self.resolving.is_empty()
             && self.connecting.is_empty()
             && self.bindings.is_empty()
             && !self.relays.iter().any(is_under_way)
@@ -275,7 +293,7 @@ impl Reach {
     }
 
     /// There is another socket: it asks the servers too.
-    pub(crate) fn on_socket(&mut self, step: &mut Step<'_>, local: SocketAddr) {
+    pub(crate) fn on_socket(&mut self, step: &mut Step<'_>, local: SocketAddr, asks: Asks) {
         if self.is_closed || self.sockets.contains(&local) {
             return;
         }
@@ -287,7 +305,17 @@ impl Reach {
             self.bind(step, server, local, to);
         }
         self.leave_lost_ways(step);
-        self.ask_again();
+        match asks {
+            Asks::Now => self.ask_again(),
+            Asks::AtRestart => self.asks_at = Some(step.now + RESTART_PATIENCE),
+        }
+    }
+
+    /// ICE begins anew: what was to wait for that does not wait longer.
+    pub(crate) fn on_restart(&mut self) {
+        if self.asks_at.take().is_some() {
+            self.ask_again();
+        }
     }
 
     /// The address of a socket is not ours any more. What servers know of it stays: the address may
@@ -360,6 +388,9 @@ impl Reach {
 
     /// Resends, refreshes, gives up.
     pub(crate) fn on_timeout(&mut self, step: &mut Step<'_>) {
+        if self.asks_at.is_some_and(|at| at <= step.now) {
+            self.on_restart();
+        }
         self.resend_bindings(step.now);
         self.each_relay(step, TurnClient::on_timeout);
     }
@@ -367,6 +398,7 @@ impl Reach {
     /// Gives everything back; nothing new is begun.
     pub(crate) fn close(&mut self, step: &mut Step<'_>) {
         self.is_closed = true;
+        self.asks_at = None;
         self.bindings.clear();
         self.resolving.clear();
         self.connecting.clear();

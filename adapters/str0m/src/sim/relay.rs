@@ -2,7 +2,7 @@
 //! as a test wants it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -37,6 +37,8 @@ pub struct TurnServer {
     address: SocketAddr,
     /// The last one is good for allocations, the others for what was allocated with them.
     passwords: Vec<String>,
+    /// Who came with an old password: takes no other any more.
+    spoilt: BTreeSet<SocketAddr>,
     nonce_life: Duration,
     lifetime: Duration,
     refusal: Option<u16>,
@@ -55,6 +57,7 @@ impl TurnServer {
         Self {
             address,
             passwords: vec!["turn-password".to_owned()],
+            spoilt: BTreeSet::new(),
             nonce_life: Duration::from_secs(3600),
             lifetime: Duration::from_secs(600),
             refusal: None,
@@ -68,8 +71,9 @@ impl TurnServer {
         }
     }
 
-    /// The password has run out, this one is good instead. Allocations that were made go on with
-    /// the old one, as on coturn.
+    /// The password has run out, this one is good instead. As on coturn, allocations that were made
+    /// go on with the old one, and an address from which the old one was tried again takes no
+    /// other (437).
     pub fn change_password(&mut self, password: &str) {
         self.passwords.push(password.to_owned());
     }
@@ -216,7 +220,7 @@ impl TurnServer {
         if message.method == Method::Binding {
             return Ok(writer.address(attribute::XOR_MAPPED_ADDRESS, from));
         }
-        self.check(now, message)?;
+        self.check(now, from, message)?;
         match message.method {
             Method::Allocate => self.allocate(now, from, message.id),
             Method::Refresh => self.refresh(now, from, message, writer),
@@ -227,12 +231,19 @@ impl TurnServer {
         }
     }
 
-    fn check(&mut self, now: Duration, message: &Message<'_>) -> Result<(), u16> {
+    fn check(&mut self, now: Duration, from: SocketAddr, message: &Message<'_>) -> Result<(), u16> {
         let nonce = message.text(attribute::NONCE).ok_or(401_u16)?;
-        let key = self.key_of(message);
-        let is_old = message.method == Method::Allocate && !self.is_last(message);
-        if is_old || !message.is_signed_with(&key) {
+        if !message.is_signed_with(&self.key_of(message)) {
             return Err(401);
+        }
+        if message.method == Method::Allocate {
+            if !self.is_last(message) {
+                self.spoilt.insert(from);
+                return Err(401);
+            }
+            if self.spoilt.contains(&from) {
+                return Err(437);
+            }
         }
         if nonce != self.nonce(now) {
             self.stale += 1;
