@@ -37,6 +37,9 @@ pub const MAX_EXPECTED: usize = 8;
 pub const MAX_QUEUED: usize = 32;
 /// After how many failed tries candidates are given up.
 pub const MAX_CANDIDATE_TRIES: u32 = 6;
+/// After how many offers within a call that nobody answered, each a lifetime long, the change is
+/// given up.
+pub const MAX_UNANSWERED_OFFERS: u32 = 3;
 /// How many live and how many ended calls stand in the ledger; the newest are kept. More would
 /// not fit into its bytes.
 pub const MAX_LEDGER_ENTRIES: usize = 256;

@@ -189,28 +189,23 @@ impl World {
         members.is_some_and(|members| !members.contains(user))
     }
 
-    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+        // What calls wait for is theirs, and printed with them.
         for (op, owner) in &self.awaited {
+            match owner {
+                Owner::Call(_) => continue,
+                Owner::Turn => print.value("turn"),
+                Owner::Ledger => print.value("ledger"),
+                Owner::Nobody => print.value("nobody"),
+            }
             print.op(*op);
-            owner.fingerprint(print);
         }
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
-        self.memory.fingerprint(print, self.now);
-        self.expected.fingerprint(print, self.now);
-        self.vacant.fingerprint(print, self.now);
+        self.memory.fingerprint(print, now, self.config.timeouts.parked);
+        self.expected.fingerprint(print, now);
+        self.vacant.fingerprint(print, now);
         print.value(&self.rooms);
         print.value(self.out.len());
-    }
-}
-
-impl Owner {
-    fn fingerprint(self, print: &mut Fingerprint) {
-        match self {
-            Self::Call(session) => print.session(session),
-            Self::Turn => print.value("turn"),
-            Self::Ledger => print.value("ledger"),
-            Self::Nobody => print.value("nobody"),
-        }
     }
 }

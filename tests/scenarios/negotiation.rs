@@ -104,6 +104,28 @@ fn an_offer_that_nobody_answers_is_made_anew() {
 }
 
 #[test]
+fn an_offer_that_is_never_answered_is_given_up_and_the_user_is_told() {
+    let two = Two::connected();
+    two.ben.hold_sync();
+    two.ada.act(CallCommand::Start(MediaSource::Camera));
+    two.sim.advance(secs(170));
+    assert_eq!(negotiates(&two.ada), [SdpKind::Offer; 3]);
+    let is_told = || {
+        let events = two.ada.events_of(two.ada.call().unwrap());
+        events.contains(&CallEvent::NegotiationFailed)
+    };
+    assert!(!is_told());
+    two.sim.advance(secs(600));
+    assert_eq!(negotiates(&two.ada), [SdpKind::Offer; 3], "{}", two.sim.column());
+    assert!(is_told());
+    assert_eq!(two.ada.state(), Some(CallState::Connected));
+    two.ada.act(CallCommand::Stop(MediaSource::Camera));
+    two.ada.act(CallCommand::Start(MediaSource::Screen));
+    two.sim.advance(secs(1));
+    assert_eq!(negotiates(&two.ada), [SdpKind::Offer; 4], "a new wish is a new try");
+}
+
+#[test]
 fn an_offer_whose_lifetime_is_over_is_ignored() {
     let (half, call) = talking();
     let batch = |age| half.ben.raw(&call, offer(&half, Some(secs(60))), age);

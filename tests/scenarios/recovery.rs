@@ -3,7 +3,10 @@
 use matrix_voip::{
     machine::{
         event::{CallEvent, CallState, EndReason},
-        io::{CallCommand, CallMedia, Fault, IceServer, Input, Network, PeerState, TurnServers},
+        io::{
+            CallCommand, CallMedia, Fault, IceServer, Input, MediaSource, Network, PeerState,
+            TurnServers,
+        },
     },
     redact::{Redacted, Secret},
     sdp::ice_ufrag,
@@ -141,6 +144,58 @@ fn when_they_hang_up_no_lost_connection_is_shown() {
     two.ada.hangup();
     two.sim.run_to_the_end();
     assert!(!states(&two.ben)[2..].contains(&CallState::Connecting), "{:?}", states(&two.ben));
+}
+
+#[test]
+fn a_restart_that_they_could_not_take_is_followed_by_another() {
+    let two = Two::connected();
+    two.ben.next(OpKind::SetRemote, Cue::denied());
+    for device in [&two.ada, &two.ben] {
+        device.force(PeerState::Disconnected);
+    }
+    two.sim.advance(secs(40));
+    assert_eq!(two.ada.state(), Some(CallState::Connected), "{}", two.sim.column());
+}
+
+#[test]
+fn a_network_change_restarts_at_once_though_an_offer_is_out() {
+    let two = Two::connected();
+    two.ben.next(OpKind::SetRemote, Cue::denied());
+    two.ada.act(CallCommand::Start(MediaSource::Camera));
+    two.sim.advance(secs(2));
+    assert_eq!(offers(&two.ada), 1);
+    two.ada.input(Input::Network(Network::Changed));
+    two.sim.advance(secs(10));
+    assert_eq!(offers(&two.ada), 2, "{}", two.sim.column());
+}
+
+#[test]
+fn a_network_that_changed_while_it_rang_is_looked_for_after_the_answer() {
+    let two = Two::ringing();
+    two.ada.input(Input::Network(Network::Changed));
+    two.sim.advance(secs(1));
+    two.ben.answer();
+    two.sim.run_until_quiet();
+    assert_eq!(offers(&two.ada), 1, "the invite names addresses of another network");
+}
+
+#[test]
+fn a_path_that_is_back_is_not_looked_for_again() {
+    let two = Two::connected();
+    for device in [&two.ada, &two.ben] {
+        device.set_habits(Habits { connect: None, ..Habits::default() });
+    }
+    two.ada.force(PeerState::Disconnected);
+    two.ben.partition();
+    two.sim.advance(secs(10));
+    for device in [&two.ada, &two.ben] {
+        device.set_habits(Habits::default());
+    }
+    let before = offers(&two.ada);
+    two.ben.heal();
+    two.sim.advance(secs(25));
+    assert_eq!(two.ada.state(), Some(CallState::Connected), "{}", two.sim.column());
+    assert_eq!((offers(&two.ada), offers(&two.ben)), (before, 0), "{}", two.sim.column());
 }
 
 // -------------------------------------------------------------- TURN credentials that run out

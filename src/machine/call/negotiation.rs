@@ -71,6 +71,14 @@ pub(super) struct Negotiation {
     restart: bool,
     /// Whether the present offer does.
     restarting: bool,
+    /// How many offers of ours, one after the other, nobody answered.
+    unanswered: u32,
+    /// Whether an offer of ours that may have left was taken back since the last one was answered.
+    withdrawn: bool,
+    /// Whether the last answer may have been to such an offer.
+    doubtful: bool,
+    /// How many lines our present offer has.
+    lines: usize,
     theirs: Option<TheirOffer>,
     /// The lines that the session has.
     slots: BTreeSet<Slot>,
@@ -87,6 +95,10 @@ impl Negotiation {
             wanted: false,
             restart: false,
             restarting: false,
+            unanswered: 0,
+            withdrawn: false,
+            doubtful: false,
+            lines: 0,
             theirs: None,
             slots: BTreeSet::from([Slot::Audio]),
             offered: Plan::default(),
@@ -96,14 +108,18 @@ impl Negotiation {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.turn, self.wanted, self.restart, self.restarting, &self.slots));
+        print.value((self.unanswered, self.withdrawn, self.doubtful, self.lines));
         print.value(self.theirs.as_ref().map(|theirs| &theirs.sdp));
         if let Some(theirs) = &self.theirs {
             print.deadline(theirs.until);
         }
-        for line in self.offered.lines.iter().chain(&self.agreed.lines) {
-            print.value((line.slot, line.direction, &line.stream));
-            if let Some(track) = line.track {
-                print.track(track);
+        for plan in [&self.offered, &self.agreed] {
+            print.value(plan.lines.len());
+            for line in &plan.lines {
+                print.value((line.slot, line.direction, &line.stream, line.track.is_some()));
+                if let Some(track) = line.track {
+                    print.track(track);
+                }
             }
         }
     }
@@ -141,6 +157,11 @@ impl Negotiation {
         self.wanted = true;
     }
 
+    /// What is wanted is agreed on already.
+    pub(super) fn want_nothing(&mut self) {
+        self.wanted = false;
+    }
+
     /// The next offer restarts ICE.
     pub(super) fn want_restart(&mut self) {
         self.wanted = true;
@@ -152,6 +173,16 @@ impl Negotiation {
         self.restart
     }
 
+    /// No restart is needed any more.
+    pub(super) fn want_no_restart(&mut self) {
+        self.restart = false;
+    }
+
+    /// Whether our present offer restarts ICE, or the next one does.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.restarting || self.restart
+    }
+
     /// Whether an offer of this plan is to be made now.
     pub(super) fn is_due(&self, plan: &Plan) -> bool {
         self.turn == Turn::Stable && self.wanted && (self.restart || *plan != self.agreed)
@@ -160,15 +191,34 @@ impl Negotiation {
     /// Our offer is being made; whether it restarts ICE.
     pub(super) fn begin_offer(&mut self, plan: Plan) -> bool {
         self.wanted = false;
+        self.doubtful = false;
         self.restarting = std::mem::take(&mut self.restart);
         self.offered = plan;
         self.turn = Turn::Offering(Step::Describing);
         self.restarting
     }
 
-    /// Our offer is on its way.
-    pub(super) fn offer_sent(&mut self) {
+    /// Our offer, of so many lines, is on its way.
+    pub(super) fn offer_sent(&mut self, lines: usize) {
+        self.lines = lines;
         self.turn = Turn::Offered;
+    }
+
+    /// Nobody answered our offer; how often in a row that was so.
+    pub(super) fn count_unanswered(&mut self) -> u32 {
+        self.unanswered += 1;
+        self.unanswered
+    }
+
+    /// Whether an answer of so many lines can be to our offer (RFC 3264 §6: it has as many).
+    pub(super) fn is_answered_by(&self, lines: usize) -> bool {
+        self.turn == Turn::Offered && self.lines == lines
+    }
+
+    /// An answer came that we do not wait for; whether it shows that an earlier one was taken for
+    /// it. Then both sides agree on nothing, and have to do so anew.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        self.turn == Turn::Stable && std::mem::take(&mut self.doubtful)
     }
 
     /// The answer to our offer came.
@@ -180,6 +230,8 @@ impl Negotiation {
     pub(super) fn settle(&mut self) {
         self.slots.extend(self.offered.lines.iter().map(|line| line.slot));
         self.agreed = std::mem::take(&mut self.offered);
+        self.doubtful = std::mem::take(&mut self.withdrawn);
+        self.unanswered = 0;
         self.restarting = false;
         self.turn = Turn::Stable;
     }
@@ -194,8 +246,10 @@ impl Negotiation {
         self.turn == Turn::Settling && !self.offered.lines.iter().any(sends)
     }
 
-    /// Our offer came to nothing; what it was to say is still wanted.
-    pub(super) fn give_way(&mut self) {
+    /// Our offer came to nothing; what it was to say is still wanted. If it left, its answer may
+    /// still come, and be taken for that to the next one.
+    pub(super) fn give_way(&mut self, may_have_left: bool) {
+        self.withdrawn |= may_have_left;
         self.restart |= std::mem::take(&mut self.restarting);
         self.wanted = true;
         self.turn = Turn::Yielding;
@@ -204,11 +258,14 @@ impl Negotiation {
     /// Our offer came to nothing, and the same one is not worth another try.
     pub(super) fn drop_offer(&mut self) {
         self.restarting = false;
+        self.unanswered = 0;
+        self.offered = Plan::default();
         self.turn = Turn::Stable;
     }
 
     /// Nothing is being agreed on any more.
     pub(super) fn stop(&mut self) {
+        self.offered = Plan::default();
         self.turn = Turn::Stable;
     }
 
@@ -328,7 +385,7 @@ mod tests {
         negotiation.want();
         let more = plan(&[Slot::Audio, Slot::Video, Slot::Screen]);
         assert!(!negotiation.is_due(&more));
-        negotiation.offer_sent();
+        negotiation.offer_sent(1);
         negotiation.begin_settling();
         assert!(!negotiation.is_due(&more));
         negotiation.settle();
@@ -344,10 +401,10 @@ mod tests {
         negotiation.begin_offer(plan(&[Slot::Audio]));
         assert_eq!(negotiation.collision(false), Collision::Ignore);
         assert_eq!(negotiation.collision(true), Collision::Yield);
-        negotiation.offer_sent();
+        negotiation.offer_sent(1);
         assert_eq!(negotiation.collision(true), Collision::Yield);
         negotiation.take_in(theirs());
-        negotiation.give_way();
+        negotiation.give_way(false);
         assert!(negotiation.begin_answer().is_some());
         negotiation.describe(plan(&[Slot::Audio]));
         negotiation.answered();

@@ -34,7 +34,9 @@ impl Call {
 
     /// Asks for a source, with a track of its own.
     pub(super) fn open_source(&mut self, world: &mut World, source: MediaSource) {
-        let (track, stream) = (world.ids.track(), world.ids.stream());
+        let track = world.ids.track();
+        let own = source == MediaSource::Screen;
+        let stream = own.then(|| world.ids.stream());
         if let Some(former) = self.media.ask(source, track, stream) {
             world.request(Owner::Nobody, Op::Track(former, TrackOp::Release));
         }
