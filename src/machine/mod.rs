@@ -381,7 +381,7 @@ impl Engine {
             Err(fault) => Err(fault),
         };
         for session in self.world.turn.on_reply(self.world.now, servers) {
-            self.with(session, Call::advance);
+            self.with(session, Call::on_turn);
         }
         Verdict::Handled
     }

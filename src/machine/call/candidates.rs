@@ -29,13 +29,16 @@ pub(super) struct LocalCandidates {
 }
 
 impl LocalCandidates {
-    /// Our next description is this one. With new ICE credentials everything is gathered anew.
-    pub(super) fn describe(&mut self, description: &str) {
+    /// Our next description is this one. With new ICE credentials everything is gathered anew;
+    /// tells whether that is so.
+    pub(super) fn describe(&mut self, description: &str) -> bool {
         let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
-        if self.ufrag.is_some() && self.ufrag != ufrag {
+        let is_anew = self.ufrag.is_some() && self.ufrag != ufrag;
+        if is_anew {
             *self = Self::default();
         }
         self.ufrag = ufrag;
+        is_anew
     }
 
     /// One was found; `false` when there are too many.

@@ -34,6 +34,7 @@ mod phase;
 mod recovery;
 mod renegotiating;
 mod sending;
+mod servers;
 mod setup;
 mod sources;
 mod streams;
@@ -60,6 +61,7 @@ use super::{
     io::{
         CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
     },
+    turn::Given,
     world::{Owner, Timer, World},
 };
 use crate::{
@@ -185,6 +187,8 @@ pub(super) struct Call {
     outbox: Outbox,
     gate: Gate,
     turn_asked: bool,
+    /// What the engine may use of TURN; `None`: it was given nothing.
+    servers: Option<Given>,
     peer: Option<PeerId>,
     peer_state: Option<PeerState>,
     remote_in_force: bool,
@@ -225,6 +229,7 @@ impl Call {
             outbox: Outbox::default(),
             gate,
             turn_asked: false,
+            servers: None,
             peer: None,
             peer_state: None,
             remote_in_force: false,
@@ -338,6 +343,10 @@ impl Call {
         print.value(self.peer.is_some());
         if let Some(peer) = self.peer {
             print.peer(peer);
+        }
+        print.value(self.servers.is_some());
+        if let Some(servers) = self.servers {
+            servers.fingerprint(print);
         }
     }
 

@@ -168,6 +168,11 @@ impl Negotiation {
         self.restart = true;
     }
 
+    /// Whether the next offer restarts ICE.
+    pub(super) fn wants_restart(&self) -> bool {
+        self.restart
+    }
+
     /// No restart is needed any more.
     pub(super) fn want_no_restart(&mut self) {
         self.restart = false;

@@ -103,6 +103,7 @@ impl Call {
     /// An offer of ours that is out by then is of no use: as long as nobody answers it, no other
     /// could be made.
     pub(super) fn restart_ice(&mut self, world: &mut World) {
+        self.renew_servers(world);
         self.negotiation.want_restart();
         if self.negotiation.turn() == Turn::Offered {
             self.roll_back(world);

@@ -68,6 +68,9 @@ impl Call {
         if self.negotiation.has_theirs() {
             return self.answer_theirs(world);
         }
+        if self.negotiation.wants_restart() && self.awaits_servers(world) {
+            return;
+        }
         let plan = self.plan();
         if self.negotiation.is_due(&plan) {
             self.offer_ours(world, plan);
