@@ -1,6 +1,6 @@
 //! What people change in a call: hold, mute, camera, screen, path. Each side does it in turn.
 
-use real::{Client, Failure, Media, PATIENCE, Pair, Scene, clock};
+use real::{Client, Failure, Media, PATIENCE, Pair, Scene, clock, film};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +14,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("mute", Cast::Pair(mute)),
     Scenario::new("upgrade", Cast::Pair(upgrade)),
     Scenario::new("screen", Cast::Pair(screen)),
+    Scenario::new("screen_of_a_film", Cast::Pair(screen_of_a_film))
+        .only(|caller, callee| caller.is_ours() || callee.is_ours()),
     Scenario::new("screen_in_a_voice_call", Cast::Pair(screen_in_a_voice_call)).long(),
     Scenario::new("ice_restart", Cast::Pair(ice_restart)),
     Scenario::new("tones", Cast::Pair(tones)).long(),
@@ -156,6 +158,38 @@ fn screen(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     }
     both_hear(&call, &pair)?;
     hang_up(&call, &pair.caller, &pair.callee)
+}
+
+/// A size that nothing else here has.
+pub(crate) const FILM: (u32, u32) = (480, 272);
+
+/// Waits until pictures of the film are decoded.
+pub(crate) fn sees_film(client: &Client, call: &str) -> Result<(), Failure> {
+    let is_film = |stream: &Value| {
+        let size = ["width", "height"].map(|side| stream[side].as_u64());
+        size == [Some(FILM.0.into()), Some(FILM.1.into())]
+            && stream["framesDecoded"].as_u64() > Some(5)
+    };
+    let shown = |stats: &Value| stats["inbound"].as_array().into_iter().flatten().any(is_film);
+    client.measures("pictures of the film", call, shown).map(drop)
+}
+
+/// Ours shows a film as its screen, beside the camera; a file that is none changes nothing.
+fn screen_of_a_film(scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let path = scene.world.house.folder().join(format!("{}.ivf", pair.caller.peer()));
+    film::write_film(&path, FILM)?;
+    let call = connect(&pair, Media::Video)?;
+    for (sharer, other) in in_turn(&pair).into_iter().filter(|(sharer, _)| sharer.kind.is_ours()) {
+        let none = json!({"callId": call, "file": "/nowhere/film.ivf"});
+        let refused = sharer.ask("screenshare", &none);
+        assert!(matches!(&refused, Err(why) if why.0.contains("/nowhere/film.ivf")), "{refused:?}");
+        sharer.ask("screenshare", &json!({"callId": call, "file": path}))?;
+        sees_film(other, &call)?;
+        switch(sharer, "screenshare", &call, false)?;
+        other.ask("waitFor", &json!({"callId": call, "remoteFeeds": 1}))?;
+    }
+    both_hear(&call, &pair)?;
+    hang_up(&call, &pair.callee, &pair.caller)
 }
 
 /// Without a camera the screen is all that is seen; and it can be shown again.
