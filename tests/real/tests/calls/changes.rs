@@ -83,11 +83,23 @@ fn hold(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
         assert_eq!(holder.act("state", &call)?["remoteOnHold"], true);
         assert_eq!(held.act("state", &call)?["remoteOnHold"], false);
         hear_nothing(&[holder, held], &call)?;
+        explains(holder, &call, "We hold the other side.")?;
+        explains(held, &call, "The other side holds us.")?;
         switch(holder, "hold", &call, false)?;
         held.until("no longer on hold", &call, PATIENCE, |call| call["localOnHold"] == false)?;
         both_hear_again(&call, &pair)?;
     }
     hang_up(&call, &pair.callee, &pair.caller)
+}
+
+/// Ours says in a sentence why it is silent.
+fn explains(client: &Client, call: &str, sentence: &str) -> Result<(), Failure> {
+    if client.kind.is_ours() {
+        let told = client.act("explain", call)?;
+        let told = told["explanation"].as_str().unwrap_or_default();
+        assert!(told.contains(sentence), "{told}");
+    }
+    Ok(())
 }
 
 /// The other side's microphone and camera, as its call object tells.
