@@ -154,8 +154,9 @@ pub enum CallEvent {
         /// Whether it is muted now.
         muted: bool,
     },
-    /// A local source could not be had, or ended by itself; the call goes on without it. A
-    /// microphone that cannot be had at the start ends the call instead (`UserMediaFailed`).
+    /// A local source could not be had, ended by itself, or could not be muted or unmuted and was
+    /// closed so that nothing is sent unnoticed; the call goes on without it. A microphone of which
+    /// that is so at the start ends the call instead (`UserMediaFailed`).
     MediaMissing(MediaSource),
     /// A local source could not change its device; the old one goes on.
     SwitchFailed(MediaSource),

@@ -4,9 +4,9 @@ use matrix_voip::{
     id::RoomId,
     machine::{
         event::{CallState, End, EndParty, EndReason},
-        io::CallMedia,
+        io::{CallMedia, PeerState},
     },
-    testing::{Device, Puppet, Sim, secs},
+    testing::{Device, Puppet, Sim, millis, secs},
 };
 
 pub(crate) const ADA: &str = "@ada:example";
@@ -74,6 +74,18 @@ impl Half {
         half.sim.run_until_quiet();
         assert_eq!(half.ada.state(), Some(CallState::InviteSent));
         let call = half.ada.snapshot().unwrap().call_id.to_string();
+        (half, call)
+    }
+
+    /// Ada calls Ben, who answers: they are connected; the call's id.
+    pub(crate) fn talking() -> (Self, String) {
+        let (half, call) = Self::calling();
+        half.ben.answer(&half.room, &call);
+        half.ben.candidates(&half.room, &call, 0..3);
+        half.sim.run_until_quiet();
+        half.ada.force(PeerState::Connected);
+        half.sim.advance(millis(10));
+        assert_eq!(half.ada.state(), Some(CallState::Connected));
         (half, call)
     }
 

@@ -113,7 +113,9 @@ enum Ask {
     Rollback,
     /// Another device for a source.
     Replace(MediaSource),
-    /// Something whose failure changes nothing: candidates, enabling a track.
+    /// Whether a source is sent (`true`), or silence.
+    Switch(MediaSource, bool),
+    /// Something whose failure changes nothing: candidates, closing.
     Nothing,
     Send,
 }
@@ -383,6 +385,7 @@ impl Call {
             Ask::Read => self.on_read(world, result),
             Ask::Rollback => self.on_rolled_back(world),
             Ask::Replace(source) => self.on_replaced(world, source, &result),
+            Ask::Switch(source, on) => self.on_switched(world, (source, on), &result),
             Ask::Nothing => {}
         }
         Verdict::Handled
