@@ -7,6 +7,7 @@ use matrix_voip::{
         io::{CallMedia, PeerState},
     },
     testing::{Device, Puppet, Sim, millis, secs},
+    wire::call::{Body, Description, Negotiate, SdpKind},
 };
 
 pub(crate) const ADA: &str = "@ada:example";
@@ -87,6 +88,18 @@ impl Half {
         half.sim.advance(millis(10));
         assert_eq!(half.ada.state(), Some(CallState::Connected));
         (half, call)
+    }
+
+    /// Ben offers this within the call.
+    pub(crate) fn offer(&self, call: &str, sdp: String) {
+        let offer = Negotiate {
+            description: Description { kind: SdpKind::Offer, sdp: sdp.into() },
+            lifetime: None,
+            capabilities: None,
+            streams: Some(self.ben.metadata()),
+        };
+        self.ben.say(&self.room, call, Body::Negotiate(offer));
+        self.sim.run_until_quiet();
     }
 
     /// Ada's device rings for call `c1`.

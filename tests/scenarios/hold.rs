@@ -7,7 +7,7 @@ use matrix_voip::{
     },
     sdp::{Direction, media_lines},
     testing::{Device, OpKind, millis},
-    wire::call::{Body, Description, Negotiate, SdpKind},
+    wire::call::SdpKind,
 };
 
 use crate::common::{BEN, Half, Two, two};
@@ -136,11 +136,7 @@ fn whoever_takes_in_one_line_does_not_hold_us() {
         for direction in directions {
             sdp = sdp.replacen("a=sendrecv", &format!("a={direction} "), 1);
         }
-        let description = Description { kind: SdpKind::Offer, sdp: sdp.into() };
-        let (lifetime, streams) = (None, Some(half.ben.metadata()));
-        let offer = Negotiate { description, lifetime, capabilities: None, streams };
-        half.ben.say(&half.room, &call, Body::Negotiate(offer));
-        half.sim.run_until_quiet();
+        half.offer(&call, sdp);
         assert_eq!(hold(&half.ada), (false, held), "{directions:?}");
     }
 }

@@ -115,6 +115,8 @@ enum Ask {
     Replace(MediaSource),
     /// Whether a source is sent (`true`), or silence.
     Switch(MediaSource, bool),
+    /// Tones to be sent.
+    Tones,
     /// Something whose failure changes nothing: candidates, closing.
     Nothing,
     Send,
@@ -386,6 +388,7 @@ impl Call {
             Ask::Rollback => self.on_rolled_back(world),
             Ask::Replace(source) => self.on_replaced(world, source, &result),
             Ask::Switch(source, on) => self.on_switched(world, (source, on), &result),
+            Ask::Tones => self.on_dialled(world, &result),
             Ask::Nothing => {}
         }
         Verdict::Handled

@@ -68,7 +68,7 @@ impl Call {
         let asked = |ask: &Ask| match ask {
             Ask::Capture(of) | Ask::Replace(of) | Ask::Switch(of, _) => *of == source,
             Ask::Members | Ask::Open | Ask::SetRemote | Ask::Describe | Ask::SetLocal => false,
-            Ask::Read | Ask::Rollback | Ask::Nothing | Ask::Send => false,
+            Ask::Read | Ask::Rollback | Ask::Tones | Ask::Nothing | Ask::Send => false,
         };
         for (op, _) in self.asks.extract_if(.., |_, ask| asked(ask)) {
             world.cancel(op);
@@ -103,7 +103,8 @@ impl Call {
         }
     }
 
-    /// Sends tones beside the sound.
+    /// Sends tones beside the sound: they are RTP like it (RFC 4733), so where the other side takes
+    /// nothing in (RFC 3264 §8.4) there is no way for them.
     pub(super) fn dial(&mut self, world: &mut World, tones: Tones) -> Result<(), Refusal> {
         match self.check_negotiable() {
             // An old party cannot renegotiate, but hears tones.
@@ -113,8 +114,17 @@ impl Call {
         if !self.takes_tones {
             return Err(Refusal::TakesNoTones);
         }
+        if self.shown.hold.by_them {
+            return Err(Refusal::HeldByThem);
+        }
         let track = self.media.ready(MediaSource::Microphone).ok_or(Refusal::NoSuchTrack)?;
-        self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Dtmf(tones)));
+        self.ask(world, Ask::Tones, Op::Track(track, TrackOp::Dtmf(tones)));
         Ok(())
+    }
+
+    pub(super) fn on_dialled(&mut self, world: &mut World, result: &Result<Reply, Fault>) {
+        if result.is_err() {
+            self.tell(world, CallEvent::TonesFailed);
+        }
     }
 }
