@@ -51,18 +51,25 @@ impl Config {
         self.transfers == Transfers::Ask
     }
 
-    /// The settings of Famedly's own clients: 60 s of ringing, and glare lets the survivor ring.
+    /// The settings of Famedly's own clients: 60 s of ringing, 10 s for the answer to an offer within
+    /// a call (`famedly-dart.md` §4), and glare lets the survivor ring.
     pub fn famedly() -> Self {
         Self {
             glare: Glare::Ring,
-            timeouts: Timeouts { invite: Duration::from_secs(60), ..Timeouts::default() },
+            timeouts: Timeouts {
+                invite: Duration::from_secs(60),
+                negotiate: Duration::from_secs(10),
+                ..Timeouts::default()
+            },
             ..Self::default()
         }
     }
 }
 
-/// What becomes of an invite while a call is *connected* (a ringing call is not busy), or while one
-/// with the same user in the same room was answered and connects.
+/// What becomes of an invite while a call is *connected*, or while one with the same user in the
+/// same room was answered and connects. Not busy is who only rings, and who holds his call himself:
+/// he has put it aside and can take the next, as with telephones. Who is held waits in his call,
+/// and is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Busy {

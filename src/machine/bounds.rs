@@ -30,7 +30,8 @@ pub const MAX_PARTIES: usize = 8;
 pub const MAX_TRACKS: usize = 16;
 /// How often the other side of one call may ask for a transfer.
 pub const MAX_TRANSFERS: usize = 4;
-/// How many calls that a transfer announced are expected at once; the oldest is forgotten first.
+/// How many calls that a transfer named are expected at once, of others or of us; the oldest is
+/// forgotten first.
 pub const MAX_EXPECTED: usize = 8;
 /// Most messages of one call that wait to be sent. Only candidates and metadata can pile up, and
 /// both are merged while they wait.

@@ -16,6 +16,7 @@
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `vacant.rs` | calls of ours that another is about to replace |
+//! | `transferring.rs`, `expected.rs` | what of a transfer concerns more than one call; ids it named |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs`, `explain.rs` | what was ignored, counted; what a call waits for |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
@@ -228,6 +229,7 @@ impl Engine {
             call.leave(&mut self.world);
             self.calls.remove(&session);
         }
+        self.go_on_joining();
         Some(done)
     }
 

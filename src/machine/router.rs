@@ -12,6 +12,7 @@ use super::{
     call::{Arrival, Call, estate::Estate},
     crossing::Settled,
     event::{EndReason, MissedWhy, VoipEvent},
+    expected::Caller,
     guard::Guard,
     io::{Ignored, Verdict},
     memory::Foreign,
@@ -225,7 +226,7 @@ impl Engine {
         let until = match self.check_invite(&candidacy) {
             Ok(until) => until,
             Err(reason) => {
-                if reason != Ignored::Malformed {
+                if !matches!(reason, Ignored::Malformed | Ignored::WrongSender) {
                     self.note_foreign(&candidacy, reason);
                 }
                 return Verdict::Ignored(reason);
@@ -277,6 +278,11 @@ impl Engine {
         }
         if !world.is_sound(&invite.offer) {
             return Err(Ignored::Malformed);
+        }
+        let anothers =
+            world.expected.is_anothers(&facts.sender, &candidacy.header.call_id, world.now);
+        if anothers && world.holds(Guard::ExpectedBound) {
+            return Err(Ignored::WrongSender);
         }
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
         let age = self.world.age(facts);
@@ -360,7 +366,7 @@ impl Engine {
     fn is_expected(&mut self, arrival: &Arrival<'_>) -> bool {
         let (world, id) = (&mut self.world, &arrival.header.call_id);
         let of_anybody = world.expected.names(id) && !world.holds(Guard::ExpectedBound);
-        world.expected.take(arrival.caller, id, world.now) || of_anybody
+        world.expected.take(&Caller::User(arrival.caller.clone()), id, world.now) || of_anybody
     }
 
     fn may_ring(&self, caller: &UserId) -> bool {

@@ -13,13 +13,14 @@ use super::{
     book::Book,
     call::CallTimer,
     event::{CallEvent, Transfer, VoipEvent},
-    expected::Expected,
+    expected::{Caller, Expected},
     fingerprint::Fingerprint,
     guard::{Guard, Guards},
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
     roster::Roster,
+    transferring::Joins,
     turn::Turn,
     vacant::Vacant,
 };
@@ -78,6 +79,7 @@ pub(super) struct World {
     pub(super) memory: Memory,
     pub(super) expected: Expected,
     pub(super) vacant: Vacant,
+    pub(super) joins: Joins,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
@@ -101,6 +103,7 @@ impl World {
             memory: Memory::default(),
             expected: Expected::default(),
             vacant: Vacant::default(),
+            joins: Joins::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
@@ -162,10 +165,10 @@ impl World {
         facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
-    /// A transfer announced a call: it is to ring, also while the user talks.
-    pub(super) fn expect_call(&mut self, transfer: &Transfer) {
+    /// A transfer named a call that this one is to place.
+    pub(super) fn expect_call(&mut self, of: Caller, transfer: &Transfer) {
         let until = self.longest_until();
-        self.expected.note(transfer.user.clone(), transfer.call_id.clone(), until);
+        self.expected.note(of, transfer.call_id.clone(), until);
     }
 
     /// Until when an invite that is sent now can be alive.
@@ -205,6 +208,7 @@ impl World {
         self.memory.fingerprint(print, now, self.config.timeouts.parked);
         self.expected.fingerprint(print, now);
         self.vacant.fingerprint(print, now);
+        self.joins.fingerprint(print);
         print.value(&self.rooms);
         print.value(self.out.len());
     }

@@ -363,6 +363,7 @@ record_enum!(Refusal {
     CannotRenegotiate,
     NoStreamMetadata,
     TakesNoTones,
+    HeldByThem,
     CannotBeTransferred,
     CallExists,
     CallingOurselves,

@@ -197,6 +197,9 @@ pub enum ChangeError {
     /// The other side takes no tones.
     #[error("the other side takes no tones")]
     TakesNoTones,
+    /// The other side holds the call, and takes no tones in until it no longer does.
+    #[error("the other side holds the call")]
+    HeldByThem,
     /// The text holds something else than tones.
     #[error(transparent)]
     InvalidTones(#[from] InvalidTones),
@@ -228,6 +231,7 @@ impl From<Refusal> for ChangeError {
             Refusal::CannotRenegotiate => Self::CannotRenegotiate,
             Refusal::NoStreamMetadata => Self::NoStreamMetadata,
             Refusal::TakesNoTones => Self::TakesNoTones,
+            Refusal::HeldByThem => Self::HeldByThem,
             Refusal::CannotBeTransferred => Self::CannotBeTransferred,
             Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::NoSuchTrack => Self::NoSuchTrack,

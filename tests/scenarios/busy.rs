@@ -88,6 +88,31 @@ fn a_call_while_connected_is_refused_as_busy_where_the_policy_says_so() {
     assert_eq!(ben.state(), Some(CallState::Connected));
 }
 
+/// Whoever put his call aside himself can take the next; whoever was put aside waits.
+#[test]
+fn who_holds_his_call_is_not_busy_and_who_is_held_is() {
+    let ring = |held_by_ada: bool| {
+        let Talking { sim, room, ada, ben, carl } = talking(Busy::Ignore);
+        let holder = if held_by_ada { &ada } else { &ben };
+        holder.act(CallCommand::Hold);
+        sim.run_until_quiet();
+        carl.invite(&room, "c2", secs(60));
+        sim.run_until_quiet();
+        (ada.is_ringing(), missed(&ada).len())
+    };
+    assert_eq!((ring(true), ring(false)), ((true, 0), (false, 1)));
+    // What he holds stays as it is when he takes the next.
+    let Talking { sim, room, ada, carl, .. } = talking(Busy::Ignore);
+    let first = ada.call().unwrap();
+    ada.act(CallCommand::Hold);
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    ada.answer();
+    sim.run_until_quiet();
+    let shown = ada.snapshot_of(first).unwrap();
+    assert_eq!((shown.state, shown.hold.by_us), (CallState::Connected, true), "{}", sim.column());
+}
+
 #[test]
 fn a_busy_callee_is_told_apart_from_one_who_does_not_want() {
     let sim = Sim::new(42);

@@ -18,6 +18,7 @@ use crate::{
         },
         guard::Guard,
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
+        transferring::Told,
         world::{Owner, World},
     },
     wire::{
@@ -152,6 +153,7 @@ impl Call {
         }
         world.roster.set_ringing(self.session, false);
         world.roster.set_connected(self.session, false);
+        world.joins.settle(self.session, Told::No);
     }
 
     /// What must be said when we end the call; nothing to those who cannot know of it.

@@ -104,7 +104,8 @@ impl Call {
         let sources = self.asks.values().filter_map(|ask| match ask {
             Ask::Capture(source) => Some(Need::Source(*source)),
             Ask::Members | Ask::Open | Ask::SetRemote | Ask::Describe | Ask::SetLocal => None,
-            Ask::Read | Ask::Rollback | Ask::Replace(_) | Ask::Nothing | Ask::Send => None,
+            Ask::Read | Ask::Rollback | Ask::Replace(_) | Ask::Switch(..) => None,
+            Ask::Tones | Ask::Nothing | Ask::Send => None,
         });
         let turn = turn_awaited.then_some(Need::Turn);
         members.into_iter().chain(permission).chain(sources).chain(turn).collect()

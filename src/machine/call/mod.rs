@@ -115,7 +115,11 @@ enum Ask {
     Rollback,
     /// Another device for a source.
     Replace(MediaSource),
-    /// Something whose failure changes nothing: candidates, enabling a track.
+    /// Whether a source is sent (`true`), or silence.
+    Switch(MediaSource, bool),
+    /// Tones to be sent.
+    Tones,
+    /// Something whose failure changes nothing: candidates, closing.
     Nothing,
     Send,
 }
@@ -403,6 +407,8 @@ impl Call {
             Ask::Read => self.on_read(world, result),
             Ask::Rollback => self.on_rolled_back(world),
             Ask::Replace(source) => self.on_replaced(world, source, &result),
+            Ask::Switch(source, on) => self.on_switched(world, (source, on), &result),
+            Ask::Tones => self.on_dialled(world, &result),
             Ask::Nothing => {}
         }
         Verdict::Handled
