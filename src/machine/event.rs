@@ -463,6 +463,57 @@ impl CallSnapshot {
     }
 }
 
+/// What a call can send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// `m.call.invite`
+    Invite,
+    /// `m.call.answer`
+    Answer,
+    /// `m.call.candidates`
+    Candidates,
+    /// `m.call.select_answer`
+    SelectAnswer,
+    /// `m.call.sdp_stream_metadata_changed`
+    Metadata,
+    /// `m.call.negotiate`
+    Negotiate,
+    /// `m.call.replaces`
+    Replaces,
+    /// `m.call.hangup` or `m.call.reject`: nothing of ours follows it.
+    Farewell,
+}
+
+impl MessageKind {
+    /// Whether a description stands in it.
+    pub(crate) const fn describes(self) -> bool {
+        match self {
+            Self::Invite | Self::Answer | Self::Negotiate => true,
+            Self::Candidates
+            | Self::SelectAnswer
+            | Self::Metadata
+            | Self::Replaces
+            | Self::Farewell => false,
+        }
+    }
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invite => "the invite",
+            Self::Answer => "the answer",
+            Self::Candidates => "a batch of candidates",
+            Self::SelectAnswer => "the choice of the answer",
+            Self::Metadata => "news of our streams",
+            Self::Negotiate => "a description for the negotiation",
+            Self::Replaces => "the transfer",
+            Self::Farewell => "the goodbye",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

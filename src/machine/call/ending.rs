@@ -6,15 +6,14 @@
 
 use super::{
     Announced, Ask, Call, CallTimer, Phase, Role,
-    outbox::Kind,
     phase::{Incoming, Outgoing},
 };
 use crate::{
     id::PartyId,
     machine::{
         event::{
-            CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy,
-            RingStop, VoipEvent,
+            CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason,
+            MessageKind, MissedWhy, RingStop, VoipEvent,
         },
         guard::Guard,
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
@@ -96,7 +95,7 @@ impl Call {
         if let Some(body) = farewell
             && world.holds(Guard::FarewellSaid)
         {
-            self.send(world, Kind::Farewell, body);
+            self.send(world, MessageKind::Farewell, body);
         }
         self.pump(world);
         if !self.outbox.is_empty() {
@@ -226,7 +225,7 @@ impl Call {
         world.roster.set_parting(session, true);
         let until = world.longest_until();
         world.memory.note_over(&call.room, &call.call_id, until);
-        parting.send(world, Kind::Farewell, body);
+        parting.send(world, MessageKind::Farewell, body);
         let patience = world.now.mono_after(world.config.timeouts.farewell);
         parting.set_timer(world, CallTimer::Farewell, patience);
         parting

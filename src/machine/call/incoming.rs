@@ -2,14 +2,14 @@
 
 use super::{
     Call, CallTimer, Party, Phase,
-    outbox::Kind,
     phase::{Incoming, Step},
 };
 use crate::{
     id::{DeviceId, RoomId, UserId},
     machine::{
         event::{
-            CallDirection, CallSnapshot, CallState, EndReason, MissedWhy, RingStop, VoipEvent,
+            CallDirection, CallSnapshot, CallState, EndReason, MessageKind, MissedWhy, RingStop,
+            VoipEvent,
         },
         io::{CallMedia, Refusal, Tell},
         world::World,
@@ -175,7 +175,7 @@ impl Call {
         self.negotiation.answered();
         self.await_answer_no_more(world);
         self.begin_connecting(world);
-        self.send(world, Kind::Answer, Body::Answer(answer));
+        self.send(world, MessageKind::Answer, Body::Answer(answer));
         // What was wanted while the answer was made.
         self.negotiate(world);
     }

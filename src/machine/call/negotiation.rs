@@ -27,7 +27,7 @@ use crate::{
 
 /// How far the present negotiation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Turn {
+pub(super) enum SignalingState {
     /// Nothing is being agreed on.
     Stable,
     /// Our offer is being made.
@@ -64,7 +64,7 @@ pub(super) struct TheirOffer {
 /// What is agreed and being agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Negotiation {
-    turn: Turn,
+    turn: SignalingState,
     /// Whether something may have changed since the last description.
     wanted: bool,
     /// Whether the next offer is to restart ICE.
@@ -91,7 +91,7 @@ pub(super) struct Negotiation {
 impl Negotiation {
     pub(super) fn new() -> Self {
         Self {
-            turn: Turn::Stable,
+            turn: SignalingState::Stable,
             wanted: false,
             restart: false,
             restarting: false,
@@ -124,24 +124,30 @@ impl Negotiation {
         }
     }
 
-    pub(super) fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> SignalingState {
         self.turn
     }
 
     /// The step of the description that is being made, if one is.
     pub(super) fn step(&self) -> Option<Step> {
         match self.turn {
-            Turn::Offering(step) | Turn::Answering(step) => Some(step),
-            Turn::Stable | Turn::Offered | Turn::Settling | Turn::Yielding => None,
+            SignalingState::Offering(step) | SignalingState::Answering(step) => Some(step),
+            SignalingState::Stable
+            | SignalingState::Offered
+            | SignalingState::Settling
+            | SignalingState::Yielding => None,
         }
     }
 
     /// The description that is being made is one step further.
     pub(super) fn advance(&mut self, step: Step) {
         match self.turn {
-            Turn::Offering(_) => self.turn = Turn::Offering(step),
-            Turn::Answering(_) => self.turn = Turn::Answering(step),
-            Turn::Stable | Turn::Offered | Turn::Settling | Turn::Yielding => {}
+            SignalingState::Offering(_) => self.turn = SignalingState::Offering(step),
+            SignalingState::Answering(_) => self.turn = SignalingState::Answering(step),
+            SignalingState::Stable
+            | SignalingState::Offered
+            | SignalingState::Settling
+            | SignalingState::Yielding => {}
         }
     }
 
@@ -185,7 +191,7 @@ impl Negotiation {
 
     /// Whether an offer of this plan is to be made now.
     pub(super) fn is_due(&self, plan: &Plan) -> bool {
-        self.turn == Turn::Stable && self.wanted && (self.restart || *plan != self.agreed)
+        self.turn == SignalingState::Stable && self.wanted && (self.restart || *plan != self.agreed)
     }
 
     /// Our offer is being made; whether it restarts ICE.
@@ -194,14 +200,14 @@ impl Negotiation {
         self.doubtful = false;
         self.restarting = std::mem::take(&mut self.restart);
         self.offered = plan;
-        self.turn = Turn::Offering(Step::Describing);
+        self.turn = SignalingState::Offering(Step::Describing);
         self.restarting
     }
 
     /// Our offer, of so many lines, is on its way.
     pub(super) fn offer_sent(&mut self, lines: usize) {
         self.lines = lines;
-        self.turn = Turn::Offered;
+        self.turn = SignalingState::Offered;
     }
 
     /// Nobody answered our offer; how often in a row that was so.
@@ -212,18 +218,18 @@ impl Negotiation {
 
     /// Whether an answer of so many lines can be to our offer (RFC 3264 §6: it has as many).
     pub(super) fn is_answered_by(&self, lines: usize) -> bool {
-        self.turn == Turn::Offered && self.lines == lines
+        self.turn == SignalingState::Offered && self.lines == lines
     }
 
     /// An answer came that we do not wait for; whether it shows that an earlier one was taken for
     /// it. Then both sides agree on nothing, and have to do so anew.
     pub(super) fn take_doubt(&mut self) -> bool {
-        self.turn == Turn::Stable && std::mem::take(&mut self.doubtful)
+        self.turn == SignalingState::Stable && std::mem::take(&mut self.doubtful)
     }
 
     /// The answer to our offer came.
     pub(super) fn begin_settling(&mut self) {
-        self.turn = Turn::Settling;
+        self.turn = SignalingState::Settling;
     }
 
     /// The answer to our offer is in force.
@@ -233,7 +239,7 @@ impl Negotiation {
         self.doubtful = std::mem::take(&mut self.withdrawn);
         self.unanswered = 0;
         self.restarting = false;
-        self.turn = Turn::Stable;
+        self.turn = SignalingState::Stable;
     }
 
     /// Whether their answer, which is being put into force, is to an offer that sends nothing:
@@ -243,7 +249,7 @@ impl Negotiation {
             Direction::SendRecv | Direction::SendOnly => true,
             Direction::RecvOnly | Direction::Inactive => false,
         };
-        self.turn == Turn::Settling && !self.offered.lines.iter().any(sends)
+        self.turn == SignalingState::Settling && !self.offered.lines.iter().any(sends)
     }
 
     /// Our offer came to nothing; what it was to say is still wanted. If it left, its answer may
@@ -252,7 +258,7 @@ impl Negotiation {
         self.withdrawn |= may_have_left;
         self.restart |= std::mem::take(&mut self.restarting);
         self.wanted = true;
-        self.turn = Turn::Yielding;
+        self.turn = SignalingState::Yielding;
     }
 
     /// Our offer came to nothing, and the same one is not worth another try.
@@ -260,13 +266,13 @@ impl Negotiation {
         self.restarting = false;
         self.unanswered = 0;
         self.offered = Plan::default();
-        self.turn = Turn::Stable;
+        self.turn = SignalingState::Stable;
     }
 
     /// Nothing is being agreed on any more.
     pub(super) fn stop(&mut self) {
         self.offered = Plan::default();
-        self.turn = Turn::Stable;
+        self.turn = SignalingState::Stable;
     }
 
     /// A description of ours is being made to this plan. Whatever is wanted from now on is not in
@@ -281,9 +287,12 @@ impl Negotiation {
     /// an offer of theirs that is being answered, only have to be waited for.
     pub(super) fn collision(&self, is_polite: bool) -> Collision {
         match self.turn {
-            Turn::Offering(_) | Turn::Offered if is_polite => Collision::Yield,
-            Turn::Offering(_) | Turn::Offered => Collision::Ignore,
-            Turn::Stable | Turn::Settling | Turn::Yielding | Turn::Answering(_) => Collision::None,
+            SignalingState::Offering(_) | SignalingState::Offered if is_polite => Collision::Yield,
+            SignalingState::Offering(_) | SignalingState::Offered => Collision::Ignore,
+            SignalingState::Stable
+            | SignalingState::Settling
+            | SignalingState::Yielding
+            | SignalingState::Answering(_) => Collision::None,
         }
     }
 
@@ -300,7 +309,7 @@ impl Negotiation {
     /// Their offer is being answered now.
     pub(super) fn begin_answer(&mut self) -> Option<TheirOffer> {
         let theirs = self.theirs.take()?;
-        self.turn = Turn::Answering(Step::SettingRemote);
+        self.turn = SignalingState::Answering(Step::SettingRemote);
         Some(theirs)
     }
 
@@ -327,7 +336,7 @@ impl Negotiation {
         let plan = std::mem::take(&mut self.offered);
         let known = plan.lines.into_iter().filter(|line| self.slots.contains(&line.slot));
         self.agreed = Plan { lines: known.collect() };
-        self.turn = Turn::Stable;
+        self.turn = SignalingState::Stable;
     }
 
     /// The lines that the session has.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::{Call, CallTimer, Phase, negotiation::Turn};
+use super::{Call, CallTimer, Phase, negotiation::SignalingState};
 use crate::machine::{
     event::EndReason,
     io::{PeerState, Refusal},
@@ -105,7 +105,7 @@ impl Call {
     pub(super) fn restart_ice(&mut self, world: &mut World) {
         self.renew_servers(world);
         self.negotiation.want_restart();
-        if self.negotiation.turn() == Turn::Offered {
+        if self.negotiation.turn() == SignalingState::Offered {
             self.roll_back(world);
         } else {
             self.negotiate(world);

@@ -6,14 +6,13 @@
 
 use super::{
     Ask, Call, CallTimer, Phase,
-    negotiation::{Collision, TheirOffer, Turn},
-    outbox::Kind,
+    negotiation::{Collision, SignalingState, TheirOffer},
     phase::Step,
 };
 use crate::{
     machine::{
         bounds::MAX_UNANSWERED_OFFERS,
-        event::CallEvent,
+        event::{CallEvent, MessageKind},
         guard::Guard,
         io::{Description, Fault, Ignored, PeerOp, Plan, Refusal, Reply, SdpKind, Verdict},
         world::World,
@@ -62,7 +61,7 @@ impl Call {
     /// Begins what is due: their offer first, then ours.
     pub(super) fn negotiate(&mut self, world: &mut World) {
         let settled = self.check_negotiable().is_ok() && self.remote_in_force;
-        if !settled || self.negotiation.turn() != Turn::Stable {
+        if !settled || self.negotiation.turn() != SignalingState::Stable {
             return;
         }
         if self.negotiation.has_theirs() {
@@ -113,7 +112,7 @@ impl Call {
         // Whoever made a newer offer took this one back, and waits for no answer to it.
         let answers_nothing = kind == SdpKind::Answer && self.negotiation.has_theirs();
         if !answers_nothing {
-            self.send(world, Kind::Negotiate, Body::Negotiate(negotiate));
+            self.send(world, MessageKind::Negotiate, Body::Negotiate(negotiate));
         }
         self.plan_candidates(world);
         self.negotiate(world);
@@ -128,7 +127,7 @@ impl Call {
     /// Nobody answered our offer: it is made anew, with what has changed meanwhile. Not for ever:
     /// somebody who never answers does not negotiate, and the user is to know.
     pub(super) fn on_offer_expired(&mut self, world: &mut World) {
-        if self.negotiation.turn() != Turn::Offered {
+        if self.negotiation.turn() != SignalingState::Offered {
             return;
         }
         if self.negotiation.count_unanswered() < MAX_UNANSWERED_OFFERS {
@@ -142,7 +141,7 @@ impl Call {
     pub(super) fn roll_back(&mut self, world: &mut World) {
         self.clear_timer(world, CallTimer::Negotiate);
         self.clear_timer(world, CallTimer::Gather);
-        let was_out = self.negotiation.turn() == Turn::Offered;
+        let was_out = self.negotiation.turn() == SignalingState::Offered;
         let may_have_left = self.outbox.drop_offer() && was_out;
         self.negotiation.give_way(may_have_left);
         self.ask_peer(world, Ask::Rollback, PeerOp::Rollback);
@@ -157,8 +156,8 @@ impl Call {
 
     /// Whether our offer that is being made has to stop here, because theirs goes first.
     pub(super) fn gives_way(&mut self, world: &mut World) -> bool {
-        let yields =
-            matches!(self.negotiation.turn(), Turn::Offering(_)) && self.negotiation.has_theirs();
+        let yields = matches!(self.negotiation.turn(), SignalingState::Offering(_))
+            && self.negotiation.has_theirs();
         if yields {
             self.roll_back(world);
         }
@@ -203,8 +202,7 @@ impl Call {
         self.negotiation.take_in(TheirOffer { sdp: theirs.description.sdp, until });
         self.streams.set_metadata(theirs.streams);
         self.refresh_streams(world);
-        let step_under_way =
-            matches!(self.negotiation.turn(), Turn::Offering(step) if step != Step::Gathering);
+        let step_under_way = matches!(self.negotiation.turn(), SignalingState::Offering(step) if step != Step::Gathering);
         match collision {
             // A step of ours is under way, and gives way when it is answered.
             Collision::Yield if step_under_way => {}
@@ -263,16 +261,19 @@ impl Call {
             self.learn_from(world, &theirs);
         }
         match self.negotiation.turn() {
-            Turn::Answering(_) => {
+            SignalingState::Answering(_) => {
                 self.negotiation.advance(Step::Describing);
                 let plan = self.next_plan();
                 self.ask_peer(world, Ask::Describe, PeerOp::Answer(plan));
             }
-            Turn::Settling => {
+            SignalingState::Settling => {
                 self.negotiation.settle();
                 self.negotiate(world);
             }
-            Turn::Stable | Turn::Offering(_) | Turn::Offered | Turn::Yielding => {}
+            SignalingState::Stable
+            | SignalingState::Offering(_)
+            | SignalingState::Offered
+            | SignalingState::Yielding => {}
         }
     }
 

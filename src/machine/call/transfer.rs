@@ -9,12 +9,12 @@
 //! is asked first and the transferee when that is on its way, or his call would come unannounced. Whoever is transferred
 //! decides: nothing is placed or answered by itself, whatever the other side asks for.
 
-use super::{Call, outbox::Kind};
+use super::Call;
 use crate::{
     id::{CallId, RoomId, UserId},
     machine::{
         bounds::MAX_TRANSFERS,
-        event::{CallEvent, EndReason, Transfer, VoipEvent},
+        event::{CallEvent, EndReason, MessageKind, Transfer, VoipEvent},
         expected::Caller,
         guard::Guard,
         io::{Ignored, Refusal, TransferTo, Verdict},
@@ -91,7 +91,7 @@ impl Call {
             await_call,
             target_room: room.map(ToString::to_string),
         };
-        self.send(world, Kind::Replaces, Body::Replaces(replaces));
+        self.send(world, MessageKind::Replaces, Body::Replaces(replaces));
     }
 
     /// The homeserver has our request: the rest is theirs. Of a consultation the other call has its

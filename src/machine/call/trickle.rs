@@ -1,8 +1,9 @@
 //! Candidates of both sides on their way, before and after the descriptions are in force.
 
-use super::{Announced, Ask, Call, CallTimer, negotiation::Turn, outbox::Kind, phase::Step};
+use super::{Announced, Ask, Call, CallTimer, negotiation::SignalingState, phase::Step};
 use crate::{
     machine::{
+        event::MessageKind,
         io::{Candidate, Ignored, PeerOp, Verdict},
         world::World,
     },
@@ -45,12 +46,12 @@ impl Call {
         }
         let candidates = match self.negotiation.turn() {
             // Some peers' candidates overtake the answer that they belong to.
-            Turn::Offered => self.remote_candidates.take_known(),
-            Turn::Stable
-            | Turn::Offering(_)
-            | Turn::Settling
-            | Turn::Yielding
-            | Turn::Answering(_) => self.remote_candidates.take(),
+            SignalingState::Offered => self.remote_candidates.take_known(),
+            SignalingState::Stable
+            | SignalingState::Offering(_)
+            | SignalingState::Settling
+            | SignalingState::Yielding
+            | SignalingState::Answering(_) => self.remote_candidates.take(),
         };
         if !candidates.is_empty() {
             self.ask_peer(world, Ask::Nothing, PeerOp::Candidates(candidates));
@@ -93,7 +94,7 @@ impl Call {
         self.clear_timer(world, CallTimer::Candidates);
         let batch = self.local_candidates.take();
         if !batch.is_empty() {
-            self.send(world, Kind::Candidates, Body::Candidates(batch));
+            self.send(world, MessageKind::Candidates, Body::Candidates(batch));
         }
     }
 }
