@@ -14,6 +14,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -43,13 +44,19 @@ const VOLUME: u8 = 10;
 /// The order of the events 0 to 15 (RFC 4733 §3.2).
 const DIGITS: &str = "0123456789*#ABCD";
 
-/// One tone that waits.
-#[derive(Debug, Clone, Copy)]
+/// One tone that waits. Prints without the digit: people dial secrets.
+#[derive(Clone, Copy)]
 struct Tone {
     track: TrackId,
     event: u8,
     duration: Duration,
     gap: Duration,
+}
+
+impl fmt::Debug for Tone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tone").field("track", &self.track).finish_non_exhaustive()
+    }
 }
 
 /// The last sound of a track, to which the time stamps of its tones belong.
@@ -192,5 +199,21 @@ impl Peer {
             is_end: event.end,
         };
         self.outputs.push_back(Output::Tone { mid: data.mid.to_string(), report });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_digit_is_printed() {
+        let (track, duration, gap) = (TrackId(1), SHORTEST, SHORTEST_GAP);
+        let tone = |event| format!("{:?}", Tone { track, event, duration, gap });
+        assert_eq!(tone(3), tone(9));
+        let report = |event| {
+            format!("{:?}", ToneReport { timestamp: 1, event, duration, volume: 2, is_end: true })
+        };
+        assert_eq!(report(3), report(9));
     }
 }
