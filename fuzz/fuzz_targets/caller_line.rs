@@ -14,7 +14,9 @@ mod line;
 fuzz_target!(|bytes: &[u8]| {
     match line::Request::read(bytes) {
         Ok(request) => {
-            for name in ["roomId", "userId", "on", "ms", "type", "timeout", "reason", "digits"] {
+            for name in
+                ["roomId", "userId", "on", "type", "timeoutMs", "state", "hangupReason", "digit"]
+            {
                 let _ = request.args.value(name);
                 let _ = (request.args.text(name), request.args.needed(name));
                 let _ = (request.args.number(name), request.args.flag(name, true));

@@ -9,14 +9,13 @@ use std::{collections::BTreeMap, time::Duration};
 use arbitrary::Arbitrary;
 use matrix_voip::{
     config::{Busy, Config, Glare, OnAnswer, Proceed, Transfers, Unverified},
-    id::{CallId, DeviceId, EventId, OpId, PeerId, RoomId, SessionId, StreamId, UserId},
+    id::{CallId, DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, UserId},
     machine::{
-        event::VoipEvent,
+        event::{Transfer, VoipEvent},
         io::{
             CallCommand, CallMedia, Callee, Candidate, Command, Description, Fault, Input,
             Lifecycle, MatrixOp, MediaKind, MediaSource, Network, Op, Output, PeerNews, PeerOp,
-            PeerState, Reply, RoomNews, SdpKind, Tell, Tones, TrackOp, TransferTo, TurnServers,
-            Verdict,
+            PeerState, Reply, RoomNews, SdpKind, Tell, Tones, TransferTo, TurnServers, Verdict,
         },
     },
     record::{Entry, Origin, Replay, Scribe},
@@ -107,6 +106,8 @@ struct Play {
     sessions: Vec<SessionId>,
     peers: Vec<PeerId>,
     calls: Vec<CallId>,
+    /// The last transfer that was asked for.
+    asked: Option<(SessionId, Box<Transfer>)>,
     events: u64,
     last: Option<Batch>,
     verdicts: u64,
@@ -135,6 +136,7 @@ pub fn play(policies: &Policies, acts: &[Act]) -> BTreeMap<&'static str, u64> {
         sessions: Vec::new(),
         peers: Vec::new(),
         calls: ["a1", "z9"].map(|id| CallId::parse(id).expect("a call id")).to_vec(),
+        asked: None,
         events: 0,
         last: None,
         verdicts: 0,
@@ -175,7 +177,9 @@ impl Play {
             }
             Act::Invite { room: at, callee, video } => self.invite(*at, *callee, *video),
             Act::Call { which, what } => {
-                if let Some(session) = nth(&self.sessions, *which).copied() {
+                if let Some(follow) = self.follow(*what) {
+                    self.feed(Input::Command(follow));
+                } else if let Some(session) = nth(&self.sessions, *which).copied() {
                     let command = self.command(*what);
                     self.feed(Input::Command(Command::Call(session, command)));
                 }
@@ -347,6 +351,9 @@ impl Play {
                     }
                     self.open.push((id, op));
                 }
+                Output::Voip(VoipEvent::TransferRequested { session, transfer }) => {
+                    self.asked = Some((session, transfer));
+                }
                 Output::Cancel(id) => self.open.retain(|(open, _)| *open != id),
                 Output::Voip(VoipEvent::CallAdded { session, snapshot }) => {
                     self.sessions.push(session);
@@ -388,6 +395,13 @@ fn kind(verdict: &Verdict) -> &'static str {
 // ------------------------------------------------------------------------------------ the alphabet
 
 impl Play {
+    /// To go where we were asked to.
+    fn follow(&self, what: u8) -> Option<Command> {
+        let (session, transfer) = self.asked.clone().filter(|_| (224..240).contains(&what))?;
+        let media = CallMedia::Voice;
+        Some(Command::Follow { session, transfer, room: room(what), media })
+    }
+
     /// Also those that need another call.
     fn command(&self, what: u8) -> CallCommand {
         match (what, nth(&self.sessions, what)) {
@@ -404,7 +418,7 @@ fn command(what: u8) -> CallCommand {
         1 => MediaSource::Camera,
         _ => MediaSource::Screen,
     };
-    match what % 16 {
+    match what % 18 {
         0..=2 => CallCommand::Answer(None),
         3 => CallCommand::Answer(Some(CallMedia::Voice)),
         4 => CallCommand::Reject(Tell::Everyone),
@@ -418,6 +432,8 @@ fn command(what: u8) -> CallCommand {
         12 => CallCommand::Start(source),
         13 => CallCommand::Stop(source),
         14 => Tones::parse("12#").map_or(CallCommand::Hangup, CallCommand::Dtmf),
+        15 => CallCommand::Switch(source, InputId::parse("another").ok()),
+        16 => CallCommand::Switch(source, None),
         _ => CallCommand::RestartIce,
     }
 }
@@ -459,7 +475,7 @@ fn proper_reply(op: &Op) -> Reply {
         Op::Peer(_, PeerOp::Answer(_)) => described(SdpKind::Answer),
         Op::Peer(_, PeerOp::Stats) => Reply::Stats(Box::default()),
         Op::Peer(..) | Op::Save(_) => Reply::Done,
-        Op::Track(_, TrackOp::Capture(..)) | Op::Track(..) => Reply::Done,
+        Op::Track(..) => Reply::Done,
     }
 }
 
@@ -542,8 +558,10 @@ fn said(what: u8) -> (&'static str, String) {
         ),
         _ => (
             "m.call.replaces",
-            r#","replacement_id":"r","create_call":"n1","target_user":{"id":"@carl:example"}"#
-                .to_owned(),
+            format!(
+                r#","replacement_id":"r","{}":"n1","target_user":{{"id":"@carl:example"}}"#,
+                if what < 128 { "create_call" } else { "await_call" }
+            ),
         ),
     }
 }

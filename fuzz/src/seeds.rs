@@ -112,8 +112,8 @@ impl Seeds {
         for line in [
             r#"{"id":1,"peer":"bob","cmd":"call","args":{"roomId":"!r","userId":"@b:c","type":"video"}}"#,
             r#"{"id":2,"cmd":"hangup","args":{"callId":"c","reason":null}}"#,
-            r#"{"id":3,"cmd":"setMicMuted","args":{"on":true}}"#,
-            r#"{"id":4,"cmd":"wait","args":{"ms":5,"what":["a","b"]}}"#,
+            r#"{"id":3,"cmd":"muteAudio","args":{"on":true}}"#,
+            r#"{"id":4,"cmd":"waitFor","args":{"state":"connected","timeoutMs":5}}"#,
             r#"{"id":5,"cmd":7}"#,
             r#"{"id":6,"cmd":"state","args":[]}"#,
         ] {
