@@ -173,6 +173,11 @@ impl Negotiation {
         self.restarting
     }
 
+    /// Whether our offer that is under way restarts ICE.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.restarting
+    }
+
     /// Our offer is on its way.
     pub(super) fn offer_sent(&mut self) {
         self.turn = Turn::Offered;
