@@ -66,9 +66,9 @@ impl Config {
     }
 }
 
-/// What becomes of an invite while a call is *connected*. Not busy is who only rings, and who holds
-/// his call himself: he has put it aside and can take the next, as with telephones. Who is held
-/// waits in his call, and is busy.
+/// What becomes of an invite while a call is *connected*, or while one with the same user in the same
+/// room was answered and connects. Not busy is who only rings, and who holds his call himself: he has
+/// put it aside and can take the next, as with telephones. Who is held waits in his call, and is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Busy {
@@ -94,7 +94,11 @@ pub enum Glare {
     Ring,
 }
 
-/// What becomes of a connected call when another one is answered.
+/// What becomes of the call in which the user talks when another one is answered, by him or, where
+/// he placed it, by them.
+///
+/// Two users have one call with each other: of two with one user in one room the newer takes the
+/// place of the older (`EndReason::Replaced`), whatever the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum OnAnswer {

@@ -178,6 +178,20 @@ pub enum Message {
     Farewell,
 }
 
+impl Message {
+    /// Whether a description stands in it.
+    pub(crate) const fn describes(self) -> bool {
+        match self {
+            Self::Invite | Self::Answer | Self::Negotiate => true,
+            Self::Candidates
+            | Self::SelectAnswer
+            | Self::Metadata
+            | Self::Replaces
+            | Self::Farewell => false,
+        }
+    }
+}
+
 /// Where a message is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -251,7 +251,9 @@ impl Engine {
             return Verdict::Refused(Refusal::OtherCallConnected);
         }
         let call = Call::place(&mut self.world, room, callee, media, None);
-        Verdict::Started(self.keep(call))
+        let session = self.keep(call);
+        self.on_callee_found(session);
+        Verdict::Started(session)
     }
 
     /// Whether that can be called there, as far as it can be known.
@@ -294,6 +296,11 @@ impl Engine {
 
     /// The user talks in this call from now on.
     fn put_others_aside(&mut self, session: SessionId) -> Result<(), Refusal> {
+        let alone = self.world.config.on_answer == OnAnswer::Refuse;
+        if alone && !self.world.roster.others_taken(session).is_empty() {
+            return Err(Refusal::OtherCallConnected);
+        }
+        self.replace_others_with_user(session);
         for other in self.world.roster.others_taken(session) {
             match self.world.config.on_answer {
                 OnAnswer::HoldOther => {
@@ -301,10 +308,27 @@ impl Engine {
                     held.transpose().map_err(|_| Refusal::OtherCallConnected)?;
                 }
                 OnAnswer::EndOther => drop(self.with(other, Call::hang_up)),
-                OnAnswer::Refuse => return Err(Refusal::OtherCallConnected),
+                OnAnswer::Refuse => {}
             }
         }
         Ok(())
+    }
+
+    /// Two users have one call with each other: this one takes the place of the others.
+    fn replace_others_with_user(&mut self, session: SessionId) {
+        let Some(call) = self.calls.get(&session) else { return };
+        let place = (call.shown().room.clone(), call.shown().remote_user.clone());
+        let (room, Some(user)) = place else { return };
+        for other in self.taken_with(&room, &user).into_iter().filter(|other| *other != session) {
+            self.with(other, |call, world| call.fail(world, EndReason::Replaced));
+        }
+    }
+
+    /// The calls with this user that were taken, held ones too.
+    fn taken_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
+        let mut with_user = self.world.roster.with_user(room, user);
+        with_user.retain(|session| self.calls.get(session).is_some_and(|call| call.is_taken()));
+        with_user
     }
 
     // ------------------------------------------------------------------------------- the world
@@ -359,7 +383,7 @@ impl Engine {
             Err(fault) => Err(fault),
         };
         for session in self.world.turn.on_reply(self.world.now, servers) {
-            self.with(session, Call::advance);
+            self.with(session, Call::on_turn);
         }
         Verdict::Handled
     }
@@ -390,10 +414,14 @@ impl Engine {
         Verdict::Handled
     }
 
-    /// Whoever was a member and is none now has left.
+    /// Whoever was a member, or is in a call with us there, and is no member now has left.
     fn on_members(&mut self, room: RoomId, members: BTreeSet<UserId>) {
+        let in_call = self.world.roster.in_room(&room).into_iter();
+        let in_call =
+            in_call.filter_map(|session| self.calls.get(&session)?.shown().remote_user.clone());
+        let mut before: BTreeSet<_> = in_call.collect();
         let facts = self.world.rooms.entry(room.clone()).or_default();
-        let before = facts.members.take().unwrap_or_default();
+        before.extend(facts.members.take().unwrap_or_default());
         let left: Vec<_> = before.difference(&members).cloned().collect();
         facts.members = Some(members);
         for user in left {

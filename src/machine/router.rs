@@ -322,7 +322,9 @@ impl Engine {
             return self.take_over(arrival, at_once.then_some(estate));
         }
         let expected = self.is_expected(arrival);
-        let busy = self.world.roster.other_connected(None) && !expected;
+        // Who is about to talk with us and calls once more lost glare, and says so in a moment.
+        let again = !self.taken_with(arrival.room, arrival.caller).is_empty();
+        let busy = (self.world.roster.other_connected(None) || again) && !expected;
         if busy && self.world.holds(Guard::BusyObeyed) {
             match self.world.config.busy {
                 Busy::Ring => {}

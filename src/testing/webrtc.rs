@@ -238,6 +238,10 @@ impl FakeWebRtc {
             PeerOp::Candidates(candidates) => self.candidates(seat, peer, candidates),
             PeerOp::Rollback => self.rollback(seat, peer),
             PeerOp::RestartIce => self.restart_ice(seat, peer),
+            PeerOp::SetServers(servers) => {
+                self.held(seat, peer).config.ice_servers.clone_from(servers);
+                Ok(Reply::Done)
+            }
             PeerOp::Stats => Ok(Reply::Stats(Box::<PeerStats>::default())),
         };
         self.link(&mut follow_ups);
@@ -344,6 +348,7 @@ impl FakeWebRtc {
         };
         peer.lines = theirs.iter().enumerate().map(line).collect();
         let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Answer);
+        let text = sdp::with_tones_of(offer.sdp.expose(), text);
         Ok(described(SdpKind::Answer, self.habits(seat).speaks(text)))
     }
 

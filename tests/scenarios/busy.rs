@@ -10,7 +10,7 @@ use matrix_voip::{
             Verdict,
         },
     },
-    testing::{Device, Puppet, Sim, millis, secs},
+    testing::{Device, OpKind, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
 };
 
@@ -294,12 +294,12 @@ fn a_call_whose_connection_is_lost_for_a_while_is_busy() {
     assert_eq!(missed(&ada), [MissedWhy::Busy]);
 }
 
-/// Taken, but not connected yet: it is held as a connected one would be.
+/// At most one call is connected between two users in a room (issue 5 §6).
 #[test]
-fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
+fn of_two_calls_of_one_user_that_are_answered_the_second_takes_the_place_of_the_first() {
     let two = two();
     let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
-    two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    let second = two.ben.invite(&two.room, ADA, CallMedia::Voice);
     two.sim.run_until_quiet();
     let rings = two.ada.calls();
     two.ada.command_to(rings[0], CallCommand::Answer(None));
@@ -307,9 +307,10 @@ fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
     assert_eq!(two.ada.state_of(rings[0]), Some(CallState::Connecting));
     two.ada.command_to(rings[1], CallCommand::Answer(None));
     two.sim.run_until_quiet();
-    let held = |session| two.ada.snapshot_of(session).unwrap().hold.by_us;
-    assert_eq!(rings.iter().map(|call| held(*call)).collect::<Vec<_>>(), [true, false]);
-    assert!(two.ben.snapshot_of(first).unwrap().hold.by_them);
+    assert_eq!(two.ada.end_of(rings[0]), local(EndReason::Replaced));
+    assert_eq!(two.ada.state_of(rings[1]), Some(CallState::Connected));
+    let ended = |session| two.ben.state_of(session) == Some(CallState::Ended);
+    assert!(ended(first) && !ended(second), "{}", two.sim.column());
 }
 
 /// Glare answers a call by itself, but not beside one that the same user has just taken.
@@ -333,4 +334,28 @@ fn a_call_that_wins_glare_rings_while_another_with_that_user_is_being_taken() {
         assert_eq!(talking, 1, "{}", two.sim.column());
     }
     assert!(first != second);
+}
+
+/// While the first is being answered it cannot be held yet.
+#[test]
+fn two_calls_that_are_answered_at_once_do_not_both_hear_us() {
+    let sim = Sim::new(71);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let [ada, ben, carl] = [(ADA, "PHONE"), (BEN, "LAPTOP"), (CARL, "TABLET")]
+        .map(|(user, device)| sim.device(user, device));
+    ada.invite(&room, CARL, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.invite(&room, ADA, CallMedia::Voice);
+    sim.run_until_quiet();
+    let from_ben = ada.calls()[1];
+    ada.slow(OpKind::Capture, secs(3));
+    assert_eq!(ada.command_to(from_ben, CallCommand::Answer(None)), Verdict::Handled);
+    sim.advance(secs(1));
+    carl.answer();
+    sim.run_until_quiet();
+    let held: Vec<_> =
+        ada.calls().into_iter().map(|call| ada.snapshot_of(call).unwrap().hold.by_us).collect();
+    assert_eq!(held, [false, true], "{}", sim.column());
+    assert_eq!(ada.state_of(from_ben), Some(CallState::Connected));
+    assert!(ben.snapshot().unwrap().hold.by_them, "Ben is told");
 }

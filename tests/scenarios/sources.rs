@@ -1,5 +1,7 @@
 //! Camera, screen, another microphone, and tones, while the call goes on.
 
+use std::time::Duration;
+
 use matrix_voip::{
     id::{InputId, PeerId, TrackId},
     machine::{
@@ -261,4 +263,34 @@ fn tones_are_sent_where_they_are_taken() {
     let dial = CallCommand::Dtmf(Tones::parse("1").unwrap());
     let verdict = half.ada.command_to(half.ada.call().unwrap(), dial);
     assert_eq!(verdict, Verdict::Refused(Refusal::TakesNoTones));
+}
+
+/// A browser or a gateway that offers tones for a codec at 8 kHz only: our answer has none, and
+/// says so.
+#[test]
+fn tones_that_our_answer_does_not_take_are_neither_promised_nor_sent() {
+    for (clock, taken) in [("48000", true), ("8000", false)] {
+        let half = crate::common::half();
+        let Body::Invite(mut invite) = half.ben.invitation(Duration::from_secs(60)) else {
+            panic!()
+        };
+        let tones = format!("telephone-event/{clock}");
+        invite.offer = invite.offer.expose().replace("telephone-event/48000", &tones).into();
+        half.ben.say(&half.room, "c1", Body::Invite(invite));
+        half.sim.run_until_quiet();
+        half.ada.answer();
+        half.sim.run_until_quiet();
+        half.ben.select(&half.room, "c1", &half.ada.snapshot().unwrap().party_id);
+        half.sim.run_until_quiet();
+        let sent = half.ada.sent();
+        let answer = sent.iter().find_map(|message| match &message.body {
+            Body::Answer(answer) => Some(answer),
+            _ => None,
+        });
+        assert_eq!(answer.unwrap().capabilities.dtmf, taken, "telephone-event/{clock}");
+        let dial = CallCommand::Dtmf(Tones::parse("1").unwrap());
+        let verdict = half.ada.command_to(half.ada.call().unwrap(), dial);
+        let refused = Verdict::Refused(Refusal::TakesNoTones);
+        assert_eq!(verdict, if taken { Verdict::Handled } else { refused }, "{clock}");
+    }
 }

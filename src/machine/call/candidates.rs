@@ -29,13 +29,16 @@ pub(super) struct LocalCandidates {
 }
 
 impl LocalCandidates {
-    /// Our next description is this one. With new ICE credentials everything is gathered anew.
-    pub(super) fn describe(&mut self, description: &str) {
+    /// Our next description is this one. With new ICE credentials everything is gathered anew;
+    /// tells whether that is so.
+    pub(super) fn describe(&mut self, description: &str) -> bool {
         let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
-        if self.ufrag.is_some() && self.ufrag != ufrag {
+        let is_anew = self.ufrag.is_some() && self.ufrag != ufrag;
+        if is_anew {
             *self = Self::default();
         }
         self.ufrag = ufrag;
+        is_anew
     }
 
     /// One was found; `false` when there are too many.
@@ -152,6 +155,16 @@ impl RemoteCandidates {
         std::mem::take(&mut self.waiting)
     }
 
+    /// Takes those that can be of the description in force; those that name another wait for it.
+    pub(super) fn take_known(&mut self) -> Vec<Candidate> {
+        let Some(known) = &self.ufrag else { return self.take() };
+        let known = |candidate: &mut Candidate| {
+            let named = candidate.username_fragment.as_deref();
+            named.is_none_or(|named| named == known.expose())
+        };
+        self.waiting.extract_if(.., known).collect()
+    }
+
     /// How many came, of all parties until one is chosen.
     pub(super) fn known(&self) -> usize {
         self.seen
@@ -210,6 +223,10 @@ mod tests {
         assert!(!local.push(candidate("candidate:x")));
         assert_eq!(local.take().len(), MAX_CANDIDATES);
         assert!(!local.push(candidate("candidate:x")), "sending them makes no room");
+        for (ufrag, is_new) in [("one", false), ("one", false), ("two", true)] {
+            local.describe(&format!("a=ice-ufrag:{ufrag}"));
+            assert_eq!(local.push(candidate("candidate:x")), is_new, "{ufrag}");
+        }
     }
 
     #[test]

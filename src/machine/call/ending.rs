@@ -30,6 +30,7 @@ use crate::{
 impl Call {
     /// The user hangs up, whatever the state. Again: nothing happens.
     pub(in crate::machine) fn hang_up(&mut self, world: &mut World) {
+        self.withdraw_estate(world);
         if self.phase.is_ringing() {
             return self.end_by_reject(world, Tell::Everyone);
         }

@@ -4,7 +4,7 @@
 //! as they were. Theirs is read from what they describe: whoever receives nothing holds us
 //! (`interop.md` §4, `matrix-js-sdk.md` §3.7).
 
-use super::{Ask, Call};
+use super::{Ask, Call, Phase, phase::Incoming};
 use crate::{
     machine::{
         event::{CallEvent, EndReason, Hold},
@@ -12,6 +12,7 @@ use crate::{
         world::World,
     },
     sdp::{Direction, LineKind, MediaLine},
+    wire::call::Version,
 };
 
 impl Call {
@@ -21,7 +22,7 @@ impl Call {
         world: &mut World,
         by_us: bool,
     ) -> Result<(), Refusal> {
-        self.check_negotiable()?;
+        self.check_holdable()?;
         if self.shown.hold.by_us == by_us {
             return Ok(());
         }
@@ -35,6 +36,12 @@ impl Call {
         }
         self.want_negotiation(world);
         Ok(())
+    }
+
+    /// A call that is being answered can be held too: its answer says so, or what follows it.
+    fn check_holdable(&self) -> Result<(), Refusal> {
+        let answering = matches!(self.phase, Phase::Incoming(Incoming::Answering(_)));
+        if answering && self.version == Version::V1 { Ok(()) } else { self.check_negotiable() }
     }
 
     /// Their description is in force: do they receive anything?

@@ -133,6 +133,11 @@ impl LocalMedia {
         self.sources.values().any(|source| source.standing == Standing::Asked)
     }
 
+    /// Whether a source was refused, missing or ended by itself.
+    pub(super) fn is_gone(&self, source: MediaSource) -> bool {
+        self.sources.get(&source).is_some_and(|entry| entry.standing == Standing::Gone)
+    }
+
     /// The track of a source that is open.
     pub(super) fn ready(&self, source: MediaSource) -> Option<TrackId> {
         let entry = self.sources.get(&source)?;

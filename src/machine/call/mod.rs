@@ -34,6 +34,7 @@ mod phase;
 mod recovery;
 mod renegotiating;
 mod sending;
+mod servers;
 mod setup;
 mod sources;
 mod streams;
@@ -60,6 +61,7 @@ use super::{
     io::{
         CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
     },
+    turn::Given,
     world::{Owner, Timer, World},
 };
 use crate::{
@@ -189,6 +191,8 @@ pub(super) struct Call {
     outbox: Outbox,
     gate: Gate,
     turn_asked: bool,
+    /// What the engine may use of TURN; `None`: it was given nothing.
+    servers: Option<Given>,
     peer: Option<PeerId>,
     peer_state: Option<PeerState>,
     remote_in_force: bool,
@@ -229,6 +233,7 @@ impl Call {
             outbox: Outbox::default(),
             gate,
             turn_asked: false,
+            servers: None,
             peer: None,
             peer_state: None,
             remote_in_force: false,
@@ -270,6 +275,11 @@ impl Call {
         self.phase.is_ringing()
     }
 
+    /// Whether it was answered, by us or by them.
+    pub(super) fn is_taken(&self) -> bool {
+        self.phase.is_taken()
+    }
+
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
@@ -283,6 +293,12 @@ impl Call {
             }
             Phase::Incoming(_) | Phase::Connecting | Phase::Connected | Phase::Ended(_) => None,
         }
+    }
+
+    /// Whether a call from this device is from whom this call is to: one that names a device is to
+    /// no other.
+    pub(super) fn may_be_called_by(&self, device: Option<&DeviceId>) -> bool {
+        self.callee_device.is_none() || self.callee_device.as_ref() == device
     }
 
     /// Whether nothing is left to do for it.
@@ -331,6 +347,10 @@ impl Call {
         print.value(self.peer.is_some());
         if let Some(peer) = self.peer {
             print.peer(peer);
+        }
+        print.value(self.servers.is_some());
+        if let Some(servers) = self.servers {
+            servers.fingerprint(print);
         }
     }
 
@@ -407,7 +427,7 @@ impl Call {
             CallTimer::Restart => self.on_restart_due(world),
             CallTimer::Negotiate => self.on_offer_expired(world),
             CallTimer::Gather => self.read_description(world),
-            CallTimer::Candidates => self.send_candidates(world),
+            CallTimer::Candidates => self.on_batch_due(world),
             CallTimer::Retry => {
                 self.outbox.resume();
                 self.pump(world);

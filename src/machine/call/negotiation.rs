@@ -73,6 +73,12 @@ pub(super) struct Negotiation {
     restarting: bool,
     /// How many offers of ours, one after the other, nobody answered.
     unanswered: u32,
+    /// Whether an offer of ours that may have left was taken back since the last one was answered.
+    withdrawn: bool,
+    /// Whether the last answer may have been to such an offer.
+    doubtful: bool,
+    /// How many lines our present offer has.
+    lines: usize,
     theirs: Option<TheirOffer>,
     /// The lines that the session has.
     slots: BTreeSet<Slot>,
@@ -90,6 +96,9 @@ impl Negotiation {
             restart: false,
             restarting: false,
             unanswered: 0,
+            withdrawn: false,
+            doubtful: false,
+            lines: 0,
             theirs: None,
             slots: BTreeSet::from([Slot::Audio]),
             offered: Plan::default(),
@@ -99,7 +108,7 @@ impl Negotiation {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.turn, self.wanted, self.restart, self.restarting, &self.slots));
-        print.value(self.unanswered);
+        print.value((self.unanswered, self.withdrawn, self.doubtful, self.lines));
         print.value(self.theirs.as_ref().map(|theirs| &theirs.sdp));
         if let Some(theirs) = &self.theirs {
             print.deadline(theirs.until);
@@ -159,27 +168,44 @@ impl Negotiation {
         self.restart = true;
     }
 
+    /// Whether the next offer restarts ICE.
+    pub(super) fn wants_restart(&self) -> bool {
+        self.restart
+    }
+
+    /// No restart is needed any more.
+    pub(super) fn want_no_restart(&mut self) {
+        self.restart = false;
+    }
+
+    /// Whether our present offer restarts ICE, or the next one does.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.restarting || self.restart
+    }
+
     /// Whether an offer of this plan is to be made now.
     pub(super) fn is_due(&self, plan: &Plan) -> bool {
         self.turn == Turn::Stable && self.wanted && (self.restart || *plan != self.agreed)
     }
 
+    /// Whether our present offer restarts ICE.
+    pub(super) fn offers_restart(&self) -> bool {
+        self.restarting
+    }
+
     /// Our offer is being made; whether it restarts ICE.
     pub(super) fn begin_offer(&mut self, plan: Plan) -> bool {
         self.wanted = false;
+        self.doubtful = false;
         self.restarting = std::mem::take(&mut self.restart);
         self.offered = plan;
         self.turn = Turn::Offering(Step::Describing);
         self.restarting
     }
 
-    /// Whether our offer that is under way restarts ICE.
-    pub(super) fn is_restarting(&self) -> bool {
-        self.restarting
-    }
-
-    /// Our offer is on its way.
-    pub(super) fn offer_sent(&mut self) {
+    /// Our offer, of so many lines, is on its way.
+    pub(super) fn offer_sent(&mut self, lines: usize) {
+        self.lines = lines;
         self.turn = Turn::Offered;
     }
 
@@ -187,6 +213,17 @@ impl Negotiation {
     pub(super) fn count_unanswered(&mut self) -> u32 {
         self.unanswered += 1;
         self.unanswered
+    }
+
+    /// Whether an answer of so many lines can be to our offer (RFC 3264 §6: it has as many).
+    pub(super) fn is_answered_by(&self, lines: usize) -> bool {
+        self.turn == Turn::Offered && self.lines == lines
+    }
+
+    /// An answer came that we do not wait for; whether it shows that an earlier one was taken for
+    /// it. Then both sides agree on nothing, and have to do so anew.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        self.turn == Turn::Stable && std::mem::take(&mut self.doubtful)
     }
 
     /// The answer to our offer came.
@@ -198,6 +235,7 @@ impl Negotiation {
     pub(super) fn settle(&mut self) {
         self.slots.extend(self.offered.lines.iter().map(|line| line.slot));
         self.agreed = std::mem::take(&mut self.offered);
+        self.doubtful = std::mem::take(&mut self.withdrawn);
         self.unanswered = 0;
         self.restarting = false;
         self.turn = Turn::Stable;
@@ -213,8 +251,10 @@ impl Negotiation {
         self.turn == Turn::Settling && !self.offered.lines.iter().any(sends)
     }
 
-    /// Our offer came to nothing; what it was to say is still wanted.
-    pub(super) fn give_way(&mut self) {
+    /// Our offer came to nothing; what it was to say is still wanted. If it left, its answer may
+    /// still come, and be taken for that to the next one.
+    pub(super) fn give_way(&mut self, may_have_left: bool) {
+        self.withdrawn |= may_have_left;
         self.restart |= std::mem::take(&mut self.restarting);
         self.wanted = true;
         self.turn = Turn::Yielding;
@@ -350,7 +390,7 @@ mod tests {
         negotiation.want();
         let more = plan(&[Slot::Audio, Slot::Video, Slot::Screen]);
         assert!(!negotiation.is_due(&more));
-        negotiation.offer_sent();
+        negotiation.offer_sent(1);
         negotiation.begin_settling();
         assert!(!negotiation.is_due(&more));
         negotiation.settle();
@@ -366,10 +406,10 @@ mod tests {
         negotiation.begin_offer(plan(&[Slot::Audio]));
         assert_eq!(negotiation.collision(false), Collision::Ignore);
         assert_eq!(negotiation.collision(true), Collision::Yield);
-        negotiation.offer_sent();
+        negotiation.offer_sent(1);
         assert_eq!(negotiation.collision(true), Collision::Yield);
         negotiation.take_in(theirs());
-        negotiation.give_way();
+        negotiation.give_way(false);
         assert!(negotiation.begin_answer().is_some());
         negotiation.describe(plan(&[Slot::Audio]));
         negotiation.answered();
@@ -404,6 +444,11 @@ mod tests {
         assert!(negotiation.slots().contains(&Slot::Video));
         negotiation.adopt(&lines(&[LineKind::Video; 9]));
         assert_eq!(negotiation.slots().len(), 3, "a call has two uses for pictures");
+        let mut off = lines(&[LineKind::Audio, LineKind::Video]);
+        off[1].direction = Direction::Inactive;
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.adopt(&off);
+        assert_eq!(negotiation.slots().len(), 1, "what is off is nobody's");
     }
 
     #[test]

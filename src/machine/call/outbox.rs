@@ -50,11 +50,13 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Puts a message behind those that wait. Candidates join candidates that are not yet on
     /// their way, and new metadata replaces old: so however long nothing can be sent, what is
-    /// pushed last is not lost for want of room.
+    /// pushed last is not lost for want of room. None of it passes a description: candidates are
+    /// of the last one, and its own metadata is older.
     pub(super) fn push(&mut self, message: Message) {
         let has_room = self.queue.len() < MAX_QUEUED;
         let alike = |queued: &&mut Message| queued.tries == 0 && queued.kind == message.kind;
-        let waiting = self.queue.iter_mut().rev().find(alike);
+        let behind = self.queue.iter_mut().rev().take_while(|queued| !queued.kind.describes());
+        let waiting = { behind }.find(alike);
         let waiting = waiting.map(|queued| &mut queued.message.body);
         match (waiting, message.message.body) {
             (Some(Body::Candidates(waiting)), Body::Candidates(more)) => waiting.extend(more),
@@ -165,10 +167,19 @@ impl Outbox {
         }
     }
 
-    /// Drops an offer that was taken back before it left.
-    pub(super) fn drop_untried_offer(&mut self) {
-        let is_offer = |body: &Body| matches!(body, Body::Negotiate(ours) if ours.description.kind == SdpKind::Offer);
-        self.queue.retain(|queued| queued.tries > 0 || !is_offer(&queued.message.body));
+    /// Drops an offer that was taken back; whether it may have left.
+    pub(super) fn drop_offer(&mut self) -> bool {
+        let is_offer = |queued: &Message| matches!(&queued.message.body, Body::Negotiate(ours) if ours.description.kind == SdpKind::Offer);
+        let in_flight = self.in_flight.is_some();
+        let mut first = true;
+        let mut waits_untried = false;
+        self.queue.retain(|queued| {
+            let is_flying = std::mem::take(&mut first) && in_flight;
+            let drops = is_offer(queued) && !is_flying;
+            waits_untried |= drops && queued.tries == 0;
+            !drops
+        });
+        !waits_untried
     }
 
     /// Does not try the first message again.

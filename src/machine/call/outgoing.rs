@@ -50,7 +50,10 @@ impl Call {
         world.roster.add(&call.shown.room, &call.shown.call_id, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
         match user {
-            Some(user) => world.roster.add_user(&call.shown.room, &user, session),
+            Some(user) => {
+                world.roster.add_user(&call.shown.room, &user, session);
+                call.withdraw_estate(world);
+            }
             None => call.find_callee(world),
         }
         call.advance(world);
@@ -84,6 +87,7 @@ impl Call {
         };
         world.roster.add_user(&self.shown.room, &user, self.session);
         self.tell(world, CallEvent::CalleeFound(user));
+        self.withdraw_estate(world);
         self.advance(world);
     }
 

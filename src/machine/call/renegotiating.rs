@@ -68,6 +68,9 @@ impl Call {
         if self.negotiation.has_theirs() {
             return self.answer_theirs(world);
         }
+        if self.negotiation.wants_restart() && self.awaits_servers(world) {
+            return;
+        }
         let plan = self.plan();
         if self.negotiation.is_due(&plan) {
             self.offer_ours(world, plan);
@@ -100,13 +103,18 @@ impl Call {
         };
         match kind {
             SdpKind::Offer => {
-                self.negotiation.offer_sent();
+                self.negotiation
+                    .offer_sent(sdp::media_lines(negotiate.description.sdp.expose()).len());
                 let patience = world.now.mono_after(lifetime);
                 self.set_timer(world, CallTimer::Negotiate, patience);
             }
             SdpKind::Answer => self.negotiation.answered(),
         }
-        self.send(world, Kind::Negotiate, Body::Negotiate(negotiate));
+        // Whoever made a newer offer took this one back, and waits for no answer to it.
+        let answers_nothing = kind == SdpKind::Answer && self.negotiation.has_theirs();
+        if !answers_nothing {
+            self.send(world, Kind::Negotiate, Body::Negotiate(negotiate));
+        }
         self.plan_candidates(world);
         self.negotiate(world);
     }
@@ -131,17 +139,19 @@ impl Call {
     }
 
     /// Takes our offer back.
-    fn roll_back(&mut self, world: &mut World) {
+    pub(super) fn roll_back(&mut self, world: &mut World) {
         self.clear_timer(world, CallTimer::Negotiate);
         self.clear_timer(world, CallTimer::Gather);
-        self.outbox.drop_untried_offer();
-        self.negotiation.give_way();
+        let was_out = self.negotiation.turn() == Turn::Offered;
+        let may_have_left = self.outbox.drop_offer() && was_out;
+        self.negotiation.give_way(may_have_left);
         self.ask_peer(world, Ask::Rollback, PeerOp::Rollback);
     }
 
     pub(super) fn on_rolled_back(&mut self, world: &mut World) {
         // Whether or not the engine could: its next refusal ends that negotiation, not the call.
         self.negotiation.stop();
+        self.plan_candidates(world);
         self.negotiate(world);
     }
 
@@ -218,8 +228,12 @@ impl Call {
     }
 
     fn on_their_answer(&mut self, world: &mut World, theirs: Negotiate) -> Verdict {
-        let awaited = self.negotiation.turn() == Turn::Offered;
+        let lines = sdp::media_lines(theirs.description.sdp.expose()).len();
+        let awaited = self.negotiation.is_answered_by(lines);
         if !awaited && world.holds(Guard::AnswerAwaited) {
+            if self.negotiation.take_doubt() {
+                self.restart_ice(world);
+            }
             return Verdict::Ignored(Ignored::WrongState);
         }
         self.clear_timer(world, CallTimer::Negotiate);
@@ -236,6 +250,7 @@ impl Call {
         self.offer = Some(answer.clone());
         let answer = Description { kind: SdpKind::Answer, sdp: answer };
         self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(answer));
+        self.apply_candidates(world);
     }
 
     /// Their description of a later negotiation is in force, or cannot be.
@@ -278,6 +293,7 @@ impl Call {
         self.negotiation.drop_offer();
         // Whatever the engine holds of it, it is to hold no longer.
         self.ask_peer(world, Ask::Nothing, PeerOp::Rollback);
+        self.plan_candidates(world);
         self.negotiate(world);
     }
 

@@ -1,6 +1,6 @@
 //! Candidates of both sides on their way, before and after the descriptions are in force.
 
-use super::{Announced, Ask, Call, CallTimer, outbox::Kind, phase::Step};
+use super::{Announced, Ask, Call, CallTimer, negotiation::Turn, outbox::Kind, phase::Step};
 use crate::{
     machine::{
         io::{Candidate, Ignored, PeerOp, Verdict},
@@ -43,7 +43,15 @@ impl Call {
         if !self.remote_in_force || self.negotiation.has_theirs() {
             return;
         }
-        let candidates = self.remote_candidates.take();
+        let candidates = match self.negotiation.turn() {
+            // Some peers' candidates overtake the answer that they belong to.
+            Turn::Offered => self.remote_candidates.take_known(),
+            Turn::Stable
+            | Turn::Offering(_)
+            | Turn::Settling
+            | Turn::Yielding
+            | Turn::Answering(_) => self.remote_candidates.take(),
+        };
         if !candidates.is_empty() {
             self.ask_peer(world, Ask::Nothing, PeerOp::Candidates(candidates));
         }
@@ -73,7 +81,15 @@ impl Call {
         }
     }
 
-    pub(super) fn send_candidates(&mut self, world: &mut World) {
+    /// A batch was awaited for long enough. Meanwhile a description may have begun to be made:
+    /// those that are left then leave behind it.
+    pub(super) fn on_batch_due(&mut self, world: &mut World) {
+        if self.negotiation.step().is_none() {
+            self.send_candidates(world);
+        }
+    }
+
+    fn send_candidates(&mut self, world: &mut World) {
         self.clear_timer(world, CallTimer::Candidates);
         let batch = self.local_candidates.take();
         if !batch.is_empty() {

@@ -476,7 +476,7 @@ impl End {
                 Reply::Done
             }
             PeerOp::Open(_) | PeerOp::Rollback | PeerOp::RestartIce => Reply::Done,
-            PeerOp::Stats | PeerOp::Close => Reply::Done,
+            PeerOp::SetServers(_) | PeerOp::Stats | PeerOp::Close => Reply::Done,
         })
     }
 

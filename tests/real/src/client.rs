@@ -345,6 +345,21 @@ impl Client {
         }
     }
 
+    /// Waits until its process has said so many lines with these words on standard error: what the
+    /// engine of ours notices and tells nobody.
+    ///
+    /// # Errors
+    ///
+    /// When it has not within [`PATIENCE`].
+    pub fn notices(&self, words: &str, lines: usize) -> Result<(), Failure> {
+        let count = || {
+            let said = self.process.complaints()?;
+            Ok(said.lines().filter(|line| line.contains(words)).count().into())
+        };
+        let enough = |count: &Value| count.as_u64() >= u64::try_from(lines).ok();
+        self.look_until(&format!("{lines} times {words:?}"), PATIENCE, count, enough).map(drop)
+    }
+
     /// The statistics of the call.
     ///
     /// # Errors

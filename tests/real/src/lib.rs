@@ -16,6 +16,7 @@ pub mod clock;
 mod coturn;
 mod equipment;
 mod failure;
+pub mod film;
 mod house;
 mod http;
 mod kind;

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -96,6 +96,8 @@ pub(crate) struct Process {
     child: Mutex<Child>,
     stdin: Mutex<Option<ChildStdin>>,
     seats: Seats,
+    /// Its standard error.
+    errors: PathBuf,
     /// Closed when the process has closed its output.
     ended: Mutex<Receiver<()>>,
 }
@@ -120,7 +122,8 @@ impl Process {
             drop(ends);
         });
         let (child, stdin) = (Mutex::new(child), Mutex::new(stdin));
-        Ok(Self { child, stdin, seats, ended: Mutex::new(ended) })
+        let errors = errors.to_owned();
+        Ok(Self { child, stdin, seats, errors, ended: Mutex::new(ended) })
     }
 
     /// Lines about `peer` go to `seat` from now on.
@@ -143,6 +146,11 @@ impl Process {
             let _ = stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush());
         }
         id
+    }
+
+    /// What it has said on standard error.
+    pub(crate) fn complaints(&self) -> Result<String, Failure> {
+        fs::read_to_string(&self.errors).context(format_args!("reading {}", self.errors.display()))
     }
 
     /// Its number. What is started for a network of its own becomes the program itself.

@@ -122,6 +122,11 @@ pub(crate) struct TalkOptions {
     #[arg(long, value_name = "FILE.ivf")]
     pub(crate) video: Option<PathBuf>,
 
+    /// What is shared as our screen (key s): the pictures of this VP8 file; without it a moving test
+    /// picture.
+    #[arg(long, value_name = "FILE.ivf")]
+    pub(crate) screen: Option<PathBuf>,
+
     /// Keep what is received in this folder: heard.wav, and seen.ivf of a video call. Files of an
     /// earlier call are replaced.
     #[arg(long, value_name = "DIR")]

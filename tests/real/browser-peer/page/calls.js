@@ -61,6 +61,13 @@ function watchConnection(callId, connection) {
     connection.getReceivers().forEach((receiver) => watchFirstAudio(callId, receiver));
 }
 
+/** Tells of each tone when it begins to sound, and with an empty one that there are no more. */
+export function watchTones({ callId, peerConn }) {
+    for (const { dtmf } of peerConn.getSenders()) {
+        if (dtmf) dtmf.ontonechange = ({ tone }) => emit("tone", { callId, tone });
+    }
+}
+
 /** Follows a call from now on. */
 export function follow(call) {
     const { callId } = call;

@@ -7,7 +7,7 @@ import { CallEventHandlerEvent } from "matrix-js-sdk/lib/webrtc/callEventHandler
 import { emit, until } from "./news.js";
 import { fetchFn, holdToDevice, isCall } from "./http.js";
 import { audioLevel, openPeerConnections, stats } from "./media.js";
-import { all, describe, follow, pick } from "./calls.js";
+import { all, describe, follow, pick, watchTones } from "./calls.js";
 
 let client;
 let storageKey; // Id and key of the secret storage that `recoveryKey` made.
@@ -186,7 +186,9 @@ const commands = {
         return { sharing: await pick(callId).setScreensharingEnabled(on, { audio }) };
     },
     async dtmf({ callId, digit = "5" }) {
-        pick(callId).sendDtmfDigit(digit);
+        const call = pick(callId);
+        watchTones(call);
+        call.sendDtmfDigit(digit);
     },
     async transfer({ callId, userId, toCallId }) {
         const call = pick(callId);

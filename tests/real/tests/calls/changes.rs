@@ -1,6 +1,6 @@
 //! What people change in a call: hold, mute, camera, screen, path. Each side does it in turn.
 
-use real::{Client, Failure, Media, PATIENCE, Pair, Scene, clock};
+use real::{Client, Failure, Media, PATIENCE, Pair, Scene, clock, film};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,9 +14,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("mute", Cast::Pair(mute)),
     Scenario::new("upgrade", Cast::Pair(upgrade)),
     Scenario::new("screen", Cast::Pair(screen)),
+    Scenario::new("screen_of_a_film", Cast::Pair(screen_of_a_film))
+        .only(|caller, callee| caller.is_ours() || callee.is_ours()),
     Scenario::new("screen_in_a_voice_call", Cast::Pair(screen_in_a_voice_call)).long(),
     Scenario::new("ice_restart", Cast::Pair(ice_restart)),
-    Scenario::new("tones", Cast::Pair(tones)).long(),
+    Scenario::new("tones", Cast::Pair(tones)),
     Scenario::new("changes_cross", Cast::Pair(changes_cross)).long(),
 ];
 
@@ -81,11 +83,23 @@ fn hold(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
         assert_eq!(holder.act("state", &call)?["remoteOnHold"], true);
         assert_eq!(held.act("state", &call)?["remoteOnHold"], false);
         hear_nothing(&[holder, held], &call)?;
+        explains(holder, &call, "We hold the other side.")?;
+        explains(held, &call, "The other side holds us.")?;
         switch(holder, "hold", &call, false)?;
         held.until("no longer on hold", &call, PATIENCE, |call| call["localOnHold"] == false)?;
         both_hear_again(&call, &pair)?;
     }
     hang_up(&call, &pair.callee, &pair.caller)
+}
+
+/// Ours says in a sentence why it is silent.
+fn explains(client: &Client, call: &str, sentence: &str) -> Result<(), Failure> {
+    if client.kind.is_ours() {
+        let told = client.act("explain", call)?;
+        let told = told["explanation"].as_str().unwrap_or_default();
+        assert!(told.contains(sentence), "{told}");
+    }
+    Ok(())
 }
 
 /// The other side's microphone and camera, as its call object tells.
@@ -158,6 +172,38 @@ fn screen(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     hang_up(&call, &pair.caller, &pair.callee)
 }
 
+/// A size that nothing else here has.
+pub(crate) const FILM: (u32, u32) = (480, 272);
+
+/// Waits until pictures of the film are decoded.
+pub(crate) fn sees_film(client: &Client, call: &str) -> Result<(), Failure> {
+    let is_film = |stream: &Value| {
+        let size = ["width", "height"].map(|side| stream[side].as_u64());
+        size == [Some(FILM.0.into()), Some(FILM.1.into())]
+            && stream["framesDecoded"].as_u64() > Some(5)
+    };
+    let shown = |stats: &Value| stats["inbound"].as_array().into_iter().flatten().any(is_film);
+    client.measures("pictures of the film", call, shown).map(drop)
+}
+
+/// Ours shows a film as its screen, beside the camera; a file that is none changes nothing.
+fn screen_of_a_film(scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let path = scene.world.house.folder().join(format!("{}.ivf", pair.caller.peer()));
+    film::write_film(&path, FILM)?;
+    let call = connect(&pair, Media::Video)?;
+    for (sharer, other) in in_turn(&pair).into_iter().filter(|(sharer, _)| sharer.kind.is_ours()) {
+        let none = json!({"callId": call, "file": "/nowhere/film.ivf"});
+        let refused = sharer.ask("screenshare", &none);
+        assert!(matches!(&refused, Err(why) if why.0.contains("/nowhere/film.ivf")), "{refused:?}");
+        sharer.ask("screenshare", &json!({"callId": call, "file": path}))?;
+        sees_film(other, &call)?;
+        switch(sharer, "screenshare", &call, false)?;
+        other.ask("waitFor", &json!({"callId": call, "remoteFeeds": 1}))?;
+    }
+    both_hear(&call, &pair)?;
+    hang_up(&call, &pair.callee, &pair.caller)
+}
+
 /// Without a camera the screen is all that is seen; and it can be shown again.
 fn screen_in_a_voice_call(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     let call = connect(&pair, Media::Voice)?;
@@ -212,12 +258,24 @@ fn ice_restart(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     hang_up(&call, &pair.callee, &pair.caller)
 }
 
-/// Each dials; neither program tells what it hears of it, but both take it and go on talking.
+/// The packets of a tone of 100 ms, of which some may be lost: one each 20 ms, and three for the end.
+const PACKETS_OF_A_TONE: usize = 5;
+
+/// Each dials. Applications are not told what comes in, neither ours nor a browser's; but our engine
+/// takes it for what it is, and the talk goes on.
 fn tones(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     let call = connect(&pair, Media::Voice)?;
-    for (dialler, _) in in_turn(&pair) {
-        for digit in ["5", "#"] {
+    both_hear(&call, &pair)?;
+    for (dialler, other) in in_turn(&pair) {
+        for (nth, digit) in (1..).zip(["5", "#"]) {
             dialler.ask("dtmf", &json!({"callId": call, "digit": digit}))?;
+            if !dialler.kind.is_ours() {
+                let sounds = |event: &Value| event["ev"] == "tone" && event["tone"] == digit;
+                dialler.event("the tone", PATIENCE, sounds)?;
+            }
+            if other.kind.is_ours() {
+                other.notices("a tone came in", nth * PACKETS_OF_A_TONE)?;
+            }
         }
     }
     both_hear_again(&call, &pair)?;

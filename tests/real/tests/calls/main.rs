@@ -9,6 +9,7 @@ mod doctor;
 mod encrypted;
 mod examples;
 mod floor;
+mod keys;
 mod login;
 mod measure;
 mod person;
@@ -41,6 +42,7 @@ fn main() {
         examples::SCENARIOS,
         login::SCENARIOS,
         person::SCENARIOS,
+        keys::SCENARIOS,
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];

@@ -4,8 +4,7 @@
 use std::{fs, path::Path};
 
 use real::{
-    Client, End, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Tool, Transport,
-    sound,
+    Client, Failure, Kind, Media, PATIENCE, Person, Privacy, Said, Scene, Tool, Transport, sound,
 };
 use serde_json::{Value, json};
 
@@ -36,10 +35,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("person_interrupts_twice", Cast::Scene(interrupts_twice)).using(CALLER).at_home(),
     Scenario::new("persons_call_each_other", Cast::Scene(call_each_other)).using(CALLER),
     Scenario::new("person_loses_login", Cast::Scene(loses_login)).using(CALLER),
-    Scenario::new("person_presses_keys", Cast::Scene(presses_keys)).using(CALLER),
 ];
 
-const CALLER: &[Tool] = &[Tool::Caller];
+pub(crate) const CALLER: &[Tool] = &[Tool::Caller];
 
 /// A person who is logged in, in a room with a client.
 pub(crate) fn acquainted<'s>(
@@ -369,60 +367,4 @@ fn loses_login(scene: &Scene) -> Result<(), Failure> {
 fn assert_refused_late(said: &Said, words: &[&str]) {
     assert_eq!((said.code, said.err.len()), (Some(1), 1), "{said:?}");
     assert!(words.iter().all(|word| said.err[0].contains(word)), "{said:?}");
-}
-
-/// At a terminal: the status line, mute, hold, screen, camera, tones, a transfer to nobody, hang up.
-fn presses_keys(scene: &Scene) -> Result<(), Failure> {
-    let browser = scene.client("ben", Kind::Browser)?;
-    let (ada, room) = acquainted(scene, "ada", &browser)?;
-    let mut running = ada.start_at_terminal(&["call", &room, "--audio", "tone:440"])?;
-    let call = answered_by(&browser)?;
-    running.says(&["m: mute", "t: transfer", "q: hang up"], PATIENCE)?;
-    let shown = ["connected 00:", "(udp)", "hears", "dB", "loss ", "round trip", "ms"];
-    running.says(&shown, PATIENCE)?;
-    assert_hears(&browser, &call)?;
-
-    running.types("m")?;
-    running.says(&["connected", "muted"], PATIENCE)?;
-    until_muted(&browser, &call, true)?;
-    let peak = browser.listen(&call).loudness()?;
-    assert!(peak < AUDIBLE, "muted, and {peak} loud");
-    running.types("m")?;
-    until_muted(&browser, &call, false)?;
-    assert_hears(&browser, &call)?;
-
-    for on in [true, false] {
-        running.types("h")?;
-        let is = |call: &Value| call["localOnHold"] == on;
-        browser.until(&format!("on hold: {on}"), &call, PATIENCE, is)?;
-    }
-    for (key, mark) in [("s", "screen"), ("v", "camera")] {
-        running.types(key)?;
-        running.says(&["connected", mark], PATIENCE)?;
-    }
-    let video = json!({"callId": call, "minInboundBytes": 1_000, "kinds": ["video"]});
-    browser.ask("waitFor", &video)?;
-    browser.ask("waitFor", &json!({"callId": call, "remoteFeeds": 2}))?;
-    running.types("5")?;
-    running.types("tq")?;
-    running.says(&["transfer to", ": q"], PATIENCE)?;
-    running.types("\r")?;
-    running.says(&["transfer: "], PATIENCE)?;
-
-    running.types("q")?;
-    assert_eq!(browser.ends(&call)?, End::of("remote", "user_hangup"));
-    let said = running.ended(PATIENCE)?;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.line(&["ended: ", "by us"]).is_some(), "{said:?}");
-    assert!(said.line(&["the terminal is as before"]).is_some(), "{said:?}");
-    Ok(())
-}
-
-/// Waits until a client shows the other side's microphone like that.
-fn until_muted(client: &Client, call: &str, muted: bool) -> Result<(), Failure> {
-    let is = |call: &Value| {
-        let mut feeds = call["feeds"].as_array().into_iter().flatten();
-        feeds.any(|feed| feed["local"] == false && feed["audioMuted"] == muted)
-    };
-    client.until(&format!("their microphone, muted: {muted}"), call, PATIENCE, is)
 }

@@ -1,5 +1,7 @@
 //! Commands that change a call that is answered: hold, mutes, sources, tones, path, transfer.
 
+use std::path::PathBuf;
+
 use matrix_voip::{
     CallEvent, CallNews, CallState, MediaSource,
     id::{RoomId, UserId},
@@ -46,10 +48,14 @@ impl Client {
         Ok(json!({"muted": on}))
     }
 
+    /// Shows the test picture, or a film.
     pub(crate) async fn share_screen(&self, args: &Args) -> Result<Value, String> {
         let (call, on) = (self.picked(args)?, args.flag("on", true)?);
         if args.flag("audio", false)? {
             return Err("unsupported: screenshare with sound".to_owned());
+        }
+        if on {
+            call.senses.show(args.text("file")?.map(PathBuf::from))?;
         }
         let done = match on {
             true => call.session.start(MediaSource::Screen).await,

@@ -64,6 +64,7 @@ pub(crate) enum CallCommand {
     IceRestart,
     State,
     Stats,
+    Explain,
     AudioLevel,
     Sdp,
     WaitFor,
@@ -92,6 +93,7 @@ mod tests {
             ("call", call(CallCommand::Call)),
             ("iceRestart", call(CallCommand::IceRestart)),
             ("followTransfer", call(CallCommand::FollowTransfer)),
+            ("explain", call(CallCommand::Explain)),
         ] {
             assert_eq!(Command::named(name), Some(command), "{name}");
         }

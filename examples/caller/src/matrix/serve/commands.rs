@@ -67,6 +67,7 @@ impl Client {
             CallCommand::IceRestart => self.restart_ice(args).await,
             CallCommand::State => self.state(args),
             CallCommand::Stats => self.stats(&*self.picked(args)?).await,
+            CallCommand::Explain => self.explain(args).await,
             CallCommand::AudioLevel => self.audio_level(args).await,
             CallCommand::Sdp => self.sdp(args),
             CallCommand::WaitFor => self.wait_for(args).await,

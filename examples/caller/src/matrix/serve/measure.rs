@@ -1,4 +1,4 @@
-//! `stats` and `audioLevel`: what a call measures and hears.
+//! `stats`, `explain` and `audioLevel`: what a call measures, waits for and hears.
 
 use std::time::Duration;
 
@@ -30,6 +30,13 @@ impl Client {
         shown["connectionState"] = connection.into();
         shown["iceConnectionState"] = connection.into();
         Ok(shown)
+    }
+
+    /// What a call waits for, in sentences.
+    pub(crate) async fn explain(&self, args: &Args) -> Result<Value, String> {
+        let call = self.picked(args)?;
+        let explanation = call.session.explain().await;
+        Ok(json!({"callId": call.id(), "explanation": explanation.to_string()}))
     }
 
     /// Listens for a while.

@@ -3,17 +3,19 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use async_trait::async_trait;
 use matrix_voip::{
-    host::{Frame, FrameSink, Media, RemoteTrack},
+    host::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl},
     id::SessionId,
     machine::io::{Fault, MediaKind},
 };
 use matrix_voip_media::{
-    CAMERA, Ear, Heard, Hearing, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio, TestPicture,
-    Threaded, Tone, VideoCheck, VideoReport, VideoView,
+    AtEnd, CAMERA, Ear, Heard, Hearing, IvfFile, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio,
+    TestPicture, Threaded, Tone, VideoCheck, VideoReport, VideoView,
 };
 
 /// Amplitude of the test sound.
@@ -46,6 +48,8 @@ impl std::fmt::Debug for FirstAudio {
 #[derive(Debug, Default)]
 pub(crate) struct CallSenses {
     seen: Mutex<BTreeMap<String, VideoView>>,
+    /// What is shown as our screen; without it the test picture.
+    film: Mutex<Option<PathBuf>>,
     heard: Mutex<Listeners>,
 }
 
@@ -91,6 +95,8 @@ impl Senses {
         let tone =
             move |session| Ok::<_, Fault>(Tone::new(mouths.tone(session), LOUDNESS).source());
         let picture = |_| -> Result<Paced<TestPicture>, Fault> { Ok(TestPicture::new().paced()) };
+        let screens = self.clone();
+        let screen = move |session| screens.of(session).screen();
         let hear = move |track: &RemoteTrack| {
             let sink = Listener::new(ears.of(track.session), ears.clone(), track.session);
             Some(Box::new(sink) as Box<dyn FrameSink>)
@@ -99,7 +105,7 @@ impl Senses {
         Studio::builder()
             .source_for(MICROPHONE, tone)
             .source_for(CAMERA, picture)
-            .source_for(SCREEN, picture)
+            .source_for(SCREEN, screen)
             .sink(MediaKind::Audio, hear)
             .sink(MediaKind::Video, see)
             .build()
@@ -124,10 +130,45 @@ impl CallSenses {
         lock(&self.seen).get(mid).map(VideoView::report)
     }
 
+    /// From now on this film, or the test picture, is our screen.
+    pub(crate) fn show(&self, film: Option<PathBuf>) -> Result<(), String> {
+        if let Some(path) = &film {
+            IvfFile::open(path).map_err(|why| format!("{}: {why}", path.display()))?;
+        }
+        *lock(&self.film) = film;
+        Ok(())
+    }
+
+    fn screen(&self) -> Result<Shown, Fault> {
+        let film = lock(&self.film).clone();
+        Ok(match film {
+            Some(path) => Shown(Box::new(IvfFile::open(path)?.at_end(AtEnd::Again).paced())),
+            None => Shown(Box::new(TestPicture::new().paced())),
+        })
+    }
+
     fn watch(&self, mid: &str) -> Box<dyn FrameSink> {
         let (check, view) = VideoCheck::new();
         lock(&self.seen).insert(mid.to_owned(), view);
         Box::new(Threaded::new(check))
+    }
+}
+
+/// What is shown as a screen: one of several kinds.
+struct Shown(Box<dyn FrameSource>);
+
+#[async_trait]
+impl FrameSource for Shown {
+    fn codec(&self) -> Codec {
+        self.0.codec()
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        self.0.next().await
+    }
+
+    fn control(&mut self, control: SourceControl) {
+        self.0.control(control);
     }
 }
 

@@ -20,8 +20,9 @@ use super::{
     gear::Gear,
     keys::{HELP, Keys, Wish},
     status::Status,
+    transfers::Transfers,
 };
-use crate::matrix::say::{say, show};
+use crate::matrix::say::show;
 
 /// Between two looks at the ear: it tells of the last 85 ms.
 const LISTEN: Duration = Duration::from_millis(80);
@@ -45,6 +46,7 @@ pub(crate) struct Conversation<'a> {
     listened: u32,
     /// A user id that is being typed.
     typing: Option<String>,
+    transfers: &'a mut Transfers,
     /// How long to talk; `None`: until somebody hangs up.
     length: Option<Duration>,
 }
@@ -63,11 +65,18 @@ impl Outcome {
         matches!(reason, Some(EndReason::Replaced | EndReason::Remote(Reason::Replaced)))
     }
 
-    /// Whether people talked, and nothing but a hangup ended it.
-    pub(crate) fn is_good(&self) -> bool {
+    /// Whether the other side went away so that somebody else can talk to us.
+    pub(crate) fn is_transferred(&self) -> bool {
         let reason = self.end.as_ref().map(|end| &end.reason);
-        let hung_up = matches!(reason, Some(EndReason::Hangup | EndReason::Remote(_)));
-        self.talked.is_some() && hung_up
+        matches!(reason, Some(EndReason::Remote(Reason::Transferred)))
+    }
+
+    /// Whether people talked, and nothing but a hangup or a transfer ended it.
+    pub(crate) fn is_good(&self) -> bool {
+        use EndReason::{Hangup, Remote, Transferred};
+        let reason = self.end.as_ref().map(|end| &end.reason);
+        let meant = matches!(reason, Some(Hangup | Remote(_) | Transferred));
+        self.talked.is_some() && meant
     }
 }
 
@@ -89,7 +98,12 @@ impl std::fmt::Display for Outcome {
 }
 
 impl<'a> Conversation<'a> {
-    pub(crate) fn new(call: CallSession, gear: &'a Gear, length: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        call: CallSession,
+        gear: &'a Gear,
+        transfers: &'a mut Transfers,
+        length: Option<Duration>,
+    ) -> Self {
         let (present, events) = call.subscribe();
         let line = StatusLine::new();
         let (loudest, listened) = (Heard::default(), 0);
@@ -104,12 +118,13 @@ impl<'a> Conversation<'a> {
             loudest,
             listened,
             typing: None,
+            transfers,
             length,
         }
     }
 
-    /// Goes on until the call has ended.
-    pub(crate) async fn run(mut self, mut keys: Keys) -> Outcome {
+    /// Goes on until the call has ended. A terminal stays as the keys want it.
+    pub(crate) async fn run(mut self, keys: &mut Keys) -> Outcome {
         if keys.read_keyboard() {
             self.line.print(HELP);
         }
@@ -129,10 +144,10 @@ impl<'a> Conversation<'a> {
                 }
                 stats = answered(&mut self.asked) => self.show(self.present.state, stats),
                 wish = keys.next() => self.obey(wish).await,
+                told = self.transfers.next() => self.line.print(&told),
                 _ = ticks.tick() => self.on_tick().await,
             }
         }
-        drop(keys);
         self.line.end();
         let talked = self.connected.map(|since| since.elapsed());
         Outcome { end: self.present.end, talked }
@@ -208,6 +223,11 @@ impl<'a> Conversation<'a> {
                 Ok(())
             }
             Wish::Transfer(user) => return self.transfer(&user).await,
+            Wish::Follow => return self.follow().await,
+            Wish::Explain => {
+                self.line.print(&call.explain().await.to_string());
+                Ok(())
+            }
         };
         if let Err(why) = done {
             self.line.print(&why.to_string());
@@ -237,6 +257,13 @@ impl<'a> Conversation<'a> {
         };
         if let Err(why) = asked {
             self.line.print(&format!("transfer: {why}"));
+        }
+    }
+
+    /// Our call ends with it, and that one is the next.
+    async fn follow(&mut self) {
+        if let Err(why) = self.transfers.follow(self.gear.media).await {
+            self.line.print(&why.to_string());
         }
     }
 
@@ -334,9 +361,10 @@ impl StatusLine {
         show(format_args!("{begin}{text}{end}"));
     }
 
+    /// Leaves the line as it is.
     fn end(&self) {
         if self.is_live {
-            say("");
+            show("\r\n");
         }
     }
 }
@@ -351,7 +379,8 @@ mod tests {
     fn an_end_that_the_other_side_does_not_hear_of_is_told() {
         let outcome = |reason| {
             let end = Some(End { party: EndParty::Local, reason });
-            Outcome { end, talked: Some(Duration::from_secs(3)) }.to_string()
+            let talked = Some(Duration::from_secs(3));
+            Outcome { end, talked }.to_string()
         };
         let lost = "ended: logged out, by us, with no goodbye sent, after 3 s";
         assert_eq!(outcome(EndReason::LoggedOut), lost);

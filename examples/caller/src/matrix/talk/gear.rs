@@ -5,20 +5,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use matrix_voip::{
     CallMedia,
-    host::{FrameSink, Media, RemoteTrack},
-    machine::io::{Fault, MediaKind},
+    host::Media,
+    machine::io::{Capture, Fault, MediaKind},
 };
 use matrix_voip_media::{
     AtEnd, CAMERA, EarSink, EarView, IvfFile, IvfSink, MICROPHONE, OggFile, OpenError, Pcm,
-    Recording, SCREEN, Script, Silence, Studio, StudioBuilder, Tee, TestPicture, Threaded, Tone,
+    Recording, SCREEN, Script, Silence, Studio, StudioBuilder, TestPicture, Threaded, Tone,
     VideoCheck, VideoView, WavFile, WavSink,
 };
 
+use super::slot::Slot;
 use crate::{
     cli::online::{Sound, TalkOptions},
     matrix::refusal::Refusal,
@@ -44,30 +45,6 @@ pub(crate) struct Gear {
     recordings: Vec<(PathBuf, Recording)>,
 }
 
-/// Who takes the first remote track of a kind; until that comes, a recording can join.
-#[derive(Clone)]
-struct Slot(Arc<Mutex<Option<Tee>>>);
-
-impl Slot {
-    fn new(first: impl FrameSink + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Some(Tee::new().and(first)))))
-    }
-
-    fn take(&self) -> Option<Tee> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn join(&self, sink: impl FrameSink + 'static) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = slot.take().map(|tee| tee.and(Threaded::new(sink)));
-    }
-
-    fn opener(&self) -> impl Fn(&RemoteTrack) -> Option<Box<dyn FrameSink>> + use<> {
-        let slot = self.clone();
-        move |_| slot.take().map(|tee| Box::new(tee) as Box<dyn FrameSink>)
-    }
-}
-
 impl Gear {
     /// Opens what is said and shown.
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
@@ -75,11 +52,14 @@ impl Gear {
         spare_sources(options)?;
         let studio = microphone(Studio::builder(), &options.audio)?;
         let studio = match &options.video {
-            Some(film) => camera(studio, film)?,
+            Some(film) => shown(studio, CAMERA, film)?,
             // For who turns a camera on in the call.
             None => studio.camera(|| TestPicture::new().paced()),
         };
-        let studio = studio.source(SCREEN, || Ok::<_, Fault>(TestPicture::new().paced()));
+        let studio = match &options.screen {
+            Some(film) => shown(studio, SCREEN, film)?,
+            None => studio.source(SCREEN, || Ok::<_, Fault>(TestPicture::new().paced())),
+        };
         let media = if options.video.is_some() { CallMedia::Video } else { CallMedia::Voice };
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();
@@ -111,8 +91,8 @@ impl Gear {
     /// Waits until the recordings are closed, and says what is in them, a line for each.
     pub(crate) async fn finish(self) -> Vec<String> {
         let Self { studio, speaker, screen, recordings, .. } = self;
-        // Sinks that were never used.
-        drop((studio, speaker.take(), screen.take()));
+        drop(studio);
+        [speaker, screen].iter().for_each(Slot::close);
         let mut told = Vec::new();
         for (path, recording) in recordings {
             let path = path.display();
@@ -157,7 +137,7 @@ fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
         Sound::Wav(path) | Sound::Ogg(path) => Some(path),
         Sound::Tone(_) | Sound::Silence => None,
     };
-    sound.into_iter().chain(&options.video)
+    sound.into_iter().chain(&options.video).chain(&options.screen)
 }
 
 /// Whether two names mean one file, links included.
@@ -197,11 +177,11 @@ fn microphone(studio: StudioBuilder, sound: &Sound) -> Result<StudioBuilder, Ref
     })
 }
 
-fn camera(studio: StudioBuilder, film: &Path) -> Result<StudioBuilder, Refusal> {
+fn shown(studio: StudioBuilder, what: Capture, film: &Path) -> Result<StudioBuilder, Refusal> {
     let path = film.to_owned();
     let open = move || IvfFile::open(&path).map(|film| film.at_end(AtEnd::Again).paced());
     open().map_err(refused(film))?;
-    Ok(studio.source(CAMERA, open))
+    Ok(studio.source(what, open))
 }
 
 #[cfg(test)]
@@ -220,8 +200,13 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_told_by_its_name() {
-        for line in ["--audio /nowhere/a.wav", "--audio /nowhere/a.ogg", "--video /nowhere/a.ivf"] {
-            let refused = Gear::open(&options(&format!("caller call @b:b {line}")));
+        for line in [
+            "audio /nowhere/a.wav",
+            "audio /nowhere/a.ogg",
+            "video /nowhere/a.ivf",
+            "screen /nowhere/a.ivf",
+        ] {
+            let refused = Gear::open(&options(&format!("caller call @b:b --{line}")));
             let Err(refused) = refused else { panic!("opened: {line}") };
             assert!(refused.0.contains("/nowhere/a."), "{refused}");
         }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 /// The keys, for the person.
 pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · 0-9 * #: tones \
-     · t: transfer · i: new path · q: hang up";
+     · t: transfer · f: follow a transfer · i: new path · e: explain · q: hang up";
 
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub(crate) enum Wish {
     ToggleScreen,
     Tone(char),
     RestartIce,
+    /// Call whom the other side asked us to call instead.
+    Follow,
+    /// Say what the call waits for.
+    Explain,
     /// A user id is being typed, and is this so far; `None`: no longer.
     Typing(Option<String>),
     /// To this user.
@@ -127,6 +131,11 @@ impl Keys {
             let teller = self.teller.clone();
             thread::spawn(move || listen(&teller));
         }
+        self.raw
+    }
+
+    /// Whether there is a keyboard that is read.
+    pub(crate) fn are_read(&self) -> bool {
         self.raw
     }
 
@@ -247,6 +256,8 @@ fn wish(code: KeyCode) -> Option<Wish> {
         KeyCode::Char('v') => Some(Wish::ToggleCamera),
         KeyCode::Char('s') => Some(Wish::ToggleScreen),
         KeyCode::Char('i') => Some(Wish::RestartIce),
+        KeyCode::Char('f') => Some(Wish::Follow),
+        KeyCode::Char('e') => Some(Wish::Explain),
         KeyCode::Char(tone @ ('0'..='9' | '*' | '#')) => Some(Wish::Tone(tone)),
         _ => None,
     }

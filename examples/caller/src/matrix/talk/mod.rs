@@ -2,25 +2,34 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `gear.rs` | what is said and shown, and where what comes back is kept |
+//! | `gear.rs`, `slot.rs` | what is said and shown, and where what comes back is kept |
 //! | `conversation.rs` | one call to its end |
 //! | `status.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
+//! | `transfers.rs` | whom the other side asks to talk to instead |
 
 mod conversation;
 mod gear;
 pub(crate) mod keys;
+mod slot;
 mod status;
+mod transfers;
 
 use std::{process::ExitCode, time::Duration};
 
 use matrix_sdk::Client;
 use matrix_voip::{
     CallMedia, CallOptions as Placing, CallSession, CallState, Config, VoIP, VoipEvents, VoipNews,
+    id::UserId,
 };
 use matrix_voip_matrix_sdk::{Matrix, connect, ledger};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-use self::{conversation::Conversation, gear::Gear, keys::Keys};
+use self::{
+    conversation::{Conversation, Outcome},
+    gear::Gear,
+    keys::{Keys, Wish},
+    transfers::{Transfers, name},
+};
 use super::{
     account::{
         open::{open, sync as first_sync},
@@ -40,6 +49,9 @@ use crate::{
 
 /// The call that takes another's place comes with the same news, or never.
 const SOON: Duration = Duration::from_secs(5);
+
+/// How long a person may think about a transfer: ours, and whoever was announced to call.
+const PONDERING: Duration = Duration::from_secs(60);
 
 /// A client with calls, in sync.
 struct Line {
@@ -175,41 +187,35 @@ async fn living(events: &mut VoipEvents) -> Option<CallSession> {
     }
 }
 
-/// Tells whom the other side asks us to call instead. It is up to the person: nothing is done.
-async fn tell_transfers(mut events: VoipEvents) -> std::convert::Infallible {
+/// The call that somebody was announced to place.
+async fn called_by(events: &mut VoipEvents, user: &UserId) -> Option<CallSession> {
     loop {
-        match events.next().await {
-            Some(VoipNews::TransferRequested { transfer, .. }) => {
-                let user = plain(transfer.user.as_str());
-                say(format_args!("\r\nthey ask you to call {user} instead\r"));
-            }
-            Some(_) => {}
-            None => return std::future::pending().await,
+        let call = first_ring(events).await?;
+        let snapshot = call.snapshot();
+        if snapshot.remote_user.as_ref() == Some(user) && snapshot.state == CallState::Ringing {
+            return Some(call);
         }
     }
 }
 
 async fn talk(
     mut line: Line,
-    call: CallSession,
+    mut call: CallSession,
     gear: Gear,
-    keys: Keys,
+    mut keys: Keys,
     options: &TalkOptions,
 ) -> ExitCode {
     let length = options.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let requests = line.voip.events();
-    let mut outcome = tokio::select! {
-        outcome = Conversation::new(call, &gear, length).run(keys) => outcome,
-        never = tell_transfers(requests) => match never {},
+    let mut transfers = Transfers::new(&line.client, &line.voip);
+    let outcome = loop {
+        let outcome = Conversation::new(call, &gear, &mut transfers, length).run(&mut keys).await;
+        let mut after = After { events: &mut line.events, transfers: &mut transfers, gear: &gear };
+        call = match after.next_call(&outcome, &mut keys).await {
+            Some(next) => next,
+            None => break outcome,
+        };
     };
-    if outcome.is_replaced()
-        && let Ok(Some(other)) = timeout(SOON, living(&mut line.events)).await
-    {
-        say("you have called each other: one of the two calls goes on");
-        // It may be answered already: that the user wants to talk is clear to the library too.
-        drop(other.answer_with(gear.media).await);
-        outcome = Conversation::new(other, &gear, length).run(Keys::signals()).await;
-    }
+    drop((keys, transfers));
     line.close().await;
     say(&outcome);
     if let Some(tone) = status::tone(&gear.ear.overall()) {
@@ -219,4 +225,72 @@ async fn talk(
         say(kept);
     }
     if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
+}
+
+/// What can come after a call. The terminal may be raw: lines end with a return.
+struct After<'a> {
+    events: &'a mut VoipEvents,
+    transfers: &'a mut Transfers,
+    gear: &'a Gear,
+}
+
+impl After<'_> {
+    /// The call that goes on in place of the one that has ended, if there is one.
+    async fn next_call(&mut self, before: &Outcome, keys: &mut Keys) -> Option<CallSession> {
+        while let Some(told) = self.transfers.untold() {
+            say(format_args!("{told}\r"));
+        }
+        if before.is_replaced() {
+            let next = timeout(SOON, living(self.events)).await.ok()??;
+            say("you have called each other: one of the two calls goes on\r");
+            return Some(self.taken(next).await);
+        }
+        if before.is_transferred() && self.transfers.requested().is_some() && keys.are_read() {
+            self.ask_to_follow(keys).await;
+        }
+        if let Some(next) = self.transfers.followed() {
+            let user = next.snapshot().remote_user;
+            say(format_args!("calling {}\r", plain(user.as_ref().map_or("", UserId::as_str))));
+            return Some(next);
+        }
+        let user = self.transfers.announced().filter(|_| before.is_transferred())?;
+        say(format_args!("waiting for {} (q: no longer)\r", name(&user)));
+        let next = tokio::select! {
+            rings = timeout(PONDERING, called_by(self.events, &user)) => rings.ok()??,
+            () = given_up(keys) => return None,
+        };
+        say(format_args!("{} calls\r", name(&user)));
+        Some(self.taken(next).await)
+    }
+
+    async fn ask_to_follow(&mut self, keys: &mut Keys) {
+        say("f: do so · q: no\r");
+        let pressed = timeout(PONDERING, pressed(keys)).await;
+        if pressed == Ok(Wish::Follow)
+            && let Err(why) = self.transfers.follow(self.gear.media).await
+        {
+            say(format_args!("{why}\r"));
+        }
+    }
+
+    /// It may be answered already: that the user wants to talk is clear to the library too.
+    async fn taken(&self, call: CallSession) -> CallSession {
+        drop(call.answer_with(self.gear.media).await);
+        call
+    }
+}
+
+/// The next key that decides something after a call: follow, or hang up, also by a signal.
+async fn pressed(keys: &mut Keys) -> Wish {
+    loop {
+        let wish = keys.next().await;
+        if matches!(wish, Wish::Follow | Wish::HangUp) {
+            return wish;
+        }
+    }
+}
+
+/// A key or signal to hang up.
+async fn given_up(keys: &mut Keys) {
+    while pressed(keys).await != Wish::HangUp {}
 }
