@@ -136,12 +136,13 @@ pub fn offers_video(sdp: &str) -> bool {
 
 /// Whether the description takes tones as RTP events (RFC 4733).
 pub fn has_telephone_events(sdp: &str) -> bool {
-    let of_payload = |attribute: &str| attribute.strip_prefix("rtpmap:").map(str::to_owned);
-    let mut names = attributes(sdp).filter_map(of_payload);
-    names.any(|rtpmap| {
-        let name = rtpmap.split_once(' ').map(|(_, name)| name.to_ascii_lowercase());
-        name.is_some_and(|name| name.starts_with("telephone-event/"))
-    })
+    attributes(sdp).filter_map(|attribute| attribute.strip_prefix("rtpmap:")).any(names_tones)
+}
+
+/// Whether the value of an `rtpmap` (`101 telephone-event/8000`) is that of tones.
+pub(crate) fn names_tones(rtpmap: &str) -> bool {
+    let name = rtpmap.split_once(' ').map(|(_, name)| name.to_ascii_lowercase());
+    name.is_some_and(|name| name.starts_with("telephone-event/"))
 }
 
 /// Whether the description already holds this candidate (`candidate:…`, as it is trickled).

@@ -15,10 +15,13 @@ use matrix_voip::{
     machine::io::{
         CallCommand, CallMedia, Command, Input, MediaSource, Reply, Tones, TurnServers, Verdict,
     },
-    record::{Entry, FORMAT, Origin, RecordError, Recorder, Replay, Scribe, Step},
+    record::{Entry, FORMAT, Origin, RecordError, Recorder, RecorderStatus, Replay, Scribe, Step},
     testing::{Column, Device, EmbeddedHomeserver, EmbeddedWebRtc, Kind, Replayed, Sim, secs},
     time::{Mono, Now, Wall},
-    wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
+    wire::{
+        call::Body,
+        delivery::{Batch, Facts, Place, Protection, RawEvent},
+    },
 };
 
 const ADA: &str = "@ada:example";
@@ -119,6 +122,26 @@ fn a_process_that_crashed_replays_with_what_it_had_saved() {
     assert!(steps.iter().all(Step::agrees));
     let column = Replayed::read(ada.recording().as_slice()).unwrap().column;
     column.expect_in_order("* it takes up 1 calls of a dead process\n* it sends m.call.hangup");
+}
+
+/// Whatever the machine finds in a description it finds in the skeleton, however long a line is.
+#[test]
+fn a_hostile_description_replays_with_the_same_verdicts() {
+    let sim = Sim::new(76);
+    sim.set_records(true);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let (ada, ben) = (sim.device(ADA, "PHONE"), sim.puppet(BEN, "LAPTOP"));
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    let call = ada.snapshot().unwrap().call_id.to_string();
+    let Body::Answer(mut answer) = ben.acceptance() else { panic!() };
+    let long = format!("rtpmap:{} telephone-event", "1".repeat(80));
+    answer.sdp = answer.sdp.expose().replace("rtpmap:101 telephone-event", &long).into();
+    ben.say(&room, &call, Body::Answer(answer));
+    sim.run_until_quiet();
+    ada.act(CallCommand::Dtmf(Tones::parse("1").unwrap()));
+    let steps = steps(&ada.recording());
+    assert!(steps.iter().all(Step::agrees), "{:?}", steps.iter().find(|step| !step.agrees()));
 }
 
 // ------------------------------------------------------------------------------------- secrets
@@ -461,8 +484,8 @@ async fn a_real_call(recorder: Recorder, after: impl FnOnce(&VoIP)) {
 }
 
 /// The writer is a real thread beside a paused clock: there is nothing to wait for but itself.
-fn until_finished(account: &matrix_voip::record::Account) {
-    while !account.is_finished() {
+fn until_finished(status: &RecorderStatus) {
+    while !status.is_finished() {
         std::thread::yield_now();
     }
 }
@@ -471,13 +494,13 @@ fn until_finished(account: &matrix_voip::record::Account) {
 async fn a_recorded_voip_replays_to_its_end() {
     let shelf = Shelf::default();
     let recorder = Recorder::new(shelf.clone()).unwrap();
-    let account = recorder.account();
+    let status = recorder.status();
     a_real_call(recorder, |_| ()).await;
-    until_finished(&account);
+    until_finished(&status);
     let file = shelf.0.lock().unwrap().clone();
     let steps = steps(&file);
     assert!(steps.iter().all(Step::agrees), "{:#?}", steps.iter().find(|step| !step.agrees()));
-    assert_eq!((account.written(), account.lost(), account.fault()), (steps.len() as u64, 0, None));
+    assert_eq!((status.written(), status.lost(), status.fault()), (steps.len() as u64, 0, None));
     let column = Replayed::read(file.as_slice()).unwrap().column;
     column.expect_in_order("* it is connected\n* it hangs up\n* it sends m.call.hangup");
     assert!(!String::from_utf8(file).unwrap().contains("fakeTurnSecret"));
@@ -488,7 +511,7 @@ async fn a_writer_that_hangs_costs_lines_and_no_call() {
     let (go, word) = mpsc::channel();
     let shelf = Shelf::default();
     let recorder = Recorder::new(Slow(word, shelf.clone())).unwrap();
-    let account = recorder.account();
+    let status = recorder.status();
     a_real_call(recorder, |ada| {
         let room = RoomId::parse("!room:example").unwrap();
         for _ in 0..5_000 {
@@ -497,13 +520,39 @@ async fn a_writer_that_hangs_costs_lines_and_no_call() {
         }
     })
     .await;
-    assert!(account.lost() > 0 && account.written() < 10, "{account:?}");
+    assert!(status.lost() > 0 && status.written() < 10, "{status:?}");
     drop(go);
-    until_finished(&account);
+    until_finished(&status);
     let file = shelf.0.lock().unwrap().clone();
     let mut replay = Replay::open(file.as_slice()).unwrap();
     let torn = replay.find_map(Result::err);
     assert!(matches!(torn, Some(RecordError::Lost { .. })), "{torn:?}");
+}
+
+/// A few hundred large events are more than may wait, though they are few.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_writer_is_bounded_in_bytes_too() {
+    let (go, word) = mpsc::channel();
+    let recorder = Recorder::new(Slow(word, Shelf::default())).unwrap();
+    let status = recorder.status();
+    a_real_call(recorder, |ada| {
+        let room = RoomId::parse("!room:example").unwrap();
+        let sdp = "x".repeat(60_000);
+        let content = format!(
+            r#"{{"call_id":"c","party_id":"p","version":"1","lifetime":1,"offer":{{"type":"offer","sdp":"{sdp}"}}}}"#
+        );
+        for _ in 0..400 {
+            let Input::Deliver(delivery) = event("m.call.invite", "") else { unreachable!() };
+            let facts = delivery.events[0].facts.clone();
+            let (event_type, content) = ("m.call.invite".to_owned(), content.clone());
+            let place = Place::Room { room: room.clone(), encrypted: false };
+            ada.deliver(Batch { place, events: vec![RawEvent { facts, event_type, content }] });
+        }
+    })
+    .await;
+    assert!(status.lost() > 50 && status.lost() < 400, "{status:?}");
+    drop(go);
+    until_finished(&status);
 }
 
 #[tokio::test(start_paused = true)]
@@ -514,20 +563,20 @@ async fn a_writer_that_fails_is_told_and_ends_no_call() {
     }
     go.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
     let recorder = Recorder::new(Slow(word, Shelf::default())).unwrap();
-    let account = recorder.account();
+    let status = recorder.status();
     a_real_call(recorder, |_| ()).await;
-    until_finished(&account);
-    assert_eq!((account.fault(), account.written()), (Some(io::ErrorKind::StorageFull), 4));
+    until_finished(&status);
+    assert_eq!((status.fault(), status.written()), (Some(io::ErrorKind::StorageFull), 4));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_recorder_records_one_voip() {
     let shelf = Shelf::default();
     let recorder = Recorder::new(shelf.clone()).unwrap();
-    let account = recorder.account();
+    let status = recorder.status();
     a_real_call(recorder.clone(), |_| ()).await;
     a_real_call(recorder, |_| ()).await;
-    until_finished(&account);
+    until_finished(&status);
     let file = shelf.0.lock().unwrap().clone();
     assert_eq!(String::from_utf8(file).unwrap().matches("\"format\"").count(), 1);
 }

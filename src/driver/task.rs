@@ -190,10 +190,11 @@ impl Driver {
 
     /// The only way into the engine.
     fn hand(&mut self, now: Now, input: Input) -> Verdict {
-        let Some(tape) = &mut self.tape else { return self.engine.handle(now, input) };
-        let kept = input.clone();
+        let kept = self.tape.as_mut().and_then(|tape| tape.copy(&input));
         let verdict = self.engine.handle(now, input);
-        tape.on_input(now, kept, &verdict);
+        if let (Some(tape), Some(kept)) = (&mut self.tape, kept) {
+            tape.on_input(now, kept, &verdict);
+        }
         verdict
     }
 

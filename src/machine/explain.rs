@@ -36,6 +36,8 @@ pub struct Explanation {
     pub hold: Hold,
     /// How far a change of the call's media is, while there is one.
     pub negotiating: Option<Negotiating>,
+    /// Whether our offer, while one is under way, looks for a new path (an ICE restart).
+    pub restarting: bool,
     /// When ICE is restarted, while the connection is lost.
     pub restart: Option<Duration>,
     /// The message that is on its way or failed, if there is one.
@@ -175,6 +177,7 @@ impl Explanation {
             left: None,
             hold: Hold::default(),
             negotiating: None,
+            restarting: false,
             restart: None,
             sending: None,
         }
@@ -222,7 +225,7 @@ impl fmt::Display for Explanation {
             write!(f, " ICE is restarted in {}.", Seconds(restart))?;
         }
         if let Some(negotiating) = self.negotiating {
-            write!(f, " {negotiating}.")?;
+            write!(f, " {}.", Offer { negotiating, restarting: self.restarting })?;
         }
         f.write_str(held(self.hold))?;
         self.sending.as_ref().map_or(Ok(()), |sending| write!(f, " {sending}"))
@@ -287,15 +290,24 @@ impl fmt::Display for Need {
     }
 }
 
-impl fmt::Display for Negotiating {
+/// What is being offered, and how far it is.
+struct Offer {
+    negotiating: Negotiating,
+    restarting: bool,
+}
+
+impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MakingOffer => "Our offer of other media is being made",
-            Self::AwaitingAnswer => "Our offer of other media waits for their answer",
-            Self::TakingAnswer => "Their answer to our offer of other media is being taken",
-            Self::Yielding => "Our offer of other media gives way to theirs",
-            Self::MakingAnswer => "Their offer of other media is being answered",
-        })
+        let what = if self.restarting { "a new path" } else { "other media" };
+        match self.negotiating {
+            Negotiating::MakingOffer => write!(f, "Our offer of {what} is being made"),
+            Negotiating::AwaitingAnswer => write!(f, "Our offer of {what} waits for their answer"),
+            Negotiating::TakingAnswer => {
+                write!(f, "Their answer to our offer of {what} is being taken")
+            }
+            Negotiating::Yielding => write!(f, "Our offer gives way to theirs"),
+            Negotiating::MakingAnswer => write!(f, "Their offer is being answered"),
+        }
     }
 }
 

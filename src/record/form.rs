@@ -342,33 +342,10 @@ pub(super) mod plain {
 /// Words of our own, which stand in the code: a file may only name those that it knows.
 pub(super) mod word {
     use super::{Unfit, Value, text};
+    use crate::wire::delivery::Malformed;
 
-    /// What engines say of candidates, and how the door calls the fields of events.
-    const WORDS: &[&str] = &[
-        "host",
-        "srflx",
-        "prflx",
-        "relay",
-        "udp",
-        "tcp",
-        "tls",
-        "batch",
-        "call_id",
-        "party_id",
-        "version",
-        "offer",
-        "answer",
-        "lifetime",
-        "candidates",
-        "description",
-        "invitee",
-        "sdp",
-        "selected_party_id",
-        "content",
-        "conf_id",
-        "room_id",
-        "sdp_stream_metadata",
-    ];
+    /// What engines say of candidates.
+    const OF_CANDIDATES: &[&str] = &["host", "srflx", "prflx", "relay", "udp", "tcp", "tls"];
 
     pub(in crate::record) trait Word: Sized {
         fn write(&self) -> Value;
@@ -391,7 +368,8 @@ pub(super) mod word {
         /// Nothing depends on such a word but what a person reads.
         fn read(value: &Value) -> Result<Self, Unfit> {
             let text = text(value)?;
-            Ok(WORDS.iter().find(|word| **word == text).copied().unwrap_or("another word"))
+            let mut known = OF_CANDIDATES.iter().chain(Malformed::FIELDS);
+            Ok(known.find(|word| **word == text).copied().unwrap_or("another word"))
         }
     }
 

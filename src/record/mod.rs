@@ -21,6 +21,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `recorder.rs` | the way from the driver to the writer's thread; what was lost |
+//! | `weight.rs` | how much waits for it |
 //! | `scribe.rs` | lines of the file |
 //! | `replay.rs` | reading them, and living through the call again |
 //! | `pseudonym.rs` | what stands in the place of private text |
@@ -33,10 +34,11 @@ mod pseudonym;
 mod recorder;
 mod replay;
 mod scribe;
+mod weight;
 
 pub(crate) use self::recorder::Tape;
 pub use self::{
-    recorder::{Account, Recorder},
+    recorder::{Recorder, RecorderStatus},
     replay::{RecordError, Replay, Step},
     scribe::{Entry, FORMAT, MAX_LINE_BYTES, Origin, Scribe},
 };

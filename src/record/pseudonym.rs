@@ -11,9 +11,12 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::{id::PartyId, sdp::MAX_SDP_BYTES};
+use crate::{
+    id::PartyId,
+    sdp::{self, MAX_SDP_BYTES},
+};
 
-/// Texts up to this length could meet by chance, so their pseudonyms are remembered.
+/// Texts with up to so many private characters could meet by chance, so their pseudonyms are remembered.
 const SHORT: usize = 16;
 /// Most pseudonyms that are remembered; beyond them, two short texts may look alike.
 const MAX_REMEMBERED: usize = 16_384;
@@ -46,6 +49,9 @@ const CANDIDATE_WORDS: &[&str] = &[
 /// The attributes of a description that stand in its skeleton as they are.
 const KEPT_ATTRIBUTES: &[&str] =
     &["sendrecv", "sendonly", "recvonly", "inactive", "bundle-only", "end-of-candidates"];
+
+/// An `rtpmap` of tones, without anything that does not belong there.
+const TONES: &str = " telephone-event/";
 
 /// Schemes that tell what a URI is for.
 const SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:", "mxc:", "sip:", "tel:"];
@@ -99,7 +105,7 @@ impl Pseudonyms {
         }
         let tag = self.key.hash_one(text);
         let mut drawn = self.draw(text, tag, 0);
-        if text.len() > SHORT {
+        if text.bytes().filter(|byte| is_private(*byte)).count() > SHORT {
             return drawn;
         }
         for attempt in 1..ATTEMPTS {
@@ -143,14 +149,22 @@ impl Pseudonyms {
 
     // ---------------------------------------------------------------------------- descriptions
 
-    /// What `sdp.rs` looks at, and nothing else.
+    /// What `sdp.rs` looks at, and nothing else. No line gets longer: what is as long as it may be
+    /// stays so.
     fn skeleton(&mut self, sdp: &str) -> String {
-        let lines = sdp.lines().map(str::trim_end);
-        let kept = lines.enumerate().filter_map(|(at, line)| match line {
-            "v=0" if at == 0 => Some(line.to_owned()),
-            _ => self.line(line),
-        });
-        kept.map(|line| line + "\r\n").collect()
+        let mut skeleton = String::with_capacity(sdp.len());
+        for (at, whole) in sdp.split_inclusive('\n').enumerate() {
+            let line = whole.trim_end();
+            let kept = match line {
+                "v=0" if at == 0 => Some(line.to_owned()),
+                _ => self.line(line),
+            };
+            if let Some(kept) = kept {
+                skeleton.push_str(&kept);
+                skeleton.push_str(end_of(whole));
+            }
+        }
+        skeleton
     }
 
     fn line(&mut self, line: &str) -> Option<String> {
@@ -175,7 +189,7 @@ impl Pseudonyms {
             "msid" => Some(self.stream(value)),
             "ssrc" => {
                 let (_, stream) = value.split_once(" msid:")?;
-                Some(format!("0 msid:{}", self.stream(stream)))
+                Some(format!(" msid:{}", self.stream(stream)))
             }
             "ice-ufrag" | "ice-pwd" => Some(self.of(value)),
             "fingerprint" => {
@@ -183,9 +197,7 @@ impl Pseudonyms {
                 let algorithm = if algorithm == "sha-256" { "sha-256 " } else { "" };
                 Some(format!("{algorithm}{}", self.of(print)))
             }
-            "rtpmap" if value.to_ascii_lowercase().contains(" telephone-event/") => {
-                Some(tones(value))
-            }
+            "rtpmap" if sdp::names_tones(value) => Some(TONES.to_owned()),
             _ => None,
         }
     }
@@ -202,14 +214,21 @@ impl Pseudonyms {
 /// The kind of a media line, and whether its port is zero.
 fn media_line(media: &str) -> String {
     let mut words = media.split(' ');
-    let kind = words.next().filter(|kind| ["audio", "video", "application"].contains(kind));
-    let port = words.next().filter(|port| *port == "0").unwrap_or("9");
-    format!("m={} {port} UDP/TLS/RTP/SAVPF 0", kind.unwrap_or("other"))
+    let kind = match words.next().unwrap_or_default() {
+        kind @ ("audio" | "video" | "application" | "") => kind,
+        _ => "x",
+    };
+    let port = if words.next() == Some("0") { " 0" } else { "" };
+    format!("m={kind}{port}")
 }
 
-/// `101 telephone-event/8000`, without anything that does not belong there.
-fn tones(rtpmap: &str) -> String {
-    rtpmap.chars().filter(|c| c.is_ascii_alphanumeric() || "-/ ".contains(*c)).take(64).collect()
+/// How a line ends: CRLF by the book, LF from some clients, and the last one perhaps not at all.
+fn end_of(line: &str) -> &'static str {
+    match (line.ends_with("\r\n"), line.ends_with('\n')) {
+        (true, _) => "\r\n",
+        (false, true) => "\n",
+        (false, false) => "",
+    }
 }
 
 const fn is_private(byte: u8) -> bool {
@@ -232,7 +251,6 @@ const fn like(byte: u8, chance: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sdp;
 
     #[test]
     fn a_pseudonym_has_length_and_form_and_is_always_the_same() {
@@ -251,6 +269,24 @@ mod tests {
         assert!(names.text("turn:relay.example?transport=udp").starts_with("turn:"));
         assert_eq!(names.text(""), "");
         assert_eq!(names.text("***"), "***");
+    }
+
+    #[test]
+    fn no_text_is_its_own_pseudonym() {
+        for _ in 0..100 {
+            let mut names = Pseudonyms::default();
+            for text in ["7", "a", "@a", "---------------------------7"] {
+                assert_ne!(names.text(text), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_candidate_keeps_its_kind_and_no_foundation() {
+        let line = "candidate:842163049 1 udp 1677729535 192.0.2.7 46154 typ srflx";
+        let name = Pseudonyms::default().private(line);
+        assert!(!name.contains("842163049") && name.starts_with("candidate:"), "{name}");
+        assert!(name.ends_with(" typ srflx") && name.len() == line.len(), "{name}");
     }
 
     #[test]
@@ -300,7 +336,7 @@ mod tests {
         let candidate = names.private("candidate:1 1 udp 2122260223 192.0.2.77 51234 typ host");
         assert!(sdp::holds_candidate(&skeleton, &candidate), "{skeleton}\n{candidate}");
         assert!(candidate.ends_with(" typ host") && candidate.contains(" udp "), "{candidate}");
-        assert!(skeleton.contains("telephone-event/8000"));
+        assert!(skeleton.contains("telephone-event/"));
         for needle in ["192.0.2.77", "51234", "Ada", "ufRag", "4242", "AB:CD", "mic-track", "opus"]
         {
             assert!(!skeleton.contains(needle), "{needle} in {skeleton}");
@@ -311,6 +347,13 @@ mod tests {
     #[test]
     fn what_the_machine_refuses_it_refuses_as_a_skeleton_too() {
         let mut names = Pseudonyms::default();
+        // As long as a description may be, of lines of which nothing is left out.
+        let full = |line: &str| {
+            let top = "v=0\nm=audio\na=ice-ufrag:x\na=ice-pwd:y\na=fingerprint:z\n";
+            let lines = if line.starts_with('m') { 9 } else { MAX_SDP_BYTES / line.len() - 9 };
+            let text = format!("{top}{}a=mid:", line.repeat(lines));
+            format!("{text}{}", "x".repeat(MAX_SDP_BYTES - text.len()))
+        };
         let huge = format!("{OFFER}a={}", "x".repeat(MAX_SDP_BYTES));
         let many = format!("{OFFER}{}", "m=audio 9 x\r\n".repeat(sdp::MAX_MEDIA_LINES));
         let bad = [
@@ -324,9 +367,18 @@ mod tests {
             "v=0\r\nm=audio 9 x\r\na=ice-ufrag:x\r\na=ice-pwd:y\r\na=fingerprint:\r\n",
             "v=0 \nm=audio 9 x\na=ice-ufrag:x\na=ice-pwd:y\na=fingerprint:z\n",
             "v=01",
+            &full("a=sendrecv\n"),
+            &full("m=\n"),
+            &full("m=text 9\n"),
+            &full("a=ssrc: msid:s\n"),
+            &full("a=rtpmap: telephone-event/\n"),
         ];
         for sdp in bad {
-            assert_eq!(sdp::check(&names.private(sdp)), sdp::check(sdp), "{:.60}", sdp);
+            let skeleton = names.private(sdp);
+            assert_eq!(sdp::check(&skeleton), sdp::check(sdp), "{:.60}", sdp);
+            assert!(skeleton.len() <= sdp.len(), "{:.60}", sdp);
+            let tones = [&skeleton, sdp].map(sdp::has_telephone_events);
+            assert!(sdp::check(sdp).is_err() || tones[0] == tones[1], "{:.60}", sdp);
         }
     }
 }

@@ -13,7 +13,10 @@ use std::{
     thread,
 };
 
-use super::scribe::{Entry, Origin, Scribe};
+use super::{
+    scribe::{Entry, Origin, Scribe},
+    weight,
+};
 use crate::{
     machine::io::{Input, Verdict},
     time::Now,
@@ -23,6 +26,10 @@ use crate::{
 /// Most entries that wait for the writer. A call has some hundreds in its first second.
 const MAX_WAITING: usize = 4096;
 
+/// Most bytes that wait for the writer, roughly counted: a sync after a long absence has some
+/// megabytes, and a disk that hangs must not eat the memory of the process.
+pub(super) const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+
 /// Records what an engine is given, as JSON lines without secrets: see the module.
 ///
 /// Goes into [`VoIPBuilder::recorder`](crate::VoIPBuilder::recorder), for one `VoIP`; the clones
@@ -30,22 +37,24 @@ const MAX_WAITING: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Recorder {
     desk: Arc<Mutex<Option<SyncSender<Note>>>>,
-    account: Account,
+    status: RecorderStatus,
 }
 
 /// How a recording fares. Cheap to clone; outlives the recorder.
 #[derive(Debug, Clone, Default)]
-pub struct Account(Arc<Mutex<Figures>>);
+pub struct RecorderStatus(Arc<Mutex<Figures>>);
 
 #[derive(Debug, Default)]
 struct Figures {
     written: u64,
     lost: u64,
+    /// How many bytes wait, roughly.
+    waiting: usize,
     fault: Option<io::ErrorKind>,
     finished: bool,
 }
 
-impl Account {
+impl RecorderStatus {
     /// How many entries the writer has taken.
     pub fn written(&self) -> u64 {
         self.figures(|figures| figures.written)
@@ -74,7 +83,7 @@ impl Account {
 /// What the thread gets.
 enum Note {
     Begin(Box<Origin>, Now),
-    Entry { at: Now, entry: Entry, lost: u64 },
+    Entry { at: Now, entry: Entry, weight: usize, lost: u64 },
 }
 
 impl Recorder {
@@ -85,15 +94,15 @@ impl Recorder {
     /// When the operating system gives no thread.
     pub fn new(out: impl io::Write + Send + 'static) -> io::Result<Self> {
         let (sender, notes) = sync_channel(MAX_WAITING);
-        let account = Account::default();
-        let writer = Writer { out: Some(out), scribe: None, account: account.clone() };
+        let status = RecorderStatus::default();
+        let writer = Writer { out: Some(out), scribe: None, status: status.clone() };
         thread::Builder::new().name("voip-recorder".into()).spawn(move || writer.run(&notes))?;
-        Ok(Self { desk: Arc::new(Mutex::new(Some(sender))), account })
+        Ok(Self { desk: Arc::new(Mutex::new(Some(sender))), status })
     }
 
     /// How the recording fares.
-    pub fn account(&self) -> Account {
-        self.account.clone()
+    pub fn status(&self) -> RecorderStatus {
+        self.status.clone()
     }
 
     /// Begins the file; `None` when it was begun already, for another engine.
@@ -105,7 +114,7 @@ impl Recorder {
         };
         // The channel is empty: this finds room, unless the thread is gone.
         drop(sender.try_send(Note::Begin(Box::new(origin), at)));
-        Some(Tape { sender, account: self.account.clone(), lost: 0 })
+        Some(Tape { sender, status: self.status.clone(), lost: 0 })
     }
 }
 
@@ -113,7 +122,7 @@ impl Recorder {
 #[derive(Debug)]
 pub(crate) struct Tape {
     sender: SyncSender<Note>,
-    account: Account,
+    status: RecorderStatus,
     /// Since the last entry that found room.
     lost: u64,
 }
@@ -121,37 +130,76 @@ pub(crate) struct Tape {
 impl Tape {
     /// `Engine::restore` was called.
     pub(crate) fn on_restored(&mut self, at: Now, ledger: Ledger) {
-        self.put(at, Entry::Restored(ledger));
+        let weight = weight::of_ledger(&ledger);
+        self.put(at, Entry::Restored(ledger), weight);
+    }
+
+    /// A copy of an input for [`on_input`](Self::on_input), before the engine takes it; `None`:
+    /// there is no room for it, or nobody writes any more.
+    pub(crate) fn copy(&mut self, input: &Input) -> Option<Kept> {
+        let weight = weight::of(input);
+        self.has_room_for(weight).then(|| Kept { input: input.clone(), weight })
     }
 
     /// `Engine::handle` was called.
-    pub(crate) fn on_input(&mut self, at: Now, input: Input, verdict: &Verdict) {
-        self.put(at, Entry::Input(Box::new(input), verdict.clone()));
+    pub(crate) fn on_input(&mut self, at: Now, kept: Kept, verdict: &Verdict) {
+        let Kept { input, weight } = kept;
+        self.put(at, Entry::Input(Box::new(input), verdict.clone()), weight);
     }
 
     /// `Engine::handle_timeout` was called.
     pub(crate) fn on_due(&mut self, at: Now) {
-        self.put(at, Entry::Due);
+        if self.has_room_for(weight::LEAST) {
+            self.put(at, Entry::Due, weight::LEAST);
+        }
     }
 
-    fn put(&mut self, at: Now, entry: Entry) {
-        match self.sender.try_send(Note::Entry { at, entry, lost: self.lost }) {
+    /// Whether so much more may wait; whatever may not is lost.
+    fn has_room_for(&mut self, weight: usize) -> bool {
+        let (finished, waiting) =
+            self.status.figures(|figures| (figures.finished, figures.waiting));
+        if finished {
+            return false;
+        }
+        // What is too large by itself may still be written when nothing else waits.
+        let has_room = waiting == 0 || waiting.saturating_add(weight) <= MAX_WAITING_BYTES;
+        if !has_room {
+            self.lose();
+        }
+        has_room
+    }
+
+    fn put(&mut self, at: Now, entry: Entry, weight: usize) {
+        self.status.figures(|figures| figures.waiting += weight);
+        match self.sender.try_send(Note::Entry { at, entry, weight, lost: self.lost }) {
             Ok(()) => self.lost = 0,
             Err(TrySendError::Full(_)) => {
-                self.lost += 1;
-                self.account.figures(|figures| figures.lost += 1);
+                self.status.figures(|figures| figures.waiting -= weight);
+                self.lose();
             }
-            // The writer failed, and its account says why.
+            // The writer failed, and its status says why.
             Err(TrySendError::Disconnected(_)) => {}
         }
     }
+
+    fn lose(&mut self) {
+        self.lost += 1;
+        self.status.figures(|figures| figures.lost += 1);
+    }
+}
+
+/// A copy of an input, and what it weighs.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    input: Input,
+    weight: usize,
 }
 
 /// The thread's own.
 struct Writer<W: io::Write> {
     out: Option<W>,
     scribe: Option<Scribe<W>>,
-    account: Account,
+    status: RecorderStatus,
 }
 
 impl<W: io::Write> Writer<W> {
@@ -160,7 +208,7 @@ impl<W: io::Write> Writer<W> {
         if let Err(error) = &done {
             tracing::warn!(kind = ?error.kind(), "the recording has ended: it cannot be written");
         }
-        self.account.figures(|figures| {
+        self.status.figures(|figures| {
             figures.fault = done.err().map(|error| error.kind());
             figures.finished = true;
         });
@@ -174,17 +222,18 @@ impl<W: io::Write> Writer<W> {
                     let out = self.out.take();
                     self.scribe = out.map(|out| Scribe::begin(out, &origin, at)).transpose()?;
                 }
-                Note::Entry { at, entry, lost } => {
+                Note::Entry { at, entry, weight, lost } => {
+                    self.status.figures(|figures| figures.waiting -= weight);
                     let Some(scribe) = &mut self.scribe else { continue };
                     scribe.lose(lost);
                     told += lost;
                     scribe.note(at, &entry)?;
-                    self.account.figures(|figures| figures.written += 1);
+                    self.status.figures(|figures| figures.written += 1);
                 }
             }
         }
         let Some(mut scribe) = self.scribe.take() else { return Ok(()) };
-        let untold = self.account.lost().saturating_sub(told);
+        let untold = self.status.lost().saturating_sub(told);
         scribe.lose(untold);
         scribe.finish().map(drop)
     }
@@ -207,5 +256,45 @@ impl<W: io::Write> Writer<W> {
 impl std::fmt::Debug for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Note")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        id::{DeviceId, UserId},
+        machine::{Identity, io::Network},
+    };
+
+    /// A disk that is full.
+    struct Full;
+
+    impl io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_copied_for_a_writer_that_failed() {
+        let recorder = Recorder::new(Full).unwrap();
+        let identity = Identity {
+            user: UserId::parse("@a:b").unwrap(),
+            device: DeviceId::parse("D").unwrap(),
+        };
+        let origin = Origin { identity, config: Config::default(), seed: 1 };
+        let mut tape = recorder.begin(origin, Now::default()).unwrap();
+        while !recorder.status().is_finished() {
+            thread::yield_now();
+        }
+        assert!(tape.copy(&Input::Network(Network::Lost)).is_none());
+        assert_eq!(recorder.status().fault(), Some(io::ErrorKind::StorageFull));
+        assert_eq!(recorder.status().lost(), 0, "the fault says it");
     }
 }

@@ -151,6 +151,34 @@ pub enum Malformed {
     TooLarge(&'static str),
 }
 
+impl Malformed {
+    /// How the door calls what it turns away: every name that a variant can hold.
+    pub const FIELDS: &[&'static str] = &[
+        "answer",
+        "answer.sdp",
+        "asserted_identity",
+        "batch",
+        "call_id",
+        "candidates",
+        "conf_id",
+        "content",
+        "description",
+        "description.sdp",
+        "description.type",
+        "dest_session_id",
+        "device_id",
+        "invitee",
+        "invitee_device_id",
+        "offer",
+        "offer.sdp",
+        "party_id",
+        "room_id",
+        "sdp_stream_metadata",
+        "selected_party_id",
+        "sender_session_id",
+    ];
+}
+
 /// Most call events of one batch that are read; the contents of those beyond are not looked at. A
 /// sync after a long absence has some hundreds.
 pub const MAX_BATCH_EVENTS: usize = 10_000;

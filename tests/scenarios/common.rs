@@ -92,13 +92,18 @@ impl Half {
 
     /// Ben offers this within the call.
     pub(crate) fn offer(&self, call: &str, sdp: String) {
-        let offer = Negotiate {
-            description: Description { kind: SdpKind::Offer, sdp: sdp.into() },
+        self.describe(call, SdpKind::Offer, sdp);
+    }
+
+    /// Ben offers or answers with this within the call.
+    pub(crate) fn describe(&self, call: &str, kind: SdpKind, sdp: String) {
+        let negotiate = Negotiate {
+            description: Description { kind, sdp: sdp.into() },
             lifetime: None,
             capabilities: None,
             streams: Some(self.ben.metadata()),
         };
-        self.ben.say(&self.room, call, Body::Negotiate(offer));
+        self.ben.say(&self.room, call, Body::Negotiate(negotiate));
         self.sim.run_until_quiet();
     }
 

@@ -7,12 +7,12 @@ use matrix_voip::{
     machine::{
         event::{End, EndParty},
         explain::{Explanation, Need, Standing, Wait, Work},
-        io::{CallCommand, Callee, Fault, MediaSource, PeerState},
+        io::{CallCommand, Callee, Fault, MediaKind, MediaSource, PeerState, SdpKind},
     },
     testing::{Cue, Device, Habits, OpKind, Sim, millis, secs},
 };
 
-use crate::common::{ADA, BEN};
+use crate::common::{ADA, BEN, Half};
 
 /// A world with two phones and a room.
 fn world() -> (Sim, RoomId, Device, Device) {
@@ -200,6 +200,45 @@ fn an_answer_that_the_engine_still_takes_is_told() {
     sim.advance(secs(1));
     let text = explained(&sim, &ada).to_string();
     assert!(text.starts_with("They answered, and the engine takes it, "), "{text}");
+    assert_eq!(explained(&sim, &ada).negotiating, None, "that is what the call waits for");
+}
+
+#[test]
+fn a_restart_is_explained_as_one() {
+    let (sim, room, ada, ben) = world();
+    answering(&sim, &ada, &ben, &room);
+    sim.run_until_quiet();
+    ben.hold_sync();
+    ada.act(CallCommand::RestartIce);
+    sim.advance(secs(1));
+    let text = explained(&sim, &ada).to_string();
+    assert!(text.ends_with(" Our offer of a new path waits for their answer."), "{text}");
+    ben.release_sync();
+    sim.run_until_quiet();
+    ada.next(OpKind::Offer, Cue::works().after(secs(1)));
+    ada.act(CallCommand::Start(MediaSource::Camera));
+    sim.advance(millis(500));
+    let text = explained(&sim, &ada).to_string();
+    assert!(text.ends_with(" Our offer of other media is being made."), "{text}");
+}
+
+/// Those of the invite's path are of no use after a restart, and of a description those count that
+/// stand in it.
+#[test]
+fn candidates_of_the_former_generation_are_not_counted() {
+    let found = "a=candidate:1 1 udp 1 192.0.2.9 9 typ host\r\n\
+        a=candidate:2 1 udp 1 192.0.2.9 8 typ host\r\n";
+    for (candidates, counted) in [("", " 0 remote"), (found, " 2 remote")] {
+        let (half, call) = Half::talking();
+        half.ada.force(PeerState::Disconnected);
+        half.sim.advance(millis(100));
+        let text = explained(&half.sim, &half.ada).to_string();
+        assert!(text.contains(" 3 remote candidates"), "{text}");
+        let sdp = half.ben.sdp(SdpKind::Offer, &[MediaKind::Audio]);
+        half.offer(&call, sdp.replace(half.ben.party().as_str(), "anew") + candidates);
+        let text = explained(&half.sim, &half.ada).to_string();
+        assert!(text.contains(counted), "{text}");
+    }
 }
 
 #[test]
@@ -237,7 +276,7 @@ fn hold_and_a_change_of_media_are_told() {
     says(&ada, "Our offer of other media is being made. We hold the other side.");
     sim.advance(secs(1));
     says(&ada, "Our offer of other media waits for their answer. We hold the other side.");
-    says(&ben, "Their offer of other media is being answered. The other side holds us.");
+    says(&ben, "Their offer is being answered. The other side holds us.");
     sim.run_until_quiet();
     says(&ada, "nothing is waited for. We hold the other side.");
 }

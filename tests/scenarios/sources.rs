@@ -231,19 +231,22 @@ fn tones_are_named_where_our_engine_takes_them() {
 /// What a later description does not take is taken no more.
 #[test]
 fn tones_are_taken_as_long_as_the_last_description_says_so() {
-    let (half, call) = Half::talking();
-    let dial = || {
-        half.ada.command_to(half.ada.call().unwrap(), CallCommand::Dtmf(Tones::parse("1").unwrap()))
-    };
-    for (name, verdict) in [
-        ("telephone-event", Verdict::Handled),
-        ("CN", Verdict::Refused(Refusal::TakesNoTones)),
-        ("telephone-event", Verdict::Handled),
-    ] {
-        let sdp = half.ben.sdp(SdpKind::Offer, &[MediaKind::Audio]);
-        let sdp = sdp.replace("telephone-event", name);
-        half.offer(&call, sdp);
-        assert_eq!(dial(), verdict);
+    for kind in [SdpKind::Offer, SdpKind::Answer] {
+        let (half, call) = Half::talking();
+        for (name, verdict) in [
+            ("telephone-event", Verdict::Handled),
+            ("CN", Verdict::Refused(Refusal::TakesNoTones)),
+            ("telephone-event", Verdict::Handled),
+        ] {
+            if kind == SdpKind::Answer {
+                half.ada.act(CallCommand::RestartIce);
+                half.sim.advance(Duration::from_secs(1));
+            }
+            let sdp = half.ben.sdp(kind, &[MediaKind::Audio]);
+            half.describe(&call, kind, sdp.replace("telephone-event", name));
+            let dial = CallCommand::Dtmf(Tones::parse("1").unwrap());
+            assert_eq!(half.ada.command_to(half.ada.call().unwrap(), dial), verdict, "{kind:?}");
+        }
     }
 }
 

@@ -47,6 +47,7 @@ impl Call {
             left: self.left(now),
             hold: self.shown.hold,
             negotiating: self.negotiating(),
+            restarting: self.negotiation.offers_restart(),
             restart: self.timers.get(&CallTimer::Restart).map(|at| now.until(*at)),
             sending: self.sending_now(now),
         })

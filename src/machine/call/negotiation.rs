@@ -194,6 +194,11 @@ impl Negotiation {
         self.turn == SignalingState::Stable && self.wanted && (self.restart || *plan != self.agreed)
     }
 
+    /// Whether our present offer restarts ICE.
+    pub(super) fn offers_restart(&self) -> bool {
+        self.restarting
+    }
+
     /// Our offer is being made; whether it restarts ICE.
     pub(super) fn begin_offer(&mut self, plan: Plan) -> bool {
         self.wanted = false;

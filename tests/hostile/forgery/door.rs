@@ -3,18 +3,24 @@
 //! There is no guard to switch off: a field of a wrong type has no value that could have an effect.
 //! Instead each row shows that the event is taken as soon as that one field is right.
 
+use std::collections::BTreeSet;
+
 use matrix_voip::{
+    Config, Identity,
+    id::DeviceId,
     machine::io::{Ignored, Input, Verdict},
+    record::{Entry, Origin, Replay, Scribe},
     sdp::MAX_SDP_BYTES,
+    time::Now,
     wire::{
         call::read,
-        delivery::{Batch, Malformed, Place, RawEvent},
+        delivery::{Batch, Delivery, Malformed, Parsed, Place, RawEvent},
     },
 };
 use serde_json::{Value, json};
 
 use super::said::{Honest, Moment};
-use crate::rig::room;
+use crate::rig::{room, user};
 
 /// The content of an honest event, as it stands in its room.
 fn content(honest: Honest) -> (String, Value) {
@@ -110,6 +116,44 @@ fn a_field_of_a_wrong_type_or_size_is_turned_away_at_the_door() {
         assert_eq!(verdict, Verdict::Ignored(Ignored::Malformed), "{honest:?} {path}");
         assert!(!changed, "{honest:?} {path}");
     }
+}
+
+/// Each name of the door stands in its list, and comes back from a recording as it was.
+#[test]
+fn what_was_turned_away_is_recorded_by_its_name() {
+    let mut whys: BTreeSet<Malformed> = refused().into_iter().map(|(.., why)| why).collect();
+    for field in Malformed::FIELDS {
+        whys.extend([
+            Malformed::Missing(field),
+            Malformed::Wrong(field),
+            Malformed::TooLarge(field),
+        ]);
+    }
+    let scene = Honest::Hangup.scene(Moment::default());
+    let of = |why: &Malformed| {
+        let event = Parsed { event: Err(*why), ..scene.event.clone() };
+        let place = Place::Room { room: room("r"), encrypted: false };
+        Entry::Input(
+            Box::new(Input::Deliver(Delivery { place, events: vec![event] })),
+            Verdict::Handled,
+        )
+    };
+    let at = Now::default();
+    let identity = Identity { user: user("me"), device: DeviceId::parse("ME").unwrap() };
+    let origin = Origin { identity, config: Config::default(), seed: 1 };
+    let mut scribe = Scribe::begin(Vec::new(), &origin, at).unwrap();
+    for why in &whys {
+        scribe.note(at, &of(why)).unwrap();
+    }
+    let file = scribe.finish().unwrap();
+    let read = Replay::open(file.as_slice()).unwrap().map(|step| match step.unwrap().entry {
+        Entry::Input(input, _) => match *input {
+            Input::Deliver(mut delivery) => delivery.events.remove(0).event.unwrap_err(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    });
+    assert!(read.eq(whys));
 }
 
 /// A redacted event has an empty content.

@@ -1,0 +1,84 @@
+//! How much memory an entry takes while it waits for the writer, roughly: what others can make large
+//! is counted, everything else is a lump.
+
+use crate::{
+    machine::io::{Command, Input, PeerNews, Reply, RoomNews},
+    wire::{
+        call::{Body, Candidate, Invite},
+        delivery::{Delivery, Parsed},
+        ledger::Ledger,
+        metadata::StreamMetadata,
+    },
+};
+
+/// An input in which nothing is large, or one event without its texts.
+pub(super) const LEAST: usize = 1024;
+
+/// One candidate, one user, one stream, one call of the ledger: an id and what goes with it.
+const SMALL: usize = 256;
+
+/// What an input takes, and its verdict with it.
+pub(super) fn of(input: &Input) -> usize {
+    LEAST
+        + match input {
+            Input::Deliver(delivery) => of_delivery(delivery),
+            Input::Reply(_, Ok(reply)) => of_reply(reply),
+            Input::Room(_, RoomNews::Members(users)) | Input::IgnoredUsers(users) => {
+                users.len() * SMALL
+            }
+            Input::Peer(_, PeerNews::Candidate(candidate)) => of_candidate(candidate),
+            Input::Command(Command::Invite { .. } | Command::Follow { .. } | Command::Call(..))
+            | Input::Peer(..)
+            | Input::Reply(_, Err(_))
+            | Input::Room(..)
+            | Input::Network(_)
+            | Input::Lifecycle(_) => 0,
+        }
+}
+
+/// What a ledger takes.
+pub(super) fn of_ledger(ledger: &Ledger) -> usize {
+    LEAST + (ledger.live.len() + ledger.ended.len()) * SMALL
+}
+
+fn of_delivery(delivery: &Delivery) -> usize {
+    delivery.events.iter().map(of_event).sum()
+}
+
+fn of_event(event: &Parsed) -> usize {
+    let said = event.event.as_ref().map_or(0, |message| of_body(&message.body));
+    LEAST + event.event_type.len() + said
+}
+
+fn of_body(body: &Body) -> usize {
+    match body {
+        Body::Invite(Invite { offer, streams, .. }) => offer.len() + of_streams(streams.as_ref()),
+        Body::Answer(answer) => answer.sdp.len() + of_streams(answer.streams.as_ref()),
+        Body::Negotiate(negotiate) => {
+            negotiate.description.sdp.len() + of_streams(negotiate.streams.as_ref())
+        }
+        Body::Candidates(candidates) => candidates.iter().map(of_candidate).sum(),
+        Body::MetadataChanged(streams) => of_streams(Some(streams)),
+        // Names and ids, each of which the door bounds.
+        Body::AssertedIdentity(_) | Body::Replaces(_) => LEAST,
+        Body::SelectAnswer { .. } | Body::Reject { .. } | Body::Hangup { .. } => SMALL,
+    }
+}
+
+fn of_streams(streams: Option<&StreamMetadata>) -> usize {
+    streams.map_or(0, |streams| streams.len() * SMALL)
+}
+
+fn of_candidate(candidate: &Candidate) -> usize {
+    SMALL + candidate.candidate.len()
+}
+
+fn of_reply(reply: &Reply) -> usize {
+    match reply {
+        Reply::Description(description) => description.sdp.len(),
+        Reply::Members(users) => users.len() * SMALL,
+        Reply::Turn(turn) => turn.servers.len() * LEAST,
+        Reply::Stats(stats) => (stats.inbound.len() + stats.outbound.len()) * SMALL,
+        Reply::Done | Reply::Sent(_) => 0,
+    }
+}
