@@ -12,7 +12,8 @@ pub struct Config {
     pub busy: Busy,
     /// What happens when two users call each other at the same moment.
     pub glare: Glare,
-    /// What becomes of a connected call when another one is answered.
+    /// What becomes of the call in which the user talks when another one is answered, by him or, where
+    /// he placed it, by them.
     pub on_answer: OnAnswer,
     /// Whether the other side may ask us to call somebody else instead.
     pub transfers: Transfers,
@@ -50,17 +51,25 @@ impl Config {
         self.transfers == Transfers::Ask
     }
 
-    /// The settings of Famedly's own clients: 60 s of ringing, and glare lets the survivor ring.
+    /// The settings of Famedly's own clients: 60 s of ringing, 10 s for the answer to an offer within
+    /// a call (`famedly-dart.md` §4), and glare lets the survivor ring.
     pub fn famedly() -> Self {
         Self {
             glare: Glare::Ring,
-            timeouts: Timeouts { invite: Duration::from_secs(60), ..Timeouts::default() },
+            timeouts: Timeouts {
+                invite: Duration::from_secs(60),
+                negotiate: Duration::from_secs(10),
+                ..Timeouts::default()
+            },
             ..Self::default()
         }
     }
 }
 
-/// What becomes of an invite while a call is *connected* (a ringing call is not busy).
+/// What becomes of an invite while a call is *connected*, or while one with the same user in the
+/// same room was answered and connects. Not busy is who only rings, and who holds his call himself:
+/// he has put it aside and can take the next, as with telephones. Who is held waits in his call,
+/// and is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Busy {
@@ -86,7 +95,11 @@ pub enum Glare {
     Ring,
 }
 
-/// What becomes of a connected call when another one is answered.
+/// What becomes of the call in which the user talks when another one is answered, by him or, where
+/// he placed it, by them.
+///
+/// Two users have one call with each other: of two with one user in one room the newer takes the
+/// place of the older (`EndReason::Replaced`), whatever the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum OnAnswer {
@@ -95,7 +108,8 @@ pub enum OnAnswer {
     HoldOther,
     /// It is hung up.
     EndOther,
-    /// The answer is refused.
+    /// It goes on: to answer or to place another is refused, and one that was placed before ends as
+    /// busy (`user_busy`) when it is answered.
     Refuse,
 }
 

@@ -22,7 +22,7 @@ use matrix_voip::{
     config::{Busy, Config, Glare, OnAnswer, Proceed},
     id::{DeviceId, InputId, RoomId, SessionId, UserId},
     machine::{
-        event::{CallEvent, CallSnapshot, CallState, Hold, Side, VoipEvent},
+        event::{CallEvent, CallSnapshot, CallState, Side, VoipEvent},
         io::{
             CallCommand, CallMedia, Callee, Command, Fault, Input, MediaSource, Network, PeerState,
             Tell, Tones, TransferTo,
@@ -506,19 +506,19 @@ impl Stage {
                 if state == CallState::Connected {
                     let with = self.agree_on(device, session, &snapshot);
                     let twice = with.is_some_and(|with| !talking.insert(with));
-                    self.must(!twice, device, "talks twice with the same device");
+                    self.must(!twice, device, "has two calls with one user");
                 }
             }
         }
     }
 
-    /// Both say the same of it. With default policies and nobody on hold: where, and with whom.
+    /// Both say the same of it. With default policies: where, and with whom.
     fn agree_on(
         &self,
         device: &Device,
         session: SessionId,
         ours: &CallSnapshot,
-    ) -> Option<(RoomId, String)> {
+    ) -> Option<(RoomId, UserId)> {
         let other = self.other_end(device, ours);
         self.must(other.is_some(), device, "talks alone");
         let (other, theirs) = other?;
@@ -529,8 +529,8 @@ impl Stage {
         // Who sends nothing cannot see in an answer whether he is held: the line is the same.
         let silent = sends_nothing(ours) || sends_nothing(&theirs);
         self.must(same || failed || silent, device, &what);
-        let talks = ours.hold == Hold::default() && !failed && self.by_default;
-        talks.then(|| (ours.room.clone(), other.0.name()))
+        let with = (ours.room.clone(), ours.remote_user.clone()?);
+        self.by_default.then_some(with)
     }
 
     /// The device, session and view of who is connected in the same call with the same party.

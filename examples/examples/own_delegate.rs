@@ -18,8 +18,8 @@ use matrix_voip::{
     host::PeerEvents,
     id::{DeviceId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
-        Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerState, PeerStats, Plan,
-        SdpKind, Tones,
+        Candidate, Capture, Description, Fault, IceServer, PeerConfig, PeerNews, PeerState,
+        PeerStats, Plan, SdpKind, Tones,
     },
     testing::EmbeddedHomeserver,
 };
@@ -90,6 +90,9 @@ impl WebRtc for Engine {
         Ok(())
     }
     async fn restart_ice(&self, _: PeerId) -> Result<(), Fault> {
+        Ok(())
+    }
+    async fn set_servers(&self, _: PeerId, _: Vec<IceServer>) -> Result<(), Fault> {
         Ok(())
     }
     async fn stats(&self, _: PeerId) -> Result<PeerStats, Fault> {

@@ -48,7 +48,7 @@ const fn peer_deadline(op: &PeerOp) -> Duration {
         PeerOp::Open(_) | PeerOp::Offer(_) | PeerOp::Answer(_) => PEER_WORK,
         PeerOp::SetLocal(_) | PeerOp::SetRemote(_) => PEER_WORK,
         PeerOp::LocalDescription | PeerOp::Rollback => PEER,
-        PeerOp::Candidates(_) | PeerOp::RestartIce => PEER,
+        PeerOp::Candidates(_) | PeerOp::RestartIce | PeerOp::SetServers(_) => PEER,
         PeerOp::Stats => STATS,
         PeerOp::Close => CLOSE,
     }

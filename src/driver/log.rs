@@ -32,11 +32,13 @@ pub(super) fn call(session: SessionId, event: &CallEvent) {
         CallEvent::MuteChanged { source, muted } => debug!(session, ?source, muted, "mute changed"),
         CallEvent::MediaMissing(source) => debug!(session, ?source, "media missing"),
         CallEvent::SwitchFailed(source) => debug!(session, ?source, "device not changed"),
+        CallEvent::TonesFailed => debug!(session, "tones not sent"),
         CallEvent::HoldChanged(hold) => debug!(session, ?hold, "hold changed"),
         CallEvent::TransferFailed => debug!(session, "transfer failed"),
         CallEvent::NegotiationFailed => debug!(session, "negotiation failed"),
         CallEvent::CalleeFound(_) => debug!(session, "callee found"),
         CallEvent::RemoteChosen { .. } => debug!(session, "remote party chosen"),
+        CallEvent::CapabilitiesChanged(_) => debug!(session, "capabilities changed"),
         CallEvent::IdentityAsserted(_) => debug!(session, "identity asserted"),
         CallEvent::Ended(end) => match &end.reason {
             // What the other side wrote may hold any text.

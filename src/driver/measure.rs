@@ -55,7 +55,11 @@ impl Measurements {
     /// Notes who wants to know; gives the id of the request to make, if there is to be one.
     pub(super) fn ask(&mut self, peer: PeerId, asker: Asker) -> Option<OpId> {
         if let Some((_, askers)) = self.under_way.get_mut(&peer) {
-            askers.push(asker);
+            // A meter that is due again is told once: two readings of one moment show nothing.
+            let waits = |known: &Asker| matches!((known, &asker), (Asker::Meter(a), Asker::Meter(b)) if a == b);
+            if !askers.iter().any(waits) {
+                askers.push(asker);
+            }
             return None;
         }
         let id = OpId(OWN | self.asked);
@@ -86,5 +90,22 @@ fn measured(result: Result<Reply, Fault>) -> Result<PeerStats, Unmeasured> {
         Ok(Reply::Stats(stats)) => Ok(*stats),
         Ok(_) => Err(Unmeasured::Fault(Fault::Unsupported)),
         Err(fault) => Err(Unmeasured::Fault(fault)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_that_is_due_while_its_measurement_is_under_way_is_read_once() {
+        let mut measurements = Measurements::default();
+        let id = measurements.ask(PeerId(1), Asker::Meter(7)).unwrap();
+        assert_eq!(measurements.ask(PeerId(1), Asker::Meter(7)), None);
+        assert_eq!(measurements.ask(PeerId(1), Asker::Meter(8)), None);
+        let reply = Reply::Stats(Box::default());
+        let read = measurements.on_reply(id, Ok(reply));
+        assert_eq!(read.iter().map(|(meter, _)| *meter).collect::<Vec<_>>(), [7, 8]);
+        assert!(measurements.ask(PeerId(1), Asker::Meter(7)).is_some());
     }
 }

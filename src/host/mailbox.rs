@@ -162,7 +162,9 @@ impl News {
         self.report(Input::IgnoredUsers(users));
     }
 
-    /// Reports that the network changed.
+    /// Reports news of the network: [`Network::Changed`] by whoever watches the addresses of this
+    /// machine (`matrix-voip-str0m` does), [`Network::Back`] by whoever syncs, when a sync succeeds
+    /// after one that failed. Without the latter, what failed is tried again when its pause is over.
     pub fn network(&self, network: Network) {
         self.report(Input::Network(network));
     }

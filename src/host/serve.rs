@@ -201,6 +201,7 @@ async fn peer_op(webrtc: Arc<dyn WebRtc>, peer: PeerId, op: PeerOp, events: Peer
         PeerOp::Rollback => webrtc.rollback(peer).await.map(done),
         PeerOp::Candidates(all) => webrtc.candidates(peer, all).await.map(done),
         PeerOp::RestartIce => webrtc.restart_ice(peer).await.map(done),
+        PeerOp::SetServers(servers) => webrtc.set_servers(peer, servers).await.map(done),
         PeerOp::Stats => webrtc.stats(peer).await.map(|stats| Reply::Stats(Box::new(stats))),
         PeerOp::Close => webrtc.close(peer).await.map(done),
     }

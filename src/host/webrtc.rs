@@ -9,8 +9,8 @@ use super::mailbox::News;
 use crate::{
     id::{PeerId, SessionId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Fault, Network, PeerConfig, PeerNews, PeerStats, Plan,
-        Tones,
+        Candidate, Capture, Description, Fault, IceServer, Network, PeerConfig, PeerNews,
+        PeerStats, Plan, Tones,
     },
 };
 
@@ -50,7 +50,8 @@ impl PeerEvents {
 /// # Errors
 /// Every method answers with the [`Fault`] that stopped it. One on the way to a connection ends
 /// the call with a reason of its own; a camera that cannot be had is done without; for
-/// `candidates`, `enable`, `replace`, `dtmf`, `stats`, `close` and `release` a fault changes nothing in the call.
+/// `candidates`, `set_servers`, `enable`, `replace`, `dtmf`, `stats`, `close` and `release` a fault
+/// changes nothing in the call.
 #[async_trait]
 pub trait WebRtc: Send + Sync + 'static {
     /// Makes a peer connection. Gathering may begin at once.
@@ -80,6 +81,10 @@ pub trait WebRtc: Send + Sync + 'static {
 
     /// Gives the next offer new ICE credentials.
     async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault>;
+
+    /// Uses these STUN and TURN servers for whatever is gathered from now on, as a restart does;
+    /// what is in use already may go on.
+    async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault>;
 
     /// Measures.
     async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault>;

@@ -30,13 +30,17 @@ pub const MAX_PARTIES: usize = 8;
 pub const MAX_TRACKS: usize = 16;
 /// How often the other side of one call may ask for a transfer.
 pub const MAX_TRANSFERS: usize = 4;
-/// How many calls that a transfer announced are expected at once; the oldest is forgotten first.
+/// How many calls that a transfer named are expected at once, of others or of us; the oldest is
+/// forgotten first.
 pub const MAX_EXPECTED: usize = 8;
 /// Most messages of one call that wait to be sent. Only candidates and metadata can pile up, and
 /// both are merged while they wait.
 pub const MAX_QUEUED: usize = 32;
 /// After how many failed tries candidates are given up.
 pub const MAX_CANDIDATE_TRIES: u32 = 6;
+/// After how many offers within a call that nobody answered, each a lifetime long, the change is
+/// given up.
+pub const MAX_UNANSWERED_OFFERS: u32 = 3;
 /// How many live and how many ended calls stand in the ledger; the newest are kept. More would
 /// not fit into its bytes.
 pub const MAX_LEDGER_ENTRIES: usize = 256;

@@ -32,9 +32,6 @@ pub(super) enum Settled {
 impl Engine {
     /// Decides between the invite and our own unanswered calls to the same user, if there are any.
     pub(super) fn settle_glare(&mut self, arrival: &Arrival<'_>) -> Option<Settled> {
-        if *arrival.caller == self.world.identity.user {
-            return None;
-        }
         let with_caller = self.world.roster.with_user(arrival.room, arrival.caller);
         let ours: Vec<_> = with_caller
             .into_iter()
@@ -55,7 +52,8 @@ impl Engine {
 
     /// Which of the two goes on; `None` where our call is not one that can meet another.
     fn survivor(&self, session: SessionId, arrival: &Arrival<'_>) -> Option<Survivor> {
-        let ours = self.calls.get(&session)?.glare()?;
+        let call = self.calls.get(&session)?;
+        let ours = call.glare().filter(|_| call.may_be_called_by(arrival.calling_device()))?;
         let survivor = glare::decide(ours, &arrival.header.call_id);
         let holds = self.world.holds(Guard::SmallerIdWins);
         Some(if holds { survivor } else { survivor.other() })
@@ -109,7 +107,7 @@ impl Engine {
         }
     }
 
-    /// Only now we know whom we call, and his call rings here already: it is as if both met.
+    /// Now we know whom we call, and his call may ring here already: it is as if both met.
     pub(super) fn on_callee_found(&mut self, session: SessionId) {
         let found = self.calls.get(&session).and_then(|call| {
             call.glare()?;

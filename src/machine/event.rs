@@ -145,6 +145,8 @@ pub enum CallEvent {
         /// What it can do.
         capabilities: Capabilities,
     },
+    /// What the other side can do has changed: a later description of it says so.
+    CapabilitiesChanged(Capabilities),
     /// The streams changed: all of them, sorted for display.
     StreamsChanged(Vec<Stream>),
     /// A local source was muted or unmuted by us.
@@ -154,11 +156,14 @@ pub enum CallEvent {
         /// Whether it is muted now.
         muted: bool,
     },
-    /// A local source could not be had, or ended by itself; the call goes on without it. A
-    /// microphone that cannot be had at the start ends the call instead (`UserMediaFailed`).
+    /// A local source could not be had, ended by itself, or could not be muted or unmuted and was
+    /// closed so that nothing is sent unnoticed; the call goes on without it. A microphone of which
+    /// that is so at the start ends the call instead (`UserMediaFailed`).
     MediaMissing(MediaSource),
     /// A local source could not change its device; the old one goes on.
     SwitchFailed(MediaSource),
+    /// Tones could not be sent; the call goes on.
+    TonesFailed,
     /// We or they hold the call, or no longer do.
     HoldChanged(Hold),
     /// A change could not be agreed on: what was agreed before goes on.
@@ -433,6 +438,7 @@ impl CallSnapshot {
                 self.remote_party = party.clone();
                 self.remote_capabilities = *capabilities;
             }
+            CallEvent::CapabilitiesChanged(can) => self.remote_capabilities = *can,
             CallEvent::StreamsChanged(streams) => self.streams.clone_from(streams),
             CallEvent::MuteChanged { source, muted } => {
                 self.muted.insert(*source, *muted);
@@ -440,6 +446,7 @@ impl CallSnapshot {
             CallEvent::HoldChanged(hold) => self.hold = *hold,
             CallEvent::MediaMissing(_)
             | CallEvent::SwitchFailed(_)
+            | CallEvent::TonesFailed
             | CallEvent::NegotiationFailed
             | CallEvent::TransferFailed => {}
             CallEvent::IdentityAsserted(identity) => self.identity = Some(identity.clone()),
@@ -453,6 +460,57 @@ impl CallSnapshot {
     /// The stream of that side and purpose.
     pub fn stream(&self, side: Side, purpose: &Purpose) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.side == side && stream.purpose == *purpose)
+    }
+}
+
+/// What a call can send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// `m.call.invite`
+    Invite,
+    /// `m.call.answer`
+    Answer,
+    /// `m.call.candidates`
+    Candidates,
+    /// `m.call.select_answer`
+    SelectAnswer,
+    /// `m.call.sdp_stream_metadata_changed`
+    Metadata,
+    /// `m.call.negotiate`
+    Negotiate,
+    /// `m.call.replaces`
+    Replaces,
+    /// `m.call.hangup` or `m.call.reject`: nothing of ours follows it.
+    Farewell,
+}
+
+impl MessageKind {
+    /// Whether a description stands in it.
+    pub(crate) const fn describes(self) -> bool {
+        match self {
+            Self::Invite | Self::Answer | Self::Negotiate => true,
+            Self::Candidates
+            | Self::SelectAnswer
+            | Self::Metadata
+            | Self::Replaces
+            | Self::Farewell => false,
+        }
+    }
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invite => "the invite",
+            Self::Answer => "the answer",
+            Self::Candidates => "a batch of candidates",
+            Self::SelectAnswer => "the choice of the answer",
+            Self::Metadata => "news of our streams",
+            Self::Negotiate => "a description for the negotiation",
+            Self::Replaces => "the transfer",
+            Self::Farewell => "the goodbye",
+        })
     }
 }
 

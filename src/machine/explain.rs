@@ -14,7 +14,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Engine,
-    event::{CallState, End, Hold},
+    event::{CallState, End, Hold, MessageKind},
     fault::Fault,
     io::{MediaSource, PeerState},
 };
@@ -147,33 +147,11 @@ pub enum Before {
 #[non_exhaustive]
 pub struct Sending {
     /// What it is.
-    pub what: Message,
+    pub what: MessageKind,
     /// How often it was tried.
     pub tries: u32,
     /// Where it is.
     pub standing: Standing,
-}
-
-/// What a call can send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Message {
-    /// `m.call.invite`
-    Invite,
-    /// `m.call.answer`
-    Answer,
-    /// `m.call.candidates`
-    Candidates,
-    /// `m.call.select_answer`
-    SelectAnswer,
-    /// `m.call.sdp_stream_metadata_changed`
-    Metadata,
-    /// `m.call.negotiate`
-    Negotiate,
-    /// `m.call.replaces`
-    Replaces,
-    /// `m.call.hangup` or `m.call.reject`: nothing of ours follows it.
-    Farewell,
 }
 
 /// Where a message is.
@@ -363,21 +341,6 @@ impl fmt::Display for Pairs<'_> {
             None => "the engine has not said that it tries",
         };
         write!(f, "{verb}: {local} local, {remote} remote candidates")
-    }
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Invite => "the invite",
-            Self::Answer => "the answer",
-            Self::Candidates => "a batch of candidates",
-            Self::SelectAnswer => "the choice of the answer",
-            Self::Metadata => "news of our streams",
-            Self::Negotiate => "a description for the negotiation",
-            Self::Replaces => "the transfer",
-            Self::Farewell => "the goodbye",
-        })
     }
 }
 

@@ -7,11 +7,12 @@
 use std::{
     collections::BTreeMap,
     hash::{Hash, Hasher},
+    time::Duration,
 };
 
 use super::Engine;
 use crate::{
-    id::{OpId, PeerId, SessionId, TrackId},
+    id::{EventId, OpId, PeerId, SessionId, TrackId},
     time::{Deadline, Now},
 };
 
@@ -66,6 +67,9 @@ impl Hasher for Mix {
     }
 }
 
+/// Deadlines further away are all alike: a call does not live to see them.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A hash in the making.
 pub(super) struct Fingerprint {
     now: Now,
@@ -108,8 +112,7 @@ impl Fingerprint {
     }
 
     pub(super) fn deadline(&mut self, deadline: Deadline) {
-        let left = self.now.until(deadline);
-        self.value(left);
+        self.value(self.now.until(deadline).min(FAR));
     }
 
     fn renamed(&mut self, space: Space, number: u64) {
@@ -124,14 +127,26 @@ impl Engine {
     /// alike: deadlines relative, ids renamed by first use, counters left out (diagnostics, and
     /// what makes new ids). Drain the outputs first: of those that wait only the number counts.
     pub fn fingerprint(&self) -> u64 {
-        let mut print = Fingerprint::new(self.world.now);
+        self.fingerprint_at(self.world.now)
+    }
+
+    /// Forgets which events it heard, but those that come again: what was heard once makes no
+    /// difference then.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forget_seen(&mut self, comes_again: impl Fn(&EventId) -> bool) {
+        self.world.memory.forget_seen(comes_again);
+    }
+
+    /// The same, a while after the engine last heard the time.
+    pub(crate) fn fingerprint_at(&self, now: Now) -> u64 {
+        let mut print = Fingerprint::new(now);
         print.value(self.service);
         print.value(&self.ignored_users);
         for (session, call) in &self.calls {
             print.session(*session);
-            call.fingerprint(&mut print);
+            call.fingerprint(&mut print, &self.world);
         }
-        self.world.fingerprint(&mut print);
+        self.world.fingerprint(&mut print, now);
         print.hasher.finish()
     }
 }

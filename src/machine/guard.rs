@@ -84,7 +84,7 @@ pub enum Guard {
     ShutDownTakesNone,
     /// While a call is connected an invite meets the busy policy; without: it rings.
     BusyObeyed,
-    /// An announced call is expected of one user; without: of anybody.
+    /// An announced call is expected of one user, and its id is his; without: anybody's.
     ExpectedBound,
     /// The place of a replaced call is kept for one user; without: for anybody.
     VacancyBound,

@@ -6,9 +6,11 @@ use crate::id::{CallId, OpId, PartyId, PeerId, SessionId, StreamId, TrackId};
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Mints ids. Its randomness is for uniqueness, never for keys.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ids {
     state: u64,
+    /// Apart from the others: so what we hear does not decide which call id comes next.
+    stream_state: u64,
     sessions: u64,
     peers: u64,
     tracks: u64,
@@ -18,41 +20,28 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed, sessions: 0, peers: 0, tracks: 0, ops: 0, transactions: 0 }
-    }
-
-    /// SplitMix64: the shortest generator that passes for random in ids.
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    /// Sixteen letters: 95 bits.
-    fn text(&mut self) -> String {
-        let mut text = String::with_capacity(16);
-        for _ in 0..2 {
-            let mut word = self.random();
-            for _ in 0..8 {
-                text.push(char::from(LETTERS[(word % 62) as usize]));
-                word /= 62;
-            }
+        Self {
+            state: seed,
+            stream_state: !seed,
+            sessions: 0,
+            peers: 0,
+            tracks: 0,
+            ops: 0,
+            transactions: 0,
         }
-        text
     }
 
     pub(super) fn party(&mut self) -> PartyId {
-        PartyId::parse(self.text()).expect("invariant: sixteen letters are a party id")
+        PartyId::parse(text(&mut self.state)).expect("invariant: sixteen letters are a party id")
     }
 
     pub(super) fn stream(&mut self) -> StreamId {
-        StreamId::parse(self.text()).expect("invariant: sixteen letters are a stream id")
+        StreamId::parse(text(&mut self.stream_state))
+            .expect("invariant: sixteen letters are a stream id")
     }
 
     pub(super) fn call(&mut self) -> CallId {
-        CallId::parse(self.text()).expect("invariant: sixteen letters are a call id")
+        CallId::parse(text(&mut self.state)).expect("invariant: sixteen letters are a call id")
     }
 
     pub(super) fn session(&mut self) -> SessionId {
@@ -82,6 +71,28 @@ impl Ids {
     }
 }
 
+/// SplitMix64: the shortest generator that passes for random in ids.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+/// Sixteen letters: 95 bits.
+fn text(state: &mut u64) -> String {
+    let mut text = String::with_capacity(16);
+    for _ in 0..2 {
+        let mut word = random(state);
+        for _ in 0..8 {
+            text.push(char::from(LETTERS[(word % 62) as usize]));
+            word /= 62;
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,9 +110,16 @@ mod tests {
 
     #[test]
     fn the_generator_is_splitmix64() {
-        let mut ids = Ids::new(0);
-        assert_eq!(ids.random(), 0xe220_a839_7b1d_cdaf);
-        assert_eq!(ids.random(), 0x6e78_9e6a_a1b9_65f4);
+        let mut state = 0;
+        assert_eq!(random(&mut state), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(random(&mut state), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
+    fn what_call_comes_next_is_the_same_however_many_streams_there_were() {
+        let (mut a, mut b) = (Ids::new(7), Ids::new(7));
+        assert_ne!(a.stream(), a.stream());
+        assert_eq!(a.call(), b.call());
     }
 
     #[test]

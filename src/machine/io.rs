@@ -336,6 +336,10 @@ pub enum PeerOp {
     Candidates(Vec<Candidate>),
     /// The next offer gets new ICE credentials. Reply: [`Reply::Done`].
     RestartIce,
+    /// Use these STUN and TURN servers instead, for whatever is gathered from now on: the
+    /// credentials of the old ones have run out. What is in use already may go on. Reply:
+    /// [`Reply::Done`].
+    SetServers(Vec<IceServer>),
     /// Measure. Reply: [`Reply::Stats`].
     Stats,
     /// Close it, and whatever is under way for it. Reply: [`Reply::Done`].

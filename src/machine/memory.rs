@@ -44,6 +44,12 @@ pub(super) struct Parked {
     since: Mono,
 }
 
+impl Parked {
+    fn is_old(&self, now: Now, patience: Duration) -> bool {
+        now.mono.since(self.since) > patience
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Memory {
@@ -59,7 +65,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now, patience: Duration) {
         print.value(&self.seen);
         for (key, until) in self.over.iter().filter(|(_, until)| now.wall <= **until) {
             print.value(key);
@@ -69,9 +75,13 @@ impl Memory {
             print.value((key, why));
             print.deadline(Deadline::Wall(*until));
         }
-        for (room, event) in self.parked.iter().flat_map(|(r, all)| all.iter().map(move |e| (r, e)))
-        {
-            print.value((room, &event.facts, &event.message, now.mono.since(event.since)));
+        for (room, events) in &self.parked {
+            for event in events.iter().filter(|event| !event.is_old(now, patience)) {
+                let Facts { event_id, sender, device, protection, sent, age: _ } = &event.facts;
+                print.value((room, event_id, sender, device, protection, &event.message));
+                print.value(sent.map(|sent| now.wall.since(sent)));
+                print.value(now.mono.since(event.since));
+            }
         }
     }
 
@@ -88,6 +98,13 @@ impl Memory {
             self.seen.remove(&oldest);
         }
         true
+    }
+
+    /// Forgets which of these events were heard: they never come again.
+    #[cfg(feature = "testing")]
+    pub(super) fn forget_seen(&mut self, comes_again: impl Fn(&EventId) -> bool) {
+        self.seen.retain(|event| comes_again(event));
+        self.seen_order.retain(|event| comes_again(event));
     }
 
     /// Notes that a call is over, until its invite cannot be alive any more.
@@ -151,8 +168,13 @@ impl Memory {
         !full
     }
 
-    /// Takes what waits for this invite, in order.
-    pub(super) fn take_parked(&mut self, room: &RoomId, call: &CallId) -> Vec<Parked> {
+    /// Takes what waits for this invite, in order; not what has waited for longer than `patience`.
+    pub(super) fn take_parked(
+        &mut self,
+        (room, call): (&RoomId, &CallId),
+        now: Now,
+        patience: Duration,
+    ) -> Vec<Parked> {
         let Some(parked) = self.parked.get_mut(room) else { return Vec::new() };
         let (taken, left): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(parked).into_iter().partition(|p| p.message.header.call_id == *call);
@@ -161,13 +183,13 @@ impl Memory {
         } else {
             *parked = left;
         }
-        taken.into()
+        taken.into_iter().filter(|event| !event.is_old(now, patience)).collect()
     }
 
-    /// Forgets what was parked in a room for longer than `age`; in all rooms when there are too
+    /// Forgets what was parked in a room for longer than `patience`; in all rooms when there are too
     /// many. Events of a room are in the order of their arrival, so a flood costs no more each.
-    pub(super) fn forget_parked(&mut self, room: &RoomId, now: Now, age: Duration) {
-        let is_old = |event: &Parked| now.mono.since(event.since) > age;
+    pub(super) fn forget_parked(&mut self, room: &RoomId, now: Now, patience: Duration) {
+        let is_old = |event: &Parked| event.is_old(now, patience);
         if let Some(events) = self.parked.get_mut(room) {
             while events.front().is_some_and(is_old) {
                 events.pop_front();
@@ -253,20 +275,24 @@ mod tests {
         !memory.is_full_for(room) && memory.park(room, &facts, &CallMessage { header, body }, now)
     }
 
+    fn taken(memory: &mut Memory, room: &RoomId, second: u64) -> Vec<Parked> {
+        let now = Now { mono: Mono(Duration::from_secs(second)), wall: Wall(0) };
+        memory.take_parked((room, &CallId::parse("c").unwrap()), now, Duration::from_secs(10))
+    }
+
     #[test]
     fn the_description_of_a_parked_answer_takes_no_memory() {
         let room = RoomId::parse("!r").unwrap();
         let mut memory = Memory::default();
         parked_at(&mut memory, &room, 0);
-        let Parked { facts, mut message, .. } =
-            memory.take_parked(&room, &CallId::parse("c").unwrap()).remove(0);
+        let Parked { facts, mut message, .. } = taken(&mut memory, &room, 0).remove(0);
         message.body = Body::Answer(crate::wire::call::Answer {
             sdp: Redacted::new("v=0"),
             capabilities: crate::wire::call::Capabilities::default(),
             streams: None,
         });
         memory.park(&room, &facts, &message, Now::default());
-        let parked = memory.take_parked(&room, &message.header.call_id).remove(0);
+        let parked = taken(&mut memory, &room, 0).remove(0);
         let Body::Answer(answer) = parked.message.body else { panic!("{:?}", parked.message) };
         assert!(answer.sdp.is_empty());
     }
@@ -274,21 +300,20 @@ mod tests {
     #[test]
     fn what_is_parked_is_forgotten_after_a_while() {
         let room = |n: usize| RoomId::parse(format!("!{n}")).unwrap();
-        let call = CallId::parse("c").unwrap();
         let mut memory = Memory::default();
         for second in [0, 5, 10] {
             assert!(parked_at(&mut memory, &room(0), second));
         }
         assert!(parked_at(&mut memory, &room(0), 16));
-        assert_eq!(memory.take_parked(&room(0), &call).len(), 2, "of 10 and of 16");
+        assert_eq!(taken(&mut memory, &room(0), 16).len(), 2, "of 10 and of 16");
         for n in 0..MAX_PARKED_ROOMS {
             assert!(parked_at(&mut memory, &room(n), 20));
         }
         assert!(parked_at(&mut memory, &room(0), 25), "a room that is known may go on");
         assert!(!parked_at(&mut memory, &room(MAX_PARKED_ROOMS), 30), "one room too many");
         assert!(parked_at(&mut memory, &room(MAX_PARKED_ROOMS), 31), "the old rooms are forgotten");
-        assert_eq!(memory.take_parked(&room(1), &call).len(), 0);
-        assert_eq!(memory.take_parked(&room(0), &call).len(), 2, "its youngest is not old");
+        assert_eq!(taken(&mut memory, &room(1), 31).len(), 0);
+        assert_eq!(taken(&mut memory, &room(0), 31).len(), 1, "its youngest is not old");
     }
 
     #[test]

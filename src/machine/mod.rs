@@ -16,6 +16,7 @@
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
 //! | `vacant.rs` | calls of ours that another is about to replace |
+//! | `transferring.rs`, `expected.rs` | what of a transfer concerns more than one call; ids it named |
 //! | `bounds.rs` | every bound on what others can make grow |
 //! | `diagnostics.rs`, `explain.rs` | what was ignored, counted; what a call waits for |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
@@ -67,7 +68,7 @@ use self::{
 };
 use crate::{
     config::{Config, OnAnswer},
-    id::{DeviceId, OpId, PeerId, RoomId, SessionId, UserId},
+    id::{DeviceId, OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
         call::{Body, Reason},
@@ -194,6 +195,11 @@ impl Engine {
         self.world.agenda.has_wall()
     }
 
+    /// Which party we are in all our calls.
+    pub(crate) fn party(&self) -> &PartyId {
+        &self.world.party
+    }
+
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
     pub fn snapshot(&self, session: SessionId) -> Option<CallSnapshot> {
         self.calls.get(&session)?.snapshot()
@@ -223,6 +229,7 @@ impl Engine {
             call.leave(&mut self.world);
             self.calls.remove(&session);
         }
+        self.go_on_joining();
         Some(done)
     }
 
@@ -238,8 +245,15 @@ impl Engine {
         if let Err(refusal) = self.check_invite_to(&room, &callee) {
             return Verdict::Refused(refusal);
         }
+        // Nobody is rung whose answer would end the call.
+        let alone = self.world.config.on_answer == OnAnswer::Refuse;
+        if alone && self.world.roster.other_taken(None) {
+            return Verdict::Refused(Refusal::OtherCallConnected);
+        }
         let call = Call::place(&mut self.world, room, callee, media, None);
-        Verdict::Started(self.keep(call))
+        let session = self.keep(call);
+        self.on_callee_found(session);
+        Verdict::Started(session)
     }
 
     /// Whether that can be called there, as far as it can be known.
@@ -282,6 +296,11 @@ impl Engine {
 
     /// The user talks in this call from now on.
     fn put_others_aside(&mut self, session: SessionId) -> Result<(), Refusal> {
+        let alone = self.world.config.on_answer == OnAnswer::Refuse;
+        if alone && !self.world.roster.others_taken(session).is_empty() {
+            return Err(Refusal::OtherCallConnected);
+        }
+        self.replace_others_with_user(session);
         for other in self.world.roster.others_taken(session) {
             match self.world.config.on_answer {
                 OnAnswer::HoldOther => {
@@ -289,10 +308,27 @@ impl Engine {
                     held.transpose().map_err(|_| Refusal::OtherCallConnected)?;
                 }
                 OnAnswer::EndOther => drop(self.with(other, Call::hang_up)),
-                OnAnswer::Refuse => return Err(Refusal::OtherCallConnected),
+                OnAnswer::Refuse => {}
             }
         }
         Ok(())
+    }
+
+    /// Two users have one call with each other: this one takes the place of the others.
+    fn replace_others_with_user(&mut self, session: SessionId) {
+        let Some(call) = self.calls.get(&session) else { return };
+        let place = (call.shown().room.clone(), call.shown().remote_user.clone());
+        let (room, Some(user)) = place else { return };
+        for other in self.taken_with(&room, &user).into_iter().filter(|other| *other != session) {
+            self.with(other, |call, world| call.fail(world, EndReason::Replaced));
+        }
+    }
+
+    /// The calls with this user that were taken, held ones too.
+    fn taken_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
+        let mut with_user = self.world.roster.with_user(room, user);
+        with_user.retain(|session| self.calls.get(session).is_some_and(|call| call.is_taken()));
+        with_user
     }
 
     // ------------------------------------------------------------------------------- the world
@@ -347,7 +383,7 @@ impl Engine {
             Err(fault) => Err(fault),
         };
         for session in self.world.turn.on_reply(self.world.now, servers) {
-            self.with(session, Call::advance);
+            self.with(session, Call::on_turn);
         }
         Verdict::Handled
     }
@@ -378,10 +414,14 @@ impl Engine {
         Verdict::Handled
     }
 
-    /// Whoever was a member and is none now has left.
+    /// Whoever was a member, or is in a call with us there, and is no member now has left.
     fn on_members(&mut self, room: RoomId, members: BTreeSet<UserId>) {
+        let in_call = self.world.roster.in_room(&room).into_iter();
+        let in_call =
+            in_call.filter_map(|session| self.calls.get(&session)?.shown().remote_user.clone());
+        let mut before: BTreeSet<_> = in_call.collect();
         let facts = self.world.rooms.entry(room.clone()).or_default();
-        let before = facts.members.take().unwrap_or_default();
+        before.extend(facts.members.take().unwrap_or_default());
         let left: Vec<_> = before.difference(&members).cloned().collect();
         facts.members = Some(members);
         for user in left {

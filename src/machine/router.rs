@@ -11,14 +11,15 @@ use super::{
     bounds::{MAX_PARTINGS, MAX_RINGING_PER_CALLER},
     call::{Arrival, Call, estate::Estate},
     crossing::Settled,
-    event::{MissedWhy, VoipEvent},
+    event::{EndReason, MissedWhy, VoipEvent},
+    expected::Caller,
     guard::Guard,
     io::{Ignored, Verdict},
     memory::Foreign,
     world::World,
 };
 use crate::{
-    config::{Busy, Unverified},
+    config::{Busy, OnAnswer, Unverified},
     id::{CallId, PartyId, RoomId, SessionId, UserId},
     time::Wall,
     wire::{
@@ -174,13 +175,16 @@ impl Engine {
         }
     }
 
-    /// A call of ours was taken: the one in which the user talked gives way, where it can.
+    /// A call of ours was taken: the one in which the user talks gives way, or it does itself.
     fn on_answered(&mut self, event: Event<'_>, verdict: &Verdict) {
         if let (Some(session), Body::Answer(_), Verdict::Handled) =
             (event.session, &event.message.body, verdict)
         {
-            // The other side has answered: what cannot give way stays beside it.
-            let _beside = self.put_others_aside(session);
+            let aside = self.put_others_aside(session);
+            // They have answered: what cannot be held stays beside their call.
+            if aside.is_err() && self.world.config.on_answer == OnAnswer::Refuse {
+                self.with(session, |call, world| call.fail(world, EndReason::Busy));
+            }
         }
     }
 
@@ -205,8 +209,8 @@ impl Engine {
 
     /// Keeps an event for its invite, which may come later.
     fn park(&mut self, room: &RoomId, facts: &Facts, message: &CallMessage) -> Verdict {
-        let (now, age) = (self.world.now, self.world.config.timeouts.parked);
-        self.world.memory.forget_parked(room, now, age);
+        let (now, patience) = (self.world.now, self.world.config.timeouts.parked);
+        self.world.memory.forget_parked(room, now, patience);
         let full = self.world.memory.is_full_for(room);
         if full && self.world.holds(Guard::ParkedRoomsBounded) {
             return Verdict::Ignored(Ignored::TooMany);
@@ -222,13 +226,15 @@ impl Engine {
         let until = match self.check_invite(&candidacy) {
             Ok(until) => until,
             Err(reason) => {
-                if reason != Ignored::Malformed {
+                if !matches!(reason, Ignored::Malformed | Ignored::WrongSender) {
                     self.note_foreign(&candidacy, reason);
                 }
                 return Verdict::Ignored(reason);
             }
         };
-        let parked = self.world.memory.take_parked(room, &header.call_id);
+        let (now, patience) = (self.world.now, self.world.config.timeouts.parked);
+        let waiting = (room, &header.call_id);
+        let parked = self.world.memory.take_parked(waiting, now, patience);
         let world = &self.world;
         let ours = &world.identity.user;
         let over = parked.iter().any(|p| candidacy.is_ended_by(world, &p.facts, &p.message))
@@ -273,6 +279,11 @@ impl Engine {
         if !world.is_sound(&invite.offer) {
             return Err(Ignored::Malformed);
         }
+        let anothers =
+            world.expected.is_anothers(&facts.sender, &candidacy.header.call_id, world.now);
+        if anothers && world.holds(Guard::ExpectedBound) {
+            return Err(Ignored::WrongSender);
+        }
         let lifetime = invite.lifetime.min(self.world.config.timeouts.longest_invite);
         let age = self.world.age(facts);
         if age >= lifetime && self.world.holds(Guard::InviteExpires) {
@@ -311,7 +322,9 @@ impl Engine {
             return self.take_over(arrival, at_once.then_some(estate));
         }
         let expected = self.is_expected(arrival);
-        let busy = self.world.roster.other_connected(None) && !expected;
+        // Who is about to talk with us and calls once more lost glare, and says so in a moment.
+        let again = !self.taken_with(arrival.room, arrival.caller).is_empty();
+        let busy = (self.world.roster.other_connected(None) || again) && !expected;
         if busy && self.world.holds(Guard::BusyObeyed) {
             match self.world.config.busy {
                 Busy::Ring => {}
@@ -353,7 +366,7 @@ impl Engine {
     fn is_expected(&mut self, arrival: &Arrival<'_>) -> bool {
         let (world, id) = (&mut self.world, &arrival.header.call_id);
         let of_anybody = world.expected.names(id) && !world.holds(Guard::ExpectedBound);
-        world.expected.take(arrival.caller, id, world.now) || of_anybody
+        world.expected.take(&Caller::User(arrival.caller.clone()), id, world.now) || of_anybody
     }
 
     fn may_ring(&self, caller: &UserId) -> bool {

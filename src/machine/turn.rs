@@ -15,12 +15,40 @@ use crate::{
     time::{Deadline, Now},
 };
 
+/// What an engine was given of this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Given {
+    told: u32,
+    good_until: Now,
+}
+
+impl Given {
+    /// Whether it is good for so long still.
+    pub(super) fn are_good(self, now: Now, margin: Duration) -> bool {
+        let then = now.plus(margin);
+        then.wall < self.good_until.wall && then.mono < self.good_until.mono
+    }
+
+    pub(super) fn fingerprint(self, print: &mut Fingerprint) {
+        print.value(self.told);
+        print.deadline(Deadline::Wall(self.good_until.wall));
+        print.deadline(Deadline::Mono(self.good_until.mono));
+    }
+
+    /// Whether it is the same as this.
+    pub(super) fn is(self, other: Self) -> bool {
+        self.told == other.told
+    }
+}
+
 /// The credentials, and who waits for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Turn {
     servers: Vec<IceServer>,
     /// On both clocks: the wall clock may be set back, the other may stand still in sleep.
     good_until: Option<Now>,
+    /// How often the homeserver has told them: names what was told last.
+    told: u32,
     fetching: bool,
     waiting: BTreeSet<SessionId>,
 }
@@ -32,7 +60,7 @@ impl Turn {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((&self.servers, self.fetching));
+        print.value((&self.servers, self.told, self.fetching));
         if let Some(until) = self.good_until {
             print.deadline(Deadline::Wall(until.wall));
             print.deadline(Deadline::Mono(until.mono));
@@ -44,8 +72,14 @@ impl Turn {
 
     /// Whether the credentials that we have are good for this long; `None` when there are none.
     fn are_good(&self, now: Now, margin: Duration) -> Option<bool> {
-        let (then, until) = (now.plus(margin), self.good_until?);
-        Some(then.wall < until.wall && then.mono < until.mono)
+        let given = Given { told: self.told, good_until: self.good_until? };
+        Some(given.are_good(now, margin))
+    }
+
+    /// What an engine that gets the servers now is given; `None` where there are none.
+    pub(super) fn given(&self) -> Option<Given> {
+        let good_until = self.good_until.filter(|_| !self.servers.is_empty())?;
+        Some(Given { told: self.told, good_until })
     }
 
     /// A call that ended waits no more.
@@ -68,6 +102,7 @@ impl Turn {
         match result {
             Ok(turn) => {
                 self.good_until = Some(now.plus(turn.ttl));
+                self.told += 1;
                 self.servers = turn.servers;
             }
             Err(_) => {

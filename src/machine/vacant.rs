@@ -47,6 +47,13 @@ impl Vacant {
         (now.mono < waiting.until).then_some(waiting.estate)
     }
 
+    /// The user took back what he had granted, or grants something else now.
+    pub(super) fn withdraw(&mut self, room: &RoomId, user: &UserId) {
+        if !self.is_empty() {
+            self.0.remove(&(room.clone(), user.clone()));
+        }
+    }
+
     /// What waits in this room, whoever comes: what `Guard::VacancyBound` forbids.
     pub(super) fn take_for_anybody(&mut self, room: &RoomId, now: Now) -> Option<Estate> {
         let mut places = self.0.keys();

@@ -113,6 +113,9 @@ pub enum Refusal {
     /// The other side's description takes no tones (RFC 4733).
     #[error("the other side takes no tones")]
     TakesNoTones,
+    /// The other side holds the call and takes nothing in, tones neither.
+    #[error("the other side holds the call")]
+    HeldByThem,
     /// The other side does not say that it can be transferred (`m.call.transferee`).
     #[error("the other side cannot be transferred")]
     CannotBeTransferred,

@@ -13,13 +13,14 @@ use super::{
     book::Book,
     call::CallTimer,
     event::{CallEvent, Transfer, VoipEvent},
-    expected::Expected,
+    expected::{Caller, Expected},
     fingerprint::Fingerprint,
     guard::{Guard, Guards},
     ids::Ids,
     io::{Op, Output},
     memory::Memory,
     roster::Roster,
+    transferring::Joins,
     turn::Turn,
     vacant::Vacant,
 };
@@ -78,6 +79,7 @@ pub(super) struct World {
     pub(super) memory: Memory,
     pub(super) expected: Expected,
     pub(super) vacant: Vacant,
+    pub(super) joins: Joins,
     pub(super) rooms: BTreeMap<RoomId, RoomFacts>,
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
@@ -101,6 +103,7 @@ impl World {
             memory: Memory::default(),
             expected: Expected::default(),
             vacant: Vacant::default(),
+            joins: Joins::default(),
             rooms: BTreeMap::new(),
             roster: Roster::default(),
             peers: BTreeMap::new(),
@@ -162,10 +165,10 @@ impl World {
         facts.age.or_else(by_clocks).unwrap_or_default()
     }
 
-    /// A transfer announced a call: it is to ring, also while the user talks.
-    pub(super) fn expect_call(&mut self, transfer: &Transfer) {
+    /// A transfer named a call that this one is to place.
+    pub(super) fn expect_call(&mut self, of: Caller, transfer: &Transfer) {
         let until = self.longest_until();
-        self.expected.note(transfer.user.clone(), transfer.call_id.clone(), until);
+        self.expected.note(of, transfer.call_id.clone(), until);
     }
 
     /// Until when an invite that is sent now can be alive.
@@ -189,28 +192,24 @@ impl World {
         members.is_some_and(|members| !members.contains(user))
     }
 
-    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+        // What calls wait for is theirs, and printed with them.
         for (op, owner) in &self.awaited {
+            match owner {
+                Owner::Call(_) => continue,
+                Owner::Turn => print.value("turn"),
+                Owner::Ledger => print.value("ledger"),
+                Owner::Nobody => print.value("nobody"),
+            }
             print.op(*op);
-            owner.fingerprint(print);
         }
         self.turn.fingerprint(print);
         self.book.fingerprint(print);
-        self.memory.fingerprint(print, self.now);
-        self.expected.fingerprint(print, self.now);
-        self.vacant.fingerprint(print, self.now);
+        self.memory.fingerprint(print, now, self.config.timeouts.parked);
+        self.expected.fingerprint(print, now);
+        self.vacant.fingerprint(print, now);
+        self.joins.fingerprint(print);
         print.value(&self.rooms);
         print.value(self.out.len());
-    }
-}
-
-impl Owner {
-    fn fingerprint(self, print: &mut Fingerprint) {
-        match self {
-            Self::Call(session) => print.session(session),
-            Self::Turn => print.value("turn"),
-            Self::Ledger => print.value("ledger"),
-            Self::Nobody => print.value("nobody"),
-        }
     }
 }

@@ -66,8 +66,7 @@ record_ids! {
     InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
     CallId => |id, names| id.to_owned();
-    // Ours come from the seed: a replay mints the same.
-    PartyId => |id, names| id.to_owned();
+    PartyId => |id, names| names.party(id);
     StreamId => |id, names| id.to_owned();
 }
 
@@ -364,6 +363,7 @@ record_enum!(Refusal {
     CannotRenegotiate,
     NoStreamMetadata,
     TakesNoTones,
+    HeldByThem,
     CannotBeTransferred,
     CallExists,
     CallingOurselves,

@@ -16,9 +16,7 @@
 //!
 //! | written as it is | pseudonym | skeleton |
 //! | --- | --- | --- |
-//! | call, party and stream ids (random, and glare compares call ids), `mid`s, event types, times, policies, error codes | users, rooms, devices, events, candidates, ICE credentials, fingerprints, TURN servers and passwords, names, free text of others | SDP: only the lines that the machine looks at |
-//!
-//! A party id is whatever its client writes; matrix-js-sdk writes its device's id.
+//! | call ids (glare compares them), stream ids and our own party id (random), `mid`s, event types, times, policies, error codes | users, rooms, devices, parties, events, candidates, ICE credentials, fingerprints, TURN servers and passwords, names, free text of others | SDP: only the lines that the machine looks at |
 //!
 //! | file | holds |
 //! | --- | --- |

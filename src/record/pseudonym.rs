@@ -11,7 +11,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::sdp::MAX_SDP_BYTES;
+use crate::{id::PartyId, sdp::MAX_SDP_BYTES};
 
 /// Texts up to this length could meet by chance, so their pseudonyms are remembered.
 const SHORT: usize = 16;
@@ -54,11 +54,24 @@ const SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:", "mxc:", "sip:",
 #[derive(Debug, Default)]
 pub(super) struct Pseudonyms {
     key: RandomState,
+    ours: Option<PartyId>,
     /// Which text a short pseudonym stands for, as its hash.
     taken: BTreeMap<String, u64>,
 }
 
 impl Pseudonyms {
+    /// For the recording of an engine that is this party.
+    pub(super) fn of_engine(party: PartyId) -> Self {
+        Self { ours: Some(party), ..Self::default() }
+    }
+
+    /// Ours comes from the seed, and a replay mints the same. Others write what they like, and some
+    /// their device's id.
+    pub(super) fn party(&mut self, party: &str) -> String {
+        let ours = self.ours.as_ref().is_some_and(|ours| ours.as_str() == party);
+        if ours { party.to_owned() } else { self.text(party) }
+    }
+
     /// For what is private, whatever it is: descriptions, candidates, other text.
     pub(super) fn private(&mut self, text: &str) -> String {
         if text.starts_with("v=0") && text.len() <= MAX_SDP_BYTES {

@@ -77,7 +77,8 @@ impl<W: io::Write> Scribe<W> {
     /// # Errors
     /// Whatever the writer says.
     pub fn begin(out: W, origin: &Origin, at: Now) -> io::Result<Self> {
-        let mut scribe = Self { out, names: Pseudonyms::default(), lost: 0 };
+        let names = Pseudonyms::of_engine(origin.engine().party().clone());
+        let mut scribe = Self { out, names, lost: 0 };
         let mut line = Map::new();
         put(&mut line, "format", FORMAT.into());
         if let Value::Object(parts) = origin.write(&mut scribe.names) {

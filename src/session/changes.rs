@@ -81,11 +81,12 @@ impl CallSession {
     }
 
     /// Sends tones (`0`-`9`, `A`-`D`, `*`, `#`; at most 64) as RTP events (RFC 4733), 100 ms each
-    /// with 70 ms between them.
+    /// with 70 ms between them. When the engine cannot send them after all,
+    /// `CallEvent::TonesFailed` tells.
     ///
     /// # Errors
-    /// [`ChangeError::InvalidTones`], [`ChangeError::TakesNoTones`], or what else stands against
-    /// it.
+    /// [`ChangeError::InvalidTones`], [`ChangeError::TakesNoTones`], [`ChangeError::HeldByThem`],
+    /// or what else stands against it.
     pub async fn dtmf(&self, tones: &str) -> Result<(), ChangeError> {
         self.change(CallCommand::Dtmf(Tones::parse(tones)?)).await
     }

@@ -25,6 +25,9 @@ pub enum InviteError {
     /// We are not in that room, as far as the host told.
     #[error("not in the room")]
     NotInRoom,
+    /// Another call is connected, and the policy is that it stays (`OnAnswer::Refuse`).
+    #[error("another call is connected")]
+    OtherCallConnected,
     /// A transfer names the id of a call that exists, or existed, in that room.
     #[error("there is a call of that id")]
     CallExists,
@@ -41,6 +44,7 @@ impl From<Refusal> for InviteError {
         match refusal {
             Refusal::CallingOurselves => Self::CallingOurselves,
             Refusal::NotInRoom => Self::NotInRoom,
+            Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::CallExists => Self::CallExists,
             Refusal::ShuttingDown => Self::ShuttingDown,
             other => Self::Refused(other),
@@ -193,6 +197,9 @@ pub enum ChangeError {
     /// The other side takes no tones.
     #[error("the other side takes no tones")]
     TakesNoTones,
+    /// The other side holds the call, and takes no tones in until it no longer does.
+    #[error("the other side holds the call")]
+    HeldByThem,
     /// The text holds something else than tones.
     #[error(transparent)]
     InvalidTones(#[from] InvalidTones),
@@ -224,6 +231,7 @@ impl From<Refusal> for ChangeError {
             Refusal::CannotRenegotiate => Self::CannotRenegotiate,
             Refusal::NoStreamMetadata => Self::NoStreamMetadata,
             Refusal::TakesNoTones => Self::TakesNoTones,
+            Refusal::HeldByThem => Self::HeldByThem,
             Refusal::CannotBeTransferred => Self::CannotBeTransferred,
             Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::NoSuchTrack => Self::NoSuchTrack,

@@ -37,6 +37,8 @@ pub enum OpKind {
     Candidates,
     /// New ICE credentials with the next offer.
     RestartIce,
+    /// Other STUN and TURN servers.
+    SetServers,
     /// Measure.
     Stats,
     /// Close a peer connection.
@@ -83,6 +85,7 @@ impl OpKind {
             PeerOp::Rollback => Self::Rollback,
             PeerOp::Candidates(_) => Self::Candidates,
             PeerOp::RestartIce => Self::RestartIce,
+            PeerOp::SetServers(_) => Self::SetServers,
             PeerOp::Stats => Self::Stats,
             PeerOp::Close => Self::Close,
         }

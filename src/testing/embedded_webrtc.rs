@@ -22,8 +22,8 @@ use crate::{
     host::{PeerEvents, WebRtc},
     id::{PeerId, SessionId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Fault, Op, PeerConfig, PeerOp, PeerState, PeerStats, Plan,
-        Reply, Tones, TrackOp,
+        Candidate, Capture, Description, Fault, IceServer, Op, PeerConfig, PeerOp, PeerState,
+        PeerStats, Plan, Reply, Tones, TrackOp,
     },
 };
 
@@ -218,6 +218,10 @@ impl WebRtc for EmbeddedEngine {
 
     async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
         self.done(peer, PeerOp::RestartIce).await
+    }
+
+    async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault> {
+        self.done(peer, PeerOp::SetServers(servers)).await
     }
 
     async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault> {

@@ -124,8 +124,20 @@ fn write_line(sdp: &mut String, credentials: &str, (mid, line): (usize, &Line), 
     put(format_args!("a=rtcp-mux"));
     put(format_args!("a=rtpmap:{codec}"));
     if tones {
-        put(format_args!("a=rtpmap:101 telephone-event/8000"));
+        put(format_args!("a=rtpmap:101 {TONES}"));
     }
+}
+
+/// Tones on the clock of the sound: the only ones that the fake engine knows (RFC 4733 §2.1).
+const TONES: &str = "telephone-event/48000";
+
+/// Our answer: without the tones where their offer has none that we know.
+pub(super) fn with_tones_of(offer: &str, answer: String) -> String {
+    if offer.contains(TONES) {
+        return answer;
+    }
+    let kept = answer.lines().filter(|line| !line.ends_with(TONES));
+    kept.flat_map(|line| [line, "\r\n"]).collect()
 }
 
 /// Stands in every description: whoever prints one is found by it.

@@ -248,7 +248,7 @@ const fn deadline(kind: OpKind) -> Duration {
         OpKind::SendEvent => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
-        OpKind::Candidates | OpKind::RestartIce => 10,
+        OpKind::Candidates | OpKind::RestartIce | OpKind::SetServers => 10,
         OpKind::Turn | OpKind::Stats | OpKind::Enable | OpKind::Close => 5,
         OpKind::Release | OpKind::Save | OpKind::Dtmf => 5,
     })

@@ -81,9 +81,13 @@ fn call(event: &CallEvent) -> (Kind, Option<String>) {
         CallEvent::SwitchFailed(of) => {
             (Kind::Detail, Some(format!("cannot change {}", source(*of))))
         }
+        CallEvent::TonesFailed => (Kind::Detail, Some("cannot send tones".to_owned())),
         CallEvent::HoldChanged(hold) => (Kind::Call, Some(self::hold(*hold).to_owned())),
         CallEvent::TransferFailed => (Kind::Call, Some("cannot transfer".to_owned())),
         CallEvent::NegotiationFailed => (Kind::Call, Some("does not agree".to_owned())),
+        CallEvent::CapabilitiesChanged(_) => {
+            (Kind::Detail, Some("is told what they can do".to_owned()))
+        }
         CallEvent::IdentityAsserted(_) => (Kind::Detail, Some("is told who speaks".to_owned())),
     }
 }

@@ -41,6 +41,8 @@ pub struct Habits {
     pub gathered: Duration,
     /// How long ICE and DTLS take; `None`: they never come about.
     pub connect: Option<Duration>,
+    /// Whether it can send and take tones.
+    pub tones: bool,
 }
 
 impl Default for Habits {
@@ -49,7 +51,15 @@ impl Default for Habits {
             candidates: vec![Duration::from_millis(10), Duration::from_millis(20)],
             gathered: Duration::from_millis(30),
             connect: Some(Duration::from_millis(50)),
+            tones: true,
         }
+    }
+}
+
+impl Habits {
+    /// A description without what the engine cannot do.
+    fn speaks(&self, sdp: String) -> String {
+        if self.tones { sdp } else { sdp.replace("telephone-event", "CN") }
     }
 }
 
@@ -228,6 +238,10 @@ impl FakeWebRtc {
             PeerOp::Candidates(candidates) => self.candidates(seat, peer, candidates),
             PeerOp::Rollback => self.rollback(seat, peer),
             PeerOp::RestartIce => self.restart_ice(seat, peer),
+            PeerOp::SetServers(servers) => {
+                self.held(seat, peer).config.ice_servers.clone_from(servers);
+                Ok(Reply::Done)
+            }
             PeerOp::Stats => Ok(Reply::Stats(Box::<PeerStats>::default())),
         };
         self.link(&mut follow_ups);
@@ -313,7 +327,7 @@ impl FakeWebRtc {
             }
         }
         let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Offer);
-        Ok(described(SdpKind::Offer, text))
+        Ok(described(SdpKind::Offer, self.habits(seat).speaks(text)))
     }
 
     fn answer(&mut self, seat: Seat, id: PeerId, plan: &Plan) -> Result<Reply, Fault> {
@@ -334,7 +348,8 @@ impl FakeWebRtc {
         };
         peer.lines = theirs.iter().enumerate().map(line).collect();
         let text = sdp::write(&peer.credentials, version, &peer.lines, SdpKind::Answer);
-        Ok(described(SdpKind::Answer, text))
+        let text = sdp::with_tones_of(offer.sdp.expose(), text);
+        Ok(described(SdpKind::Answer, self.habits(seat).speaks(text)))
     }
 
     fn set_local(

@@ -17,8 +17,8 @@ use matrix_voip::{
     },
     id::{EventId, OpId, PeerId, RoomId, SessionId, TrackId, UserId},
     machine::io::{
-        Candidate, Capture, Description, Fault, Input, Op, PeerConfig, PeerOp, Plan, Reply,
-        SdpKind, Tones, TrackOp, TurnServers,
+        Candidate, Capture, Description, Fault, IceServer, Input, Op, PeerConfig, PeerOp, Plan,
+        Reply, SdpKind, Tones, TrackOp, TurnServers,
     },
     wire::ledger::Ledger,
 };
@@ -110,6 +110,9 @@ impl WebRtc for Delegate {
     }
     async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
         self.act(format!("restart {peer}")).await
+    }
+    async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault> {
+        self.act(format!("servers {peer} {}", servers.len())).await
     }
     async fn stats(&self, _: PeerId) -> Result<PeerStats, Fault> {
         Ok(PeerStats::default())

@@ -2,12 +2,15 @@
 
 use matrix_voip::{
     config::{Busy, Config, OnAnswer},
-    id::{RoomId, SessionId},
+    id::{RoomId, SessionId, UserId},
     machine::{
         event::{CallState, EndReason, Hold, MissedWhy, VoipEvent},
-        io::{CallCommand, CallMedia, Ignored, PeerState, Refusal, Verdict},
+        io::{
+            CallCommand, CallMedia, Callee, Command, Ignored, Input, PeerState, Refusal, Tell,
+            Verdict,
+        },
     },
-    testing::{Device, Puppet, Sim, millis, secs},
+    testing::{Device, OpKind, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
 };
 
@@ -83,6 +86,31 @@ fn a_call_while_connected_is_refused_as_busy_where_the_policy_says_so() {
     sim.run_until_quiet();
     assert_eq!(missed(&ada), [MissedWhy::Busy], "once");
     assert_eq!(ben.state(), Some(CallState::Connected));
+}
+
+/// Whoever put his call aside himself can take the next; whoever was put aside waits.
+#[test]
+fn who_holds_his_call_is_not_busy_and_who_is_held_is() {
+    let ring = |held_by_ada: bool| {
+        let Talking { sim, room, ada, ben, carl } = talking(Busy::Ignore);
+        let holder = if held_by_ada { &ada } else { &ben };
+        holder.act(CallCommand::Hold);
+        sim.run_until_quiet();
+        carl.invite(&room, "c2", secs(60));
+        sim.run_until_quiet();
+        (ada.is_ringing(), missed(&ada).len())
+    };
+    assert_eq!((ring(true), ring(false)), ((true, 0), (false, 1)));
+    // What he holds stays as it is when he takes the next.
+    let Talking { sim, room, ada, carl, .. } = talking(Busy::Ignore);
+    let first = ada.call().unwrap();
+    ada.act(CallCommand::Hold);
+    carl.invite(&room, "c2", secs(60));
+    sim.run_until_quiet();
+    ada.answer();
+    sim.run_until_quiet();
+    let shown = ada.snapshot_of(first).unwrap();
+    assert_eq!((shown.state, shown.hold.by_us), (CallState::Connected, true), "{}", sim.column());
 }
 
 #[test]
@@ -176,6 +204,40 @@ fn a_second_call_cannot_be_taken_where_the_first_is_to_stay() {
     assert_eq!(ada.state_of(second), Some(CallState::Connected));
 }
 
+/// The exhaustive search found it: with a third device, two calls of two users were connected.
+#[test]
+fn where_the_first_call_is_to_stay_no_other_is_placed_beside_it() {
+    let (sim, ada, [first, second], _) = second_call(OnAnswer::Refuse);
+    ada.command_to(second, CallCommand::Reject(Tell::Everyone));
+    let room = ada.snapshot_of(first).unwrap().room;
+    let callee = Callee::User(UserId::parse(CARL).unwrap());
+    let invite = Command::Invite { room, callee, media: CallMedia::Voice };
+    let verdict = ada.input(Input::Command(invite));
+    assert_eq!(verdict, Verdict::Refused(Refusal::OtherCallConnected), "{}", sim.column());
+}
+
+#[test]
+fn where_the_first_call_is_to_stay_one_that_is_answered_later_is_busy() {
+    let sim = Sim::new(46);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let mut config = Config::default();
+    config.on_answer = OnAnswer::Refuse;
+    let ada = sim.user(ADA).device_with("PHONE", config);
+    let (ben, carl) = (sim.device(BEN, "LAPTOP"), sim.device(CARL, "PHONE"));
+    let second = ada.invite(&room, CARL, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.invite(&room, ADA, CallMedia::Voice);
+    sim.run_until_quiet();
+    let first = ada.calls()[1];
+    ada.command_to(first, CallCommand::Answer(None));
+    carl.answer();
+    sim.run_until_quiet();
+    assert_eq!(ada.state_of(first), Some(CallState::Connected), "{}", sim.column());
+    assert_eq!(ada.end_of(second), local(EndReason::Busy));
+    assert_eq!(carl.end(), remote(EndReason::Remote(Reason::UserBusy)));
+    assert_eq!(ben.state(), Some(CallState::Connected));
+}
+
 /// Seed 001: busy is a *connected* call.
 #[test]
 fn a_ringing_call_is_not_busy() {
@@ -232,12 +294,12 @@ fn a_call_whose_connection_is_lost_for_a_while_is_busy() {
     assert_eq!(missed(&ada), [MissedWhy::Busy]);
 }
 
-/// Taken, but not connected yet: it is held as a connected one would be.
+/// At most one call is connected between two users in a room (issue 5 §6).
 #[test]
-fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
+fn of_two_calls_of_one_user_that_are_answered_the_second_takes_the_place_of_the_first() {
     let two = two();
     let first = two.ben.invite(&two.room, ADA, CallMedia::Voice);
-    two.ben.invite(&two.room, ADA, CallMedia::Voice);
+    let second = two.ben.invite(&two.room, ADA, CallMedia::Voice);
     two.sim.run_until_quiet();
     let rings = two.ada.calls();
     two.ada.command_to(rings[0], CallCommand::Answer(None));
@@ -245,9 +307,10 @@ fn of_two_calls_of_one_user_that_are_answered_at_once_the_first_is_held() {
     assert_eq!(two.ada.state_of(rings[0]), Some(CallState::Connecting));
     two.ada.command_to(rings[1], CallCommand::Answer(None));
     two.sim.run_until_quiet();
-    let held = |session| two.ada.snapshot_of(session).unwrap().hold.by_us;
-    assert_eq!(rings.iter().map(|call| held(*call)).collect::<Vec<_>>(), [true, false]);
-    assert!(two.ben.snapshot_of(first).unwrap().hold.by_them);
+    assert_eq!(two.ada.end_of(rings[0]), local(EndReason::Replaced));
+    assert_eq!(two.ada.state_of(rings[1]), Some(CallState::Connected));
+    let ended = |session| two.ben.state_of(session) == Some(CallState::Ended);
+    assert!(ended(first) && !ended(second), "{}", two.sim.column());
 }
 
 /// Glare answers a call by itself, but not beside one that the same user has just taken.
@@ -271,4 +334,28 @@ fn a_call_that_wins_glare_rings_while_another_with_that_user_is_being_taken() {
         assert_eq!(talking, 1, "{}", two.sim.column());
     }
     assert!(first != second);
+}
+
+/// While the first is being answered it cannot be held yet.
+#[test]
+fn two_calls_that_are_answered_at_once_do_not_both_hear_us() {
+    let sim = Sim::new(71);
+    let room = sim.room("!room:example", [ADA, BEN, CARL]);
+    let [ada, ben, carl] = [(ADA, "PHONE"), (BEN, "LAPTOP"), (CARL, "TABLET")]
+        .map(|(user, device)| sim.device(user, device));
+    ada.invite(&room, CARL, CallMedia::Voice);
+    sim.run_until_quiet();
+    ben.invite(&room, ADA, CallMedia::Voice);
+    sim.run_until_quiet();
+    let from_ben = ada.calls()[1];
+    ada.slow(OpKind::Capture, secs(3));
+    assert_eq!(ada.command_to(from_ben, CallCommand::Answer(None)), Verdict::Handled);
+    sim.advance(secs(1));
+    carl.answer();
+    sim.run_until_quiet();
+    let held: Vec<_> =
+        ada.calls().into_iter().map(|call| ada.snapshot_of(call).unwrap().hold.by_us).collect();
+    assert_eq!(held, [false, true], "{}", sim.column());
+    assert_eq!(ada.state_of(from_ben), Some(CallState::Connected));
+    assert!(ben.snapshot().unwrap().hold.by_them, "Ben is told");
 }

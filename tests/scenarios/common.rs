@@ -4,9 +4,10 @@ use matrix_voip::{
     id::RoomId,
     machine::{
         event::{CallState, End, EndParty, EndReason},
-        io::CallMedia,
+        io::{CallMedia, PeerState},
     },
-    testing::{Device, Puppet, Sim, secs},
+    testing::{Device, Puppet, Sim, millis, secs},
+    wire::call::{Body, Description, Negotiate, SdpKind},
 };
 
 pub(crate) const ADA: &str = "@ada:example";
@@ -75,6 +76,30 @@ impl Half {
         assert_eq!(half.ada.state(), Some(CallState::InviteSent));
         let call = half.ada.snapshot().unwrap().call_id.to_string();
         (half, call)
+    }
+
+    /// Ada calls Ben, who answers: they are connected; the call's id.
+    pub(crate) fn talking() -> (Self, String) {
+        let (half, call) = Self::calling();
+        half.ben.answer(&half.room, &call);
+        half.ben.candidates(&half.room, &call, 0..3);
+        half.sim.run_until_quiet();
+        half.ada.force(PeerState::Connected);
+        half.sim.advance(millis(10));
+        assert_eq!(half.ada.state(), Some(CallState::Connected));
+        (half, call)
+    }
+
+    /// Ben offers this within the call.
+    pub(crate) fn offer(&self, call: &str, sdp: String) {
+        let offer = Negotiate {
+            description: Description { kind: SdpKind::Offer, sdp: sdp.into() },
+            lifetime: None,
+            capabilities: None,
+            streams: Some(self.ben.metadata()),
+        };
+        self.ben.say(&self.room, call, Body::Negotiate(offer));
+        self.sim.run_until_quiet();
     }
 
     /// Ada's device rings for call `c1`.

@@ -1,11 +1,12 @@
 //! Corners: two rules meet, and neither may leave a call in nobody's hands.
 
 use matrix_voip::{
+    id::UserId,
     machine::{
         event::{CallState, EndReason, MissedWhy, VoipEvent},
-        io::{CallMedia, Ignored, MediaKind, PeerState, SdpKind},
+        io::{CallMedia, Ignored, Input, MediaKind, PeerState, RoomNews, SdpKind},
     },
-    testing::{Cue, Habits, OpKind, Sim, room_batch, secs},
+    testing::{Cue, Habits, OpKind, Sim, millis, room_batch, secs},
     wire::{
         call::{Answer, Body, Capabilities, Reason},
         delivery::{Place, Protection},
@@ -103,4 +104,23 @@ fn an_answer_that_no_engine_can_use_leaves_the_call_to_the_callees_other_devices
     ben.as_party("second").answer(&room, &call);
     sim.run_until_quiet();
     assert_eq!(ada.state(), Some(CallState::Connecting));
+}
+
+#[test]
+fn who_is_not_in_the_first_list_of_members_has_left() {
+    let sim = Sim::new(74);
+    let ada = sim.device(ADA, "PHONE");
+    sim.run_until_quiet();
+    ada.hold_sync();
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let ben = sim.puppet(BEN, "LAPTOP");
+    ada.deliver(room_batch(&room, [ben.raw("c1", ben.invitation(secs(60)), secs(0))]));
+    ada.answer();
+    sim.advance(secs(1));
+    ada.force(PeerState::Connected);
+    sim.advance(millis(10));
+    assert_eq!(ada.state(), Some(CallState::Connected));
+    ada.input(Input::Room(room.clone(), RoomNews::Members([UserId::parse(ADA).unwrap()].into())));
+    ada.deliver(room_batch(&room, [ben.raw("c1", Body::Hangup { reason: None }, secs(0))]));
+    assert_eq!(ada.end().map(|end| end.reason), Some(EndReason::LeftRoom));
 }

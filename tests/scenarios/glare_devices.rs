@@ -2,10 +2,10 @@
 
 use matrix_voip::{
     config::{Busy, Config},
-    id::RoomId,
+    id::{DeviceId, RoomId, UserId},
     machine::{
         event::{CallState, MissedWhy, VoipEvent},
-        io::CallMedia,
+        io::{CallMedia, Callee},
     },
     testing::{Device, Sim, millis, secs},
 };
@@ -152,4 +152,37 @@ fn glare_with_one_device_of_two_stops_the_ringing_of_the_other() {
         assert_eq!(ben[0].state(), Some(CallState::Connected), "{}", sim.column());
         assert!(!ben[1].is_ringing(), "{}", sim.column());
     }
+}
+
+#[test]
+fn a_call_to_one_device_is_not_replaced_by_another_device() {
+    let sim = Sim::new(77);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let ada = sim.device(ADA, "PHONE");
+    let ben = sim.puppet(BEN, "TABLET");
+    sim.run_until_quiet();
+    let laptop = Callee::Device(UserId::parse(BEN).unwrap(), DeviceId::parse("LAPTOP").unwrap());
+    let ours = ada.call_to(&room, laptop, CallMedia::Voice);
+    sim.run_until_quiet();
+    let (event_type, content) = ben.message("!", ben.invitation(secs(60))).write();
+    let content = content.replacen('{', "{\"device_id\":\"TABLET\",", 1);
+    ben.say_json(&room, &event_type, &content);
+    sim.run_until_quiet();
+    assert_eq!(ada.state_of(ours), Some(CallState::InviteSent), "{}", sim.column());
+}
+
+#[test]
+fn two_devices_of_one_user_that_call_each_other_are_one_call() {
+    let sim = Sim::new(73);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let [phone, desk] = ["PHONE", "DESK"].map(|name| sim.device(ADA, name));
+    let to = |name| Callee::Device(UserId::parse(ADA).unwrap(), DeviceId::parse(name).unwrap());
+    phone.call_to(&room, to("DESK"), CallMedia::Voice);
+    desk.call_to(&room, to("PHONE"), CallMedia::Voice);
+    sim.run_until_quiet();
+    let alive = |device: &Device| {
+        let calls = device.calls().into_iter();
+        calls.filter(|call| device.state_of(*call) != Some(CallState::Ended)).count()
+    };
+    assert_eq!((alive(&phone), alive(&desk)), (1, 1), "{}", sim.column());
 }

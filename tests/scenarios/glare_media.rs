@@ -9,10 +9,10 @@ use matrix_voip::{
     },
     redact::Redacted,
     testing::{Cue, Device, Kind, OpKind, Puppet, Sim, millis, secs},
-    wire::call::Body,
+    wire::call::{Body, Reason},
 };
 
-use crate::common::{ADA, BEN, local};
+use crate::common::{ADA, BEN, Half, half, local};
 
 const SMALL: &str = "!";
 
@@ -241,4 +241,44 @@ fn permission_moves_with_the_media() {
         stage.sim.run_until_quiet();
         assert_eq!(stage.ada.state(), Some(CallState::Connecting));
     }
+}
+
+/// Who called once more and then hung up took back what he had granted.
+#[test]
+fn who_hung_up_meanwhile_is_not_answered_for() {
+    let (Half { sim, room, ada, ben }, ours) = Half::calling();
+    ben.hangup(&room, &ours, Some(Reason::Replaced));
+    sim.advance(secs(1));
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.advance(secs(1));
+    ada.hangup();
+    sim.advance(millis(500));
+    ben.invite(&room, "later", secs(60));
+    sim.advance(millis(200));
+    assert_eq!((ada.is_ringing(), ada.tracks().len()), (true, 0), "{}", sim.column());
+}
+
+#[test]
+fn a_camera_that_was_refused_is_not_opened_for_the_call_that_replaces() {
+    let Half { sim, room, ada, ben } = half();
+    ada.next(OpKind::Capture, Cue::works());
+    ada.next(OpKind::Capture, Cue::denied());
+    ada.invite(&room, BEN, CallMedia::Video);
+    sim.run_until_quiet();
+    let id = ada.snapshot().unwrap().call_id.to_string();
+    ben.hangup(&room, &id, Some(Reason::Replaced));
+    sim.advance(millis(100));
+    let mut invite = ben.invitation(secs(60));
+    if let Body::Invite(invite) = &mut invite {
+        invite.offer =
+            Redacted::new(ben.sdp(SdpKind::Offer, &[MediaKind::Audio, MediaKind::Video]));
+        for info in invite.streams.iter_mut().flat_map(|streams| streams.values_mut()) {
+            info.video_muted = false;
+        }
+    }
+    ben.say(&room, "!", invite);
+    sim.run_until_quiet();
+    let media = sim.column().only(&[Kind::Media]).0;
+    let cameras = media.iter().filter(|line| line.what == "captures the camera").count();
+    assert_eq!(cameras, 1, "{}", sim.column());
 }

@@ -3,13 +3,14 @@
 use matrix_voip::{
     machine::{
         event::Hold,
-        io::{CallCommand, CallMedia, MediaSource},
+        io::{CallCommand, CallMedia, MediaKind, MediaSource},
     },
     sdp::{Direction, media_lines},
     testing::{Device, OpKind, millis},
+    wire::call::SdpKind,
 };
 
-use crate::common::{BEN, Two, two};
+use crate::common::{BEN, Half, Two, two};
 
 fn hold(device: &Device) -> (bool, bool) {
     let Hold { by_us, by_them } = device.snapshot().unwrap().hold;
@@ -107,6 +108,36 @@ fn what_was_muted_before_is_muted_after() {
     act(&two, &two.ada, CallCommand::Unhold);
     for track in two.ada.tracks() {
         assert_eq!(track.enabled, track.capture.source == MediaSource::Microphone);
+    }
+}
+
+#[test]
+fn a_source_that_is_opened_while_we_hold_opens_silent() {
+    let two = Two::connected();
+    act(&two, &two.ada, CallCommand::Hold);
+    act(&two, &two.ada, CallCommand::Start(MediaSource::Camera));
+    assert_eq!(two.ada.tracks().len(), 2);
+    assert!(two.ada.tracks().iter().all(|track| !track.enabled));
+    act(&two, &two.ada, CallCommand::Unhold);
+    assert!(two.ada.tracks().iter().all(|track| track.enabled));
+}
+
+/// Whoever still looks at our picture has not gone, though he does not listen.
+#[test]
+fn whoever_takes_in_one_line_does_not_hold_us() {
+    for (directions, held) in [
+        (["sendonly", "sendrecv"], false),
+        (["sendrecv", "sendonly"], false),
+        (["inactive", "recvonly"], false),
+        (["sendonly", "inactive"], true),
+    ] {
+        let (half, call) = Half::talking();
+        let mut sdp = half.ben.sdp(SdpKind::Offer, &[MediaKind::Audio, MediaKind::Video]);
+        for direction in directions {
+            sdp = sdp.replacen("a=sendrecv", &format!("a={direction} "), 1);
+        }
+        half.offer(&call, sdp);
+        assert_eq!(hold(&half.ada), (false, held), "{directions:?}");
     }
 }
 

@@ -9,6 +9,7 @@ mod busy;
 mod common;
 mod corners;
 mod devices;
+mod disorder;
 mod embedded;
 mod encrypted;
 mod explaining;

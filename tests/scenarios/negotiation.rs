@@ -1,12 +1,13 @@
 //! `m.call.negotiate`: one at a time, coalesced, and of two that cross the caller's stands.
 
 use matrix_voip::{
+    config::Config,
     machine::{
         event::{CallEvent, CallState},
         io::{CallCommand, CallMedia, Ignored, MediaKind, MediaSource, Refusal, Verdict},
     },
     testing::{Cue, Device, OpKind, millis, secs},
-    wire::call::{Body, Description, Negotiate, SdpKind},
+    wire::call::{Body, Capabilities, Description, Negotiate, SdpKind},
 };
 
 use crate::common::{BEN, Half, Two, two};
@@ -104,6 +105,40 @@ fn an_offer_that_nobody_answers_is_made_anew() {
 }
 
 #[test]
+fn an_offer_that_is_never_answered_is_given_up_and_the_user_is_told() {
+    let two = Two::connected();
+    two.ben.hold_sync();
+    two.ada.act(CallCommand::Start(MediaSource::Camera));
+    two.sim.advance(secs(170));
+    assert_eq!(negotiates(&two.ada), [SdpKind::Offer; 3]);
+    let is_told = || {
+        let events = two.ada.events_of(two.ada.call().unwrap());
+        events.contains(&CallEvent::NegotiationFailed)
+    };
+    assert!(!is_told());
+    two.sim.advance(secs(600));
+    assert_eq!(negotiates(&two.ada), [SdpKind::Offer; 3], "{}", two.sim.column());
+    assert!(is_told());
+    assert_eq!(two.ada.state(), Some(CallState::Connected));
+    two.ada.act(CallCommand::Stop(MediaSource::Camera));
+    two.ada.act(CallCommand::Start(MediaSource::Screen));
+    two.sim.advance(secs(1));
+    assert_eq!(negotiates(&two.ada), [SdpKind::Offer; 4], "a new wish is a new try");
+}
+
+/// `famedly-dart.md` §4.
+#[test]
+fn famedlys_timeouts_are_famedlys() {
+    let timeouts = Config::famedly().timeouts;
+    assert_eq!((timeouts.invite, timeouts.negotiate), (secs(60), secs(10)));
+    assert_eq!(timeouts.gather, millis(200));
+    assert_eq!(
+        (timeouts.candidates_outgoing, timeouts.candidates_incoming),
+        (secs(2), millis(500))
+    );
+}
+
+#[test]
 fn an_offer_whose_lifetime_is_over_is_ignored() {
     let (half, call) = talking();
     let batch = |age| half.ben.raw(&call, offer(&half, Some(secs(60))), age);
@@ -125,6 +160,28 @@ fn only_the_chosen_party_changes_the_call() {
     half.sim.run_until_quiet();
     assert_eq!(half.ada.ignored(Ignored::WrongParty), 1);
     assert!(negotiates(&half.ada).is_empty());
+}
+
+#[test]
+fn capabilities_of_a_later_offer_count() {
+    let (half, call) = talking();
+    let can = || half.ada.snapshot().unwrap().remote_capabilities;
+    for (said, shown) in [
+        (Some(Capabilities { transferee: true, dtmf: true }), (true, true)),
+        (None, (true, true)),
+        (Some(Capabilities { transferee: false, dtmf: true }), (false, true)),
+    ] {
+        let Body::Negotiate(mut offer) = offer(&half, None) else { unreachable!() };
+        offer.capabilities = said;
+        half.ben.say(&half.room, &call, Body::Negotiate(offer));
+        half.sim.run_until_quiet();
+        assert_eq!((can().transferee, can().dtmf), shown, "{said:?}");
+    }
+    let Body::Negotiate(mut old) = offer(&half, Some(secs(0))) else { unreachable!() };
+    old.capabilities = Some(Capabilities { transferee: true, dtmf: true });
+    half.ben.say(&half.room, &call, Body::Negotiate(old));
+    half.sim.run_until_quiet();
+    assert!(!can().transferee, "an offer that does not count says nothing");
 }
 
 #[test]

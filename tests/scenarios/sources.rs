@@ -1,5 +1,7 @@
 //! Camera, screen, another microphone, and tones, while the call goes on.
 
+use std::time::Duration;
+
 use matrix_voip::{
     id::{InputId, PeerId, TrackId},
     machine::{
@@ -9,8 +11,11 @@ use matrix_voip::{
             Verdict,
         },
     },
-    testing::{Cue, Device, OpKind},
-    wire::{call::Body, metadata::Purpose},
+    testing::{Cue, Device, Habits, OpKind},
+    wire::{
+        call::{Body, SdpKind},
+        metadata::Purpose,
+    },
 };
 
 use crate::common::{Half, Two};
@@ -177,6 +182,71 @@ fn another_microphone_is_taken_without_a_word_on_the_wire() {
     assert_eq!(two.ada.state(), Some(CallState::Connected));
 }
 
+/// Tones are RTP (RFC 4733): who takes none in (RFC 3264 §8.4) hears no tones. Who holds himself
+/// still sends silence, and tones with it.
+#[test]
+fn tones_that_cannot_be_sent_are_told() {
+    let two = Two::connected();
+    let session = two.ada.call().unwrap();
+    let dial = || two.ada.command_to(session, CallCommand::Dtmf(Tones::parse("1").unwrap()));
+    act(&two, &two.ben, CallCommand::Hold);
+    assert_eq!(dial(), Verdict::Refused(Refusal::HeldByThem));
+    act(&two, &two.ben, CallCommand::Unhold);
+    act(&two, &two.ada, CallCommand::Hold);
+    assert_eq!(dial(), Verdict::Handled);
+    act(&two, &two.ada, CallCommand::Unhold);
+    assert!(!two.ada.events_of(session).contains(&CallEvent::TonesFailed));
+    two.ada.next(OpKind::Dtmf, Cue::denied());
+    assert_eq!(dial(), Verdict::Handled);
+    two.sim.run_until_quiet();
+    assert!(two.ada.events_of(session).contains(&CallEvent::TonesFailed));
+    assert_eq!((two.ada.tracks()[0].dialled.as_str(), two.ada.state()), ("1", two.ben.state()));
+}
+
+/// Version 0 cannot change a call, but tones change nothing.
+#[test]
+fn whoever_speaks_version_0_takes_tones() {
+    let (half, call) = Half::calling();
+    half.ben.clone().version_0().answer(&half.room, &call);
+    half.sim.run_until_quiet();
+    half.ada.act(CallCommand::Dtmf(Tones::parse("1").unwrap()));
+    half.sim.run_until_quiet();
+    assert_eq!(half.ada.tracks()[0].dialled, "1");
+}
+
+/// T-45: what a description of ours does not take, we do not say that we can.
+#[test]
+fn tones_are_named_where_our_engine_takes_them() {
+    for (tones, habits) in
+        [(true, Habits::default()), (false, Habits { tones: false, ..Habits::default() })]
+    {
+        let two = crate::common::two();
+        two.ada.set_habits(habits);
+        two.ada.invite(&two.room, crate::common::BEN, CallMedia::Voice);
+        two.sim.run_until_quiet();
+        assert_eq!(two.ben.snapshot().unwrap().remote_capabilities.dtmf, tones);
+    }
+}
+
+/// What a later description does not take is taken no more.
+#[test]
+fn tones_are_taken_as_long_as_the_last_description_says_so() {
+    let (half, call) = Half::talking();
+    let dial = || {
+        half.ada.command_to(half.ada.call().unwrap(), CallCommand::Dtmf(Tones::parse("1").unwrap()))
+    };
+    for (name, verdict) in [
+        ("telephone-event", Verdict::Handled),
+        ("CN", Verdict::Refused(Refusal::TakesNoTones)),
+        ("telephone-event", Verdict::Handled),
+    ] {
+        let sdp = half.ben.sdp(SdpKind::Offer, &[MediaKind::Audio]);
+        let sdp = sdp.replace("telephone-event", name);
+        half.offer(&call, sdp);
+        assert_eq!(dial(), verdict);
+    }
+}
+
 #[test]
 fn tones_are_sent_where_they_are_taken() {
     let two = Two::connected();
@@ -193,4 +263,34 @@ fn tones_are_sent_where_they_are_taken() {
     let dial = CallCommand::Dtmf(Tones::parse("1").unwrap());
     let verdict = half.ada.command_to(half.ada.call().unwrap(), dial);
     assert_eq!(verdict, Verdict::Refused(Refusal::TakesNoTones));
+}
+
+/// A browser or a gateway that offers tones for a codec at 8 kHz only: our answer has none, and
+/// says so.
+#[test]
+fn tones_that_our_answer_does_not_take_are_neither_promised_nor_sent() {
+    for (clock, taken) in [("48000", true), ("8000", false)] {
+        let half = crate::common::half();
+        let Body::Invite(mut invite) = half.ben.invitation(Duration::from_secs(60)) else {
+            panic!()
+        };
+        let tones = format!("telephone-event/{clock}");
+        invite.offer = invite.offer.expose().replace("telephone-event/48000", &tones).into();
+        half.ben.say(&half.room, "c1", Body::Invite(invite));
+        half.sim.run_until_quiet();
+        half.ada.answer();
+        half.sim.run_until_quiet();
+        half.ben.select(&half.room, "c1", &half.ada.snapshot().unwrap().party_id);
+        half.sim.run_until_quiet();
+        let sent = half.ada.sent();
+        let answer = sent.iter().find_map(|message| match &message.body {
+            Body::Answer(answer) => Some(answer),
+            _ => None,
+        });
+        assert_eq!(answer.unwrap().capabilities.dtmf, taken, "telephone-event/{clock}");
+        let dial = CallCommand::Dtmf(Tones::parse("1").unwrap());
+        let verdict = half.ada.command_to(half.ada.call().unwrap(), dial);
+        let refused = Verdict::Refused(Refusal::TakesNoTones);
+        assert_eq!(verdict, if taken { Verdict::Handled } else { refused }, "{clock}");
+    }
 }

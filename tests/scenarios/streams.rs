@@ -3,8 +3,8 @@
 use matrix_voip::{
     id::{PeerId, StreamId},
     machine::{
-        event::{CallEvent, Side, Stream},
-        io::{CallMedia, Input, MediaKind, MediaSource, PeerNews, Verdict},
+        event::{CallEvent, CallState, EndReason, Side, Stream},
+        io::{CallCommand, CallMedia, Input, MediaKind, MediaSource, PeerNews, Verdict},
     },
     redact::Redacted,
     testing::{Cue, OpKind, millis, secs},
@@ -14,7 +14,7 @@ use matrix_voip::{
     },
 };
 
-use crate::common::{BEN, Half, Two, two};
+use crate::common::{BEN, Half, Two, local, two};
 
 fn info(purpose: Purpose) -> StreamInfo {
     StreamInfo { purpose, audio_muted: false, video_muted: false }
@@ -243,6 +243,64 @@ fn a_voice_call_has_no_camera_to_mute() {
     assert!(matches!(two.ada.command_to(session, mute), Verdict::Refused(_)));
 }
 
+/// Shown as muted it would be heard all the same.
+#[test]
+fn a_microphone_that_cannot_be_muted_is_closed_and_told() {
+    for hold in [false, true] {
+        let two = Two::connected();
+        two.ada.next(OpKind::Enable, Cue::denied());
+        if hold {
+            two.ada.act(CallCommand::Hold);
+        } else {
+            two.ada.mute(MediaSource::Microphone);
+        }
+        two.sim.run_until_quiet();
+        assert!(two.ada.tracks().is_empty(), "nothing is sent");
+        let told = CallEvent::MediaMissing(MediaSource::Microphone);
+        assert!(two.ada.events_of(two.ada.call().unwrap()).contains(&told));
+        assert!(remote_streams(two.ben.streams()).is_empty(), "{}", two.sim.column());
+        two.ada.act(CallCommand::Start(MediaSource::Microphone));
+        two.sim.run_until_quiet();
+        assert!(!two.ada.tracks()[0].enabled, "it is opened anew, and what was wanted holds");
+        assert_eq!(two.ada.state(), Some(CallState::Connected));
+    }
+}
+
+#[test]
+fn a_microphone_that_cannot_be_unmuted_is_closed_and_told() {
+    let two = Two::connected();
+    two.ada.mute(MediaSource::Microphone);
+    two.sim.run_until_quiet();
+    two.ada.next(OpKind::Enable, Cue::denied());
+    two.ada.unmute(MediaSource::Microphone);
+    two.sim.run_until_quiet();
+    assert!(two.ada.tracks().is_empty());
+    let told = CallEvent::MediaMissing(MediaSource::Microphone);
+    assert!(two.ada.events_of(two.ada.call().unwrap()).contains(&told));
+}
+
+#[test]
+fn a_mute_that_failed_after_it_was_taken_back_is_nothing() {
+    let two = Two::connected();
+    two.ada.next(OpKind::Enable, Cue::denied().after(secs(1)));
+    two.ada.mute(MediaSource::Microphone);
+    two.ada.unmute(MediaSource::Microphone);
+    two.sim.run_until_quiet();
+    assert!(two.ada.tracks()[0].enabled);
+}
+
+#[test]
+fn a_call_whose_microphone_cannot_be_muted_at_the_start_is_not_placed() {
+    let two = two();
+    two.ada.next(OpKind::Enable, Cue::denied());
+    two.ada.slow(OpKind::Capture, secs(1));
+    two.ada.invite(&two.room, BEN, CallMedia::Voice);
+    two.ada.mute(MediaSource::Microphone);
+    two.sim.run_until_quiet();
+    assert_eq!(two.ada.end(), local(EndReason::UserMediaFailed));
+    assert!(two.ada.sent().is_empty() && two.ada.tracks().is_empty());
+}
+
 #[test]
 fn muting_does_not_wait_behind_another_request() {
     let two = Two::connected();
@@ -280,7 +338,9 @@ fn a_device_that_is_unplugged_is_told_and_the_call_goes_on() {
     let session = two.ada.call().unwrap();
     let told = CallEvent::MediaMissing(MediaSource::Microphone);
     assert!(two.ada.events_of(session).contains(&told));
-    assert_eq!(two.ada.state(), Some(matrix_voip::machine::event::CallState::Connected));
+    assert_eq!(two.ada.state(), Some(CallState::Connected));
+    let told = two.ada.sent_types().iter().any(|name| name.contains("metadata_changed"));
+    assert!(told, "at once, whatever becomes of a negotiation");
 }
 
 #[test]

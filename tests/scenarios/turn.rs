@@ -9,7 +9,7 @@ use matrix_voip::{
     testing::{Cue, OpKind, Sim, secs},
 };
 
-use crate::common::{ADA, BEN, two};
+use crate::common::{ADA, BEN, Half, half, two};
 
 fn turn(ttl: u64) -> TurnServers {
     let server = IceServer {
@@ -31,6 +31,20 @@ fn all_servers_and_their_credentials_reach_the_engine() {
     two.ben.answer();
     two.sim.run_until_quiet();
     assert_eq!(two.ben.peer().config.ice_servers, turn(1).servers);
+}
+
+#[test]
+fn a_call_that_takes_the_place_of_ours_has_the_servers_too() {
+    let Half { sim, room, ada, ben } = half();
+    ada.next(OpKind::Turn, Cue::fails(Fault::Unreachable));
+    ada.invite(&room, BEN, CallMedia::Voice);
+    sim.run_until_quiet();
+    assert!(ada.peer().config.ice_servers.is_empty());
+    sim.server(|server| server.set_turn(Ok(turn(86_400))));
+    ben.invite(&room, "!", secs(60));
+    sim.run_until_quiet();
+    assert_eq!(ada.calls().len(), 2);
+    assert_eq!(ada.peer().config.ice_servers, turn(1).servers, "{}", sim.column());
 }
 
 /// 101.

@@ -11,7 +11,8 @@ use matrix_voip::{
     host::{Media, PeerEvents, WebRtc},
     id::{PeerId, SessionId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Fault, PeerConfig, PeerOp, PeerStats, Plan, Reply, Tones,
+        Candidate, Capture, Description, Fault, IceServer, PeerConfig, PeerOp, PeerStats, Plan,
+        Reply, Tones,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -218,6 +219,10 @@ impl WebRtc for Str0m {
 
     async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
         self.request(peer, PeerOp::RestartIce).await.map(drop)
+    }
+
+    async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault> {
+        self.request(peer, PeerOp::SetServers(servers)).await.map(drop)
     }
 
     async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault> {

@@ -163,6 +163,27 @@ async fn credentials_that_are_wrong_or_expired_are_told_on_every_transport() {
     }
 }
 
+/// As at a restart in a call that outlived its credentials. Not over UDP: from a socket that
+/// coturn has refused, it takes no other user (437); so `Reach` waits for a restart before it asks
+/// from a new address (`namespaces`).
+#[tokio::test]
+async fn fresh_credentials_bring_what_expired_ones_could_not() {
+    let Some(coturn) = Coturn::start(&[]).await else { return };
+    for uri in [TCP, TLS] {
+        let expired = coturn.server_for(uri, "ada", Duration::ZERO);
+        let mut side = side(&coturn, 440.0, vec![expired]);
+        gather(&mut side, 1).await;
+        let refused = ServerState::Failed(ServerFault::WrongCredentials(401));
+        assert_eq!(states(&side).await, [refused], "{uri}");
+        side.engine.set_servers(PEER, vec![coturn.server(uri)]).await.unwrap();
+        side.until(|news| matches!(news, PeerNews::Candidate(_))).await;
+        assert_eq!(states(&side).await, [ServerState::Works], "{uri}");
+        let description = side.engine.local_description(PEER).await.unwrap();
+        assert!(description.sdp.expose().contains(" typ relay"), "{uri}");
+        side.engine.close(PEER).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_quota_that_is_reached_is_told() {
     let Some(coturn) = Coturn::start(&["--user-quota=1"]).await else { return };

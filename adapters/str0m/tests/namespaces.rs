@@ -10,6 +10,10 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
+#[path = "common/coturn.rs"]
+mod coturn;
+#[path = "common/person.rs"]
+mod person;
 #[path = "common/studio.rs"]
 mod studio;
 
@@ -17,26 +21,33 @@ use std::{
     fs::File,
     future::Future,
     io::Write,
+    ops::Deref,
     os::fd::AsFd,
     process::{Child, Command},
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
+use coturn::Coturn;
 use matrix_voip::{
-    CallOptions, CallSession, VoIP, VoipNews,
-    id::{DeviceId, UserId},
-    machine::{Identity, event::CallState},
+    CallOptions, CallSession,
+    config::Config,
+    machine::{event::CallState, io::TurnServers},
     testing::EmbeddedHomeserver,
 };
-use matrix_voip_str0m::{Impairment, Impairments, Interfaces, Str0m};
+use matrix_voip_str0m::{Impairment, Interfaces};
+use person::{PATIENCE, Person, homeserver};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use studio::{Log, Studio};
 use tokio::time::timeout;
 
 const INSIDE: &str = "MATRIX_VOIP_INSIDE_NAMESPACE";
-const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sound is to be back within this time after the repair.
+const GOAL: Duration = Duration::from_secs(3);
+
+/// The same by a relay, on a machine that does other things as well.
+const RELAYED: Duration = Duration::from_secs(15);
 
 fn clock() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "what real parts take is measured and printed")]
@@ -69,6 +80,10 @@ fn in_a_namespace(test: &str, work: impl Future<Output = ()>) {
     let output = inner.env(INSIDE, "yes").output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{said}");
+    // Past libtest, which swallows what print macros say.
+    for line in said.lines().filter(|line| line.starts_with("skipped:")) {
+        std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
     let figures = said.lines().filter(|line| line.starts_with("measured:"));
     figures.for_each(|line| println!("{line}"));
 }
@@ -77,13 +92,15 @@ fn in_a_namespace(test: &str, work: impl Future<Output = ()>) {
 struct House {
     keeper: Child,
     number: u8,
+    /// What it has a way to.
+    reaches: &'static str,
 }
 
 impl House {
     /// Number 1 is 10.1.0.2 and the router there 10.1.0.1, and so on.
-    fn new(number: u8) -> Self {
+    fn new(number: u8, reaches: &'static str) -> Self {
         let keeper = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().unwrap();
-        let house = Self { keeper, number };
+        let house = Self { keeper, number, reaches };
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
         let theirs = format!("/proc/{}/ns/net", house.keeper.id());
         while std::fs::read_link(&theirs).is_ok_and(|namespace| namespace == own) {
@@ -118,7 +135,11 @@ impl House {
         while !self.ask_ip(&format!("link show h{number}")).contains("state UP") {
             thread::yield_now();
         }
-        self.ip(&format!("route replace default via 10.{number}.0.1"));
+        self.find_way();
+    }
+
+    fn find_way(&self) {
+        self.ip(&format!("route replace {} via 10.{}.0.1", self.reaches, self.number));
     }
 
     fn down(&self) {
@@ -130,7 +151,7 @@ impl House {
         let number = self.number;
         self.ip(&format!("addr del 10.{number}.0.2/24 dev h{number}"));
         self.ip(&format!("addr add 10.{number}.0.77/24 dev h{number}"));
-        self.ip(&format!("route replace default via 10.{number}.0.1"));
+        self.find_way();
     }
 }
 
@@ -142,92 +163,83 @@ impl Drop for House {
 }
 
 /// One person: a thread in the house, with engine, sockets and devices there.
-struct Person {
+struct Resident {
     house: House,
-    voip: VoIP,
-    log: Arc<Log>,
-    impairments: Impairments,
+    person: Person,
     _lives: tokio::sync::oneshot::Sender<()>,
 }
 
-impl Person {
-    fn new(home: &EmbeddedHomeserver, user: &'static str, number: u8) -> Self {
-        let house = House::new(number);
+impl Deref for Resident {
+    type Target = Person;
+
+    fn deref(&self) -> &Person {
+        &self.person
+    }
+}
+
+impl Resident {
+    fn new(home: &EmbeddedHomeserver, user: &'static str, house: House, config: Config) -> Self {
         let namespace = File::open(format!("/proc/{}/ns/net", house.keeper.id())).unwrap();
-        let (log, impairments) = (Arc::new(Log::default()), Impairments::default());
         let (lives, ends) = tokio::sync::oneshot::channel::<()>();
         let (sends, started) = mpsc::channel();
-        let (home, parts) = (home.clone(), (log.clone(), impairments.clone()));
+        let home = home.clone();
         thread::spawn(move || {
             let kind = Some(LinkNameSpaceType::Network);
             move_into_link_name_space(namespace.as_fd(), kind).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let voip = begin(&home, user, parts);
-                sends.send(voip).unwrap();
+                let person = Person::new(&home, user, 440.0, (Interfaces::All, config));
+                drop(sends.send(person));
                 drop(ends.await);
             });
         });
-        Self { house, voip: started.recv().unwrap(), log, impairments, _lives: lives }
+        Self { house, person: started.recv().unwrap(), _lives: lives }
     }
-
-    fn heard(&self) -> usize {
-        self.log.heard.lock().unwrap().len()
-    }
-}
-
-fn begin(
-    home: &EmbeddedHomeserver,
-    user: &str,
-    (log, impairments): (Arc<Log>, Impairments),
-) -> VoIP {
-    let (user, device) = (UserId::parse(user).unwrap(), DeviceId::parse("PHONE").unwrap());
-    let identity = Identity { user, device };
-    let account = home.login(identity.clone());
-    log.breaks_after.store(usize::MAX, Ordering::SeqCst);
-    let media = Arc::new(Studio { hertz: 440.0, log });
-    let builder = Str0m::builder(media).interfaces(Interfaces::All);
-    let engine = builder.impairments(impairments).build();
-    let voip = VoIP::builder(identity)
-        .signaling(Arc::new(account.clone()))
-        .webrtc(Arc::new(engine))
-        .start()
-        .unwrap();
-    account.connect(voip.news());
-    voip
 }
 
 /// Ada and Ben, in a call, with a watch on each side's sound.
 struct Talk {
-    ada: Person,
-    ben: Person,
+    ada: Resident,
+    ben: Resident,
     calls: [CallSession; 2],
+    /// What is to be held of the time that sound is gone.
+    bound: Duration,
 }
 
 impl Talk {
     async fn new() -> Self {
-        ip("link set lo up");
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        let home =
-            EmbeddedHomeserver::new().with_room("!room:example", ["@ada:example", "@ben:example"]);
-        let ada = Person::new(&home, "@ada:example", 1);
-        let ben = Person::new(&home, "@ben:example", 2);
-        let mut events = ben.voip.events();
-        let options = CallOptions::voice();
-        let outgoing = ada.voip.invite("!room:example", "@ben:example", options).await.unwrap();
-        let ringing = async {
-            loop {
-                if let Some(VoipNews::RingStarted { call, .. }) = events.next().await {
-                    return call;
-                }
-            }
-        };
-        let incoming = timeout(PATIENCE, ringing).await.unwrap();
-        incoming.answer().await.unwrap();
-        for call in [&outgoing, &incoming] {
-            timeout(PATIENCE, call.until(CallState::Connected)).await.unwrap().unwrap();
+        begin_router();
+        Self::between(&homeserver(), "default", (Config::default(), GOAL)).await
+    }
+
+    /// Two who have no way to each other: only to the server that is in the third house.
+    async fn relayed(coturn: &Coturn) -> Self {
+        let home = homeserver();
+        grant(&home, coturn, Duration::from_secs(3600));
+        Self::relayed_by(&home).await
+    }
+
+    async fn relayed_by(home: &EmbeddedHomeserver) -> Self {
+        let mut config = Config::default();
+        config.relay_only = true;
+        let talk = Self::between(home, "10.3.0.0/24", (config, RELAYED)).await;
+        for call in &talk.calls {
+            let pair = call.stats().await.unwrap().pair.unwrap();
+            assert_eq!((pair.local.kind, pair.remote.kind), ("relay", "relay"));
         }
-        let talk = Self { ada, ben, calls: [outgoing, incoming] };
+        talk
+    }
+
+    async fn between(
+        home: &EmbeddedHomeserver,
+        reaches: &'static str,
+        (config, bound): (Config, Duration),
+    ) -> Self {
+        let house = |number| House::new(number, reaches);
+        let ada = Resident::new(home, "@ada:example", house(1), config.clone());
+        let ben = Resident::new(home, "@ben:example", house(2), config);
+        let calls = ada.call(&ben, CallOptions::voice()).await;
+        let talk = Self { ada, ben, calls, bound };
         talk.both_hear(PATIENCE).await;
         talk
     }
@@ -236,8 +248,8 @@ impl Talk {
     async fn both_hear(&self, limit: Duration) -> Duration {
         let begin = clock();
         let people = [&self.ada, &self.ben];
-        let before = people.map(Person::heard);
-        let more = || people.iter().zip(before).all(|(person, before)| person.heard() > before + 3);
+        let before = people.map(|person| person.count());
+        let more = || people.iter().zip(before).all(|(person, before)| person.count() > before + 3);
         while !more() {
             assert!(begin.elapsed() < limit, "nothing is heard after {limit:?}");
             wait(Duration::from_millis(5)).await;
@@ -245,15 +257,54 @@ impl Talk {
         begin.elapsed()
     }
 
-    /// The fault was repaired now: measures until both hear, at most three seconds.
+    /// Waits; but for its beginning nothing comes, or the fault is none.
+    async fn is_silent_for(&self, time: Duration) {
+        let begin = Duration::from_secs(1);
+        wait(begin).await;
+        let counts = || [&self.ada, &self.ben].map(|person| person.count());
+        let before = counts();
+        wait(time - begin).await;
+        assert_eq!(counts(), before, "something is heard");
+    }
+
+    /// Eight seconds of this on both ways: nearly all sound comes, and it never stops for long.
+    async fn suffers(&self, what: &str, impairment: Impairment) {
+        for person in [&self.ada, &self.ben] {
+            person.impairments.set(impairment);
+        }
+        wait(Duration::from_secs(1)).await;
+        let mut longest = Duration::ZERO;
+        let before = self.ada.count();
+        let begin = clock();
+        while begin.elapsed() < Duration::from_secs(8) {
+            longest = longest.max(self.both_hear(self.bound).await);
+        }
+        let heard = self.ada.count() - before;
+        println!(
+            "measured: {what}: {heard} of about 400 frames in 8 s, longest time for four frames \
+             {longest:?}"
+        );
+        assert!((340..=404).contains(&heard), "{heard}");
+        assert!(longest < Duration::from_millis(500), "{longest:?}");
+        for call in &self.calls {
+            assert_eq!(call.state(), CallState::Connected);
+        }
+    }
+
+    /// The fault was repaired now: measures until both hear.
     async fn recovers(&self, what: &str, struck: Instant) {
-        let back = self.both_hear(Duration::from_secs(10)).await;
+        let back = self.both_hear(self.bound + Duration::from_secs(7)).await;
         println!("measured: {what}: sound gone for {:?}, {back:?} after repair", struck.elapsed());
-        assert!(back < Duration::from_secs(3), "{what}: {back:?}");
+        assert!(back < self.bound, "{what}: {back:?}");
         for call in &self.calls {
             timeout(PATIENCE, call.until(CallState::Connected)).await.unwrap().unwrap();
         }
     }
+}
+
+fn begin_router() {
+    ip("link set lo up");
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
 }
 
 #[test]
@@ -262,7 +313,7 @@ fn a_link_that_is_down_for_ten_seconds() {
         let talk = Talk::new().await;
         let struck = clock();
         talk.ada.house.down();
-        wait(Duration::from_secs(10)).await;
+        talk.is_silent_for(Duration::from_secs(10)).await;
         talk.ada.house.up();
         talk.recovers("link down 10 s", struck).await;
     });
@@ -276,7 +327,7 @@ fn a_way_that_is_broken_for_ten_seconds_unnoticed() {
         for person in [&talk.ada, &talk.ben] {
             person.impairments.set(Impairment::DROPS_ALL);
         }
-        wait(Duration::from_secs(10)).await;
+        talk.is_silent_for(Duration::from_secs(10)).await;
         for person in [&talk.ada, &talk.ben] {
             person.impairments.set(Impairment::default());
         }
@@ -302,25 +353,80 @@ fn loss_delay_and_jitter_in_the_call() {
     in_a_namespace("loss_delay_and_jitter_in_the_call", async {
         let talk = Talk::new().await;
         let (delay, jitter) = (Duration::from_millis(40), Duration::from_millis(20));
-        for person in [&talk.ada, &talk.ben] {
-            person.impairments.set(Impairment { drop: 0.05, delay, jitter });
-        }
-        wait(Duration::from_secs(1)).await;
-        let mut longest = Duration::ZERO;
-        let before = talk.ada.heard();
+        talk.suffers("5 % loss, 40 to 60 ms delay", Impairment { drop: 0.05, delay, jitter }).await;
+    });
+}
+
+/// A house with a TURN server, to which alone Ada and Ben have a way.
+async fn coturn_next_door() -> Option<(House, Coturn)> {
+    begin_router();
+    let house = House::new(3, "default");
+    let pid = house.keeper.id().to_string();
+    let inside = ["nsenter", "-t", &pid, "-n", "turnserver"];
+    let coturn = Coturn::start_at(&inside, "10.3.0.2", &[]).await?;
+    Some((house, coturn))
+}
+
+#[test]
+fn a_relayed_link_that_is_down_for_ten_seconds() {
+    in_a_namespace("a_relayed_link_that_is_down_for_ten_seconds", async {
+        let Some((_house, coturn)) = coturn_next_door().await else { return };
         let begin = clock();
-        while begin.elapsed() < Duration::from_secs(8) {
-            longest = longest.max(talk.both_hear(Duration::from_secs(3)).await);
+        let talk = Talk::relayed(&coturn).await;
+        println!("measured: relay only: both hear {:?} after the beginning", begin.elapsed());
+        let struck = clock();
+        talk.ada.house.down();
+        talk.is_silent_for(Duration::from_secs(10)).await;
+        talk.ada.house.up();
+        talk.recovers("relay only, link down 10 s", struck).await;
+    });
+}
+
+#[test]
+fn loss_on_the_way_to_the_relay() {
+    in_a_namespace("loss_on_the_way_to_the_relay", async {
+        let Some((_house, coturn)) = coturn_next_door().await else { return };
+        let talk = Talk::relayed(&coturn).await;
+        let loss = Impairment { drop: 0.05, ..Impairment::default() };
+        talk.suffers("relay only, 5 % loss", loss).await;
+    });
+}
+
+#[test]
+fn an_address_that_changes_on_the_way_to_the_relay() {
+    in_a_namespace("an_address_that_changes_on_the_way_to_the_relay", async {
+        let Some((_house, coturn)) = coturn_next_door().await else { return };
+        let talk = Talk::relayed(&coturn).await;
+        for (who, person) in [("caller", &talk.ada), ("callee", &talk.ben)] {
+            let struck = clock();
+            person.house.change_address();
+            talk.recovers(&format!("relay only, address of the {who} changed"), struck).await;
+            wait(Duration::from_secs(2)).await;
         }
-        let heard = talk.ada.heard() - before;
-        println!(
-            "measured: 5 % loss, 40 to 60 ms delay: {heard} of about 400 frames in 8 s, \
-             longest time for four frames {longest:?}"
-        );
-        assert!((340..=404).contains(&heard), "{heard}");
-        assert!(longest < Duration::from_millis(500), "{longest:?}");
-        for call in &talk.calls {
-            assert_eq!(call.state(), CallState::Connected);
+    });
+}
+
+/// From now on the homeserver gives credentials that are good for so long.
+fn grant(home: &EmbeddedHomeserver, coturn: &Coturn, ttl: Duration) {
+    let servers = vec![coturn.server_for("turn:10.3.0.2:PORT?transport=udp", "ada", ttl)];
+    home.change(|server| server.set_turn(Ok(TurnServers { servers, ttl })));
+}
+
+#[test]
+fn an_address_that_changes_when_the_credentials_have_run_out() {
+    in_a_namespace("an_address_that_changes_when_the_credentials_have_run_out", async {
+        let Some((_house, coturn)) = coturn_next_door().await else { return };
+        let home = homeserver();
+        grant(&home, &coturn, Duration::from_secs(3));
+        let talk = Talk::relayed_by(&home).await;
+        wait(Duration::from_secs(5)).await;
+        grant(&home, &coturn, Duration::from_secs(3600));
+        for (who, person) in [("caller", &talk.ada), ("callee", &talk.ben)] {
+            let struck = clock();
+            person.house.change_address();
+            let what = format!("relay only, old credentials, address of the {who} changed");
+            talk.recovers(&what, struck).await;
+            wait(Duration::from_secs(2)).await;
         }
     });
 }

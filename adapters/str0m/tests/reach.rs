@@ -10,17 +10,19 @@ use std::{net::SocketAddr, time::Duration};
 
 use common::{Tone, description, heard, voice, without_candidates};
 use matrix_voip::{
+    config::Config,
+    host::{Codec, Frame},
     id::TrackId,
     machine::{
         event::CallState,
         io::{
-            CallCommand, CallMedia, Candidate, IceServer, PeerNews, PeerOp, PeerState, PeerStats,
-            Reply, ServerFault, ServerState, TurnServers,
+            CallCommand, CallMedia, Candidate, Fault, IceServer, PeerNews, PeerOp, PeerState,
+            PeerStats, Reply, ServerFault, ServerState, TurnServers,
         },
     },
     redact::Secret,
 };
-use matrix_voip_str0m::sim::{Link, Node, Opening, Phones, Scripted, World};
+use matrix_voip_str0m::sim::{Link, Node, Opening, Phone, Phones, Scripted, World};
 use watcher::{Watcher, is_private};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -435,6 +437,113 @@ fn after_an_address_change_a_relayed_call_goes_on_by_a_new_allocation() {
     assert_eq!(call.world.state(a), Some(PeerState::Connected));
 }
 
+/// The credentials ran out, and the address changed: the old ones bring no relay any more.
+#[test]
+fn a_restart_gathers_with_the_credentials_that_it_is_given() {
+    let mut call = relayed(32, Link::default());
+    call.connect();
+    call.world.server(0).change_password("second");
+    let (old, new) = (address("10.0.0.1:5000"), address("10.7.0.1:6000"));
+    let (a, b) = (call.a, call.b);
+    let first = candidates(&call.world, a).len();
+    call.world.readdress(a, old, new);
+    call.world.run(2 * SECOND);
+    let lost = ServerState::Failed(ServerFault::Lost);
+    assert_eq!(state(&mut call.world, a), lost, "not asked with the old ones");
+    assert_eq!(candidates(&call.world, a).len(), first);
+    let struck = call.world.now();
+    let fresh = server("turn:192.0.2.9", "second");
+    call.world.perform(a, PeerOp::SetServers(fresh)).unwrap();
+    call.world.perform(a, PeerOp::RestartIce).unwrap();
+    call.negotiate();
+    let heard = |world: &World, node| world.frames(node).last().unwrap().at > struck + 100 * MILLI;
+    let back = |world: &World| heard(world, a) && heard(world, b);
+    assert!(call.run_until(10 * SECOND, back), "{:?}", stats(&mut call.world, a));
+    println!(
+        "fresh credentials after an address change: back after {:?}",
+        call.world.now() - struck
+    );
+    assert!(call.world.now() - struck < SECOND);
+    call.world.run(SECOND);
+    call.assert_tones();
+    assert_eq!(state(&mut call.world, a), ServerState::Works);
+}
+
+/// Without a restart a new address does not wait for ever; what old credentials come to is told.
+#[test]
+fn without_a_restart_a_new_address_asks_with_what_it_has() {
+    for (password, expected) in [
+        ("turn-password", ServerState::Works),
+        ("second", ServerState::Failed(ServerFault::WrongCredentials(401))),
+    ] {
+        let mut call = relayed(36, Link::default());
+        call.connect();
+        call.world.server(0).change_password(password);
+        let (old, new) = (address("10.0.0.1:5000"), address("10.7.0.1:6000"));
+        call.world.readdress(call.a, old, new);
+        call.world.run(5 * SECOND);
+        let lost = ServerState::Failed(ServerFault::Lost);
+        assert_eq!(state(&mut call.world, call.a), lost);
+        call.world.run(2 * SECOND);
+        assert_eq!(state(&mut call.world, call.a), expected);
+    }
+}
+
+#[test]
+fn an_allocation_that_is_there_is_kept_and_followed_by_one_with_the_new_credentials() {
+    let mut call = relayed(33, Link::default());
+    call.connect();
+    let (a, b) = (call.a, call.b);
+    let first = candidates(&call.world, a);
+    call.world.server(0).change_password("second");
+    for node in [a, b] {
+        let fresh = server("turn:192.0.2.9", "second");
+        call.world.perform(node, PeerOp::SetServers(fresh)).unwrap();
+    }
+    let before = call.world.frames(b).len();
+    call.world.run(650 * SECOND);
+    assert!(call.world.frames(b).len() > before + 32_000, "it is refreshed, and nothing is lost");
+    assert_eq!(candidates(&call.world, a), first, "nothing else is asked for");
+    let now = call.world.now();
+    assert_eq!(call.world.server(0).allocations(now), 2);
+    call.world.server(0).restart();
+    let now = call.world.now();
+    let another = |world: &World| candidates(world, a).len() > first.len();
+    assert!(call.run_until(700 * SECOND, another), "{:?}", stats(&mut call.world, a));
+    println!("another relay {:?} after the first was forgotten", call.world.now() - now);
+    assert_eq!(state(&mut call.world, a), ServerState::Works);
+}
+
+#[test]
+fn servers_that_are_named_later_are_asked_and_those_named_no_more_are_not() {
+    let mut call = peers(34, Link::default(), &server("turn:192.0.2.8", "x"), true);
+    let (kinds, _) = gather(&mut call, 2 * SECOND);
+    assert_eq!(kinds, Vec::<String>::new(), "nobody answers there");
+    call.world.perform(call.a, PeerOp::SetServers(turn())).unwrap();
+    call.world.run(SECOND);
+    assert_eq!(gathered(&call.world, call.a).0, ["relay"]);
+    let states = |call: &mut Call| -> Vec<ServerState> {
+        let stats = stats(&mut call.world, call.a);
+        stats.servers.iter().map(|server| server.state).collect()
+    };
+    assert_eq!(states(&mut call)[1], ServerState::Works);
+    // However often others are named: what is kept is bounded, and what is named is asked.
+    for number in 0..100 {
+        let other = server(&format!("turn:192.0.2.{number}"), "x");
+        call.world.perform(call.a, PeerOp::SetServers(other)).unwrap();
+    }
+    assert_eq!(states(&mut call).len(), 32);
+    call.world.perform(call.a, PeerOp::SetServers(turn())).unwrap();
+    call.world.run(20 * SECOND);
+    assert_eq!(states(&mut call)[1], ServerState::Works);
+    let sent = call.world.network().traffic();
+    call.world.perform(call.a, PeerOp::SetServers(turn())).unwrap();
+    call.world.run(SECOND);
+    assert_eq!(call.world.network().traffic(), sent, "the same again: nothing is asked");
+    call.world.perform(call.a, PeerOp::Close).unwrap();
+    assert!(call.world.perform(call.a, PeerOp::SetServers(turn())).is_err());
+}
+
 #[test]
 fn garbage_in_the_name_of_the_server_changes_nothing() {
     let mut call = relayed(17, Link::default());
@@ -519,4 +628,57 @@ fn the_same_seed_makes_the_same_relayed_call() {
     };
     assert_eq!(schedule(1), schedule(1));
     assert_ne!(schedule(1), schedule(2));
+}
+
+/// A call longer than its credentials, through relays only, in which a phone changes its address.
+/// The whole of it: the machine asks the homeserver, and the restart has what it says.
+fn long_relayed_call(fresh: Result<TurnServers, Fault>) -> (Phones, [Phone; 2], Duration) {
+    let mut phones = Phones::new(35, Link::default());
+    let mut config = Config::default();
+    config.relay_only = true;
+    phones.configure(config);
+    phones.add_turn_server(address(SERVER));
+    let ttl = Duration::from_secs(120);
+    phones.server().set_turn(Ok(TurnServers { servers: turn(), ttl }));
+    let [ada, ben] = ["@ada:example", "@ben:example"].map(|user| {
+        phones.phone(user, |_| {
+            let make = |n| Frame::new(Codec::Opus, n * 960, vec![0xf8; 60]);
+            Ok(Scripted { every: 20 * MILLI, make: Box::new(make) })
+        })
+    });
+    let room = phones.room("!room:example");
+    phones.invite(ada, &room, "@ben:example", CallMedia::Voice);
+    let is = |phone, state| move |phones: &Phones| phones.state(phone) == Some(state);
+    assert!(phones.run_until(5 * SECOND, is(ben, CallState::Ringing)));
+    phones.act(ben, CallCommand::Answer(None));
+    assert!(phones.run_until(5 * SECOND, is(ada, CallState::Connected)));
+    phones.run(150 * SECOND);
+    phones.turn_server(0).change_password("second");
+    phones.server().set_turn(fresh);
+    let struck = phones.now();
+    phones.change_address(ada, SECOND);
+    (phones, [ada, ben], struck)
+}
+
+#[test]
+fn a_call_that_outlived_its_credentials_survives_an_address_change() {
+    let servers = server("turn:192.0.2.9", "second");
+    let fresh = TurnServers { servers, ttl: Duration::from_secs(120) };
+    let (mut phones, both, struck) = long_relayed_call(Ok(fresh));
+    let heard = |phones: &Phones, phone| {
+        phones.received(phone).last().is_some_and(|last| last.at > struck + 1500 * MILLI)
+    };
+    let back = |phones: &Phones| both.iter().all(|phone| heard(phones, *phone));
+    assert!(phones.run_until(30 * SECOND, back), "{:?}", phones.stats(both[0]));
+    println!("sound back {:?} after the address has changed", phones.now() - struck);
+    assert!(phones.now() - struck < 5 * SECOND);
+    assert_eq!(phones.state(both[0]), Some(CallState::Connected));
+}
+
+/// What the fresh ones are good for: without them the same call is lost.
+#[test]
+fn a_call_that_outlived_its_credentials_ends_without_fresh_ones() {
+    let (mut phones, both, _) = long_relayed_call(Err(Fault::Unreachable));
+    phones.run(40 * SECOND);
+    assert_eq!(both.map(|phone| phones.state(phone)), [Some(CallState::Ended); 2]);
 }

@@ -4,95 +4,38 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
+#[path = "common/person.rs"]
+mod person;
 #[path = "common/studio.rs"]
 mod studio;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use common::heard;
 use matrix_voip::{
-    CallOptions, CallSession, VoIP, VoipNews,
-    host::Frame,
-    id::{DeviceId, UserId},
+    CallOptions,
+    config::Config,
     machine::{
-        Identity,
         event::{CallState, EndReason},
         io::{MediaKind, MediaSource},
     },
-    testing::EmbeddedHomeserver,
 };
-use matrix_voip_str0m::{Impairment, Impairments, Interfaces, Str0m};
-use studio::{Log, Studio, until};
+use matrix_voip_str0m::{Impairment, Interfaces};
+use person::{PATIENCE, Person, homeserver};
+use studio::until;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// One person's side of the call.
-struct Person {
-    voip: VoIP,
-    log: Arc<Log>,
-    impairments: Impairments,
-}
-
-impl Person {
-    fn new(home: &EmbeddedHomeserver, user: &str, hertz: f32) -> Self {
-        let (user, device) = (UserId::parse(user).unwrap(), DeviceId::parse("PHONE").unwrap());
-        let identity = Identity { user, device };
-        let account = home.login(identity.clone());
-        let (log, impairments) = (Arc::new(Log::default()), Impairments::default());
-        log.breaks_after.store(usize::MAX, Ordering::SeqCst);
-        let media = Arc::new(Studio { hertz, log: log.clone() });
-        let engine = Str0m::builder(media)
-            .interfaces(Interfaces::Loopback)
-            .impairments(impairments.clone())
-            .build();
-        let voip = VoIP::builder(identity)
-            .signaling(Arc::new(account.clone()))
-            .webrtc(Arc::new(engine))
-            .start()
-            .unwrap();
-        account.connect(voip.news());
-        Self { voip, log, impairments }
-    }
-
-    fn heard(&self, kind: MediaKind) -> Vec<Frame> {
-        let heard = self.log.heard.lock().unwrap();
-        heard.iter().filter(|(track, _)| track.kind == kind).map(|(_, f)| f.clone()).collect()
-    }
-}
-
-/// Ada calls Ben, who answers; both are connected.
-async fn call(ada: &Person, ben: &Person, options: CallOptions) -> (CallSession, CallSession) {
-    let mut events = ben.voip.events();
-    let outgoing = ada.voip.invite("!room:example", "@ben:example", options).await.unwrap();
-    let ringing = async {
-        loop {
-            if let Some(VoipNews::RingStarted { call, .. }) = events.next().await {
-                return call;
-            }
-        }
-    };
-    let incoming = timeout(PATIENCE, ringing).await.unwrap();
-    incoming.answer().await.unwrap();
-    for call in [&outgoing, &incoming] {
-        timeout(PATIENCE, call.until(CallState::Connected)).await.unwrap().unwrap();
-    }
-    (outgoing, incoming)
-}
-
 fn people() -> (Person, Person) {
-    let home =
-        EmbeddedHomeserver::new().with_room("!room:example", ["@ada:example", "@ben:example"]);
-    (Person::new(&home, "@ada:example", 440.0), Person::new(&home, "@ben:example", 880.0))
+    let home = homeserver();
+    let person =
+        |user, hertz| Person::new(&home, user, hertz, (Interfaces::Loopback, Config::default()));
+    (person("@ada:example", 440.0), person("@ben:example", 880.0))
 }
 
 #[tokio::test]
 async fn two_people_talk_and_one_hangs_up() {
     let (ada, ben) = people();
-    let (outgoing, incoming) = call(&ada, &ben, CallOptions::voice()).await;
+    let [outgoing, incoming] = ada.call(&ben, CallOptions::voice()).await;
     until("a second of sound", || {
         ada.heard(MediaKind::Audio).len().min(ben.heard(MediaKind::Audio).len()) > 60
     })
@@ -118,7 +61,7 @@ async fn two_people_talk_and_one_hangs_up() {
 #[tokio::test]
 async fn a_video_call_brings_pictures_both_ways() {
     let (ada, ben) = people();
-    let (_outgoing, incoming) = call(&ada, &ben, CallOptions::video()).await;
+    let [_outgoing, incoming] = ada.call(&ben, CallOptions::video()).await;
     until("pictures", || {
         ada.heard(MediaKind::Video).len().min(ben.heard(MediaKind::Video).len()) > 10
     })
@@ -129,7 +72,7 @@ async fn a_video_call_brings_pictures_both_ways() {
 #[tokio::test]
 async fn a_call_survives_a_second_in_which_nothing_gets_through() {
     let (ada, ben) = people();
-    let (outgoing, _incoming) = call(&ada, &ben, CallOptions::voice()).await;
+    let [outgoing, _incoming] = ada.call(&ben, CallOptions::voice()).await;
     until("sound", || ben.heard(MediaKind::Audio).len() > 5).await;
     ada.impairments.set(Impairment::DROPS_ALL);
     let heard = ben.heard(MediaKind::Audio).len();

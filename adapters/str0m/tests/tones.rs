@@ -78,6 +78,59 @@ fn descriptions_offer_tones_on_the_clock_of_the_sound() {
     }
 }
 
+/// The offer with these formats of tones in place of ours.
+fn with_tones(offer: &str, formats: &[(u8, u32)]) -> String {
+    let numbers: String = formats.iter().map(|(number, _)| format!(" {number}")).collect();
+    let maps: String = formats
+        .iter()
+        .map(|(number, clock)| format!("a=rtpmap:{number} telephone-event/{clock}\r\n"))
+        .collect();
+    let text = offer.replace("a=rtpmap:110 telephone-event/48000\r\n", &maps);
+    let text: String = text.lines().filter(|line| !line.starts_with("a=fmtp:110 ")).fold(
+        String::new(),
+        |text, line| match line.strip_suffix(" 110") {
+            Some(media) if line.starts_with("m=audio") => text + media + &numbers + "\r\n",
+            Some(_) | None => text + line + "\r\n",
+        },
+    );
+    assert_eq!(text.matches("telephone-event").count(), formats.len(), "{text}");
+    text
+}
+
+/// Chromium offers several clocks, Firefox and many gateways only 8 kHz. What is no clock of a
+/// sound of ours is not agreed on (RFC 4733 §2.1).
+#[test]
+fn of_the_clocks_that_are_offered_only_that_of_our_sound_is_taken() {
+    let chromium = vec![(126, 8_000), (113, 16_000), (112, 32_000), (97, 48_000)];
+    let firefox = vec![(101, 8_000)];
+    let cases = [
+        (chromium, Some("97 telephone-event/48000")),
+        (firefox, None),
+        (vec![(101, 8_000), (100, 16_000)], None),
+    ];
+    for (formats, agreed) in cases {
+        let (mut world, _, b) = call(Link::default(), |offer| with_tones(offer, &formats));
+        let Ok(Reply::Description(answer)) = world.perform(b, PeerOp::LocalDescription) else {
+            panic!("no answer")
+        };
+        let maps = values(answer.sdp.expose(), "a=rtpmap:");
+        let tones = maps[&1].iter().filter(|map| map.contains("telephone-event"));
+        assert_eq!(tones.map(String::as_str).collect::<Vec<_>>(), Vec::from_iter(agreed));
+        assert_eq!(
+            matrix_voip::sdp::has_telephone_events(answer.sdp.expose()),
+            agreed.is_some(),
+            "what the machine reads `m.call.dtmf` from"
+        );
+        match agreed {
+            Some(_) => {
+                dial(&mut world, b, "7").unwrap();
+                world.run(500 * MILLI);
+            }
+            None => assert_eq!(dial(&mut world, b, "7"), Err(Fault::Unsupported)),
+        }
+    }
+}
+
 #[test]
 fn each_tone_arrives_as_one_event_that_grows_and_ends_three_times() {
     let (mut world, a, b) = call(Link::default(), unchanged);
@@ -180,9 +233,9 @@ mod packets {
         Candidate, Event, Rtc,
         change::SdpOffer,
         format::{Codec, FormatParams},
-        media::Frequency,
+        media::{Frequency, Mid},
         net::{Protocol, Receive},
-        rtp::RtpPacket,
+        rtp::{RtpPacket, RtpWrite},
     };
 
     use super::*;
@@ -198,7 +251,11 @@ mod packets {
         rtc_wakes: Instant,
         unsent: Vec<Vec<u8>>,
         made: u64,
+        written: u64,
+        mid: String,
         pub(super) packets: Vec<RtpPacket>,
+        /// What our peer heard of tones.
+        pub(super) reports: Vec<ToneReport>,
     }
 
     fn at(address: &str) -> SocketAddr {
@@ -207,6 +264,11 @@ mod packets {
 
     impl Line {
         pub(super) fn new() -> Self {
+            Self::answered(unchanged)
+        }
+
+        /// A call, of which the answer may be changed on its way to our peer.
+        pub(super) fn answered(change: impl Fn(&str) -> String) -> Self {
             #[expect(clippy::disallowed_methods, reason = "only differences from it are used")]
             let now = Instant::now();
             let mut peer = Peer::new(now, PeerSetup::new(now, vec![at(OURS)]));
@@ -223,7 +285,8 @@ mod packets {
             let offer = description(peer.perform(now, PeerOp::Offer(voice(1, "a"))).unwrap());
             let offer = SdpOffer::from_sdp_string(offer.sdp.expose()).unwrap();
             let answer = rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
-            let answer = Description { kind: SdpKind::Answer, sdp: answer.into() };
+            let mid = values(&answer, "a=mid:")[&1][0].clone();
+            let answer = Description { kind: SdpKind::Answer, sdp: change(&answer).into() };
             peer.perform(now, PeerOp::SetRemote(answer)).unwrap();
             Self {
                 now,
@@ -233,13 +296,33 @@ mod packets {
                 rtc_wakes: now,
                 unsent: Vec::new(),
                 made: 0,
+                written: 0,
+                mid,
                 packets: Vec::new(),
+                reports: Vec::new(),
             }
         }
 
         pub(super) fn dial(&mut self, tones: &str) {
             self.peer.dial(self.now, TrackId(1), &Tones::parse(tones).unwrap()).unwrap();
             self.exchange();
+        }
+
+        /// A packet of any kind for our peer, numbered so much `later` than the last one.
+        pub(super) fn write(&mut self, payload_type: u8, later: i64, time: u32, payload: &[u8]) {
+            self.written = self.written.strict_add_signed(later);
+            let number = (1000 + self.written).into();
+            let packet = RtpWrite::new(payload_type.into(), number, time, self.now, payload);
+            let mid = Mid::from(self.mid.as_str());
+            let mut api = self.rtc.direct_api();
+            api.stream_tx_by_mid(mid, None).unwrap().write_rtp(packet);
+            self.rtc.handle_input(str0m::Input::Timeout(self.now)).unwrap();
+            self.exchange();
+        }
+
+        /// How much our peer could not use.
+        pub(super) fn skipped(&self) -> u64 {
+            self.peer.skipped()
         }
 
         /// Five milliseconds after the other; sound every twenty.
@@ -280,6 +363,7 @@ mod packets {
                         self.rtc.handle_input(input).unwrap();
                         self.unsent = self.read();
                     }
+                    Output::Tone { report, .. } => self.reports.push(report),
                     _ => {}
                 }
             }
@@ -343,4 +427,94 @@ fn on_the_wire_a_tone_is_what_rfc_4733_says() {
     }
     let gap = tones[1][0].header.timestamp.wrapping_sub(tones[0][0].header.timestamp);
     assert_eq!(gap, 170 * 48, "100 ms of tone, 70 ms of silence");
+}
+
+/// The call goes on: sound of theirs is still sent, a good tone still arrives.
+fn assert_hears(line: &mut packets::Line, time: u32) {
+    let before = line.reports.len();
+    line.write(110, 1, time, &[7, 0x8a, 0x12, 0xc0]);
+    let [heard] = line.reports[before..] else { panic!("{:?}", &line.reports[before..]) };
+    assert_eq!((heard.event, heard.is_end, heard.volume), (7, true, 10));
+    assert_eq!(heard.duration, 100 * MILLI);
+    let (mut tone, before) = (Tone::new(440.0), line.packets.len());
+    line.run(&mut tone, 20);
+    assert!(line.packets.len() > before, "our sound goes on");
+}
+
+#[test]
+fn malformed_reports_of_tones_are_counted_and_nothing_else() {
+    let mut line = packets::Line::new();
+    line.run(&mut Tone::new(440.0), 200);
+    assert_hears(&mut line, 1000);
+    let good = line.reports.len();
+    let no_reports: [&[u8]; 6] =
+        [&[5], &[5, 0x0a], &[5, 0x0a, 3], &[5, 0x0a, 3, 0x20, 6], &[5; 7], &[0xff; 1199]];
+    let unknown: [&[u8]; 3] = [&[16, 0x0a, 3, 0x20], &[96, 0x8a, 0, 0], &[255, 0xff, 0xff, 0xff]];
+    for (number, payload) in no_reports.into_iter().chain(unknown).cycle().take(900).enumerate() {
+        let before = line.skipped();
+        line.write(110, 1, 10_000 + number as u32, payload);
+        assert_eq!(line.skipped(), before + 1, "{payload:?}");
+    }
+    assert_eq!(line.reports.len(), good, "none of them is a tone");
+    assert_hears(&mut line, 100_000);
+}
+
+#[test]
+fn odd_reports_of_tones_say_what_can_be_read() {
+    let mut line = packets::Line::new();
+    line.run(&mut Tone::new(440.0), 200);
+    assert_hears(&mut line, 1000);
+    let mut heard = |later: i64, time: u32, payload: &[u8]| {
+        let before = line.reports.len();
+        line.write(110, later, time, payload);
+        let reports = line.reports[before..].iter();
+        reports.map(|report| (report.event, report.volume, report.is_end)).collect::<Vec<_>>()
+    };
+    let ended = [1, 0x8a, 3, 0x20];
+    for _ in 0..20 {
+        assert_eq!(heard(1, 5000, &ended), [(1, 10, true)], "the end again: told, not a new tone");
+    }
+    assert_eq!(heard(1, 5000, &[1, 0x0a, 0, 0]), [(1, 10, false)], "it shrinks and goes on");
+    assert_eq!(
+        heard(1, 6000, &[2, 0x4a, 3, 0x20]),
+        [(2, 10, false)],
+        "reserved bit: not looked at"
+    );
+    assert_eq!(heard(1, 7000, &[3, 0x3f, 3, 0x20]), [(3, 63, false)], "the weakest");
+    assert_eq!(heard(1, 8000, &[4, 0x80, 0xff, 0xff]), [(4, 0, true)], "the longest, the loudest");
+    assert_eq!(heard(1, 0, &[5, 0x0a, 3, 0x20]), [(5, 10, false)], "back in time");
+    assert_eq!(heard(1, u32::MAX, &[6, 0x0a, 3, 0x20]), [(6, 10, false)], "far ahead");
+    assert_eq!(heard(30_000, 9000, &[7, 0x0a, 3, 0x20]), [(7, 10, false)], "after a great loss");
+    assert_eq!(heard(2, 9000, &[7, 0x0a, 6, 0x40]).len(), 1);
+    assert_eq!(heard(-1, 9000, &[7, 0x0a, 3, 0x20]), [(7, 10, false)], "late: the shorter one");
+    assert_eq!(heard(1, 9000, &[7, 0x0a, 6, 0x40]), [], "the same packet again");
+    // Several in one packet (RFC 4733 §2.5.1.5), as many as fit.
+    let packed: Vec<u8> = [8, 0x8a, 3, 0x20].repeat(290);
+    assert_eq!(heard(1, 20_000, &packed).len(), 290, "as many as were sent");
+    let mixed = [[9, 0x8a, 3, 0x20], [77, 0x8a, 3, 0x20], [0, 0x0a, 3, 0x20]].concat();
+    assert_eq!(heard(1, 400_000, &mixed), [(9, 10, true), (0, 10, false)]);
+    assert_eq!(line.reports.last().unwrap().duration, Duration::from_nanos(16_666_667));
+    assert_hears(&mut line, 500_000);
+}
+
+#[test]
+fn tones_on_a_line_that_never_agreed_on_them_are_counted_only() {
+    let without = |sdp: &str| {
+        let kept = sdp.lines().filter(|line| !line.contains(":110 "));
+        let kept: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+        assert!(kept.contains(" 110\r\n"), "{kept}");
+        kept.replace(" 110\r\n", "\r\n")
+    };
+    let mut line = packets::Line::answered(without);
+    let mut tone = Tone::new(440.0);
+    line.run(&mut tone, 200);
+    let before = line.skipped();
+    for number in 0..100 {
+        line.write(110, 1, 960 * number, &[5, 0x0a, 3, 0x20]);
+    }
+    assert!(line.reports.is_empty(), "{:?}", line.reports);
+    assert_eq!(line.skipped(), before + 100);
+    let sent = line.packets.len();
+    line.run(&mut tone, 20);
+    assert!(line.packets.len() > sent, "our sound goes on");
 }

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use matrix_voip::{
     host::{PeerEvents, WebRtc},
     id::{PeerId, SessionId, TrackId},
-    machine::io::{Candidate, Capture, Description, Fault, PeerConfig, PeerStats, Plan, Tones},
+    machine::io::{
+        Candidate, Capture, Description, Fault, IceServer, PeerConfig, PeerStats, Plan, Tones,
+    },
 };
 
 /// What an engine is asked and answers. Each call is made in the middle of the engine's work: it
@@ -99,6 +101,10 @@ impl WebRtc for Overheard {
 
     async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
         self.engine.restart_ice(peer).await
+    }
+
+    async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault> {
+        self.engine.set_servers(peer, servers).await
     }
 
     async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault> {

@@ -29,13 +29,16 @@ pub(super) struct LocalCandidates {
 }
 
 impl LocalCandidates {
-    /// Our next description is this one. With new ICE credentials everything is gathered anew.
-    pub(super) fn describe(&mut self, description: &str) {
+    /// Our next description is this one. With new ICE credentials everything is gathered anew;
+    /// tells whether that is so.
+    pub(super) fn describe(&mut self, description: &str) -> bool {
         let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
-        if self.ufrag.is_some() && self.ufrag != ufrag {
+        let is_anew = self.ufrag.is_some() && self.ufrag != ufrag;
+        if is_anew {
             *self = Self::default();
         }
         self.ufrag = ufrag;
+        is_anew
     }
 
     /// One was found; `false` when there are too many.
@@ -93,9 +96,21 @@ pub(super) struct RemoteCandidates {
     by_party: BTreeMap<Option<PartyId>, Vec<Candidate>>,
     waiting: Vec<Candidate>,
     seen: usize,
+    /// Whose candidates these are, as their description names it.
+    ufrag: Option<Redacted>,
 }
 
 impl RemoteCandidates {
+    /// Their next description is this one. With new ICE credentials they gather anew: then the
+    /// bound counts anew too, or a call that wanders for long enough would hear of no path more.
+    pub(super) fn describe(&mut self, description: &str) {
+        let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
+        if self.ufrag.is_some() && self.ufrag != ufrag {
+            self.seen = self.waiting.len();
+        }
+        self.ufrag = ufrag;
+    }
+
     /// Keeps candidates of a party that may be chosen later.
     pub(super) fn park(
         &mut self,
@@ -138,6 +153,16 @@ impl RemoteCandidates {
     /// Takes all that can be applied now.
     pub(super) fn take(&mut self) -> Vec<Candidate> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// Takes those that can be of the description in force; those that name another wait for it.
+    pub(super) fn take_known(&mut self) -> Vec<Candidate> {
+        let Some(known) = &self.ufrag else { return self.take() };
+        let known = |candidate: &mut Candidate| {
+            let named = candidate.username_fragment.as_deref();
+            named.is_none_or(|named| named == known.expose())
+        };
+        self.waiting.extract_if(.., known).collect()
     }
 
     /// How many came, of all parties until one is chosen.
@@ -198,6 +223,26 @@ mod tests {
         assert!(!local.push(candidate("candidate:x")));
         assert_eq!(local.take().len(), MAX_CANDIDATES);
         assert!(!local.push(candidate("candidate:x")), "sending them makes no room");
+        for (ufrag, is_new) in [("one", false), ("one", false), ("two", true)] {
+            local.describe(&format!("a=ice-ufrag:{ufrag}"));
+            assert_eq!(local.push(candidate("candidate:x")), is_new, "{ufrag}");
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_anew_is_counted_anew() {
+        let mut remote = RemoteCandidates::default();
+        let fill = |remote: &mut RemoteCandidates, n| remote.push(vec![candidate("a"); n]);
+        remote.describe("a=ice-ufrag:one");
+        fill(&mut remote, MAX_CANDIDATES).unwrap();
+        remote.describe("a=ice-ufrag:one");
+        assert_eq!(fill(&mut remote, 1), Err(Ignored::TooMany), "nothing was gathered anew");
+        remote.describe("a=ice-ufrag:two");
+        assert_eq!(fill(&mut remote, 1), Err(Ignored::TooMany), "all of them still wait");
+        remote.take();
+        remote.describe("a=ice-ufrag:three");
+        fill(&mut remote, MAX_CANDIDATES).unwrap();
+        assert_eq!(fill(&mut remote, 1), Err(Ignored::TooMany));
     }
 
     #[test]

@@ -6,18 +6,18 @@
 
 use super::{
     Announced, Ask, Call, CallTimer, Phase, Role,
-    outbox::Kind,
     phase::{Incoming, Outgoing},
 };
 use crate::{
     id::PartyId,
     machine::{
         event::{
-            CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy,
-            RingStop, VoipEvent,
+            CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason,
+            MessageKind, MissedWhy, RingStop, VoipEvent,
         },
         guard::Guard,
         io::{CallMedia, Op, PeerOp, Tell, TrackOp},
+        transferring::Told,
         world::{Owner, World},
     },
     wire::{
@@ -29,6 +29,7 @@ use crate::{
 impl Call {
     /// The user hangs up, whatever the state. Again: nothing happens.
     pub(in crate::machine) fn hang_up(&mut self, world: &mut World) {
+        self.withdraw_estate(world);
         if self.phase.is_ringing() {
             return self.end_by_reject(world, Tell::Everyone);
         }
@@ -94,7 +95,7 @@ impl Call {
         if let Some(body) = farewell
             && world.holds(Guard::FarewellSaid)
         {
-            self.send(world, Kind::Farewell, body);
+            self.send(world, MessageKind::Farewell, body);
         }
         self.pump(world);
         if !self.outbox.is_empty() {
@@ -151,6 +152,7 @@ impl Call {
         }
         world.roster.set_ringing(self.session, false);
         world.roster.set_connected(self.session, false);
+        world.joins.settle(self.session, Told::No);
     }
 
     /// What must be said when we end the call; nothing to those who cannot know of it.
@@ -223,7 +225,7 @@ impl Call {
         world.roster.set_parting(session, true);
         let until = world.longest_until();
         world.memory.note_over(&call.room, &call.call_id, until);
-        parting.send(world, Kind::Farewell, body);
+        parting.send(world, MessageKind::Farewell, body);
         let patience = world.now.mono_after(world.config.timeouts.farewell);
         parting.set_timer(world, CallTimer::Farewell, patience);
         parting

@@ -53,12 +53,24 @@ impl Call {
         Estate { media: self.sending, gate: self.gate, local, asks: BTreeMap::new() }
     }
 
+    /// The user decides about calls with this person himself: what an earlier call left must not.
+    pub(super) fn withdraw_estate(&self, world: &mut World) {
+        if let Some(user) = self.remote_user() {
+            world.vacant.withdraw(&self.shown.room, user);
+        }
+    }
+
     /// Their call is to take the place of this one: it may come after this was said.
     pub(super) fn leave_vacant(&self, world: &mut World) {
         if let Some(user) = self.remote_user() {
             let patience = world.config.timeouts.replacement;
             let place = (self.shown.room.clone(), user.clone());
-            world.vacant.note(place, self.granted(), world.now, patience);
+            let mut estate = self.granted();
+            // Nobody is asked once more for what he refused.
+            if self.media.is_gone(MediaSource::Camera) {
+                estate.media = CallMedia::Voice;
+            }
+            world.vacant.note(place, estate, world.now, patience);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Ask, Call, CallTimer, Gate, Phase, Role,
-    negotiation::Turn,
+    negotiation::SignalingState,
     phase::{Incoming, Outgoing, Step},
 };
 use crate::{
@@ -61,12 +61,12 @@ impl Call {
         match self.negotiation.turn() {
             // The first descriptions are what the call itself waits for.
             _ if !self.was_connected() => None,
-            Turn::Stable => None,
-            Turn::Offering(_) => Some(Negotiating::MakingOffer),
-            Turn::Offered => Some(Negotiating::AwaitingAnswer),
-            Turn::Settling => Some(Negotiating::TakingAnswer),
-            Turn::Yielding => Some(Negotiating::Yielding),
-            Turn::Answering(_) => Some(Negotiating::MakingAnswer),
+            SignalingState::Stable => None,
+            SignalingState::Offering(_) => Some(Negotiating::MakingOffer),
+            SignalingState::Offered => Some(Negotiating::AwaitingAnswer),
+            SignalingState::Settling => Some(Negotiating::TakingAnswer),
+            SignalingState::Yielding => Some(Negotiating::Yielding),
+            SignalingState::Answering(_) => Some(Negotiating::MakingAnswer),
         }
     }
 
@@ -104,7 +104,8 @@ impl Call {
         let sources = self.asks.values().filter_map(|ask| match ask {
             Ask::Capture(source) => Some(Need::Source(*source)),
             Ask::Members | Ask::Open | Ask::SetRemote | Ask::Describe | Ask::SetLocal => None,
-            Ask::Read | Ask::Rollback | Ask::Replace(_) | Ask::Nothing | Ask::Send => None,
+            Ask::Read | Ask::Rollback | Ask::Replace(_) | Ask::Switch(..) => None,
+            Ask::Tones | Ask::Nothing | Ask::Send => None,
         });
         let turn = turn_awaited.then_some(Need::Turn);
         members.into_iter().chain(permission).chain(sources).chain(turn).collect()

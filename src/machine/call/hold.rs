@@ -4,14 +4,15 @@
 //! as they were. Theirs is read from what they describe: whoever receives nothing holds us
 //! (`interop.md` §4, `matrix-js-sdk.md` §3.7).
 
-use super::{Ask, Call};
+use super::{Ask, Call, Phase, phase::Incoming};
 use crate::{
     machine::{
-        event::{CallEvent, Hold},
-        io::{MediaSource, Op, Refusal, TrackOp},
+        event::{CallEvent, EndReason, Hold},
+        io::{Fault, MediaSource, Op, Refusal, Reply, TrackOp},
         world::World,
     },
     sdp::{Direction, LineKind, MediaLine},
+    wire::call::Version,
 };
 
 impl Call {
@@ -21,7 +22,7 @@ impl Call {
         world: &mut World,
         by_us: bool,
     ) -> Result<(), Refusal> {
-        self.check_negotiable()?;
+        self.check_holdable()?;
         if self.shown.hold.by_us == by_us {
             return Ok(());
         }
@@ -35,6 +36,12 @@ impl Call {
         }
         self.want_negotiation(world);
         Ok(())
+    }
+
+    /// A call that is being answered can be held too: its answer says so, or what follows it.
+    fn check_holdable(&self) -> Result<(), Refusal> {
+        let answering = matches!(self.phase, Phase::Incoming(Incoming::Answering(_)));
+        if answering && self.version == Version::V1 { Ok(()) } else { self.check_negotiable() }
     }
 
     /// Their description is in force: do they receive anything?
@@ -62,7 +69,27 @@ impl Call {
     pub(super) fn refresh_switch(&mut self, world: &mut World, source: MediaSource) {
         if let Some(track) = self.media.ready(source) {
             let on = !self.is_silent(source);
-            self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Enable(on)));
+            self.ask(world, Ask::Switch(source, on), Op::Track(track, TrackOp::Enable(on)));
         }
+    }
+
+    /// A source that cannot be switched is given up: shown as muted it might be open, and what is
+    /// shown must be true. An older try is outdone by the one that is under way.
+    pub(super) fn on_switched(
+        &mut self,
+        world: &mut World,
+        (source, on): (MediaSource, bool),
+        result: &Result<Reply, Fault>,
+    ) {
+        let is_wanted = on != self.is_silent(source);
+        if result.is_ok() || !is_wanted || self.media.ready(source).is_none() {
+            return;
+        }
+        if source == MediaSource::Microphone && self.phase.step().is_some() {
+            return self.fail(world, EndReason::UserMediaFailed);
+        }
+        self.tell(world, CallEvent::MediaMissing(source));
+        self.close_source(world, source);
+        self.sync_metadata(world);
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     Call, CallTimer, Party, Phase,
-    outbox::Kind,
     phase::{Incoming, Step},
 };
 use crate::{
     id::{DeviceId, RoomId, UserId},
     machine::{
         event::{
-            CallDirection, CallSnapshot, CallState, EndReason, MissedWhy, RingStop, VoipEvent,
+            CallDirection, CallSnapshot, CallState, EndReason, MessageKind, MissedWhy, RingStop,
+            VoipEvent,
         },
         io::{CallMedia, Refusal, Tell},
         world::World,
@@ -37,6 +37,11 @@ pub(in crate::machine) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
+    /// From which device, as it is proven or said; nobody says it for another user's devices.
+    pub(in crate::machine) fn calling_device(&self) -> Option<&DeviceId> {
+        self.device.or(self.header.device_id.as_ref())
+    }
+
     /// Video if the caller shows a picture; without metadata, if it offers one.
     pub(in crate::machine) fn media(&self) -> CallMedia {
         let offered = sdp::offers_video(self.invite.offer.expose());
@@ -76,6 +81,7 @@ impl Call {
         call.remote_device = arrival.device.cloned();
         call.version = arrival.header.version;
         call.offer = Some(arrival.invite.offer.clone());
+        call.remote_candidates.describe(arrival.invite.offer.expose());
         call.streams.set_metadata(arrival.invite.streams.clone());
         call.await_answer(world, CallTimer::Ring, arrival.until);
         world.roster.add(arrival.room, &arrival.header.call_id, session);
@@ -113,10 +119,7 @@ impl Call {
         if world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
-        // Whom the user answers himself, he need not be answered for.
-        if let Some(user) = self.remote_user() {
-            world.vacant.take(&self.shown.room, user, world.now);
-        }
+        self.withdraw_estate(world);
         self.take(world, media);
         Ok(())
     }
@@ -152,6 +155,7 @@ impl Call {
             }
             Phase::Ended(_) => return Err(self.wrong_state()),
         }
+        self.withdraw_estate(world);
         self.end_by_reject(world, tell);
         Ok(())
     }
@@ -171,7 +175,9 @@ impl Call {
         self.negotiation.answered();
         self.await_answer_no_more(world);
         self.begin_connecting(world);
-        self.send(world, Kind::Answer, Body::Answer(answer));
+        self.send(world, MessageKind::Answer, Body::Answer(answer));
+        // What was wanted while the answer was made.
+        self.negotiate(world);
     }
 
     pub(super) fn stop_ringing(&mut self, world: &mut World, why: RingStop) {

@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// One local source.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
     track: TrackId,
     /// The stream that it opens, unless it belongs to the user's own.
-    stream: StreamId,
+    stream: Option<StreamId>,
     standing: Standing,
 }
 
@@ -34,20 +34,20 @@ enum Standing {
 }
 
 /// The media of our side.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LocalMedia {
     stream: StreamId,
     sources: BTreeMap<MediaSource, Source>,
-    muted: BTreeMap<MediaSource, bool>,
+    muted: BTreeSet<MediaSource>,
 }
 
 impl LocalMedia {
     pub(super) fn new(stream: StreamId) -> Self {
-        Self { stream, sources: BTreeMap::new(), muted: BTreeMap::new() }
+        Self { stream, sources: BTreeMap::new(), muted: BTreeSet::new() }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((&self.stream, &self.muted));
+        print.value((&self.stream, &self.muted, self.sources.len()));
         for (name, source) in &self.sources {
             print.value((name, source.standing, &source.stream));
             print.track(source.track);
@@ -61,7 +61,7 @@ impl LocalMedia {
 
     /// Takes away all other sources than these, with their tracks and mutes.
     pub(super) fn remove_but(&mut self, wanted: &[MediaSource]) -> Vec<(MediaSource, TrackId)> {
-        self.muted.retain(|source, _| wanted.contains(source));
+        self.muted.retain(|source| wanted.contains(source));
         let removed = self.sources.extract_if(.., |source, _| !wanted.contains(source));
         removed.map(|(source, entry)| (source, entry.track)).collect()
     }
@@ -70,8 +70,7 @@ impl LocalMedia {
     pub(super) fn adopt(&mut self, other: Self) -> Vec<MediaSource> {
         self.sources = other.sources;
         self.muted = other.muted;
-        let muted = self.muted.iter().filter(|(_, muted)| **muted);
-        muted.map(|(source, _)| *source).collect()
+        self.muted.iter().copied().collect()
     }
 
     /// What a call of this kind captures.
@@ -91,7 +90,7 @@ impl LocalMedia {
         &mut self,
         source: MediaSource,
         track: TrackId,
-        stream: StreamId,
+        stream: Option<StreamId>,
     ) -> Option<TrackId> {
         let asked = Source { track, stream, standing: Standing::Asked };
         self.sources.insert(source, asked).map(|former| former.track)
@@ -134,6 +133,11 @@ impl LocalMedia {
         self.sources.values().any(|source| source.standing == Standing::Asked)
     }
 
+    /// Whether a source was refused, missing or ended by itself.
+    pub(super) fn is_gone(&self, source: MediaSource) -> bool {
+        self.sources.get(&source).is_some_and(|entry| entry.standing == Standing::Gone)
+    }
+
     /// The track of a source that is open.
     pub(super) fn ready(&self, source: MediaSource) -> Option<TrackId> {
         let entry = self.sources.get(&source)?;
@@ -146,11 +150,15 @@ impl LocalMedia {
     }
 
     pub(super) fn is_muted(&self, source: MediaSource) -> bool {
-        self.muted.get(&source).copied().unwrap_or_default()
+        self.muted.contains(&source)
     }
 
     pub(super) fn set_muted(&mut self, source: MediaSource, muted: bool) {
-        self.muted.insert(source, muted);
+        if muted {
+            self.muted.insert(source);
+        } else {
+            self.muted.remove(&source);
+        }
     }
 
     /// What our description should say: of the lines that the session has, and of those that
@@ -179,10 +187,8 @@ impl LocalMedia {
 
     /// The stream that a source belongs to.
     fn stream_of(&self, source: MediaSource) -> Option<StreamId> {
-        match source {
-            MediaSource::Microphone | MediaSource::Camera => Some(self.stream.clone()),
-            MediaSource::Screen => self.sources.get(&source).map(|entry| entry.stream.clone()),
-        }
+        let own = self.sources.get(&source)?.stream.as_ref();
+        Some(own.unwrap_or(&self.stream).clone())
     }
 
     /// Our streams as they are shown to the user.
@@ -250,8 +256,8 @@ mod tests {
     }
 
     fn ask(media: &mut LocalMedia, source: MediaSource, track: TrackId) {
-        let stream = StreamId::parse(format!("{source:?}")).unwrap();
-        assert_eq!(media.ask(source, track, stream), None);
+        let own = (source == MediaSource::Screen).then(|| StreamId::parse("screen").unwrap());
+        assert_eq!(media.ask(source, track, own), None);
     }
 
     fn plan(media: &LocalMedia, slots: &[Slot], holds: bool) -> Vec<PlanLine> {
@@ -328,7 +334,7 @@ mod tests {
         media.on_captured(MediaSource::Screen, true);
         let told = media.metadata();
         assert_eq!(told.len(), 2);
-        let screen = &told[&StreamId::parse("Screen").unwrap()];
+        let screen = &told[&StreamId::parse("screen").unwrap()];
         assert_eq!(screen.purpose, Purpose::Screenshare);
         assert!(screen.audio_muted && !screen.video_muted);
         let lines = plan(&media, &[Slot::Audio], false);

@@ -16,7 +16,7 @@ use crate::{
         world::World,
     },
     wire::{
-        call::{Body, CallMessage, Candidate, Header, Reason},
+        call::{Body, CallMessage, Candidate, Capabilities, Header, Reason},
         delivery::Facts,
     },
 };
@@ -88,7 +88,12 @@ impl Call {
                 self.tell(world, CallEvent::IdentityAsserted(identity));
                 Verdict::Handled
             }
-            Body::Negotiate(theirs) => self.on_negotiate(world, facts, theirs),
+            Body::Negotiate(theirs) => {
+                let can = theirs.capabilities;
+                let verdict = self.on_negotiate(world, facts, theirs);
+                self.on_capabilities(world, can.filter(|_| verdict == Verdict::Handled));
+                verdict
+            }
             Body::Replaces(replaces) => self.on_replaces(world, &replaces),
         }
     }
@@ -112,6 +117,13 @@ impl Call {
             // A call between our own devices: a third one speaks.
             Party::Chosen(_) if ours => Voice::OtherDevice,
             Party::Chosen(_) => Voice::OtherParty,
+        }
+    }
+
+    /// What they say that they can do, with a description that counts. Silence unsays nothing.
+    fn on_capabilities(&mut self, world: &mut World, can: Option<Capabilities>) {
+        if let Some(can) = can.filter(|can| *can != self.shown.remote_capabilities) {
+            self.tell(world, CallEvent::CapabilitiesChanged(can));
         }
     }
 

@@ -34,6 +34,7 @@ mod phase;
 mod recovery;
 mod renegotiating;
 mod sending;
+mod servers;
 mod setup;
 mod sources;
 mod streams;
@@ -60,6 +61,7 @@ use super::{
     io::{
         CallCommand, CallMedia, Fault, Ignored, MediaSource, Op, PeerState, Refusal, Reply, Verdict,
     },
+    turn::Given,
     world::{Owner, Timer, World},
 };
 use crate::{
@@ -113,7 +115,11 @@ enum Ask {
     Rollback,
     /// Another device for a source.
     Replace(MediaSource),
-    /// Something whose failure changes nothing: candidates, enabling a track.
+    /// Whether a source is sent (`true`), or silence.
+    Switch(MediaSource, bool),
+    /// Tones to be sent.
+    Tones,
+    /// Something whose failure changes nothing: candidates, closing.
     Nothing,
     Send,
 }
@@ -185,6 +191,8 @@ pub(super) struct Call {
     outbox: Outbox,
     gate: Gate,
     turn_asked: bool,
+    /// What the engine may use of TURN; `None`: it was given nothing.
+    servers: Option<Given>,
     peer: Option<PeerId>,
     peer_state: Option<PeerState>,
     remote_in_force: bool,
@@ -225,6 +233,7 @@ impl Call {
             outbox: Outbox::default(),
             gate,
             turn_asked: false,
+            servers: None,
             peer: None,
             peer_state: None,
             remote_in_force: false,
@@ -266,6 +275,11 @@ impl Call {
         self.phase.is_ringing()
     }
 
+    /// Whether it was answered, by us or by them.
+    pub(super) fn is_taken(&self) -> bool {
+        self.phase.is_taken()
+    }
+
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
@@ -281,6 +295,12 @@ impl Call {
         }
     }
 
+    /// Whether a call from this device is from whom this call is to: one that names a device is to
+    /// no other.
+    pub(super) fn may_be_called_by(&self, device: Option<&DeviceId>) -> bool {
+        self.callee_device.is_none() || self.callee_device.as_ref() == device
+    }
+
     /// Whether nothing is left to do for it.
     pub(super) fn is_finished(&self) -> bool {
         self.phase.is_ended() && self.outbox.is_empty()
@@ -288,23 +308,20 @@ impl Call {
 
     /// What the call will do and show depends on all of this and on nothing else. State, party,
     /// mutes and end of what is shown stand in phase, party and media.
-    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint, world: &World) {
         let shown = &self.shown;
         print.value((self.role, &shown.room, &shown.call_id, &shown.party_id));
         print.value((shown.direction, shown.media, &shown.remote_user));
-        print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
-        print.value((&self.phase, &self.party, self.version, &self.callee_device, &self.offer));
-        print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
-        print.value((self.transfers, &self.remote_device));
-        self.negotiation.fingerprint(print);
-        print.value((&self.local_candidates, &self.remote_candidates));
-        print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
-        print.value((self.announced, &self.told));
-        self.media.fingerprint(print);
+        print.value((&self.phase, self.announced));
         self.outbox.fingerprint(print);
-        if let Some(peer) = self.peer {
-            print.peer(peer);
+        self.print_waits(print);
+        if !self.phase.is_ended() || !world.holds(Guard::EndedUnheard) {
+            self.print_what_lives(print);
         }
+    }
+
+    fn print_waits(&self, print: &mut Fingerprint) {
+        print.value((self.asks.len(), self.timers.len()));
         for (op, ask) in &self.asks {
             print.op(*op);
             print.value(ask);
@@ -312,6 +329,28 @@ impl Call {
         for (timer, deadline) in &self.timers {
             print.value(timer);
             print.deadline(*deadline);
+        }
+    }
+
+    /// What nothing depends on once the call is over, while it says so.
+    fn print_what_lives(&self, print: &mut Fingerprint) {
+        let shown = &self.shown;
+        print.value((shown.remote_capabilities, &shown.streams, &shown.identity, shown.hold));
+        print.value((&self.party, self.version, &self.callee_device, &self.offer));
+        print.value((self.takes_tones, self.restarts, self.sending, &self.streams));
+        print.value((self.transfers, &self.remote_device));
+        self.negotiation.fingerprint(print);
+        print.value((&self.local_candidates, &self.remote_candidates));
+        print.value((self.gate, self.turn_asked, self.peer_state, self.remote_in_force));
+        print.value(&self.told);
+        self.media.fingerprint(print);
+        print.value(self.peer.is_some());
+        if let Some(peer) = self.peer {
+            print.peer(peer);
+        }
+        print.value(self.servers.is_some());
+        if let Some(servers) = self.servers {
+            servers.fingerprint(print);
         }
     }
 
@@ -368,6 +407,8 @@ impl Call {
             Ask::Read => self.on_read(world, result),
             Ask::Rollback => self.on_rolled_back(world),
             Ask::Replace(source) => self.on_replaced(world, source, &result),
+            Ask::Switch(source, on) => self.on_switched(world, (source, on), &result),
+            Ask::Tones => self.on_dialled(world, &result),
             Ask::Nothing => {}
         }
         Verdict::Handled
@@ -386,7 +427,7 @@ impl Call {
             CallTimer::Restart => self.on_restart_due(world),
             CallTimer::Negotiate => self.on_offer_expired(world),
             CallTimer::Gather => self.read_description(world),
-            CallTimer::Candidates => self.send_candidates(world),
+            CallTimer::Candidates => self.on_batch_due(world),
             CallTimer::Retry => {
                 self.outbox.resume();
                 self.pump(world);

@@ -1,9 +1,9 @@
 //! Mutes: at once at our engine, and told to the other side.
 
-use super::{Call, Phase, outbox::Kind};
+use super::{Call, Phase};
 use crate::{
     machine::{
-        event::CallEvent,
+        event::{CallEvent, MessageKind},
         io::{MediaSource, Refusal},
         world::World,
     },
@@ -52,7 +52,7 @@ impl Call {
         let metadata = self.media.metadata();
         if talking && metadata != self.told {
             self.told.clone_from(&metadata);
-            self.send(world, Kind::Metadata, Body::MetadataChanged(metadata));
+            self.send(world, MessageKind::Metadata, Body::MetadataChanged(metadata));
         }
     }
 }

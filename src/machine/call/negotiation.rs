@@ -27,7 +27,7 @@ use crate::{
 
 /// How far the present negotiation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Turn {
+pub(super) enum SignalingState {
     /// Nothing is being agreed on.
     Stable,
     /// Our offer is being made.
@@ -64,13 +64,21 @@ pub(super) struct TheirOffer {
 /// What is agreed and being agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Negotiation {
-    turn: Turn,
+    turn: SignalingState,
     /// Whether something may have changed since the last description.
     wanted: bool,
     /// Whether the next offer is to restart ICE.
     restart: bool,
     /// Whether the present offer does.
     restarting: bool,
+    /// How many offers of ours, one after the other, nobody answered.
+    unanswered: u32,
+    /// Whether an offer of ours that may have left was taken back since the last one was answered.
+    withdrawn: bool,
+    /// Whether the last answer may have been to such an offer.
+    doubtful: bool,
+    /// How many lines our present offer has.
+    lines: usize,
     theirs: Option<TheirOffer>,
     /// The lines that the session has.
     slots: BTreeSet<Slot>,
@@ -83,10 +91,14 @@ pub(super) struct Negotiation {
 impl Negotiation {
     pub(super) fn new() -> Self {
         Self {
-            turn: Turn::Stable,
+            turn: SignalingState::Stable,
             wanted: false,
             restart: false,
             restarting: false,
+            unanswered: 0,
+            withdrawn: false,
+            doubtful: false,
+            lines: 0,
             theirs: None,
             slots: BTreeSet::from([Slot::Audio]),
             offered: Plan::default(),
@@ -96,36 +108,46 @@ impl Negotiation {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.turn, self.wanted, self.restart, self.restarting, &self.slots));
+        print.value((self.unanswered, self.withdrawn, self.doubtful, self.lines));
         print.value(self.theirs.as_ref().map(|theirs| &theirs.sdp));
         if let Some(theirs) = &self.theirs {
             print.deadline(theirs.until);
         }
-        for line in self.offered.lines.iter().chain(&self.agreed.lines) {
-            print.value((line.slot, line.direction, &line.stream));
-            if let Some(track) = line.track {
-                print.track(track);
+        for plan in [&self.offered, &self.agreed] {
+            print.value(plan.lines.len());
+            for line in &plan.lines {
+                print.value((line.slot, line.direction, &line.stream, line.track.is_some()));
+                if let Some(track) = line.track {
+                    print.track(track);
+                }
             }
         }
     }
 
-    pub(super) fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> SignalingState {
         self.turn
     }
 
     /// The step of the description that is being made, if one is.
     pub(super) fn step(&self) -> Option<Step> {
         match self.turn {
-            Turn::Offering(step) | Turn::Answering(step) => Some(step),
-            Turn::Stable | Turn::Offered | Turn::Settling | Turn::Yielding => None,
+            SignalingState::Offering(step) | SignalingState::Answering(step) => Some(step),
+            SignalingState::Stable
+            | SignalingState::Offered
+            | SignalingState::Settling
+            | SignalingState::Yielding => None,
         }
     }
 
     /// The description that is being made is one step further.
     pub(super) fn advance(&mut self, step: Step) {
         match self.turn {
-            Turn::Offering(_) => self.turn = Turn::Offering(step),
-            Turn::Answering(_) => self.turn = Turn::Answering(step),
-            Turn::Stable | Turn::Offered | Turn::Settling | Turn::Yielding => {}
+            SignalingState::Offering(_) => self.turn = SignalingState::Offering(step),
+            SignalingState::Answering(_) => self.turn = SignalingState::Answering(step),
+            SignalingState::Stable
+            | SignalingState::Offered
+            | SignalingState::Settling
+            | SignalingState::Yielding => {}
         }
     }
 
@@ -141,42 +163,83 @@ impl Negotiation {
         self.wanted = true;
     }
 
+    /// What is wanted is agreed on already.
+    pub(super) fn want_nothing(&mut self) {
+        self.wanted = false;
+    }
+
     /// The next offer restarts ICE.
     pub(super) fn want_restart(&mut self) {
         self.wanted = true;
         self.restart = true;
     }
 
+    /// Whether the next offer restarts ICE.
+    pub(super) fn wants_restart(&self) -> bool {
+        self.restart
+    }
+
+    /// No restart is needed any more.
+    pub(super) fn want_no_restart(&mut self) {
+        self.restart = false;
+    }
+
+    /// Whether our present offer restarts ICE, or the next one does.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.restarting || self.restart
+    }
+
     /// Whether an offer of this plan is to be made now.
     pub(super) fn is_due(&self, plan: &Plan) -> bool {
-        self.turn == Turn::Stable && self.wanted && (self.restart || *plan != self.agreed)
+        self.turn == SignalingState::Stable && self.wanted && (self.restart || *plan != self.agreed)
     }
 
     /// Our offer is being made; whether it restarts ICE.
     pub(super) fn begin_offer(&mut self, plan: Plan) -> bool {
         self.wanted = false;
+        self.doubtful = false;
         self.restarting = std::mem::take(&mut self.restart);
         self.offered = plan;
-        self.turn = Turn::Offering(Step::Describing);
+        self.turn = SignalingState::Offering(Step::Describing);
         self.restarting
     }
 
-    /// Our offer is on its way.
-    pub(super) fn offer_sent(&mut self) {
-        self.turn = Turn::Offered;
+    /// Our offer, of so many lines, is on its way.
+    pub(super) fn offer_sent(&mut self, lines: usize) {
+        self.lines = lines;
+        self.turn = SignalingState::Offered;
+    }
+
+    /// Nobody answered our offer; how often in a row that was so.
+    pub(super) fn count_unanswered(&mut self) -> u32 {
+        self.unanswered += 1;
+        self.unanswered
+    }
+
+    /// Whether an answer of so many lines can be to our offer (RFC 3264 §6: it has as many).
+    pub(super) fn is_answered_by(&self, lines: usize) -> bool {
+        self.turn == SignalingState::Offered && self.lines == lines
+    }
+
+    /// An answer came that we do not wait for; whether it shows that an earlier one was taken for
+    /// it. Then both sides agree on nothing, and have to do so anew.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        self.turn == SignalingState::Stable && std::mem::take(&mut self.doubtful)
     }
 
     /// The answer to our offer came.
     pub(super) fn begin_settling(&mut self) {
-        self.turn = Turn::Settling;
+        self.turn = SignalingState::Settling;
     }
 
     /// The answer to our offer is in force.
     pub(super) fn settle(&mut self) {
         self.slots.extend(self.offered.lines.iter().map(|line| line.slot));
         self.agreed = std::mem::take(&mut self.offered);
+        self.doubtful = std::mem::take(&mut self.withdrawn);
+        self.unanswered = 0;
         self.restarting = false;
-        self.turn = Turn::Stable;
+        self.turn = SignalingState::Stable;
     }
 
     /// Whether their answer, which is being put into force, is to an offer that sends nothing:
@@ -186,25 +249,30 @@ impl Negotiation {
             Direction::SendRecv | Direction::SendOnly => true,
             Direction::RecvOnly | Direction::Inactive => false,
         };
-        self.turn == Turn::Settling && !self.offered.lines.iter().any(sends)
+        self.turn == SignalingState::Settling && !self.offered.lines.iter().any(sends)
     }
 
-    /// Our offer came to nothing; what it was to say is still wanted.
-    pub(super) fn give_way(&mut self) {
+    /// Our offer came to nothing; what it was to say is still wanted. If it left, its answer may
+    /// still come, and be taken for that to the next one.
+    pub(super) fn give_way(&mut self, may_have_left: bool) {
+        self.withdrawn |= may_have_left;
         self.restart |= std::mem::take(&mut self.restarting);
         self.wanted = true;
-        self.turn = Turn::Yielding;
+        self.turn = SignalingState::Yielding;
     }
 
     /// Our offer came to nothing, and the same one is not worth another try.
     pub(super) fn drop_offer(&mut self) {
         self.restarting = false;
-        self.turn = Turn::Stable;
+        self.unanswered = 0;
+        self.offered = Plan::default();
+        self.turn = SignalingState::Stable;
     }
 
     /// Nothing is being agreed on any more.
     pub(super) fn stop(&mut self) {
-        self.turn = Turn::Stable;
+        self.offered = Plan::default();
+        self.turn = SignalingState::Stable;
     }
 
     /// A description of ours is being made to this plan. Whatever is wanted from now on is not in
@@ -219,9 +287,12 @@ impl Negotiation {
     /// an offer of theirs that is being answered, only have to be waited for.
     pub(super) fn collision(&self, is_polite: bool) -> Collision {
         match self.turn {
-            Turn::Offering(_) | Turn::Offered if is_polite => Collision::Yield,
-            Turn::Offering(_) | Turn::Offered => Collision::Ignore,
-            Turn::Stable | Turn::Settling | Turn::Yielding | Turn::Answering(_) => Collision::None,
+            SignalingState::Offering(_) | SignalingState::Offered if is_polite => Collision::Yield,
+            SignalingState::Offering(_) | SignalingState::Offered => Collision::Ignore,
+            SignalingState::Stable
+            | SignalingState::Settling
+            | SignalingState::Yielding
+            | SignalingState::Answering(_) => Collision::None,
         }
     }
 
@@ -238,7 +309,7 @@ impl Negotiation {
     /// Their offer is being answered now.
     pub(super) fn begin_answer(&mut self) -> Option<TheirOffer> {
         let theirs = self.theirs.take()?;
-        self.turn = Turn::Answering(Step::SettingRemote);
+        self.turn = SignalingState::Answering(Step::SettingRemote);
         Some(theirs)
     }
 
@@ -265,7 +336,7 @@ impl Negotiation {
         let plan = std::mem::take(&mut self.offered);
         let known = plan.lines.into_iter().filter(|line| self.slots.contains(&line.slot));
         self.agreed = Plan { lines: known.collect() };
-        self.turn = Turn::Stable;
+        self.turn = SignalingState::Stable;
     }
 
     /// The lines that the session has.
@@ -323,7 +394,7 @@ mod tests {
         negotiation.want();
         let more = plan(&[Slot::Audio, Slot::Video, Slot::Screen]);
         assert!(!negotiation.is_due(&more));
-        negotiation.offer_sent();
+        negotiation.offer_sent(1);
         negotiation.begin_settling();
         assert!(!negotiation.is_due(&more));
         negotiation.settle();
@@ -339,10 +410,10 @@ mod tests {
         negotiation.begin_offer(plan(&[Slot::Audio]));
         assert_eq!(negotiation.collision(false), Collision::Ignore);
         assert_eq!(negotiation.collision(true), Collision::Yield);
-        negotiation.offer_sent();
+        negotiation.offer_sent(1);
         assert_eq!(negotiation.collision(true), Collision::Yield);
         negotiation.take_in(theirs());
-        negotiation.give_way();
+        negotiation.give_way(false);
         assert!(negotiation.begin_answer().is_some());
         negotiation.describe(plan(&[Slot::Audio]));
         negotiation.answered();
@@ -377,6 +448,11 @@ mod tests {
         assert!(negotiation.slots().contains(&Slot::Video));
         negotiation.adopt(&lines(&[LineKind::Video; 9]));
         assert_eq!(negotiation.slots().len(), 3, "a call has two uses for pictures");
+        let mut off = lines(&[LineKind::Audio, LineKind::Video]);
+        off[1].direction = Direction::Inactive;
+        let mut negotiation = agreed(&[Slot::Audio]);
+        negotiation.adopt(&off);
+        assert_eq!(negotiation.slots().len(), 1, "what is off is nobody's");
     }
 
     #[test]

@@ -8,20 +8,17 @@ use crate::{
     id::OpId,
     machine::{
         bounds::{MAX_CANDIDATE_TRIES, MAX_QUEUED},
-        explain,
+        event::MessageKind,
         fingerprint::Fingerprint,
         io::Fault,
     },
     wire::call::{Body, CallMessage, SdpKind},
 };
 
-/// What kind of message it is: as explanations call it.
-pub(super) type Kind = explain::Message;
-
 /// One message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Message {
-    pub(super) kind: Kind,
+    pub(super) kind: MessageKind,
     pub(super) message: CallMessage,
     /// The same in each try, so that the homeserver takes it once.
     pub(super) transaction: String,
@@ -32,15 +29,15 @@ pub(super) struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The homeserver has it.
-    Accepted(Kind),
+    Accepted(MessageKind),
     /// To be tried again after this pause.
     Later(Duration),
     /// It will never be accepted, or was tried often enough.
-    GivenUp(Kind, Fault),
+    GivenUp(MessageKind, Fault),
 }
 
 /// Messages in order, at most one of them in flight.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Message>,
     in_flight: Option<OpId>,
@@ -50,11 +47,13 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Puts a message behind those that wait. Candidates join candidates that are not yet on
     /// their way, and new metadata replaces old: so however long nothing can be sent, what is
-    /// pushed last is not lost for want of room.
+    /// pushed last is not lost for want of room. None of it passes a description: candidates are
+    /// of the last one, and its own metadata is older.
     pub(super) fn push(&mut self, message: Message) {
         let has_room = self.queue.len() < MAX_QUEUED;
         let alike = |queued: &&mut Message| queued.tries == 0 && queued.kind == message.kind;
-        let waiting = self.queue.iter_mut().rev().find(alike);
+        let behind = self.queue.iter_mut().rev().take_while(|queued| !queued.kind.describes());
+        let waiting = { behind }.find(alike);
         let waiting = waiting.map(|queued| &mut queued.message.body);
         match (waiting, message.message.body) {
             (Some(Body::Candidates(waiting)), Body::Candidates(more)) => waiting.extend(more),
@@ -69,7 +68,7 @@ impl Outbox {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value(self.pausing);
+        print.value((self.pausing, self.in_flight.is_some(), self.queue.len()));
         if let Some(op) = self.in_flight {
             print.op(op);
         }
@@ -111,7 +110,7 @@ impl Outbox {
             self.queue.pop_front();
             return Some(Outcome::Accepted(kind));
         };
-        let spent = kind == Kind::Candidates && tries >= MAX_CANDIDATE_TRIES;
+        let spent = kind == MessageKind::Candidates && tries >= MAX_CANDIDATE_TRIES;
         if spent || !fault.is_passing() {
             self.queue.pop_front();
             return Some(Outcome::GivenUp(kind, fault));
@@ -141,7 +140,7 @@ impl Outbox {
     /// Whether the first message is the invite or the answer.
     pub(super) fn is_announcing(&self) -> bool {
         let first = self.queue.front().map(|message| message.kind);
-        matches!(first, Some(Kind::Invite | Kind::Answer))
+        matches!(first, Some(MessageKind::Invite | MessageKind::Answer))
     }
 
     /// Whether the invite or answer is in flight.
@@ -151,7 +150,7 @@ impl Outbox {
 
     /// Whether the first message is the farewell.
     pub(super) fn is_saying_goodbye(&self) -> bool {
-        self.queue.front().is_some_and(|message| message.kind == Kind::Farewell)
+        self.queue.front().is_some_and(|message| message.kind == MessageKind::Farewell)
     }
 
     /// Drops what has not been tried. What was tried may have arrived, so order demands that its
@@ -159,16 +158,25 @@ impl Outbox {
     /// that answered wait to hear it.
     pub(super) fn drop_untried(&mut self) {
         let tried = |message: &Message| message.tries > 0 && self.in_flight.is_some();
-        self.queue.retain(|message| tried(message) || message.kind == Kind::SelectAnswer);
+        self.queue.retain(|message| tried(message) || message.kind == MessageKind::SelectAnswer);
         if self.queue.is_empty() {
             self.pausing = false;
         }
     }
 
-    /// Drops an offer that was taken back before it left.
-    pub(super) fn drop_untried_offer(&mut self) {
-        let is_offer = |body: &Body| matches!(body, Body::Negotiate(ours) if ours.description.kind == SdpKind::Offer);
-        self.queue.retain(|queued| queued.tries > 0 || !is_offer(&queued.message.body));
+    /// Drops an offer that was taken back; whether it may have left.
+    pub(super) fn drop_offer(&mut self) -> bool {
+        let is_offer = |queued: &Message| matches!(&queued.message.body, Body::Negotiate(ours) if ours.description.kind == SdpKind::Offer);
+        let in_flight = self.in_flight.is_some();
+        let mut first = true;
+        let mut waits_untried = false;
+        self.queue.retain(|queued| {
+            let is_flying = std::mem::take(&mut first) && in_flight;
+            let drops = is_offer(queued) && !is_flying;
+            waits_untried |= drops && queued.tries == 0;
+            !drops
+        });
+        !waits_untried
     }
 
     /// Does not try the first message again.
@@ -204,7 +212,7 @@ mod tests {
         wire::call::{Candidate, Header, Version},
     };
 
-    fn message(kind: Kind, body: Body) -> Message {
+    fn message(kind: MessageKind, body: Body) -> Message {
         let header = Header {
             call_id: CallId::parse("c").unwrap(),
             party_id: None,
@@ -222,11 +230,11 @@ mod tests {
 
     fn candidates(texts: &[&str]) -> Message {
         let list = texts.iter().map(|t| Candidate { candidate: (*t).into(), ..Candidate::end() });
-        message(Kind::Candidates, Body::Candidates(list.collect()))
+        message(MessageKind::Candidates, Body::Candidates(list.collect()))
     }
 
     fn hangup() -> Message {
-        message(Kind::Farewell, Body::Hangup { reason: None })
+        message(MessageKind::Farewell, Body::Hangup { reason: None })
     }
 
     #[test]
@@ -238,7 +246,7 @@ mod tests {
             (outbox.is_empty(), outbox.is_announcing(), outbox.is_announcing_now(), outbox.pausing)
         };
         assert_eq!(note(&outbox), (true, false, false, false));
-        outbox.push(message(Kind::Answer, Body::Hangup { reason: None }));
+        outbox.push(message(MessageKind::Answer, Body::Hangup { reason: None }));
         assert_eq!(note(&outbox), (false, true, false, false));
         assert!(outbox.next().is_some());
         outbox.sent_as(OpId(1));
@@ -255,13 +263,13 @@ mod tests {
         let (mut outbox, timeouts) = (Outbox::default(), Timeouts::default());
         outbox.push(candidates(&["a"]));
         outbox.push(hangup());
-        assert_eq!(outbox.next().unwrap().kind, Kind::Candidates);
+        assert_eq!(outbox.next().unwrap().kind, MessageKind::Candidates);
         outbox.sent_as(OpId(1));
         assert!(outbox.is_in_flight(OpId(1)) && !outbox.is_in_flight(OpId(2)));
         assert_eq!(outbox.next(), None);
         let outcome = outbox.on_reply(Ok(()), &timeouts);
-        assert_eq!(outcome, Some(Outcome::Accepted(Kind::Candidates)));
-        assert_eq!(outbox.next().unwrap().kind, Kind::Farewell);
+        assert_eq!(outcome, Some(Outcome::Accepted(MessageKind::Candidates)));
+        assert_eq!(outbox.next().unwrap().kind, MessageKind::Farewell);
         outbox.sent_as(OpId(2));
         outbox.on_reply(Ok(()), &timeouts);
         assert!(outbox.is_empty());
@@ -284,7 +292,7 @@ mod tests {
         }
         assert!(outbox.next().is_some());
         let outcome = outbox.on_reply(Err(Fault::Unreachable), &timeouts);
-        assert_eq!(outcome, Some(Outcome::GivenUp(Kind::Candidates, Fault::Unreachable)));
+        assert_eq!(outcome, Some(Outcome::GivenUp(MessageKind::Candidates, Fault::Unreachable)));
     }
 
     #[test]
@@ -303,7 +311,7 @@ mod tests {
         outbox.next();
         let outcome = outbox.on_reply(Err(Fault::Forbidden("M_FORBIDDEN".into())), &timeouts);
         let fault = Fault::Forbidden("M_FORBIDDEN".into());
-        assert_eq!(outcome, Some(Outcome::GivenUp(Kind::Farewell, fault)));
+        assert_eq!(outcome, Some(Outcome::GivenUp(MessageKind::Farewell, fault)));
         assert!(outbox.is_empty());
     }
 
@@ -328,7 +336,7 @@ mod tests {
         outbox.next();
         outbox.sent_as(OpId(1));
         outbox.drop_untried();
-        assert_eq!((outbox.queue.len(), outbox.queue[0].kind), (1, Kind::Candidates));
+        assert_eq!((outbox.queue.len(), outbox.queue[0].kind), (1, MessageKind::Candidates));
         assert_eq!(outbox.clear(), Some(OpId(1)));
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use super::{
     Ask, Call, CallTimer, Party, Phase,
-    outbox::Kind,
     phase::{Outgoing, Step},
 };
 use crate::{
     id::{CallId, DeviceId, PartyId, RoomId, UserId},
     machine::{
-        event::{CallDirection, CallEvent, CallSnapshot, CallState, EndReason, VoipEvent},
+        event::{
+            CallDirection, CallEvent, CallSnapshot, CallState, EndReason, MessageKind, VoipEvent,
+        },
         guard::Guard,
         io::{CallMedia, Callee, Fault, Fetch, Ignored, Op, Reply, Slot, Verdict},
         world::World,
@@ -50,7 +51,10 @@ impl Call {
         world.roster.add(&call.shown.room, &call.shown.call_id, session);
         world.tell(VoipEvent::CallAdded { session, snapshot: Box::new(call.shown.clone()) });
         match user {
-            Some(user) => world.roster.add_user(&call.shown.room, &user, session),
+            Some(user) => {
+                world.roster.add_user(&call.shown.room, &user, session);
+                call.withdraw_estate(world);
+            }
             None => call.find_callee(world),
         }
         call.advance(world);
@@ -84,6 +88,7 @@ impl Call {
         };
         world.roster.add_user(&self.shown.room, &user, self.session);
         self.tell(world, CallEvent::CalleeFound(user));
+        self.withdraw_estate(world);
         self.advance(world);
     }
 
@@ -101,7 +106,7 @@ impl Call {
         };
         self.await_answer(world, CallTimer::Invite, world.now.wall.plus(lifetime));
         self.enter(world, Phase::Outgoing(Outgoing::Inviting));
-        self.send(world, Kind::Invite, Body::Invite(invite));
+        self.send(world, MessageKind::Invite, Body::Invite(invite));
     }
 
     /// The homeserver has the invite: from now on it rings there.
@@ -162,7 +167,7 @@ impl Call {
         if let Some(selected) = header.party_id.clone()
             && world.holds(Guard::AnswerSelected)
         {
-            self.send(world, Kind::SelectAnswer, Body::SelectAnswer { selected });
+            self.send(world, MessageKind::SelectAnswer, Body::SelectAnswer { selected });
         }
         self.sync_metadata(world);
         Verdict::Handled

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::{Call, CallTimer, Phase};
+use super::{Call, CallTimer, Phase, negotiation::SignalingState};
 use crate::machine::{
     event::EndReason,
     io::{PeerState, Refusal},
@@ -63,7 +63,6 @@ impl Call {
         match self.phase {
             Phase::Connected | Phase::Connecting if self.was_connected() => {
                 self.on_connection_lost(world);
-                self.clear_timer(world, CallTimer::Waver);
                 self.on_wavered(world);
                 if !self.is_polite() && self.restarts == 0 {
                     self.on_restart_due(world);
@@ -80,7 +79,8 @@ impl Call {
     /// be sent by the old ones may go by these.
     pub(in crate::machine) fn on_network_changed(&mut self, world: &mut World) {
         self.send_again(world);
-        if self.check_negotiable().is_ok() && self.remote_in_force {
+        // Also before the answer: what was gathered for the invite is of the old network.
+        if self.peer.is_some() && !self.phase.is_ended() {
             self.restart_ice(world);
         }
     }
@@ -94,13 +94,20 @@ impl Call {
 
     pub(super) fn restart_by_command(&mut self, world: &mut World) -> Result<(), Refusal> {
         self.check_negotiable()?;
-        self.restart_ice(world);
+        if !self.negotiation.is_restarting() {
+            self.restart_ice(world);
+        }
         Ok(())
     }
 
-    fn restart_ice(&mut self, world: &mut World) {
-        if self.check_negotiable().is_ok() {
-            self.negotiation.want_restart();
+    /// An offer of ours that is out by then is of no use: as long as nobody answers it, no other
+    /// could be made.
+    pub(super) fn restart_ice(&mut self, world: &mut World) {
+        self.renew_servers(world);
+        self.negotiation.want_restart();
+        if self.negotiation.turn() == SignalingState::Offered {
+            self.roll_back(world);
+        } else {
             self.negotiate(world);
         }
     }
@@ -111,6 +118,8 @@ impl Call {
             self.clear_timer(world, timer);
         }
         self.restarts = 0;
+        // One that waited for its turn is not needed any more.
+        self.negotiation.want_no_restart();
         self.enter(world, Phase::Connected);
     }
 

@@ -6,13 +6,13 @@
 
 use super::{
     Ask, Call, CallTimer, Phase,
-    negotiation::{Collision, TheirOffer, Turn},
-    outbox::Kind,
+    negotiation::{Collision, SignalingState, TheirOffer},
     phase::Step,
 };
 use crate::{
     machine::{
-        event::CallEvent,
+        bounds::MAX_UNANSWERED_OFFERS,
+        event::{CallEvent, MessageKind},
         guard::Guard,
         io::{Description, Fault, Ignored, PeerOp, Plan, Refusal, Reply, SdpKind, Verdict},
         world::World,
@@ -61,15 +61,20 @@ impl Call {
     /// Begins what is due: their offer first, then ours.
     pub(super) fn negotiate(&mut self, world: &mut World) {
         let settled = self.check_negotiable().is_ok() && self.remote_in_force;
-        if !settled || self.negotiation.turn() != Turn::Stable {
+        if !settled || self.negotiation.turn() != SignalingState::Stable {
             return;
         }
         if self.negotiation.has_theirs() {
             return self.answer_theirs(world);
         }
+        if self.negotiation.wants_restart() && self.awaits_servers(world) {
+            return;
+        }
         let plan = self.plan();
         if self.negotiation.is_due(&plan) {
             self.offer_ours(world, plan);
+        } else {
+            self.negotiation.want_nothing();
         }
     }
 
@@ -97,13 +102,18 @@ impl Call {
         };
         match kind {
             SdpKind::Offer => {
-                self.negotiation.offer_sent();
+                self.negotiation
+                    .offer_sent(sdp::media_lines(negotiate.description.sdp.expose()).len());
                 let patience = world.now.mono_after(lifetime);
                 self.set_timer(world, CallTimer::Negotiate, patience);
             }
             SdpKind::Answer => self.negotiation.answered(),
         }
-        self.send(world, Kind::Negotiate, Body::Negotiate(negotiate));
+        // Whoever made a newer offer took this one back, and waits for no answer to it.
+        let answers_nothing = kind == SdpKind::Answer && self.negotiation.has_theirs();
+        if !answers_nothing {
+            self.send(world, MessageKind::Negotiate, Body::Negotiate(negotiate));
+        }
         self.plan_candidates(world);
         self.negotiate(world);
     }
@@ -114,32 +124,40 @@ impl Call {
         Capabilities { transferee: world.config.can_be_transferred(), dtmf }
     }
 
-    /// Nobody answered our offer: it is made anew, with what has changed meanwhile.
+    /// Nobody answered our offer: it is made anew, with what has changed meanwhile. Not for ever:
+    /// somebody who never answers does not negotiate, and the user is to know.
     pub(super) fn on_offer_expired(&mut self, world: &mut World) {
-        if self.negotiation.turn() == Turn::Offered {
+        if self.negotiation.turn() != SignalingState::Offered {
+            return;
+        }
+        if self.negotiation.count_unanswered() < MAX_UNANSWERED_OFFERS {
             self.roll_back(world);
+        } else {
+            self.on_negotiation_failed(world);
         }
     }
 
     /// Takes our offer back.
-    fn roll_back(&mut self, world: &mut World) {
+    pub(super) fn roll_back(&mut self, world: &mut World) {
         self.clear_timer(world, CallTimer::Negotiate);
         self.clear_timer(world, CallTimer::Gather);
-        self.outbox.drop_untried_offer();
-        self.negotiation.give_way();
+        let was_out = self.negotiation.turn() == SignalingState::Offered;
+        let may_have_left = self.outbox.drop_offer() && was_out;
+        self.negotiation.give_way(may_have_left);
         self.ask_peer(world, Ask::Rollback, PeerOp::Rollback);
     }
 
     pub(super) fn on_rolled_back(&mut self, world: &mut World) {
         // Whether or not the engine could: its next refusal ends that negotiation, not the call.
         self.negotiation.stop();
+        self.plan_candidates(world);
         self.negotiate(world);
     }
 
     /// Whether our offer that is being made has to stop here, because theirs goes first.
     pub(super) fn gives_way(&mut self, world: &mut World) -> bool {
-        let yields =
-            matches!(self.negotiation.turn(), Turn::Offering(_)) && self.negotiation.has_theirs();
+        let yields = matches!(self.negotiation.turn(), SignalingState::Offering(_))
+            && self.negotiation.has_theirs();
         if yields {
             self.roll_back(world);
         }
@@ -180,11 +198,11 @@ impl Call {
             return Verdict::Ignored(Ignored::Collision);
         }
         let until = world.now.mono_after(lifetime.saturating_sub(age));
+        self.remote_candidates.describe(theirs.description.sdp.expose());
         self.negotiation.take_in(TheirOffer { sdp: theirs.description.sdp, until });
         self.streams.set_metadata(theirs.streams);
         self.refresh_streams(world);
-        let step_under_way =
-            matches!(self.negotiation.turn(), Turn::Offering(step) if step != Step::Gathering);
+        let step_under_way = matches!(self.negotiation.turn(), SignalingState::Offering(step) if step != Step::Gathering);
         match collision {
             // A step of ours is under way, and gives way when it is answered.
             Collision::Yield if step_under_way => {}
@@ -208,8 +226,12 @@ impl Call {
     }
 
     fn on_their_answer(&mut self, world: &mut World, theirs: Negotiate) -> Verdict {
-        let awaited = self.negotiation.turn() == Turn::Offered;
+        let lines = sdp::media_lines(theirs.description.sdp.expose()).len();
+        let awaited = self.negotiation.is_answered_by(lines);
         if !awaited && world.holds(Guard::AnswerAwaited) {
+            if self.negotiation.take_doubt() {
+                self.restart_ice(world);
+            }
             return Verdict::Ignored(Ignored::WrongState);
         }
         self.clear_timer(world, CallTimer::Negotiate);
@@ -222,9 +244,11 @@ impl Call {
     /// Puts the answer to our offer into force.
     pub(super) fn settle_with(&mut self, world: &mut World, answer: Redacted) {
         self.negotiation.begin_settling();
+        self.remote_candidates.describe(answer.expose());
         self.offer = Some(answer.clone());
         let answer = Description { kind: SdpKind::Answer, sdp: answer };
         self.ask_peer(world, Ask::SetRemote, PeerOp::SetRemote(answer));
+        self.apply_candidates(world);
     }
 
     /// Their description of a later negotiation is in force, or cannot be.
@@ -237,16 +261,19 @@ impl Call {
             self.learn_from(world, &theirs);
         }
         match self.negotiation.turn() {
-            Turn::Answering(_) => {
+            SignalingState::Answering(_) => {
                 self.negotiation.advance(Step::Describing);
                 let plan = self.next_plan();
                 self.ask_peer(world, Ask::Describe, PeerOp::Answer(plan));
             }
-            Turn::Settling => {
+            SignalingState::Settling => {
                 self.negotiation.settle();
                 self.negotiate(world);
             }
-            Turn::Stable | Turn::Offering(_) | Turn::Offered | Turn::Yielding => {}
+            SignalingState::Stable
+            | SignalingState::Offering(_)
+            | SignalingState::Offered
+            | SignalingState::Yielding => {}
         }
     }
 
@@ -267,6 +294,7 @@ impl Call {
         self.negotiation.drop_offer();
         // Whatever the engine holds of it, it is to hold no longer.
         self.ask_peer(world, Ask::Nothing, PeerOp::Rollback);
+        self.plan_candidates(world);
         self.negotiate(world);
     }
 

@@ -2,12 +2,12 @@
 
 use super::{
     Announced, Ask, Call, CallTimer,
-    outbox::{Kind, Message, Outcome},
+    outbox::{Message, Outcome},
 };
 use crate::{
     id::OpId,
     machine::{
-        event::EndReason,
+        event::{EndReason, MessageKind},
         guard::Guard,
         io::{Fault, MatrixOp, Op, Reply},
         world::World,
@@ -20,8 +20,8 @@ use crate::{
 
 impl Call {
     /// Says something to the other side, as soon as what was said before is accepted.
-    pub(super) fn send(&mut self, world: &mut World, kind: Kind, body: Body) {
-        let names_device = matches!(kind, Kind::Invite | Kind::Answer);
+    pub(super) fn send(&mut self, world: &mut World, kind: MessageKind, body: Body) {
+        let names_device = matches!(kind, MessageKind::Invite | MessageKind::Answer);
         let header = Header {
             call_id: self.shown.call_id.clone(),
             party_id: Some(self.shown.party_id.clone()),
@@ -43,7 +43,7 @@ impl Call {
         let transaction = message.transaction.clone();
         let room = self.shown.room.clone();
         let op = Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction });
-        if matches!(kind, Kind::Invite | Kind::Answer) {
+        if matches!(kind, MessageKind::Invite | MessageKind::Answer) {
             self.note_live(world);
         }
         let id = self.ask(world, Ask::Send, op);
@@ -80,25 +80,25 @@ impl Call {
         self.pump(world);
     }
 
-    fn on_accepted(&mut self, world: &mut World, kind: Kind) {
+    fn on_accepted(&mut self, world: &mut World, kind: MessageKind) {
         match kind {
-            Kind::Invite => {
+            MessageKind::Invite => {
                 self.announced = Announced::Yes;
                 self.history.announced = Some(world.now.mono);
                 self.on_invite_accepted(world);
                 self.plan_candidates(world);
             }
-            Kind::Answer => {
+            MessageKind::Answer => {
                 self.announced = Announced::Yes;
                 self.history.announced = Some(world.now.mono);
                 self.plan_candidates(world);
             }
-            Kind::Candidates
-            | Kind::SelectAnswer
-            | Kind::Metadata
-            | Kind::Negotiate
-            | Kind::Farewell => {}
-            Kind::Replaces => self.on_replaces_accepted(world),
+            MessageKind::Candidates
+            | MessageKind::SelectAnswer
+            | MessageKind::Metadata
+            | MessageKind::Negotiate
+            | MessageKind::Farewell => {}
+            MessageKind::Replaces => self.on_replaces_accepted(world),
         }
     }
 
@@ -119,7 +119,7 @@ impl Call {
         self.set_timer(world, CallTimer::Retry, world.now.mono_after(pause));
     }
 
-    fn on_given_up(&mut self, world: &mut World, kind: Kind) {
+    fn on_given_up(&mut self, world: &mut World, kind: MessageKind) {
         if self.phase.is_ended() {
             if !self.is_known() {
                 self.outbox.clear();
@@ -127,14 +127,19 @@ impl Call {
             return;
         }
         match kind {
-            Kind::Invite | Kind::Answer => self.fail(world, EndReason::SignallingFailed),
+            MessageKind::Invite | MessageKind::Answer => {
+                self.fail(world, EndReason::SignallingFailed)
+            }
             // A call that talks already does not need them any more.
-            Kind::Candidates if !self.was_connected() => {
+            MessageKind::Candidates if !self.was_connected() => {
                 self.fail(world, EndReason::IceTimeout);
             }
-            Kind::Negotiate => self.on_negotiation_failed(world),
-            Kind::Replaces => self.on_replaces_given_up(world),
-            Kind::Candidates | Kind::SelectAnswer | Kind::Metadata | Kind::Farewell => {}
+            MessageKind::Negotiate => self.on_negotiation_failed(world),
+            MessageKind::Replaces => self.on_replaces_given_up(world),
+            MessageKind::Candidates
+            | MessageKind::SelectAnswer
+            | MessageKind::Metadata
+            | MessageKind::Farewell => {}
         }
     }
 

@@ -75,6 +75,7 @@ impl Call {
         let peer = world.ids.peer();
         self.peer = Some(peer);
         world.peers.insert(peer, self.session);
+        self.note_servers(world.turn.given());
         let config = PeerConfig {
             session: self.session,
             ice_servers: world.turn.servers().to_vec(),
@@ -135,7 +136,10 @@ impl Call {
         }
         match result {
             Ok(Reply::Description(description)) => {
-                self.local_candidates.describe(description.sdp.expose());
+                let is_anew = self.local_candidates.describe(description.sdp.expose());
+                if is_anew && description.kind == SdpKind::Answer {
+                    self.renew_servers(world);
+                }
                 self.ask_peer(world, Ask::SetLocal, PeerOp::SetLocal(description));
                 self.step(world, Step::SettingLocal);
             }
@@ -185,6 +189,10 @@ impl Call {
             return self.on_no_description(world);
         };
         self.local_candidates.forget_those_in(description.sdp.expose());
+        if description.kind == SdpKind::Answer {
+            // They may offer tones that we cannot make: on another clock, for another codec.
+            self.takes_tones &= sdp::has_telephone_events(description.sdp.expose());
+        }
         self.told = self.media.metadata();
         match self.phase {
             Phase::Outgoing(_) => self.send_invite(world, description.sdp),

@@ -34,8 +34,11 @@ impl Call {
 
     /// Asks for a source, with a track of its own.
     pub(super) fn open_source(&mut self, world: &mut World, source: MediaSource) {
-        let (track, stream) = (world.ids.track(), world.ids.stream());
+        let track = world.ids.track();
+        let own = source == MediaSource::Screen;
+        let stream = own.then(|| world.ids.stream());
         if let Some(former) = self.media.ask(source, track, stream) {
+            self.forget_asks_of(world, source);
             world.request(Owner::Nobody, Op::Track(former, TrackOp::Release));
         }
         let capture = TrackOp::Capture(self.session, Capture::of(source));
@@ -45,19 +48,31 @@ impl Call {
     /// Closes a source. Closed already: nothing happens.
     pub(super) fn stop(&mut self, world: &mut World, source: MediaSource) -> Result<(), Refusal> {
         self.check_negotiable()?;
-        let was_asked = self.media.ready(source).is_none();
-        let Some(track) = self.media.close(source) else { return Ok(()) };
-        let asked = |ask: &Ask| matches!(ask, Ask::Capture(of) | Ask::Replace(of) if *of == source);
+        if self.media.is_open(source) && self.media.ready(source).is_none() {
+            self.tell(world, CallEvent::MediaMissing(source));
+        }
+        self.close_source(world, source);
+        Ok(())
+    }
+
+    /// Takes a source out of the call, with what is asked about it.
+    pub(super) fn close_source(&mut self, world: &mut World, source: MediaSource) {
+        let Some(track) = self.media.close(source) else { return };
+        self.forget_asks_of(world, source);
+        world.request(Owner::Nobody, Op::Track(track, TrackOp::Release));
+        self.refresh_streams(world);
+        self.want_negotiation(world);
+    }
+
+    fn forget_asks_of(&mut self, world: &mut World, source: MediaSource) {
+        let asked = |ask: &Ask| match ask {
+            Ask::Capture(of) | Ask::Replace(of) | Ask::Switch(of, _) => *of == source,
+            Ask::Members | Ask::Open | Ask::SetRemote | Ask::Describe | Ask::SetLocal => false,
+            Ask::Read | Ask::Rollback | Ask::Tones | Ask::Nothing | Ask::Send => false,
+        };
         for (op, _) in self.asks.extract_if(.., |_, ask| asked(ask)) {
             world.cancel(op);
         }
-        world.request(Owner::Nobody, Op::Track(track, TrackOp::Release));
-        if was_asked {
-            self.tell(world, CallEvent::MediaMissing(source));
-        }
-        self.refresh_streams(world);
-        self.want_negotiation(world);
-        Ok(())
     }
 
     /// Takes another device for an open source: no negotiation, and the mute stays.
@@ -88,7 +103,8 @@ impl Call {
         }
     }
 
-    /// Sends tones beside the sound.
+    /// Sends tones beside the sound: they are RTP like it (RFC 4733), so where the other side takes
+    /// nothing in (RFC 3264 §8.4) there is no way for them.
     pub(super) fn dial(&mut self, world: &mut World, tones: Tones) -> Result<(), Refusal> {
         match self.check_negotiable() {
             // An old party cannot renegotiate, but hears tones.
@@ -98,8 +114,17 @@ impl Call {
         if !self.takes_tones {
             return Err(Refusal::TakesNoTones);
         }
+        if self.shown.hold.by_them {
+            return Err(Refusal::HeldByThem);
+        }
         let track = self.media.ready(MediaSource::Microphone).ok_or(Refusal::NoSuchTrack)?;
-        self.ask(world, Ask::Nothing, Op::Track(track, TrackOp::Dtmf(tones)));
+        self.ask(world, Ask::Tones, Op::Track(track, TrackOp::Dtmf(tones)));
         Ok(())
+    }
+
+    pub(super) fn on_dialled(&mut self, world: &mut World, result: &Result<Reply, Fault>) {
+        if result.is_err() {
+            self.tell(world, CallEvent::TonesFailed);
+        }
     }
 }

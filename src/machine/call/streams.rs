@@ -78,9 +78,7 @@ impl RemoteStreams {
     /// The streams that can be shown now.
     pub(super) fn list(&self) -> Vec<Stream> {
         match &self.metadata {
-            Some(metadata) => {
-                metadata.iter().filter_map(|(id, info)| self.told(id, info)).collect()
-            }
+            Some(metadata) => self.told(metadata),
             None => self.untold().into_iter().collect(),
         }
     }
@@ -98,42 +96,45 @@ impl RemoteStreams {
         claimed.collect()
     }
 
-    /// A stream that the metadata names, if it has tracks and a purpose that we know.
-    fn told(&self, id: &StreamId, info: &StreamInfo) -> Option<Stream> {
-        let shown = match info.purpose {
-            Purpose::UserMedia | Purpose::Screenshare => true,
-            Purpose::Unknown(_) => false,
-        };
-        let (id, kinds) = self.tracks_of(id, &info.purpose);
-        (shown && !kinds.is_empty()).then(|| Stream {
-            side: Side::Remote,
-            purpose: info.purpose.clone(),
-            id: Some(id.clone()),
-            kinds,
-            audio_muted: info.audio_muted,
-            video_muted: info.video_muted,
-        })
+    /// The streams that the metadata names, if they have tracks and a purpose that we know. A track
+    /// is shown once, however many streams are named for it.
+    fn told(&self, metadata: &StreamMetadata) -> Vec<Stream> {
+        let is_user = |(_, info): &(&StreamId, &StreamInfo)| info.purpose == Purpose::UserMedia;
+        let user = metadata.iter().find(is_user).map(|(id, _)| id);
+        let mut former = self.former.clone();
+        let mut streams = Vec::new();
+        for (id, info) in metadata.iter().filter(|(_, info)| is_known(&info.purpose)) {
+            // Without msid a track can only belong to the one stream that there is.
+            let own = self.kinds(|track| match &track.stream {
+                Some(stream) => stream == id,
+                None => user == Some(id),
+            });
+            let found = (!own.is_empty()).then(|| (id.clone(), own));
+            let found = found.or_else(|| self.take_former(&mut former, &info.purpose));
+            streams.extend(found.map(|(id, kinds)| Stream {
+                side: Side::Remote,
+                purpose: info.purpose.clone(),
+                id: Some(id),
+                kinds,
+                audio_muted: info.audio_muted,
+                video_muted: info.video_muted,
+            }));
+        }
+        streams
     }
 
-    /// What a named stream brings, and its id in their description: its own, or one that was for
-    /// the same purpose before.
-    fn tracks_of<'a>(
-        &'a self,
-        id: &'a StreamId,
+    /// A stream that was for the same purpose before and still has tracks, and what it brings.
+    fn take_former(
+        &self,
+        former: &mut BTreeMap<StreamId, Purpose>,
         purpose: &Purpose,
-    ) -> (&'a StreamId, Vec<MediaKind>) {
-        let kinds = self.kinds(|track| match &track.stream {
-            Some(stream) => stream == id,
-            // Without msid a track can only belong to the one stream that there is.
-            None => *purpose == Purpose::UserMedia,
-        });
-        if !kinds.is_empty() {
-            return (id, kinds);
-        }
-        let same = self.former.iter().filter(|(_, former)| *former == purpose);
-        let mut found = same
-            .map(|(former, _)| (former, self.kinds(|track| track.stream.as_ref() == Some(former))));
-        found.find(|(_, kinds)| !kinds.is_empty()).unwrap_or((id, kinds))
+    ) -> Option<(StreamId, Vec<MediaKind>)> {
+        let brings = |id: &StreamId| self.kinds(|track| track.stream.as_ref() == Some(id));
+        let mut same = former.iter().filter(|(_, was_for)| *was_for == purpose);
+        let id = same.find(|(id, _)| !brings(id).is_empty())?.0.clone();
+        former.remove(&id);
+        let kinds = brings(&id);
+        Some((id, kinds))
     }
 
     /// The first stream of a side that sends no metadata.
@@ -152,6 +153,13 @@ impl RemoteStreams {
     fn kinds(&self, belongs: impl Fn(&RemoteTrack) -> bool) -> Vec<MediaKind> {
         let of = |kind| self.tracks.values().any(|track| track.kind == kind && belongs(track));
         [MediaKind::Audio, MediaKind::Video].into_iter().filter(|kind| of(*kind)).collect()
+    }
+}
+
+const fn is_known(purpose: &Purpose) -> bool {
+    match purpose {
+        Purpose::UserMedia | Purpose::Screenshare => true,
+        Purpose::Unknown(_) => false,
     }
 }
 
@@ -235,6 +243,25 @@ mod tests {
         ));
         let list = streams.list();
         assert_eq!((list.len(), list[0].id.clone()), (1, Some(id("u"))));
+    }
+
+    #[test]
+    fn one_track_is_one_stream_however_many_are_named() {
+        let named = |purpose: &Purpose, from: usize| -> StreamMetadata {
+            (from..from + 9).map(|n| (id(&n.to_string()), info(purpose.clone()))).collect()
+        };
+        let mut without_msid = RemoteStreams::default();
+        add(&mut without_msid, "0", None, MediaKind::Video);
+        without_msid.set_metadata(Some(named(&Purpose::UserMedia, 10)));
+        assert_eq!(without_msid.list().len(), 1);
+        let mut shown_again = RemoteStreams::default();
+        add(&mut shown_again, "0", Some("10"), MediaKind::Video);
+        shown_again.set_metadata(Some(named(&Purpose::Screenshare, 10)));
+        assert_eq!(shown_again.list().len(), 1);
+        shown_again.set_metadata(Some(named(&Purpose::Screenshare, 20)));
+        assert_eq!(shown_again.list().len(), 1, "by its former id");
+        shown_again.set_metadata(Some(named(&Purpose::Screenshare, 2)));
+        assert_eq!(shown_again.list().len(), 1, "what is named again is no former one");
     }
 
     #[test]

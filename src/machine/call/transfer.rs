@@ -5,17 +5,20 @@
 //! | blind | `create_call` | nothing |
 //! | consultation | `create_call` | `await_call`, the same id |
 //!
-//! Whoever transfers ends his own call when the request is on its way. Whoever is transferred
+//! Whoever transfers ends his own call when the request is on its way. Of a consultation the target
+//! is asked first and the transferee when that is on its way, or his call would come unannounced. Whoever is transferred
 //! decides: nothing is placed or answered by itself, whatever the other side asks for.
 
-use super::{Call, outbox::Kind};
+use super::Call;
 use crate::{
     id::{CallId, RoomId, UserId},
     machine::{
         bounds::MAX_TRANSFERS,
-        event::{CallEvent, EndReason, Transfer, VoipEvent},
+        event::{CallEvent, EndReason, MessageKind, Transfer, VoipEvent},
+        expected::Caller,
         guard::Guard,
         io::{Ignored, Refusal, TransferTo, Verdict},
+        transferring::Told,
         world::World,
     },
     wire::call::{Body, Identity, Replaces},
@@ -88,16 +91,27 @@ impl Call {
             await_call,
             target_room: room.map(ToString::to_string),
         };
-        self.send(world, Kind::Replaces, Body::Replaces(replaces));
+        self.send(world, MessageKind::Replaces, Body::Replaces(replaces));
     }
 
-    /// The homeserver has our request: the rest is theirs.
+    /// The homeserver has our request: the rest is theirs. Of a consultation the other call has its
+    /// half to say first.
     pub(super) fn on_replaces_accepted(&mut self, world: &mut World) {
-        self.fail(world, EndReason::Transferred);
+        if !world.joins.settle(self.session, Told::Yes) {
+            self.fail(world, EndReason::Transferred);
+        }
     }
 
     pub(super) fn on_replaces_given_up(&mut self, world: &mut World) {
-        self.tell(world, CallEvent::TransferFailed);
+        world.joins.settle(self.session, Told::No);
+        self.fail_transfer(world);
+    }
+
+    /// The transfer came to nothing; the call goes on, if it still does.
+    pub(in crate::machine) fn fail_transfer(&mut self, world: &mut World) {
+        if !self.phase.is_ended() {
+            self.tell(world, CallEvent::TransferFailed);
+        }
     }
 
     /// `m.call.replaces`: the application is told, and decides.
@@ -119,9 +133,12 @@ impl Call {
         let (half, transfer) = asked;
         let (session, transfer) = (self.session, Box::new(transfer));
         match half {
-            Half::Create(_) => world.tell(VoipEvent::TransferRequested { session, transfer }),
+            Half::Create(_) => {
+                world.expect_call(Caller::Ourselves, &transfer);
+                world.tell(VoipEvent::TransferRequested { session, transfer });
+            }
             Half::Await(_) => {
-                world.expect_call(&transfer);
+                world.expect_call(Caller::User(transfer.user.clone()), &transfer);
                 world.tell(VoipEvent::TransferAnnounced { session, transfer });
             }
         }

@@ -1,8 +1,9 @@
 //! Candidates of both sides on their way, before and after the descriptions are in force.
 
-use super::{Announced, Ask, Call, CallTimer, outbox::Kind, phase::Step};
+use super::{Announced, Ask, Call, CallTimer, negotiation::SignalingState, phase::Step};
 use crate::{
     machine::{
+        event::MessageKind,
         io::{Candidate, Ignored, PeerOp, Verdict},
         world::World,
     },
@@ -43,7 +44,15 @@ impl Call {
         if !self.remote_in_force || self.negotiation.has_theirs() {
             return;
         }
-        let candidates = self.remote_candidates.take();
+        let candidates = match self.negotiation.turn() {
+            // Some peers' candidates overtake the answer that they belong to.
+            SignalingState::Offered => self.remote_candidates.take_known(),
+            SignalingState::Stable
+            | SignalingState::Offering(_)
+            | SignalingState::Settling
+            | SignalingState::Yielding
+            | SignalingState::Answering(_) => self.remote_candidates.take(),
+        };
         if !candidates.is_empty() {
             self.ask_peer(world, Ask::Nothing, PeerOp::Candidates(candidates));
         }
@@ -73,11 +82,19 @@ impl Call {
         }
     }
 
-    pub(super) fn send_candidates(&mut self, world: &mut World) {
+    /// A batch was awaited for long enough. Meanwhile a description may have begun to be made:
+    /// those that are left then leave behind it.
+    pub(super) fn on_batch_due(&mut self, world: &mut World) {
+        if self.negotiation.step().is_none() {
+            self.send_candidates(world);
+        }
+    }
+
+    fn send_candidates(&mut self, world: &mut World) {
         self.clear_timer(world, CallTimer::Candidates);
         let batch = self.local_candidates.take();
         if !batch.is_empty() {
-            self.send(world, Kind::Candidates, Body::Candidates(batch));
+            self.send(world, MessageKind::Candidates, Body::Candidates(batch));
         }
     }
 }

@@ -114,6 +114,7 @@ pub struct SmallWorld {
     roles: Vec<Role>,
     trouble: Trouble,
     order: Order,
+    on_answer: OnAnswer,
     limit: Option<usize>,
 }
 
@@ -200,6 +201,13 @@ impl SmallWorld {
         self
     }
 
+    /// What becomes of a call when another is answered; the default is that of [`Config`].
+    #[must_use]
+    pub fn on_answer(mut self, policy: OnAnswer) -> Self {
+        self.on_answer = policy;
+        self
+    }
+
     /// Gives up after this many states: the report is then not complete.
     #[must_use]
     pub fn at_most(mut self, states: usize) -> Self {
@@ -207,11 +215,24 @@ impl SmallWorld {
         self
     }
 
+    /// The default policies; short waits take no time.
+    fn config(&self) -> Config {
+        let mut config = Config { on_answer: self.on_answer, ..Config::default() };
+        let timeouts = &mut config.timeouts;
+        timeouts.gather = Duration::ZERO;
+        timeouts.candidates_outgoing = Duration::ZERO;
+        timeouts.candidates_incoming = Duration::ZERO;
+        timeouts.retry_first = Duration::ZERO;
+        timeouts.retry_longest = Duration::ZERO;
+        timeouts.ledger = NEVER;
+        config
+    }
+
     fn begin(&self, table: &mut Table) -> Result<State, String> {
         let mut seats = Vec::new();
         let users: Vec<_> = self.roles.iter().map(|role| role.identity.user.clone()).collect();
         for role in &self.roles {
-            let engine = Engine::new(role.identity.clone(), short(), role.seed);
+            let engine = Engine::new(role.identity.clone(), self.config(), role.seed);
             let engine = role.without.iter().fold(engine, |engine, guard| engine.without(*guard));
             seats.push(table.seat(Seat::new(role, engine, &users)?));
         }
@@ -347,17 +368,3 @@ impl Search {
 
 /// How long what never happens in a small world waits.
 const NEVER: Duration = Duration::from_secs(1_000_000);
-
-/// The default policies but one; short waits take no time. A second call is refused beside the
-/// first instead of putting it on hold: that is a negotiation, and the random schedules have it.
-fn short() -> Config {
-    let mut config = Config { on_answer: OnAnswer::Refuse, ..Config::default() };
-    let timeouts = &mut config.timeouts;
-    timeouts.gather = Duration::ZERO;
-    timeouts.candidates_outgoing = Duration::ZERO;
-    timeouts.candidates_incoming = Duration::ZERO;
-    timeouts.retry_first = Duration::ZERO;
-    timeouts.retry_longest = Duration::ZERO;
-    timeouts.ledger = NEVER;
-    config
-}

@@ -33,8 +33,8 @@ pub(super) enum Move {
     Invites,
     /// He does something with a call.
     Does(SessionId, CallCommand),
-    /// An event arrives, of whom, and sent when.
-    Hears(Sent, UserId, Wall),
+    /// An event arrives, of whom, and sent when; whether for the last time.
+    Hears(Sent, UserId, Wall, bool),
     /// A send is answered.
     Answered(OpId, Fate),
     /// What is due is done.
@@ -102,7 +102,10 @@ impl Seat {
             Move::Does(session, command) => {
                 self.input(now, Input::Command(Command::Call(*session, command.clone())), post)
             }
-            Move::Hears(sent, from, at) => self.hear(now, (sent, from, *at), post),
+            Move::Hears(sent, from, at, last) => {
+                self.expect_again(&sent.event, *last);
+                self.hear(now, (sent, from, *at), post)
+            }
             Move::Answered(op, fate) => self.answered(now, (*op, *fate), post),
             Move::Wakes => self.wake(now, post),
             Move::Connects(end) => self.connect(now, *end, post),

@@ -48,7 +48,7 @@ fn settled(seat: &Seat) -> Rule {
     stuck.map_or(Ok(()), |call| Err(format!("{} stays {}", seat.name(), call.state)))
 }
 
-/// A user talks in one call.
+/// Two users have one call with each other, even where another could be held.
 fn one_connected(seat: &Seat) -> Rule {
     let count = seat.connected().count();
     if count > 1 { Err(format!("{} talks in {count} calls", seat.name())) } else { Ok(()) }

@@ -120,11 +120,15 @@ pub(super) struct Seat {
     gone: BTreeSet<CallId>,
     /// Calls that were refused or hung up from here.
     pub(super) refused: BTreeSet<CallId>,
+    /// Events that arrived and will arrive again.
+    repeats: BTreeSet<EventId>,
     /// Whether a send may still fail on this way.
     pub(super) may_lose: bool,
     /// Its number among all different seats.
     pub(super) number: usize,
     /// When the engine last heard the time.
+    heard: Now,
+    /// The present.
     at: Now,
     print: u64,
 }
@@ -145,8 +149,10 @@ impl Seat {
             busy: BTreeSet::new(),
             gone: BTreeSet::new(),
             refused: BTreeSet::new(),
+            repeats: BTreeSet::new(),
             may_lose: false,
             number: 0,
+            heard: EPOCH,
             at: EPOCH,
             print: 0,
         };
@@ -188,15 +194,20 @@ impl Seat {
 
     /// How long until it wants to be woken; `None` for never.
     pub(super) fn wakes_in(&self, now: Now) -> Option<Duration> {
-        let left = self.engine.poll_timeout()?.saturating_sub(now.mono.since(self.at.mono));
+        let left = self.engine.poll_timeout()?.saturating_sub(now.mono.since(self.heard.mono));
         (left < NEVER / 2).then_some(left)
     }
 
     /// A number that is equal for seats that will behave alike, and of which the rules know alike.
-    pub(super) fn print(&self, now: Now) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.print, now.mono.since(self.at.mono)).hash(&mut hasher);
-        hasher.finish()
+    pub(super) fn print(&self) -> u64 {
+        self.print
+    }
+
+    /// The same seat, later.
+    pub(super) fn later(&self, now: Now) -> Self {
+        let mut seat = Self { at: now, ..self.clone() };
+        seat.print = seat.new_print();
+        seat
     }
 
     /// Seats with the same key are the same to the search.
@@ -206,30 +217,46 @@ impl Seat {
 
     fn new_print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.name(), self.engine.fingerprint()).hash(&mut hasher);
+        (self.name(), self.engine.fingerprint_at(self.at)).hash(&mut hasher);
         for (call, end) in self.ends.values().map(|end| (&end.credentials, end)) {
             (call, end).hash(&mut hasher);
         }
         let sends: BTreeSet<_> = self.sends.values().map(|sent| &sent.event).collect();
-        (sends, &self.known, self.invited, &self.selected, &self.busy, &self.refused)
-            .hash(&mut hasher);
+        (sends, &self.known, self.invited, &self.busy, &self.refused).hash(&mut hasher);
+        let selected = self.selected.iter().filter(|call| !self.is_over(call));
+        selected.collect::<Vec<_>>().hash(&mut hasher);
         self.gone.hash(&mut hasher);
-        let calls: BTreeMap<_, _> = self.calls().map(|c| (&c.call_id, (c.state, &c.end))).collect();
+        self.repeats.hash(&mut hasher);
+        let calls: BTreeMap<_, _> = self.calls().map(|c| (&c.call_id, c.state)).collect();
         calls.hash(&mut hasher);
         hasher.finish()
     }
 
     // ------------------------------------------------------------------------------- the engine
 
+    fn now(&mut self, now: Now) {
+        (self.heard, self.at) = (now, now);
+    }
+
     /// Hands an input to the engine; what it sends is posted.
     pub(super) fn input(&mut self, now: Now, input: Input, post: &mut Vec<Sent>) -> Step {
-        self.at = now;
+        self.now(now);
         let reply = if let Input::Reply(id, _) = &input { Some(*id) } else { None };
         let verdict = self.engine.handle(now, input);
         if let Some(id) = reply {
             self.watch.on_reply(id, &verdict)?;
         }
         self.settle(now, post)
+    }
+
+    /// Whether the event that arrives will arrive again. One that does no more is heard while it
+    /// is known that it came before.
+    pub(super) fn expect_again(&mut self, event: &EventId, last: bool) {
+        if last {
+            self.repeats.remove(event);
+        } else {
+            self.repeats.insert(event.clone());
+        }
     }
 
     /// An event arrives: who sent it, and when.
@@ -258,7 +285,7 @@ impl Seat {
 
     /// Lets the engine do what is due.
     pub(super) fn wake(&mut self, now: Now, post: &mut Vec<Sent>) -> Step {
-        self.at = now;
+        self.now(now);
         self.engine.handle_timeout(now);
         self.settle(now, post)
     }
@@ -282,6 +309,7 @@ impl Seat {
             }
         }
         self.watch.on_step(&self.engine)?;
+        self.engine.forget_seen(|event| self.repeats.contains(event));
         self.print = self.new_print();
         Ok(())
     }
@@ -448,7 +476,7 @@ impl End {
                 Reply::Done
             }
             PeerOp::Open(_) | PeerOp::Rollback | PeerOp::RestartIce => Reply::Done,
-            PeerOp::Stats | PeerOp::Close => Reply::Done,
+            PeerOp::SetServers(_) | PeerOp::Stats | PeerOp::Close => Reply::Done,
         })
     }
 

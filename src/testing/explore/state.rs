@@ -88,7 +88,7 @@ impl State {
     pub(super) fn print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for seat in &self.seats {
-            seat.print(self.now).hash(&mut hasher);
+            seat.print().hash(&mut hasher);
         }
         let letter = |letter: &Letter| {
             let age = self.now.wall.since(letter.at);
@@ -248,21 +248,24 @@ impl State {
                 .into_iter()
                 .try_for_each(|(place, end)| self.make(place, Move::Connects(end), table)),
             Step::TimePasses => {
-                self.pass(self.next_wait().unwrap_or_default());
+                self.pass(self.next_wait().unwrap_or_default(), table);
                 Ok(())
             }
             Step::Delay => {
                 self.left.delays -= 1;
                 self.past.delayed = true;
-                self.pass(LATE);
+                self.pass(LATE, table);
                 Ok(())
             }
         }
     }
 
-    fn pass(&mut self, span: Duration) {
+    fn pass(&mut self, span: Duration, table: &mut Table) {
         self.past.time_passed = true;
         self.now = self.now.plus(span);
+        for seat in &mut self.seats {
+            *seat = table.seat(seat.later(self.now));
+        }
     }
 
     fn arrive(&mut self, place: usize, again: bool, table: &mut Table) -> Result<(), String> {
@@ -274,7 +277,7 @@ impl State {
             self.letters.remove(place)
         };
         let sender = self.seats[from].user().clone();
-        self.make(to, Move::Hears(sent, sender, at), table)
+        self.make(to, Move::Hears(sent, sender, at, !again), table)
     }
 
     fn answered(

@@ -19,8 +19,8 @@ use matrix_voip::{
 use super::{
     Row, Scene,
     said::{
-        Honest, Moment, broken_answer, calling, calling_device, create, described, invite_with,
-        metadata, offer, over, parting, preparing, ringing, talking, theirs, we_talk,
+        Honest, Moment, broken_answer, calling, calling_device, create, described, expect,
+        invite_with, metadata, offer, over, parting, preparing, ringing, talking, theirs, we_talk,
     },
 };
 use crate::rig::{
@@ -398,7 +398,26 @@ fn transfers() -> Vec<Row> {
         many.hear("r", theirs("talk", create("@carl:x")));
     }
     let (to_us, _) = Rig::new().talking();
+    let named = |replaces| {
+        let (mut rig, _) = Rig::new().talking();
+        rig.hear("r", theirs("talk", replaces));
+        rig
+    };
     vec![
+        row(
+            "another user takes the id of the call that a transfer announced",
+            named(expect("@carl:x")),
+            said("eve", "instead", invite()),
+            Ignored::WrongSender,
+            &[Guard::ExpectedBound],
+        ),
+        row(
+            "somebody takes the id of the call that a transfer asks us to place",
+            named(create("@carl:x")),
+            said("eve", "instead", invite()),
+            Ignored::WrongSender,
+            &[Guard::ExpectedBound],
+        ),
         row(
             "a transfer against the policy",
             refusing,

@@ -34,7 +34,7 @@ const STUN_RESENDS: usize = 20;
 const TONES: u8 = 110;
 
 /// The last event that is a tone of a telephone: `D` (RFC 4733 §3.2).
-const LAST_TONE: u8 = 15;
+pub(super) const LAST_TONE: u8 = 15;
 
 /// How often str0m measures.
 pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(1);

@@ -48,6 +48,7 @@ impl Peer {
                 Ok(str0m::Output::Event(event)) => self.on_event(event),
                 Err(error) => {
                     tracing::trace!(%error, "str0m");
+                    self.refused += 1;
                     errors += 1;
                     if errors > MAX_ERRORS {
                         self.rtc.disconnect();

@@ -170,6 +170,11 @@ impl Peer {
             PeerOp::RestartIce => {
                 self.alive(now)?;
                 self.negotiation.restart_ice();
+                self.reach(|reach, _| reach.on_restart());
+            }
+            PeerOp::SetServers(servers) => {
+                self.alive(now)?;
+                self.reach.set_servers(&servers);
             }
             PeerOp::Stats => return Ok(Reply::Stats(Box::new(self.stats()))),
             PeerOp::Close => self.close(now),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Output, Peer};
 use crate::{
     gather::{Origin, Progress},
-    reach::{self, Heard, Reach, Step},
+    reach::{self, Asks, Heard, Reach, Step},
 };
 
 impl Peer {
@@ -59,7 +59,8 @@ impl Peer {
             if !self.gathering.on_back(local) && !self.is_relay_only {
                 self.add_local(Origin::Host(local));
             }
-            self.reach(|reach, step| reach.on_socket(step, local));
+            let asks = if self.health.is_secured() { Asks::AtRestart } else { Asks::Now };
+            self.reach(|reach, step| reach.on_socket(step, local, asks));
         }
     }
 
@@ -78,6 +79,7 @@ impl Peer {
 
     /// ICE has begun anew, without the old paths: candidates at addresses that are gone go too.
     pub(super) fn on_restarted(&mut self) {
+        self.reach(|reach, _| reach.on_restart());
         for origin in self.gathering.abandoned() {
             self.on_lost(origin);
         }

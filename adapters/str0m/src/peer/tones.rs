@@ -4,6 +4,13 @@
 //! beginning, an update every 20 ms with the duration so far, and the end three times. While a
 //! tone lasts, the sound of its track is not sent, as browsers do it: the far end plays the tone
 //! in its place.
+//!
+//! Only `telephone-event/48000` is agreed on. Tones are a part of the sound's stream, with its
+//! sequence numbers and its time stamps (RFC 4733 §2.1), and our only sound is Opus, whose clock
+//! is 48 kHz. `telephone-event/8000` belongs beside a codec of 8 kHz (PCMU, G.722), of which we
+//! have none: who offers no other (Firefox, many gateways) gets no tones, hears so from our
+//! answer, and the application from [`PeerError::NoTones`]. Other stacks fall back to 8 kHz then,
+//! with time stamps on one clock and durations on another, and receivers disagree what that means.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +24,7 @@ use matrix_voip::{
 };
 use str0m::media::{Frequency, MediaData, MediaTime, Mid, TelephoneEvent};
 
-use super::{Output, Peer, ToneReport};
+use super::{Output, Peer, ToneReport, config::LAST_TONE};
 use crate::error::PeerError;
 
 /// Most tones that wait: four full requests.
@@ -168,8 +175,15 @@ impl Peer {
         })
     }
 
-    /// A report about a tone came in.
+    /// A report about a tone came in. What is no tone of a telephone, or comes on a line where none
+    /// were agreed on, is counted only.
     pub(super) fn on_tone(&mut self, data: &MediaData, event: TelephoneEvent) {
+        let media = self.rtc.media(data.mid);
+        let is_agreed = media.is_some_and(|media| media.remote_pts().contains(&data.pt));
+        if !is_agreed || event.event > LAST_TONE {
+            self.refused += 1;
+            return;
+        }
         let report = ToneReport {
             timestamp: data.time.numer(),
             event: event.event,

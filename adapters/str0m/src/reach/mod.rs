@@ -24,7 +24,7 @@ mod turn;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use matrix_voip::machine::io::{IceServer, ServerFault, ServerState, ServerStats};
@@ -43,6 +43,20 @@ const MAX_ADDRESSES: usize = 2;
 
 /// Most addresses of the other side that are let through; browsers name fewer than thirty.
 const MAX_PEERS: usize = 64;
+
+/// How long a new address waits for the restart that it leads to, before relays are asked for from
+/// there: a little longer than the machine waits for credentials.
+const RESTART_PATIENCE: Duration = Duration::from_secs(6);
+
+/// When relays are asked for from a new address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// At once.
+    Now,
+    /// With the ICE restart that follows. A server that has refused old credentials from an address
+    /// takes no others from there (coturn: 437), and the restart may bring fresh ones.
+    AtRestart,
+}
 
 /// An address of a STUN or TURN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +105,10 @@ pub(crate) struct Reach {
     /// What servers see of us, with the socket that it belongs to.
     reflexive: BTreeMap<SocketAddr, SocketAddr>,
     peers: BTreeSet<IpAddr>,
+    /// When relays are looked for anew at the latest, where a restart is awaited.
+    asks_at: Option<Instant>,
+    /// Servers that are asked again as soon as nothing else is being done.
+    again: BTreeSet<usize>,
     outputs: VecDeque<Output>,
     refused: u64,
     is_closed: bool,
@@ -112,6 +130,8 @@ impl Reach {
             relays: Vec::new(),
             reflexive: BTreeMap::new(),
             peers: BTreeSet::new(),
+            asks_at: None,
+            again: BTreeSet::new(),
             outputs: VecDeque::new(),
             refused: 0,
             is_closed: false,
@@ -120,21 +140,33 @@ impl Reach {
         reach
     }
 
+    /// The homeserver names these now, or has new credentials for them. An allocation that is there
+    /// stays with those that it was made with: another user is refused (RFC 8656 §7.2), and a
+    /// second one cannot be had by the same way. Where there is none, and when it is over, the new
+    /// credentials are used.
+    pub(crate) fn set_servers(&mut self, servers: &[IceServer]) {
+        self.again.extend(server::renew(&mut self.servers, servers));
+    }
+
     /// The next thing to do.
     pub(crate) fn poll(&mut self) -> Option<Output> {
+        while let Some(index) = self.again.pop_first() {
+            self.ask_anew(index);
+        }
         self.outputs.pop_front()
     }
 
     /// When it must be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let relays = self.relays.iter().filter_map(|relay| relay.client.deadline());
-        relays.chain(self.bindings.iter().map(Binding::due)).min()
+        relays.chain(self.bindings.iter().map(Binding::due)).chain(self.asks_at).min()
     }
 
     /// Whether everything that can be found without an outside change is found.
     pub(crate) fn is_done(&self) -> bool {
         let is_under_way = |relay: &Relay| !relay.client.is_over() && relay.origin.is_none();
-        self.resolving.is_empty()
+        self.asks_at.is_none()
+            && self.resolving.is_empty()
             && self.connecting.is_empty()
             && self.bindings.is_empty()
             && !self.relays.iter().any(is_under_way)
@@ -261,7 +293,7 @@ impl Reach {
     }
 
     /// There is another socket: it asks the servers too.
-    pub(crate) fn on_socket(&mut self, step: &mut Step<'_>, local: SocketAddr) {
+    pub(crate) fn on_socket(&mut self, step: &mut Step<'_>, local: SocketAddr, asks: Asks) {
         if self.is_closed || self.sockets.contains(&local) {
             return;
         }
@@ -273,7 +305,17 @@ impl Reach {
             self.bind(step, server, local, to);
         }
         self.leave_lost_ways(step);
-        self.ask_again();
+        match asks {
+            Asks::Now => self.ask_again(),
+            Asks::AtRestart => self.asks_at = Some(step.now + RESTART_PATIENCE),
+        }
+    }
+
+    /// ICE begins anew: what was to wait for that does not wait longer.
+    pub(crate) fn on_restart(&mut self) {
+        if self.asks_at.take().is_some() {
+            self.ask_again();
+        }
     }
 
     /// The address of a socket is not ours any more. What servers know of it stays: the address may
@@ -299,21 +341,27 @@ impl Reach {
 
     /// Looks for relays anew where the way to them was lost, or there was none.
     fn ask_again(&mut self) {
-        if self.is_closed || self.sockets.is_empty() {
-            return;
-        }
-        self.relays.retain(|relay| !relay.client.is_over());
         for index in 0..self.servers.len() {
-            let is_busy = self.resolving.contains(&index) || self.connecting.contains_key(&index);
-            let has_relay = self.relays.iter().any(|relay| relay.server == index);
             let is_cut_off = matches!(
                 self.servers[index].state,
                 ServerState::Failed(ServerFault::Lost | ServerFault::Unreachable)
             );
-            if is_cut_off && !is_busy && !has_relay && !self.is_stun(index) {
-                self.servers[index].state = ServerState::Asked;
-                self.look_up_one(index);
+            if is_cut_off && !self.is_stun(index) {
+                self.ask_anew(index);
             }
+        }
+    }
+
+    /// Asks a server that has given nothing, or nothing that is still there.
+    fn ask_anew(&mut self, index: usize) {
+        self.relays.retain(|relay| !relay.client.is_over());
+        let is_busy = self.resolving.contains(&index)
+            || self.connecting.contains_key(&index)
+            || self.relays.iter().any(|relay| relay.server == index);
+        let is_of_use = self.servers[index].is_named && !self.is_closed && !self.sockets.is_empty();
+        if is_of_use && !is_busy {
+            self.servers[index].state = ServerState::Asked;
+            self.look_up_one(index);
         }
     }
 
@@ -340,6 +388,9 @@ impl Reach {
 
     /// Resends, refreshes, gives up.
     pub(crate) fn on_timeout(&mut self, step: &mut Step<'_>) {
+        if self.asks_at.is_some_and(|at| at <= step.now) {
+            self.on_restart();
+        }
         self.resend_bindings(step.now);
         self.each_relay(step, TurnClient::on_timeout);
     }
@@ -347,6 +398,7 @@ impl Reach {
     /// Gives everything back; nothing new is begun.
     pub(crate) fn close(&mut self, step: &mut Step<'_>) {
         self.is_closed = true;
+        self.asks_at = None;
         self.bindings.clear();
         self.resolving.clear();
         self.connecting.clear();

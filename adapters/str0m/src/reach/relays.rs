@@ -8,7 +8,7 @@ use super::{
     Output, Reach, ServerAddress,
     framing::Framing,
     request::Step,
-    server::{Service, Transport},
+    server::{Credentials, Service, Transport},
     turn::{Event, TurnClient},
 };
 use crate::gather::Origin;
@@ -21,6 +21,8 @@ pub(super) struct Relay {
     pub(super) local: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) client: TurnClient,
+    /// What it was made with.
+    pub(super) credentials: Credentials,
     pub(super) framing: Framing,
     /// Its candidate, once there is one.
     pub(super) origin: Option<Origin>,
@@ -61,9 +63,11 @@ impl Reach {
         if self.relays.iter().any(is_taken) {
             return self.fail(server, ServerFault::Unusable);
         }
-        let client = TurnClient::new(step, transport, known.credentials.clone());
-        let framing = Framing::default();
-        self.relays.push(Relay { server, transport, local, to, client, framing, origin: None });
+        let credentials = known.credentials.clone();
+        let client = TurnClient::new(step, transport, credentials.clone());
+        let (framing, origin) = (Framing::default(), None);
+        let relay = Relay { server, transport, local, to, client, credentials, framing, origin };
+        self.relays.push(relay);
         self.settle(step, self.relays.len() - 1);
     }
 
@@ -151,6 +155,9 @@ impl Reach {
     fn on_ended(&mut self, index: usize, fault: ServerFault) {
         let Relay { server, transport, origin, .. } = self.relays[index];
         self.fail(server, fault);
+        if self.servers[server].credentials != self.relays[index].credentials {
+            self.again.insert(server);
+        }
         if let Some(origin) = origin {
             self.outputs.push_back(Output::Lost(origin));
         }

@@ -8,6 +8,9 @@ use matrix_voip::{
 /// Most URIs that one connection uses. Homeservers name two to four.
 pub(crate) const MAX_SERVERS: usize = 8;
 
+/// Most servers of one connection over all its life, those that are not named any more included.
+const MAX_KNOWN: usize = 4 * MAX_SERVERS;
+
 /// What a TURN server is reached over. What it relays is UDP in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Transport {
@@ -46,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) target: Option<Target>,
     pub(crate) credentials: Credentials,
     pub(crate) state: ServerState,
+    /// Whether the homeserver names it still.
+    pub(crate) is_named: bool,
 }
 
 impl Server {
@@ -84,10 +89,38 @@ pub(crate) fn read(servers: &[IceServer]) -> Vec<Server> {
             };
             let credentials =
                 Credentials { user: server.username.clone(), password: server.credential.clone() };
-            read.push(Server { uri: uri.as_str().into(), target, credentials, state });
+            let uri = uri.as_str().into();
+            read.push(Server { uri, target, credentials, state, is_named: true });
         }
     }
     read
+}
+
+/// Takes over what the homeserver says now: a server that is known keeps its place, and gets new
+/// credentials; one that is new comes behind them. Returns which of them are to be asked.
+///
+/// A server that is not named any more is not asked again; what it gave may be used on.
+pub(crate) fn renew(known: &mut Vec<Server>, servers: &[IceServer]) -> Vec<usize> {
+    let told = read(servers);
+    for server in &mut *known {
+        server.is_named = told.iter().any(|told| told.uri == server.uri);
+    }
+    let mut fresh = Vec::new();
+    for told in told.into_iter().filter(|told| told.target.is_some()) {
+        match known.iter().position(|server| server.uri == told.uri) {
+            Some(place) if known[place].credentials == told.credentials => {}
+            Some(place) => {
+                known[place].credentials = told.credentials;
+                fresh.push(place);
+            }
+            None if known.len() < MAX_KNOWN => {
+                fresh.push(known.len());
+                known.push(told);
+            }
+            None => tracing::debug!("a TURN server more than can be kept"),
+        }
+    }
+    fresh
 }
 
 /// `stun:host`, `turn:host:port?transport=tcp`, `turns:[address]` …; `None` for what is no such
@@ -192,6 +225,7 @@ mod tests {
             target: parse("turn:a"),
             credentials: Credentials { user: "u".into(), password: Secret::new("p") },
             state,
+            is_named: true,
         };
         let mut asked = server(ServerState::Asked);
         asked.fail(ServerFault::Silent);

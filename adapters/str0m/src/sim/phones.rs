@@ -91,6 +91,7 @@ pub struct Phones {
     agenda: BTreeMap<(Duration, u64), (usize, Happening)>,
     entries: u64,
     seed: u64,
+    config: Config,
 }
 
 impl Phones {
@@ -104,7 +105,13 @@ impl Phones {
             agenda: BTreeMap::new(),
             entries: 0,
             seed,
+            config: Config::default(),
         }
+    }
+
+    /// Phones that are added from now on have these policies.
+    pub fn configure(&mut self, config: Config) {
+        self.config = config;
     }
 
     /// Adds a phone; `devices` gives the frames of what it captures.
@@ -122,7 +129,7 @@ impl Phones {
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.phones.len() as u64);
         self.server.login(&identity);
         self.phones.push(Device {
-            engine: Engine::new(identity.clone(), Config::default(), seed),
+            engine: Engine::new(identity.clone(), self.config.clone(), seed),
             identity,
             due: None,
             devices: Box::new(devices),

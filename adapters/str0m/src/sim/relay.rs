@@ -2,7 +2,7 @@
 //! as a test wants it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -31,9 +31,14 @@ struct Allocation {
     channels: BTreeMap<u16, (SocketAddr, Duration)>,
 }
 
-/// A server. It has one user, `turn-user` with the password `turn-password`.
+/// A server. It has one user, `turn-user` with the password `turn-password`, until that is
+/// [changed](Self::change_password).
 pub struct TurnServer {
     address: SocketAddr,
+    /// The last one is good for allocations, the others for what was allocated with them.
+    passwords: Vec<String>,
+    /// Who came with an old password: takes no other any more.
+    spoilt: BTreeSet<SocketAddr>,
     nonce_life: Duration,
     lifetime: Duration,
     refusal: Option<u16>,
@@ -51,6 +56,8 @@ impl TurnServer {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            passwords: vec!["turn-password".to_owned()],
+            spoilt: BTreeSet::new(),
             nonce_life: Duration::from_secs(3600),
             lifetime: Duration::from_secs(600),
             refusal: None,
@@ -62,6 +69,13 @@ impl TurnServer {
             relayed: 0,
             by_channel: 0,
         }
+    }
+
+    /// The password has run out, this one is good instead. As on coturn, allocations that were made
+    /// go on with the old one, and an address from which the old one was tried again takes no
+    /// other (437).
+    pub fn change_password(&mut self, password: &str) {
+        self.passwords.push(password.to_owned());
     }
 
     /// From now on a nonce is good for so long.
@@ -189,7 +203,7 @@ impl TurnServer {
         }
         let answer = match self.answer(now, from, &message) {
             Ok(writer) if message.method == Method::Binding => writer.finish(),
-            Ok(writer) => writer.signed(&key()).finish(),
+            Ok(writer) => writer.signed(&self.key_of(&message)).finish(),
             Err(code) => self.refuse(now, &message, code),
         };
         Some(Datagram { from: self.address, to: from, data: answer })
@@ -206,7 +220,7 @@ impl TurnServer {
         if message.method == Method::Binding {
             return Ok(writer.address(attribute::XOR_MAPPED_ADDRESS, from));
         }
-        self.check(now, message)?;
+        self.check(now, from, message)?;
         match message.method {
             Method::Allocate => self.allocate(now, from, message.id),
             Method::Refresh => self.refresh(now, from, message, writer),
@@ -217,10 +231,19 @@ impl TurnServer {
         }
     }
 
-    fn check(&mut self, now: Duration, message: &Message<'_>) -> Result<(), u16> {
+    fn check(&mut self, now: Duration, from: SocketAddr, message: &Message<'_>) -> Result<(), u16> {
         let nonce = message.text(attribute::NONCE).ok_or(401_u16)?;
-        if !message.is_signed_with(&key()) {
+        if !message.is_signed_with(&self.key_of(message)) {
             return Err(401);
+        }
+        if message.method == Method::Allocate {
+            if !self.is_last(message) {
+                self.spoilt.insert(from);
+                return Err(401);
+            }
+            if self.spoilt.contains(&from) {
+                return Err(437);
+            }
         }
         if nonce != self.nonce(now) {
             self.stale += 1;
@@ -299,8 +322,20 @@ impl TurnServer {
                 .attribute(attribute::REALM, REALM.as_bytes())
                 .attribute(attribute::NONCE, self.nonce(now).as_bytes())
                 .finish(),
-            _ => writer.signed(&key()).finish(),
+            _ => writer.signed(&self.key_of(message)).finish(),
         }
+    }
+
+    /// The key that the message was signed with; any, if with none of ours.
+    fn key_of(&self, message: &Message<'_>) -> Key {
+        let keys: Vec<Key> = self.passwords.iter().map(|password| key(password)).collect();
+        let its = keys.iter().position(|key| message.is_signed_with(key)).unwrap_or(0);
+        keys.into_iter().nth(its).unwrap_or_else(|| key(""))
+    }
+
+    /// Whether the message was signed with the password that is good now.
+    fn is_last(&self, message: &Message<'_>) -> bool {
+        self.passwords.last().is_some_and(|password| message.is_signed_with(&key(password)))
     }
 
     fn nonce(&self, now: Duration) -> String {
@@ -308,8 +343,8 @@ impl TurnServer {
     }
 }
 
-fn key() -> Key {
-    Key::new("turn-user", REALM, "turn-password")
+fn key(password: &str) -> Key {
+    Key::new("turn-user", REALM, password)
 }
 
 fn seconds(lifetime: Duration) -> [u8; 4] {

@@ -29,8 +29,13 @@ pub struct Coturn {
 }
 
 impl Coturn {
-    /// Starts one; `None` where there is no coturn, which is then said.
+    /// Starts one on loopback; `None` where there is no coturn, which is then said.
     pub async fn start(options: &[&str]) -> Option<Self> {
+        Self::start_at(&["turnserver"], "127.0.0.1", options).await
+    }
+
+    /// Starts one at this address, by this command: in another network namespace, perhaps.
+    pub async fn start_at(command: &[&str], address: &str, options: &[&str]) -> Option<Self> {
         let (port, tls_port) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("coturn-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -39,9 +44,13 @@ impl Coturn {
             rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
         fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
-        let started = Command::new("turnserver")
+        let (program, arguments) = command.split_first().unwrap();
+        let started = Command::new(program)
+            .args(arguments)
             .current_dir(&folder)
-            .args(["-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--no-cli"])
+            .arg(format!("--listening-ip={address}"))
+            .arg(format!("--relay-ip={address}"))
+            .args(["-n", "--no-cli"])
             .args(["--use-auth-secret", "--realm=localhost", "--allow-loopback-peers"])
             .args(["--no-dtls", "--no-multicast-peers", "--simple-log", "--verbose"])
             .args(["--cert=cert.pem", "--pkey=key.pem", "--log-file=stdout"])
@@ -55,14 +64,11 @@ impl Coturn {
             .stderr(Stdio::null())
             .spawn();
         let Ok(process) = started else {
-            // Past libtest, which swallows what print macros say.
-            let skipped = b"skipped: coturn: turnserver is not installed\n";
-            std::io::stderr().write_all(skipped).unwrap();
+            say_skipped();
             return None;
         };
-        let coturn = Self { process, folder, port, tls_port, certificate: cert.pem() };
-        coturn.wait().await;
-        Some(coturn)
+        let mut coturn = Self { process, folder, port, tls_port, certificate: cert.pem() };
+        coturn.wait(address).await.then_some(coturn)
     }
 
     /// A URI of this server with good credentials.
@@ -92,13 +98,19 @@ impl Coturn {
         drop((self.process.kill(), self.process.wait()));
     }
 
-    async fn wait(&self) {
+    /// Whether it runs; not where the command could not start it.
+    async fn wait(&mut self, address: &str) -> bool {
         let mut looks = tokio::time::interval(Duration::from_millis(10));
         for _ in 0..1000 {
             looks.tick().await;
             let ports = [self.port, self.tls_port];
-            if ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
-                return;
+            if ports.iter().all(|port| TcpStream::connect((address, *port)).is_ok()) {
+                return true;
+            }
+            if self.process.try_wait().unwrap().and_then(|status| status.code()) == Some(NOT_FOUND)
+            {
+                say_skipped();
+                return false;
             }
         }
         panic!("coturn does not start:\n{}", self.log());
@@ -110,6 +122,15 @@ impl Drop for Coturn {
         self.kill();
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+/// What `nsenter` ends with when there is no such program.
+const NOT_FOUND: i32 = 127;
+
+/// Past libtest, which swallows what print macros say.
+fn say_skipped() {
+    let skipped = b"skipped: coturn: turnserver is not installed\n";
+    std::io::stderr().write_all(skipped).unwrap();
 }
 
 /// A port that nobody uses, for UDP and TCP.
