@@ -93,6 +93,8 @@ export function follow(call) {
     });
     call.on(CallEvent.PeerConnectionCreated, (connection) => watchConnection(callId, connection));
     watchConnection(callId, call.peerConn);
+    // A call that replaces another may have its feeds already.
+    call.getRemoteFeeds().forEach(play);
     return call;
 }
 

@@ -19,6 +19,8 @@ use crossterm::{
 };
 use tokio::sync::mpsc;
 
+use crate::matrix::say::show;
+
 /// The keys, for the person.
 pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · 0-9 * #: tones \
      · t: transfer · f: follow a transfer · i: new path · e: explain · q: hang up";
@@ -137,6 +139,12 @@ impl Keys {
     /// Whether there is a keyboard that is read.
     pub(crate) fn are_read(&self) -> bool {
         self.raw
+    }
+
+    /// Prints a line, as the terminal is now: a raw one wants a return with it.
+    pub(crate) fn print(&self, line: impl std::fmt::Display) {
+        let end = if self.raw { "\r\n" } else { "\n" };
+        show(format_args!("{line}{end}"));
     }
 
     /// The next wish. Cancel safe.

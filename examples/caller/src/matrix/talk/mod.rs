@@ -227,7 +227,7 @@ async fn talk(
     if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
 }
 
-/// What can come after a call. The terminal may be raw: lines end with a return.
+/// What can come after a call.
 struct After<'a> {
     events: &'a mut VoipEvents,
     transfers: &'a mut Transfers,
@@ -238,38 +238,38 @@ impl After<'_> {
     /// The call that goes on in place of the one that has ended, if there is one.
     async fn next_call(&mut self, before: &Outcome, keys: &mut Keys) -> Option<CallSession> {
         while let Some(told) = self.transfers.untold() {
-            say(format_args!("{told}\r"));
+            keys.print(told);
         }
         if before.is_replaced() {
             let next = timeout(SOON, living(self.events)).await.ok()??;
-            say("you have called each other: one of the two calls goes on\r");
+            keys.print("you have called each other: one of the two calls goes on");
             return Some(self.taken(next).await);
         }
-        if before.is_transferred() && self.transfers.requested().is_some() && keys.are_read() {
+        if before.is_transferred() && self.transfers.requested() && keys.are_read() {
             self.ask_to_follow(keys).await;
         }
         if let Some(next) = self.transfers.followed() {
             let user = next.snapshot().remote_user;
-            say(format_args!("calling {}\r", plain(user.as_ref().map_or("", UserId::as_str))));
+            keys.print(format_args!("calling {}", user.as_ref().map(name).unwrap_or_default()));
             return Some(next);
         }
         let user = self.transfers.announced().filter(|_| before.is_transferred())?;
-        say(format_args!("waiting for {} (q: no longer)\r", name(&user)));
+        keys.print(format_args!("waiting for {} (q: no longer)", name(&user)));
         let next = tokio::select! {
             rings = timeout(PONDERING, called_by(self.events, &user)) => rings.ok()??,
             () = given_up(keys) => return None,
         };
-        say(format_args!("{} calls\r", name(&user)));
+        keys.print(format_args!("{} calls", name(&user)));
         Some(self.taken(next).await)
     }
 
     async fn ask_to_follow(&mut self, keys: &mut Keys) {
-        say("f: do so · q: no\r");
+        keys.print("f: do so · q: no");
         let pressed = timeout(PONDERING, pressed(keys)).await;
         if pressed == Ok(Wish::Follow)
             && let Err(why) = self.transfers.follow(self.gear.media).await
         {
-            say(format_args!("{why}\r"));
+            keys.print(why);
         }
     }
 

@@ -58,17 +58,17 @@ impl Transfers {
         self.next().now_or_never()
     }
 
-    /// Whom the other side asked us to call.
-    pub(crate) fn requested(&self) -> Option<String> {
-        self.requested.as_ref().map(|(_, transfer)| name(&transfer.user))
+    /// Whether the other side asked us to call somebody.
+    pub(crate) fn requested(&self) -> bool {
+        self.requested.is_some()
     }
 
-    /// Who will call us.
+    /// Who will call us, once.
     pub(crate) fn announced(&mut self) -> Option<UserId> {
         self.announced.take()
     }
 
-    /// The call that we followed into.
+    /// The call that we followed into, once.
     pub(crate) fn followed(&mut self) -> Option<CallSession> {
         self.followed.take()
     }
