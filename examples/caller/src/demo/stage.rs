@@ -106,15 +106,15 @@ impl Played {
 
     /// The writer has a thread of its own, which ends soon after its `VoIP`.
     async fn keep_inputs(&mut self, inputs: Inputs) {
-        let (path, account) = (inputs.path.display(), inputs.recorder.account());
+        let (path, status) = (inputs.path.display(), inputs.recorder.status());
         let closed = async {
             let mut look = interval(LOOK);
-            while !account.is_finished() {
+            while !status.is_finished() {
                 look.tick().await;
             }
         };
         let closed = timeout(CLOSING, closed).await;
-        match (closed, account.fault(), account.lost()) {
+        match (closed, status.fault(), status.lost()) {
             (Ok(()), None, 0) => self.recorded.push(inputs.path),
             (Ok(()), None, lost) => self.unrecorded.push(format!("{path}: {lost} lines lost")),
             (Ok(()), Some(fault), _) => self.unrecorded.push(format!("{path}: {fault}")),

@@ -40,6 +40,8 @@ pub(crate) struct Conversation<'a> {
     line: StatusLine,
     /// Statistics that the engine was asked for, to be shown when they come. Keys do not wait.
     asked: Option<BoxFuture<'static, Option<PeerStats>>>,
+    /// A camera or a screen that is being switched on or off.
+    change: Option<BoxFuture<'static, Result<(), ChangeError>>>,
     connected: Option<Instant>,
     /// The loudest since the line was shown, and how often it was listened.
     loudest: Heard,
@@ -114,6 +116,7 @@ impl<'a> Conversation<'a> {
             gear,
             line,
             asked: None,
+            change: None,
             connected: None,
             loudest,
             listened,
@@ -143,6 +146,11 @@ impl<'a> Conversation<'a> {
                     }
                 }
                 stats = answered(&mut self.asked) => self.show(self.present.state, stats),
+                done = answered(&mut self.change) => {
+                    if let Err(why) = done {
+                        self.line.print(&why.to_string());
+                    }
+                }
                 wish = keys.next() => self.obey(wish).await,
                 told = self.transfers.next() => self.line.print(&told),
                 _ = ticks.tick() => self.on_tick().await,
@@ -213,8 +221,8 @@ impl<'a> Conversation<'a> {
             }
             Wish::ToggleHold if self.present.hold.by_us => call.unhold().await,
             Wish::ToggleHold => call.hold().await,
-            Wish::ToggleCamera => self.toggle(MediaSource::Camera).await,
-            Wish::ToggleScreen => self.toggle(MediaSource::Screen).await,
+            Wish::ToggleCamera => self.toggle(MediaSource::Camera),
+            Wish::ToggleScreen => self.toggle(MediaSource::Screen),
             Wish::Tone(tone) => call.dtmf(tone.encode_utf8(&mut [0; 4])).await,
             Wish::RestartIce => call.restart_ice().await,
             Wish::Typing(so_far) => {
@@ -242,11 +250,15 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn toggle(&self, source: MediaSource) -> Result<(), ChangeError> {
-        match self.shows(source) {
-            true => self.call.stop(source).await,
-            false => self.call.start(source).await,
-        }
+    /// A person may be asked for his consent: the call goes on meanwhile, and can be hung up.
+    fn toggle(&mut self, source: MediaSource) -> Result<(), ChangeError> {
+        let (call, shows) = (self.call.clone(), self.shows(source));
+        self.change.get_or_insert_with(|| {
+            Box::pin(async move {
+                if shows { call.stop(source).await } else { call.start(source).await }
+            })
+        });
+        Ok(())
     }
 
     async fn transfer(&mut self, user: &str) {
