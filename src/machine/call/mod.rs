@@ -7,11 +7,16 @@
 //! | file | what happens there |
 //! | --- | --- |
 //! | `outgoing.rs`, `incoming.rs` | how a call begins, and its answer |
+//! | `phase.rs` | where it stands, with the diagram |
 //! | `setup.rs` | media, peer connection and description, the same for both directions |
-//! | `connected.rs` | news of the peer connection |
-//! | `trickle.rs`, `muting.rs` | candidates of both sides on their way; mutes |
+//! | `negotiation.rs`, `renegotiating.rs` | descriptions after the first: whose turn it is; how it happens |
+//! | `connected.rs`, `recovery.rs`, `servers.rs` | news of the peer connection; lost paths; TURN credentials that run out |
+//! | `trickle.rs`, `candidates.rs` | candidates of both sides on their way |
+//! | `media.rs`, `sources.rs`, `muting.rs`, `hold.rs` | what we send: sources, mutes, hold |
+//! | `streams.rs` | what they send |
+//! | `transfer.rs` | transfers, asked for and received |
 //! | `messages.rs` | what the other side says, bound to user and party |
-//! | `sending.rs` | what we say, and what becomes of it |
+//! | `sending.rs`, `outbox.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
 //! | `explain.rs` | what it waits for |
 //! | `glare.rs`, `estate.rs` | who survives when two call each other, and what he takes over |
