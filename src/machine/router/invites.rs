@@ -110,7 +110,6 @@ impl Engine {
         if ending && self.world.holds(Guard::ShutDownTakesNone) {
             return Verdict::Ignored(Ignored::ShuttingDown);
         }
-        let vacant = self.vacancy_for(arrival);
         match self.settle_glare(arrival) {
             Some(Settled::Lost) => {
                 self.part(arrival, Body::Hangup { reason: Some(Reason::Replaced) });
@@ -119,29 +118,41 @@ impl Engine {
             Some(Settled::Won(estate)) => return self.take_over(arrival, *estate),
             None => {}
         }
-        if let Some(estate) = vacant {
+        if let Some(estate) = self.vacancy_for(arrival) {
             let at_once = self.may_take_over();
             return self.take_over(arrival, at_once.then_some(estate));
         }
+        if self.is_busy_for(arrival) && self.turns_away(arrival) {
+            return Verdict::Ignored(Ignored::Busy);
+        }
+        self.let_ring(arrival)
+    }
+
+    fn is_busy_for(&mut self, arrival: &Arrival<'_>) -> bool {
         let expected = self.is_expected(arrival);
         // Who is about to talk with us and calls once more lost glare, and says so in a moment.
         let again = !self.taken_with(arrival.room, arrival.caller).is_empty();
         let busy = (self.world.roster.other_connected(None) || again) && !expected;
-        if busy && self.world.holds(Guard::BusyObeyed) {
-            match self.world.config.busy {
-                Busy::Ring => {}
-                Busy::Ignore => {
-                    self.note_over(arrival);
-                    arrival.miss(&mut self.world, MissedWhy::Busy);
-                    return Verdict::Ignored(Ignored::Busy);
-                }
-                Busy::Reject => {
-                    arrival.miss(&mut self.world, MissedWhy::Busy);
-                    self.part(arrival, refusal(arrival.header.version));
-                    return Verdict::Ignored(Ignored::Busy);
-                }
+        busy && self.world.holds(Guard::BusyObeyed)
+    }
+
+    /// Does what the policy says of whoever calls while the user talks; `false`: he may ring.
+    fn turns_away(&mut self, arrival: &Arrival<'_>) -> bool {
+        match self.world.config.busy {
+            Busy::Ring => return false,
+            Busy::Ignore => {
+                self.note_over(arrival);
+                arrival.miss(&mut self.world, MissedWhy::Busy);
+            }
+            Busy::Reject => {
+                arrival.miss(&mut self.world, MissedWhy::Busy);
+                self.part(arrival, refusal(arrival.header.version));
             }
         }
+        true
+    }
+
+    fn let_ring(&mut self, arrival: &Arrival<'_>) -> Verdict {
         if !self.may_ring(arrival.caller) {
             // The machine may have slept while they rang.
             self.handle_timeout(self.world.now);
