@@ -78,12 +78,16 @@ impl Engine {
         let call = Call::arrive(&mut self.world, arrival);
         let session = self.keep(call);
         match estate {
-            Some(estate) => {
-                self.with(session, |call, world| call.take_place(world, estate));
-            }
+            Some(estate) => self.answer_in_place(session, estate),
             None => self.ring(session, arrival.until),
         }
         Verdict::Started(session)
+    }
+
+    /// Answers a call by itself, with what was granted for another.
+    fn answer_in_place(&mut self, session: SessionId, estate: Estate) {
+        self.replace_others_with_user(session);
+        self.with(session, |call, world| call.take_place(world, estate));
     }
 
     /// Whether a call that survived glare is answered by itself. While he talks in a third
@@ -102,8 +106,11 @@ impl Engine {
             return;
         }
         let Some(session) = self.ringing_with(room, user) else { return };
-        if let Some(estate) = self.world.vacant.take(room, user, self.world.now) {
-            self.with(session, |call, world| call.take_place(world, estate));
+        let device = self.calls.get(&session).and_then(|call| call.remote_device());
+        let device = device.cloned();
+        let left = self.world.vacant.take(room, user, self.world.now);
+        if let Some(estate) = left.filter(|estate| estate.is_for(device.as_ref())) {
+            self.answer_in_place(session, estate);
         }
     }
 
@@ -115,9 +122,13 @@ impl Engine {
         });
         let ringing = found.and_then(|(room, user)| self.ringing_with(&room, &user));
         let Some(ringing) = ringing else { return };
+        let device = self.calls.get(&ringing).and_then(|call| call.remote_device());
+        if !self.calls.get(&session).is_some_and(|call| call.may_be_called_by(device)) {
+            return;
+        }
         let estate = self.replace(&[(session, Survivor::Theirs)]);
         if let Some(estate) = estate {
-            self.with(ringing, |call, world| call.take_place(world, estate));
+            self.answer_in_place(ringing, estate);
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use super::Engine;
 use crate::{
-    id::{EventId, OpId, PeerId, SessionId, TrackId},
+    id::{OpId, PeerId, SessionId, TrackId},
     time::{Deadline, Now},
 };
 
@@ -133,7 +133,7 @@ impl Engine {
     /// Forgets which events it heard, but those that come again: what was heard once makes no
     /// difference then.
     #[cfg(feature = "testing")]
-    pub(crate) fn forget_seen(&mut self, comes_again: impl Fn(&EventId) -> bool) {
+    pub(crate) fn forget_seen(&mut self, comes_again: impl Fn(&crate::id::EventId) -> bool) {
         self.world.memory.forget_seen(comes_again);
     }
 

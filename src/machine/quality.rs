@@ -59,7 +59,8 @@ pub enum Quality {
 }
 
 impl CallStats {
-    /// How a call was between two measurements of its peer connection, `span` apart.
+    /// How a call was between two measurements of its peer connection, `span` apart. A span of zero
+    /// has no rates (0); of two different connections the figures mean nothing.
     pub fn between(earlier: &PeerStats, later: &PeerStats, span: Duration) -> Self {
         let flows = |earlier: &[StreamStats], later: &[StreamStats]| -> Vec<Flow> {
             let former = |now: &StreamStats| earlier.iter().find(|was| was.mid == now.mid);

@@ -8,6 +8,7 @@ use matrix_voip::{
         io::{CallMedia, Callee},
     },
     testing::{Device, Sim, millis, secs},
+    wire::call::Reason,
 };
 
 use crate::common::{ADA, BEN};
@@ -185,4 +186,27 @@ fn two_devices_of_one_user_that_call_each_other_are_one_call() {
         calls.filter(|call| device.state_of(*call) != Some(CallState::Ended)).count()
     };
     assert_eq!((alive(&phone), alive(&desk)), (1, 1), "{}", sim.column());
+}
+
+#[test]
+fn the_place_of_a_call_to_one_device_is_not_left_to_another() {
+    for (device, rings) in [("TABLET", true), ("LAPTOP", false)] {
+        let sim = Sim::new(78);
+        let room = sim.room("!room:example", [ADA, BEN]);
+        let ada = sim.device(ADA, "PHONE");
+        let ben = sim.puppet(BEN, device);
+        sim.run_until_quiet();
+        let laptop =
+            Callee::Device(UserId::parse(BEN).unwrap(), DeviceId::parse("LAPTOP").unwrap());
+        let ours = ada.call_to(&room, laptop, CallMedia::Voice);
+        sim.run_until_quiet();
+        let id = ada.snapshot_of(ours).unwrap().call_id;
+        ben.hangup(&room, id.as_str(), Some(Reason::Replaced));
+        sim.advance(millis(100));
+        let (event_type, content) = ben.message("!", ben.invitation(secs(60))).write();
+        let content = content.replacen('{', &format!("{{\"device_id\":\"{device}\","), 1);
+        ben.say_json(&room, &event_type, &content);
+        sim.advance(millis(500));
+        assert_eq!(ada.is_ringing(), rings, "{device}\n{}", sim.column());
+    }
 }

@@ -5,7 +5,7 @@ use matrix_voip::{
     id::RoomId,
     machine::{
         event::{CallEvent, CallState, EndReason, Side},
-        io::{CallCommand, CallMedia, MediaKind, MediaSource, SdpKind},
+        io::{CallCommand, CallMedia, MediaKind, MediaSource, PeerState, SdpKind},
     },
     redact::Redacted,
     testing::{Cue, Device, Kind, OpKind, Puppet, Sim, millis, secs},
@@ -281,4 +281,26 @@ fn a_camera_that_was_refused_is_not_opened_for_the_call_that_replaces() {
     let media = sim.column().only(&[Kind::Media]).0;
     let cameras = media.iter().filter(|line| line.what == "captures the camera").count();
     assert_eq!(cameras, 1, "{}", sim.column());
+}
+
+/// Also one that is answered by itself: two users have one call with each other.
+#[test]
+fn a_call_that_is_answered_by_itself_takes_the_place_of_one_that_is_held() {
+    let (Half { sim, room, ada, ben }, first) = Half::calling();
+    ben.answer(&room, &first);
+    ben.candidates(&room, &first, 0..1);
+    sim.run_until_quiet();
+    ada.force(PeerState::Connected);
+    sim.advance(millis(10));
+    ada.act(CallCommand::Hold);
+    sim.advance(secs(1));
+    let [first, second] = [ada.calls()[0], ada.invite(&room, BEN, CallMedia::Voice)];
+    sim.advance(secs(1));
+    let id = ada.snapshot_of(second).unwrap().call_id;
+    ben.hangup(&room, id.as_str(), Some(Reason::Replaced));
+    ben.invite(&room, "!", secs(60));
+    sim.advance(millis(500));
+    let third = ada.calls()[2];
+    assert_eq!(ada.state_of(third), Some(CallState::Connecting), "{}", sim.column());
+    assert_eq!(ada.end_of(first), local(EndReason::Replaced));
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::{Ask, Call, Gate, media::LocalMedia};
 use crate::{
-    id::OpId,
+    id::{DeviceId, OpId},
     machine::{
         event::CallEvent,
         fingerprint::Fingerprint,
@@ -24,14 +24,21 @@ pub(in crate::machine) struct Estate {
     media: CallMedia,
     gate: Gate,
     local: LocalMedia,
+    /// The one device that was called, where one was named.
+    device: Option<DeviceId>,
     /// Captures that are not answered yet.
     asks: BTreeMap<OpId, MediaSource>,
 }
 
 impl Estate {
     pub(in crate::machine) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((self.media, self.gate));
+        print.value((self.media, self.gate, &self.device));
         self.local.fingerprint(print);
+    }
+
+    /// Whether it is for a call from this device.
+    pub(in crate::machine) fn is_for(&self, device: Option<&DeviceId>) -> bool {
+        self.device.is_none() || self.device.as_ref() == device
     }
 
     /// Releases what is of no use to a call that sends this.
@@ -50,7 +57,8 @@ impl Call {
     /// What the user granted for this call; its media stays with it.
     pub(in crate::machine) fn granted(&self) -> Estate {
         let local = self.media.without_tracks();
-        Estate { media: self.sending, gate: self.gate, local, asks: BTreeMap::new() }
+        let device = self.callee_device.clone();
+        Estate { media: self.sending, gate: self.gate, local, device, asks: BTreeMap::new() }
     }
 
     /// The user decides about calls with this person himself: what an earlier call left must not.

@@ -23,7 +23,7 @@ use crate::{
 
 /// Who speaks, as seen from one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Voice {
+enum Speaker {
     /// We, come back.
     Echo,
     /// The party that this call is with.
@@ -46,36 +46,36 @@ impl Call {
         facts: &Facts,
         message: CallMessage,
     ) -> Verdict {
-        let voice = self.voice(world, facts, &message.header);
-        if voice == Voice::Echo {
+        let speaker = self.speaker(world, facts, &message.header);
+        if speaker == Speaker::Echo {
             return Verdict::Ignored(Ignored::Echo);
         }
         if self.phase.is_ended() && world.holds(Guard::EndedUnheard) {
             return Verdict::Ignored(Ignored::AlreadyOver);
         }
-        if voice == Voice::Stranger {
+        if speaker == Speaker::Stranger {
             return Verdict::Ignored(Ignored::WrongSender);
         }
         let header = message.header;
         match message.body {
             Body::Invite(_) => Verdict::Ignored(Ignored::AlreadyExists),
-            Body::Answer(_) if voice == Voice::OtherDevice => {
+            Body::Answer(_) if speaker == Speaker::OtherDevice => {
                 self.on_elsewhere(world, EndReason::AnsweredElsewhere)
             }
             Body::Answer(answer) if self.is_called(world, facts, &header) => {
                 self.on_answer(world, (facts, &header), &answer)
             }
             Body::Answer(_) => Verdict::Ignored(Ignored::WrongParty),
-            Body::Candidates(candidates) => self.on_candidates(world, voice, header, candidates),
-            Body::SelectAnswer { selected } => self.on_select(world, voice, &selected),
-            Body::Reject { reason } => self.on_reject(world, voice, header, reason),
-            Body::Hangup { reason } => self.on_hangup(world, voice, header, reason),
+            Body::Candidates(candidates) => self.on_candidates(world, speaker, header, candidates),
+            Body::SelectAnswer { selected } => self.on_select(world, speaker, &selected),
+            Body::Reject { reason } => self.on_reject(world, speaker, header, reason),
+            Body::Hangup { reason } => self.on_hangup(world, speaker, header, reason),
             // What is left belongs to a call that was answered.
             Body::MetadataChanged(_)
             | Body::AssertedIdentity(_)
             | Body::Negotiate(_)
             | Body::Replaces(_)
-                if !is_remote(world, voice) =>
+                if !is_remote(world, speaker) =>
             {
                 Verdict::Ignored(Ignored::WrongParty)
             }
@@ -98,25 +98,25 @@ impl Call {
         }
     }
 
-    fn voice(&self, world: &World, facts: &Facts, header: &Header) -> Voice {
+    fn speaker(&self, world: &World, facts: &Facts, header: &Header) -> Speaker {
         let ours = facts.sender == world.identity.user;
         if ours && header.party_id.as_ref() == Some(&self.shown.party_id) {
-            return if world.holds(Guard::EchoIgnored) { Voice::Echo } else { Voice::Remote };
+            return if world.holds(Guard::EchoIgnored) { Speaker::Echo } else { Speaker::Remote };
         }
         let theirs = self.remote_user() == Some(&facts.sender);
         if !theirs && world.holds(Guard::SenderBound) {
-            return if ours { Voice::OtherDevice } else { Voice::Stranger };
+            return if ours { Speaker::OtherDevice } else { Speaker::Stranger };
         }
         match &self.party {
-            Party::Open if self.is_called(world, facts, header) => Voice::Unchosen,
-            Party::Open => Voice::OtherParty,
+            Party::Open if self.is_called(world, facts, header) => Speaker::Unchosen,
+            Party::Open => Speaker::OtherParty,
             Party::Chosen(party) if *party == header.party_id && self.is_pinned(world, facts) => {
-                Voice::Remote
+                Speaker::Remote
             }
-            Party::Chosen(_) if !world.holds(Guard::PartyPinned) => Voice::Remote,
+            Party::Chosen(_) if !world.holds(Guard::PartyPinned) => Speaker::Remote,
             // A call between our own devices: a third one speaks.
-            Party::Chosen(_) if ours => Voice::OtherDevice,
-            Party::Chosen(_) => Voice::OtherParty,
+            Party::Chosen(_) if ours => Speaker::OtherDevice,
+            Party::Chosen(_) => Speaker::OtherParty,
         }
     }
 
@@ -163,19 +163,19 @@ impl Call {
     fn on_candidates(
         &mut self,
         world: &mut World,
-        voice: Voice,
+        speaker: Speaker,
         header: Header,
         candidates: Vec<Candidate>,
     ) -> Verdict {
         self.widen(world, &header);
-        let kept = match voice {
-            Voice::Remote => self.remote_candidates.push(candidates),
-            Voice::Unchosen => self.remote_candidates.park(header.party_id, candidates),
-            Voice::OtherParty | Voice::OtherDevice => Err(Ignored::WrongParty),
-            Voice::Echo => Err(Ignored::Echo),
-            Voice::Stranger => Err(Ignored::WrongSender),
+        let kept = match speaker {
+            Speaker::Remote => self.remote_candidates.push(candidates),
+            Speaker::Unchosen => self.remote_candidates.park(header.party_id, candidates),
+            Speaker::OtherParty | Speaker::OtherDevice => Err(Ignored::WrongParty),
+            Speaker::Echo => Err(Ignored::Echo),
+            Speaker::Stranger => Err(Ignored::WrongSender),
         };
-        if voice == Voice::Remote {
+        if speaker == Speaker::Remote {
             self.apply_candidates(world);
         }
         kept.map_or_else(Verdict::Ignored, |()| Verdict::Handled)
@@ -191,11 +191,11 @@ impl Call {
         }
     }
 
-    fn on_select(&mut self, world: &mut World, voice: Voice, selected: &PartyId) -> Verdict {
+    fn on_select(&mut self, world: &mut World, speaker: Speaker, selected: &PartyId) -> Verdict {
         if self.is_outgoing() && world.holds(Guard::DirectionBound) {
             return Verdict::Ignored(Ignored::WrongDirection);
         }
-        if voice != Voice::Remote {
+        if speaker != Speaker::Remote {
             return Verdict::Ignored(Ignored::WrongParty);
         }
         if *selected != self.shown.party_id && world.holds(Guard::SelectionObeyed) {
@@ -214,18 +214,20 @@ impl Call {
     fn on_reject(
         &mut self,
         world: &mut World,
-        voice: Voice,
+        speaker: Speaker,
         header: Header,
         reason: Option<Reason>,
     ) -> Verdict {
-        match (&self.phase, voice) {
-            (Phase::Incoming(_), Voice::OtherDevice) => {
+        match (&self.phase, speaker) {
+            (Phase::Incoming(_), Speaker::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
             }
             (Phase::Incoming(_), _) if world.holds(Guard::DirectionBound) => {
                 Verdict::Ignored(Ignored::WrongDirection)
             }
-            (_, Voice::OtherParty | Voice::OtherDevice) => Verdict::Ignored(Ignored::WrongParty),
+            (_, Speaker::OtherParty | Speaker::OtherDevice) => {
+                Verdict::Ignored(Ignored::WrongParty)
+            }
             (Phase::Outgoing(Outgoing::Preparing(_)), _) if world.holds(Guard::UnsentUnheard) => {
                 Verdict::Ignored(Ignored::WrongState)
             }
@@ -244,15 +246,15 @@ impl Call {
     fn on_hangup(
         &mut self,
         world: &mut World,
-        voice: Voice,
+        speaker: Speaker,
         header: Header,
         reason: Option<Reason>,
     ) -> Verdict {
-        match (&self.phase, voice) {
-            (Phase::Incoming(Incoming::Ringing), Voice::OtherDevice) => {
+        match (&self.phase, speaker) {
+            (Phase::Incoming(Incoming::Ringing), Speaker::OtherDevice) => {
                 self.on_elsewhere(world, EndReason::RejectedElsewhere)
             }
-            (_, Voice::OtherParty | Voice::OtherDevice) if world.holds(Guard::PartyBound) => {
+            (_, Speaker::OtherParty | Speaker::OtherDevice) if world.holds(Guard::PartyBound) => {
                 Verdict::Ignored(Ignored::WrongParty)
             }
             (Phase::Outgoing(Outgoing::Preparing(_)), _) if world.holds(Guard::UnsentUnheard) => {
@@ -275,9 +277,9 @@ impl Call {
 }
 
 /// Whether the chosen party speaks.
-fn is_remote(world: &World, voice: Voice) -> bool {
-    let called = voice == Voice::Unchosen && !world.holds(Guard::ChosenOnly);
-    voice == Voice::Remote || called
+fn is_remote(world: &World, speaker: Speaker) -> bool {
+    let called = speaker == Speaker::Unchosen && !world.holds(Guard::ChosenOnly);
+    speaker == Speaker::Remote || called
 }
 
 fn hangup(reason: Option<Reason>) -> EndReason {

@@ -300,6 +300,11 @@ impl Call {
         }
     }
 
+    /// The device of the other side, where encryption proves it.
+    pub(super) fn remote_device(&self) -> Option<&DeviceId> {
+        self.remote_device.as_ref()
+    }
+
     /// Whether a call from this device is from whom this call is to: one that names a device is to
     /// no other.
     pub(super) fn may_be_called_by(&self, device: Option<&DeviceId>) -> bool {

@@ -169,10 +169,11 @@ impl Engine {
     /// What a call of ours left for a call of this user that takes its place.
     fn vacancy_for(&mut self, arrival: &Arrival<'_>) -> Option<Estate> {
         let world = &mut self.world;
-        match world.holds(Guard::VacancyBound) {
+        let left = match world.holds(Guard::VacancyBound) {
             true => world.vacant.take(arrival.room, arrival.caller, world.now),
             false => world.vacant.take_for_anybody(arrival.room, world.now),
-        }
+        };
+        left.filter(|estate| estate.is_for(arrival.calling_device()))
     }
 
     /// Whether a transfer announced this call.
