@@ -150,11 +150,8 @@ fn two_users_who_refuse_a_second_call_agree_in_every_order() {
     explored("one call at a time", &both_call(SMALLER).on_answer(OnAnswer::Refuse));
 }
 
-/// The world of two devices has tens of millions of states; so many fit into 8 GiB.
-const MOST: usize = 60_000_000;
-
 #[test]
-#[ignore = "long: minutes and gigabytes"]
+#[ignore = "long: minutes"]
 fn two_users_who_may_call_each_other_agree_where_a_send_fails_and_an_event_comes_twice() {
     let both = Trouble { losses: 1, duplicates: 1, ..NONE };
     let world = both_call(SMALLER).trouble(both).order(Order::PerSender);
@@ -162,12 +159,10 @@ fn two_users_who_may_call_each_other_agree_where_a_send_fails_and_an_event_comes
 }
 
 #[test]
-#[ignore = "long: minutes and gigabytes"]
+#[ignore = "long: minutes"]
 fn two_users_of_whom_one_has_a_second_device_agree() {
     for seed in [2, 5] {
         let world = with_both(ada(1), ben("PHONE", seed)).seat(ben("LAPTOP", 3));
-        let world = world.order(Order::PerSender).on_answer(OnAnswer::Refuse).at_most(MOST);
-        let seen = explored("a second device", &world);
-        assert!(!seen.cut_short, "what was not looked at shows nothing");
+        explored("a second device", &world.order(Order::PerSender));
     }
 }

@@ -115,7 +115,6 @@ pub struct SmallWorld {
     trouble: Trouble,
     order: Order,
     on_answer: OnAnswer,
-    limit: Option<usize>,
 }
 
 /// What a complete exploration saw.
@@ -134,17 +133,14 @@ pub struct Explored {
     pub depth: usize,
     /// Most states that were kept at once.
     pub widest: usize,
-    /// Whether the limit on states was reached: then there are more, which nobody looked at.
-    pub cut_short: bool,
 }
 
 impl fmt::Display for Explored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, seats, steps, quiet, depth, widest, cut_short } = self;
-        let all = if *cut_short { "the first " } else { "" };
+        let Self { states, seats, steps, quiet, depth, widest } = self;
         write!(
             f,
-            "{all}{states} states ({quiet} quiet, {seats} of one engine), {steps} steps, depth {depth}, {widest} at once"
+            "{states} states ({quiet} quiet, {seats} of one engine), {steps} steps, depth {depth}, {widest} at once"
         )
     }
 }
@@ -208,13 +204,6 @@ impl SmallWorld {
         self
     }
 
-    /// Gives up after this many states: the report is then not complete.
-    #[must_use]
-    pub fn at_most(mut self, states: usize) -> Self {
-        self.limit = Some(states);
-        self
-    }
-
     /// The default policies; short waits take no time.
     fn config(&self) -> Config {
         let mut config = Config { on_answer: self.on_answer, ..Config::default() };
@@ -269,10 +258,6 @@ impl SmallWorld {
             let mut next = Vec::new();
             for (node, state) in level {
                 search.look_at(node, &state, &mut next)?;
-                if self.limit.is_some_and(|limit| search.seen.states > limit) {
-                    search.seen.cut_short = true;
-                    return Ok(());
-                }
             }
             level = next;
         }
