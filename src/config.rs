@@ -3,6 +3,17 @@
 use std::time::Duration;
 
 /// How an engine behaves. Every field has a default; change what you need.
+///
+/// ```
+/// use matrix_voip::{Busy, Config, OnAnswer};
+///
+/// let mut config = Config::default();
+/// config.busy = Busy::Ring;
+/// config.on_answer = OnAnswer::EndOther;
+/// ```
+///
+/// Times are taken as they are: with an `invite` of zero no call is answered in time, and with a
+/// `longest_invite` or a `max_ringing` of zero nothing ever rings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Config {
@@ -24,8 +35,8 @@ pub struct Config {
     /// Most calls that ring at once; beyond them an invite is `Ignored(TooManyRinging)`.
     /// Default 8: more than a person can look at, few enough for a hostile room.
     pub max_ringing: usize,
-    /// Whether only relayed candidates are used, so that the other side learns no address.
-    /// Default: no.
+    /// Whether only relayed candidates are used, so that the other side learns no address. Without
+    /// a TURN server there is then no candidate, and no call connects. Default: no.
     pub relay_only: bool,
 }
 
@@ -97,6 +108,9 @@ pub enum Glare {
 
 /// What becomes of the call in which the user talks when another one is answered, by him or, where
 /// he placed it, by them.
+///
+/// An incoming call rings beside a connected one under [`Busy::Ring`] only; with the default it is
+/// missed, and this is about calls that rang before, and calls of ours.
 ///
 /// Two users have one call with each other: of two with one user in one room the newer takes the
 /// place of the older (`EndReason::Replaced`), whatever the policy.

@@ -70,18 +70,21 @@ pub mod wire;
 
 #[doc(no_inline)]
 pub use crate::{
-    config::Config,
+    config::{Busy, Config, Glare, OnAnswer, Proceed, Transfers, Unverified},
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
         Identity,
         event::{CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason},
         event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
-        io::{CallMedia, Callee, MediaSource, PeerStats},
+        explain::Explanation,
+        io::{CallMedia, Callee, MediaKind, MediaSource, Network, PeerStats},
         quality::{CallStats, Flow, Quality},
     },
 };
 pub use crate::{
     driver::{CallNews, MissedCall, WallClock},
+    id::{RoomId, UserId},
+    record::{Recorder, Replay},
     session::{
         AnswerError, CallEvents, CallOptions, CallSession, ChangeError, HangupError, IntoCallee,
         InviteError, MuteError, ProceedError, QualityWatch, RejectError, StartError, StatsError,

@@ -2,7 +2,7 @@
 //!
 //! The engine here is a stand-in: it writes a description that is well-formed and no more, and
 //! says "connected" as soon as it has the other side's. Yours would call your WebRTC stack in
-//! the same sixteen places. Everything is a value; no object of yours reaches the library.
+//! the same seventeen places. Everything is a value; no object of yours reaches the library.
 //!
 //! Run it: `cargo run -p matrix-voip-examples --example own_delegate`
 

@@ -11,7 +11,7 @@ use crate::{
     time::{Mono, Now, Timers},
 };
 
-/// Shortest time between two measurements: engines count once a second anyway.
+/// Shortest time between two measurements. What an engine counts less often is told less often.
 const SHORTEST: Duration = Duration::from_millis(200);
 
 /// Where the latest goes.
@@ -67,7 +67,12 @@ impl Meters {
     pub(super) fn on_measured(&mut self, id: u64, now: Now, stats: PeerStats) {
         let Some(meter) = self.meters.get_mut(&id) else { return };
         if let Some((then, before)) = &meter.before {
-            let span = now.mono.since(*then);
+            let counted = stats.counted.zip(before.counted);
+            let span = counted.map_or_else(|| now.mono.since(*then), |(b, a)| b.saturating_sub(a));
+            // The engine has not counted since: the same figures again would mean silence.
+            if span.is_zero() {
+                return;
+            }
             meter.latest.send_replace(Some(CallStats::between(before, &stats, span)));
         }
         meter.before = Some((now.mono, stats));
@@ -76,5 +81,36 @@ impl Meters {
     /// How long until one is to be read.
     pub(super) fn next(&self, now: Now) -> Option<Duration> {
         self.due.next(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::io::{MediaKind, StreamStats};
+
+    /// An engine that counts once a second is asked more often.
+    #[test]
+    fn what_the_engine_has_not_counted_anew_is_not_told_again() {
+        let at = |ms| Now { mono: Mono(Duration::from_millis(ms)), ..Now::default() };
+        let counted = |second: u64| {
+            let mut stream = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+            stream.bytes = 4_000 * second;
+            let counted = Some(Duration::from_secs(second));
+            PeerStats { counted, inbound: vec![stream], ..PeerStats::default() }
+        };
+        let (latest, mut seen) = watch::channel(None);
+        let mut meters = Meters::default();
+        meters.add(at(0), SessionId(1), Duration::from_millis(250), latest);
+        let (meter, _) = meters.pop_due(at(0)).unwrap();
+        let mut rates = Vec::new();
+        for ms in (0..3_000).step_by(250) {
+            meters.on_measured(meter, at(ms), counted(ms / 1_000));
+            if seen.has_changed().unwrap() {
+                let stats = seen.borrow_and_update().clone().unwrap();
+                rates.push(stats.inbound[0].bits_per_second);
+            }
+        }
+        assert_eq!(rates, [32_000, 32_000]);
     }
 }

@@ -324,8 +324,19 @@ impl fmt::Display for EndReason {
             Self::LeftRoom => "left the room",
             Self::LoggedOut => "logged out",
             Self::ShutDown => "shut down",
-            // What they wrote may be any text: the reason itself has it.
-            Self::Remote(_) => "ended for a reason of theirs",
+            Self::Remote(reason) => match reason {
+                Reason::UserHangup => "hung up",
+                Reason::InviteTimeout => "not answered in time",
+                Reason::IceFailed => "no connection",
+                Reason::IceTimeout => "candidates not sent",
+                Reason::UserMediaFailed => "no microphone",
+                Reason::UserBusy => "busy",
+                Reason::AnsweredElsewhere => "answered elsewhere",
+                Reason::Replaced | Reason::NewSession => "replaced by another call",
+                Reason::Transferred => "transferred",
+                // What they wrote may be any text: the reason itself has it.
+                Reason::UnknownError | Reason::Unknown(_) => "ended for a reason of theirs",
+            },
         })
     }
 }
@@ -350,7 +361,8 @@ pub struct Stream {
     pub id: Option<StreamId>,
     /// Which kinds of media it has.
     pub kinds: Vec<MediaKind>,
-    /// Whether its sound is muted, as its sender says.
+    /// Whether its sound is muted, as its sender says. Clients also say so of sound that a stream
+    /// does not have: what it has is in `kinds`.
     pub audio_muted: bool,
     /// Whether its picture is muted, as its sender says.
     pub video_muted: bool,

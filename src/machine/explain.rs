@@ -215,7 +215,10 @@ impl fmt::Display for Explanation {
             Wait::PathBack(path) => {
                 write!(f, "The connection was lost {since} ago: {}.", Pairs(path))?;
             }
-            Wait::Nothing => write!(f, "Media flows, for {since}: nothing is waited for.")?,
+            Wait::Nothing if self.hold == Hold::default() => {
+                write!(f, "Media flows, for {since}: nothing is waited for.")?;
+            }
+            Wait::Nothing => write!(f, "Connected, for {since}: nothing is waited for.")?,
             Wait::Ended(end) => write!(f, "The call is over: {end}.")?,
         }
         if let Some(left) = self.left {
@@ -250,8 +253,8 @@ impl Explanation {
 const fn held(hold: Hold) -> &'static str {
     match (hold.by_us, hold.by_them) {
         (false, false) => "",
-        (true, false) => " We hold the other side.",
-        (false, true) => " The other side holds us.",
+        (true, false) => " We hold the other side: neither hears the other.",
+        (false, true) => " The other side holds us: neither hears the other.",
         (true, true) => " Both sides hold each other.",
     }
 }

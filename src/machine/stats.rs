@@ -9,6 +9,9 @@ use crate::redact::Redacted;
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct PeerStats {
+    /// When the counters were taken, on a clock of the engine's, for engines that count every so
+    /// often; `None`: they are of this moment.
+    pub counted: Option<Duration>,
     /// The chosen pair of candidates; `None` before there is one.
     pub pair: Option<CandidatePair>,
     /// Round trip of the chosen path.

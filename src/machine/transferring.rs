@@ -77,7 +77,7 @@ impl Engine {
         one.check_transferee()?;
         let (caller, callee) = (one.check_target()?, other.check_target()?);
         if caller == callee {
-            return Err(Refusal::CannotBeTransferred);
+            return Err(Refusal::NotATarget);
         }
         if let Some(join) = self.world.joins.open.get(&target) {
             let again = join.transferee == transferee;

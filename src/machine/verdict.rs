@@ -119,6 +119,9 @@ pub enum Refusal {
     /// The other side does not say that it can be transferred (`m.call.transferee`).
     #[error("the other side cannot be transferred")]
     CannotBeTransferred,
+    /// A transfer is to somebody else: neither to us nor to the other side.
+    #[error("a transfer is to somebody else")]
+    NotATarget,
     /// There is a call of that id in that room.
     #[error("there is a call of that id")]
     CallExists,

@@ -221,7 +221,15 @@ record_enum!(Fault {
 });
 record_struct!(TurnServers { servers, ttl });
 record_struct!(IceServer { urls, username, credential });
-record_struct!(PeerStats { pair, round_trip, inbound, outbound, servers, unusable_candidates });
+record_struct!(PeerStats {
+    counted,
+    pair,
+    round_trip,
+    inbound,
+    outbound,
+    servers,
+    unusable_candidates
+});
 record_struct!(CandidatePair { local, remote });
 record_struct!(CandidateInfo { kind as word, protocol as word, address, relay_protocol as word });
 record_struct!(StreamStats {
@@ -365,6 +373,7 @@ record_enum!(Refusal {
     TakesNoTones,
     HeldByThem,
     CannotBeTransferred,
+    NotATarget,
     CallExists,
     CallingOurselves,
     NotInRoom,

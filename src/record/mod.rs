@@ -10,6 +10,21 @@
 //! {"at":{…},"due":true}
 //! ```
 //!
+//! ```no_run
+//! use matrix_voip::{Recorder, Replay};
+//! # fn f(builder: matrix_voip::VoIPBuilder) -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! let recorder = Recorder::new(std::fs::File::create("call.jsonl")?)?;
+//! let voip = builder.recorder(recorder).start()?;
+//! // … calls, and the end of `voip` …
+//! for step in Replay::open(std::io::BufReader::new(std::fs::File::open("call.jsonl")?))? {
+//!     let step = step?;
+//!     println!("{:?}: {}", step.at, if step.agrees() { "as it was" } else { "otherwise" });
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A file holds no secret: whatever is private stands there as a pseudonym of the same length, a
 //! description as its skeleton. In one file the same text has the same pseudonym, so that a replay
 //! takes the path of the live call; the key is random and is written nowhere.

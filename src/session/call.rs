@@ -152,8 +152,8 @@ impl CallSession {
     /// trip, loss, jitter, bit rates, codec, path, level, and all of it in one word. The first
     /// comes after two measurements.
     ///
-    /// Before there is a peer connection nothing comes; an engine that is slower than `every` is
-    /// asked again when it has answered. The watch ends with the call or the library, and nothing
+    /// Before there is a peer connection nothing comes, and nothing new before the engine has counted
+    /// again (once a second, with str0m). The watch ends with the call or the library, and nothing
     /// is measured any more once it is dropped. Cancel safe: at worst nobody watches.
     pub async fn watch_quality(&self, every: Duration) -> QualityWatch {
         let (latest, watched) = watch::channel(None);

@@ -18,6 +18,9 @@ use crate::{
 impl CallSession {
     /// Puts the other side on hold: nothing of theirs comes in, silence goes out. Idempotent.
     ///
+    /// Meanwhile the snapshot has no stream of theirs, as nothing arrives; it comes back with
+    /// [`unhold`](Self::unhold).
+    ///
     /// # Errors
     /// [`ChangeError`] names what stands against it.
     pub async fn hold(&self) -> Result<(), ChangeError> {
@@ -102,7 +105,7 @@ impl CallSession {
 
     /// Asks the other side to call this user instead, who knows nothing of it (MSC2747, "blind");
     /// `room`: where both can be found, if we know. When the request is on its way, our call ends
-    /// with `EndReason::Transferred`.
+    /// with `EndReason::Transferred`, whether or not that user can be reached: it cannot be had back.
     ///
     /// # Errors
     /// [`ChangeError`] names what stands against it.

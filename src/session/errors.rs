@@ -206,6 +206,9 @@ pub enum ChangeError {
     /// The other side does not say that it can be transferred.
     #[error("the other side cannot be transferred")]
     CannotBeTransferred,
+    /// A transfer is to somebody else: neither to us nor to the other side.
+    #[error("a transfer is to somebody else")]
+    NotATarget,
     /// Another call is connected: hold or end it first.
     #[error("another call is connected")]
     OtherCallConnected,
@@ -233,6 +236,7 @@ impl From<Refusal> for ChangeError {
             Refusal::TakesNoTones => Self::TakesNoTones,
             Refusal::HeldByThem => Self::HeldByThem,
             Refusal::CannotBeTransferred => Self::CannotBeTransferred,
+            Refusal::NotATarget => Self::NotATarget,
             Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::NoSuchTrack => Self::NoSuchTrack,
             Refusal::ShuttingDown => Self::ShuttingDown,

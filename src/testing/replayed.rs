@@ -19,12 +19,12 @@ use crate::{
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// What happened, with times from the start of the recording. Whose engine it was is `we`.
+    /// What happened, with times from the start of the recording. Whose engine it was is `it`.
     pub column: Column,
     /// How many entries the engine was given.
     pub steps: u64,
     /// How many verdicts were not those of the live call: the recording is of another version of
-    /// the library.
+    /// the library, or somebody changed it.
     pub differing: u64,
     /// Why the file ends before its end, if it does.
     pub torn: Option<RecordError>,

@@ -273,12 +273,18 @@ fn hold_and_a_change_of_media_are_told() {
         let text = explained(&sim, device).to_string();
         assert!(text.contains(": nothing is waited for. ") && text.ends_with(end), "{text}");
     };
-    says(&ada, "Our offer of other media is being made. We hold the other side.");
+    says(
+        &ada,
+        "Our offer of other media is being made. We hold the other side: neither hears the other.",
+    );
     sim.advance(secs(1));
-    says(&ada, "Our offer of other media waits for their answer. We hold the other side.");
-    says(&ben, "Their offer is being answered. The other side holds us.");
+    says(
+        &ada,
+        "Our offer of other media waits for their answer. We hold the other side: neither hears the other.",
+    );
+    says(&ben, "Their offer is being answered. The other side holds us: neither hears the other.");
     sim.run_until_quiet();
-    says(&ada, "nothing is waited for. We hold the other side.");
+    says(&ada, "nothing is waited for. We hold the other side: neither hears the other.");
 }
 
 #[test]

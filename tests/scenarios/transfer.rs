@@ -182,7 +182,7 @@ fn two_calls_with_one_user_are_not_joined() {
     });
     let join = CallCommand::Transfer(TransferTo::Call(calls[1]));
     let verdict = ada.command_to(calls[0], join);
-    assert_eq!(verdict, Verdict::Refused(Refusal::CannotBeTransferred));
+    assert_eq!(verdict, Verdict::Refused(Refusal::NotATarget));
     assert_eq!(ada.state_of(calls[0]), Some(CallState::Connected));
 }
 
@@ -190,9 +190,10 @@ fn two_calls_with_one_user_are_not_joined() {
 fn only_who_talks_to_us_is_called_by_him_whom_we_transfer() {
     let (sim, room, [ada, _, _]) = talking();
     let with_ben = ada.call().unwrap();
-    let themselves = CallCommand::Transfer(TransferTo::User(user(BEN), None));
-    let verdict = ada.command_to(with_ben, themselves);
-    assert_eq!(verdict, Verdict::Refused(Refusal::CannotBeTransferred));
+    for nobody_else in [BEN, ADA] {
+        let to = CallCommand::Transfer(TransferTo::User(user(nobody_else), None));
+        assert_eq!(ada.command_to(with_ben, to), Verdict::Refused(Refusal::NotATarget));
+    }
     let with_carl = ada.invite(&room, CARL, CallMedia::Voice);
     sim.run_until_quiet();
     let join = CallCommand::Transfer(TransferTo::Call(with_carl));

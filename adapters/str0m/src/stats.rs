@@ -18,6 +18,8 @@ use str0m::{
 /// What was measured on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Measurements {
+    /// When str0m counted last, since the connection was opened.
+    counted: Duration,
     path: Option<Path>,
     round_trip: Option<Duration>,
     inbound: BTreeMap<String, Counters>,
@@ -56,6 +58,11 @@ impl Measurements {
     /// The chosen path: our address and theirs.
     pub(crate) fn route(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.path.as_ref().map(|path| (path.local, path.remote))
+    }
+
+    /// str0m counted everything, so long after the connection was opened.
+    pub(crate) fn on_counted(&mut self, at: Duration) {
+        self.counted = at;
     }
 
     /// The chosen path was measured.
@@ -124,6 +131,7 @@ impl Measurements {
                 end(path.protocol, remote(path.remote), path.remote),
             )
         });
+        stats.counted = Some(self.counted);
         stats.round_trip = self.round_trip;
         stats.inbound = streams(&self.inbound);
         stats.outbound = streams(&self.outbound);

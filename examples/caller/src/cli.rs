@@ -28,7 +28,10 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Print a recorded call as a column of messages with times. Nothing is sent anywhere.
     ///
-    /// Names, rooms and addresses in the file are pseudonyms; `we` is whose recording it is.
+    /// Names, rooms and addresses in the file are pseudonyms; `it` is whose recording it is. `demo
+    /// --record` writes recordings, and so does the library's `Recorder`. Exit code 1 where the file
+    /// ends before its end or this build judges otherwise than the live call did, 2 where the file
+    /// is no recording.
     Replay(ReplayOptions),
     /// What needs a homeserver.
     #[command(flatten)]

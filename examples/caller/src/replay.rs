@@ -39,7 +39,9 @@ pub(crate) fn main(options: &ReplayOptions) -> ExitCode {
     }
     if replayed.differing > 0 {
         let differing = replayed.differing;
-        let why = format!("{differing} of the live call's verdicts were others: another version");
+        let why = format!(
+            "{differing} of the live call's verdicts were others: another version, or a changed file"
+        );
         return fail(WRONG, &why);
     }
     ExitCode::SUCCESS

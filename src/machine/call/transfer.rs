@@ -59,8 +59,10 @@ impl Call {
     pub(super) fn transfer(&mut self, world: &mut World, to: &TransferTo) -> Result<(), Refusal> {
         self.check_transferee()?;
         match to {
-            TransferTo::User(user, _) if self.remote_user() == Some(user) => {
-                Err(Refusal::CannotBeTransferred)
+            TransferTo::User(user, _)
+                if self.remote_user() == Some(user) || *user == world.identity.user =>
+            {
+                Err(Refusal::NotATarget)
             }
             TransferTo::User(user, room) => {
                 let half = Half::Create(world.ids.call());

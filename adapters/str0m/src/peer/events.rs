@@ -86,6 +86,7 @@ impl Peer {
                 self.control(request.mid, SourceControl::KeyFrame);
             }
             Event::PeerStats(stats) => {
+                self.measured.on_counted(self.now.saturating_duration_since(self.epoch));
                 let pair = stats.selected_candidate_pair.as_ref();
                 self.measured.on_path(pair, stats.rtt);
                 let path = pair.map(|pair| (pair.local.addr, pair.remote.addr));

@@ -83,8 +83,8 @@ fn hold(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
         assert_eq!(holder.act("state", &call)?["remoteOnHold"], true);
         assert_eq!(held.act("state", &call)?["remoteOnHold"], false);
         hear_nothing(&[holder, held], &call)?;
-        explains(holder, &call, "We hold the other side.")?;
-        explains(held, &call, "The other side holds us.")?;
+        explains(holder, &call, "We hold the other side")?;
+        explains(held, &call, "The other side holds us")?;
         switch(holder, "hold", &call, false)?;
         held.until("no longer on hold", &call, PATIENCE, |call| call["localOnHold"] == false)?;
         both_hear_again(&call, &pair)?;
