@@ -90,8 +90,9 @@ pub struct MediaLine<'a> {
     pub kind: LineKind,
     /// Its `mid`; absent from very old peers.
     pub mid: Option<&'a str>,
-    /// Its direction; [`Direction::Inactive`] when the line is rejected or stopped (port 0
-    /// without `bundle-only`).
+    /// Whether it is rejected or stopped (port 0 without `bundle-only`).
+    pub off: bool,
+    /// Its direction; [`Direction::Inactive`] when it is off.
     pub direction: Direction,
     /// The stream that its `msid` names. It stays there when the line no longer sends: whether
     /// the stream exists, the direction says.
@@ -162,6 +163,7 @@ pub fn media_lines(sdp: &str) -> Vec<MediaLine<'_>> {
     let line = |(first, rest)| MediaLine {
         kind: kind(first),
         mid: value(rest, "mid:"),
+        off: is_off(first, rest),
         direction: if is_off(first, rest) {
             Direction::Inactive
         } else {
@@ -277,12 +279,14 @@ mod tests {
         let audio = MediaLine {
             kind: LineKind::Audio,
             mid: Some("0"),
+            off: false,
             direction: Direction::SendRecv,
             stream: stream_id("cam"),
         };
         let video = MediaLine {
             kind: LineKind::Video,
             mid: Some("1"),
+            off: false,
             direction: Direction::RecvOnly,
             stream: None,
         };

@@ -45,7 +45,7 @@ const HECKLER: &str = "@heckler:example";
 const MAX_STEPS: usize = 30;
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 5] = [
+const REGRESSIONS: [(u64, &[usize]); 6] = [
     // Who stopped his microphone took the answer for a hold.
     (237, &[4, 11]),
     // A hold while an answer was being made was told to nobody.
@@ -55,6 +55,8 @@ const REGRESSIONS: [(u64, &[usize]); 5] = [
     (15199, &[0, 4, 5, 6]),
     // A call to one device left its place to another device, beside a call that was held.
     (65788, &[7, 13, 15, 16, 22, 24, 27]),
+    // A line that rests was taken for none: a new one was rejected, and that read as a hold.
+    (522_009, &[2, 9, 13, 16, 18]),
 ];
 
 /// What happened to calls, counted.

@@ -6,8 +6,8 @@ use matrix_voip::{
         io::{CallCommand, CallMedia, MediaKind, MediaSource},
     },
     sdp::{Direction, media_lines},
-    testing::{Device, OpKind, millis},
-    wire::call::SdpKind,
+    testing::{Device, OpKind, millis, secs},
+    wire::{call::SdpKind, metadata::Purpose},
 };
 
 use crate::common::{BEN, Half, Two, two};
@@ -155,4 +155,21 @@ fn directions_come_back_as_they_were() {
         act(&two, holder, CallCommand::Unhold);
         assert_eq!((directions(&two.ada).len(), &directions(&two.ben)), (2, &before.1));
     }
+}
+
+/// The lines that rest while we hold are in use all the same: a new one is not mistaken for theirs.
+#[test]
+fn a_screen_that_is_shown_while_both_have_lines_that_rest_is_a_line_of_its_own() {
+    let two = Two::connected();
+    two.ben.act(CallCommand::Stop(MediaSource::Microphone));
+    two.sim.advance(secs(10));
+    two.ben.act(CallCommand::Hold);
+    two.sim.advance(millis(40));
+    two.ada.act(CallCommand::Start(MediaSource::Screen));
+    two.sim.advance(secs(20));
+    two.ben.act(CallCommand::Start(MediaSource::Screen));
+    two.sim.run_until_quiet();
+    assert_eq!((hold(&two.ada), hold(&two.ben)), ((false, true), (true, false)));
+    let shown = two.ada.streams().iter().filter(|s| s.purpose == Purpose::Screenshare).count();
+    assert_eq!(shown, 2, "{}", two.sim.column());
 }

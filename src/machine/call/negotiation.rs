@@ -325,14 +325,14 @@ impl Negotiation {
             (LineKind::Audio, [Slot::Audio, Slot::ScreenAudio]),
             (LineKind::Video, [Slot::Video, Slot::Screen]),
         ] {
-            let in_use = |line: &&MediaLine<'_>| line.direction != Direction::Inactive;
-            let offered = lines.iter().filter(in_use).filter(|line| line.kind == kind).count();
-            for slot in slots {
-                let known = slots.iter().filter(|slot| self.slots.contains(slot)).count();
-                if known < offered {
-                    self.slots.insert(slot);
-                }
-            }
+            let known = slots.iter().filter(|slot| self.slots.contains(slot)).count();
+            // Those that we have come first, also those through which nothing goes at present.
+            let of_kind = lines.iter().filter(|line| line.kind == kind && !line.off);
+            let new = of_kind.skip(known);
+            let new = new.filter(|line| line.direction != Direction::Inactive).count();
+            let free: Vec<_> =
+                slots.into_iter().filter(|slot| !self.slots.contains(slot)).collect();
+            self.slots.extend(free.into_iter().take(new));
         }
     }
 
@@ -441,6 +441,7 @@ mod tests {
             let line = |kind: &LineKind| MediaLine {
                 kind: *kind,
                 mid: None,
+                off: false,
                 direction: Direction::SendRecv,
                 stream: None,
             };
