@@ -134,7 +134,6 @@ impl Engine {
 
     /// The oldest call of this user that rings here.
     fn ringing_with(&self, room: &RoomId, user: &UserId) -> Option<SessionId> {
-        let with_user = self.world.roster.with_user(room, user);
-        with_user.into_iter().find(|call| self.world.roster.is_ringing(*call))
+        self.world.roster.ringing_with(room, user)
     }
 }

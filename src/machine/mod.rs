@@ -326,9 +326,7 @@ impl Engine {
 
     /// The calls with this user that were taken, held ones too.
     fn taken_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
-        let mut with_user = self.world.roster.with_user(room, user);
-        with_user.retain(|session| self.calls.get(session).is_some_and(|call| call.is_taken()));
-        with_user
+        self.world.roster.answered_with(room, user)
     }
 
     // ------------------------------------------------------------------------------- the world

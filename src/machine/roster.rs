@@ -15,6 +15,7 @@ pub(super) struct Roster {
     by_user: BTreeMap<Hashed<(RoomId, UserId)>, BTreeSet<SessionId>>,
     ringing: BTreeSet<SessionId>,
     connected: BTreeSet<SessionId>,
+    answered: BTreeSet<SessionId>,
     taken: BTreeSet<SessionId>,
     partings: BTreeSet<SessionId>,
 }
@@ -63,6 +64,22 @@ impl Roster {
         found.into_iter().flatten().copied().collect()
     }
 
+    /// Those of them that ring here. Few ring at once, however many are with him.
+    pub(super) fn ringing_with(&self, room: &RoomId, user: &UserId) -> Option<SessionId> {
+        let of_user = self.by_user.get(&key(room, user))?;
+        self.ringing.iter().find(|session| of_user.contains(session)).copied()
+    }
+
+    /// Those of them that were answered.
+    pub(super) fn answered_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
+        let Some(of_user) = self.by_user.get(&key(room, user)) else { return Vec::new() };
+        let (fewer, more) = match of_user.len() < self.answered.len() {
+            true => (of_user, &self.answered),
+            false => (&self.answered, of_user),
+        };
+        fewer.iter().filter(|session| more.contains(session)).copied().collect()
+    }
+
     /// All live calls of a room, oldest first. Looks at every call: we leave rooms seldom.
     pub(super) fn in_room(&self, room: &RoomId) -> Vec<SessionId> {
         let of_room = self.by_id.iter().filter(|(key, _)| key.0 == *room);
@@ -81,6 +98,11 @@ impl Roster {
 
     pub(super) fn set_connected(&mut self, session: SessionId, on: bool) {
         set(&mut self.connected, session, on);
+    }
+
+    /// The call was answered, by us or by them; it may be held.
+    pub(super) fn set_answered(&mut self, session: SessionId, on: bool) {
+        set(&mut self.answered, session, on);
     }
 
     /// The user took the call, or his call was taken: he talks or is about to.

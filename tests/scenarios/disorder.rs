@@ -333,3 +333,23 @@ fn an_answer_too_many_shows_that_the_sides_do_not_agree() {
     }
     assert_eq!(offers(), 3, "nothing was taken back since\n{}", half.sim.column());
 }
+
+/// The same where the engine finds out that the answer is to another offer.
+#[test]
+fn an_answer_that_cannot_be_used_after_an_offer_was_taken_back_is_followed_by_a_restart() {
+    let (half, call) = talking();
+    let offers = || half.ada.sent().iter().filter(|message| is_offer(&message.body)).count();
+    half.ada.act(CallCommand::Start(MediaSource::Camera));
+    half.sim.advance(secs(1));
+    half.ada.input(Input::Network(Network::Changed));
+    half.sim.advance(secs(1));
+    half.ada.next(OpKind::SetRemote, Cue::denied());
+    for ufrag in ["one", "two"] {
+        let sdp = half.ben.sdp(SdpKind::Answer, &[MediaKind::Audio, MediaKind::Video]);
+        let mut answer = described(&half.ben, SdpKind::Answer, ufrag);
+        answer.description.sdp = sdp.replace(half.ben.party().as_str(), ufrag).into();
+        half.ben.say(&half.room, &call, Body::Negotiate(answer));
+        half.sim.advance(secs(1));
+    }
+    assert_eq!(offers(), 3, "{}", half.sim.column());
+}

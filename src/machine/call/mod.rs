@@ -280,11 +280,6 @@ impl Call {
         self.phase.is_ringing()
     }
 
-    /// Whether it was answered, by us or by them.
-    pub(super) fn is_taken(&self) -> bool {
-        self.phase.is_taken()
-    }
-
     /// How far an outgoing call without answer is; `None` for every other call.
     pub(super) fn glare(&self) -> Option<glare::OurCall<'_>> {
         match &self.phase {
@@ -466,6 +461,7 @@ impl Call {
     /// Whether the user talks here, or is about to: a call that he holds is none of both.
     fn tell_roster(&self, world: &mut World) {
         let is_taken = self.phase.is_taken() && !self.shown.hold.by_us;
+        world.roster.set_answered(self.session, self.phase.is_taken());
         world.roster.set_connected(self.session, self.holds_the_line());
         world.roster.set_taken(self.session, is_taken);
     }

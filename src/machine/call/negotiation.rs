@@ -270,6 +270,8 @@ impl Negotiation {
     pub(super) fn drop_offer(&mut self) {
         self.restarting = false;
         self.unanswered = 0;
+        // Perhaps for the answer to an offer that was taken back: then another one comes.
+        self.doubtful = self.withdrawn;
         self.offered = Plan::default();
         self.turn = SignalingState::Stable;
     }
