@@ -266,6 +266,19 @@ impl Negotiation {
         self.turn = SignalingState::Yielding;
     }
 
+    /// An answer could not be used. Perhaps it was to an offer that was taken back: then what was
+    /// offered is still wanted, up to a bound on such tries.
+    pub(super) fn try_again(&mut self, most: u32) -> bool {
+        let doubted = self.turn == SignalingState::Settling && self.withdrawn;
+        let again = doubted && self.count_unanswered() < most;
+        if again {
+            self.restart |= std::mem::take(&mut self.restarting);
+            self.wanted = true;
+            self.turn = SignalingState::Stable;
+        }
+        again
+    }
+
     /// Our offer came to nothing, and the same one is not worth another try.
     pub(super) fn drop_offer(&mut self) {
         self.restarting = false;

@@ -290,8 +290,10 @@ impl Call {
     pub(super) fn on_negotiation_failed(&mut self, world: &mut World) {
         self.clear_timer(world, CallTimer::Negotiate);
         self.clear_timer(world, CallTimer::Gather);
-        self.tell(world, CallEvent::NegotiationFailed);
-        self.negotiation.drop_offer();
+        if !self.negotiation.try_again(MAX_UNANSWERED_OFFERS) {
+            self.tell(world, CallEvent::NegotiationFailed);
+            self.negotiation.drop_offer();
+        }
         // Whatever the engine holds of it, it is to hold no longer.
         self.ask_peer(world, Ask::Nothing, PeerOp::Rollback);
         self.plan_candidates(world);
