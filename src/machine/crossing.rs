@@ -105,7 +105,7 @@ impl Engine {
         if self.world.vacant.is_empty() || !self.may_take_over() {
             return;
         }
-        let Some(session) = self.ringing_with(room, user) else { return };
+        let Some(session) = self.world.roster.ringing_with(room, user) else { return };
         let device = self.calls.get(&session).and_then(|call| call.remote_device());
         let device = device.cloned();
         let left = self.world.vacant.take(room, user, self.world.now);
@@ -120,7 +120,7 @@ impl Engine {
             call.glare()?;
             Some((call.shown().room.clone(), call.shown().remote_user.clone()?))
         });
-        let ringing = found.and_then(|(room, user)| self.ringing_with(&room, &user));
+        let ringing = found.and_then(|(room, user)| self.world.roster.ringing_with(&room, &user));
         let Some(ringing) = ringing else { return };
         let device = self.calls.get(&ringing).and_then(|call| call.remote_device());
         if !self.calls.get(&session).is_some_and(|call| call.may_be_called_by(device)) {
@@ -130,10 +130,5 @@ impl Engine {
         if let Some(estate) = estate {
             self.answer_in_place(ringing, estate);
         }
-    }
-
-    /// The oldest call of this user that rings here.
-    fn ringing_with(&self, room: &RoomId, user: &UserId) -> Option<SessionId> {
-        self.world.roster.ringing_with(room, user)
     }
 }

@@ -319,14 +319,10 @@ impl Engine {
         let Some(call) = self.calls.get(&session) else { return };
         let place = (call.shown().room.clone(), call.shown().remote_user.clone());
         let (room, Some(user)) = place else { return };
-        for other in self.taken_with(&room, &user).into_iter().filter(|other| *other != session) {
+        let answered = self.world.roster.answered_with(&room, &user);
+        for other in answered.into_iter().filter(|other| *other != session) {
             self.with(other, |call, world| call.fail(world, EndReason::Replaced));
         }
-    }
-
-    /// The calls with this user that were taken, held ones too.
-    fn taken_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
-        self.world.roster.answered_with(room, user)
     }
 
     // ------------------------------------------------------------------------------- the world

@@ -64,13 +64,13 @@ impl Roster {
         found.into_iter().flatten().copied().collect()
     }
 
-    /// Those of them that ring here. Few ring at once, however many are with him.
+    /// The oldest of them that rings here. Few ring at once, however many are with him.
     pub(super) fn ringing_with(&self, room: &RoomId, user: &UserId) -> Option<SessionId> {
         let of_user = self.by_user.get(&key(room, user))?;
         self.ringing.iter().find(|session| of_user.contains(session)).copied()
     }
 
-    /// Those of them that were answered.
+    /// Those of them that were answered, held ones too.
     pub(super) fn answered_with(&self, room: &RoomId, user: &UserId) -> Vec<SessionId> {
         let Some(of_user) = self.by_user.get(&key(room, user)) else { return Vec::new() };
         let (fewer, more) = match of_user.len() < self.answered.len() {

@@ -117,6 +117,16 @@ impl Half {
     }
 }
 
+/// Whether this is an offer within a call.
+pub(crate) fn is_offer(body: &Body) -> bool {
+    matches!(body, Body::Negotiate(n) if n.description.kind == SdpKind::Offer)
+}
+
+/// How many of them a device sent.
+pub(crate) fn offers(device: &Device) -> usize {
+    device.sent().iter().filter(|message| is_offer(&message.body)).count()
+}
+
 pub(crate) fn local(reason: EndReason) -> Option<End> {
     Some(End { party: EndParty::Local, reason })
 }

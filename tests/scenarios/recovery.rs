@@ -11,18 +11,9 @@ use matrix_voip::{
     redact::{Redacted, Secret},
     sdp::ice_ufrag,
     testing::{Cue, Device, Habits, OpKind, millis, secs},
-    wire::call::{Body, SdpKind},
 };
 
-use crate::common::{BEN, Two, local, two};
-
-fn offers(device: &Device) -> usize {
-    let is_offer = |body: &Body| match body {
-        Body::Negotiate(negotiate) => negotiate.description.kind == SdpKind::Offer,
-        _ => false,
-    };
-    device.sent().iter().filter(|message| is_offer(&message.body)).count()
-}
+use crate::common::{BEN, Two, local, offers, two};
 
 fn states(device: &Device) -> Vec<CallState> {
     let events = device.events_of(device.call().unwrap());

@@ -600,12 +600,7 @@ fn a_call_uses_the_homeservers_turn_server_and_gives_its_allocation_back() {
             Ok(Scripted { every: 20 * MILLI, make: Box::new(move |n| tone.frame(n)) })
         })
     });
-    let room = phones.room("!room:example");
-    phones.invite(ada, &room, "@ben:example", CallMedia::Voice);
-    let is = |phone, state| move |phones: &Phones| phones.state(phone) == Some(state);
-    assert!(phones.run_until(5 * SECOND, is(ben, CallState::Ringing)));
-    phones.act(ben, CallCommand::Answer(None));
-    assert!(phones.run_until(5 * SECOND, is(ada, CallState::Connected)));
+    connect(&mut phones, [ada, ben]);
     phones.run(SECOND);
     let now = phones.now();
     assert_eq!(phones.turn_server(0).allocations(now), 2);
@@ -616,6 +611,19 @@ fn a_call_uses_the_homeservers_turn_server_and_gives_its_allocation_back() {
     phones.run(SECOND);
     let now = phones.now();
     assert_eq!(phones.turn_server(0).allocations(now), 0);
+}
+
+fn is(phone: Phone, state: CallState) -> impl Fn(&Phones) -> bool {
+    move |phones| phones.state(phone) == Some(state)
+}
+
+/// The first calls the second, Ben, who answers.
+fn connect(phones: &mut Phones, [ada, ben]: [Phone; 2]) {
+    let room = phones.room("!room:example");
+    phones.invite(ada, &room, "@ben:example", CallMedia::Voice);
+    assert!(phones.run_until(5 * SECOND, is(ben, CallState::Ringing)));
+    phones.act(ben, CallCommand::Answer(None));
+    assert!(phones.run_until(5 * SECOND, is(ada, CallState::Connected)));
 }
 
 #[test]
@@ -646,12 +654,7 @@ fn long_relayed_call(fresh: Result<TurnServers, Fault>) -> (Phones, [Phone; 2], 
             Ok(Scripted { every: 20 * MILLI, make: Box::new(make) })
         })
     });
-    let room = phones.room("!room:example");
-    phones.invite(ada, &room, "@ben:example", CallMedia::Voice);
-    let is = |phone, state| move |phones: &Phones| phones.state(phone) == Some(state);
-    assert!(phones.run_until(5 * SECOND, is(ben, CallState::Ringing)));
-    phones.act(ben, CallCommand::Answer(None));
-    assert!(phones.run_until(5 * SECOND, is(ada, CallState::Connected)));
+    connect(&mut phones, [ada, ben]);
     phones.run(150 * SECOND);
     phones.turn_server(0).change_password("second");
     phones.server().set_turn(fresh);

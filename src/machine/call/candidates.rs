@@ -32,12 +32,10 @@ impl LocalCandidates {
     /// Our next description is this one. With new ICE credentials everything is gathered anew;
     /// tells whether that is so.
     pub(super) fn describe(&mut self, description: &str) -> bool {
-        let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
-        let is_anew = self.ufrag.is_some() && self.ufrag != ufrag;
+        let is_anew = is_renewed(&mut self.ufrag, description);
         if is_anew {
-            *self = Self::default();
+            *self = Self { ufrag: self.ufrag.take(), ..Self::default() };
         }
-        self.ufrag = ufrag;
         is_anew
     }
 
@@ -104,11 +102,9 @@ impl RemoteCandidates {
     /// Their next description is this one. With new ICE credentials they gather anew: then the
     /// bound counts anew too, or a call that wanders for long enough would hear of no path more.
     pub(super) fn describe(&mut self, description: &str) {
-        let ufrag = sdp::ice_ufrag(description).map(Redacted::from);
-        if self.ufrag.is_some() && self.ufrag != ufrag {
+        if is_renewed(&mut self.ufrag, description) {
             self.seen = self.waiting.len();
         }
-        self.ufrag = ufrag;
     }
 
     /// Keeps candidates of a party that may be chosen later.
@@ -177,6 +173,12 @@ impl RemoteCandidates {
         self.seen += more;
         Ok(())
     }
+}
+
+/// Notes the ICE user name of the next description; whether it takes the place of another one.
+fn is_renewed(known: &mut Option<Redacted>, description: &str) -> bool {
+    let before = std::mem::replace(known, sdp::ice_ufrag(description).map(Redacted::from));
+    before.is_some() && before != *known
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Estate {
 
     /// Whether it is for a call from this device.
     pub(in crate::machine) fn is_for(&self, device: Option<&DeviceId>) -> bool {
-        self.device.is_none() || self.device.as_ref() == device
+        is_meant(self.device.as_ref(), device)
     }
 
     /// Releases what is of no use to a call that sends this.
@@ -51,6 +51,11 @@ impl Estate {
             world.request(Owner::Nobody, Op::Track(track, TrackOp::Release));
         }
     }
+}
+
+/// Whether whoever called the named device, or no device in particular, may meet this one.
+pub(super) fn is_meant(named: Option<&DeviceId>, device: Option<&DeviceId>) -> bool {
+    named.is_none() || named == device
 }
 
 impl Call {

@@ -303,7 +303,7 @@ impl Call {
     /// Whether a call from this device is from whom this call is to: one that names a device is to
     /// no other.
     pub(super) fn may_be_called_by(&self, device: Option<&DeviceId>) -> bool {
-        self.callee_device.is_none() || self.callee_device.as_ref() == device
+        estate::is_meant(self.callee_device.as_ref(), device)
     }
 
     /// Whether nothing is left to do for it.

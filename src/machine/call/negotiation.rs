@@ -184,11 +184,6 @@ impl Negotiation {
         self.restart = false;
     }
 
-    /// Whether our present offer restarts ICE, or the next one does.
-    pub(super) fn is_restarting(&self) -> bool {
-        self.restarting || self.restart
-    }
-
     /// Whether an offer of this plan is to be made now.
     pub(super) fn is_due(&self, plan: &Plan) -> bool {
         self.turn == SignalingState::Stable && self.wanted && (self.restart || *plan != self.agreed)

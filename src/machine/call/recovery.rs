@@ -94,7 +94,7 @@ impl Call {
 
     pub(super) fn restart_by_command(&mut self, world: &mut World) -> Result<(), Refusal> {
         self.check_negotiable()?;
-        if !self.negotiation.is_restarting() {
+        if !self.negotiation.offers_restart() && !self.negotiation.wants_restart() {
             self.restart_ice(world);
         }
         Ok(())

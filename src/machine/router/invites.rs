@@ -131,8 +131,9 @@ impl Engine {
     fn is_busy_for(&mut self, arrival: &Arrival<'_>) -> bool {
         let expected = self.is_expected(arrival);
         // Who is about to talk with us and calls once more lost glare, and says so in a moment.
-        let again = !self.taken_with(arrival.room, arrival.caller).is_empty();
-        let busy = (self.world.roster.other_connected(None) || again) && !expected;
+        let roster = &self.world.roster;
+        let again = !roster.answered_with(arrival.room, arrival.caller).is_empty();
+        let busy = (roster.other_connected(None) || again) && !expected;
         busy && self.world.holds(Guard::BusyObeyed)
     }
 
