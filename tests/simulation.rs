@@ -45,7 +45,7 @@ const HECKLER: &str = "@heckler:example";
 const MAX_STEPS: usize = 30;
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 6] = [
+const REGRESSIONS: [(u64, &[usize]); 7] = [
     // Who stopped his microphone took the answer for a hold.
     (237, &[4, 11]),
     // A hold while an answer was being made was told to nobody.
@@ -57,6 +57,8 @@ const REGRESSIONS: [(u64, &[usize]); 6] = [
     (65788, &[7, 13, 15, 16, 22, 24, 27]),
     // A line that rests was taken for none: a new one was rejected, and that read as a hold.
     (522_009, &[2, 9, 13, 16, 18]),
+    // An id that a stranger used again four minutes later was taken for the call that had ended.
+    (985_891, &[0, 1, 5, 6, 7, 9, 11, 15, 17, 21, 22, 23, 24, 25]),
 ];
 
 /// What happened to calls, counted.

@@ -183,10 +183,10 @@ impl Watch {
         let call = message.header.call_id;
         let busy = self.sending.values().any(|other| *other == call);
         rule(!busy, || format!("{event_type} before the last message was answered"))?;
-        let ended = self.calls.values().any(|seen| {
-            let same = seen.folded.call_id == call && seen.folded.room == *room;
-            same && seen.ended
-        });
+        // An id may name another call once nobody can take it for the former any more.
+        let of_id = self.calls.values();
+        let of_id = of_id.filter(|seen| seen.folded.call_id == call && seen.folded.room == *room);
+        let ended = of_id.max_by_key(|seen| !seen.ended).is_some_and(|seen| seen.ended);
         let last_words = ["m.call.hangup", "m.call.reject", "m.call.select_answer"];
         let allowed = !ended || known || last_words.contains(&event_type.as_str());
         rule(allowed, || format!("{event_type} after the end of the call"))?;
