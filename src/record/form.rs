@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -161,6 +162,16 @@ impl Form for f32 {
     }
 }
 
+impl Form for i64 {
+    fn write(&self, _: &mut Pseudonyms) -> Value {
+        Value::from(*self)
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        value.as_i64().ok_or(Unfit("a number"))
+    }
+}
+
 impl Form for bool {
     fn write(&self, _: &mut Pseudonyms) -> Value {
         Value::Bool(*self)
@@ -178,6 +189,16 @@ impl Form for String {
 
     fn read(value: &Value) -> Result<Self, Unfit> {
         text(value).map(str::to_owned)
+    }
+}
+
+impl Form for Arc<str> {
+    fn write(&self, names: &mut Pseudonyms) -> Value {
+        Value::String(names.text(self))
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        text(value).map(Self::from)
     }
 }
 

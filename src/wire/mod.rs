@@ -9,6 +9,8 @@
 //! | `delivery.rs` | what the host hands in: a complete ordered batch with its facts |
 //! | `call.rs` | the contents of `m.call.*` and their to-device twins `com.famedly.call.member.*` |
 //! | `kind.rs` | the names of these events |
+//! | `member.rs` | who is in a group call: `com.famedly.call.member` |
+//! | `state.rs`, `power.rs` | the state of a room; who may write memberships |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
 //! | `read.rs`, `write.rs` | JSON to types, types to JSON |
 //! | `json.rs` | tolerant readers of single fields |
@@ -21,8 +23,11 @@ pub mod delivery;
 mod json;
 mod kind;
 pub mod ledger;
+pub mod member;
 pub mod metadata;
+pub mod power;
 pub mod read;
 pub mod reason;
+pub mod state;
 pub mod turn;
 mod write;

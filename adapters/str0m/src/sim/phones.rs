@@ -388,6 +388,7 @@ impl Phones {
             let input = match item {
                 SyncItem::Batch(batch) => Input::Deliver(batch.parse()),
                 SyncItem::Room(room, news) => Input::Room(room, news),
+                SyncItem::State(state) => Input::State(state.parse()),
             };
             self.feed(phone, input);
         }
