@@ -147,7 +147,7 @@ record_struct!(Timeouts {
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
-record_struct!(LiveMembership { room, session });
+record_struct!(LiveMembership { room, session as visit });
 record_struct!(LiveCall { room, call_id, party_id });
 record_struct!(EndedCall { room, call_id, until });
 
@@ -341,7 +341,7 @@ record_enum!(Reason {
 record_struct!(RoomState { room, extent, events });
 record_enum!(Extent { Whole, Changes });
 record_struct!(ParsedState { facts, content, event_type as plain });
-record_struct!(StateFacts { event_id, sender, state_key, sent, age });
+record_struct!(StateFacts { event_id, sender, state_key as state_key, sent, age });
 record_enum!(StateContent {
     Members(dialect, entries),
     PowerLevels(levels),
@@ -349,7 +349,15 @@ record_enum!(StateContent {
 });
 record_enum!(Dialect { Famedly, Msc3401 });
 record_struct!(MemberEntry { membership, raw });
-record_struct!(Membership { group, application, device, session, expires, backend, feeds });
+record_struct!(Membership {
+    group,
+    application,
+    device,
+    session as visit,
+    expires,
+    backend,
+    feeds,
+});
 record_struct!(GroupCallId { scope, call_id });
 record_enum!(Scope { Room, User, Other(text) });
 record_enum!(Backend { Mesh, Livekit { service_url, alias }, Unknown(kind) });

@@ -398,16 +398,29 @@ impl KeyLayout {
     }
 }
 
+/// The layout, the user and the device of a state key that names a user.
+pub(crate) fn parts(state_key: &str) -> Option<(KeyLayout, &str, &str)> {
+    if !state_key.starts_with('@') {
+        let at = state_key.rfind("_@")?;
+        return Some((KeyLayout::UnprotectedDevice, &state_key[at + 1..], &state_key[..at]));
+    }
+    // A localpart may hold an underscore, a server's name cannot.
+    let server = state_key.find(':')?;
+    match state_key[server..].find('_') {
+        Some(at) => {
+            let (user, device) = state_key.split_at(server + at);
+            Some((KeyLayout::OwnedDevice, user, &device[1..]))
+        }
+        None => Some((KeyLayout::User, state_key, "")),
+    }
+}
+
 /// Whether a state key, in any layout, names another user than the one who wrote the event. A key
 /// that names nobody is no contradiction.
 pub fn names_another(state_key: &str, sender: &UserId) -> bool {
-    let user = sender.as_str();
-    if state_key.starts_with('@') {
-        let rest = state_key.strip_prefix(user);
-        return rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('_'));
-    }
-    let named = state_key.rfind("_@").map(|at| &state_key[at + 1..]);
-    named.is_some_and(|named| named != user)
+    let named = parts(state_key);
+    let odd = state_key.starts_with('@') && named.is_none();
+    odd || named.is_some_and(|(_, user, _)| user != sender.as_str())
 }
 
 #[cfg(test)]

@@ -102,6 +102,7 @@ impl Groups {
 
     /// Does for our memberships of a room what is to be done now.
     pub(super) fn push(&mut self, world: &mut World, room: &RoomId) {
+        self.note_memberships(world, room);
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         let op = match of_room.ours.next() {
             Next::Nothing => return,
@@ -123,11 +124,10 @@ impl Groups {
         };
         self.asked.insert(op, room.clone());
         self.timers.clear(&(room.clone(), GroupTimer::Refresh));
-        self.note_memberships(world, room);
     }
 
     /// Writes down what a crash would leave behind.
-    pub(super) fn note_memberships(&self, world: &mut World, room: &RoomId) {
+    fn note_memberships(&self, world: &mut World, room: &RoomId) {
         let Some(of_room) = self.rooms.get(room) else { return };
         let visits = of_room.ours.visits().map(|(_, visit)| visit.session.clone());
         let ghosts = of_room.ours.ghosts().cloned();

@@ -345,7 +345,6 @@ impl Engine {
             Err(fault) => self.on_group_fault(&room, fault),
         }
         self.groups.push(&mut self.world, &room);
-        self.groups.note_memberships(&mut self.world, &room);
         Verdict::Handled
     }
 

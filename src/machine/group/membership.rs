@@ -29,6 +29,9 @@ use crate::{
 /// How many of our last writes are known again when they come back.
 const MAX_ECHOES: usize = 8;
 
+/// By how much our membership may be older than we wrote it, where another device wrote it again.
+const OLDER: Duration = Duration::from_secs(60);
+
 /// What we are in a group call, from entering until leaving.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Visit {
@@ -156,28 +159,43 @@ impl Ours {
 
     // ---------------------------------------------------------------------------- what is seen
 
-    /// Somebody wrote under our key. Says whether we are missing there.
+    /// A device of ours wrote under our key.
     pub(super) fn on_seen(&mut self, ours: &DeviceId, event: &EventId, entries: &[MemberEntry]) {
         self.known = true;
         let echo = self.echoes.contains(event);
-        let kept: Vec<_> = entries.iter().filter(|entry| !is_of(entry, ours)).cloned().collect();
         let writing = matches!(self.step, Step::Writing(..));
+        let (own, kept): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|entry| is_of(entry, ours));
         // What goes out was composed without it.
-        self.stale |= writing && !echo && kept != self.kept;
+        self.stale |= writing && !echo && differ(&kept, &self.kept);
         self.kept = kept;
-        let stands = |session: &str| {
-            let mut own = entries.iter().filter_map(|entry| entry.membership.as_ref().ok());
-            own.any(|one| one.device == *ours && one.session.as_deref() == Some(session))
-        };
+        let own: Vec<_> = own.into_iter().filter_map(|entry| entry.membership.ok()).collect();
+        self.look_for_ghosts(writing, &own);
+        if !echo && !writing {
+            let mut accepted = self.wanted.iter().filter(|(_, visit)| visit.accepted);
+            self.stale |= accepted.any(|(group, visit)| !self.stands(group, visit, &own));
+        }
+    }
+
+    /// Whether a visit stands there as it should. Another device keeps ours as it saw it last: a
+    /// little older does no harm, and to insist would make two devices write for ever.
+    fn stands(&self, group: &GroupCallId, visit: &Visit, own: &[Membership]) -> bool {
+        own.iter().any(|one| {
+            one.group == *group
+                && one.session.as_ref() == Some(&visit.session)
+                && one.application == visit.application
+                && one.feeds == visit.feeds
+                && one.expires.plus(OLDER) >= self.believed
+        })
+    }
+
+    fn look_for_ghosts(&mut self, writing: bool, own: &[Membership]) {
         let haunted = !self.ghosts.is_empty();
-        self.ghosts.retain(|session| stands(session));
+        let left = |session: &String| own.iter().any(|one| one.session.as_ref() == Some(session));
+        self.ghosts.retain(left);
         // Nothing of them is left: nobody need write.
         let laid = haunted && self.ghosts.is_empty() && self.wanted.is_empty() && !writing;
         self.stale = (self.stale && !laid) || !self.ghosts.is_empty();
-        if !echo && !writing {
-            let mut accepted = self.wanted.values().filter(|visit| visit.accepted);
-            self.stale |= accepted.any(|visit| !stands(&visit.session));
-        }
     }
 
     /// The whole state was told, and nothing stands under our key.
@@ -276,6 +294,7 @@ impl Ours {
         if hopeless {
             self.step = Step::Rest;
             self.tries = 0;
+            self.ghosts.clear();
             let over = std::mem::take(&mut self.wanted);
             return Outcome::GivenUp(over.into_keys().collect(), fault);
         }
@@ -312,6 +331,20 @@ impl Ours {
             }
         }
     }
+}
+
+/// Whether what goes out says something else of our other devices than what stands there. That they
+/// wrote it anew a moment ago is nothing else.
+fn differ(stands: &[MemberEntry], goes_out: &[MemberEntry]) -> bool {
+    let same =
+        |(one, other): (&MemberEntry, &MemberEntry)| match (&one.membership, &other.membership) {
+            (Ok(one), Ok(other)) => {
+                let older = other.expires.plus(OLDER) < one.expires;
+                !older && *one == Membership { expires: one.expires, ..other.clone() }
+            }
+            _ => one == other,
+        };
+    stands.len() != goes_out.len() || !stands.iter().zip(goes_out).all(same)
 }
 
 fn is_of(entry: &MemberEntry, device: &DeviceId) -> bool {
