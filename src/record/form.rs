@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -189,16 +188,6 @@ impl Form for String {
 
     fn read(value: &Value) -> Result<Self, Unfit> {
         text(value).map(str::to_owned)
-    }
-}
-
-impl Form for Arc<str> {
-    fn write(&self, names: &mut Pseudonyms) -> Value {
-        Value::String(names.text(self))
-    }
-
-    fn read(value: &Value) -> Result<Self, Unfit> {
-        text(value).map(Self::from)
     }
 }
 

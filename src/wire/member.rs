@@ -6,8 +6,6 @@
 //! `famedly-dart.md` §2.5. Written is one event that holds the first two. The user is always the
 //! event's sender: a content cannot name him.
 
-use std::{fmt, sync::Arc};
-
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,6 +17,7 @@ use super::{
 };
 use crate::{
     id::{DeviceId, UserId},
+    redact::Redacted,
     time::Wall,
 };
 
@@ -64,23 +63,23 @@ pub struct GroupCallId {
     /// For whom the call is.
     pub scope: Scope,
     /// Its id, `""` like any other: the call of the room.
-    pub call_id: Arc<str>,
+    pub call_id: String,
 }
 
 impl GroupCallId {
     /// The one call of a room.
     pub fn room() -> Self {
-        Self { scope: Scope::Room, call_id: Arc::from("") }
+        Self { scope: Scope::Room, call_id: String::new() }
     }
 
     /// The call of that id, for everybody in the room.
-    pub fn named(call_id: impl AsRef<str>) -> Self {
-        Self { scope: Scope::Room, call_id: Arc::from(call_id.as_ref()) }
+    pub fn named(call_id: impl Into<String>) -> Self {
+        Self { scope: Scope::Room, call_id: call_id.into() }
     }
 
     /// A call for some users of the room; seed 001 proposes `A:B` for its id.
-    pub fn among_users(call_id: impl AsRef<str>) -> Self {
-        Self { scope: Scope::User, call_id: Arc::from(call_id.as_ref()) }
+    pub fn among_users(call_id: impl Into<String>) -> Self {
+        Self { scope: Scope::User, call_id: call_id.into() }
     }
 }
 
@@ -93,7 +92,7 @@ pub enum Scope {
     /// `m.user`: for some users in the room.
     User,
     /// Anything else.
-    Other(Arc<str>),
+    Other(String),
 }
 
 impl Scope {
@@ -101,7 +100,7 @@ impl Scope {
         match text {
             "m.room" => Self::Room,
             "m.user" => Self::User,
-            other => Self::Other(Arc::from(other)),
+            other => Self::Other(other.to_owned()),
         }
     }
 
@@ -196,8 +195,8 @@ impl Membership {
     }
 }
 
-fn call_id(entry: &Object, key: &'static str) -> Result<Arc<str>, Malformed> {
-    exact_text(entry, key)?.map(Arc::from).ok_or(Malformed::Missing(key))
+fn call_id(entry: &Object, key: &'static str) -> Result<String, Malformed> {
+    exact_text(entry, key)?.map(str::to_owned).ok_or(Malformed::Missing(key))
 }
 
 fn application(entry: &Object) -> String {
@@ -227,19 +226,11 @@ fn feeds(entry: &Object) -> Vec<Purpose> {
 
 /// One entry of a member event. What it says is read; how it was written is kept, because whoever
 /// writes the event anew must keep the entries of a user's other devices as they are.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberEntry {
     /// What it says, or why it says nothing.
     pub membership: Result<Membership, Malformed>,
-    pub(crate) raw: Arc<str>,
-}
-
-impl fmt::Debug for MemberEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { membership, raw } = self;
-        let mut entry = f.debug_struct("MemberEntry");
-        entry.field("membership", membership).field("bytes", &raw.len()).finish()
-    }
+    pub(crate) raw: Redacted,
 }
 
 /// Reads the entries of a member event. One without entries (also a redacted one) says that nobody
@@ -267,7 +258,7 @@ fn entries(content: &Object) -> Vec<MemberEntry> {
     let entries = content.get("memberships").and_then(Value::as_array).into_iter().flatten();
     let read = entries.take(MAX_ENTRIES).map(|entry| MemberEntry {
         membership: entry.as_object().ok_or(Malformed::NotAnObject).and_then(Membership::read),
-        raw: Arc::from(entry.to_string()),
+        raw: Redacted::new(entry.to_string()),
     });
     read.collect()
 }
@@ -282,7 +273,7 @@ fn legacy_entries(content: &Object) -> Vec<MemberEntry> {
                 .as_object()
                 .ok_or(Malformed::NotAnObject)
                 .and_then(|device| Membership::read_legacy(call, device)),
-            raw: Arc::from(device.to_string()),
+            raw: Redacted::new(device.to_string()),
         })
     });
     devices.take(MAX_ENTRIES).collect()
@@ -365,7 +356,7 @@ pub fn write_members<'a>(
         serde_json::to_string(&WrittenMembership::of(membership))
             .expect("invariant: structs of texts and numbers can be written")
     });
-    let kept = kept.into_iter().map(|entry| entry.raw.to_string());
+    let kept = kept.into_iter().map(|entry| entry.raw.expose().to_owned());
     let entries: Vec<String> = kept.chain(written).collect();
     format!(r#"{{"memberships":[{}]}}"#, entries.join(","))
 }

@@ -1,11 +1,7 @@
 //! Who may write memberships: `m.room.power_levels` and, from room version 12 on, the creators that
 //! `m.room.create` names (specification, "Authorization rules").
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -15,7 +11,7 @@ use super::{
     member::MEMBER_TYPE,
     read::MAX_CONTENT_BYTES,
 };
-use crate::id::UserId;
+use crate::{id::UserId, redact::Redacted};
 
 /// The state event that says who may do what.
 pub const POWER_LEVELS_TYPE: &str = "m.room.power_levels";
@@ -26,24 +22,12 @@ pub const CREATE_TYPE: &str = "m.room.create";
 const STATE_DEFAULT: i64 = 50;
 
 /// What of a room's power levels concerns calls. Its content prints as a length.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PowerLevels {
     pub(crate) users: BTreeMap<UserId, i64>,
     pub(crate) users_default: i64,
     pub(crate) member_needed: i64,
-    pub(crate) content: Arc<str>,
-}
-
-impl fmt::Debug for PowerLevels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { users, users_default, member_needed, content } = self;
-        f.debug_struct("PowerLevels")
-            .field("users", &users.len())
-            .field("users_default", users_default)
-            .field("member_needed", member_needed)
-            .field("content_bytes", &content.len())
-            .finish()
-    }
+    pub(crate) content: Redacted,
 }
 
 impl PowerLevels {
@@ -62,7 +46,7 @@ impl PowerLevels {
             users: users.collect(),
             users_default: content.get("users_default").and_then(level).unwrap_or(0),
             member_needed: named.and_then(level).unwrap_or(default),
-            content: Arc::from(text),
+            content: Redacted::from(text),
         })
     }
 
@@ -79,7 +63,7 @@ impl PowerLevels {
     /// The content with which everybody may: the level of memberships is what everybody has, all
     /// else is as it was.
     pub fn allowing_everyone(&self) -> String {
-        let mut content = parse(&self.content).unwrap_or_default();
+        let mut content = parse(self.content.expose()).unwrap_or_default();
         let events = content.entry("events").or_insert_with(|| Value::Object(Map::new()));
         if !events.is_object() {
             *events = Value::Object(Map::new());

@@ -161,7 +161,8 @@ fn an_update_that_two_devices_write_at_once_is_repaired() {
 #[test]
 fn three_calls_of_one_room_are_entered_beside_each_other() {
     let (sim, room, [ada, ben, _]) = three();
-    let ids = [GroupCallId::room(), GroupCallId::named(&room), GroupCallId::among_users("A:B")];
+    let ids =
+        [GroupCallId::room(), GroupCallId::named(room.as_str()), GroupCallId::among_users("A:B")];
     let sessions = ids.clone().map(|call| ada.open_group(&room, call));
     for session in sessions {
         ada.group(session, GroupCommand::Enter);

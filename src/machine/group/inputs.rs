@@ -192,14 +192,16 @@ impl Engine {
             }
             Ok(StateContent::Members(dialect, entries)) => {
                 let facts = &event.facts;
-                self.on_members_event(room, Statement { dialect: *dialect, facts, entries })
+                let outside = self.world.is_outside(room, &facts.sender)
+                    && self.world.holds(Guard::OutsidersUnheard);
+                let statement = Statement { dialect: *dialect, facts, entries, outside };
+                self.on_members_event(room, statement)
             }
         }
     }
 
     fn on_members_event(&mut self, room: &RoomId, statement: Statement<'_>) -> Verdict {
-        let Statement { dialect, facts, entries } = statement;
-        let outside = self.world.is_outside(room, &facts.sender);
+        let Statement { dialect, facts, entries, outside } = statement;
         let of_room = self.groups.rooms.entry(room.clone()).or_default();
         let our_key =
             dialect == Dialect::Famedly && facts.state_key == of_room.our_key(&self.world);
@@ -214,13 +216,18 @@ impl Engine {
             let device = &self.world.identity.device;
             of_room.ours.on_seen(device, &facts.event_id, entries);
         }
-        let bound = self.world.holds(Guard::OutsidersUnheard);
-        let mut changes =
-            of_room.roster.set_outside(self.world.now, &facts.sender, outside && bound);
+        let mut changes = of_room.roster.set_outside(self.world.now, &facts.sender, outside);
         let (more, left_out) = of_room.roster.state(self.world.now, statement);
         changes.extend(more);
         self.on_changes(room, changes);
-        if left_out > 0 { Verdict::Ignored(Ignored::TooMany) } else { Verdict::Handled }
+        if left_out > 0 {
+            Verdict::Ignored(Ignored::TooMany)
+        } else if outside {
+            // What he says counts when he is in the room, if it has not expired by then.
+            Verdict::Ignored(Ignored::NotInRoom)
+        } else {
+            Verdict::Handled
+        }
     }
 
     /// Tells what changed among the participants of a room's calls.
@@ -394,7 +401,11 @@ impl Engine {
         let Some(session) = self.groups.find(room, group) else { return };
         let why = match fault {
             Fault::Forbidden(_) | Fault::NotFound | Fault::Denied => GroupRefusal::Forbidden,
-            _ => GroupRefusal::Unsupported,
+            Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
+                GroupRefusal::Unsupported
+            }
+            Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
+            Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
         self.drop_ourselves(session);
         self.set_group_state(session, GroupState::Idle);

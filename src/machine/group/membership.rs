@@ -302,10 +302,14 @@ impl Ours {
         self.tries = self.tries.saturating_add(1);
         let (first, longest) = pauses;
         let doubled = first.saturating_mul(1 << (self.tries - 1).min(16)).min(longest);
-        Outcome::Later(match fault {
-            Fault::RateLimited { retry_after: Some(after) } => after.max(doubled),
-            _ => doubled,
-        })
+        let asked = match fault {
+            Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
+            Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
+            Fault::Denied | Fault::NotFound | Fault::Unreachable => Duration::ZERO,
+            Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
+            Fault::Unsupported | Fault::Failed(_) => Duration::ZERO,
+        };
+        Outcome::Later(asked.max(doubled))
     }
 
     /// The pause is over, or the network is back.

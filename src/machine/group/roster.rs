@@ -124,6 +124,8 @@ pub(in crate::machine) struct Statement<'a> {
     pub(in crate::machine) dialect: Dialect,
     pub(in crate::machine) facts: &'a StateFacts,
     pub(in crate::machine) entries: &'a [MemberEntry],
+    /// Whoever wrote it is not in the room.
+    pub(in crate::machine) outside: bool,
 }
 
 impl Roster {
@@ -134,7 +136,7 @@ impl Roster {
         now: Now,
         statement: Statement<'_>,
     ) -> (Vec<Changed>, usize) {
-        let Statement { dialect, facts, entries } = statement;
+        let Statement { dialect, facts, entries, outside } = statement;
         let source = (dialect, facts.state_key.clone());
         let mut touched = self.withdraw(&source);
         let mut left_out = 0;
@@ -147,6 +149,9 @@ impl Roster {
                 Some(place) => _ = touched.insert(place),
                 None => left_out += 1,
             }
+        }
+        if outside && self.counts.contains_key(&facts.sender) {
+            self.outside.insert(facts.sender.clone());
         }
         (self.settle(now.wall, touched), left_out)
     }

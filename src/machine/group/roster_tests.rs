@@ -68,7 +68,8 @@ impl Room {
     fn take(&mut self, now: Now, facts: &StateFacts, all: &[Membership]) -> (Vec<String>, usize) {
         let content = crate::wire::member::write_members(all, []);
         let entries = crate::wire::member::read_members(Dialect::Famedly, &content).unwrap();
-        let statement = Statement { dialect: Dialect::Famedly, facts, entries: &entries };
+        let (dialect, entries) = (Dialect::Famedly, &entries);
+        let statement = Statement { dialect, facts, entries, outside: false };
         let (changes, left_out) = self.0.state(now, statement);
         (words(changes), left_out)
     }
