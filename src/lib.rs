@@ -78,7 +78,7 @@ pub use crate::{
         event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         explain::Explanation,
         group::{
-            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
+            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights},
             roster::{Participant, ParticipantId},
         },
         io::{CallMedia, Callee, MediaKind, MediaSource, Network, PeerStats},
@@ -91,9 +91,9 @@ pub use crate::{
     id::{RoomId, UserId},
     record::{Recorder, Replay},
     session::{
-        AnswerError, CallEvents, CallOptions, CallSession, ChangeError, EnterError, GroupCallError,
-        GroupCallSession, GroupEvents, GroupOptions, HangupError, IntoCallee, InviteError,
-        LeaveError, MuteError, ProceedError, QualityWatch, RejectError, SessionEvents, StartError,
-        StatsError, UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
+        AnswerError, CallEvents, CallOptions, CallSession, ChangeError, ChangeGroupError,
+        EnterError, GroupCallError, GroupCallSession, GroupEvents, GroupOptions, HangupError,
+        IntoCallee, InviteError, LeaveError, MuteError, ProceedError, QualityWatch, RejectError,
+        SessionEvents, StartError, StatsError, UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
     },
 };

@@ -58,6 +58,7 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::ParticipantLeft(_) => debug!(session, "a participant left"),
         GroupEvent::ParticipantChanged(_) => debug!(session, "a participant changed"),
         GroupEvent::ApplicationChanged(_) => debug!(session, "application changed"),
+        GroupEvent::RightsChanged(rights) => debug!(session, ?rights, "rights changed"),
         GroupEvent::Refused(why) => debug!(session, ?why, "not in the call"),
         GroupEvent::Ended(end) => debug!(session, %end, "ended"),
     }

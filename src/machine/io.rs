@@ -114,6 +114,9 @@ pub enum GroupCommand {
     Enter,
     /// Be in it no more; again: nothing happens.
     Leave,
+    /// Ask the homeserver to let every member of the room be in its group calls. We need the right to
+    /// change power levels for it.
+    AllowEveryone,
     /// Take it to be about something else from now on: voice that became video.
     SetApplication(String),
 }

@@ -136,6 +136,9 @@ pub enum Refusal {
     /// Our power level is too low to be in group calls of this room.
     #[error("the power level is too low to join")]
     MayNotJoin,
+    /// The room's power levels are not known: what is not known is not changed.
+    #[error("the room's power levels are not known")]
+    UnknownPowerLevels,
     /// We are not in that room, as far as the host told.
     #[error("not in the room")]
     NotInRoom,

@@ -171,7 +171,7 @@ record_enum!(Command {
     OpenGroup { room, call, backend, application },
     Group(session, command),
 });
-record_enum!(GroupCommand { Enter, Leave, SetApplication(application) });
+record_enum!(GroupCommand { Enter, Leave, AllowEveryone, SetApplication(application) });
 record_struct!(Transfer { call_id, user, room, display_name });
 record_enum!(TransferTo { User(user, room), Call(session) });
 record_enum!(Callee { User(user), Device(user, device), TheOther });
@@ -420,6 +420,7 @@ record_enum!(Refusal {
     CallingOurselves,
     OtherBackend,
     MayNotJoin,
+    UnknownPowerLevels,
     NotInRoom,
     ShuttingDown,
 });

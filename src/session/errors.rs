@@ -349,7 +349,16 @@ impl From<Refusal> for EnterError {
     }
 }
 
-/// Why a group call was not left, or not changed.
+/// Why a group call was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeGroupError {
+    /// The machine's reason: the group call is over, or what is to be changed is not known.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+/// Why a group call was not left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaveError {

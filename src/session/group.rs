@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    errors::{EnterError, LeaveError},
+    errors::{ChangeGroupError, EnterError, LeaveError},
     events::GroupEvents,
 };
 use crate::{
@@ -62,6 +62,28 @@ impl GroupCallSession {
         self.cell.look(|snapshot| snapshot.participants.clone())
     }
 
+    /// Whether we may be in group calls of the room, by its power levels. Where these are not known:
+    /// yes, and the homeserver has the last word.
+    pub fn can_join(&self) -> bool {
+        self.cell.look(|snapshot| snapshot.rights.can_join)
+    }
+
+    /// Whether every member of the room may.
+    pub fn can_everyone_join(&self) -> bool {
+        self.cell.look(|snapshot| snapshot.rights.can_everyone_join)
+    }
+
+    /// Asks the homeserver to let every member of the room be in its group calls: the power level of
+    /// memberships is set to what every member has. Never done without being asked. Resolves before
+    /// the homeserver has answered: `GroupEvent::RightsChanged` tells of success, and nothing happens
+    /// if we may not change power levels.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when the room's power levels are not known, or the group call is over.
+    pub async fn allow_everyone(&self) -> Result<(), ChangeGroupError> {
+        self.command(GroupCommand::AllowEveryone).await.map_err(ChangeGroupError::Refused)
+    }
+
     /// Enters the call and waits until the homeserver has accepted our membership. While it cannot be
     /// reached this waits as well: the membership is tried again and again. Idempotent.
     ///
@@ -103,10 +125,13 @@ impl GroupCallSession {
     /// Says that the call is about something else from now on: `m.call.audio` became `m.call.video`.
     ///
     /// # Errors
-    /// [`LeaveError`] when the group call is over.
-    pub async fn set_application(&self, application: impl Into<String>) -> Result<(), LeaveError> {
+    /// [`ChangeGroupError`] when the group call is over.
+    pub async fn set_application(
+        &self,
+        application: impl Into<String>,
+    ) -> Result<(), ChangeGroupError> {
         let command = GroupCommand::SetApplication(application.into());
-        self.command(command).await.map_err(LeaveError::Refused)
+        self.command(command).await.map_err(ChangeGroupError::Refused)
     }
 
     /// Waits for the end and tells how it came. Cancel safe.

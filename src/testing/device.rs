@@ -472,6 +472,7 @@ pub(super) fn deed(command: &Command) -> String {
         Command::OpenGroup { .. } => "opens a group call".to_owned(),
         Command::Group(_, GroupCommand::Enter) => "enters".to_owned(),
         Command::Group(_, GroupCommand::Leave) => "leaves".to_owned(),
+        Command::Group(_, GroupCommand::AllowEveryone) => "lets everybody join".to_owned(),
         Command::Group(_, GroupCommand::SetApplication(application)) => {
             format!("makes it {application}")
         }

@@ -72,6 +72,8 @@ fn group(event: &GroupEvent) -> String {
         GroupEvent::ParticipantLeft(who) => format!("sees {} leave", device(who)),
         GroupEvent::ParticipantChanged(who) => format!("sees {} change", device(&who.id)),
         GroupEvent::ApplicationChanged(application) => format!("calls it {application}"),
+        GroupEvent::RightsChanged(rights) if rights.can_join => "may join".to_owned(),
+        GroupEvent::RightsChanged(_) => "may not join".to_owned(),
         GroupEvent::Refused(why) => format!("is refused: {why:?}").to_lowercase(),
         GroupEvent::Ended(end) => format!("group call ended: {end}"),
     }

@@ -46,6 +46,11 @@ fn present(device: &Device) -> Vec<String> {
     shown.participants.iter().map(|one| one.id.user.as_str().replace(":example", "")).collect()
 }
 
+/// How many state events were written in a room.
+fn written(sim: &Sim, room: &RoomId) -> usize {
+    sim.server(|server| server.state_sent(room))
+}
+
 #[test]
 fn whoever_enters_is_seen_by_all_oldest_first_until_he_leaves() {
     let (sim, room, [ada, ben, cleo]) = three();
@@ -70,11 +75,11 @@ fn whoever_enters_is_seen_by_all_oldest_first_until_he_leaves() {
 fn a_membership_is_written_anew_every_two_minutes_and_nobody_hears_of_it() {
     let (sim, room, [ada, ben, _]) = three();
     enter(&sim, &ada, &room);
-    let before = ben.group_events(seen(&ben)).len();
-    let written = sim.server(|server| server.state_sent(&room));
+    let heard = ben.group_events(seen(&ben)).len();
+    let before = written(&sim, &room);
     sim.advance(secs(600));
-    assert_eq!(sim.server(|server| server.state_sent(&room)) - written, 5);
-    assert_eq!(ben.group_events(seen(&ben)).len(), before);
+    assert_eq!(written(&sim, &room) - before, 5);
+    assert_eq!(ben.group_events(seen(&ben)).len(), heard);
     assert_eq!(present(&ben), ["@ada"]);
 }
 
@@ -100,11 +105,11 @@ fn what_a_crash_left_behind_is_taken_back_by_the_next_process() {
     sim.advance(secs(2));
     assert!(present(&ben).is_empty(), "{}", sim.column());
     assert_eq!(ada.ledger().unwrap().memberships, [], "nothing is left to take back");
-    let written = sim.server(|server| server.state_sent(&room));
+    let before = written(&sim, &room);
     ada.crash();
     ada.restart();
     sim.advance(secs(600));
-    assert_eq!(sim.server(|server| server.state_sent(&room)), written, "nor is it done twice");
+    assert_eq!(written(&sim, &room), before, "nor is it done twice");
 }
 
 #[test]
@@ -152,10 +157,10 @@ fn an_update_that_two_devices_write_at_once_is_repaired() {
     }
     sim.advance(secs(10));
     assert_eq!(present(&ben), ["@ada", "@ada"], "{}", sim.column());
-    let written = sim.server(|server| server.state_sent(&room));
-    assert!(written <= 6, "each of two devices wrote {written} times in all");
+    let before = written(&sim, &room);
+    assert!(before <= 6, "two devices wrote {before} times");
     sim.advance(secs(60));
-    assert_eq!(sim.server(|server| server.state_sent(&room)), written, "then it is quiet");
+    assert_eq!(written(&sim, &room), before, "then it is quiet");
 }
 
 #[test]
@@ -195,14 +200,13 @@ fn calls_in_two_rooms_do_not_disturb_each_other() {
 fn a_membership_that_vanished_is_written_again_once_and_we_never_left() {
     let (sim, room, [ada, ben, _]) = three();
     let call = enter(&sim, &ada, &room);
-    let (written, events) =
-        (sim.server(|server| server.state_sent(&room)), ada.group_events(call).len());
+    let (before, events) = (written(&sim, &room), ada.group_events(call).len());
     let empty = state(&room, "@ada:example", r#"{"memberships":[]}"#);
     let user = UserId::parse("@ada:example").unwrap();
     let now = sim.now().wall;
     sim.server(|server| server.put_state(now, &user, empty));
     sim.advance(secs(5));
-    assert_eq!(sim.server(|server| server.state_sent(&room)) - written, 2, "theirs and ours");
+    assert_eq!(written(&sim, &room) - before, 2, "theirs and ours");
     assert_eq!(ada.group_events(call).len(), events, "{}", sim.column());
     assert_eq!(present(&ben), ["@ada"]);
 }
@@ -232,9 +236,9 @@ fn a_retract_is_not_tried_for_longer_than_the_membership_is_believed() {
     sim.advance(secs(400));
     assert_eq!(ada.group_snapshot(call).unwrap().end, Some(GroupEnd::Empty), "{}", sim.column());
     ada.heal();
-    let written = sim.server(|server| server.state_sent(&room));
+    let before = written(&sim, &room);
     sim.advance(secs(600));
-    assert_eq!(sim.server(|server| server.state_sent(&room)), written);
+    assert_eq!(written(&sim, &room), before);
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn whoever_leaves_before_anything_was_written_writes_nothing() {
     ada.group(call, GroupCommand::Enter);
     ada.group(call, GroupCommand::Leave);
     sim.advance(secs(30));
-    assert_eq!(sim.server(|server| server.state_sent(&room)), 0, "{}", sim.column());
+    assert_eq!(written(&sim, &room), 0, "{}", sim.column());
     assert_eq!(ada.group_snapshot(call).unwrap().end, Some(GroupEnd::Empty));
 }
 
@@ -259,7 +263,7 @@ fn whoever_leaves_while_his_membership_is_being_written_takes_it_back() {
     ada.group(call, GroupCommand::Leave);
     sim.advance(secs(20));
     assert!(present(&ben).is_empty(), "{}", sim.column());
-    assert_eq!(sim.server(|server| server.state_sent(&room)), 2);
+    assert_eq!(written(&sim, &room), 2);
 }
 
 #[test]
@@ -289,7 +293,20 @@ fn whoever_may_not_write_memberships_is_refused() {
     let call = open(&ada, &room);
     let refused = ada.command(Command::Group(call, GroupCommand::Enter));
     assert_eq!(refused, Verdict::Refused(Refusal::MayNotJoin));
-    enter(&sim, &ben, &room);
+    assert_eq!(written(&sim, &room), 1, "nobody changed a power level unasked");
+    let bens = enter(&sim, &ben, &room);
+    ben.group(bens, GroupCommand::AllowEveryone);
+    sim.advance(secs(1));
+    assert!(ada.group_snapshot(call).unwrap().rights.can_everyone_join, "{}", sim.column());
+    enter(&sim, &ada, &room);
+}
+
+#[test]
+fn power_levels_that_are_not_known_are_not_changed() {
+    let (_, room, [ada, _, _]) = three();
+    let call = open(&ada, &room);
+    let refused = ada.command(Command::Group(call, GroupCommand::AllowEveryone));
+    assert_eq!(refused, Verdict::Refused(Refusal::UnknownPowerLevels));
 }
 
 #[test]
@@ -301,7 +318,7 @@ fn a_homeserver_that_refuses_is_believed() {
     sim.advance(secs(60));
     let events = ada.group_events(call);
     assert!(events.contains(&GroupEvent::Refused(GroupRefusal::Forbidden)), "{}", sim.column());
-    assert_eq!(sim.server(|server| server.state_sent(&room)), 0, "nothing is tried again");
+    assert_eq!(written(&sim, &room), 0, "nothing is tried again");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub enum GroupEvent {
     ParticipantChanged(Participant),
     /// What we take the call to be about changed: we changed it.
     ApplicationChanged(String),
+    /// Who may be in group calls of the room changed.
+    RightsChanged(Rights),
     /// We are not in the call: the state changed to [`GroupState::Idle`] before.
     Refused(GroupRefusal),
     /// The call is over. Nothing follows.
@@ -54,6 +56,22 @@ impl fmt::Display for GroupState {
             Self::Leaving => "leaving",
             Self::Ended => "ended",
         })
+    }
+}
+
+/// Who may be in group calls of a room, by its power levels. What is not known is allowed: the
+/// homeserver has the last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rights {
+    /// We may.
+    pub can_join: bool,
+    /// Every member may.
+    pub can_everyone_join: bool,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self { can_join: true, can_everyone_join: true }
     }
 }
 
@@ -109,6 +127,8 @@ pub struct GroupSnapshot {
     pub state: GroupState,
     /// Who is in it, oldest first; we too.
     pub participants: Vec<Participant>,
+    /// Who may be in it.
+    pub rights: Rights,
     /// Why it is over.
     pub end: Option<GroupEnd>,
 }
@@ -128,6 +148,7 @@ impl GroupSnapshot {
             GroupEvent::ApplicationChanged(application) => {
                 self.application.clone_from(application);
             }
+            GroupEvent::RightsChanged(rights) => self.rights = *rights,
             GroupEvent::Refused(_) => {}
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;

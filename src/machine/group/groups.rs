@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     GroupCall,
+    event::Rights,
     membership::{Next, Ours, Outcome},
     roster::Roster,
 };
@@ -44,11 +45,14 @@ pub(super) struct GroupRoom {
 }
 
 impl GroupRoom {
-    /// Whether a user may write memberships, as far as is known.
-    pub(super) fn may_write(&self, user: &UserId) -> Option<bool> {
-        let above = self.creation.as_ref().is_some_and(|it| it.creators.contains(user));
-        let levels = self.levels.as_ref().map(|levels| levels.may_write_memberships(user));
-        if above { Some(true) } else { levels }
+    /// Who may write memberships, as far as is known.
+    pub(super) fn rights(&self, ours: &UserId) -> Rights {
+        let above = self.creation.as_ref().is_some_and(|it| it.creators.contains(ours));
+        let Some(levels) = &self.levels else { return Rights::default() };
+        Rights {
+            can_join: above || levels.may_write_memberships(ours),
+            can_everyone_join: levels.everybody_may_write_memberships(),
+        }
     }
 
     /// Under which key we write here.

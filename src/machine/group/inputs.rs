@@ -16,11 +16,13 @@ use crate::{
         bounds::MAX_GROUP_CALLS_PER_ROOM,
         event::VoipEvent,
         guard::Guard,
-        io::{Fault, GroupCommand, Ignored, Refusal, Reply, Verdict},
+        io::{Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
+        world::Owner,
     },
     wire::{
         ledger::LiveMembership,
         member::{Backend, Dialect, GroupCallId, names_another},
+        power::POWER_LEVELS_TYPE,
         state::{Extent, ParsedState, RoomState, StateContent},
     },
 };
@@ -64,6 +66,7 @@ impl Engine {
         match command {
             GroupCommand::Enter => self.enter_group(session, &room, group),
             GroupCommand::Leave => self.leave_group(session, &room, &group),
+            GroupCommand::AllowEveryone => self.allow_everyone(&room),
             GroupCommand::SetApplication(application) => {
                 if let Some(visit) = self.groups.room(&room).ours.change(&group) {
                     visit.application.clone_from(&application);
@@ -89,7 +92,7 @@ impl Engine {
         }
         let visit = (call.shown.application.clone(), call.shown.backend.clone());
         let of_room = self.groups.room(room);
-        if of_room.may_write(&self.world.identity.user) == Some(false) {
+        if !of_room.rights(&self.world.identity.user).can_join {
             return Verdict::Refused(Refusal::MayNotJoin);
         }
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
@@ -113,6 +116,26 @@ impl Engine {
                 self.groups.push(&mut self.world, room);
             }
             Some(GroupState::Leaving | GroupState::Ended) | None => {}
+        }
+        Verdict::Handled
+    }
+
+    /// Lowers what it takes to be in group calls of the room to what every member has. Asked for by the
+    /// application, never done by itself (T-32).
+    fn allow_everyone(&mut self, room: &RoomId) -> Verdict {
+        let of_room = self.groups.room(room);
+        let Some(levels) = &of_room.levels else {
+            return Verdict::Refused(Refusal::UnknownPowerLevels);
+        };
+        if !levels.everybody_may_write_memberships() {
+            let write = MatrixOp::SendState {
+                room: room.clone(),
+                event_type: POWER_LEVELS_TYPE.to_owned(),
+                state_key: String::new(),
+                content: levels.allowing_everyone(),
+            };
+            // What the room says afterwards is told as `RightsChanged`.
+            self.world.request(Owner::Nobody, Op::Matrix(write));
         }
         Verdict::Handled
     }
@@ -162,6 +185,7 @@ impl Engine {
         if extent == Extent::Whole {
             self.on_whole_state(&room, &told);
         }
+        self.tell_rights(&room);
         self.end_empty_groups(&room);
         self.groups.watch_expiry(&room);
         self.groups.push(&mut self.world, &room);
@@ -275,6 +299,16 @@ impl Engine {
         }
     }
 
+    /// Tells the calls of a room who may be in them, if that changed.
+    fn tell_rights(&mut self, room: &RoomId) {
+        let rights = self.groups.room(room).rights(&self.world.identity.user);
+        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
+        let other = of_room.filter(|call| call.shown.rights != rights);
+        for session in other.map(|call| call.session).collect::<Vec<_>>() {
+            self.tell_group(session, GroupEvent::RightsChanged(rights));
+        }
+    }
+
     /// After all that came at once: who leaves and who enters may be in any order there.
     fn end_empty_groups(&mut self, room: &RoomId) {
         let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
@@ -316,6 +350,7 @@ impl Engine {
             application,
             state: GroupState::Idle,
             participants: Vec::new(),
+            rights: self.groups.room(room).rights(&self.world.identity.user),
             end: None,
         };
         let snapshot = Box::new(shown.clone());
