@@ -10,6 +10,8 @@
 //! | `call.rs` | the contents of `m.call.*` and their to-device twins `com.famedly.call.member.*` |
 //! | `kind.rs` | the names of these events |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
+//! | `rtc.rs` | the events around group calls, and their names |
+//! | `notify.rs`, `reaction.rs` | notifications and declines; reactions and raised hands |
 //! | `read.rs`, `write.rs` | JSON to types, types to JSON |
 //! | `json.rs` | tolerant readers of single fields |
 //! | `turn.rs` | TURN credentials as the homeserver answers |
@@ -22,7 +24,10 @@ mod json;
 mod kind;
 pub mod ledger;
 pub mod metadata;
+pub mod notify;
+pub mod reaction;
 pub mod read;
 pub mod reason;
+pub mod rtc;
 pub mod turn;
 mod write;
