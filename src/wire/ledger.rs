@@ -123,7 +123,11 @@ pub(super) fn newest<'a, T, S: Serialize>(
 }
 
 /// The entries of a stored list that can be read.
-pub(super) fn readable<T>(stored: &Object, key: &str, from_json: fn(&Object) -> Option<T>) -> Vec<T> {
+pub(super) fn readable<T>(
+    stored: &Object,
+    key: &str,
+    from_json: fn(&Object) -> Option<T>,
+) -> Vec<T> {
     let entries = stored.get(key).and_then(Value::as_array);
     entries.into_iter().flatten().filter_map(Value::as_object).filter_map(from_json).collect()
 }

@@ -16,6 +16,7 @@
 //! | `json.rs` | tolerant readers of single fields |
 //! | `turn.rs` | TURN credentials as the homeserver answers |
 //! | `ledger.rs` | what must survive a crash, as stored bytes |
+//! | `seen.rs` | what `ring` remembers, as stored bytes |
 
 pub mod call;
 pub mod candidate;
@@ -29,5 +30,6 @@ pub mod reaction;
 pub mod read;
 pub mod reason;
 pub mod rtc;
+pub mod seen;
 pub mod turn;
 mod write;
