@@ -223,6 +223,18 @@ fn an_end_is_remembered_as_long_as_an_invite_can_live() {
 }
 
 #[test]
+fn an_end_is_remembered_from_when_it_came() {
+    let mut phone = Phone::default();
+    assert!(phone.rings(&invite(json!({}))));
+    phone.later = REMEMBERED / 2;
+    assert_eq!(phone.push(&end(End::Hangup, ADA, "ada")), Inspection::Ended(the_call()));
+    phone.later = REMEMBERED + ms(1);
+    let mut late = invite(json!({}));
+    late.facts.age = Some(ms(0));
+    assert_eq!(phone.push(&late), Inspection::Ended(the_call()));
+}
+
+#[test]
 fn version_zero_rings_and_ends_without_a_party() {
     let zero = |event_type: &str, sender| call(event_type, sender, json!({"version": 0}));
     let mut phone = Phone::default();
