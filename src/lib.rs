@@ -60,6 +60,8 @@ pub mod machine;
 pub mod record;
 pub mod redact;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+pub mod ring;
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;
 mod session;
 #[cfg(feature = "testing")]

@@ -132,7 +132,9 @@ impl Seeds {
                 word ^= word << 17;
                 (word >> 24) as u8
             });
-            self.put("engine", &bytes.collect::<Vec<_>>());
+            let bytes = bytes.collect::<Vec<_>>();
+            self.put("engine", &bytes);
+            self.put("ring", &bytes);
         }
     }
 }

@@ -68,24 +68,16 @@ use self::{
     },
     world::{Owner, Timer, World},
 };
+pub use crate::id::Identity;
 use crate::{
     config::{Config, OnAnswer},
-    id::{DeviceId, OpId, PartyId, PeerId, RoomId, SessionId, UserId},
+    id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
         call::{Body, Reason},
         ledger::Ledger,
     },
 };
-
-/// Who we are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Our user.
-    pub user: UserId,
-    /// Our device.
-    pub device: DeviceId,
-}
 
 /// Whether the engine takes new calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -119,7 +119,7 @@ impl Ledger {
 
 /// The newest entries that fit into `room` bytes with a comma each, oldest first; takes what they
 /// need.
-fn newest<'a, T, S: Serialize>(
+pub(super) fn newest<'a, T, S: Serialize>(
     entries: &'a [T],
     room: &mut usize,
     stored: fn(&'a T) -> S,
@@ -136,7 +136,12 @@ fn newest<'a, T, S: Serialize>(
     kept
 }
 
-fn readable<T>(stored: &Object, key: &str, from_json: fn(&Object) -> Option<T>) -> Vec<T> {
+/// The entries of a stored list that can be read.
+pub(super) fn readable<T>(
+    stored: &Object,
+    key: &str,
+    from_json: fn(&Object) -> Option<T>,
+) -> Vec<T> {
     let entries = stored.get(key).and_then(Value::as_array);
     entries.into_iter().flatten().filter_map(Value::as_object).filter_map(from_json).collect()
 }
