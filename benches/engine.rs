@@ -319,7 +319,10 @@ impl Bench {
                 Output::Voip(VoipEvent::CallAdded { snapshot, .. }) => {
                     self.latest = Some(snapshot.call_id);
                 }
-                Output::Voip(_) | Output::Call { .. } | Output::Cancel(_) => {
+                Output::Voip(_) | Output::Cancel(_) => {
+                    black_box(output);
+                }
+                Output::Call { .. } | Output::Group { .. } => {
                     black_box(output);
                 }
             }
@@ -335,6 +338,10 @@ impl Bench {
                 }
                 Reply::Sent(self.event())
             }
+            Op::Matrix(matrix_voip::machine::io::MatrixOp::SendState { .. }) => {
+                Reply::Sent(self.event())
+            }
+            Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state"),
             Op::Fetch(Fetch::Turn) => {
                 Reply::Turn(TurnServers { servers: vec![], ttl: Duration::from_secs(86_400) })
             }

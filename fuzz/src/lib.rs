@@ -1,6 +1,7 @@
 //! What the fuzz targets share: the types of events, the skeleton of a description, and the play of
 //! an engine by arbitrary bytes.
 
+pub mod groups;
 pub mod play;
 pub mod seeds;
 

@@ -169,10 +169,16 @@ impl Malformed {
         "dest_session_id",
         "device_id",
         "event_id",
+        "expires_ts",
+        "foci_active",
         "invitee",
         "invitee_device_id",
         "key",
+        "livekit_alias",
+        "livekit_service_url",
+        "m.call_id",
         "m.relates_to",
+        "membershipID",
         "offer",
         "offer.sdp",
         "party_id",
@@ -183,6 +189,8 @@ impl Malformed {
         "sdp_stream_metadata",
         "selected_party_id",
         "sender_session_id",
+        "session_id",
+        "type",
     ];
 }
 
