@@ -8,7 +8,10 @@ use matrix_voip::{
         Command, Fault, GroupCommand, Ignored, Input, Lifecycle, Network, Refusal, Verdict,
     },
     testing::{Cue, Device, OpKind, Sim, millis, secs},
-    wire::{member::MEMBER_TYPE, power::POWER_LEVELS_TYPE},
+    wire::{
+        member::{LEGACY_MEMBER_TYPE, MEMBER_TYPE},
+        power::POWER_LEVELS_TYPE,
+    },
 };
 
 /// A room of three, and a device of each.
@@ -399,6 +402,26 @@ fn a_call_that_meets_otherwise_is_not_joined_by_mistake() {
         application: "m.call".into(),
     };
     assert_eq!(ben.command(command), Verdict::Refused(Refusal::OtherBackend));
+}
+
+#[test]
+fn who_is_of_another_generation_is_seen_and_out_of_reach() {
+    let (sim, room, [ada, ben, _]) = three();
+    enter(&sim, &ada, &room);
+    let until = sim.now().wall.plus(secs(200)).0;
+    let content = format!(
+        r#"{{"m.calls":[{{"m.call_id":"","m.devices":[{{"device_id":"WEB","session_id":"s",
+            "expires_ts":{until},"feeds":[{{"purpose":"m.usermedia"}}]}}]}}]}}"#
+    );
+    let event_type = LEGACY_MEMBER_TYPE.to_owned();
+    let state = SendState { event_type, ..state(&room, "@cleo:example", &content) };
+    let (now, user) = (sim.now().wall, UserId::parse("@cleo:example").unwrap());
+    sim.server(|server| server.put_state(now, &user, state));
+    sim.advance(secs(1));
+    assert_eq!(present(&ben), ["@ada", "@cleo"]);
+    let shown = ben.group_snapshot(seen(&ben)).unwrap();
+    let away: Vec<_> = shown.out_of_reach().map(|one| one.id.device.as_str()).collect();
+    assert_eq!(away, ["WEB"]);
 }
 
 #[test]

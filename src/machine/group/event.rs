@@ -5,7 +5,7 @@ use std::fmt;
 use super::roster::{Participant, ParticipantId};
 use crate::{
     id::RoomId,
-    wire::member::{Backend, GroupCallId},
+    wire::member::{Backend, Dialect, GroupCallId},
 };
 
 /// News about one group call. `Ended` comes once and last.
@@ -162,8 +162,11 @@ impl GroupSnapshot {
         self.participants.iter().find(|one| one.id == *id)
     }
 
-    /// Who is in the call and meets otherwise than we do: out of our reach.
+    /// Who is in the call and meets otherwise than we do, or is of another generation of clients: out
+    /// of our reach.
     pub fn out_of_reach(&self) -> impl Iterator<Item = &Participant> {
-        self.participants.iter().filter(|one| one.backend != self.backend)
+        let reached =
+            |one: &Participant| one.backend == self.backend && one.dialect == Dialect::Famedly;
+        self.participants.iter().filter(move |one| !reached(one))
     }
 }
