@@ -313,14 +313,16 @@ mod tests {
             inbox.put(Arrival::Lagged);
             inbox.put(Arrival::KeysLagged);
             inbox.put(Arrival::LoggedOut);
+            inbox.put(Arrival::Synced);
         }
         let all = taken(&mut outlet);
-        assert!(
-            matches!(all[..], [Arrival::Lagged, Arrival::KeysLagged, Arrival::LoggedOut]),
-            "{all:?}"
-        );
+        let [Arrival::Lagged, Arrival::KeysLagged, Arrival::LoggedOut, Arrival::Synced] = all[..]
+        else {
+            panic!("{all:?}")
+        };
         inbox.put(Arrival::Lagged);
-        assert!(matches!(taken(&mut outlet)[..], [Arrival::Lagged]));
+        inbox.put(Arrival::Synced);
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Lagged, Arrival::Synced]));
     }
 
     #[tokio::test]
@@ -342,9 +344,11 @@ mod tests {
         let room = |id: &str| RoomId::parse(id).unwrap();
         for id in ["!a:x", "!b:x", "!a:x"] {
             inbox.put(Arrival::Sent(room(id)));
+            inbox.put(Arrival::Wrote(room(id)));
         }
-        assert_eq!(taken(&mut outlet).len(), 2);
+        assert_eq!(taken(&mut outlet).len(), 4);
         inbox.put(Arrival::Sent(room("!a:x")));
-        assert_eq!(taken(&mut outlet).len(), 1);
+        inbox.put(Arrival::Wrote(room("!a:x")));
+        assert_eq!(taken(&mut outlet).len(), 2);
     }
 }

@@ -171,12 +171,12 @@ pub(crate) struct Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     /// The state block, then the timeline on top of it.
-    ByBoth,
+    Both,
     /// The state block alone.
-    ByBlock,
+    Block,
     /// The state block, as far as it goes: it has only what was asked for, and of the rest the
     /// timeline is all that is told.
-    ByBlockInPart,
+    BlockInPart,
 }
 
 impl RoomUpdate {
@@ -187,7 +187,7 @@ impl RoomUpdate {
             encrypted: None,
             gap: Some(Gap { from: None }),
             block: Vec::new(),
-            told: Told::ByBoth,
+            told: Told::Both,
             items: Vec::new(),
             received: now,
         }
@@ -201,9 +201,9 @@ impl RoomUpdate {
         received: Now,
     ) -> Self {
         let (block, told) = match &update.state {
-            State::Before(block) => (block, Told::ByBoth),
-            State::After(block) if standing.complete => (block, Told::ByBlock),
-            State::After(block) => (block, Told::ByBlockInPart),
+            State::Before(block) => (block, Told::Both),
+            State::After(block) if standing.complete => (block, Told::Block),
+            State::After(block) => (block, Told::BlockInPart),
         };
         let timeline = &update.timeline;
         Self {

@@ -415,15 +415,13 @@ impl Job {
         let RoomUpdate { room, encrypted, block, told, items, received, .. } = self.update;
         let (gap, timeline) = items.split_at(self.filled);
         let facts = match told {
-            Told::ByBlock | Told::ByBlockInPart => facts_of(&block).collect(),
-            Told::ByBoth => {
-                facts_of(gap).chain(facts_of(&block)).chain(facts_of(timeline)).collect()
-            }
+            Told::Block | Told::BlockInPart => facts_of(&block).collect(),
+            Told::Both => facts_of(gap).chain(facts_of(&block)).chain(facts_of(timeline)).collect(),
         };
         let state = match told {
-            Told::ByBlock => states_of(&block).collect(),
-            Told::ByBlockInPart => states_of(&items).chain(states_of(&block)).collect(),
-            Told::ByBoth => {
+            Told::Block => states_of(&block).collect(),
+            Told::BlockInPart => states_of(&items).chain(states_of(&block)).collect(),
+            Told::Both => {
                 states_of(gap).chain(states_of(&block)).chain(states_of(timeline)).collect()
             }
         };

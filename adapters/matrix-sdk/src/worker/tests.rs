@@ -532,7 +532,7 @@ fn state_comes_from_the_block_alone_where_the_server_says_so() {
     let encrypted = item("$e", secs(1), What::Fact(Fact::Encrypted));
     let block = vec![encrypted, gone("$0", "@ben:x")];
     let items = vec![call("$1"), gone("$2", "@carl:x")];
-    let after = RoomUpdate { block, told: Told::ByBlock, ..update(items) };
+    let after = RoomUpdate { block, told: Told::Block, ..update(items) };
     assert_eq!(rig.room(after), ["encrypted", "deliver $1", "@ben:x left"]);
 }
 

@@ -231,7 +231,7 @@ fn changes_come_with_the_time_that_we_had_them() {
 fn of_a_complete_block_the_timeline_is_no_part() {
     let mut rig = Rig::synced();
     let block = vec![member("$1", "@ben:x")];
-    let told = Told::ByBlock;
+    let told = Told::Block;
     let items = vec![member("$2", "@ben:x")];
     assert_eq!(rig.arrives(RoomUpdate { block, told, ..update(items) }), ["Changes !r:x: $1"]);
 }
@@ -241,7 +241,7 @@ fn of_a_complete_block_the_timeline_is_no_part() {
 fn what_a_partial_block_leaves_out_is_taken_from_the_timeline() {
     let mut rig = Rig::synced();
     let block = vec![member("$2", "@ben:x")];
-    let told = Told::ByBlockInPart;
+    let told = Told::BlockInPart;
     let items = vec![member("$1", "@ben:x"), member("$3", "@carl:x")];
     let update = RoomUpdate { block, told, ..update(items) };
     assert_eq!(rig.arrives(update), ["Changes !r:x: $1 $3 $2"], "the block has the last word");
@@ -297,10 +297,11 @@ fn a_gap_that_was_closed_has_all_changes_in_it() {
 #[test]
 fn a_state_that_was_asked_for_after_a_gap_need_not_be_read_twice() {
     let mut rig = Rig::unsynced();
-    let old = limited(vec![chat("$1", LONGEST_LIFE)]);
-    assert_eq!(rig.arrives(old), ["state of !r:x"]);
+    let old = |id| limited(vec![chat(id, LONGEST_LIFE)]);
+    assert_eq!(rig.arrives(old("$1")), ["state of !r:x"]);
     rig.input(Input::Synced);
     assert_eq!(rig.input(Input::Rooms(Listed::AtFirst, vec![room(ROOM)])), [""; 0]);
+    assert_eq!(rig.arrives(old("$2")), [""; 0], "it came before that was asked");
     assert_eq!(rig.answer(read(vec![])), ["Whole !r:x: "]);
 }
 
