@@ -97,13 +97,11 @@ fn no_more_than_some_rooms_are_read_at_once() {
     let rooms: Vec<RoomId> = (0..MAX_READS * 3).map(|n| room(&format!("!{n}:x"))).collect();
     let asked = rig.input(Input::Rooms(Listed::AtFirst, rooms.clone()));
     assert_eq!(asked.len(), MAX_READS);
-    let mut next = MAX_READS;
-    for answered in &rooms {
+    for (next, answered) in (MAX_READS..).zip(&rooms) {
         rig.worker.on_answer(rig.now, answered, read(vec![]));
         let mut told = vec![format!("Whole {answered}: ")];
         told.extend((next < rooms.len()).then(|| format!("state of !{next}:x")));
         assert_eq!(rig.actions(), told);
-        next += 1;
     }
 }
 
