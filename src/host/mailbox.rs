@@ -147,8 +147,9 @@ impl News {
         self.report(Input::Deliver(batch.parse()));
     }
 
-    /// Hands in the state of a room: once the whole of it, for every joined room, and then what
-    /// changes, in order. Only events of [`STATE_TYPES`](crate::wire::state::STATE_TYPES) count.
+    /// Hands in the state of a room: once the whole of it, for every joined room, then what changes,
+    /// in order, and the whole again where changes may have been missed. Whoever wrote state counts
+    /// as being in the room until [`RoomNews::Left`] says otherwise after it. Only events of [`STATE_TYPES`](crate::wire::state::STATE_TYPES) count.
     pub fn state(&self, batch: StateBatch) {
         self.report(Input::State(batch.parse()));
     }
