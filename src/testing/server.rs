@@ -283,6 +283,17 @@ impl FakeHomeserver {
         event_id
     }
 
+    /// A moderator redacts a state event: it comes again under its id, with an empty content.
+    pub fn redact_state(&mut self, now: Wall, room: &RoomId, event_type: &str, state_key: &str) {
+        let key = (event_type.to_owned(), state_key.to_owned());
+        let Some(found) = self.rooms.get_mut(room) else { return };
+        let Some(stored) = found.state.get_mut(&key) else { return };
+        stored.content = "{}".to_owned();
+        let (stored, members) = (Box::new(stored.clone()), found.members.clone());
+        let sender = stored.sender.clone();
+        self.distribute(now, &sender, &members, What::State(room.clone(), stored));
+    }
+
     /// How many state events were written in a room.
     pub fn state_sent(&self, room: &RoomId) -> usize {
         self.rooms.get(room).map_or(0, |found| found.state_sent)

@@ -215,6 +215,18 @@ fn a_membership_that_vanished_is_written_again_once_and_we_never_left() {
 }
 
 #[test]
+fn a_membership_of_ours_that_a_moderator_redacts_is_written_again() {
+    let (sim, room, [ada, ben, _]) = three();
+    enter(&sim, &ada, &room);
+    let before = written(&sim, &room);
+    let now = sim.now().wall;
+    sim.server(|server| server.redact_state(now, &room, MEMBER_TYPE, "@ada:example"));
+    sim.advance(secs(2));
+    assert_eq!(written(&sim, &room) - before, 1, "{}", sim.column());
+    assert_eq!(present(&ben), ["@ada"]);
+}
+
+#[test]
 fn leaving_without_the_server_is_made_good_later() {
     let (sim, room, [ada, ben, _]) = three();
     let call = enter(&sim, &ada, &room);

@@ -162,7 +162,8 @@ impl Ours {
     /// A device of ours wrote under our key.
     pub(super) fn on_seen(&mut self, ours: &DeviceId, event: &EventId, entries: &[MemberEntry]) {
         self.known = true;
-        let echo = self.echoes.contains(event);
+        // The latest stands as we wrote it, or was redacted: then it comes again, empty.
+        let echo = self.echoes.iter().rev().skip(1).any(|ours| ours == event);
         let writing = matches!(self.step, Step::Writing(..));
         let (own, kept): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|entry| is_of(entry, ours));
