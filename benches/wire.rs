@@ -107,7 +107,7 @@ fn ledger_to_bytes(bencher: Bencher, calls: usize) {
     let ledger = Ledger {
         live: (0..calls).map(live).collect(),
         ended: (0..calls).map(ended).collect(),
-        left_out: 0,
+        ..Ledger::default()
     };
     bencher.bench_local(|| black_box(&ledger).to_bytes());
 }

@@ -38,6 +38,8 @@ pub struct Config {
     /// Whether only relayed candidates are used, so that the other side learns no address. Without
     /// a TURN server there is then no candidate, and no call connects. Default: no.
     pub relay_only: bool,
+    /// Under which state key our memberships of group calls are written.
+    pub member_key: MemberKey,
 }
 
 impl Default for Config {
@@ -52,6 +54,7 @@ impl Default for Config {
             proceed: Proceed::Auto,
             max_ringing: 8,
             relay_only: false,
+            member_key: MemberKey::Protected,
         }
     }
 }
@@ -151,6 +154,21 @@ pub enum Unverified {
     Refuse,
 }
 
+/// Under which state key our memberships of group calls are written. Memberships of others are read
+/// under any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum MemberKey {
+    /// Under one that nobody else can write: of our device where the room's version has such keys
+    /// (MSC3757), else of our user, which all our devices share.
+    #[default]
+    Protected,
+    /// Under one of our device in any room (`DEVICE_@user:server`): devices do not get in each
+    /// other's way, and whoever may write memberships can overwrite it. What Famedly's clients do
+    /// with `useUnprotectedPerDeviceStateKeys`.
+    Device,
+}
+
 /// Whether a call waits for the application between "it exists" and "media starts".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
@@ -210,6 +228,12 @@ pub struct Timeouts {
     /// TURN credentials are fetched again this long before they expire. 60 s: they must last until
     /// ICE is done, which `connect` bounds, and somewhat longer.
     pub turn_margin: Duration,
+    /// How long our membership of a group call is believed after it was written. 5 min: what a crash
+    /// leaves behind is gone then; deployed Famedly clients show it for 6 min more.
+    pub membership: Duration,
+    /// From writing our membership until it is written anew. 2 min, as deployed clients: two writes
+    /// may fail before it is believed no more.
+    pub membership_refresh: Duration,
     /// From a change of the ledger until it is saved. 50 ms: coalesces bursts, and little is lost
     /// in a crash.
     pub ledger: Duration,
@@ -234,6 +258,8 @@ impl Default for Timeouts {
             parked: Duration::from_secs(300),
             replacement: Duration::from_secs(5),
             turn_margin: Duration::from_secs(60),
+            membership: Duration::from_secs(300),
+            membership_refresh: Duration::from_secs(120),
             ledger: Duration::from_millis(50),
         }
     }

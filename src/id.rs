@@ -118,6 +118,15 @@ text_id!(
     InputId, "input id", "camera-2", |text| !text.is_empty()
 );
 
+/// Who we are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Our user.
+    pub user: UserId,
+    /// Our device.
+    pub device: DeviceId,
+}
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

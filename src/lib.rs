@@ -60,6 +60,8 @@ pub mod machine;
 pub mod record;
 pub mod redact;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+pub mod ring;
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 pub mod sdp;
 mod session;
 #[cfg(feature = "testing")]
@@ -70,24 +72,30 @@ pub mod wire;
 
 #[doc(no_inline)]
 pub use crate::{
-    config::{Busy, Config, Glare, OnAnswer, Proceed, Transfers, Unverified},
+    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified},
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
         Identity,
         event::{CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason},
         event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         explain::Explanation,
+        group::{
+            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights},
+            roster::{Participant, ParticipantId},
+        },
         io::{CallMedia, Callee, MediaKind, MediaSource, Network, PeerStats},
         quality::{CallStats, Flow, Quality},
     },
+    wire::member::{Backend, GroupCallId},
 };
 pub use crate::{
-    driver::{CallNews, MissedCall, WallClock},
+    driver::{CallNews, Folded, GroupNews, MissedCall, SessionNews, WallClock},
     id::{RoomId, UserId},
     record::{Recorder, Replay},
     session::{
-        AnswerError, CallEvents, CallOptions, CallSession, ChangeError, HangupError, IntoCallee,
-        InviteError, MuteError, ProceedError, QualityWatch, RejectError, StartError, StatsError,
-        UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
+        AnswerError, CallEvents, CallOptions, CallSession, ChangeError, ChangeGroupError,
+        EnterError, GroupCallError, GroupCallSession, GroupEvents, GroupOptions, HangupError,
+        IntoCallee, InviteError, LeaveError, MuteError, ProceedError, QualityWatch, RejectError,
+        SessionEvents, StartError, StatsError, UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
     },
 };

@@ -183,6 +183,11 @@ impl<K: Ord + Clone> Timers<K> {
         self.agenda.next(now)
     }
 
+    /// Whether a wall-clock deadline is open.
+    pub(crate) fn has_wall(&self) -> bool {
+        self.agenda.has_wall()
+    }
+
     /// Whether no deadline is set.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_key.is_empty()

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["redact", "time", "id"]),
     ("sdp", &["redact", "time", "id", "config"]),
     ("wire", &["redact", "time", "id", "config", "sdp"]),
+    ("ring", &["redact", "time", "id", "config", "sdp", "wire"]),
     ("machine", &["redact", "time", "id", "config", "sdp", "wire"]),
     ("host", &["redact", "time", "id", "config", "wire", "machine"]),
     ("record", &["redact", "time", "id", "config", "sdp", "wire", "machine"]),
@@ -36,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The rooms that are values and pure functions: no clock, chance, lock, task or I/O in them.
-const PURE: &[&str] = &["redact", "time", "id", "config", "sdp", "wire", "machine"];
+const PURE: &[&str] = &["redact", "time", "id", "config", "sdp", "wire", "ring", "machine"];
 
 /// What must not be named: why, where, and which paths or words.
 const BANS: &[(&str, &[&str], &str)] = &[
@@ -45,8 +46,8 @@ const BANS: &[(&str, &[&str], &str)] = &[
     ("is given the time", PURE, "Instant SystemTime"),
     ("is given its randomness", PURE, "getrandom rand fastrand RandomState HashMap HashSet"),
     ("has no hidden state", PURE, "Mutex RwLock OnceLock LazyLock std::cell thread_local"),
-    ("is a value", &["machine", "wire", "sdp"], "std::sync"),
-    ("does not know JSON", &["machine", "sdp"], "serde serde_json"),
+    ("is a value", &["machine", "ring", "wire", "sdp"], "std::sync"),
+    ("does not know JSON", &["machine", "ring", "sdp"], "serde serde_json"),
 ];
 
 /// A path that code names, with its line.

@@ -2,21 +2,15 @@
 //! repeats and reorders; after every step the invariants hold, and when it is quiet both ends of
 //! every call agree.
 //!
-//! One seed is one schedule, and each of its steps has dice of its own: so steps can be left out,
-//! and what fails is shrunk to the steps that matter. `SIM_SEED=n` (with `SIM_STEPS=1,4,7`) runs
-//! one alone with its column, `SIM_RUNS=n` runs more of them, `SIM_FROM=n` others:
-//! `SIM_RUNS=1000000 cargo test --features testing --test simulation`. What was found stands in
-//! [`REGRESSIONS`], and as a scenario where it was the machine's fault.
+//! `SIM_RUNS=1000000 cargo test --features testing --test simulation` plays a million of them, and
+//! `schedules/mod.rs` says how else they are played. What was found stands in [`REGRESSIONS`], and as
+//! a scenario where it was the machine's fault.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{
-    any::Any,
-    collections::{BTreeMap, BTreeSet},
-    env, panic,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+mod schedules;
+
+use std::collections::BTreeSet;
 
 use matrix_voip::{
     config::{Busy, Config, Glare, OnAnswer, Proceed},
@@ -28,21 +22,16 @@ use matrix_voip::{
             Tell, Tones, TransferTo,
         },
     },
-    record::Replay,
-    testing::{Column, Cue, Device, Dice, Habits, Kind, OpKind, Sim, millis, secs},
+    testing::{Cue, Device, Dice, Habits, OpKind, Sim, millis, secs},
     wire::call::Body,
 };
 
+use self::schedules::RECORDED;
+
 /// Schedules in an ordinary run.
 const RUNS: u64 = 20_000;
-/// Every how many schedules one is played twice, to compare its outputs.
-const TWICE: u64 = 20;
-/// Every how many schedules one is recorded, and replayed from its files.
-const RECORDED: u64 = 20;
 /// In the room, but in no call.
 const HECKLER: &str = "@heckler:example";
-/// Most steps of one schedule.
-const MAX_STEPS: usize = 30;
 
 /// Schedules that failed once: the seed, and the steps that it took.
 const REGRESSIONS: [(u64, &[usize]); 7] = [
@@ -61,23 +50,9 @@ const REGRESSIONS: [(u64, &[usize]); 7] = [
     (985_891, &[0, 1, 5, 6, 7, 9, 11, 15, 17, 21, 22, 23, 24, 25]),
 ];
 
-/// What happened to calls, counted.
-type Seen = BTreeMap<String, usize>;
-
 #[test]
 fn whatever_happens_the_invariants_hold_and_both_ends_agree() {
-    if let Some(seed) = number("SIM_SEED") {
-        let sim = play(seed, &chosen_steps().unwrap_or_else(|| all_steps(seed)));
-        println!("{}", sim.column());
-        return;
-    }
-    let from = number("SIM_FROM").unwrap_or_default();
-    let seen = all(from..from + number("SIM_RUNS").unwrap_or(RUNS));
-    println!("{seen:#?}");
-    for common in COMMON {
-        let often = seen.get(*common).copied().unwrap_or_default();
-        assert!(often > 100, "a simulation without \"{common}\" tests little: {seen:#?}");
-    }
+    schedules::run(play, RUNS, COMMON);
 }
 
 /// What a simulation that is worth its name sees often.
@@ -88,110 +63,6 @@ const COMMON: &[&str] =
 fn what_failed_once_fails_no_more() {
     for (seed, steps) in REGRESSIONS {
         play(seed, steps);
-    }
-}
-
-/// Plays all of them, on all cores; the first that fails is shrunk.
-fn all(seeds: std::ops::Range<u64>) -> Seen {
-    let next = AtomicU64::new(seeds.start);
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let work = || {
-        let mut seen = Seen::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return Ok(seen);
-            }
-            match panic::catch_unwind(|| judge(seed)) {
-                Ok(column) => count(&column, &mut seen),
-                Err(cause) => {
-                    next.store(seeds.end, Ordering::Relaxed);
-                    return Err(report(seed, cause.as_ref()));
-                }
-            }
-        }
-    };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let results: Vec<Result<Seen, String>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
-    });
-    panic::set_hook(hook);
-    let mut all = Seen::new();
-    for seen in results {
-        match seen {
-            Ok(seen) => seen.into_iter().for_each(|(what, n)| *all.entry(what).or_default() += n),
-            Err(report) => panic!("{report}"),
-        }
-    }
-    all
-}
-
-/// One schedule, and what else is asked of it.
-fn judge(seed: u64) -> Column {
-    let steps = all_steps(seed);
-    let sim = play(seed, &steps);
-    if seed.is_multiple_of(TWICE) {
-        assert_eq!(sim.digest(), play(seed, &steps).digest(), "the same seed, other outputs");
-    }
-    if seed.is_multiple_of(RECORDED) {
-        replay(&sim);
-    }
-    sim.column()
-}
-
-/// Which steps a failure needs, and how it looks with these alone.
-fn report(seed: u64, cause: &(dyn Any + Send)) -> String {
-    let (mut steps, mut why) = (all_steps(seed), said(cause));
-    let mut at = 0;
-    while at < steps.len() {
-        let mut fewer = steps.clone();
-        fewer.remove(at);
-        match panic::catch_unwind(|| drop(play(seed, &fewer))) {
-            Err(cause) => (steps, why) = (fewer, said(cause.as_ref())),
-            Ok(()) => at += 1,
-        }
-    }
-    let list: Vec<_> = steps.iter().map(ToString::to_string).collect();
-    let list = list.join(",");
-    format!("seed {seed} fails; run it with SIM_SEED={seed} SIM_STEPS={list}\n{why}")
-}
-
-fn said(cause: &(dyn Any + Send)) -> String {
-    let text = cause.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string));
-    text.unwrap_or_default()
-}
-
-fn all_steps(seed: u64) -> Vec<usize> {
-    (0..Dice::new(seed ^ 0x57e9).below(MAX_STEPS - 5) + 5).collect()
-}
-
-fn chosen_steps() -> Option<Vec<usize>> {
-    let steps = env::var("SIM_STEPS").ok()?;
-    Some(steps.split(',').filter_map(|step| step.parse().ok()).collect())
-}
-
-/// How often each thing happened to calls.
-fn count(column: &Column, seen: &mut BTreeMap<String, usize>) {
-    for line in column.0.iter().filter(|line| line.kind == Kind::Call) {
-        let what = line.what.split('@').next().unwrap_or_default().to_owned();
-        *seen.entry(what).or_default() += 1;
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    env::var(variable).ok()?.parse().ok()
-}
-
-/// What the engines were given, masked and read back, makes them judge alike.
-fn replay(sim: &Sim) {
-    for file in sim.recordings() {
-        for step in Replay::open(file.as_slice()).unwrap() {
-            let step = step.unwrap();
-            assert!(step.agrees(), "replayed otherwise: {step:#?}");
-        }
     }
 }
 

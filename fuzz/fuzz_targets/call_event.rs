@@ -1,10 +1,16 @@
-//! The contents of call events: first byte, which type; the rest, JSON. Nothing panics, every bound
-//! is kept, and what is read can be written and is then read as the same.
+//! The contents of call events and of those around group calls: first byte, which type; the rest,
+//! JSON. Nothing panics, every bound is kept, and what is read can be written and is then read as the
+//! same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use matrix_voip::wire::{
-    call::Body, candidate::MAX_CANDIDATES_PER_EVENT, metadata::MAX_STREAMS, read::read,
+    call::Body,
+    candidate::MAX_CANDIDATES_PER_EVENT,
+    metadata::MAX_STREAMS,
+    notify::{MAX_MENTIONS, MAX_NOTIFICATION_LIFETIME},
+    read::read,
+    rtc::{RtcEvent, is_rtc_event, read_rtc_event},
 };
 use matrix_voip_fuzz::EVENT_TYPES;
 
@@ -12,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((first, rest)) = bytes.split_first() else { return };
     let Ok(content) = std::str::from_utf8(rest) else { return };
     let event_type = EVENT_TYPES[usize::from(*first) % EVENT_TYPES.len()];
+    rtc_event(event_type, content);
     let Some(Ok(message)) = read(event_type, content) else { return };
     match &message.body {
         Body::Candidates(candidates) => assert!(candidates.len() <= MAX_CANDIDATES_PER_EVENT),
@@ -27,3 +34,16 @@ fuzz_target!(|bytes: &[u8]| {
     let again = again.expect("what we write can be read");
     assert_eq!(again.write(), (written_type, written), "writing is stable");
 });
+
+fn rtc_event(event_type: &str, content: &str) {
+    let Some(read) = read_rtc_event(event_type, content, None) else { return };
+    assert!(is_rtc_event(event_type));
+    let Ok(event) = read else { return };
+    if let RtcEvent::Notification(notification) = &event {
+        assert!(notification.lifetime <= MAX_NOTIFICATION_LIFETIME);
+        assert!(notification.mentions.users.len() <= MAX_MENTIONS);
+    }
+    let (written_type, written) = event.write();
+    let again = read_rtc_event(&written_type, &written, None).expect("ours is one of these events");
+    assert_eq!(again, Ok(event), "what we write is read as the same");
+}

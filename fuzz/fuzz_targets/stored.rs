@@ -1,10 +1,11 @@
-//! What else is parsed: TURN credentials of a homeserver, and a ledger from the disk. It also writes
-//! the seeds of all targets, when fuzz/run asks for them.
+//! What else is parsed: TURN credentials of a homeserver, a ledger and what has rung from the disk. It
+//! also writes the seeds of all targets, when fuzz/run asks for them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use matrix_voip::wire::{
     ledger::{Ledger, MAX_LEDGER_BYTES},
+    seen::{MAX_NOTES, MAX_SEEN_BYTES, Seen},
     turn::{MAX_TURN_TTL, MAX_TURN_URIS, TurnServers},
 };
 
@@ -13,6 +14,13 @@ fuzz_target!(init: matrix_voip_fuzz::seeds::write_if_asked(), |bytes: &[u8]| {
         let stored = ledger.to_bytes();
         assert!(stored.len() <= MAX_LEDGER_BYTES);
         let again = Ledger::from_bytes(&stored).expect("what we store can be read");
+        assert_eq!(again.to_bytes(), stored, "storing is stable");
+    }
+    if let Ok(seen) = Seen::from_bytes(bytes) {
+        assert!(seen.len() <= MAX_NOTES);
+        let stored = seen.to_bytes();
+        assert!(stored.len() <= MAX_SEEN_BYTES);
+        let again = Seen::from_bytes(&stored).expect("what we store can be read");
         assert_eq!(again.to_bytes(), stored, "storing is stable");
     }
     let Ok(answer) = std::str::from_utf8(bytes) else { return };

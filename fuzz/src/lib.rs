@@ -1,6 +1,7 @@
 //! What the fuzz targets share: the types of events, the skeleton of a description, and the play of
 //! an engine by arbitrary bytes.
 
+pub mod groups;
 pub mod play;
 pub mod seeds;
 
@@ -12,8 +13,8 @@ use matrix_voip::{
     time::Now,
 };
 
-/// The call events, and what is none. A seed's first byte is an index of it.
-pub const EVENT_TYPES: [&str; 14] = [
+/// The call events, the events around group calls, and what is neither. A seed's first byte is an index of it.
+pub const EVENT_TYPES: [&str; 20] = [
     "m.call.invite",
     "m.call.candidates",
     "m.call.answer",
@@ -28,6 +29,12 @@ pub const EVENT_TYPES: [&str; 14] = [
     "com.famedly.call.member.invite",
     "com.famedly.call.member.candidates",
     "m.room.message",
+    "org.matrix.msc4075.rtc.notification",
+    "m.rtc.notification",
+    "org.matrix.msc4310.rtc.decline",
+    "m.rtc.decline",
+    "com.famedly.call.member.reaction",
+    "m.room.redaction",
 ];
 
 /// Who plays.

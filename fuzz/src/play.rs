@@ -27,7 +27,11 @@ use matrix_voip::{
     },
 };
 
-use crate::{EVENT_TYPES, origin};
+use crate::{
+    EVENT_TYPES,
+    groups::{Asked, Written},
+    origin,
+};
 
 /// Most steps of a play: longer ones find nothing that shorter ones do not.
 const MAX_STEPS: usize = 200;
@@ -69,6 +73,10 @@ pub enum Act {
     Again,
     /// Something else.
     World(u8, u8),
+    /// A member writes state.
+    Write(Written),
+    /// We do something with a group call.
+    Group(Asked),
 }
 
 /// What the engine is told to do.
@@ -104,6 +112,9 @@ struct Play {
     now: Now,
     open: Vec<(OpId, Op)>,
     sessions: Vec<SessionId>,
+    groups: Vec<SessionId>,
+    /// State events so far.
+    written: u64,
     peers: Vec<PeerId>,
     calls: Vec<CallId>,
     /// The last transfer that was asked for.
@@ -134,6 +145,8 @@ pub fn play(policies: &Policies, acts: &[Act]) -> BTreeMap<&'static str, u64> {
         now,
         open: Vec::new(),
         sessions: Vec::new(),
+        groups: Vec::new(),
+        written: 0,
         peers: Vec::new(),
         calls: ["a1", "z9"].map(|id| CallId::parse(id).expect("a call id")).to_vec(),
         asked: None,
@@ -215,6 +228,18 @@ impl Play {
                 }
             }
             Act::World(what, which) => self.world(*what, *which),
+            Act::Write(written) => {
+                self.written += 1;
+                let (room, sender) = (room(written.room), user(written.sender));
+                let batch = written.batch((room, sender), self.now.wall, self.written);
+                self.feed(Input::State(batch.parse()));
+            }
+            Act::Group(asked) => {
+                let session = nth(&self.groups, asked.which).copied();
+                if let Some(input) = asked.input(room(asked.room), session) {
+                    self.feed(input);
+                }
+            }
         }
     }
 
@@ -359,7 +384,10 @@ impl Play {
                     self.sessions.push(session);
                     self.calls.push(snapshot.call_id);
                 }
-                Output::Voip(_) | Output::Call { .. } => {}
+                Output::Voip(VoipEvent::GroupCallAdded { session, .. }) => {
+                    self.groups.push(session);
+                }
+                Output::Voip(_) | Output::Call { .. } | Output::Group { .. } => {}
             }
         }
         for session in &self.sessions {
@@ -464,11 +492,16 @@ fn some_reply(what: u8) -> Reply {
 
 fn proper_reply(op: &Op) -> Reply {
     match op {
-        Op::Matrix(MatrixOp::SendEvent { .. }) => {
+        Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => {
             Reply::Sent(EventId::parse("$sent").expect("an event id"))
         }
         Op::Fetch(matrix_voip::machine::io::Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(600) })
+        }
+        Op::Fetch(matrix_voip::machine::io::Fetch::State(room)) => {
+            let (room, extent) = (room.clone(), matrix_voip::wire::state::Extent::Whole);
+            let events = Vec::new();
+            Reply::State(Box::new(matrix_voip::wire::state::RoomState { room, extent, events }))
         }
         Op::Fetch(_) => Reply::Members([user(0), user(1)].into()),
         Op::Peer(_, PeerOp::Offer(_) | PeerOp::LocalDescription) => described(SdpKind::Offer),

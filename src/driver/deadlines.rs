@@ -15,6 +15,8 @@ const SEND: Duration = Duration::from_secs(30);
 const TURN: Duration = Duration::from_secs(5);
 /// Members come from the host's store, or in one request to the homeserver.
 const MEMBERS: Duration = Duration::from_secs(10);
+/// The state of a large room takes a homeserver some seconds.
+const STATE: Duration = Duration::from_secs(30);
 /// Making a peer connection or a description is work of the processor alone, but mobile engines
 /// start threads and hardware codecs for it.
 const PEER_WORK: Duration = Duration::from_secs(15);
@@ -32,9 +34,10 @@ const SAVE: Duration = Duration::from_secs(5);
 /// How long the host may take for `op`.
 pub(super) const fn deadline(op: &Op) -> Duration {
     match op {
-        Op::Matrix(MatrixOp::SendEvent { .. }) => SEND,
+        Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => SEND,
         Op::Fetch(Fetch::Turn) => TURN,
         Op::Fetch(Fetch::Members(_)) => MEMBERS,
+        Op::Fetch(Fetch::State(_)) => STATE,
         Op::Peer(_, op) => peer_deadline(op),
         Op::Track(_, TrackOp::Capture(..) | TrackOp::Replace(..)) => CAPTURE,
         Op::Track(_, TrackOp::Enable(_) | TrackOp::Dtmf(_)) => ENABLE,

@@ -1,9 +1,8 @@
 //! Where events become snapshots and reach subscribers: all in one place, published by the driver
 //! alone.
 //!
-//! Each call has a [`CallCell`]: its snapshot, folded from its events, and its subscribers, under
-//! one lock. So a snapshot and the stream that continues it are taken together. Locks are taken in
-//! the order hub, cell, queue, and held for no longer than it takes to copy a snapshot.
+//! Each call and each group call has a [`Cell`](super::cell::Cell). Locks are taken in the order hub,
+//! cell, queue, and held for no longer than it takes to copy a snapshot.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,6 +10,7 @@ use std::{
 };
 
 use super::{
+    cell::{CallCell, CallNews, GroupCell, GroupNews},
     lock,
     queue::{Queue, Queued},
 };
@@ -19,9 +19,10 @@ use crate::{
     machine::{
         diagnostics::Diagnostics,
         event::{
-            CallEvent, CallSnapshot, CallState, End, EndParty, EndReason, MissedWhy, RingStop,
-            Transfer, VoipEvent,
+            CallEvent, CallSnapshot, End, EndParty, EndReason, MissedWhy, RingStop, Transfer,
+            VoipEvent,
         },
+        group::event::{GroupEnd, GroupEvent, GroupSnapshot},
         io::CallMedia,
     },
     time::Wall,
@@ -29,40 +30,6 @@ use crate::{
 
 /// How many calls that are over can still be asked for by their session id.
 const RECENT: usize = 64;
-
-/// News about one call, as its subscribers get it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallNews {
-    /// Something happened.
-    Event(CallEvent),
-    /// The subscriber was too slow: `n` events were dropped. What follows continues `snapshot`.
-    Skipped {
-        /// How many events were dropped.
-        n: u64,
-        /// How the call stood after them.
-        snapshot: Box<CallSnapshot>,
-    },
-}
-
-impl CallNews {
-    /// Takes the news into account: folding all news into the snapshot of `subscribe` gives the
-    /// present snapshot.
-    pub fn apply(&self, snapshot: &mut CallSnapshot) {
-        match self {
-            Self::Event(event) => snapshot.apply(event),
-            Self::Skipped { snapshot: present, .. } => snapshot.clone_from(present),
-        }
-    }
-}
-
-impl Queued for CallNews {
-    fn facts(&self) -> u64 {
-        match self {
-            Self::Event(_) => 1,
-            Self::Skipped { n, .. } => *n,
-        }
-    }
-}
 
 /// A call that nobody answered here: for the list of missed calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,81 +65,23 @@ pub(crate) enum VoipItem {
     Unverified(Arc<CallCell>, UserId),
     /// It is over.
     Ended(Arc<CallCell>, End),
+    /// A group call is there; the queue begins with it.
+    GroupAdded(Arc<GroupCell>, Box<GroupSnapshot>, Arc<Queue<GroupNews>>),
+    /// It is over.
+    GroupEnded(Arc<GroupCell>, GroupEnd),
     /// The subscriber was too slow: so many facts are lost, and these calls live.
-    Skipped(u64, Vec<Arc<CallCell>>),
+    Skipped(u64, Vec<Arc<CallCell>>, Vec<Arc<GroupCell>>),
 }
 
 impl Queued for VoipItem {
     fn facts(&self) -> u64 {
         match self {
-            Self::Skipped(n, _) => *n,
+            Self::Skipped(n, ..) => *n,
+            Self::GroupAdded(..) | Self::GroupEnded(..) => 1,
             Self::Added(..) | Self::RingStarted(..) | Self::RingStopped(..) => 1,
             Self::TransferRequested(..) | Self::TransferAnnounced(..) | Self::Unverified(..) => 1,
             Self::Missed(_) | Self::Ended(..) => 1,
         }
-    }
-}
-
-/// One call: its snapshot and its subscribers.
-#[derive(Debug)]
-pub(crate) struct CallCell {
-    id: SessionId,
-    shared: Mutex<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    snapshot: CallSnapshot,
-    subscribers: Vec<Weak<Queue<CallNews>>>,
-}
-
-impl CallCell {
-    fn new(id: SessionId, snapshot: CallSnapshot) -> Self {
-        Self { id, shared: Mutex::new(Shared { snapshot, subscribers: Vec::new() }) }
-    }
-
-    /// The call's session id.
-    pub(crate) fn id(&self) -> SessionId {
-        self.id
-    }
-
-    /// Looks at the snapshot without copying it.
-    pub(crate) fn look<R>(&self, at: impl FnOnce(&CallSnapshot) -> R) -> R {
-        at(&lock(&self.shared).snapshot)
-    }
-
-    /// The snapshot and the queue that continues it. After the end the queue is closed.
-    pub(crate) fn subscribe(&self) -> (CallSnapshot, Arc<Queue<CallNews>>) {
-        let queue = Arc::new(Queue::default());
-        let mut shared = lock(&self.shared);
-        if shared.snapshot.state == CallState::Ended {
-            queue.close();
-        } else {
-            shared.subscribers.retain(|subscriber| subscriber.strong_count() > 0);
-            shared.subscribers.push(Arc::downgrade(&queue));
-        }
-        (shared.snapshot.clone(), queue)
-    }
-
-    /// Tells every subscriber, then folds. Nothing is published after the end.
-    fn publish(&self, event: &CallEvent) {
-        let mut shared = lock(&self.shared);
-        let Shared { snapshot, subscribers } = &mut *shared;
-        if snapshot.state == CallState::Ended {
-            return;
-        }
-        subscribers.retain(|subscriber| {
-            let Some(queue) = subscriber.upgrade() else { return false };
-            queue.push(CallNews::Event(event.clone()), |n| CallNews::Skipped {
-                n,
-                snapshot: Box::new(snapshot.clone()),
-            });
-            if matches!(event, CallEvent::Ended(_)) {
-                queue.close();
-            }
-            true
-        });
-        snapshot.apply(event);
     }
 }
 
@@ -188,6 +97,7 @@ pub(crate) struct Hub {
 struct State {
     live: BTreeMap<SessionId, Live>,
     recent: VecDeque<Arc<CallCell>>,
+    groups: BTreeMap<SessionId, Arc<GroupCell>>,
     subscribers: Vec<Weak<Queue<VoipItem>>>,
     closed: bool,
 }
@@ -211,6 +121,16 @@ impl Hub {
     /// All calls that live, oldest first.
     pub(crate) fn calls(&self) -> Vec<Arc<CallCell>> {
         lock(&self.state).calls()
+    }
+
+    /// A group call that lives.
+    pub(crate) fn group(&self, id: SessionId) -> Option<Arc<GroupCell>> {
+        lock(&self.state).groups.get(&id).cloned()
+    }
+
+    /// All group calls that live, oldest first.
+    pub(crate) fn groups(&self) -> Vec<Arc<GroupCell>> {
+        lock(&self.state).groups()
     }
 
     /// A queue of everything from now on.
@@ -250,6 +170,14 @@ impl Hub {
         }
     }
 
+    /// Publishes an event of one group call.
+    pub(super) fn on_group(&self, id: SessionId, event: &GroupEvent) {
+        match self.group(id) {
+            Some(cell) => cell.publish(event),
+            None => tracing::error!(session = id.0, "an event of a group call that does not live"),
+        }
+    }
+
     /// The driver is gone: whatever still lives has ended with it, and every stream ends.
     pub(super) fn close(&self, diagnostics: Diagnostics) {
         *lock(&self.last_words) = diagnostics;
@@ -258,6 +186,10 @@ impl Hub {
         for id in left {
             self.on_call(id, &CallEvent::Ended(end.clone()));
             self.on_voip(VoipEvent::CallEnded { session: id, end: end.clone() });
+        }
+        for cell in self.groups() {
+            cell.publish(&GroupEvent::Ended(GroupEnd::ShutDown));
+            self.on_voip(VoipEvent::GroupCallEnded { session: cell.id(), end: GroupEnd::ShutDown });
         }
         let mut state = lock(&self.state);
         state.closed = true;
@@ -270,7 +202,7 @@ impl Hub {
 impl State {
     fn call(&self, id: SessionId) -> Option<Arc<CallCell>> {
         let live = self.live.get(&id).map(|live| &live.cell);
-        live.or_else(|| self.recent.iter().find(|cell| cell.id == id)).cloned()
+        live.or_else(|| self.recent.iter().find(|cell| cell.id() == id)).cloned()
     }
 
     fn calls(&self) -> Vec<Arc<CallCell>> {
@@ -301,7 +233,26 @@ impl State {
                 self.tell_of(session, |cell| VoipItem::Unverified(cell, user.clone()));
             }
             VoipEvent::CallEnded { session, end } => self.end(session, &end),
+            VoipEvent::GroupCallAdded { session, snapshot } => self.add_group(session, *snapshot),
+            VoipEvent::GroupCallEnded { session, end } => {
+                if let Some(cell) = self.groups.remove(&session) {
+                    self.tell(|| VoipItem::GroupEnded(Arc::clone(&cell), end));
+                }
+            }
         }
+    }
+
+    fn groups(&self) -> Vec<Arc<GroupCell>> {
+        self.groups.values().cloned().collect()
+    }
+
+    fn add_group(&mut self, id: SessionId, snapshot: GroupSnapshot) {
+        let cell = Arc::new(GroupCell::new(id, snapshot));
+        self.tell(|| {
+            let (snapshot, events) = cell.subscribe();
+            VoipItem::GroupAdded(Arc::clone(&cell), Box::new(snapshot), events)
+        });
+        self.groups.insert(id, cell);
     }
 
     fn add(&mut self, id: SessionId, snapshot: CallSnapshot) {
@@ -332,7 +283,7 @@ impl State {
     fn tell(&mut self, item: impl Fn() -> VoipItem) {
         let subscribers = std::mem::take(&mut self.subscribers);
         for queue in subscribers.iter().filter_map(Weak::upgrade) {
-            queue.push(item(), |n| VoipItem::Skipped(n, self.calls()));
+            queue.push(item(), |n| VoipItem::Skipped(n, self.calls(), self.groups()));
         }
         self.subscribers = subscribers;
         self.subscribers.retain(|subscriber| subscriber.strong_count() > 0);
@@ -359,7 +310,7 @@ mod tests {
     use super::*;
     use crate::{
         id::PartyId,
-        machine::event::CallDirection,
+        machine::event::{CallDirection, CallState},
         wire::call::{Capabilities, Identity},
     };
 

@@ -9,6 +9,7 @@ use crate::{
     id::{OpId, SessionId},
     machine::{
         event::{CallEvent, EndReason, VoipEvent},
+        group::event::GroupEvent,
         io::{Fault, MatrixOp, Op, Verdict},
     },
 };
@@ -48,6 +49,21 @@ pub(super) fn call(session: SessionId, event: &CallEvent) {
     }
 }
 
+/// News of one group call.
+pub(super) fn group(session: SessionId, event: &GroupEvent) {
+    let session = session.0;
+    match event {
+        GroupEvent::StateChanged(state) => debug!(session, %state, "state changed"),
+        GroupEvent::ParticipantJoined(_) => debug!(session, "a participant joined"),
+        GroupEvent::ParticipantLeft(_) => debug!(session, "a participant left"),
+        GroupEvent::ParticipantChanged(_) => debug!(session, "a participant changed"),
+        GroupEvent::ApplicationChanged(_) => debug!(session, "application changed"),
+        GroupEvent::RightsChanged(rights) => debug!(session, ?rights, "rights changed"),
+        GroupEvent::Refused(why) => debug!(session, ?why, "not in the call"),
+        GroupEvent::Ended(end) => debug!(session, %end, "ended"),
+    }
+}
+
 /// News of all calls, where a call does not tell them itself.
 pub(super) fn voip(event: &VoipEvent) {
     match event {
@@ -68,7 +84,10 @@ pub(super) fn voip(event: &VoipEvent) {
         VoipEvent::UnverifiedDevice { session, .. } => {
             debug!(session = session.0, "the device is not verified");
         }
-        VoipEvent::CallEnded { .. } => {}
+        VoipEvent::GroupCallAdded { session, .. } => {
+            debug!(session = session.0, "group call added");
+        }
+        VoipEvent::CallEnded { .. } | VoipEvent::GroupCallEnded { .. } => {}
     }
 }
 
@@ -85,6 +104,7 @@ pub(super) fn fault(id: OpId, fault: &Fault) {
 fn name(op: &Op) -> &'static str {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. }) => "send event",
+        Op::Matrix(MatrixOp::SendState { .. }) => "write state",
         Op::Fetch(_) => "fetch",
         Op::Peer(..) => "peer connection",
         Op::Track(..) => "track",

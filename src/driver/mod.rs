@@ -12,10 +12,11 @@
 //! | `deadlines.rs` | how long each request may take, and why |
 //! | `order.rs` | what handles ask of the task |
 //! | `measure.rs`, `meter.rs` | statistics: the driver's own requests, once and again and again |
-//! | `hub.rs`, `queue.rs` | snapshots and subscribers; bounded queues |
+//! | `hub.rs`, `cell.rs`, `queue.rs` | all calls and all who listen; one of them; bounded queues |
 //! | `log.rs` | what is logged: numbers, states and reasons |
 //! | `task.rs` | the loop |
 
+mod cell;
 mod clock;
 mod deadlines;
 mod hub;
@@ -26,15 +27,17 @@ mod order;
 mod queue;
 mod task;
 
-pub use self::{
-    clock::WallClock,
-    hub::{CallNews, MissedCall},
-};
 pub(crate) use self::{
-    hub::{CallCell, Hub, VoipItem},
+    cell::{CallCell, GroupCell},
+    hub::{Hub, VoipItem},
     order::{Link, Unmeasured, WeakLink},
     queue::Queue,
     task::{Driver, Start},
+};
+pub use self::{
+    cell::{CallNews, Folded, GroupNews, SessionNews},
+    clock::WallClock,
+    hub::MissedCall,
 };
 
 /// A `std` mutex whose holders cannot leave it half-changed: a panic inside poisons nothing.

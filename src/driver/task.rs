@@ -241,6 +241,11 @@ impl Driver {
                 self.hub.on_call(session, &event);
                 None
             }
+            Output::Group { session, event } => {
+                log::group(session, &event);
+                self.hub.on_group(session, &event);
+                None
+            }
         }
     }
 

@@ -41,7 +41,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use crate::{
     id::{OpId, PeerId, RoomId, UserId},
     machine::io::{Fault, Input, Lifecycle, Network, Op, PeerNews, Reply, RoomNews},
-    wire::delivery::Batch,
+    wire::{delivery::Batch, state::StateBatch},
 };
 
 /// Most requests that wait for a host that does not pull them. A call has about ten open at once.
@@ -145,6 +145,13 @@ impl News {
     /// to-device messages, in order.
     pub fn deliver(&self, batch: Batch) {
         self.report(Input::Deliver(batch.parse()));
+    }
+
+    /// Hands in the state of a room: once the whole of it, for every joined room, then what changes,
+    /// in order, and the whole again where changes may have been missed. Whoever wrote state counts
+    /// as being in the room until [`RoomNews::Left`] says otherwise after it. Only events of [`STATE_TYPES`](crate::wire::state::STATE_TYPES) count.
+    pub fn state(&self, batch: StateBatch) {
+        self.report(Input::State(batch.parse()));
     }
 
     /// Reports news of a peer connection.

@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::{
     lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
-    signaling::{LedgerStore, SendEvent, Signaling},
+    signaling::{LedgerStore, SendEvent, SendState, Signaling},
     webrtc::{PeerEvents, WebRtc},
 };
 use crate::{
@@ -179,6 +179,10 @@ async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
             .send_event(SendEvent { room, event_type, content, transaction })
             .await
             .map(Reply::Sent),
+        MatrixOp::SendState { room, event_type, state_key, content } => signaling
+            .send_state(SendState { room, event_type, state_key, content })
+            .await
+            .map(Reply::Sent),
     }
 }
 
@@ -186,6 +190,10 @@ async fn fetch(signaling: Arc<dyn Signaling>, what: Fetch) -> Answer {
     match what {
         Fetch::Turn => signaling.turn_servers().await.map(Reply::Turn),
         Fetch::Members(room) => signaling.members(room).await.map(Reply::Members),
+        Fetch::State(room) => {
+            let state = signaling.room_state(room).await?;
+            Ok(Reply::State(Box::new(state.parse())))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     id::{EventId, RoomId, UserId},
     machine::io::{Fault, TurnServers},
+    wire::state::StateBatch,
 };
 
 /// A room event to be sent.
@@ -29,6 +30,30 @@ impl fmt::Debug for SendEvent {
             .field("event_type", &self.event_type)
             .field("content_bytes", &self.content.len())
             .field("transaction", &self.transaction)
+            .finish()
+    }
+}
+
+/// A state event to be written, in the clear.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendState {
+    /// The room.
+    pub room: RoomId,
+    /// The event type.
+    pub event_type: String,
+    /// The state key.
+    pub state_key: String,
+    /// The content as JSON text.
+    pub content: String,
+}
+
+impl fmt::Debug for SendState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendState")
+            .field("room", &self.room)
+            .field("event_type", &self.event_type)
+            .field("state_key", &self.state_key)
+            .field("content_bytes", &self.content.len())
             .finish()
     }
 }
@@ -58,6 +83,30 @@ pub trait Signaling: Send + Sync + 'static {
     /// # Errors
     /// A [`Fault`]; the call then ends with `NoCallee`.
     async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault>;
+
+    /// Writes a state event: our membership of a group call. A host for 1:1 calls alone need not
+    /// have it.
+    ///
+    /// # Errors
+    /// A [`Fault`]; what is passing is tried again. By default [`Fault::Unsupported`].
+    async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {
+        let _ = event;
+        Err(Fault::Unsupported)
+    }
+
+    /// The present state of a room, at least what is of [`STATE_TYPES`]. Asked for where a group
+    /// call is entered before the host handed it in ([`News::state`]). A host for 1:1 calls alone
+    /// need not have it.
+    ///
+    /// # Errors
+    /// A [`Fault`]; what is passing is tried again. By default [`Fault::Unsupported`].
+    ///
+    /// [`STATE_TYPES`]: crate::wire::state::STATE_TYPES
+    /// [`News::state`]: super::mailbox::News::state
+    async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
+        let _ = room;
+        Err(Fault::Unsupported)
+    }
 }
 
 /// Where the ledger survives a crash: a file, a row, a keychain entry.

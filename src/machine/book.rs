@@ -9,15 +9,16 @@ use super::{
     world::{Owner, Timer, World},
 };
 use crate::{
-    id::SessionId,
+    id::{RoomId, SessionId},
     time::Deadline,
-    wire::ledger::{EndedCall, Ledger, LiveCall},
+    wire::ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
 };
 
 /// Live calls, and whether a save is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Book {
     live: BTreeMap<SessionId, LiveCall>,
+    memberships: BTreeMap<RoomId, Vec<LiveMembership>>,
     saving: bool,
     dirty: bool,
     /// When the next save begins.
@@ -34,15 +35,18 @@ impl Book {
             print.session(*session);
             print.value(call);
         }
+        print.value(&self.memberships);
     }
 
     /// The present ledger: the newest live calls and the newest ended ones, oldest first. Their
     /// bytes are bounded where they are written.
     fn ledger(&self, ended: impl Iterator<Item = EndedCall>) -> Ledger {
         let newest = self.live.values().rev().take(MAX_LEDGER_ENTRIES).cloned();
+        let memberships = self.memberships.values().flatten().take(MAX_LEDGER_ENTRIES);
         let mut ledger = Ledger {
             live: newest.collect(),
             ended: ended.take(MAX_LEDGER_ENTRIES).collect(),
+            memberships: memberships.cloned().collect(),
             left_out: self.live.len().saturating_sub(MAX_LEDGER_ENTRIES) as u64,
         };
         ledger.live.reverse();
@@ -62,6 +66,18 @@ impl World {
     /// The other side knows that this call is over, or never knew of it.
     pub(super) fn note_gone(&mut self, session: SessionId) {
         if self.book.live.remove(&session).is_some() {
+            self.note_change();
+        }
+    }
+
+    /// These are our memberships of group calls in a room that others may know of.
+    pub(super) fn note_memberships(&mut self, room: &RoomId, live: Vec<LiveMembership>) {
+        let memberships = &mut self.book.memberships;
+        let before = match live.is_empty() {
+            true => memberships.remove(room),
+            false => memberships.insert(room.clone(), live.clone()),
+        };
+        if before.unwrap_or_default() != live {
             self.note_change();
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::media::{CallMedia, MediaKind, MediaSource};
+use super::{
+    group::event::{GroupEnd, GroupSnapshot},
+    media::{CallMedia, MediaKind, MediaSource},
+};
 use crate::{
     id::{CallId, PartyId, RoomId, SessionId, StreamId, UserId},
     redact::Redacted,
@@ -82,6 +85,20 @@ pub enum VoipEvent {
         session: SessionId,
         /// Why.
         end: End,
+    },
+    /// A group call is there: somebody is in it, or the application opened it.
+    GroupCallAdded {
+        /// The group call.
+        session: SessionId,
+        /// How it stands.
+        snapshot: Box<GroupSnapshot>,
+    },
+    /// A group call is over; its own stream ends with `GroupEvent::Ended`.
+    GroupCallEnded {
+        /// The group call.
+        session: SessionId,
+        /// Why.
+        end: GroupEnd,
     },
 }
 

@@ -146,6 +146,7 @@ impl Engine {
             print.session(*session);
             call.fingerprint(&mut print, &self.world);
         }
+        self.groups.fingerprint(&mut print, now);
         self.world.fingerprint(&mut print, now);
         print.hasher.finish()
     }

@@ -136,6 +136,8 @@ pub enum Guard {
     TransfersBounded,
     /// Nobody transfers us to ourselves; without: they do.
     NotToOurselves,
+    /// A membership whose state key names somebody else counts for nothing; without: it counts.
+    StateKeyBound,
 }
 
 /// Which rules are switched off.

@@ -36,6 +36,7 @@ impl<T> std::ops::Deref for Hashed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::fingerprint::Fingerprint;
 
     #[test]
     fn values_that_collide_are_told_apart() {
@@ -45,5 +46,12 @@ mod tests {
         assert_ne!(Hashed::new("a").hash, Hashed::new("b").hash);
         assert!(Hashed { hash: 1, value: "z" } < Hashed { hash: 2, value: "a" });
         assert_eq!(*Hashed::new("a"), "a");
+    }
+
+    #[test]
+    fn engines_that_hold_other_keys_are_not_alike() {
+        let print = |key| Fingerprint::of(|print| print.value(Hashed::new(key)));
+        assert_eq!(print("a"), print("a"));
+        assert_ne!(print("a"), print("b"));
     }
 }

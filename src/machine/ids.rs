@@ -11,6 +11,7 @@ pub(super) struct Ids {
     state: u64,
     /// Apart from the others: so what we hear does not decide which call id comes next.
     stream_state: u64,
+    visit_state: u64,
     sessions: u64,
     peers: u64,
     tracks: u64,
@@ -23,6 +24,7 @@ impl Ids {
         Self {
             state: seed,
             stream_state: !seed,
+            visit_state: seed.rotate_left(32),
             sessions: 0,
             peers: 0,
             tracks: 0,
@@ -38,6 +40,11 @@ impl Ids {
     pub(super) fn stream(&mut self) -> StreamId {
         StreamId::parse(text(&mut self.stream_state))
             .expect("invariant: sixteen letters are a stream id")
+    }
+
+    /// One visit of ours to a group call (`membershipID`).
+    pub(super) fn visit(&mut self) -> String {
+        text(&mut self.visit_state)
     }
 
     pub(super) fn call(&mut self) -> CallId {

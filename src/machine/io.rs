@@ -7,7 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{CallEvent, Transfer, VoipEvent};
+use super::{
+    event::{CallEvent, Transfer, VoipEvent},
+    group::event::GroupEvent,
+};
 pub use super::{
     fault::Fault,
     media::{
@@ -21,7 +24,12 @@ pub use super::{
 };
 use crate::{
     id::{DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
-    wire::{delivery::Delivery, ledger::Ledger},
+    wire::{
+        delivery::Delivery,
+        ledger::Ledger,
+        member::{Backend, GroupCallId},
+        state::RoomState,
+    },
 };
 pub use crate::{
     sdp::Direction,
@@ -40,6 +48,8 @@ pub enum Input {
     Command(Command),
     /// Matrix events arrived.
     Deliver(Delivery),
+    /// The state of a room: the whole of it, or what changed.
+    State(RoomState),
     /// Unasked news of a peer connection.
     Peer(PeerId, PeerNews),
     /// The answer to a request.
@@ -81,6 +91,34 @@ pub enum Command {
     },
     /// Something about one call.
     Call(SessionId, CallCommand),
+    /// Have the group call of that id at hand, which may be there already.
+    OpenGroup {
+        /// The room.
+        room: RoomId,
+        /// Which group call of the room.
+        call: GroupCallId,
+        /// How we meet the others.
+        backend: Backend,
+        /// What the call is about, if nobody is in it yet.
+        application: String,
+    },
+    /// Something about one group call.
+    Group(SessionId, GroupCommand),
+}
+
+/// What the application wants of one group call.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GroupCommand {
+    /// Be in it; again: nothing happens.
+    Enter,
+    /// Be in it no more; again: nothing happens.
+    Leave,
+    /// Ask the homeserver to let every member of the room be in its group calls. We need the right to
+    /// change power levels for it.
+    AllowEveryone,
+    /// Take it to be about something else from now on: voice that became video.
+    SetApplication(String),
 }
 
 /// Whom to call. A whole room cannot be called.
@@ -251,6 +289,13 @@ pub enum Output {
         /// What happened.
         event: CallEvent,
     },
+    /// Something the application may want to know, about one group call.
+    Group {
+        /// The group call.
+        session: SessionId,
+        /// What happened.
+        event: GroupEvent,
+    },
 }
 
 /// One thing to do in the world.
@@ -282,6 +327,17 @@ pub enum MatrixOp {
         /// Transaction id: the same in each retry, so that the server sends once.
         transaction: String,
     },
+    /// Write a state event, in the clear. Reply: [`Reply::Sent`].
+    SendState {
+        /// The room.
+        room: RoomId,
+        /// The event type.
+        event_type: String,
+        /// The state key.
+        state_key: String,
+        /// The content as JSON text.
+        content: String,
+    },
 }
 
 impl std::fmt::Debug for MatrixOp {
@@ -294,6 +350,13 @@ impl std::fmt::Debug for MatrixOp {
                 .field("content_bytes", &content.len())
                 .field("transaction", transaction)
                 .finish(),
+            Self::SendState { room, event_type, state_key, content } => f
+                .debug_struct("SendState")
+                .field("room", room)
+                .field("event_type", event_type)
+                .field("state_key", state_key)
+                .field("content_bytes", &content.len())
+                .finish(),
         }
     }
 }
@@ -305,6 +368,8 @@ pub enum Fetch {
     Turn,
     /// The joined members of a room. Reply: [`Reply::Members`].
     Members(RoomId),
+    /// The state of a room, as far as it concerns calls. Reply: [`Reply::State`].
+    State(RoomId),
 }
 
 /// Something to do with a peer connection.
@@ -389,6 +454,8 @@ pub enum Reply {
     Turn(TurnServers),
     /// Joined members.
     Members(BTreeSet<UserId>),
+    /// The whole state of a room, as far as it concerns calls.
+    State(Box<RoomState>),
     /// A description.
     Description(Description),
     /// Measurements.

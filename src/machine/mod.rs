@@ -34,6 +34,7 @@ mod expected;
 pub mod explain;
 mod fault;
 mod fingerprint;
+pub mod group;
 #[doc(hidden)]
 pub mod guard;
 mod hashed;
@@ -60,30 +61,23 @@ use self::{
     call::Call,
     diagnostics::{Case, Diagnostics},
     event::{CallSnapshot, EndReason},
+    group::{Groups, event::GroupSnapshot},
     io::{
         CallCommand, Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal,
         Reply, RoomNews, TransferTo, Verdict,
     },
     world::{Owner, Timer, World},
 };
+pub use crate::id::Identity;
 use crate::{
     config::{Config, OnAnswer},
-    id::{DeviceId, OpId, PartyId, PeerId, RoomId, SessionId, UserId},
+    id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     time::Now,
     wire::{
         call::{Body, Reason},
         ledger::Ledger,
     },
 };
-
-/// Who we are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Our user.
-    pub user: UserId,
-    /// Our device.
-    pub device: DeviceId,
-}
 
 /// Whether the engine takes new calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +92,7 @@ pub struct Engine {
     world: World,
     /// Boxed: they come and go, and a tree of large values moves its neighbours each time.
     calls: BTreeMap<SessionId, Box<Call>>,
+    groups: Groups,
     ignored_users: BTreeSet<UserId>,
     service: Service,
     diagnostics: Diagnostics,
@@ -109,6 +104,7 @@ impl Engine {
         Self {
             world: World::new(identity, config, seed),
             calls: BTreeMap::new(),
+            groups: Groups::default(),
             ignored_users: BTreeSet::new(),
             service: Service::Open,
             diagnostics: Diagnostics::default(),
@@ -128,6 +124,7 @@ impl Engine {
             self.world.note_live(ghost.session(), call);
             self.calls.insert(ghost.session(), Box::new(ghost));
         }
+        self.lay_ghosts(ledger.memberships);
     }
 
     /// Takes one input. Drain [`poll_output`](Self::poll_output) to `None` afterwards.
@@ -148,7 +145,14 @@ impl Engine {
             Input::Command(Command::Call(session, command)) => {
                 self.on_call_command(session, command)
             }
+            Input::Command(Command::OpenGroup { room, call, backend, application }) => {
+                self.open_group(room, call, (backend, application))
+            }
+            Input::Command(Command::Group(session, command)) => {
+                self.on_group_command(session, command)
+            }
             Input::Deliver(delivery) => return self.on_delivery(delivery),
+            Input::State(state) => return self.on_state(state),
             Input::Peer(peer, news) => self.on_peer(peer, news),
             Input::Reply(op, result) => self.on_reply(op, result),
             Input::Room(room, news) => self.on_room(room, news),
@@ -173,6 +177,7 @@ impl Engine {
                 Timer::Ledger => self.world.on_save_due(),
             }
         }
+        self.on_group_timers();
     }
 
     /// The next thing that the machine wants of the world or has to tell.
@@ -186,13 +191,15 @@ impl Engine {
         if self.world.has_output() {
             return Some(Duration::ZERO);
         }
-        self.world.agenda.next(self.world.now)
+        let calls = self.world.agenda.next(self.world.now);
+        let groups = self.groups.timers().next(self.world.now);
+        [calls, groups].into_iter().flatten().min()
     }
 
     /// Whether a wall-clock deadline is open: then the driver sleeps at most a minute at a time,
     /// because the wall clock goes on while the machine is suspended.
     pub fn has_wall_deadline(&self) -> bool {
-        self.world.agenda.has_wall()
+        self.world.agenda.has_wall() || self.groups.timers().has_wall()
     }
 
     /// Which party we are in all our calls.
@@ -203,6 +210,11 @@ impl Engine {
     /// How a call stands; `None` after it has ended and all was sent that it had to send.
     pub fn snapshot(&self, session: SessionId) -> Option<CallSnapshot> {
         self.calls.get(&session)?.snapshot()
+    }
+
+    /// How a group call stands; `None` after it has ended.
+    pub fn group_snapshot(&self, session: SessionId) -> Option<GroupSnapshot> {
+        Some(self.groups.call(session)?.shown().clone())
     }
 
     /// The peer connection of a call, while it has one.
@@ -344,6 +356,7 @@ impl Engine {
                 .with(session, |call, world| call.on_reply(world, op, result))
                 .unwrap_or(Verdict::Ignored(Ignored::StaleReply)),
             Some(Owner::Turn) => self.on_turn(result),
+            Some(Owner::Groups) => self.on_group_reply(op, result),
             Some(Owner::Ledger) => {
                 self.world.on_saved();
                 Verdict::Handled
@@ -362,7 +375,7 @@ impl Engine {
     /// Whether the homeserver was asked: only it knows whether we are logged out.
     fn is_for_server(&self, op: OpId, owner: Option<Owner>) -> bool {
         match owner {
-            Some(Owner::Turn) => true,
+            Some(Owner::Turn | Owner::Groups) => true,
             Some(Owner::Call(session)) => {
                 self.calls.get(&session).is_some_and(|call| call.asks_server(op))
             }
@@ -421,6 +434,7 @@ impl Engine {
         for user in left {
             self.on_left(&room, &user);
         }
+        self.on_group_members(&room);
     }
 
     /// Somebody left a room: nobody can be talked to through it any more.
@@ -429,6 +443,7 @@ impl Engine {
         if let Some(members) = members {
             members.remove(user);
         }
+        self.on_group_member(room, user, true);
         if *user == self.world.identity.user {
             for session in self.world.roster.in_room(room) {
                 self.with(session, |call, world| call.fail(world, EndReason::LeftRoom));
@@ -446,6 +461,7 @@ impl Engine {
                 for session in self.sessions() {
                     self.with(session, Call::on_network_back);
                 }
+                self.on_groups_network_back();
                 Verdict::Handled
             }
             Network::Changed => {
@@ -474,6 +490,7 @@ impl Engine {
                 for session in self.sessions() {
                     self.with(session, |call, world| call.fail(world, EndReason::ShutDown));
                 }
+                self.leave_all_groups();
                 Verdict::Handled
             }
         }
@@ -484,6 +501,7 @@ impl Engine {
         for session in self.sessions() {
             self.with(session, Call::on_logged_out);
         }
+        self.end_groups_silently();
     }
 
     fn sessions(&self) -> Vec<SessionId> {
@@ -506,6 +524,7 @@ fn kind_of(input: &Input) -> &'static str {
     match input {
         Input::Command(_) => "command",
         Input::Deliver(_) => "delivery",
+        Input::State(_) => "state",
         Input::Peer(..) => "peer",
         Input::Reply(..) => "reply",
         Input::Room(..) => "room",

@@ -72,6 +72,8 @@ pub enum Ignored {
     IgnoredUser,
     /// The sender is not in the room.
     NotInRoom,
+    /// The state key names another user than the one who wrote the event.
+    ForeignStateKey,
     /// The event came by the wrong way: a room event with group fields, or to-device without.
     WrongPlace,
     /// Understood, but this version does nothing with it.
@@ -128,6 +130,15 @@ pub enum Refusal {
     /// We cannot call ourselves without naming a device.
     #[error("to call oneself, name a device")]
     CallingOurselves,
+    /// The group call that is there meets otherwise.
+    #[error("the group call has another backend")]
+    OtherBackend,
+    /// Our power level is too low to be in group calls of this room.
+    #[error("the power level is too low to join")]
+    MayNotJoin,
+    /// The room's power levels are not known: what is not known is not changed.
+    #[error("the room's power levels are not known")]
+    UnknownPowerLevels,
     /// We are not in that room, as far as the host told.
     #[error("not in the room")]
     NotInRoom,

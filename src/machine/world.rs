@@ -15,6 +15,7 @@ use super::{
     event::{CallEvent, Transfer, VoipEvent},
     expected::{Caller, Expected},
     fingerprint::Fingerprint,
+    group::event::GroupEvent,
     guard::{Guard, Guards},
     ids::Ids,
     io::{Op, Output},
@@ -51,6 +52,8 @@ pub(super) enum Owner {
     Turn,
     /// The ledger.
     Ledger,
+    /// Our memberships of group calls.
+    Groups,
     /// Nobody any more: a close or release whose call may be gone.
     Nobody,
 }
@@ -150,6 +153,11 @@ impl World {
         self.out.push_back(Output::Call { session, event });
     }
 
+    /// Tells about one group call.
+    pub(super) fn tell_group(&mut self, session: SessionId, event: GroupEvent) {
+        self.out.push_back(Output::Group { session, event });
+    }
+
     pub(super) fn next_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
@@ -199,6 +207,7 @@ impl World {
                 Owner::Call(_) => continue,
                 Owner::Turn => print.value("turn"),
                 Owner::Ledger => print.value("ledger"),
+                Owner::Groups => print.value("groups"),
                 Owner::Nobody => print.value("nobody"),
             }
             print.op(*op);

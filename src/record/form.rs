@@ -67,7 +67,7 @@ macro_rules! written {
         crate::record::form::Form::write($part, $names)
     };
     ($names:ident, $part:ident, $how:ident) => {
-        crate::record::form::$how::write($part)
+        crate::record::form::$how::write($part, $names)
     };
 }
 
@@ -158,6 +158,16 @@ impl Form for f32 {
 
     fn read(value: &Value) -> Result<Self, Unfit> {
         value.as_f64().map(|number| number as f32).ok_or(Unfit("number"))
+    }
+}
+
+impl Form for i64 {
+    fn write(&self, _: &mut Pseudonyms) -> Value {
+        Value::from(*self)
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        value.as_i64().ok_or(Unfit("a number"))
     }
 }
 
@@ -303,14 +313,14 @@ fn text(value: &Value) -> Result<&str, Unfit> {
 
 /// Text that is nobody's secret: `mid`s, event types, codes.
 pub(super) mod plain {
-    use super::{Unfit, Value, text};
+    use super::{Pseudonyms, Unfit, Value, text};
 
     pub(in crate::record) trait Plain: Sized {
         fn write(&self) -> Value;
         fn read(value: &Value) -> Result<Self, Unfit>;
     }
 
-    pub(in crate::record) fn write(plain: &impl Plain) -> Value {
+    pub(in crate::record) fn write(plain: &impl Plain, _: &mut Pseudonyms) -> Value {
         plain.write()
     }
 
@@ -341,7 +351,7 @@ pub(super) mod plain {
 
 /// Words of our own, which stand in the code: a file may only name those that it knows.
 pub(super) mod word {
-    use super::{Unfit, Value, text};
+    use super::{Pseudonyms, Unfit, Value, text};
     use crate::wire::delivery::Malformed;
 
     /// What engines say of candidates.
@@ -352,7 +362,7 @@ pub(super) mod word {
         fn read(value: &Value) -> Result<Self, Unfit>;
     }
 
-    pub(in crate::record) fn write(word: &impl Word) -> Value {
+    pub(in crate::record) fn write(word: &impl Word, _: &mut Pseudonyms) -> Value {
         word.write()
     }
 
@@ -381,5 +391,58 @@ pub(super) mod word {
         fn read(value: &Value) -> Result<Self, Unfit> {
             if value.is_null() { Ok(None) } else { Word::read(value).map(Some) }
         }
+    }
+}
+
+// ------------------------------------------------------------------------------- as visit, as key
+
+/// The id of a visit to a group call.
+pub(super) mod visit {
+    use super::{Pseudonyms, Unfit, Value};
+
+    pub(in crate::record) trait Visit: Sized {
+        fn write(&self, names: &mut Pseudonyms) -> Value;
+        fn read(value: &Value) -> Result<Self, Unfit>;
+    }
+
+    pub(in crate::record) fn write(visit: &impl Visit, names: &mut Pseudonyms) -> Value {
+        visit.write(names)
+    }
+
+    pub(in crate::record) fn read<T: Visit>(value: &Value) -> Result<T, Unfit> {
+        T::read(value)
+    }
+
+    impl Visit for String {
+        fn write(&self, names: &mut Pseudonyms) -> Value {
+            Value::String(names.visit(self))
+        }
+
+        fn read(value: &Value) -> Result<Self, Unfit> {
+            super::text(value).map(str::to_owned)
+        }
+    }
+
+    impl Visit for Option<String> {
+        fn write(&self, names: &mut Pseudonyms) -> Value {
+            self.as_ref().map_or(Value::Null, |visit| visit.write(names))
+        }
+
+        fn read(value: &Value) -> Result<Self, Unfit> {
+            super::Form::read(value)
+        }
+    }
+}
+
+/// The state key of a membership.
+pub(super) mod state_key {
+    use super::{Form, Pseudonyms, Unfit, Value};
+
+    pub(in crate::record) fn write(key: &str, names: &mut Pseudonyms) -> Value {
+        Value::String(names.state_key(key))
+    }
+
+    pub(in crate::record) fn read(value: &Value) -> Result<String, Unfit> {
+        Form::read(value)
     }
 }

@@ -11,7 +11,7 @@ use super::{
     scribe::Origin,
 };
 use crate::{
-    config::{Busy, Config, Glare, OnAnswer, Proceed, Timeouts, Transfers, Unverified},
+    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Timeouts, Transfers, Unverified},
     id::{
         CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
         TrackId, UserId,
@@ -20,10 +20,10 @@ use crate::{
         Identity as Ourselves,
         event::{CallState, Transfer},
         io::{
-            CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault, Ignored,
-            Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews, PeerState, PeerStats,
-            Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats, StreamStats, Tell,
-            Tones, TransferTo, Verdict,
+            CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault,
+            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews,
+            PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats,
+            StreamStats, Tell, Tones, TransferTo, Verdict,
         },
     },
     time::{Mono, Now, Wall},
@@ -33,8 +33,11 @@ use crate::{
             Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version,
         },
         delivery::{Delivery, Facts, Malformed, Parsed, Place, Protection},
-        ledger::{EndedCall, Ledger, LiveCall},
+        ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
+        member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, Scope},
         metadata::{Purpose, StreamInfo},
+        power::{Creation, PowerLevels},
+        state::{Extent, ParsedState, RoomState, StateContent, StateFacts},
         turn::{IceServer, TurnServers},
     },
 };
@@ -113,7 +116,9 @@ record_struct!(Config {
     proceed,
     max_ringing,
     relay_only,
+    member_key,
 });
+record_enum!(MemberKey { Protected, Device });
 record_enum!(Busy { Ignore, Reject, Ring });
 record_enum!(Glare { AutoAnswer, Ring });
 record_enum!(OnAnswer { HoldOther, EndOther, Refuse });
@@ -137,9 +142,12 @@ record_struct!(Timeouts {
     farewell,
     parked,
     turn_margin,
+    membership,
+    membership_refresh,
     ledger,
 });
-record_struct!(Ledger { live, ended, left_out });
+record_struct!(Ledger { live, ended, memberships, left_out });
+record_struct!(LiveMembership { room, session as visit });
 record_struct!(LiveCall { room, call_id, party_id });
 record_struct!(EndedCall { room, call_id, until });
 
@@ -148,6 +156,7 @@ record_struct!(EndedCall { room, call_id, until });
 record_enum!(Input {
     Command(command),
     Deliver(delivery),
+    State(state),
     Peer(peer, news),
     Reply(id, result),
     Room(room, news),
@@ -159,7 +168,10 @@ record_enum!(Command {
     Invite { room, callee, media },
     Follow { session, transfer, room, media },
     Call(session, command),
+    OpenGroup { room, call, backend, application },
+    Group(session, command),
 });
+record_enum!(GroupCommand { Enter, Leave, AllowEveryone, SetApplication(application) });
 record_struct!(Transfer { call_id, user, room, display_name });
 record_enum!(TransferTo { User(user, room), Call(session) });
 record_enum!(Callee { User(user), Device(user, device), TheOther });
@@ -203,6 +215,7 @@ record_enum!(Reply {
     Sent(event),
     Turn(servers),
     Members(users),
+    State(state),
     Description(description),
     Stats(stats),
 });
@@ -323,6 +336,34 @@ record_enum!(Reason {
     Unknown(text),
 });
 
+// ----------------------------------------------------------------------------------------- state
+
+record_struct!(RoomState { room, extent, events });
+record_enum!(Extent { Whole, Changes });
+record_struct!(ParsedState { facts, content, event_type as plain });
+record_struct!(StateFacts { event_id, sender, state_key as state_key, sent, age });
+record_enum!(StateContent {
+    Members(dialect, entries),
+    PowerLevels(levels),
+    Creation(creation),
+});
+record_enum!(Dialect { Famedly, Msc3401 });
+record_struct!(MemberEntry { membership, raw });
+record_struct!(Membership {
+    group,
+    application,
+    device,
+    session as visit,
+    expires,
+    backend,
+    feeds,
+});
+record_struct!(GroupCallId { scope, call_id });
+record_enum!(Scope { Room, User, Other(text) });
+record_enum!(Backend { Mesh, Livekit { service_url, alias }, Unknown(kind) });
+record_struct!(PowerLevels { users, users_default, member_needed, content });
+record_struct!(Creation { owned_keys, creators });
+
 // -------------------------------------------------------------------------------------- verdicts
 
 record_enum!(Verdict {
@@ -356,6 +397,7 @@ record_enum!(Ignored {
     UnverifiedDevice,
     IgnoredUser,
     NotInRoom,
+    ForeignStateKey,
     WrongPlace,
     Unsupported,
     StaleReply,
@@ -376,6 +418,9 @@ record_enum!(Refusal {
     NotATarget,
     CallExists,
     CallingOurselves,
+    OtherBackend,
+    MayNotJoin,
+    UnknownPowerLevels,
     NotInRoom,
     ShuttingDown,
 });

@@ -14,6 +14,7 @@ use std::{
 use crate::{
     id::PartyId,
     sdp::{self, MAX_SDP_BYTES},
+    wire::member::{self, KeyLayout},
 };
 
 /// Texts with up to so many private characters could meet by chance, so their pseudonyms are remembered.
@@ -76,6 +77,27 @@ impl Pseudonyms {
     pub(super) fn party(&mut self, party: &str) -> String {
         let ours = self.ours.as_ref().is_some_and(|ours| ours.as_str() == party);
         if ours { party.to_owned() } else { self.text(party) }
+    }
+
+    /// For the id of a visit to a group call. Ours are random, and a replay mints them again; those of
+    /// other clients may be made of a user's name.
+    pub(super) fn visit(&mut self, session: &str) -> String {
+        let minted = session.len() == 16 && session.bytes().all(|it| it.is_ascii_alphanumeric());
+        if minted { session.to_owned() } else { self.text(session) }
+    }
+
+    /// For the state key of a membership: its user and its device by themselves, as they stand
+    /// elsewhere.
+    pub(super) fn state_key(&mut self, key: &str) -> String {
+        match member::parts(key) {
+            Some((KeyLayout::UnprotectedDevice, user, device)) => {
+                format!("{}_{}", self.text(device), self.text(user))
+            }
+            Some((KeyLayout::OwnedDevice, user, device)) => {
+                format!("{}_{}", self.text(user), self.text(device))
+            }
+            Some((KeyLayout::User, ..)) | None => self.text(key),
+        }
     }
 
     /// For what is private, whatever it is: descriptions, candidates, other text.

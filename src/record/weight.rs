@@ -5,9 +5,10 @@ use crate::{
     machine::io::{Command, Input, PeerNews, Reply, RoomNews},
     wire::{
         call::{Body, Candidate, Invite},
-        delivery::{Delivery, Parsed},
+        delivery::{Delivery, Malformed, Parsed},
         ledger::Ledger,
         metadata::StreamMetadata,
+        state::{RoomState, StateContent},
     },
 };
 
@@ -27,7 +28,9 @@ pub(super) fn of(input: &Input) -> usize {
                 users.len() * SMALL
             }
             Input::Peer(_, PeerNews::Candidate(candidate)) => of_candidate(candidate),
+            Input::State(state) => of_state(state),
             Input::Command(Command::Invite { .. } | Command::Follow { .. } | Command::Call(..))
+            | Input::Command(Command::OpenGroup { .. } | Command::Group(..))
             | Input::Peer(..)
             | Input::Reply(_, Err(_))
             | Input::Room(..)
@@ -38,7 +41,22 @@ pub(super) fn of(input: &Input) -> usize {
 
 /// What a ledger takes.
 pub(super) fn of_ledger(ledger: &Ledger) -> usize {
-    LEAST + (ledger.live.len() + ledger.ended.len()) * SMALL
+    LEAST + (ledger.live.len() + ledger.ended.len() + ledger.memberships.len()) * SMALL
+}
+
+fn of_state(state: &RoomState) -> usize {
+    state.events.iter().map(|event| LEAST + of_content(&event.content)).sum()
+}
+
+fn of_content(content: &Result<StateContent, Malformed>) -> usize {
+    match content {
+        Ok(StateContent::Members(_, entries)) => {
+            entries.iter().map(|entry| LEAST + entry.raw.len()).sum()
+        }
+        Ok(StateContent::PowerLevels(levels)) => levels.users.len() * SMALL + levels.content.len(),
+        Ok(StateContent::Creation(creation)) => creation.creators.len() * SMALL,
+        Err(_) => 0,
+    }
 }
 
 fn of_delivery(delivery: &Delivery) -> usize {
@@ -79,6 +97,7 @@ fn of_reply(reply: &Reply) -> usize {
         Reply::Members(users) => users.len() * SMALL,
         Reply::Turn(turn) => turn.servers.len() * LEAST,
         Reply::Stats(stats) => (stats.inbound.len() + stats.outbound.len()) * SMALL,
+        Reply::State(state) => of_state(state),
         Reply::Done | Reply::Sent(_) => 0,
     }
 }

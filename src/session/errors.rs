@@ -8,6 +8,7 @@ use crate::{
     id::InvalidId,
     machine::{
         event::{CallState, End},
+        group::event::GroupEnd,
         io::{Fault, InvalidTones, Refusal},
     },
 };
@@ -277,4 +278,91 @@ pub enum UntilError {
     /// The call ended first.
     #[error("the call ended: {0}")]
     Ended(End),
+}
+
+/// Why a group call is not at hand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupCallError {
+    /// The room is no Matrix id.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// The call is there, and its participants meet otherwise: join it with their backend, or take
+    /// another id.
+    #[error("the group call has another backend")]
+    OtherBackend,
+    /// We are not in that room, as far as the host told.
+    #[error("not in the room")]
+    NotInRoom,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that this should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for GroupCallError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::OtherBackend => Self::OtherBackend,
+            Refusal::NotInRoom => Self::NotInRoom,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why we are not in a group call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnterError {
+    /// Our power level is too low, or the homeserver does not let us write our membership for another
+    /// reason.
+    #[error("not allowed to join")]
+    MayNotJoin,
+    /// The host cannot write or read state.
+    #[error("the host does no group calls")]
+    Unsupported,
+    /// We left before we were in it.
+    #[error("left meanwhile")]
+    Left,
+    /// The group call ended first.
+    #[error("the group call is over: {0}")]
+    Ended(GroupEnd),
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that entering should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for EnterError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::MayNotJoin => Self::MayNotJoin,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            Refusal::UnknownSession => Self::Ended(GroupEnd::Empty),
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a group call was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeGroupError {
+    /// The machine's reason: the group call is over, or what is to be changed is not known.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+/// Why a group call was not left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// Refused for a reason that it should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
 }

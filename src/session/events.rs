@@ -13,11 +13,14 @@ use std::{
 
 use futures::Stream;
 
-use super::call::CallSession;
+use super::{call::CallSession, group::GroupCallSession};
 use crate::{
-    driver::{CallNews, MissedCall, Queue, VoipItem, WeakLink},
+    driver::{Folded, MissedCall, Queue, SessionNews, VoipItem, WeakLink},
     id::UserId,
-    machine::event::{CallSnapshot, End, RingStop, Transfer},
+    machine::{
+        event::{CallSnapshot, End, RingStop, Transfer},
+        group::event::{GroupEnd, GroupSnapshot},
+    },
     time::Wall,
 };
 
@@ -81,12 +84,30 @@ pub enum VoipNews {
         /// Why.
         end: End,
     },
+    /// A group call is there: somebody is in it, or we opened it.
+    GroupCallAdded {
+        /// The group call.
+        call: GroupCallSession,
+        /// How it stood then.
+        snapshot: Box<GroupSnapshot>,
+        /// Every event since, however late this news is read.
+        events: GroupEvents,
+    },
+    /// A group call is over.
+    GroupCallEnded {
+        /// The group call.
+        call: GroupCallSession,
+        /// Why.
+        end: GroupEnd,
+    },
     /// This subscriber was too slow: `n` events were dropped.
     Skipped {
         /// How many.
         n: u64,
         /// The calls that lived after them.
         calls: Vec<CallSession>,
+        /// The group calls that lived after them.
+        groups: Vec<GroupCallSession>,
     },
 }
 
@@ -115,6 +136,7 @@ impl VoipEvents {
 
     fn news(&self, item: VoipItem) -> VoipNews {
         let held = |cell| CallSession::new(cell, self.link.upgrade());
+        let group = |cell| GroupCallSession::new(cell, self.link.upgrade());
         match item {
             VoipItem::Added(cell, snapshot, queue) => {
                 VoipNews::CallAdded { call: held(cell), snapshot, events: CallEvents::new(queue) }
@@ -132,9 +154,16 @@ impl VoipEvents {
                 VoipNews::UnverifiedDevice { call: held(cell), user }
             }
             VoipItem::Ended(cell, end) => VoipNews::CallEnded { call: held(cell), end },
-            VoipItem::Skipped(n, cells) => {
-                VoipNews::Skipped { n, calls: cells.into_iter().map(held).collect() }
+            VoipItem::GroupAdded(cell, snapshot, queue) => {
+                let events = GroupEvents::new(queue);
+                VoipNews::GroupCallAdded { call: group(cell), snapshot, events }
             }
+            VoipItem::GroupEnded(cell, end) => VoipNews::GroupCallEnded { call: group(cell), end },
+            VoipItem::Skipped(n, cells, groups) => VoipNews::Skipped {
+                n,
+                calls: cells.into_iter().map(held).collect(),
+                groups: groups.into_iter().map(group).collect(),
+            },
         }
     }
 }
@@ -147,29 +176,35 @@ impl Stream for VoipEvents {
     }
 }
 
-/// The events of one call, continuing the snapshot that came with them. `Ended` always comes and
-/// is the last; after it the stream ends. Holding it keeps nothing alive.
+/// The events of one call or group call, continuing the snapshot that came with them. `Ended` always
+/// comes and is the last; after it the stream ends. Holding it keeps nothing alive.
 #[derive(Debug)]
 #[must_use = "events that nobody reads are dropped"]
-pub struct CallEvents {
-    queue: Arc<Queue<CallNews>>,
+pub struct SessionEvents<S: Folded> {
+    queue: Arc<Queue<SessionNews<S>>>,
 }
 
-impl CallEvents {
-    pub(super) fn new(queue: Arc<Queue<CallNews>>) -> Self {
+/// The events of one call.
+pub type CallEvents = SessionEvents<CallSnapshot>;
+
+/// The events of one group call.
+pub type GroupEvents = SessionEvents<GroupSnapshot>;
+
+impl<S: Folded> SessionEvents<S> {
+    pub(super) fn new(queue: Arc<Queue<SessionNews<S>>>) -> Self {
         Self { queue }
     }
 
     /// The next event; `None` after `Ended`. Cancel safe.
-    pub async fn next(&mut self) -> Option<CallNews> {
+    pub async fn next(&mut self) -> Option<SessionNews<S>> {
         poll_fn(|context| self.queue.poll_next(context)).await
     }
 }
 
-impl Stream for CallEvents {
-    type Item = CallNews;
+impl<S: Folded> Stream for SessionEvents<S> {
+    type Item = SessionNews<S>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<CallNews>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.queue.poll_next(context)
     }
 }

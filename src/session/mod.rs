@@ -10,6 +10,7 @@
 //! | `builder.rs` | how a `VoIP` is put together and started |
 //! | `voip.rs` | placing calls, finding them, shutting down |
 //! | `call.rs` | one call: watching it, taking it, ending it |
+//! | `group.rs` | one group call: who is in it, entering, leaving |
 //! | `quality.rs` | watching how good a call is |
 //! | `changes.rs` | what is changed in a call that is answered |
 //! | `events.rs` | the two event streams |
@@ -20,6 +21,7 @@ mod call;
 mod changes;
 mod errors;
 mod events;
+mod group;
 mod quality;
 mod voip;
 
@@ -27,10 +29,11 @@ pub use self::{
     builder::{StartError, VoIPBuilder},
     call::CallSession,
     errors::{
-        AnswerError, ChangeError, HangupError, InviteError, MuteError, ProceedError, RejectError,
-        StatsError, UntilError,
+        AnswerError, ChangeError, ChangeGroupError, EnterError, GroupCallError, HangupError,
+        InviteError, LeaveError, MuteError, ProceedError, RejectError, StatsError, UntilError,
     },
-    events::{CallEvents, VoipEvents, VoipNews},
+    events::{CallEvents, GroupEvents, SessionEvents, VoipEvents, VoipNews},
+    group::GroupCallSession,
     quality::QualityWatch,
-    voip::{CallOptions, IntoCallee, VoIP},
+    voip::{CallOptions, GroupOptions, IntoCallee, VoIP},
 };

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{builder::VoIPBuilder, call::CallSession, errors::InviteError, events::VoipEvents};
+use super::{
+    builder::VoIPBuilder,
+    call::CallSession,
+    errors::{GroupCallError, InviteError},
+    events::VoipEvents,
+    group::GroupCallSession,
+};
 use crate::{
     driver::{Hub, Link},
     host::mailbox::News,
@@ -13,7 +19,10 @@ use crate::{
         event::Transfer,
         io::{CallMedia, Callee, Command, Refusal, Verdict},
     },
-    wire::delivery::Batch,
+    wire::{
+        delivery::Batch,
+        member::{Backend, DEFAULT_APPLICATION, GroupCallId},
+    },
 };
 
 /// All calls of one device. Clones are handles to the same; when the last of them and of all
@@ -43,6 +52,43 @@ impl CallOptions {
     /// A call with sound and picture. Without a camera it goes on by voice.
     pub const fn video() -> Self {
         Self { media: CallMedia::Video }
+    }
+}
+
+/// Which group call of a room, and how it is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct GroupOptions {
+    /// Which one: the call of the room, if nobody says otherwise.
+    pub call: GroupCallId,
+    /// How its participants meet. What is there already is met as it is, or not at all.
+    pub backend: Backend,
+    /// What it is about, if nobody is in it yet: `m.call`, `m.call.audio`, `m.game`, anything.
+    pub application: String,
+}
+
+impl GroupOptions {
+    /// The call of the room, each with each.
+    pub fn mesh() -> Self {
+        Self {
+            call: GroupCallId::room(),
+            backend: Backend::Mesh,
+            application: DEFAULT_APPLICATION.to_owned(),
+        }
+    }
+
+    /// Another call than that of the room.
+    #[must_use]
+    pub fn call(mut self, call: GroupCallId) -> Self {
+        self.call = call;
+        self
+    }
+
+    /// About something else than sound and picture.
+    #[must_use]
+    pub fn application(mut self, application: impl Into<String>) -> Self {
+        self.application = application.into();
+        self
     }
 }
 
@@ -144,6 +190,42 @@ impl VoIP {
     pub fn calls(&self) -> Vec<CallSession> {
         let cells = self.hub.calls().into_iter();
         cells.map(|cell| CallSession::new(cell, self.link.clone())).collect()
+    }
+
+    /// The group call of that room, of which the application holds a handle from now on, whether
+    /// somebody is in it or not. Nothing is sent before [`GroupCallSession::enter`]. Cancel safe.
+    ///
+    /// # Errors
+    /// [`GroupCallError`] names what the caller can fix.
+    pub async fn fetch_or_create_group_call(
+        &self,
+        room: impl AsRef<str>,
+        options: GroupOptions,
+    ) -> Result<GroupCallSession, GroupCallError> {
+        let (room, GroupOptions { call, backend, application }) = (RoomId::parse(room)?, options);
+        let command = Command::OpenGroup { room, call, backend, application };
+        match self.link.command(command).await? {
+            Verdict::Started(session) => {
+                self.group_call(session).ok_or(GroupCallError::ShuttingDown)
+            }
+            Verdict::Refused(refusal) => Err(refusal.into()),
+            Verdict::Handled | Verdict::Ignored(_) | Verdict::Batch(_) => {
+                Err(GroupCallError::Refused(Refusal::UnknownSession))
+            }
+        }
+    }
+
+    /// A group call that lives.
+    pub fn group_call(&self, session: SessionId) -> Option<GroupCallSession> {
+        let cell = self.hub.group(session);
+        cell.map(|cell| GroupCallSession::new(cell, self.link.clone()))
+    }
+
+    /// All group calls that live, in every room, oldest first: in which somebody is, and those that
+    /// the application opened.
+    pub fn group_calls(&self) -> Vec<GroupCallSession> {
+        let cells = self.hub.groups().into_iter();
+        cells.map(|cell| GroupCallSession::new(cell, self.link.clone())).collect()
     }
 
     /// What was ignored: counted by reason, and the last 64 cases. After a shutdown, as it was

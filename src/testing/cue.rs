@@ -55,6 +55,10 @@ pub enum OpKind {
     Release,
     /// Save the ledger.
     Save,
+    /// Write a state event.
+    SendState,
+    /// Fetch the state of a room.
+    State,
 }
 
 impl OpKind {
@@ -62,6 +66,8 @@ impl OpKind {
     pub fn of(op: &Op) -> Self {
         match op {
             Op::Matrix(MatrixOp::SendEvent { .. }) => Self::SendEvent,
+            Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
+            Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,
             Op::Peer(_, op) => Self::of_peer(op),

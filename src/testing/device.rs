@@ -17,8 +17,8 @@ use crate::{
         Engine, Identity,
         event::{CallEvent, CallSnapshot, CallState, End, Stream, VoipEvent},
         io::{
-            CallCommand, CallMedia, Callee, Command, Ignored, Input, MediaSource, PeerState, Tell,
-            TransferTo, Verdict,
+            CallCommand, CallMedia, Callee, Command, GroupCommand, Ignored, Input, MediaSource,
+            PeerState, Tell, TransferTo, Verdict,
         },
     },
     wire::{
@@ -435,7 +435,7 @@ impl Device {
         self.sim.world.borrow_mut()
     }
 
-    fn host<T>(&self, look: impl FnOnce(&mut Host) -> T) -> T {
+    pub(super) fn host<T>(&self, look: impl FnOnce(&mut Host) -> T) -> T {
         look(&mut self.world().hosts[self.index])
     }
 
@@ -469,6 +469,13 @@ pub(super) fn deed(command: &Command) -> String {
         }
         Command::Follow { transfer, .. } => format!("calls {} instead", transfer.user),
         Command::Call(_, command) => call_deed(command),
+        Command::OpenGroup { .. } => "opens a group call".to_owned(),
+        Command::Group(_, GroupCommand::Enter) => "enters".to_owned(),
+        Command::Group(_, GroupCommand::Leave) => "leaves".to_owned(),
+        Command::Group(_, GroupCommand::AllowEveryone) => "lets everybody join".to_owned(),
+        Command::Group(_, GroupCommand::SetApplication(application)) => {
+            format!("makes it {application}")
+        }
     }
 }
 

@@ -19,14 +19,14 @@ use tokio::time::Instant;
 
 use super::server::{FakeHomeserver, SyncItem};
 use crate::{
-    host::{News, SendEvent, Signaling},
+    host::{News, SendEvent, SendState, Signaling},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
         io::{Fault, TurnServers},
     },
     time::Wall,
-    wire::delivery::RawEvent,
+    wire::{delivery::RawEvent, state::StateBatch},
 };
 
 /// Which way an event passed the homeserver.
@@ -176,6 +176,14 @@ impl EmbeddedHomeserver {
         Ok(sent)
     }
 
+    fn send_state(&self, from: &Identity, event: SendState) -> Result<EventId, Fault> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let written = state.server.send_state(now, from, event)?;
+        state.deliver(now);
+        Ok(written)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A tap that panicked left the server whole: it only looked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,6 +206,7 @@ impl State {
 fn hand_over(item: SyncItem, to: &Identity, news: &News, tap: Option<&Tap>, at: Wall) {
     match item {
         SyncItem::Room(room, change) => news.room(room, change),
+        SyncItem::State(state) => news.state(state),
         SyncItem::Batch(batch) => {
             let crate::wire::delivery::Place::Room { room, .. } = &batch.place else { return };
             for event in &batch.events {
@@ -271,6 +280,20 @@ impl Signaling for EmbeddedAccount {
         let members = self.home.lock().server.members(&room);
         self.home.travel().await;
         members
+    }
+
+    async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {
+        self.home.travel().await;
+        let written = self.home.send_state(&self.identity, event);
+        self.home.travel().await;
+        written
+    }
+
+    async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
+        self.home.travel().await;
+        let state = self.home.lock().server.room_state(self.home.clock.now(), &room);
+        self.home.travel().await;
+        state
     }
 }
 

@@ -64,6 +64,7 @@ mod embedded;
 mod embedded_webrtc;
 mod explore;
 mod fake_peer;
+mod group;
 mod puppet;
 mod replayed;
 mod sdp;

@@ -75,7 +75,8 @@ impl Teller {
         }
         for output in &step.outputs {
             if let Output::Request { id, op: Op::Matrix(op) } = output {
-                let MatrixOp::SendEvent { event_type, .. } = op;
+                let (MatrixOp::SendEvent { event_type, .. }
+                | MatrixOp::SendState { event_type, .. }) = op;
                 self.sending.insert(*id, event_type.clone());
             }
             if let (kind, Some(what)) = telling::words(output) {
@@ -98,6 +99,10 @@ impl Teller {
             }
             Input::Deliver(delivery) => self.delivery(at, delivery, verdict),
             Input::Reply(id, result) => self.reply(at, *id, result),
+            Input::State(state) => {
+                let n = state.events.len();
+                self.line(at, Kind::Detail, format!("gets {n} events of a room's state"));
+            }
             Input::Peer(_, news) => {
                 if let Some(what) = peer(news) {
                     self.line(at, Kind::Media, what);

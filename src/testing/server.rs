@@ -14,14 +14,18 @@ use std::{
 };
 
 use crate::{
-    host::SendEvent,
+    host::{SendEvent, SendState},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
         io::{Fault, RoomNews, TurnServers},
     },
     time::Wall,
-    wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
+    wire::{
+        delivery::{Batch, Facts, Place, Protection, RawEvent},
+        power::{POWER_LEVELS_TYPE, PowerLevels},
+        state::{Extent, RawState, StateBatch, StateFacts},
+    },
 };
 
 /// One device of one user.
@@ -53,6 +57,8 @@ pub enum SyncItem {
     Batch(Batch),
     /// The room itself changed.
     Room(RoomId, RoomNews),
+    /// State of a room: all of it at first, then what changes.
+    State(StateBatch),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -60,6 +66,35 @@ struct Room {
     members: BTreeSet<UserId>,
     encrypted: bool,
     timeline: Vec<StoredEvent>,
+    state: BTreeMap<(String, String), StoredState>,
+    state_sent: usize,
+}
+
+/// A state event as it stands in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StoredState {
+    event_id: EventId,
+    sender: UserId,
+    event_type: String,
+    state_key: String,
+    content: String,
+    sent: Wall,
+}
+
+impl StoredState {
+    fn raw(&self, now: Wall) -> RawState {
+        RawState {
+            facts: StateFacts {
+                event_id: self.event_id.clone(),
+                sender: self.sender.clone(),
+                state_key: self.state_key.clone(),
+                sent: self.sent,
+                age: Some(now.since(self.sent)),
+            },
+            event_type: self.event_type.clone(),
+            content: self.content.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +108,9 @@ enum What {
     /// By its place in the timeline.
     Event(RoomId, usize),
     News(RoomId, RoomNews),
+    State(RoomId, Box<StoredState>),
+    /// As it is when it is taken.
+    WholeState(RoomId),
 }
 
 /// A homeserver, and all homeservers that it federates with, in one value.
@@ -113,6 +151,21 @@ impl FakeHomeserver {
         let news = self.news_for(&identity.user);
         let inbox = self.inboxes.entry(account(identity)).or_default();
         inbox.extend(news);
+    }
+
+    /// A process of this device starts: the state of its rooms is handed in once more, as a client does
+    /// from its store.
+    pub fn remember(&mut self, identity: &Identity) {
+        let rooms = self.rooms.iter();
+        let rooms = rooms.filter(|(_, it)| it.members.contains(&identity.user));
+        let rooms = rooms.filter(|(_, it)| !it.state.is_empty()).map(|(room, _)| room.clone());
+        let states: Vec<_> = rooms.collect();
+        let inbox = self.inboxes.entry(account(identity)).or_default();
+        inbox.extend(
+            states
+                .into_iter()
+                .map(|room| Pending { visible: Wall(0), what: What::WholeState(room) }),
+        );
     }
 
     /// Makes a room with these members, or replaces its members.
@@ -178,6 +231,94 @@ impl FakeHomeserver {
         let id = self.store(now, from, &event.room, (event.event_type, event.content));
         self.transactions.insert(key, id.clone());
         Ok(id)
+    }
+
+    /// Writes a state event, and tells every device of every member.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room; [`Fault::Forbidden`] when the sender is not in it,
+    /// the key names another user, or the room's power levels do not let him.
+    pub fn send_state(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        event: SendState,
+    ) -> Result<EventId, Fault> {
+        let room = self.rooms.get(&event.room).ok_or(Fault::NotFound)?;
+        let refused = |why: &str| Err(Fault::Forbidden(format!("M_FORBIDDEN: {why}")));
+        if !room.members.contains(&from.user) {
+            return refused("not in the room");
+        }
+        let owner = event.state_key.strip_prefix(from.user.as_str());
+        let owned = owner.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        if event.state_key.starts_with('@') && !owned {
+            return refused("another user's state key");
+        }
+        let levels = room.state.get(&(POWER_LEVELS_TYPE.to_owned(), String::new()));
+        let levels = levels.and_then(|levels| PowerLevels::read(&levels.content).ok());
+        if levels.is_some_and(|levels| !levels.may_write_memberships(&from.user)) {
+            return refused("the power level is too low");
+        }
+        Ok(self.put_state(now, &from.user, event))
+    }
+
+    /// Writes a state event without asking anybody.
+    pub fn put_state(&mut self, now: Wall, sender: &UserId, event: SendState) -> EventId {
+        let SendState { room, event_type, state_key, content } = event;
+        let event_id = self.next_event_id();
+        let stored = StoredState {
+            event_id: event_id.clone(),
+            sender: sender.clone(),
+            event_type,
+            state_key,
+            content,
+            sent: now,
+        };
+        let found = self.rooms.entry(room.clone()).or_default();
+        let key = (stored.event_type.clone(), stored.state_key.clone());
+        found.state.insert(key, stored.clone());
+        found.state_sent += 1;
+        let members = found.members.clone();
+        self.distribute(now, sender, &members, What::State(room, Box::new(stored)));
+        event_id
+    }
+
+    /// A moderator redacts a state event: it comes again under its id, with an empty content.
+    pub fn redact_state(&mut self, now: Wall, room: &RoomId, event_type: &str, state_key: &str) {
+        let key = (event_type.to_owned(), state_key.to_owned());
+        let Some(found) = self.rooms.get_mut(room) else { return };
+        let Some(stored) = found.state.get_mut(&key) else { return };
+        stored.content = "{}".to_owned();
+        let (stored, members) = (Box::new(stored.clone()), found.members.clone());
+        let sender = stored.sender.clone();
+        self.distribute(now, &sender, &members, What::State(room.clone(), stored));
+    }
+
+    /// How many state events were written in a room.
+    pub fn state_sent(&self, room: &RoomId) -> usize {
+        self.rooms.get(room).map_or(0, |found| found.state_sent)
+    }
+
+    /// The content of a state event.
+    pub fn state_of(&self, room: &RoomId, event_type: &str, state_key: &str) -> Option<String> {
+        let key = (event_type.to_owned(), state_key.to_owned());
+        Some(self.rooms.get(room)?.state.get(&key)?.content.clone())
+    }
+
+    /// The present state of a room.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room.
+    pub fn room_state(&self, now: Wall, room: &RoomId) -> Result<StateBatch, Fault> {
+        let found = self.rooms.get(room).ok_or(Fault::NotFound)?;
+        let events = found.state.values().map(|stored| stored.raw(now)).collect();
+        Ok(StateBatch { room: room.clone(), extent: Extent::Whole, events })
+    }
+
+    fn next_event_id(&mut self) -> EventId {
+        self.sent += 1;
+        EventId::parse(format!("$event{}", self.sent))
+            .expect("invariant: the text is a valid event id")
     }
 
     /// Puts an event into a room without asking anybody: for traffic that no client of ours sends.
@@ -256,9 +397,7 @@ impl FakeHomeserver {
         room: &RoomId,
         (event_type, content): (String, String),
     ) -> EventId {
-        self.sent += 1;
-        let event_id = EventId::parse(format!("$event{}", self.sent))
-            .expect("invariant: the text is a valid event id");
+        let event_id = self.next_event_id();
         let found = self.rooms.entry(room.clone()).or_default();
         found.timeline.push(StoredEvent {
             event_id: event_id.clone(),
@@ -300,6 +439,9 @@ impl FakeHomeserver {
             if found.encrypted {
                 news.push(What::News(room.clone(), RoomNews::Encrypted));
             }
+            if !found.state.is_empty() {
+                news.push(What::WholeState(room.clone()));
+            }
         }
         news.into_iter().map(|what| Pending { visible: Wall(0), what }).collect()
     }
@@ -310,6 +452,15 @@ impl FakeHomeserver {
         for pending in taken {
             match pending.what {
                 What::News(room, news) => items.push(SyncItem::Room(room, news)),
+                What::State(room, stored) => {
+                    let events = vec![stored.raw(now)];
+                    let extent = Extent::Changes;
+                    items.push(SyncItem::State(StateBatch { room, extent, events }));
+                }
+                What::WholeState(room) => {
+                    let whole = self.room_state(now, &room).map(SyncItem::State);
+                    items.extend(whole.ok());
+                }
                 What::Event(room, place) => {
                     let event = self.raw(now, &room, place);
                     batches.entry(room).or_default().push(event);
@@ -382,7 +533,7 @@ mod tests {
     fn contents(items: &[SyncItem]) -> Vec<String> {
         let batches = items.iter().filter_map(|item| match item {
             SyncItem::Batch(batch) => Some(batch.events.iter().map(|event| event.content.clone())),
-            SyncItem::Room(..) => None,
+            SyncItem::Room(..) | SyncItem::State(_) => None,
         });
         batches.flatten().collect()
     }

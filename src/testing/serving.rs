@@ -14,7 +14,7 @@ use super::{
     world::{Happening, Job, Station, World},
 };
 use crate::{
-    host::SendEvent,
+    host::{SendEvent, SendState},
     id::{OpId, PeerId, RoomId},
     machine::{
         Identity,
@@ -115,6 +115,19 @@ impl World {
                 };
                 self.send(at.device, event)
             }
+            Op::Matrix(MatrixOp::SendState { room, event_type, state_key, content }) => {
+                let event = SendState {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    state_key: state_key.clone(),
+                    content: content.clone(),
+                };
+                self.write_state(at.device, event)
+            }
+            Op::Fetch(Fetch::State(room)) => {
+                let state = self.server.room_state(self.now.wall, room)?;
+                Ok(Reply::State(Box::new(state.parse())))
+            }
             Op::Fetch(Fetch::Turn) => self.server.turn_servers().map(Reply::Turn),
             Op::Fetch(Fetch::Members(room)) => self.server.members(room).map(Reply::Members),
             Op::Peer(peer, op) => {
@@ -140,6 +153,15 @@ impl World {
         }
         self.plan_syncs();
         Ok(Reply::Sent(sent))
+    }
+
+    fn write_state(&mut self, device: usize, event: SendState) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let what = format!("writes {}", event.event_type);
+        let written = self.server.send_state(self.now.wall, &identity, event)?;
+        self.note(device, Kind::Wire, what);
+        self.plan_syncs();
+        Ok(Reply::Sent(written))
     }
 
     /// Puts an event into a room for somebody who has no engine here.
@@ -182,7 +204,7 @@ impl World {
         let items = self.server.take(self.now.wall, &identity);
         let batches = items.iter().filter_map(|item| match item {
             SyncItem::Batch(batch) => Some(batch.clone()),
-            SyncItem::Room(..) => None,
+            SyncItem::Room(..) | SyncItem::State(_) => None,
         });
         let batches: Vec<Batch> = batches.collect();
         if !batches.is_empty() {
@@ -191,6 +213,7 @@ impl World {
         for item in items {
             match item {
                 SyncItem::Room(room, news) => self.feed(device, Input::Room(room, news)),
+                SyncItem::State(state) => self.feed(device, Input::State(state.parse())),
                 SyncItem::Batch(batch) => self.deliver(device, batch),
             };
         }
@@ -245,7 +268,7 @@ fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
 const fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
         OpKind::Capture | OpKind::Replace => 120,
-        OpKind::SendEvent => 30,
+        OpKind::SendEvent | OpKind::SendState | OpKind::State => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
         OpKind::Candidates | OpKind::RestartIce | OpKind::SetServers => 10,

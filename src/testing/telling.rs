@@ -3,6 +3,7 @@
 use super::{column::Kind, world::World};
 use crate::machine::{
     event::{CallEvent, CallState, End, EndParty, EndReason, Hold, MissedWhy, RingStop, VoipEvent},
+    group::{event::GroupEvent, roster::ParticipantId},
     io::{CallMedia, MediaSource, Op, Output, PeerOp, TrackOp},
 };
 
@@ -20,6 +21,7 @@ pub(super) fn words(output: &Output) -> (Kind, Option<String>) {
         Output::Cancel(_) => (Kind::Media, None),
         Output::Voip(event) => (Kind::Call, voip(event)),
         Output::Call { event, .. } => call(event),
+        Output::Group { event, .. } => (Kind::Call, Some(group(event))),
     }
 }
 
@@ -58,7 +60,28 @@ fn voip(event: &VoipEvent) -> Option<String> {
             format!("is warned of an unverified device of {user}")
         }
         VoipEvent::CallAdded { .. } | VoipEvent::CallEnded { .. } => return None,
+        VoipEvent::GroupCallAdded { .. } => "sees a group call".to_owned(),
+        VoipEvent::GroupCallEnded { .. } => return None,
     })
+}
+
+fn group(event: &GroupEvent) -> String {
+    match event {
+        GroupEvent::StateChanged(state) => format!("is {state}"),
+        GroupEvent::ParticipantJoined(who) => format!("sees {} join", device(&who.id)),
+        GroupEvent::ParticipantLeft(who) => format!("sees {} leave", device(who)),
+        GroupEvent::ParticipantChanged(who) => format!("sees {} change", device(&who.id)),
+        GroupEvent::ApplicationChanged(application) => format!("calls it {application}"),
+        GroupEvent::RightsChanged(rights) if rights.can_join => "may join".to_owned(),
+        GroupEvent::RightsChanged(_) => "may not join".to_owned(),
+        GroupEvent::Refused(why) => format!("is refused: {why:?}").to_lowercase(),
+        GroupEvent::Ended(end) => format!("group call ended: {end}"),
+    }
+}
+
+/// As columns call devices.
+fn device(who: &ParticipantId) -> String {
+    format!("{} {}", who.user, who.device)
 }
 
 fn call(event: &CallEvent) -> (Kind, Option<String>) {

@@ -10,12 +10,13 @@ use std::{
 
 use super::{cue::OpKind, sdp};
 use crate::{
-    id::{CallId, OpId, PeerId, SessionId, TrackId},
+    id::{CallId, OpId, PeerId, RoomId, SessionId, TrackId},
     machine::{
         Engine,
         diagnostics::KEPT,
         event::{CallEvent, CallSnapshot, CallState, VoipEvent},
-        io::{Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
+        group::event::{GroupEvent, GroupSnapshot},
+        io::{Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
     },
     wire::{self, ledger::MAX_LEDGER_BYTES},
 };
@@ -35,10 +36,21 @@ pub(super) struct SeenCall {
     end_told: bool,
 }
 
+/// One group call as its events tell it.
+#[derive(Debug, Clone)]
+pub(super) struct SeenGroup {
+    /// All its events folded.
+    pub(super) folded: GroupSnapshot,
+    /// As they came.
+    pub(super) events: Vec<GroupEvent>,
+    end_told: bool,
+}
+
 /// Everything that one engine asked and told.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     pub(super) calls: BTreeMap<SessionId, SeenCall>,
+    pub(super) groups: BTreeMap<SessionId, SeenGroup>,
     pub(super) voip: Vec<VoipEvent>,
     awaited: BTreeSet<OpId>,
     asked: BTreeSet<OpId>,
@@ -47,6 +59,8 @@ pub(super) struct Watch {
     transactions: BTreeSet<String>,
     /// Calls with a message that the homeserver has not answered.
     sending: BTreeMap<OpId, CallId>,
+    /// Rooms whose state is being written.
+    writing: BTreeMap<OpId, RoomId>,
     digest: u64,
     /// Neither searched for secrets nor mixed into the digest.
     quick: bool,
@@ -93,10 +107,12 @@ impl Watch {
             Output::Cancel(id) => {
                 let cancelled = self.awaited.remove(id);
                 self.sending.remove(id);
+                self.writing.remove(id);
                 rule(cancelled, || format!("cancelled {id}, which is not open"))
             }
             Output::Voip(event) => self.on_voip(event),
             Output::Call { session, event } => self.on_call(*session, event),
+            Output::Group { session, event } => self.on_group(*session, event),
         }
     }
 
@@ -104,6 +120,7 @@ impl Watch {
     pub(super) fn on_reply(&mut self, id: OpId, verdict: &Verdict) -> Rule {
         let open = self.awaited.remove(&id);
         self.sending.remove(&id);
+        self.writing.remove(&id);
         let stale = *verdict == Verdict::Ignored(Ignored::StaleReply);
         rule(open || stale, || format!("a second reply to {id} got {verdict:?}"))?;
         rule(!open || !stale, || format!("the reply to the open request {id} was called stale"))
@@ -130,6 +147,16 @@ impl Watch {
             })?;
             rule(call.ended == call.end_told, || {
                 format!("call {session}: Ended and CallEnded do not go together")
+            })?;
+        }
+        for (session, group) in &self.groups {
+            let snapshot = engine.group_snapshot(*session);
+            let folded = (group.folded.end.is_none()).then_some(&group.folded);
+            rule(snapshot.as_ref() == folded, || {
+                format!("events fold to {folded:#?}\nbut the snapshot is {snapshot:#?}")
+            })?;
+            rule(group.folded.end.is_some() == group.end_told, || {
+                format!("group call {session}: Ended and GroupCallEnded do not go together")
             })?;
         }
         rule(engine.diagnostics().latest().len() <= KEPT, || {
@@ -172,7 +199,9 @@ impl Watch {
     /// One message of a call is in flight at a time; after its end only a last word, and what was
     /// tried before.
     fn on_send(&mut self, id: OpId, send: &MatrixOp) -> Rule {
-        let MatrixOp::SendEvent { room, event_type, content, transaction } = send;
+        let MatrixOp::SendEvent { room, event_type, content, transaction } = send else {
+            return self.on_write(id, send);
+        };
         if !self.quick {
             self.mix(content);
         }
@@ -194,13 +223,31 @@ impl Watch {
         Ok(())
     }
 
+    /// One write of a room's state is under way at a time.
+    fn on_write(&mut self, id: OpId, write: &MatrixOp) -> Rule {
+        let MatrixOp::SendState { room, event_type, content, .. } = write else { return Ok(()) };
+        if !self.quick {
+            self.mix(content);
+        }
+        let sound = match wire::member::Dialect::of(event_type) {
+            Some(dialect) => wire::member::read_members(dialect, content).is_ok(),
+            None => wire::power::PowerLevels::read(content).is_ok(),
+        };
+        rule(sound, || format!("it writes {event_type}, which cannot be read"))?;
+        let busy = self.writing.values().any(|other| other == room);
+        rule(!busy, || format!("{event_type} before the last write was answered"))?;
+        self.writing.insert(id, room.clone());
+        Ok(())
+    }
+
     /// After the end of all calls only closing, releasing and what is still to be sent.
     fn allowed_now(&self, op: &Op) -> Rule {
         let farewell = match op {
             Op::Peer(_, op) => *op == PeerOp::Close,
             Op::Track(_, op) => *op == TrackOp::Release,
             Op::Matrix(_) | Op::Save(_) => true,
-            Op::Fetch(_) => false,
+            Op::Fetch(Fetch::State(_)) => true,
+            Op::Fetch(Fetch::Turn | Fetch::Members(_)) => false,
         };
         rule(farewell || self.has_live_calls(), || {
             format!("with no live call it asks for {:?}", OpKind::of(op))
@@ -264,6 +311,21 @@ impl Watch {
                     format!("call {session} ended with {told:?} and with {end:?}")
                 })
             }
+            VoipEvent::GroupCallAdded { session, snapshot } => {
+                let folded = (**snapshot).clone();
+                let group = SeenGroup { folded, events: Vec::new(), end_told: false };
+                let old = self.groups.insert(*session, group);
+                rule(old.is_none(), || format!("group call {session} was added twice"))
+            }
+            VoipEvent::GroupCallEnded { session, end } => {
+                let group = self.group(*session)?;
+                rule(!group.end_told, || format!("group call {session} ended twice for all"))?;
+                group.end_told = true;
+                let told = group.folded.end;
+                rule(told == Some(*end), || {
+                    format!("group call {session} ended with {told:?} and with {end:?}")
+                })
+            }
         }
     }
 
@@ -285,6 +347,23 @@ impl Watch {
             call.events.push(event.clone());
         }
         Ok(())
+    }
+
+    fn on_group(&mut self, session: SessionId, event: &GroupEvent) -> Rule {
+        let quick = self.quick;
+        let group = self.group(session)?;
+        let ended = group.folded.end.is_some();
+        rule(!ended, || format!("group call {session}: {event:?} after its end"))?;
+        group.folded.apply(event);
+        if !quick {
+            group.events.push(event.clone());
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, session: SessionId) -> Result<&mut SeenGroup, String> {
+        let missing = || format!("news of group call {session}, which was never added");
+        self.groups.get_mut(&session).ok_or_else(missing)
     }
 
     fn call(&mut self, session: SessionId) -> Result<&mut SeenCall, String> {

@@ -174,6 +174,8 @@ impl World {
         host.engine = Some(engine);
         host.watch = Watch::default();
         self.drain(device);
+        let identity = self.hosts[device].identity.clone();
+        self.server.remember(&identity);
         self.sync(device);
     }
 

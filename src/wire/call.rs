@@ -6,7 +6,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::metadata::StreamMetadata;
+use super::metadata::{Purpose, StreamMetadata};
 pub use super::{
     read::{is_call_event, read},
     reason::Reason,
@@ -14,6 +14,7 @@ pub use super::{
 use crate::{
     id::{CallId, DeviceId, PartyId, RoomId, UserId},
     redact::Redacted,
+    sdp,
 };
 
 /// Protocol version of an event. Everything that is not 0 is read as 1, as the specification asks.
@@ -114,6 +115,17 @@ pub struct Invite {
     pub capabilities: Capabilities,
     /// The sender's streams; `None` where the sender knows no metadata.
     pub streams: Option<StreamMetadata>,
+}
+
+impl Invite {
+    /// Whether it is a video call: the caller shows a picture; without metadata, it offers one.
+    pub fn is_video(&self) -> bool {
+        let shown = self.streams.as_ref().is_none_or(|streams| {
+            let mut streams = streams.values();
+            streams.any(|stream| stream.purpose == Purpose::UserMedia && !stream.video_muted)
+        });
+        shown && sdp::offers_video(self.offer.expose())
+    }
 }
 
 /// `m.call.answer`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::delivery::Malformed;
-use crate::id::{InvalidId, MAX_ID_BYTES};
+use crate::id::{EventId, InvalidId, MAX_ID_BYTES};
 
 pub(super) type Object = Map<String, Value>;
 
@@ -51,6 +51,15 @@ pub(super) fn exact_text<'a>(
         return Err(Malformed::TooLarge(key));
     }
     Ok(Some(text))
+}
+
+/// The event that `m.relates_to` refers to. A relation without a type counts as a reference.
+pub(super) fn reference(content: &Object) -> Result<EventId, Malformed> {
+    let relation = needed_object(content, "m.relates_to")?;
+    match exact_text(relation, "rel_type")? {
+        None | Some("m.reference") => id(relation, "event_id"),
+        Some(_) => Err(Malformed::Wrong("rel_type")),
+    }
 }
 
 /// A text, if it is one.
@@ -140,6 +149,28 @@ mod tests {
         assert_eq!(read(json!(format!("@a:{}", "b".repeat(253)))), Err(Malformed::TooLarge("k")));
         assert_eq!(id::<UserId>(&Object::new(), "k"), Err(Malformed::Missing("k")));
         assert_eq!(id::<UserId>(&one(json!("")), "k"), Err(Malformed::Missing("k")));
+    }
+
+    #[test]
+    fn a_relation_is_a_reference_or_wrong() {
+        let read = |relation| {
+            let mut content = Object::new();
+            content.insert("m.relates_to".into(), relation);
+            reference(&content)
+        };
+        let event = Ok(EventId::parse("$e").unwrap());
+        assert_eq!(read(json!({"rel_type": "m.reference", "event_id": "$e"})), event);
+        assert_eq!(read(json!({"event_id": "$e"})), event);
+        for (relation, why) in [
+            (json!(null), Malformed::Missing("m.relates_to")),
+            (json!("$e"), Malformed::Wrong("m.relates_to")),
+            (json!({"rel_type": "m.thread", "event_id": "$e"}), Malformed::Wrong("rel_type")),
+            (json!({"rel_type": 7, "event_id": "$e"}), Malformed::Wrong("rel_type")),
+            (json!({"rel_type": "m.reference"}), Malformed::Missing("event_id")),
+            (json!({"event_id": "e"}), Malformed::Wrong("event_id")),
+        ] {
+            assert_eq!(read(relation.clone()), Err(why), "{relation}");
+        }
     }
 
     #[test]

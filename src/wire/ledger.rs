@@ -1,13 +1,13 @@
 //! The ledger as stored bytes: what must survive a crash of the process.
 //!
 //! JSON with a format number: `{"format":1,"live":[{"room","call","party"}],"ended":[{"room",
-//! "call","until"}],"left_out":0}`. Written within [`MAX_LEDGER_BYTES`] whatever the ledger holds,
+//! "call","until"}],"memberships":[{"room","session"}],"left_out":0}`. Written within [`MAX_LEDGER_BYTES`] whatever the ledger holds,
 //! in time that does not grow with what is left out; read leniently, one bad entry harms no other.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::json::{Object, id, whole};
+use super::json::{Object, exact_text, id, whole};
 use crate::{
     id::{CallId, PartyId, RoomId},
     time::Wall,
@@ -21,7 +21,7 @@ const FORMAT: u64 = 1;
 
 /// A ledger without entries, at its longest.
 const FRAME_BYTES: usize =
-    r#"{"format":1,"live":[],"ended":[],"left_out":18446744073709551615}"#.len();
+    r#"{"format":1,"live":[],"ended":[],"memberships":[],"left_out":18446744073709551615}"#.len();
 
 /// What must survive a crash: live calls, and ids of calls that are over.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -30,8 +30,19 @@ pub struct Ledger {
     pub live: Vec<LiveCall>,
     /// Calls that are over but whose invite could still be alive, oldest first.
     pub ended: Vec<EndedCall>,
+    /// Our memberships of group calls that nobody has taken back.
+    pub memberships: Vec<LiveMembership>,
     /// Live calls that found no room, counted.
     pub left_out: u64,
+}
+
+/// A membership of a group call that a dead process leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LiveMembership {
+    /// Its room.
+    pub room: RoomId,
+    /// Which visit it was (`membershipID`).
+    pub session: String,
 }
 
 /// A call that a dead process leaves behind.
@@ -75,11 +86,13 @@ impl Ledger {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut room = MAX_LEDGER_BYTES - FRAME_BYTES;
         let live = newest(&self.live, &mut room, LiveCall::stored);
+        let memberships = newest(&self.memberships, &mut room, LiveMembership::stored);
         let ended = newest(&self.ended, &mut room, EndedCall::stored);
         let left_out = self.left_out.saturating_add((self.live.len() - live.len()) as u64);
         let (live, ended) = (live.join(","), ended.join(","));
-        format!(r#"{{"format":{FORMAT},"live":[{live}],"ended":[{ended}],"left_out":{left_out}}}"#)
-            .into_bytes()
+        let memberships = memberships.join(",");
+        let calls = format!(r#""live":[{live}],"ended":[{ended}],"memberships":[{memberships}]"#);
+        format!(r#"{{"format":{FORMAT},{calls},"left_out":{left_out}}}"#).into_bytes()
     }
 
     /// Reads stored bytes. Entries that cannot be read are skipped.
@@ -98,6 +111,7 @@ impl Ledger {
         Ok(Self {
             live: readable(&stored, "live", LiveCall::from_json),
             ended: readable(&stored, "ended", EndedCall::from_json),
+            memberships: readable(&stored, "memberships", LiveMembership::from_json),
             left_out: whole(&stored, "left_out").unwrap_or_default(),
         })
     }
@@ -105,7 +119,7 @@ impl Ledger {
 
 /// The newest entries that fit into `room` bytes with a comma each, oldest first; takes what they
 /// need.
-fn newest<'a, T, S: Serialize>(
+pub(super) fn newest<'a, T, S: Serialize>(
     entries: &'a [T],
     room: &mut usize,
     stored: fn(&'a T) -> S,
@@ -122,7 +136,12 @@ fn newest<'a, T, S: Serialize>(
     kept
 }
 
-fn readable<T>(stored: &Object, key: &str, from_json: fn(&Object) -> Option<T>) -> Vec<T> {
+/// The entries of a stored list that can be read.
+pub(super) fn readable<T>(
+    stored: &Object,
+    key: &str,
+    from_json: fn(&Object) -> Option<T>,
+) -> Vec<T> {
     let entries = stored.get(key).and_then(Value::as_array);
     entries.into_iter().flatten().filter_map(Value::as_object).filter_map(from_json).collect()
 }
@@ -132,6 +151,23 @@ struct StoredLive<'a> {
     room: &'a str,
     call: &'a str,
     party: &'a str,
+}
+
+#[derive(Serialize)]
+struct StoredMembership<'a> {
+    room: &'a str,
+    session: &'a str,
+}
+
+impl LiveMembership {
+    fn stored(&self) -> StoredMembership<'_> {
+        StoredMembership { room: self.room.as_str(), session: &self.session }
+    }
+
+    fn from_json(stored: &Object) -> Option<Self> {
+        let session = exact_text(stored, "session").ok()??.to_owned();
+        Some(Self { room: id(stored, "room").ok()?, session })
+    }
 }
 
 #[derive(Serialize)]
@@ -191,6 +227,10 @@ mod tests {
         }
     }
 
+    fn visit(n: usize) -> LiveMembership {
+        LiveMembership { room: RoomId::parse("!r:x").unwrap(), session: format!("visit-{n}") }
+    }
+
     /// Bytes of one live entry of these tests, with its comma.
     const LIVE_BYTES: usize = r#"{"room":"!r:x","call":"call-000000","party":"party"},"#.len();
 
@@ -199,6 +239,7 @@ mod tests {
         let ledger = Ledger {
             live: vec![live(1), live(2)],
             ended: vec![ended(1), ended(2), ended(3)],
+            memberships: vec![visit(1)],
             left_out: 4,
         };
         assert_eq!(Ledger::from_bytes(&ledger.to_bytes()), Ok(ledger));
@@ -206,12 +247,18 @@ mod tests {
 
     #[test]
     fn the_stored_form_is_stable() {
-        let ledger = Ledger { live: vec![live(7)], ended: vec![ended(8)], left_out: u64::MAX };
+        let ledger = Ledger {
+            live: vec![live(7)],
+            ended: vec![ended(8)],
+            memberships: vec![visit(9)],
+            left_out: u64::MAX,
+        };
         assert_eq!(
             String::from_utf8(ledger.to_bytes()).unwrap(),
             concat!(
                 r#"{"format":1,"live":[{"room":"!r:x","call":"call-000007","party":"party"}],"#,
                 r#""ended":[{"room":"!r:x","call":"over-000008","until":1786100000008}],"#,
+                r#""memberships":[{"room":"!r:x","session":"visit-9"}],"#,
                 r#""left_out":18446744073709551615}"#
             )
         );
@@ -220,7 +267,8 @@ mod tests {
     #[test]
     fn the_newest_live_calls_are_kept_and_the_rest_is_counted() {
         let fit = (MAX_LEDGER_BYTES - FRAME_BYTES) / LIVE_BYTES;
-        let ledger = Ledger { live: (0..1000).map(live).collect(), ended: vec![], left_out: 5 };
+        let calls = (0..1000).map(live).collect();
+        let ledger = Ledger { live: calls, left_out: 5, ..Ledger::default() };
         let bytes = ledger.to_bytes();
         assert!(bytes.len() <= MAX_LEDGER_BYTES, "{}", bytes.len());
         let back = Ledger::from_bytes(&bytes).unwrap();
@@ -233,7 +281,7 @@ mod tests {
         let ledger = Ledger {
             live: (0..100).map(live).collect(),
             ended: (0..999).map(ended).collect(),
-            left_out: 0,
+            ..Ledger::default()
         };
         let back = Ledger::from_bytes(&ledger.to_bytes()).unwrap();
         assert_eq!(back.live, ledger.live);

@@ -47,7 +47,7 @@ pub const MAX_PURPOSE_BYTES: usize = 64;
 pub const MAX_STREAMS: usize = 16;
 
 impl Purpose {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         match text {
             "m.usermedia" => Self::UserMedia,
             "m.screenshare" => Self::Screenshare,

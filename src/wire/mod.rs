@@ -9,11 +9,16 @@
 //! | `delivery.rs` | what the host hands in: a complete ordered batch with its facts |
 //! | `call.rs` | the contents of `m.call.*` and their to-device twins `com.famedly.call.member.*` |
 //! | `kind.rs` | the names of these events |
+//! | `member.rs` | who is in a group call: `com.famedly.call.member` |
+//! | `state.rs`, `power.rs` | the state of a room; who may write memberships |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
+//! | `rtc.rs` | the events around group calls, and their names |
+//! | `notify.rs`, `reaction.rs` | notifications and declines; reactions and raised hands |
 //! | `read.rs`, `write.rs` | JSON to types, types to JSON |
 //! | `json.rs` | tolerant readers of single fields |
 //! | `turn.rs` | TURN credentials as the homeserver answers |
 //! | `ledger.rs` | what must survive a crash, as stored bytes |
+//! | `seen.rs` | what `ring` remembers, as stored bytes |
 
 pub mod call;
 pub mod candidate;
@@ -21,8 +26,15 @@ pub mod delivery;
 mod json;
 mod kind;
 pub mod ledger;
+pub mod member;
 pub mod metadata;
+pub mod notify;
+pub mod power;
+pub mod reaction;
 pub mod read;
 pub mod reason;
+pub mod rtc;
+pub mod seen;
+pub mod state;
 pub mod turn;
 mod write;

@@ -7,11 +7,13 @@ use std::{
 };
 
 use matrix_voip::{
-    CallOptions, CallSession, CallState, EndReason, Identity, VoIP, VoipNews,
+    CallOptions, CallSession, CallState, EndReason, EnterError, GroupEnd, GroupOptions, GroupState,
+    Identity, VoIP, VoipNews,
     id::{DeviceId, RoomId, UserId},
     testing::{
         Cue, EmbeddedEngine, EmbeddedHomeserver, EmbeddedWebRtc, OpKind, Passage, Way, secs,
     },
+    wire::member::MEMBER_TYPE,
 };
 
 use crate::common::{ADA, BEN};
@@ -144,4 +146,68 @@ async fn a_slow_homeserver_delays_a_call_and_nothing_else() {
     let (theirs, ours) = tokio::join!(ben.ring(), ada.invite(BEN));
     theirs.answer().await.unwrap();
     ours.until(CallState::Connected).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_applications_meet_in_the_call_of_a_room() {
+    let house = house();
+    let mut news = house.ben.voip.events();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    ours.enter().await.unwrap();
+    assert_eq!(ours.state(), GroupState::Entered);
+
+    let Some(VoipNews::GroupCallAdded { call: theirs, mut snapshot, mut events }) =
+        news.next().await
+    else {
+        panic!("a group call is seen first")
+    };
+    while snapshot.participants.is_empty() {
+        events.next().await.expect("it goes on").apply(&mut snapshot);
+    }
+    assert_eq!(snapshot.participants[0].id.user.as_str(), ADA);
+    assert_eq!(*snapshot, theirs.snapshot());
+    let same = house.ben.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    assert_eq!(same, theirs, "there is one call of the room");
+
+    theirs.enter().await.unwrap();
+    ours.leave().await.unwrap();
+    theirs.leave().await.unwrap();
+    assert_eq!(ours.ended().await, GroupEnd::Empty);
+    assert_eq!(theirs.ended().await, GroupEnd::Empty);
+    assert!(house.ben.voip.group_calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shuts_down_is_out_of_the_call_before_he_is_gone() {
+    let house = house();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    ours.enter().await.unwrap();
+    house.ada.voip.shutdown().await;
+    assert_eq!(ours.ended().await, GroupEnd::ShutDown);
+    let room = RoomId::parse(ROOM).unwrap();
+    let stands = house.home.change(|server| server.state_of(&room, MEMBER_TYPE, ADA)).unwrap();
+    assert_eq!(stands, r#"{"memberships":[]}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_while_he_waits_to_enter_is_told_so() {
+    let house = house();
+    let _slow = house.home.clone().with_latency(secs(2));
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    let (_, mut events) = ours.subscribe();
+    let entering = ours.clone();
+    let entering = tokio::spawn(async move { entering.enter().await });
+    events.next().await.expect("it is entering");
+    assert_eq!(ours.state(), GroupState::Entering);
+    ours.leave().await.unwrap();
+    assert_eq!(entering.await.unwrap(), Err(EnterError::Left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_for_calls_of_two_says_so_when_it_is_asked_for_more() {
+    let house = house();
+    let room = "!elsewhere:example";
+    let ours = house.ada.voip.fetch_or_create_group_call(room, GroupOptions::mesh()).await.unwrap();
+    assert_eq!(ours.enter().await, Err(EnterError::MayNotJoin), "there is no such room");
+    assert_eq!(ours.ended().await, GroupEnd::Empty);
 }

@@ -18,6 +18,7 @@ mod glare;
 mod glare_devices;
 mod glare_media;
 mod glare_orders;
+mod groups;
 mod hold;
 mod incoming;
 mod ledger;

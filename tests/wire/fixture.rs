@@ -15,7 +15,10 @@ pub(crate) struct Fixture {
 /// One event written by hand, and what we write for it (or why it is refused).
 pub(crate) struct Golden {
     pub(crate) fixture: Fixture,
-    pub(crate) written: Result<(String, Value), String>,
+    /// `redacts` of its top level.
+    pub(crate) redacts: Option<String>,
+    /// `None` where the event is said to be another reader's.
+    pub(crate) written: Option<Result<(String, Value), String>>,
 }
 
 /// Keys of recorded events that mean nothing to us: a random id of matrix-js-sdk.
@@ -62,20 +65,38 @@ pub(crate) fn all_recorded() -> Vec<Fixture> {
     scenarios().iter().flat_map(|scenario| recorded(scenario)).collect()
 }
 
+/// The events of a file in `golden/`: call events.
 pub(crate) fn golden(dialect: &str) -> Vec<Golden> {
-    let cases: Vec<Value> = serde_json::from_str(&file(&format!("golden/{dialect}.json"))).unwrap();
+    cases(&format!("golden/{dialect}"))
+}
+
+/// Files of events around group calls.
+pub(crate) fn rtc_files() -> Vec<String> {
+    names("rtc", ".json").into_iter().map(|name| format!("rtc/{name}")).collect()
+}
+
+/// The events of a file written by hand.
+pub(crate) fn cases(path: &str) -> Vec<Golden> {
+    let cases: Vec<Value> = serde_json::from_str(&file(&format!("{path}.json"))).unwrap();
     let cases = cases.iter().map(|case| {
         let name = case["says"].as_str().unwrap().to_owned();
-        let written = match case["malformed"].as_str() {
-            Some(why) => Err(why.to_owned()),
-            None => {
-                let written = fixture(name.clone(), &case["written"]);
-                Ok((written.event_type, written.content))
-            }
-        };
-        Golden { fixture: fixture(name, case), written }
+        let redacts = case["redacts"].as_str().map(str::to_owned);
+        Golden { written: written(&name, case), redacts, fixture: fixture(name, case) }
     });
     cases.collect()
+}
+
+fn written(name: &str, case: &Value) -> Option<Result<(String, Value), String>> {
+    if case["nothing"] == true {
+        return None;
+    }
+    Some(match case["malformed"].as_str() {
+        Some(why) => Err(why.to_owned()),
+        None => {
+            let written = fixture(name.to_owned(), &case["written"]);
+            Ok((written.event_type, written.content))
+        }
+    })
 }
 
 fn fixture(name: String, case: &Value) -> Fixture {

@@ -26,13 +26,19 @@ pub struct Counts {
     pub forged: u64,
     /// To-device messages dropped because their sender is ignored.
     pub ignored: u64,
+    /// How often the whole state of a room was handed to the library.
+    pub states: u64,
+    /// How often changes of the state of a room were handed to the library.
+    pub state_changes: u64,
+    /// Rooms whose state could not be read: it is tried again a minute later.
+    pub unread_states: u64,
 }
 
 impl Counts {
     pub(crate) fn note(&mut self, ask: &Ask) {
         match ask {
             Ask::Page { .. } => self.pages += 1,
-            Ask::Unlock(_) | Ask::Encryption { .. } => {}
+            Ask::Unlock(_) | Ask::Encryption { .. } | Ask::State { .. } => {}
         }
     }
 }

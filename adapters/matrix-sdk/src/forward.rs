@@ -53,7 +53,7 @@ type Updates = tokio::sync::broadcast::Receiver<matrix_sdk::sync::RoomUpdates>;
 async fn rooms(mut updates: Updates, inbox: Inbox) {
     loop {
         match updates.recv().await {
-            Ok(updates) if updates.is_empty() => {}
+            Ok(updates) if updates.is_empty() => inbox.put(Arrival::Synced),
             Ok(updates) => inbox.put(Arrival::Rooms(Box::new(updates), Instant::now())),
             Err(RecvError::Lagged(_)) => inbox.put(Arrival::Lagged),
             Err(RecvError::Closed) => return,

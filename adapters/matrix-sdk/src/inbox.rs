@@ -33,6 +33,8 @@ pub(crate) const MAX_KEYS: usize = 4096;
 pub(crate) enum Arrival {
     /// What one sync response says of rooms, and when it came.
     Rooms(Box<RoomUpdates>, Instant),
+    /// A sync response that says nothing of rooms.
+    Synced,
     /// Such updates were lost.
     Lagged,
     /// Room keys, by room and session.
@@ -47,6 +49,8 @@ pub(crate) enum Arrival {
     LoggedOut,
     /// We have sent something about a call into this room.
     Sent(RoomId),
+    /// We write state of this room now, or have just done so.
+    Wrote(RoomId),
 }
 
 /// What waits, as far as it is counted.
@@ -63,7 +67,9 @@ struct Waiting {
     /// The latest list; the queue keeps the place of the first.
     ignored: Option<BTreeSet<UserId>>,
     logged_out: bool,
+    synced: bool,
     sent: BTreeSet<RoomId>,
+    wrote: BTreeSet<RoomId>,
 }
 
 impl Waiting {
@@ -71,6 +77,7 @@ impl Waiting {
     fn admit(&mut self, arrival: Arrival) -> Option<Arrival> {
         let admitted = match &arrival {
             Arrival::Rooms(updates, _) => return self.admit_rooms(rooms_of(updates), arrival),
+            Arrival::Synced => !std::mem::replace(&mut self.synced, true),
             Arrival::Lagged => !std::mem::replace(&mut self.lagging, true),
             Arrival::Keys(keys) => return self.admit_keys(keys.len(), arrival),
             Arrival::KeysLagged => !std::mem::replace(&mut self.keys_lagging, true),
@@ -78,6 +85,7 @@ impl Waiting {
             Arrival::Ignored(users) => self.ignored.replace(users.clone()).is_none(),
             Arrival::LoggedOut => !std::mem::replace(&mut self.logged_out, true),
             Arrival::Sent(room) => self.sent.insert(room.clone()),
+            Arrival::Wrote(room) => self.wrote.insert(room.clone()),
         };
         admitted.then_some(arrival)
     }
@@ -116,6 +124,7 @@ impl Waiting {
     fn take(&mut self, mut arrival: Arrival) -> Arrival {
         match &mut arrival {
             Arrival::Rooms(updates, _) => self.rooms -= rooms_of(updates),
+            Arrival::Synced => self.synced = false,
             Arrival::Lagged => self.lagging = false,
             Arrival::Keys(keys) => self.keys -= keys.len(),
             Arrival::KeysLagged => self.keys_lagging = false,
@@ -126,6 +135,7 @@ impl Waiting {
             Arrival::Ignored(users) => *users = self.ignored.take().unwrap_or_default(),
             Arrival::LoggedOut => self.logged_out = false,
             Arrival::Sent(room) => drop(self.sent.remove(room)),
+            Arrival::Wrote(room) => drop(self.wrote.remove(room)),
         }
         arrival
     }
@@ -303,14 +313,16 @@ mod tests {
             inbox.put(Arrival::Lagged);
             inbox.put(Arrival::KeysLagged);
             inbox.put(Arrival::LoggedOut);
+            inbox.put(Arrival::Synced);
         }
         let all = taken(&mut outlet);
-        assert!(
-            matches!(all[..], [Arrival::Lagged, Arrival::KeysLagged, Arrival::LoggedOut]),
-            "{all:?}"
-        );
+        let [Arrival::Lagged, Arrival::KeysLagged, Arrival::LoggedOut, Arrival::Synced] = all[..]
+        else {
+            panic!("{all:?}")
+        };
         inbox.put(Arrival::Lagged);
-        assert!(matches!(taken(&mut outlet)[..], [Arrival::Lagged]));
+        inbox.put(Arrival::Synced);
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Lagged, Arrival::Synced]));
     }
 
     #[tokio::test]
@@ -332,9 +344,11 @@ mod tests {
         let room = |id: &str| RoomId::parse(id).unwrap();
         for id in ["!a:x", "!b:x", "!a:x"] {
             inbox.put(Arrival::Sent(room(id)));
+            inbox.put(Arrival::Wrote(room(id)));
         }
-        assert_eq!(taken(&mut outlet).len(), 2);
+        assert_eq!(taken(&mut outlet).len(), 4);
         inbox.put(Arrival::Sent(room("!a:x")));
-        assert_eq!(taken(&mut outlet).len(), 1);
+        inbox.put(Arrival::Wrote(room("!a:x")));
+        assert_eq!(taken(&mut outlet).len(), 2);
     }
 }

@@ -5,6 +5,8 @@
 //! having been encrypted (`matrix-sdk.md` §1 and traps 1, 2, 3, 11). Contents stay JSON text: the
 //! core reads them, ruma's typed call events would refuse much of what clients really send.
 
+mod whole;
+
 use std::time::Duration;
 
 use matrix_sdk::{
@@ -12,7 +14,7 @@ use matrix_sdk::{
         EncryptionInfo, TimelineEvent, TimelineEventKind, VerificationLevel, VerificationState,
     },
     ruma::{
-        events::{AnySyncStateEvent, AnySyncTimelineEvent, AnyToDeviceEvent},
+        events::{AnySyncTimelineEvent, AnyToDeviceEvent},
         serde::Raw,
     },
     sync::{JoinedRoomUpdate, State},
@@ -23,10 +25,14 @@ use matrix_voip::{
     wire::{
         call::is_call_event,
         delivery::{Facts, Protection, RawEvent},
+        member::{Dialect, read_members},
+        state::{RawState, STATE_TYPES, StateFacts},
     },
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+
+pub(crate) use self::whole::{WholeState, state_batch};
 
 /// One event of a room, as far as calls are concerned.
 #[derive(Debug, Clone)]
@@ -50,6 +56,10 @@ pub(crate) enum What {
     Call(Box<Readable>),
     /// A state event, believed.
     Fact(Fact),
+    /// State that calls are made of, believed.
+    State(Box<Stated>),
+    /// The event of that id was emptied.
+    Redaction(EventId),
     /// Encrypted under a key that may yet come.
     Locked(Locked),
     /// Decrypted with the session of another user than its sender.
@@ -70,6 +80,19 @@ pub(crate) struct Readable {
     /// The (decrypted) type.
     pub(crate) event_type: String,
     /// The (decrypted) content.
+    pub(crate) content: Content,
+}
+
+/// A state event of [`STATE_TYPES`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stated {
+    /// Who wrote it.
+    pub(crate) sender: UserId,
+    /// The type.
+    pub(crate) event_type: String,
+    /// The state key.
+    pub(crate) state_key: String,
+    /// The content.
     pub(crate) content: Content,
 }
 
@@ -119,11 +142,22 @@ pub(crate) struct RoomUpdate {
     /// Set when events may be missing before the first one.
     pub(crate) gap: Option<Gap>,
     /// The state block.
-    pub(crate) state: Vec<Fact>,
+    pub(crate) block: Vec<Item>,
     /// Which part of the response tells the state.
-    pub(crate) stated: Stated,
+    pub(crate) told: Told,
     /// The timeline, oldest first.
     pub(crate) items: Vec<Item>,
+    /// When it reached us.
+    pub(crate) received: Now,
+}
+
+/// What the SDK knows of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// Whether it is encrypted, where that is known.
+    pub(crate) encrypted: Option<bool>,
+    /// Whether syncs bring all of its state: a sliding sync brings what it asked for.
+    pub(crate) complete: bool,
 }
 
 /// Events may be missing.
@@ -135,45 +169,51 @@ pub(crate) struct Gap {
 
 /// Which part of a response tells the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stated {
+pub(crate) enum Told {
     /// The state block, then the timeline on top of it.
-    ByBoth,
+    Both,
     /// The state block alone.
-    ByBlock,
+    Block,
+    /// The state block, as far as it goes: it has only what was asked for, and of the rest the
+    /// timeline is all that is told.
+    BlockInPart,
 }
 
 impl RoomUpdate {
     /// An update that says nothing but that events may be missing up to now.
-    pub(crate) fn catch_up(room: RoomId) -> Self {
+    pub(crate) fn catch_up(room: RoomId, now: Now) -> Self {
         Self {
             room,
             encrypted: None,
             gap: Some(Gap { from: None }),
-            state: Vec::new(),
-            stated: Stated::ByBoth,
+            block: Vec::new(),
+            told: Told::Both,
             items: Vec::new(),
+            received: now,
         }
     }
 
     /// Reads what the SDK says of a joined room.
     pub(crate) fn read(
         room: RoomId,
-        encrypted: Option<bool>,
+        standing: Standing,
         update: &JoinedRoomUpdate,
         received: Now,
     ) -> Self {
-        let (block, stated) = match &update.state {
-            State::Before(block) => (block, Stated::ByBoth),
-            State::After(block) => (block, Stated::ByBlock),
+        let (block, told) = match &update.state {
+            State::Before(block) => (block, Told::Both),
+            State::After(block) if standing.complete => (block, Told::Block),
+            State::After(block) => (block, Told::BlockInPart),
         };
         let timeline = &update.timeline;
         Self {
             room,
-            encrypted,
+            encrypted: standing.encrypted,
             gap: timeline.limited.then(|| Gap { from: timeline.prev_batch.clone() }),
-            state: block.iter().filter_map(fact).collect(),
-            stated,
+            block: block.iter().filter_map(|event| Item::of_state(event, received)).collect(),
+            told,
             items: timeline.events.iter().map(|event| Item::read(event, received)).collect(),
+            received,
         }
     }
 }
@@ -191,6 +231,10 @@ struct Outline<'a> {
     state_key: Value,
     #[serde(default)]
     unsigned: Value,
+    #[serde(default)]
+    event_id: Value,
+    #[serde(default)]
+    redacts: Value,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
 }
@@ -227,20 +271,60 @@ impl<'a> Outline<'a> {
             "m.room.encryption" if key.is_empty() => Some(Fact::Encrypted),
             "m.room.member" => {
                 let user = UserId::parse(key).ok()?;
-                let content: Value = serde_json::from_str(self.content?.get()).ok()?;
-                let joined = content.get("membership").and_then(Value::as_str) == Some("join");
+                let joined = self.in_content("membership")?.as_str() == Some("join");
                 Some(if joined { Fact::Joined(user) } else { Fact::Outside(user) })
             }
             _ => None,
         }
     }
-}
 
-fn fact(event: &Raw<AnySyncStateEvent>) -> Option<Fact> {
-    Outline::of(event)?.fact()
+    /// What a state event says.
+    fn state(&self) -> Option<What> {
+        let stated = || self.stated().map(|stated| What::State(Box::new(stated)));
+        self.fact().map(What::Fact).or_else(stated)
+    }
+
+    /// State that calls are made of. Without an id there is none: the core tells it by that.
+    fn stated(&self) -> Option<Stated> {
+        let event_type = self.event_type.as_str().filter(|name| STATE_TYPES.contains(name))?;
+        self.id()?;
+        Some(Stated {
+            sender: self.sender()?,
+            event_type: event_type.to_owned(),
+            state_key: self.state_key.as_str()?.to_owned(),
+            content: Content(self.content?.get().to_owned()),
+        })
+    }
+
+    /// What a redaction empties. Where its id stands depends on the room's version.
+    fn redaction(&self) -> Option<EventId> {
+        let is_redaction =
+            self.event_type.as_str() == Some("m.room.redaction") && self.state_key.is_null();
+        is_redaction.then_some(())?;
+        let at_top = self.redacts.as_str().and_then(|id| EventId::parse(id).ok());
+        at_top.or_else(|| EventId::parse(self.in_content("redacts")?.as_str()?).ok())
+    }
+
+    /// A field of the content; of one that has not this field `null`, of none that is JSON `None`.
+    fn in_content(&self, field: &str) -> Option<Value> {
+        let mut content: Value = serde_json::from_str(self.content?.get()).ok()?;
+        Some(content.get_mut(field).map(Value::take).unwrap_or_default())
+    }
+
+    fn id(&self) -> Option<EventId> {
+        EventId::parse(self.event_id.as_str()?).ok()
+    }
 }
 
 impl Item {
+    /// Reads an event of a state block; `None` if it is nothing to us.
+    pub(crate) fn of_state<T>(event: &Raw<T>, received: Now) -> Option<Self> {
+        let outline = Outline::of(event)?;
+        let what = outline.state()?;
+        let (id, sent, age) = (outline.id(), outline.sent(), outline.age());
+        Some(Self { id, sent, age, received, what })
+    }
+
     /// Reads one event of a timeline. Never fails: what cannot be read is nothing to us.
     pub(crate) fn read(event: &TimelineEvent, received: Now) -> Self {
         let outline = Outline::of(event.raw());
@@ -258,8 +342,9 @@ impl Item {
     pub(crate) fn bytes(&self) -> usize {
         match &self.what {
             What::Call(call) => call.content.0.len(),
+            What::State(stated) => stated.content.0.len(),
             What::Locked(locked) => locked.event.json().get().len(),
-            What::Fact(_) | What::Forged | What::Other => 0,
+            What::Fact(_) | What::Redaction(_) | What::Forged | What::Other => 0,
         }
     }
 
@@ -291,14 +376,59 @@ impl Item {
         };
         Some(RawEvent { facts, event_type: call.event_type, content: call.content.0 })
     }
+
+    /// Who wrote this piece of state.
+    pub(crate) fn writer(&self) -> Option<&UserId> {
+        self.stated().map(|stated| &stated.sender)
+    }
+
+    /// The type and key of this piece of state: another one of the same place replaces it.
+    pub(crate) fn place(&self) -> Option<(String, String)> {
+        self.stated().map(|stated| (stated.event_type.clone(), stated.state_key.clone()))
+    }
+
+    /// Whether it is the membership of somebody in a group call, as far as our clock can tell.
+    pub(crate) fn is_live_membership(&self, now: Now) -> bool {
+        let Some(stated) = self.stated() else { return false };
+        let Some(dialect) = Dialect::of(&stated.event_type) else { return false };
+        let entries = read_members(dialect, &stated.content.0).unwrap_or_default();
+        let mut memberships = entries.iter().filter_map(|entry| entry.membership.as_ref().ok());
+        memberships.any(|membership| membership.expires > now.wall)
+    }
+
+    fn stated(&self) -> Option<&Stated> {
+        match &self.what {
+            What::State(stated) => Some(stated),
+            _ => None,
+        }
+    }
+
+    /// The state event for the core, with its age as it is now.
+    pub(crate) fn into_state(self, now: Now) -> Option<RawState> {
+        let held = self.held(now);
+        let written = self.sent.unwrap_or_else(|| before(now.wall, self.age(now)));
+        let What::State(stated) = self.what else { return None };
+        let facts = StateFacts {
+            event_id: self.id?,
+            sender: stated.sender,
+            state_key: stated.state_key,
+            sent: written,
+            age: self.age.map(|age| age.saturating_add(held)),
+        };
+        Some(RawState { facts, event_type: stated.event_type, content: stated.content.0 })
+    }
+}
+
+fn before(wall: Wall, span: Duration) -> Wall {
+    Wall(wall.0.saturating_sub(span.as_millis().try_into().unwrap_or(u64::MAX)))
 }
 
 fn what(kind: &TimelineEventKind, outline: &Outline<'_>) -> What {
     match kind {
-        TimelineEventKind::PlainText { .. } => match outline.fact() {
-            Some(fact) => What::Fact(fact),
-            None => readable(outline, None),
-        },
+        TimelineEventKind::PlainText { .. } => {
+            let told = outline.state().or_else(|| outline.redaction().map(What::Redaction));
+            told.unwrap_or_else(|| readable(outline, None))
+        }
         // A state key inside a ciphertext is the sender's invention: never a fact.
         TimelineEventKind::Decrypted(decrypted) => {
             if is_forged(&decrypted.encryption_info) {

@@ -18,7 +18,8 @@
 //!
 //! What is done for it: complete, ordered batches of each room's call events, gaps of a limited
 //! sync filled from the history, events tried again when their room key comes late, ages with the
-//! time that we held an event back, to-device messages with the facts of their encryption, who is
+//! time that we held an event back, the state that group calls are made of, of each joined room
+//! whole and then as it changes, to-device messages with the facts of their encryption, who is
 //! ignored, who left, whether a room is encrypted; sends under the library's transaction ids and
 //! within deadlines; TURN credentials. A login that is lost ends all calls.
 //!
@@ -33,6 +34,7 @@
 //! | `intake.rs` | the SDK's values as ours: pure |
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
+//! | `state.rs` | the state of a room, from the store or the homeserver |
 //! | `signaling.rs`, `turn.rs`, `request.rs`, `fault.rs` | the way out |
 //! | `ledger.rs` | what survives a crash, in the client's store |
 //! | `services.rs`, `to_device.rs` | more of the homeserver, as methods of [`Matrix`] |
@@ -49,6 +51,7 @@ mod request;
 mod services;
 mod shell;
 mod signaling;
+mod state;
 mod to_device;
 mod turn;
 mod worker;

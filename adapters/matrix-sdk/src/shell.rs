@@ -26,14 +26,15 @@ use crate::{
     attached::{Attached, State},
     forward,
     inbox::{Arrival, Outlet},
-    intake::{Item, Locked, RoomUpdate},
-    worker::{Action, Answer, Ask, Input, Page, Worker},
+    intake::{Item, Locked, RoomUpdate, Standing},
+    state,
+    worker::{Action, Answer, Ask, Input, Page, Reading, Worker},
 };
 
 /// How many events of history are asked for at once.
 const PAGE: u32 = 50;
-/// How long a page of history, a room's encryption, or the keys of the events of one update may
-/// take. Events that came after it wait.
+/// How long a page of history, a room's encryption, its state, or the keys of the events of one
+/// update may take. Events that came after it wait, but for state.
 const ASKING: Duration = Duration::from_secs(8);
 /// How many rooms are asked about at once.
 const MAX_ASKING: usize = 8;
@@ -100,10 +101,12 @@ impl Shell {
         let news = self.parts.news.clone();
         loop {
             tokio::select! {
-                Some(arrival) = self.parts.outlet.next() => self.on_arrival(arrival),
-                Some(done) = self.asking.tasks.join_next_with_id() => self.on_answer(done),
+                biased;
                 () = news.closed() => break,
                 () = attached.reaches(State::Ending) => break,
+                // Before answers: what was read of a room's state may be from before our own write.
+                Some(arrival) = self.parts.outlet.next() => self.on_arrival(arrival),
+                Some(done) = self.asking.tasks.join_next_with_id() => self.on_answer(done),
             }
             self.act();
         }
@@ -115,12 +118,14 @@ impl Shell {
         let now = self.clock.now();
         match arrival {
             Arrival::Rooms(updates, at) => self.on_rooms(now, &updates, self.clock.at(at, now)),
+            Arrival::Synced => self.worker.on(now, Input::Synced),
             Arrival::Lagged => self.worker.on(now, Input::Lagged),
             Arrival::Keys(keys) => self.worker.on(now, Input::Keys(keys)),
             Arrival::KeysLagged => self.worker.on(now, Input::KeysLagged),
             Arrival::ToDevice(message) => self.worker.on(now, Input::ToDevice(message)),
             Arrival::Ignored(users) => self.worker.on(now, Input::Ignored(users)),
             Arrival::Sent(room) => self.worker.on(now, Input::Sent(room)),
+            Arrival::Wrote(room) => self.worker.on(now, Input::Wrote(room)),
             Arrival::LoggedOut => self.parts.news.lifecycle(Lifecycle::LoggedOut),
         }
     }
@@ -128,14 +133,15 @@ impl Shell {
     fn on_rooms(&mut self, now: Now, updates: &RoomUpdates, received: Now) {
         for (id, update) in &updates.joined {
             let Ok(room) = RoomId::parse(id.as_str()) else { continue };
-            let encrypted = self.parts.client.get_room(id).and_then(|room| encrypted(&room));
-            let update = RoomUpdate::read(room, encrypted, update, received);
+            let standing = self.parts.client.get_room(id).map(|room| standing(&room));
+            let update = RoomUpdate::read(room, standing.unwrap_or_default(), update, received);
             self.worker.on(now, Input::Room(update));
         }
         for id in updates.left.keys() {
             let Ok(room) = RoomId::parse(id.as_str()) else { continue };
             self.worker.on(now, Input::Left(room));
         }
+        self.worker.on(now, Input::Synced);
     }
 
     fn on_answer(&mut self, done: Result<(Id, Answer), JoinError>) {
@@ -153,12 +159,13 @@ impl Shell {
         while let Some(action) = self.worker.poll() {
             match action {
                 Action::Deliver(batch) => self.parts.news.deliver(batch),
+                Action::State(batch) => self.parts.news.state(batch),
                 Action::Tell(room, news) => self.parts.news.room(room, news),
                 Action::Ignore(users) => self.parts.news.ignored_users(users),
                 Action::Ask(room, ask) => self.ask(room, ask),
-                Action::ListRooms => {
+                Action::ListRooms(why) => {
                     let rooms = rooms(&self.parts.client);
-                    self.worker.on(self.clock.now(), Input::Rooms(rooms));
+                    self.worker.on(self.clock.now(), Input::Rooms(why, rooms));
                 }
             }
         }
@@ -190,9 +197,14 @@ impl Drop for Shell {
     }
 }
 
+/// What the SDK knows of a room.
+fn standing(room: &Room) -> Standing {
+    Standing { encrypted: encrypted(room), complete: room.is_state_fully_synced() }
+}
+
 /// Whether a room is encrypted, where the SDK knows: in classic sync it does not of a room that is
 /// not.
-fn encrypted(room: &Room) -> Option<bool> {
+pub(crate) fn encrypted(room: &Room) -> Option<bool> {
     match room.encryption_state() {
         EncryptionState::NotEncrypted => Some(false),
         EncryptionState::Unknown => None,
@@ -224,6 +236,10 @@ async fn find_out(room: &Room, ask: Ask, gate: &Semaphore, clock: Clock) -> Answ
         Ask::Encryption { after } => {
             let state = patiently(after, gate, room.latest_encryption_state()).await;
             Answer::Encryption(state.and_then(Result::ok).and_then(|_| encrypted(room)))
+        }
+        Ask::State { from, after } => {
+            let read = patiently(after, gate, state::read(room, from, clock)).await;
+            Answer::State(read.unwrap_or(Reading::Failed))
         }
     }
 }
@@ -277,12 +293,12 @@ async fn decrypt(room: &Room, locked: &Locked, clock: Clock) -> Option<Item> {
 
 /// Both clocks. The wall clock only judges events of which the server tells no age.
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+pub(crate) struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { started: Instant::now() }
     }
 
@@ -294,7 +310,7 @@ impl Clock {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the shell of an adapter")]
-    fn now(self) -> Now {
+    pub(crate) fn now(self) -> Now {
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Now { mono: Mono(self.started.elapsed()), wall: Wall(0).plus(since_epoch) }

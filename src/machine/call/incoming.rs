@@ -15,12 +15,8 @@ use crate::{
         world::World,
     },
     redact::Redacted,
-    sdp,
     time::Wall,
-    wire::{
-        call::{Answer, Body, Header, Invite},
-        metadata::Purpose,
-    },
+    wire::call::{Answer, Body, Header, Invite},
 };
 
 /// An invite that may ring: it is for us, alive and new.
@@ -42,14 +38,9 @@ impl Arrival<'_> {
         self.device.or(self.header.device_id.as_ref())
     }
 
-    /// Video if the caller shows a picture; without metadata, if it offers one.
+    /// What the caller offers to talk by.
     pub(in crate::machine) fn media(&self) -> CallMedia {
-        let offered = sdp::offers_video(self.invite.offer.expose());
-        let shown = self.invite.streams.as_ref().is_none_or(|streams| {
-            let mut streams = streams.values();
-            streams.any(|stream| stream.purpose == Purpose::UserMedia && !stream.video_muted)
-        });
-        if offered && shown { CallMedia::Video } else { CallMedia::Voice }
+        if self.invite.is_video() { CallMedia::Video } else { CallMedia::Voice }
     }
 
     /// Reports it as missed, without a session.

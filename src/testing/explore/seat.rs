@@ -331,14 +331,14 @@ impl Seat {
                         due.extend(self.gathered(peer));
                     }
                 }
-                Op::Fetch(what) => due.push_back(Input::Reply(id, Ok(found(&what)))),
+                Op::Fetch(what) => due.push_back(Input::Reply(id, found(&what))),
                 Op::Track(..) | Op::Save(_) => due.push_back(Input::Reply(id, Ok(Reply::Done))),
             },
             Output::Cancel(id) => {
                 self.sends.remove(&id);
             }
             Output::Voip(event) => self.voip(now, event)?,
-            Output::Call { .. } => {}
+            Output::Call { .. } | Output::Group { .. } => {}
         }
         Ok(())
     }
@@ -370,7 +370,9 @@ impl Seat {
         (id, send): (OpId, &MatrixOp),
         post: &mut Vec<Sent>,
     ) -> Vec<Input> {
-        let MatrixOp::SendEvent { event_type, content, .. } = send;
+        let MatrixOp::SendEvent { event_type, content, .. } = send else {
+            return vec![Input::Reply(id, Err(Fault::Unsupported))];
+        };
         let Some(Ok(message)) = read::read(event_type, content) else { return Vec::new() };
         let call = &message.header.call_id;
         let counts = match &message.body {
@@ -503,9 +505,11 @@ impl End {
     }
 }
 
-fn found(what: &Fetch) -> Reply {
+/// Whatever these worlds have: no servers, no other members, no state.
+fn found(what: &Fetch) -> Result<Reply, Fault> {
     match what {
-        Fetch::Turn => Reply::Turn(TurnServers { servers: Vec::new(), ttl: NEVER }),
-        Fetch::Members(_) => Reply::Members(BTreeSet::new()),
+        Fetch::Turn => Ok(Reply::Turn(TurnServers { servers: Vec::new(), ttl: NEVER })),
+        Fetch::Members(_) => Ok(Reply::Members(BTreeSet::new())),
+        Fetch::State(_) => Err(Fault::Unsupported),
     }
 }

@@ -11,6 +11,7 @@
 //! | `moments.rs` | events at the wrong time, in the wrong direction, beyond a bound, broken |
 //! | `outcomes.rs` | forgeries whose effect would show only later |
 //! | `door.rs` | what the parser turns away: wrong types, oversized fields |
+//! | `state.rs` | memberships of group calls: whose key, who wrote it |
 //! | `adapter.rs` | what only a Matrix client can see: forged Megolm senders, state keys |
 
 mod adapter;
@@ -19,6 +20,7 @@ mod envelope;
 mod moments;
 mod outcomes;
 mod said;
+mod state;
 
 use std::collections::BTreeSet;
 
@@ -160,8 +162,11 @@ fn every_guard_on_events_has_a_row() {
     assert!(all.len() > 40, "the marker in guard.rs is gone: {all:?}");
     let rows = rows();
     let verdicts = rows.iter().flat_map(|row| row.guards.iter().copied());
-    let shown: BTreeSet<_> =
-        verdicts.chain(outcomes::guards()).map(|guard| format!("{guard:?}")).collect();
+    let shown: BTreeSet<_> = verdicts
+        .chain(outcomes::guards())
+        .chain(state::GUARDS)
+        .map(|guard| format!("{guard:?}"))
+        .collect();
     let bare: Vec<_> = all.iter().filter(|guard| !shown.contains(*guard)).collect();
     assert!(bare.is_empty(), "no forgery shows what these are for: {bare:?}");
 }
@@ -172,7 +177,10 @@ fn every_reason_to_ignore_an_event_has_a_row() {
     assert!(all.len() > 20, "{all:?}");
     // Inputs that are no events; what the door turns away; what goes with news (`outcomes.rs`).
     let others = ["StaleReply", "UnknownPeer", "NoChange", "Busy", "LostGlare"];
-    let shown: BTreeSet<_> = rows().iter().map(|row| format!("{:?}", row.reason)).collect();
+    let rows = rows();
+    let of_state = state::REASONS.into_iter();
+    let shown = rows.iter().map(|row| row.reason).chain(of_state);
+    let shown: BTreeSet<_> = shown.map(|reason| format!("{reason:?}")).collect();
     let bare: Vec<_> = all
         .iter()
         .filter(|reason| !shown.contains(*reason) && !others.contains(&reason.as_str()))

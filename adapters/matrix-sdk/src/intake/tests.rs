@@ -193,6 +193,96 @@ fn memberships_and_encryption_are_facts() {
     assert!(matches!(plain(&encryption).what, What::Fact(Fact::Encrypted)));
 }
 
+// ------------------------------------------------------------------------------------------ state
+
+fn membership() -> Value {
+    json!({ "type": "com.famedly.call.member", "sender": "@ben:x", "state_key": "@ben:x_D",
+        "event_id": "$1", "origin_server_ts": 990_000, "unsigned": { "age": 1500 },
+        "content": { "memberships": [1.5] } })
+}
+
+#[test]
+fn state_that_calls_are_made_of_reaches_the_core_as_it_was_written() {
+    for item in [
+        plain(&membership()),
+        Item::of_state(&raw::<AnySyncTimelineEvent>(&membership()), RECEIVED).unwrap(),
+    ] {
+        let state = item.into_state(NOW).unwrap();
+        assert_eq!(state.event_type, "com.famedly.call.member");
+        assert_eq!(state.content, r#"{"memberships":[1.5]}"#);
+        assert_eq!(state.facts.event_id.as_str(), "$1");
+        assert_eq!(state.facts.sender.as_str(), "@ben:x");
+        assert_eq!(state.facts.state_key, "@ben:x_D");
+        assert_eq!(state.facts.sent, Wall(990_000));
+        assert_eq!(state.facts.age, Some(Duration::from_millis(3500)), "and 2 s that we had it");
+    }
+}
+
+#[test]
+fn state_without_a_time_is_as_old_as_its_age_says() {
+    let mut event = membership();
+    event["origin_server_ts"] = json!("yesterday");
+    assert_eq!(plain(&event).into_state(NOW).unwrap().facts.sent, Wall(996_500));
+}
+
+/// T-24 and trap 2: no power level was asked for what stands inside a ciphertext.
+#[test]
+fn a_membership_inside_a_ciphertext_is_none() {
+    assert!(matches!(plain(&membership()).what, What::State(_)));
+    let encrypted = decrypted(&membership(), info(VerificationState::Verified));
+    assert!(matches!(encrypted.what, What::Other), "{encrypted:?}");
+}
+
+#[test]
+fn what_is_no_state_or_not_ours_is_nothing_to_us() {
+    for (field, nonsense) in [
+        ("type", json!("m.room.topic")),
+        ("state_key", json!(null)),
+        ("state_key", json!(7)),
+        ("sender", json!("nobody")),
+        ("event_id", json!(null)),
+        ("content", json!(null)),
+    ] {
+        let mut event = membership();
+        event[field] = nonsense;
+        assert!(matches!(plain(&event).what, What::Other), "{field}");
+    }
+}
+
+#[test]
+fn a_redaction_names_what_it_empties_at_either_place() {
+    let at_top = json!({ "type": "m.room.redaction", "sender": "@a:x", "event_id": "$2",
+        "redacts": "$1", "content": {} });
+    let inside = json!({ "type": "m.room.redaction", "sender": "@a:x", "event_id": "$2",
+        "content": { "redacts": "$1" } });
+    for event in [&at_top, &inside] {
+        let what = plain(event).what;
+        assert!(matches!(what, What::Redaction(ref id) if id.as_str() == "$1"), "{what:?}");
+        let encrypted = decrypted(event, info(VerificationState::Verified)).what;
+        assert!(matches!(encrypted, What::Other), "{encrypted:?}");
+    }
+}
+
+#[test]
+fn a_room_s_state_tells_who_wrote_some_and_is_not_there() {
+    let member = |user: &str, membership: &str| {
+        json!({ "type": "m.room.member", "sender": user, "state_key": user, "event_id": "$m",
+            "content": { "membership": membership } })
+    };
+    let encryption = json!({ "type": "m.room.encryption", "sender": "@a:x", "state_key": "",
+        "event_id": "$e", "content": {} });
+    let (gone, other) = (member("@ben:x", "leave"), member("@carl:x", "ban"));
+    let events: Vec<Raw<AnySyncTimelineEvent>> =
+        [membership(), gone, other, encryption, json!(7)].iter().map(raw).collect();
+    let whole = WholeState::read(&events, RECEIVED);
+    assert_eq!(whole.items.len(), 1);
+    assert_eq!(whole.outside, [UserId::parse("@ben:x").unwrap()].into());
+    assert!(whole.encrypted);
+    let there: Vec<Raw<AnySyncTimelineEvent>> =
+        [member("@ben:x", "join"), membership()].iter().map(raw).collect();
+    assert_eq!(WholeState::read(&there, RECEIVED).outside, [].into());
+}
+
 // -------------------------------------------------------------------------------------- to-device
 
 fn hangup() -> Value {

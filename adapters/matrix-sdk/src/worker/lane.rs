@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use matrix_voip::{id::RoomId, time::Now, wire::delivery::Protection};
 
 use super::{LONGEST_LIFE, known::Known, parking::Sessions, shared::Shared};
-use crate::intake::{Fact, Gap, Item, Locked, RoomUpdate, Stated, What};
+use crate::intake::{Fact, Gap, Item, Locked, RoomUpdate, Told, What, WholeState};
 
 /// Most pages of history that are read to fill one gap.
 pub(crate) const MAX_PAGES: u32 = 10;
@@ -39,6 +39,22 @@ pub(crate) enum Ask {
         /// How long to wait first.
         after: Duration,
     },
+    /// The whole state of the room, as far as calls are made of it. Answer: [`Answer::State`].
+    State {
+        /// Where to read it.
+        from: Source,
+        /// How long to wait first.
+        after: Duration,
+    },
+}
+
+/// Where the state of a room is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In the SDK's store, where that has all of it; else at the homeserver.
+    Nearest,
+    /// At the homeserver: the store does not know yet what we have written.
+    Homeserver,
 }
 
 /// What was found out; `None`: it could not be.
@@ -50,6 +66,19 @@ pub(crate) enum Answer {
     Unlock(Vec<Option<Item>>),
     /// To [`Ask::Encryption`].
     Encryption(Option<bool>),
+    /// To [`Ask::State`].
+    State(Reading),
+}
+
+/// What became of reading the state of a room.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// It was read.
+    Read(WholeState),
+    /// We may not read it.
+    Refused,
+    /// Another time perhaps.
+    Failed,
 }
 
 /// A page of history.
@@ -90,13 +119,13 @@ pub(super) struct Lane {
 impl Lane {
     /// Puts work at the end. When too much waits, all of it is replaced by catching up, and the
     /// answer is `false`. Keys after keys are one piece of work: a busy room brings many.
-    pub(super) fn push(&mut self, room: &RoomId, work: Work) -> bool {
+    pub(super) fn push(&mut self, now: Now, room: &RoomId, work: Work) -> bool {
         let fits = self.waiting.len() < MAX_WAITING;
         match (self.waiting.back_mut(), work) {
             (Some(Work::Keys(waiting)), Work::Keys(more)) => waiting.merge(more),
             (_, work) if fits => self.waiting.push_back(work),
             _ => {
-                let catch_up = Work::Update(RoomUpdate::catch_up(room.clone()));
+                let catch_up = Work::Update(RoomUpdate::catch_up(room.clone(), now));
                 self.waiting = [catch_up, Work::Keys(Sessions::Any)].into();
                 return false;
             }
@@ -159,6 +188,16 @@ pub(super) struct Job {
     filled: usize,
     unlocked: u64,
     unfilled: u64,
+    continuity: Continuity,
+}
+
+/// Whether all is known that happened before an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Continuity {
+    /// It follows on what is known.
+    Whole,
+    /// There may have been more.
+    Broken,
 }
 
 /// What is being found out.
@@ -202,6 +241,12 @@ pub(super) struct Done {
     pub(super) items: Vec<Item>,
     /// The room's state as it changed, in order.
     pub(super) facts: Vec<Fact>,
+    /// Likewise, of the state that calls are made of.
+    pub(super) state: Vec<Item>,
+    /// Whether that is all that changed.
+    pub(super) continuity: Continuity,
+    /// When the update reached us.
+    pub(super) received: Now,
     /// How many events could be decrypted after all.
     pub(super) unlocked: u64,
     /// How many gaps were left.
@@ -213,6 +258,8 @@ enum Reach {
     More,
     /// All of it.
     Whole,
+    /// All that can matter to a call between two.
+    Enough,
     /// Something is left of it.
     Short,
 }
@@ -234,9 +281,11 @@ impl Fill {
         self.tries = 0;
         self.pages += 1;
         for item in page.items {
-            let is_known = item.id.as_ref().is_some_and(|id| sight.known.has(id));
-            if is_known || (!sight.in_call && item.age(sight.now) >= LONGEST_LIFE) {
+            if item.id.as_ref().is_some_and(|id| sight.known.has(id)) {
                 return Reach::Whole;
+            }
+            if !sight.in_call && item.age(sight.now) >= LONGEST_LIFE {
+                return Reach::Enough;
             }
             self.bytes += item.bytes();
             if self.bytes > MAX_GAP_BYTES {
@@ -261,9 +310,11 @@ impl Job {
     pub(super) fn begin(mut update: RoomUpdate, sight: &Sight<'_>) -> Step {
         let oldest = update.items.first();
         let is_young = oldest.is_none_or(|item| item.age(sight.now) < LONGEST_LIFE);
-        let gap = update.gap.take().filter(|_| sight.in_call || is_young);
+        let gap = update.gap.take();
+        let continuity = gap.as_ref().map_or(Continuity::Whole, |_| Continuity::Broken);
+        let gap = gap.filter(|_| sight.in_call || is_young);
         let (fill, unlock) = (gap.map(Fill::new), Stage::Unlock { places: Vec::new() });
-        let job = Self { update, stage: unlock, filled: 0, unlocked: 0, unfilled: 0 };
+        let job = Self { update, stage: unlock, filled: 0, unlocked: 0, unfilled: 0, continuity };
         match fill {
             Some(fill) => job.fill(fill),
             None => job.unlock(sight.now),
@@ -276,7 +327,11 @@ impl Job {
         match (stage, answer) {
             (Stage::Fill(mut fill), Answer::Page(page)) => match fill.on_page(page, sight) {
                 Reach::More => self.fill(fill),
-                Reach::Whole => self.close_gap(fill, sight.now),
+                Reach::Whole => {
+                    self.continuity = Continuity::Whole;
+                    self.close_gap(fill, sight.now)
+                }
+                Reach::Enough => self.close_gap(fill, sight.now),
                 Reach::Short => {
                     self.unfilled += 1;
                     self.close_gap(fill, sight.now)
@@ -288,7 +343,7 @@ impl Job {
                 self.encryption(tries + 1)
             }
             // Nobody answers what was not asked; if he did, we would go on without.
-            (_, Answer::Page(_) | Answer::Unlock(_) | Answer::Encryption(_)) => {
+            (_, Answer::Page(_) | Answer::Unlock(_) | Answer::Encryption(_) | Answer::State(_)) => {
                 Step::Done(self.into_done())
             }
         }
@@ -321,7 +376,7 @@ impl Job {
         let items = self.update.items.iter().enumerate();
         let locked = items.filter_map(|(place, item)| match &item.what {
             What::Locked(locked) if item.age(now) < LONGEST_LIFE => Some((place, locked.clone())),
-            What::Locked(_) | What::Call(_) | What::Fact(_) | What::Forged | What::Other => None,
+            _ => None,
         });
         let (places, events): (Vec<usize>, Vec<Locked>) = locked.unzip();
         if events.is_empty() {
@@ -357,16 +412,26 @@ impl Job {
     /// What came of it. A room of which nobody knows counts as encrypted: then the core believes
     /// nothing that came in the clear.
     fn into_done(self) -> Done {
-        let RoomUpdate { room, encrypted, state, stated, items, .. } = self.update;
+        let RoomUpdate { room, encrypted, block, told, items, received, .. } = self.update;
         let (gap, timeline) = items.split_at(self.filled);
-        let facts = match stated {
-            Stated::ByBlock => state,
-            Stated::ByBoth => facts_of(gap).chain(state).chain(facts_of(timeline)).collect(),
+        let facts = match told {
+            Told::Block | Told::BlockInPart => facts_of(&block).collect(),
+            Told::Both => facts_of(gap).chain(facts_of(&block)).chain(facts_of(timeline)).collect(),
+        };
+        let state = match told {
+            Told::Block => states_of(&block).collect(),
+            Told::BlockInPart => states_of(&items).chain(states_of(&block)).collect(),
+            Told::Both => {
+                states_of(gap).chain(states_of(&block)).chain(states_of(timeline)).collect()
+            }
         };
         Done {
             room,
             encrypted: encrypted.unwrap_or(true),
             facts,
+            state,
+            continuity: self.continuity,
+            received,
             items,
             unlocked: self.unlocked,
             unfilled: self.unfilled,
@@ -377,14 +442,18 @@ impl Job {
 fn facts_of(items: &[Item]) -> impl Iterator<Item = Fact> {
     items.iter().filter_map(|item| match &item.what {
         What::Fact(fact) => Some(fact.clone()),
-        What::Call(_) | What::Locked(_) | What::Forged | What::Other => None,
+        _ => None,
     })
+}
+
+fn states_of(items: &[Item]) -> impl Iterator<Item = Item> {
+    items.iter().filter(|item| matches!(item.what, What::State(_))).cloned()
 }
 
 fn is_clear_call(item: &Item) -> bool {
     match &item.what {
         What::Call(call) => call.protection == Protection::Clear,
-        What::Fact(_) | What::Locked(_) | What::Forged | What::Other => false,
+        _ => false,
     }
 }
 
@@ -395,6 +464,7 @@ impl Ask {
             Self::Page { .. } => Answer::Page(None),
             Self::Unlock(_) => Answer::Unlock(Vec::new()),
             Self::Encryption { .. } => Answer::Encryption(None),
+            Self::State { .. } => Answer::State(Reading::Failed),
         }
     }
 }

@@ -12,6 +12,9 @@
 //!                                                     parking ◀── a key came
 //! ```
 //!
+//! Beside it, a few rooms at a time, the [`survey`](self::survey::Survey) has the whole state of
+//! each room read, as far as calls are made of it: once, and again after a gap that was not closed.
+//!
 //! Source: `matrix-sdk.md` §0.
 
 mod known;
@@ -19,6 +22,7 @@ mod lane;
 mod parking;
 mod rooms;
 mod shared;
+mod survey;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,10 +33,13 @@ use matrix_voip::{
     id::{RoomId, UserId},
     machine::io::RoomNews,
     time::Now,
-    wire::delivery::{Batch, Place, RawEvent},
+    wire::{
+        delivery::{Batch, Place, RawEvent},
+        state::StateBatch,
+    },
 };
 
-pub(crate) use self::lane::{Answer, Ask, Page};
+pub(crate) use self::lane::{Answer, Ask, Page, Reading, Source};
 use self::{
     lane::{Lane, Progress, Work},
     parking::Sessions,
@@ -54,11 +61,13 @@ pub(crate) enum Input {
     Room(RoomUpdate),
     /// We are in this room no more.
     Left(RoomId),
+    /// A sync response is over: its rooms were named.
+    Synced,
     /// Updates were lost, nobody knows of which rooms.
     Lagged,
     /// The rooms that we are in, those with the latest news first: the answer to
     /// [`Action::ListRooms`].
-    Rooms(Vec<RoomId>),
+    Rooms(Listed, Vec<RoomId>),
     /// Room keys came, by room and session.
     Keys(Vec<(RoomId, String)>),
     /// Room keys came, nobody knows which.
@@ -69,6 +78,17 @@ pub(crate) enum Input {
     Ignored(BTreeSet<UserId>),
     /// We have sent something about a call into this room.
     Sent(RoomId),
+    /// We write state of this room now, or have just done so.
+    Wrote(RoomId),
+}
+
+/// Why rooms are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// A sync has told for the first time which they are.
+    AtFirst,
+    /// Something was missed, nobody knows in which.
+    AfterLag,
 }
 
 /// What is to be done.
@@ -76,6 +96,8 @@ pub(crate) enum Input {
 pub(crate) enum Action {
     /// Hand it to the core.
     Deliver(Batch),
+    /// Hand it to the core.
+    State(StateBatch),
     /// Tell the core of a room.
     Tell(RoomId, RoomNews),
     /// Tell the core who is ignored.
@@ -83,7 +105,7 @@ pub(crate) enum Action {
     /// Find something out about a room; comes back through [`Worker::on_answer`].
     Ask(RoomId, Ask),
     /// Say which rooms we are in, with [`Input::Rooms`].
-    ListRooms,
+    ListRooms(Listed),
 }
 
 /// The worker.
@@ -93,12 +115,14 @@ pub(crate) struct Worker {
     ignored: BTreeSet<UserId>,
     lanes: BTreeMap<RoomId, Lane>,
     shared: Shared,
+    has_synced: bool,
 }
 
 impl Worker {
     /// A worker for this user.
     pub(crate) fn new(me: UserId) -> Self {
-        Self { me, ignored: BTreeSet::new(), lanes: BTreeMap::new(), shared: Shared::default() }
+        let (ignored, lanes, shared) = (BTreeSet::new(), BTreeMap::new(), Shared::default());
+        Self { me, ignored, lanes, shared, has_synced: false }
     }
 
     /// What has been done so far.
@@ -114,15 +138,17 @@ impl Worker {
     /// Takes one input.
     pub(crate) fn on(&mut self, now: Now, input: Input) {
         match input {
-            Input::Room(update) => self.enqueue(now, update.room.clone(), Work::Update(update)),
-            Input::Left(room) => {
-                self.shared.actions.push_back(Action::Tell(room, RoomNews::Left(self.me.clone())))
+            Input::Room(update) => {
+                self.shared.survey.meet(&update.room);
+                self.enqueue(now, update.room.clone(), Work::Update(update));
             }
+            Input::Left(room) => self.on_left(room),
+            Input::Synced => self.on_synced(now),
             Input::Lagged => {
                 self.shared.counts.lags += 1;
-                self.shared.actions.push_back(Action::ListRooms);
+                self.shared.actions.push_back(Action::ListRooms(Listed::AfterLag));
             }
-            Input::Rooms(rooms) => self.on_rooms(now, rooms),
+            Input::Rooms(why, rooms) => self.on_rooms(now, why, rooms),
             Input::Keys(keys) => {
                 for (room, session) in keys {
                     self.on_keys(now, room, Sessions::one(session));
@@ -141,11 +167,24 @@ impl Worker {
                 self.shared.actions.push_back(Action::Ignore(users));
             }
             Input::Sent(room) => self.shared.call_rooms.note(&room),
+            Input::Wrote(room) => {
+                self.shared.call_rooms.note(&room);
+                self.shared.survey.wrote(&room);
+            }
         }
+        self.shared.survey(now);
     }
 
     /// Takes the answer to an [`Action::Ask`] about `room`.
     pub(crate) fn on_answer(&mut self, now: Now, room: &RoomId, answer: Answer) {
+        match answer {
+            Answer::State(reading) => self.shared.on_state(now, room, reading),
+            answer => self.on_lane_answer(now, room, answer),
+        }
+        self.shared.survey(now);
+    }
+
+    fn on_lane_answer(&mut self, now: Now, room: &RoomId, answer: Answer) {
         let Some(lane) = self.lanes.get_mut(room) else { return };
         if lane.on_answer(now, room, answer, &mut self.shared) == Progress::Idle {
             self.lanes.remove(room);
@@ -154,12 +193,39 @@ impl Worker {
 
     // ------------------------------------------------------------------------------------ inputs
 
+    /// Nothing of it is told any more, and all of it when we are there again.
+    fn on_left(&mut self, room: RoomId) {
+        self.shared.survey.forget(&room);
+        self.shared.actions.push_back(Action::Tell(room, RoomNews::Left(self.me.clone())));
+    }
+
+    /// Before the first sync nobody knows in which rooms we still are.
+    fn on_synced(&mut self, now: Now) {
+        if !std::mem::replace(&mut self.has_synced, true) {
+            self.shared.actions.push_back(Action::ListRooms(Listed::AtFirst));
+        }
+        self.shared.survey.on_synced(now);
+    }
+
+    fn on_rooms(&mut self, now: Now, why: Listed, rooms: Vec<RoomId>) {
+        for room in &rooms {
+            self.shared.survey.meet(room);
+        }
+        match why {
+            Listed::AtFirst => {}
+            Listed::AfterLag => self.catch_up(now, rooms),
+        }
+    }
+
     /// Each room may have a gap: those with calls first, then those with the latest news.
-    fn on_rooms(&mut self, now: Now, rooms: Vec<RoomId>) {
+    fn catch_up(&mut self, now: Now, rooms: Vec<RoomId>) {
+        for room in &rooms {
+            self.shared.survey.doubt(room, now);
+        }
         let (with_calls, others): (Vec<_>, Vec<_>) =
             rooms.into_iter().partition(|room| self.shared.call_rooms.has(room));
         for room in with_calls.into_iter().chain(others).take(MAX_CATCH_UPS) {
-            self.enqueue(now, room.clone(), Work::Update(RoomUpdate::catch_up(room)));
+            self.enqueue(now, room.clone(), Work::Update(RoomUpdate::catch_up(room, now)));
         }
     }
 
@@ -185,7 +251,7 @@ impl Worker {
 
     fn enqueue(&mut self, now: Now, room: RoomId, work: Work) {
         let lane = self.lanes.entry(room.clone()).or_default();
-        if !lane.push(&room, work) {
+        if !lane.push(now, &room, work) {
             self.shared.counts.lags += 1;
         }
         if lane.run(now, &room, &mut self.shared) == Progress::Idle {

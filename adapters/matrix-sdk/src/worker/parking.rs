@@ -118,6 +118,6 @@ impl Parking {
 fn waits_for(item: &Item, sessions: &Sessions) -> bool {
     match &item.what {
         What::Locked(locked) => sessions.has(&locked.session),
-        What::Call(_) | What::Fact(_) | What::Forged | What::Other => false,
+        _ => false,
     }
 }

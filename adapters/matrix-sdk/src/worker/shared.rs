@@ -7,19 +7,23 @@ use matrix_voip::{
     id::{RoomId, UserId},
     machine::io::RoomNews,
     time::Now,
-    wire::delivery::{Batch, Place, RawEvent},
+    wire::{
+        delivery::{Batch, Place, RawEvent},
+        state::Extent,
+    },
 };
 
 use super::{
     Action, Ask, LONGEST_LIFE,
     known::Known,
-    lane::{Done, Sight, Work},
+    lane::{Continuity, Done, Reading, Sight, Work},
     parking::Parking,
     rooms::CallRooms,
+    survey::{Outcome, Survey},
 };
 use crate::{
     counts::Counts,
-    intake::{Fact, Item, RoomUpdate, What},
+    intake::{Fact, Item, RoomUpdate, What, WholeState, state_batch},
 };
 
 /// What the lanes have in common.
@@ -27,6 +31,9 @@ use crate::{
 pub(super) struct Shared {
     known: Known,
     pub(super) parking: Parking,
+    pub(super) survey: Survey,
+    /// The memberships of group calls that were seen: their redaction is news.
+    memberships: Known,
     pub(super) call_rooms: CallRooms,
     pub(super) actions: VecDeque<Action>,
     pub(super) counts: Counts,
@@ -35,7 +42,9 @@ pub(super) struct Shared {
 impl Shared {
     /// What has been done so far.
     pub(super) fn counts(&self) -> Counts {
-        Counts { waiting_for_key: self.parking.len() as u64, ..self.counts }
+        let waiting_for_key = self.parking.len() as u64;
+        let unread_states = self.survey.resting() as u64;
+        Counts { waiting_for_key, unread_states, ..self.counts }
     }
 
     /// What a job in this room may look at.
@@ -62,7 +71,7 @@ impl Shared {
             }
             Work::Keys(sessions) => {
                 let items = self.parking.take(now, room, &sessions);
-                RoomUpdate { gap: None, items, ..RoomUpdate::catch_up(room.clone()) }
+                RoomUpdate { gap: None, items, ..RoomUpdate::catch_up(room.clone(), now) }
             }
         }
     }
@@ -85,6 +94,10 @@ impl Shared {
     pub(super) fn finish(&mut self, now: Now, done: Done) {
         self.counts.late_keys += done.unlocked;
         self.counts.unfilled += done.unfilled;
+        let mut doubts: Vec<Now> = Vec::new();
+        if done.continuity == Continuity::Broken {
+            doubts.push(done.received);
+        }
         let mut events = Vec::new();
         for item in done.items {
             if let Some(id) = &item.id {
@@ -96,10 +109,75 @@ impl Shared {
                     self.parking.park(&done.room, item);
                 }
                 What::Forged => self.counts.forged += 1,
+                // What is left of it is read, not guessed.
+                What::Redaction(id) if self.memberships.has(&id) => {
+                    doubts.push(item.received);
+                }
+                What::Redaction(_) | What::State(_) => {}
                 What::Locked(_) | What::Fact(_) | What::Other => {}
             }
         }
+        self.hand_over_state(now, &done.room, done.state);
+        for at in doubts {
+            self.survey.doubt(&done.room, at);
+        }
         self.hand_over(done.room, done.encrypted, events, &done.facts);
+    }
+
+    /// Changes go before the events of the same response: a ring comes after who is in the call.
+    fn hand_over_state(&mut self, now: Now, room: &RoomId, changes: Vec<Item>) {
+        // Of a room that we have left meanwhile the core shall know nothing.
+        if changes.is_empty() || !self.survey.has(room) {
+            return;
+        }
+        self.survey.note(room, &changes);
+        self.note_memberships(now, room, &changes);
+        self.counts.state_changes += 1;
+        let batch = state_batch(now, room.clone(), Extent::Changes, changes);
+        self.actions.push_back(Action::State(batch));
+    }
+
+    /// Where somebody is in a group call there are calls.
+    fn note_memberships(&mut self, now: Now, room: &RoomId, state: &[Item]) {
+        let mut live = state.iter().filter(|item| item.is_live_membership(now)).peekable();
+        if live.peek().is_some() {
+            self.call_rooms.note(room);
+        }
+        for id in live.filter_map(|item| item.id.as_ref()) {
+            self.memberships.note(id);
+        }
+    }
+
+    /// Takes what was read of a room's state.
+    pub(super) fn on_state(&mut self, now: Now, room: &RoomId, reading: Reading) {
+        match self.survey.on_answer(now, room, reading) {
+            Outcome::Known(whole) => self.hand_over_whole(now, room, whole),
+            Outcome::Again(ask) => self.ask(room.clone(), ask),
+            Outcome::Nothing | Outcome::Rests => {}
+        }
+    }
+
+    /// The core takes whoever wrote state for one who is in the room: who is not is told after it.
+    fn hand_over_whole(&mut self, now: Now, room: &RoomId, whole: WholeState) {
+        self.note_memberships(now, room, &whole.items);
+        if whole.encrypted {
+            self.actions.push_back(Action::Tell(room.clone(), RoomNews::Encrypted));
+        }
+        let live = whole.items.iter().filter(|item| item.is_live_membership(now));
+        let writers: BTreeSet<_> = live.filter_map(Item::writer).cloned().collect();
+        let outside: Vec<_> = whole.outside.intersection(&writers).cloned().collect();
+        self.counts.states += 1;
+        self.actions.push_back(Action::State(whole.into_batch(now, room.clone())));
+        for user in outside {
+            self.actions.push_back(Action::Tell(room.clone(), RoomNews::Left(user)));
+        }
+    }
+
+    /// Has the states of the next rooms read.
+    pub(super) fn survey(&mut self, now: Now) {
+        while let Some((room, ask)) = self.survey.next(now) {
+            self.ask(room, ask);
+        }
     }
 
     /// The room's encryption goes before the events that it protects, departures after the last

@@ -13,7 +13,9 @@ use super::{
     parking::{MAX_PARKED_PER_ROOM, MAX_SESSIONS},
     *,
 };
-use crate::intake::{Content, Fact, Gap, Item, Locked, Readable, Stated, What};
+use crate::intake::{Content, Fact, Gap, Item, Locked, Readable, Told, What};
+
+mod state;
 
 const ROOM: &str = "!r:x";
 const OTHER: &str = "!other:x";
@@ -66,7 +68,7 @@ fn gone(id: &str, who: &str) -> Item {
 }
 
 fn update(items: Vec<Item>) -> RoomUpdate {
-    let quiet = RoomUpdate::catch_up(room(ROOM));
+    let quiet = RoomUpdate::catch_up(room(ROOM), START);
     RoomUpdate { gap: None, encrypted: Some(true), items, ..quiet }
 }
 
@@ -83,11 +85,21 @@ fn page(items: Vec<Item>, end: Option<&str>) -> Answer {
 struct Rig {
     worker: Worker,
     now: Now,
+    hears: Hears,
+}
+
+/// Which actions a test wants to see.
+#[derive(PartialEq)]
+enum Hears {
+    /// All but the reading and handing over of state.
+    Events,
+    /// All.
+    State,
 }
 
 impl Rig {
     fn new() -> Self {
-        Self { worker: Worker::new(user("@me:x")), now: START }
+        Self { worker: Worker::new(user("@me:x")), now: START, hears: Hears::Events }
     }
 
     fn later(&mut self, span: Duration) {
@@ -109,7 +121,12 @@ impl Rig {
     }
 
     fn actions(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.worker.poll()).map(|action| told(&action)).collect()
+        let all = std::iter::from_fn(|| self.worker.poll());
+        let of_state = |action: &Action| {
+            matches!(action, Action::State(_) | Action::Ask(_, Ask::State { .. }))
+        };
+        let heard = all.filter(|action| self.hears == Hears::State || !of_state(action));
+        heard.map(|action| told(&action)).collect()
     }
 }
 
@@ -137,7 +154,17 @@ fn told(action: &Action) -> String {
         }
         Action::Ask(_, Ask::Unlock(events)) => format!("unlock {}", events.len()),
         Action::Ask(_, Ask::Encryption { .. }) => "encrypted?".into(),
-        Action::ListRooms => "list rooms".into(),
+        Action::Ask(room, Ask::State { from, after }) => {
+            let from = if *from == Source::Homeserver { " from the homeserver" } else { "" };
+            let pause = if after.is_zero() { "" } else { ", after a pause" };
+            format!("state of {room}{from}{pause}")
+        }
+        Action::State(batch) => {
+            let ids: Vec<&str> =
+                batch.events.iter().map(|event| event.facts.event_id.as_str()).collect();
+            format!("{:?} {}: {}", batch.extent, batch.room, ids.join(" "))
+        }
+        Action::ListRooms(_) => "list rooms".into(),
     }
 }
 
@@ -266,7 +293,8 @@ fn after_lost_updates_every_room_is_caught_up_with_those_with_calls_first() {
     let mut rig = Rig::new();
     rig.room(update(vec![call("$1")]));
     assert_eq!(rig.input(Input::Lagged), ["list rooms"]);
-    let mut asked = rig.input(Input::Rooms(vec![room(OTHER), room(ROOM)]));
+    let rooms = vec![room(OTHER), room(ROOM)];
+    let mut asked = rig.input(Input::Rooms(Listed::AfterLag, rooms));
     assert_eq!(asked, ["page from the end", "page from the end"]);
     let missed = page(vec![gone("$3", "@ben:x"), call("$2"), call("$1")], Some("more"));
     asked = rig.answer(missed);
@@ -501,9 +529,10 @@ fn who_leaves_a_room_without_calls_is_not_told() {
 #[test]
 fn state_comes_from_the_block_alone_where_the_server_says_so() {
     let mut rig = Rig::new();
-    let block = vec![Fact::Encrypted, Fact::Outside(user("@ben:x"))];
+    let encrypted = item("$e", secs(1), What::Fact(Fact::Encrypted));
+    let block = vec![encrypted, gone("$0", "@ben:x")];
     let items = vec![call("$1"), gone("$2", "@carl:x")];
-    let after = RoomUpdate { state: block, stated: Stated::ByBlock, ..update(items) };
+    let after = RoomUpdate { block, told: Told::Block, ..update(items) };
     assert_eq!(rig.room(after), ["encrypted", "deliver $1", "@ben:x left"]);
 }
 
@@ -512,7 +541,7 @@ fn the_timeline_stands_on_top_of_the_state_block() {
     let mut rig = Rig::new();
     let back = item("$2", secs(1), What::Fact(Fact::Joined(user("@ben:x"))));
     let before = RoomUpdate {
-        state: vec![Fact::Outside(user("@ben:x")), Fact::Outside(user("@carl:x"))],
+        block: vec![gone("$a", "@ben:x"), gone("$b", "@carl:x")],
         ..update(vec![call("$1"), back])
     };
     assert_eq!(rig.room(before), ["deliver $1", "@carl:x left"]);

@@ -61,8 +61,7 @@ impl House {
         let webrtc = EmbeddedWebRtc::new();
         let engine = webrtc.engine();
         let host = Arc::new(engine.clone());
-        let wall = WallClock::with_tokio(Wall(SENT));
-        let (voip, matrix) = connect(&client, |voip| voip.webrtc(host).wall_clock(wall)).unwrap();
+        let (voip, matrix) = connect(&client, |voip| voip.webrtc(host).wall_clock(wall())).unwrap();
         not_encrypted(&server).await;
         Self { server, client, webrtc, engine, voip, matrix }
     }
@@ -340,6 +339,11 @@ impl Duo {
     pub(crate) async fn until(&self, reached: impl Fn(Counts) -> bool) {
         counted(&self.matrix, reached).await;
     }
+}
+
+/// A clock by which everything here has just been sent.
+pub(crate) fn wall() -> WallClock {
+    WallClock::with_tokio(Wall(SENT))
 }
 
 /// The next call that rings.

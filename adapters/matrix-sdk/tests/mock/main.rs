@@ -9,4 +9,5 @@ mod leaving;
 mod life;
 mod rush;
 mod services;
+mod state;
 mod trouble;

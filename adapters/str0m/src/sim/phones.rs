@@ -326,7 +326,7 @@ impl Phones {
         while let Some(output) = self.phones[phone].engine.poll_output() {
             match output {
                 Output::Request { id, op } => self.serve(phone, id, op),
-                Output::Cancel(_) => {}
+                Output::Cancel(_) | Output::Group { .. } => {}
                 Output::Voip(event) => self.phones[phone].note(&event),
                 Output::Call { session, event } => {
                     let now = self.world.now();
@@ -345,6 +345,8 @@ impl Phones {
                 let event = SendEvent { room, event_type, content, transaction };
                 return self.plan(phone, self.way, Happening::Send(id, event));
             }
+            // Here two phones call each other; nobody is in a group call.
+            Op::Matrix(MatrixOp::SendState { .. }) => Err(Fault::Unsupported),
             Op::Fetch(fetch) => {
                 after = self.way * 2;
                 let is_cut_off = self.phones[phone].is_cut_off;
@@ -361,6 +363,7 @@ impl Phones {
         match fetch {
             Fetch::Turn => self.server.turn_servers().map(Reply::Turn),
             Fetch::Members(room) => self.server.members(&room).map(Reply::Members),
+            Fetch::State(_) => Err(Fault::Unsupported),
         }
     }
 
@@ -388,6 +391,7 @@ impl Phones {
             let input = match item {
                 SyncItem::Batch(batch) => Input::Deliver(batch.parse()),
                 SyncItem::Room(room, news) => Input::Room(room, news),
+                SyncItem::State(state) => Input::State(state.parse()),
             };
             self.feed(phone, input);
         }

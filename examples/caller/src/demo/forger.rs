@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{SendEvent, Signaling},
+    host::{SendEvent, SendState, Signaling},
     id::{EventId, RoomId, UserId},
     machine::io::{Fault, TurnServers},
     testing::EmbeddedAccount,
+    wire::state::StateBatch,
 };
 
 /// What stands before the first two digits of a fingerprint.
@@ -31,6 +32,14 @@ impl Signaling for Forger {
 
     async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault> {
         self.0.members(room).await
+    }
+
+    async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {
+        self.0.send_state(event).await
+    }
+
+    async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
+        self.0.room_state(room).await
     }
 }
 

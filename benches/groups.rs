@@ -1,0 +1,92 @@
+//! Who is in a group call, when one of many changes something: an engine takes one state event beside
+//! so many other members of the call.
+//!
+//! The baseline is the same beside nobody: what the number of members adds is the difference. Run
+//! with `cargo bench --bench groups`.
+
+use divan::{Bencher, black_box};
+use matrix_voip::{
+    Config, Identity,
+    id::{DeviceId, EventId, RoomId, UserId},
+    machine::{
+        Engine,
+        io::{Input, RoomNews},
+    },
+    time::{Mono, Now, Wall},
+    wire::{
+        member::MEMBER_TYPE,
+        state::{Extent, RawState, RoomState, StateBatch, StateFacts},
+    },
+};
+
+fn main() {
+    divan::main();
+}
+
+fn user(n: usize) -> UserId {
+    UserId::parse(format!("@user{n}:example")).expect("invariant: the text is a user id")
+}
+
+fn now() -> Now {
+    Now { mono: Mono::default(), wall: Wall(1_786_100_000_000) }
+}
+
+/// A membership of one device, showing a screen or not.
+fn membership(n: usize, feeds: &str) -> RawState {
+    let user = user(n);
+    RawState {
+        facts: StateFacts {
+            event_id: EventId::parse(format!("$event{n}")).expect("invariant: it is an event id"),
+            state_key: user.as_str().to_owned(),
+            sender: user,
+            sent: now().wall,
+            age: None,
+        },
+        event_type: MEMBER_TYPE.to_owned(),
+        content: format!(
+            r#"{{"memberships":[{{"application":"m.call","call_id":"","scope":"m.room",
+            "device_id":"D","expires_ts":1786100300000,"membershipID":"visit{n}","feeds":{feeds},
+            "foci_active":[{{"type":"mesh"}}]}}]}}"#
+        ),
+    }
+}
+
+fn state(extent: Extent, events: Vec<RawState>) -> RoomState {
+    StateBatch { room: room(), extent, events }.parse()
+}
+
+fn room() -> RoomId {
+    RoomId::parse("!room:example").expect("invariant: the text is a room id")
+}
+
+/// An engine that sees so many members in one call.
+fn engine(members: usize) -> Engine {
+    let device = DeviceId::parse("D").expect("invariant: the text is a device id");
+    let identity = Identity { user: user(usize::MAX), device };
+    let mut engine = Engine::new(identity, Config::default(), 1);
+    engine.handle(now(), Input::Room(room(), RoomNews::Members((0..=members).map(user).collect())));
+    let all = (0..members).map(|n| membership(n, "[]")).collect();
+    engine.handle(now(), Input::State(state(Extent::Whole, all)));
+    drain(&mut engine);
+    engine
+}
+
+fn drain(engine: &mut Engine) {
+    while let Some(output) = engine.poll_output() {
+        black_box(output);
+    }
+}
+
+/// One member shows his screen and takes it away again: two changes.
+#[divan::bench(args = [1, 1000])]
+fn one_changes_twice_beside(bencher: Bencher<'_, '_>, members: usize) {
+    let on = state(Extent::Changes, vec![membership(0, r#"[{"purpose":"m.screenshare"}]"#)]);
+    let off = state(Extent::Changes, vec![membership(0, "[]")]);
+    let mut engine = engine(members);
+    bencher.bench_local(|| {
+        for change in [&on, &off] {
+            engine.handle(now(), Input::State(change.clone()));
+            drain(&mut engine);
+        }
+    });
+}

@@ -1,0 +1,172 @@
+//! What an application learns of a group call, and the snapshot that it folds to.
+
+use std::fmt;
+
+use super::roster::{Participant, ParticipantId};
+use crate::{
+    id::RoomId,
+    wire::member::{Backend, Dialect, GroupCallId},
+};
+
+/// News about one group call. `Ended` comes once and last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupEvent {
+    /// The state changed.
+    StateChanged(GroupState),
+    /// A device is in the call: it may be ours.
+    ParticipantJoined(Participant),
+    /// A device is in the call no more.
+    ParticipantLeft(ParticipantId),
+    /// A device is in the call otherwise than before: with other feeds, another application, or
+    /// anew (another `session`).
+    ParticipantChanged(Participant),
+    /// What we take the call to be about changed: we changed it.
+    ApplicationChanged(String),
+    /// Who may be in group calls of the room changed.
+    RightsChanged(Rights),
+    /// We are not in the call: the state changed to [`GroupState::Idle`] before.
+    Refused(GroupRefusal),
+    /// The call is over. Nothing follows.
+    Ended(GroupEnd),
+}
+
+/// The state of a group call as an application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GroupState {
+    /// We are not in it.
+    Idle,
+    /// We are about to be: our membership is being written.
+    Entering,
+    /// We are in it: the homeserver has accepted our membership.
+    Entered,
+    /// We are out of it; our membership is being taken back.
+    Leaving,
+    /// Over.
+    Ended,
+}
+
+impl fmt::Display for GroupState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Entering => "entering",
+            Self::Entered => "entered",
+            Self::Leaving => "leaving",
+            Self::Ended => "ended",
+        })
+    }
+}
+
+/// Who may be in group calls of a room, by its power levels. What is not known is allowed: the
+/// homeserver has the last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rights {
+    /// We may.
+    pub can_join: bool,
+    /// Every member may.
+    pub can_everyone_join: bool,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self { can_join: true, can_everyone_join: true }
+    }
+}
+
+/// Why we are not in a group call that we wanted to be in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GroupRefusal {
+    /// The homeserver does not let us write our membership: our power level is too low, or the room
+    /// is not ours.
+    Forbidden,
+    /// The host cannot write state, or the room's state cannot be had.
+    Unsupported,
+}
+
+/// Why a group call is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GroupEnd {
+    /// Nobody is in it any more.
+    Empty,
+    /// We left the room.
+    LeftRoom,
+    /// We are logged out.
+    LoggedOut,
+    /// The library shuts down.
+    ShutDown,
+}
+
+impl fmt::Display for GroupEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "nobody is left",
+            Self::LeftRoom => "left the room",
+            Self::LoggedOut => "logged out",
+            Self::ShutDown => "shut down",
+        })
+    }
+}
+
+/// How a group call stands. Folding all events into the first snapshot gives the present one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct GroupSnapshot {
+    /// The room.
+    pub room: RoomId,
+    /// Which group call of the room.
+    pub call: GroupCallId,
+    /// How we meet the others, or would.
+    pub backend: Backend,
+    /// What we take the call to be about.
+    pub application: String,
+    /// The state.
+    pub state: GroupState,
+    /// Who is in it, oldest first; we too.
+    pub participants: Vec<Participant>,
+    /// Who may be in it.
+    pub rights: Rights,
+    /// Why it is over.
+    pub end: Option<GroupEnd>,
+}
+
+impl GroupSnapshot {
+    /// Takes an event into account.
+    pub fn apply(&mut self, event: &GroupEvent) {
+        match event {
+            GroupEvent::StateChanged(state) => self.state = *state,
+            GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
+                self.participants.retain(|old| old.id != who.id);
+                let key = |one: &Participant| (one.since, one.id.clone());
+                let at = self.participants.partition_point(|old| key(old) < key(who));
+                self.participants.insert(at, who.clone());
+            }
+            GroupEvent::ParticipantLeft(who) => self.participants.retain(|old| old.id != *who),
+            GroupEvent::ApplicationChanged(application) => {
+                self.application.clone_from(application);
+            }
+            GroupEvent::RightsChanged(rights) => self.rights = *rights,
+            GroupEvent::Refused(_) => {}
+            GroupEvent::Ended(end) => {
+                self.state = GroupState::Ended;
+                self.end = Some(*end);
+            }
+        }
+    }
+
+    /// A participant.
+    pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
+        self.participants.iter().find(|one| one.id == *id)
+    }
+
+    /// Who is in the call and meets otherwise than we do, or is of another generation of clients: out
+    /// of our reach.
+    pub fn out_of_reach(&self) -> impl Iterator<Item = &Participant> {
+        let reached =
+            |one: &Participant| one.backend == self.backend && one.dialect == Dialect::Famedly;
+        self.participants.iter().filter(move |one| !reached(one))
+    }
+}

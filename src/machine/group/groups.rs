@@ -1,0 +1,194 @@
+//! All group calls of an engine: which there are, in which rooms, and what is being written there.
+
+use std::collections::BTreeMap;
+
+use super::{
+    GroupCall,
+    event::Rights,
+    membership::{Next, Ours, Outcome},
+    roster::Roster,
+};
+use crate::{
+    config::MemberKey,
+    id::{OpId, RoomId, SessionId, UserId},
+    machine::{
+        fingerprint::Fingerprint,
+        io::{Fetch, MatrixOp, Op},
+        world::{Owner, World},
+    },
+    time::{Now, Timers},
+    wire::{
+        ledger::LiveMembership,
+        member::{GroupCallId, KeyLayout, MEMBER_TYPE},
+        power::{Creation, PowerLevels},
+    },
+};
+
+/// What a room waits for, with its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::machine) enum GroupTimer {
+    /// The next membership expires (wall).
+    Expiry,
+    /// Ours is written anew before it is believed no more (`Timeouts::membership_refresh`, wall).
+    Refresh,
+    /// What failed is tried again (monotonic).
+    Retry,
+}
+
+/// What is known of a room besides who is joined.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct GroupRoom {
+    pub(super) roster: Roster,
+    pub(super) ours: Ours,
+    pub(super) levels: Option<PowerLevels>,
+    pub(super) creation: Option<Creation>,
+}
+
+impl GroupRoom {
+    /// Who may write memberships, as far as is known.
+    pub(super) fn rights(&self, ours: &UserId) -> Rights {
+        let above = self.creation.as_ref().is_some_and(|it| it.creators.contains(ours));
+        let Some(levels) = &self.levels else { return Rights::default() };
+        Rights {
+            can_join: above || levels.may_write_memberships(ours),
+            can_everyone_join: levels.everybody_may_write_memberships(),
+        }
+    }
+
+    /// Under which key we write here.
+    pub(super) fn layout(&self, world: &World) -> KeyLayout {
+        let owned = self.creation.as_ref().is_some_and(|creation| creation.owned_keys);
+        match world.config.member_key {
+            MemberKey::Device => KeyLayout::UnprotectedDevice,
+            MemberKey::Protected if owned => KeyLayout::OwnedDevice,
+            MemberKey::Protected => KeyLayout::User,
+        }
+    }
+
+    /// Our state key here.
+    pub(super) fn our_key(&self, world: &World) -> String {
+        let identity = &world.identity;
+        self.layout(world).key(&identity.user, &identity.device)
+    }
+}
+
+/// All group calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::machine) struct Groups {
+    pub(super) rooms: BTreeMap<RoomId, GroupRoom>,
+    pub(super) calls: BTreeMap<SessionId, GroupCall>,
+    pub(super) by_id: BTreeMap<(RoomId, GroupCallId), SessionId>,
+    pub(super) timers: Timers<(RoomId, GroupTimer)>,
+    asked: BTreeMap<OpId, RoomId>,
+}
+
+impl Groups {
+    pub(in crate::machine) fn call(&self, session: SessionId) -> Option<&GroupCall> {
+        self.calls.get(&session)
+    }
+
+    pub(in crate::machine) fn timers(&self) -> &Timers<(RoomId, GroupTimer)> {
+        &self.timers
+    }
+
+    pub(super) fn find(&self, room: &RoomId, call: &GroupCallId) -> Option<SessionId> {
+        self.by_id.get(&(room.clone(), call.clone())).copied()
+    }
+
+    pub(super) fn room(&mut self, room: &RoomId) -> &mut GroupRoom {
+        self.rooms.entry(room.clone()).or_default()
+    }
+
+    /// Whose request it was.
+    pub(super) fn take_asked(&mut self, op: OpId) -> Option<RoomId> {
+        self.asked.remove(&op)
+    }
+
+    /// Does for our memberships of a room what is to be done now.
+    pub(super) fn push(&mut self, world: &mut World, room: &RoomId) {
+        self.note_memberships(world, room);
+        let Some(of_room) = self.rooms.get_mut(room) else { return };
+        let op = match of_room.ours.next() {
+            Next::Nothing => return,
+            Next::Fetch => {
+                let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
+                of_room.ours.on_fetching(op);
+                op
+            }
+            Next::Write => {
+                let until = world.now.wall.plus(world.config.timeouts.membership);
+                let state_key = of_room.our_key(world);
+                let content = of_room.ours.content(&world.identity.device, until);
+                let (room, event_type) = (room.clone(), MEMBER_TYPE.to_owned());
+                let write = MatrixOp::SendState { room, event_type, state_key, content };
+                let op = world.request(Owner::Groups, Op::Matrix(write));
+                of_room.ours.on_writing(op, until);
+                op
+            }
+        };
+        self.asked.insert(op, room.clone());
+        self.timers.clear(&(room.clone(), GroupTimer::Refresh));
+    }
+
+    /// Writes down what a crash would leave behind.
+    fn note_memberships(&self, world: &mut World, room: &RoomId) {
+        let Some(of_room) = self.rooms.get(room) else { return };
+        let visits = of_room.ours.visits().map(|(_, visit)| visit.session.clone());
+        let ghosts = of_room.ours.ghosts().cloned();
+        let live = visits.chain(ghosts);
+        let live = live.map(|session| LiveMembership { room: room.clone(), session }).collect();
+        world.note_memberships(room, live);
+    }
+
+    /// What a write or fetch left to wait for.
+    pub(super) fn after(&mut self, world: &World, room: &RoomId, outcome: &Outcome) {
+        let key = |timer| (room.clone(), timer);
+        match outcome {
+            Outcome::Later(pause) => {
+                self.timers.set(key(GroupTimer::Retry), world.now.mono_after(*pause));
+            }
+            Outcome::Accepted(in_it) if !in_it.is_empty() => {
+                let after = world.config.timeouts.membership_refresh;
+                self.timers.set(key(GroupTimer::Refresh), world.now.wall_after(after));
+            }
+            Outcome::Accepted(_) | Outcome::GivenUp(..) => {}
+        }
+    }
+
+    /// The timer of a room's next expiry is set anew.
+    pub(super) fn watch_expiry(&mut self, room: &RoomId) {
+        let next = self.rooms.get(room).and_then(|of_room| of_room.roster.next_expiry());
+        let key = (room.clone(), GroupTimer::Expiry);
+        match next {
+            Some(at) => self.timers.set(key, crate::time::Deadline::Wall(at)),
+            None => self.timers.clear(&key),
+        }
+    }
+
+    /// We are in this room no more: nothing of it is kept.
+    pub(super) fn forget_room(&mut self, world: &mut World, room: &RoomId) {
+        self.rooms.remove(room);
+        for timer in [GroupTimer::Expiry, GroupTimer::Refresh, GroupTimer::Retry] {
+            self.timers.clear(&(room.clone(), timer));
+        }
+        let asked: Vec<_> = self.asked.iter().filter(|(_, of)| *of == room).collect();
+        for op in asked.into_iter().map(|(op, _)| *op).collect::<Vec<_>>() {
+            world.cancel(op);
+            self.asked.remove(&op);
+        }
+        world.note_memberships(room, Vec::new());
+    }
+
+    pub(in crate::machine) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+        for (room, of_room) in &self.rooms {
+            print.value(room);
+            of_room.roster.fingerprint(print, now);
+            of_room.ours.fingerprint(print);
+            print.value((&of_room.levels, &of_room.creation));
+        }
+        for (session, call) in &self.calls {
+            print.session(*session);
+            print.value(call.shown());
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Who is in the group calls of one room: memberships in, participants out, as differences.
+//!
+//! A membership is believed as real state alone, for as long as it says but no longer than
+//! [`LONGEST_MEMBERSHIP`] after it was written, and only while its user is in the room. Work is in
+//! proportion to what changed: each participant stands on the claims of a few state events, and only
+//! those that an event speaks of are looked at.
+//!
+//! ```text
+//! state event (dialect, state key) ──▶ claims ──newest that counts──▶ participant ──▶ Change
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    id::{DeviceId, EventId, UserId},
+    machine::{
+        bounds::{MAX_CLAIMS_PER_USER, MAX_MEMBERSHIPS_PER_ROOM},
+        fingerprint::Fingerprint,
+    },
+    time::{Deadline, Now, Wall},
+    wire::{
+        member::{Backend, Dialect, GroupCallId, MemberEntry, Membership},
+        metadata::Purpose,
+        state::StateFacts,
+    },
+};
+
+/// How long a membership is believed after it was written, whatever it says. 5 min: deployed
+/// clients write theirs anew every 2 min.
+pub const LONGEST_MEMBERSHIP: Duration = Duration::from_secs(300);
+
+/// One device in a group call.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParticipantId {
+    /// Whose it is: who wrote the membership.
+    pub user: UserId,
+    /// The device, as the membership says.
+    pub device: DeviceId,
+}
+
+/// Who is in a group call, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Participant {
+    /// Which device of whom.
+    pub id: ParticipantId,
+    /// Which of its visits: a new one at each entering.
+    pub session: Option<String>,
+    /// What it takes the call to be about.
+    pub application: String,
+    /// How it meets the others. One with another backend than ours is in the call, and out of our
+    /// reach.
+    pub backend: Backend,
+    /// What it shows.
+    pub feeds: Vec<Purpose>,
+    /// Since when it is there: when the first membership of this visit was written, as far as we
+    /// saw it.
+    pub since: Wall,
+    /// Which generation of clients it is.
+    pub dialect: Dialect,
+}
+
+/// What changed among the participants of one group call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A device is there.
+    Joined(Participant),
+    /// It is no more.
+    Left(ParticipantId),
+    /// It is still there, but otherwise: another visit, other feeds, another application.
+    Updated(Participant),
+}
+
+/// A change, and in which group call.
+pub(in crate::machine) type Changed = (GroupCallId, Change);
+
+/// The state event that a membership stands in.
+type Source = (Dialect, String);
+
+/// What one state event says of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Claim {
+    sent: Wall,
+    event: EventId,
+    until: Wall,
+    membership: Membership,
+}
+
+/// One device: what is claimed of it, and what was told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Seat {
+    claims: BTreeMap<Source, Claim>,
+    shown: Option<Participant>,
+}
+
+impl Seat {
+    /// The newest claim that counts.
+    fn claim(&self, now: Wall) -> Option<(&Source, &Claim)> {
+        let counting = self.claims.iter().filter(|(_, claim)| claim.until > now);
+        counting.max_by_key(|(_, claim)| (claim.sent, &claim.event))
+    }
+}
+
+type Seats = BTreeMap<UserId, BTreeMap<DeviceId, Seat>>;
+
+/// The participants of all group calls of one room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(in crate::machine) struct Roster {
+    sources: BTreeMap<Source, BTreeSet<(GroupCallId, ParticipantId)>>,
+    calls: BTreeMap<GroupCallId, Seats>,
+    expiries: BTreeSet<(Wall, GroupCallId, ParticipantId)>,
+    /// How many claims each user has.
+    counts: BTreeMap<UserId, usize>,
+    claims: usize,
+    /// Users who are not in the room: what they claim counts when they are again.
+    outside: BTreeSet<UserId>,
+}
+
+/// A state event with memberships, as the roster takes it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::machine) struct Statement<'a> {
+    pub(in crate::machine) dialect: Dialect,
+    pub(in crate::machine) facts: &'a StateFacts,
+    pub(in crate::machine) entries: &'a [MemberEntry],
+    /// Whoever wrote it is not in the room.
+    pub(in crate::machine) outside: bool,
+}
+
+impl Roster {
+    /// Takes what a state event says in the place of what stood under its key before. Says also how
+    /// many memberships found no room.
+    pub(in crate::machine) fn state(
+        &mut self,
+        now: Now,
+        statement: Statement<'_>,
+    ) -> (Vec<Changed>, usize) {
+        let Statement { dialect, facts, entries, outside } = statement;
+        let source = (dialect, facts.state_key.clone());
+        let mut touched = self.withdraw(&source);
+        let mut left_out = 0;
+        for membership in entries.iter().filter_map(|entry| entry.membership.as_ref().ok()) {
+            let until = until(now, facts, membership);
+            if until <= now.wall {
+                continue;
+            }
+            match self.claim(until, &source, facts, membership) {
+                Some(place) => _ = touched.insert(place),
+                None => left_out += 1,
+            }
+        }
+        if outside && self.counts.contains_key(&facts.sender) {
+            self.outside.insert(facts.sender.clone());
+        }
+        (self.settle(now.wall, touched), left_out)
+    }
+
+    /// The whole state was told, and it holds these keys only.
+    pub(in crate::machine) fn keep_only(
+        &mut self,
+        now: Now,
+        told: &BTreeSet<(Dialect, String)>,
+    ) -> Vec<Changed> {
+        let gone: Vec<_> = self.sources.keys().filter(|key| !told.contains(key)).cloned().collect();
+        let touched = gone.iter().flat_map(|source| self.withdraw(source)).collect();
+        self.settle(now.wall, touched)
+    }
+
+    /// A user left the room or came back to it.
+    pub(in crate::machine) fn set_outside(
+        &mut self,
+        now: Now,
+        user: &UserId,
+        outside: bool,
+    ) -> Vec<Changed> {
+        let changed = match outside {
+            // Of who claims nothing nothing is kept, or strangers would make it grow.
+            true => self.counts.contains_key(user) && self.outside.insert(user.clone()),
+            false => self.outside.remove(user),
+        };
+        if !changed {
+            return Vec::new();
+        }
+        let mut touched = BTreeSet::new();
+        for (group, seats) in &self.calls {
+            let devices = seats.get(user).into_iter().flat_map(BTreeMap::keys);
+            touched.extend(devices.map(|device| (group.clone(), id(user, device))));
+        }
+        self.settle(now.wall, touched)
+    }
+
+    /// Drops what has expired: rooms are full of the memberships of those who left without a word.
+    pub(in crate::machine) fn expire(&mut self, now: Now) -> Vec<Changed> {
+        let mut touched = BTreeSet::new();
+        while self.expiries.first().is_some_and(|(at, ..)| *at <= now.wall) {
+            let Some((_, group, id)) = self.expiries.pop_first() else { break };
+            let claims = &self.seat(&group, &id).claims;
+            let over = claims.iter().filter(|(_, claim)| claim.until <= now.wall);
+            let over: Vec<Source> = over.map(|(source, _)| source.clone()).collect();
+            let place = (group, id);
+            for source in over {
+                if let Some(places) = self.sources.get_mut(&source) {
+                    places.remove(&place);
+                    if places.is_empty() {
+                        self.sources.remove(&source);
+                    }
+                }
+                self.drop_claim(&source, &place);
+            }
+            touched.insert(place);
+        }
+        self.settle(now.wall, touched)
+    }
+
+    /// Whoever claims to be in a call.
+    pub(in crate::machine) fn users(&self) -> Vec<UserId> {
+        self.counts.keys().cloned().collect()
+    }
+
+    /// When the next membership expires.
+    pub(in crate::machine) fn next_expiry(&self) -> Option<Wall> {
+        self.expiries.first().map(|(at, ..)| *at)
+    }
+
+    pub(in crate::machine) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {
+        for (group, seats) in &self.calls {
+            print.value(group);
+            for (device, seat) in seats.values().flatten() {
+                print.value((device, &seat.shown));
+                for (source, claim) in &seat.claims {
+                    print.value((source, &claim.membership.session, now.wall < claim.until));
+                    print.deadline(Deadline::Wall(claim.until));
+                }
+            }
+        }
+        print.value(&self.outside);
+    }
+
+    /// What stood under a key stands no more; of whom that was said.
+    fn withdraw(&mut self, source: &Source) -> BTreeSet<(GroupCallId, ParticipantId)> {
+        let places = self.sources.remove(source).unwrap_or_default();
+        for place in &places {
+            self.drop_claim(source, place);
+        }
+        places
+    }
+
+    fn drop_claim(&mut self, source: &Source, (group, id): &(GroupCallId, ParticipantId)) {
+        let Some(claim) = self.seat(group, id).claims.remove(source) else { return };
+        self.expiries.remove(&(claim.until, group.clone(), id.clone()));
+        self.claims -= 1;
+        if let Some(count) = self.counts.get_mut(&id.user) {
+            *count -= 1;
+        }
+    }
+
+    /// Takes one claim that counts, if there is room for it.
+    fn claim(
+        &mut self,
+        until: Wall,
+        source: &Source,
+        facts: &StateFacts,
+        membership: &Membership,
+    ) -> Option<(GroupCallId, ParticipantId)> {
+        let id = id(&facts.sender, &membership.device);
+        let of_user = self.counts.get(&id.user).copied().unwrap_or_default();
+        if self.claims >= MAX_MEMBERSHIPS_PER_ROOM || of_user >= MAX_CLAIMS_PER_USER {
+            return None;
+        }
+        let group = membership.group.clone();
+        let (sent, event) = (facts.sent, facts.event_id.clone());
+        let claim = Claim { sent, event, until, membership: membership.clone() };
+        // The last of two entries of one device in one event counts.
+        match self.seat(&group, &id).claims.insert(source.clone(), claim) {
+            Some(earlier) => {
+                self.expiries.remove(&(earlier.until, group.clone(), id.clone()));
+            }
+            None => {
+                self.claims += 1;
+                *self.counts.entry(id.user.clone()).or_default() += 1;
+            }
+        }
+        self.expiries.insert((until, group.clone(), id.clone()));
+        let place = (group, id);
+        self.sources.entry(source.clone()).or_default().insert(place.clone());
+        Some(place)
+    }
+
+    fn seat(&mut self, group: &GroupCallId, id: &ParticipantId) -> &mut Seat {
+        let seats = self.calls.entry(group.clone()).or_default();
+        let devices = seats.entry(id.user.clone()).or_default();
+        devices.entry(id.device.clone()).or_default()
+    }
+
+    /// Compares what counts now with what was told, and forgets seats of which nothing is said.
+    fn settle(
+        &mut self,
+        now: Wall,
+        touched: BTreeSet<(GroupCallId, ParticipantId)>,
+    ) -> Vec<Changed> {
+        let mut changes = Vec::new();
+        for (group, id) in touched {
+            let outside = self.outside.contains(&id.user);
+            let seat = self.seat(&group, &id);
+            let claim = seat.claim(now).filter(|_| !outside);
+            let present = claim.map(|(source, claim)| present(&id, source.0, claim, seat));
+            let change = difference(seat.shown.as_ref(), present.as_ref());
+            seat.shown = present;
+            if seat.claims.is_empty() {
+                self.forget(&group, &id);
+            }
+            changes.extend(change.map(|change| (group, change)));
+        }
+        changes
+    }
+
+    fn forget(&mut self, group: &GroupCallId, id: &ParticipantId) {
+        let Some(seats) = self.calls.get_mut(group) else { return };
+        if let Some(devices) = seats.get_mut(&id.user) {
+            devices.remove(&id.device);
+            if devices.is_empty() {
+                seats.remove(&id.user);
+            }
+        }
+        if seats.is_empty() {
+            self.calls.remove(group);
+        }
+        if self.counts.get(&id.user) == Some(&0) {
+            self.counts.remove(&id.user);
+            self.outside.remove(&id.user);
+        }
+    }
+}
+
+fn id(user: &UserId, device: &DeviceId) -> ParticipantId {
+    ParticipantId { user: user.clone(), device: device.clone() }
+}
+
+/// Until when a membership counts, by our clock. What it says is taken as a time from when it was
+/// written, so that only the difference of the sender's clock to his homeserver's matters.
+fn until(now: Now, facts: &StateFacts, membership: &Membership) -> Wall {
+    let lifetime = membership.expires.since(facts.sent).min(LONGEST_MEMBERSHIP);
+    match facts.age {
+        Some(age) => now.wall.plus(lifetime.saturating_sub(age)),
+        None => facts.sent.min(now.wall).plus(lifetime),
+    }
+}
+
+/// A participant as the claim says. Who was there in the same visit is there since then.
+fn present(id: &ParticipantId, dialect: Dialect, claim: &Claim, seat: &Seat) -> Participant {
+    let Membership { application, session, backend, feeds, .. } = &claim.membership;
+    let same = seat.shown.as_ref().filter(|shown| shown.session == *session);
+    Participant {
+        id: id.clone(),
+        session: session.clone(),
+        application: application.clone(),
+        backend: backend.clone(),
+        feeds: feeds.clone(),
+        since: same.map_or(claim.sent, |shown| shown.since),
+        dialect,
+    }
+}
+
+fn difference(before: Option<&Participant>, after: Option<&Participant>) -> Option<Change> {
+    match (before, after) {
+        (None, Some(after)) => Some(Change::Joined(after.clone())),
+        (Some(before), None) => Some(Change::Left(before.id.clone())),
+        (Some(before), Some(after)) if before != after => Some(Change::Updated(after.clone())),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+//! One group call, as the application holds it.
+
+use std::sync::Arc;
+
+use super::{
+    errors::{ChangeGroupError, EnterError, LeaveError},
+    events::GroupEvents,
+};
+use crate::{
+    driver::{GroupCell, GroupNews, Link},
+    id::SessionId,
+    machine::{
+        group::{
+            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
+            roster::Participant,
+        },
+        io::{Command, GroupCommand, Refusal},
+    },
+};
+
+/// A handle to one group call of a room. Clones are handles to the same; dropping all of them leaves
+/// nothing (but the last handle of all, `VoIP` included, stops the library, which leaves every group
+/// call).
+///
+/// A group call is there while somebody is in it, whether we are or not; and from the moment that the
+/// application [opens](super::VoIP::fetch_or_create_group_call) it.
+#[derive(Debug, Clone)]
+pub struct GroupCallSession {
+    cell: Arc<GroupCell>,
+    link: Link,
+}
+
+impl GroupCallSession {
+    pub(super) fn new(cell: Arc<GroupCell>, link: Link) -> Self {
+        Self { cell, link }
+    }
+
+    /// The group call's id in this process.
+    pub fn id(&self) -> SessionId {
+        self.cell.id()
+    }
+
+    /// How the group call stands, and every event that follows, taken together: nothing is missed or
+    /// told twice between the two. After the end the stream is empty.
+    pub fn subscribe(&self) -> (GroupSnapshot, GroupEvents) {
+        let (snapshot, queue) = self.cell.subscribe();
+        (snapshot, GroupEvents::new(queue))
+    }
+
+    /// How the group call stands; after its end, how it stood then.
+    pub fn snapshot(&self) -> GroupSnapshot {
+        self.cell.look(GroupSnapshot::clone)
+    }
+
+    /// The group call's state.
+    pub fn state(&self) -> GroupState {
+        self.cell.look(|snapshot| snapshot.state)
+    }
+
+    /// Who is in it, oldest first; we too, once our membership was seen.
+    pub fn participants(&self) -> Vec<Participant> {
+        self.cell.look(|snapshot| snapshot.participants.clone())
+    }
+
+    /// Whether we may be in group calls of the room, by its power levels. Where these are not known:
+    /// yes, and the homeserver has the last word.
+    pub fn can_join(&self) -> bool {
+        self.cell.look(|snapshot| snapshot.rights.can_join)
+    }
+
+    /// Whether every member of the room may.
+    pub fn can_everyone_join(&self) -> bool {
+        self.cell.look(|snapshot| snapshot.rights.can_everyone_join)
+    }
+
+    /// Asks the homeserver to let every member of the room be in its group calls: the power level of
+    /// memberships is set to what every member has. Never done without being asked. Resolves before
+    /// the homeserver has answered: `GroupEvent::RightsChanged` tells of success, and nothing happens
+    /// if we may not change power levels.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when the room's power levels are not known, or the group call is over.
+    pub async fn allow_everyone(&self) -> Result<(), ChangeGroupError> {
+        self.command(GroupCommand::AllowEveryone).await.map_err(ChangeGroupError::Refused)
+    }
+
+    /// Enters the call and waits until the homeserver has accepted our membership. While it cannot be
+    /// reached this waits as well: the membership is tried again and again. Idempotent.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has done nothing; later, we enter
+    /// all the same.
+    ///
+    /// # Errors
+    /// [`EnterError`] names what stands against it.
+    pub async fn enter(&self) -> Result<(), EnterError> {
+        let (mut present, mut events) = self.subscribe();
+        self.command(GroupCommand::Enter).await?;
+        let mut entering = present.state == GroupState::Entering;
+        while present.state != GroupState::Entered {
+            let Some(news) = events.next().await else { break };
+            if let GroupNews::Event(GroupEvent::Refused(why)) = &news {
+                return Err((*why).into());
+            }
+            news.apply(&mut present);
+            if entering && present.state == GroupState::Leaving {
+                return Err(EnterError::Left);
+            }
+            entering |= present.state == GroupState::Entering;
+        }
+        present.end.map_or(Ok(()), |end| Err(EnterError::Ended(end)))
+    }
+
+    /// Leaves the call. Resolves at once: that our membership is taken back follows by itself, also
+    /// later, when the homeserver can be reached again. Idempotent.
+    ///
+    /// # Errors
+    /// [`LeaveError`], which no state of a group call causes.
+    pub async fn leave(&self) -> Result<(), LeaveError> {
+        match self.command(GroupCommand::Leave).await {
+            Ok(()) | Err(Refusal::UnknownSession | Refusal::ShuttingDown) => Ok(()),
+            Err(refusal) => Err(LeaveError::Refused(refusal)),
+        }
+    }
+
+    /// Says that the call is about something else from now on: `m.call.audio` became `m.call.video`.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when the group call is over.
+    pub async fn set_application(
+        &self,
+        application: impl Into<String>,
+    ) -> Result<(), ChangeGroupError> {
+        let command = GroupCommand::SetApplication(application.into());
+        self.command(command).await.map_err(ChangeGroupError::Refused)
+    }
+
+    /// Waits for the end and tells how it came. Cancel safe.
+    pub async fn ended(&self) -> GroupEnd {
+        let (mut present, mut events) = self.subscribe();
+        while let Some(news) = events.next().await {
+            news.apply(&mut present);
+        }
+        // `Ended` is the last of every stream; without it the library itself is gone.
+        present.end.unwrap_or(GroupEnd::ShutDown)
+    }
+
+    async fn command(&self, command: GroupCommand) -> Result<(), Refusal> {
+        self.link.command(Command::Group(self.id(), command)).await.map(drop)
+    }
+}
+
+impl From<GroupRefusal> for EnterError {
+    fn from(why: GroupRefusal) -> Self {
+        match why {
+            GroupRefusal::Forbidden => Self::MayNotJoin,
+            GroupRefusal::Unsupported => Self::Unsupported,
+        }
+    }
+}
+
+impl PartialEq for GroupCallSession {
+    /// Whether both are handles to the same group call.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cell, &other.cell)
+    }
+}
+
+impl Eq for GroupCallSession {}
