@@ -31,8 +31,15 @@ pub(in crate::machine) enum GroupTimer {
     Expiry,
     /// Ours is written anew before it is believed no more (`Timeouts::membership_refresh`, wall).
     Refresh,
+    /// The same by the clock that nobody sets (monotonic): a wall clock that was ahead would put it
+    /// off.
+    RefreshAwake,
     /// What failed is tried again (monotonic).
     Retry,
+}
+
+impl GroupTimer {
+    const ALL: [Self; 4] = [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry];
 }
 
 /// What is known of a room besides who is joined.
@@ -95,6 +102,13 @@ impl Groups {
         self.by_id.get(&(room.clone(), call.clone())).copied()
     }
 
+    /// The calls of a room, each with its session.
+    pub(super) fn of_room(&self, room: &RoomId) -> impl Iterator<Item = &GroupCall> {
+        let first = (room.clone(), GroupCallId::first());
+        let of_room = self.by_id.range(first..).take_while(move |((of, _), _)| of == room);
+        of_room.filter_map(|(_, session)| self.calls.get(session))
+    }
+
     pub(super) fn room(&mut self, room: &RoomId) -> &mut GroupRoom {
         self.rooms.entry(room.clone()).or_default()
     }
@@ -106,10 +120,9 @@ impl Groups {
 
     /// Does for our memberships of a room what is to be done now.
     pub(super) fn push(&mut self, world: &mut World, room: &RoomId) {
-        self.note_memberships(world, room);
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         let op = match of_room.ours.next() {
-            Next::Nothing => return,
+            Next::Nothing => return self.note_memberships(world, room),
             Next::Fetch => {
                 let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
                 of_room.ours.on_fetching(op);
@@ -128,14 +141,14 @@ impl Groups {
         };
         self.asked.insert(op, room.clone());
         self.timers.clear(&(room.clone(), GroupTimer::Refresh));
+        self.timers.clear(&(room.clone(), GroupTimer::RefreshAwake));
+        self.note_memberships(world, room);
     }
 
     /// Writes down what a crash would leave behind.
     fn note_memberships(&self, world: &mut World, room: &RoomId) {
         let Some(of_room) = self.rooms.get(room) else { return };
-        let visits = of_room.ours.visits().map(|(_, visit)| visit.session.clone());
-        let ghosts = of_room.ours.ghosts().cloned();
-        let live = visits.chain(ghosts);
+        let live = of_room.ours.known_visits().cloned();
         let live = live.map(|session| LiveMembership { room: room.clone(), session }).collect();
         world.note_memberships(room, live);
     }
@@ -150,6 +163,7 @@ impl Groups {
             Outcome::Accepted(in_it) if !in_it.is_empty() => {
                 let after = world.config.timeouts.membership_refresh;
                 self.timers.set(key(GroupTimer::Refresh), world.now.wall_after(after));
+                self.timers.set(key(GroupTimer::RefreshAwake), world.now.mono_after(after));
             }
             Outcome::Accepted(_) | Outcome::GivenUp(..) => {}
         }
@@ -168,7 +182,7 @@ impl Groups {
     /// We are in this room no more: nothing of it is kept.
     pub(super) fn forget_room(&mut self, world: &mut World, room: &RoomId) {
         self.rooms.remove(room);
-        for timer in [GroupTimer::Expiry, GroupTimer::Refresh, GroupTimer::Retry] {
+        for timer in GroupTimer::ALL {
             self.timers.clear(&(room.clone(), timer));
         }
         let asked: Vec<_> = self.asked.iter().filter(|(_, of)| *of == room).collect();

@@ -51,6 +51,10 @@ impl Engine {
                 false => Verdict::Started(session),
             };
         }
+        let visit = Visit::new(String::new(), application.clone(), backend.clone());
+        if !visit.membership(&call, &self.world.identity.device).is_writable() {
+            return Verdict::Refused(Refusal::NotWritable);
+        }
         Verdict::Started(self.add_group(&room, call, backend, application))
     }
 
@@ -68,14 +72,27 @@ impl Engine {
             GroupCommand::Leave => self.leave_group(session, &room, &group),
             GroupCommand::AllowEveryone => self.allow_everyone(&room),
             GroupCommand::SetApplication(application) => {
-                if let Some(visit) = self.groups.room(&room).ours.change(&group) {
-                    visit.application.clone_from(&application);
-                }
-                self.tell_group(session, GroupEvent::ApplicationChanged(application));
-                self.groups.push(&mut self.world, &room);
-                Verdict::Handled
+                self.set_application(session, (&room, &group), application)
             }
         }
+    }
+
+    fn set_application(
+        &mut self,
+        session: SessionId,
+        (room, group): (&RoomId, &GroupCallId),
+        application: String,
+    ) -> Verdict {
+        let visit = Visit::new(String::new(), application.clone(), Backend::Mesh);
+        if !visit.membership(group, &self.world.identity.device).is_writable() {
+            return Verdict::Refused(Refusal::NotWritable);
+        }
+        if let Some(visit) = self.groups.room(room).ours.change(group) {
+            visit.application.clone_from(&application);
+        }
+        self.tell_group(session, GroupEvent::ApplicationChanged(application));
+        self.groups.push(&mut self.world, room);
+        Verdict::Handled
     }
 
     fn enter_group(&mut self, session: SessionId, room: &RoomId, group: GroupCallId) -> Verdict {
@@ -186,6 +203,7 @@ impl Engine {
             self.on_whole_state(&room, &told);
         }
         self.tell_rights(&room);
+        self.settle_leaving(&room);
         self.end_empty_groups(&room);
         self.groups.watch_expiry(&room);
         self.groups.push(&mut self.world, &room);
@@ -302,8 +320,7 @@ impl Engine {
     /// Tells the calls of a room who may be in them, if that changed.
     fn tell_rights(&mut self, room: &RoomId) {
         let rights = self.groups.room(room).rights(&self.world.identity.user);
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
-        let other = of_room.filter(|call| call.shown.rights != rights);
+        let other = self.groups.of_room(room).filter(|call| call.shown.rights != rights);
         for session in other.map(|call| call.session).collect::<Vec<_>>() {
             self.tell_group(session, GroupEvent::RightsChanged(rights));
         }
@@ -311,11 +328,33 @@ impl Engine {
 
     /// After all that came at once: who leaves and who enters may be in any order there.
     fn end_empty_groups(&mut self, room: &RoomId) {
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
+        let of_room = self.groups.of_room(room);
         let empty = of_room.filter(|call| call.was_alive && call.shown.participants.is_empty());
         let empty: Vec<_> = empty.map(|call| (call.session, call.shown.call.clone())).collect();
         for (session, group) in empty {
             self.end_if_empty(session, room, &group);
+        }
+        self.discover_rest(room);
+    }
+
+    /// Calls that found no place among those of the room are shown as soon as there is one.
+    fn discover_rest(&mut self, room: &RoomId) {
+        let Some(of_room) = self.groups.rooms.get(room) else { return };
+        let known = self.groups.of_room(room).count();
+        if known >= MAX_GROUP_CALLS_PER_ROOM || of_room.roster.calls() <= known {
+            return;
+        }
+        let hidden: Vec<_> = of_room
+            .roster
+            .alive()
+            .filter(|group| self.groups.find(room, group).is_none())
+            .cloned()
+            .collect();
+        for group in hidden {
+            let first = self.groups.room(room).roster.participants(&group).into_iter().next();
+            if let Some(first) = first.filter(|first| first.id != self.ourselves()) {
+                self.discover(room, group, &first);
+            }
         }
     }
 
@@ -325,14 +364,15 @@ impl Engine {
         group: GroupCallId,
         first: &Participant,
     ) -> Option<SessionId> {
-        let of_room = (room.clone(), group.clone());
-        let many = self.groups.by_id.keys().filter(|(of, _)| of == room).count();
-        if many >= MAX_GROUP_CALLS_PER_ROOM {
+        if self.service == Service::ShuttingDown {
+            return None;
+        }
+        if self.groups.of_room(room).count() >= MAX_GROUP_CALLS_PER_ROOM {
             self.note("group", Some((&first.id.user, None)), Ignored::TooMany);
             return None;
         }
         let (backend, application) = (first.backend.clone(), first.application.clone());
-        Some(self.add_group(&of_room.0, group, backend, application))
+        Some(self.add_group(room, group, backend, application))
     }
 
     fn add_group(
@@ -343,20 +383,25 @@ impl Engine {
         application: String,
     ) -> SessionId {
         let session = self.world.ids.session();
+        let ourselves = self.ourselves();
+        let mut participants = self.groups.room(room).roster.participants(&call);
+        // What stands of us there is of a visit that is over.
+        participants.retain(|one| one.id != ourselves);
+        let was_alive = !participants.is_empty();
         let shown = GroupSnapshot {
             room: room.clone(),
             call: call.clone(),
             backend,
             application,
             state: GroupState::Idle,
-            participants: Vec::new(),
+            participants,
             rights: self.groups.room(room).rights(&self.world.identity.user),
             end: None,
         };
         let snapshot = Box::new(shown.clone());
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
-        self.groups.calls.insert(session, GroupCall { session, shown, was_alive: false });
+        self.groups.calls.insert(session, GroupCall { session, shown, was_alive });
         session
     }
 
@@ -401,10 +446,11 @@ impl Engine {
         self.groups.after(&self.world, room, &outcome);
         match outcome {
             Outcome::Accepted(in_it) => {
-                for group in in_it {
-                    let wanted = self.groups.room(room).ours.visit(&group).is_some();
+                for (group, visit) in in_it {
+                    let present = self.groups.room(room).ours.visit(&group);
+                    let same = present.is_some_and(|present| present.session == visit);
                     let session = self.groups.find(room, &group);
-                    if let Some(session) = session.filter(|_| wanted) {
+                    if let Some(session) = session.filter(|_| same) {
                         self.set_group_state(session, GroupState::Entered);
                     }
                 }
@@ -422,12 +468,13 @@ impl Engine {
 
     /// Whoever waits for his membership to be taken back waits no more, unless it has to be written.
     fn settle_leaving(&mut self, room: &RoomId) {
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
+        if self.groups.room(room).ours.retracts() {
+            return;
+        }
+        let of_room = self.groups.of_room(room);
         let leaving = of_room.filter(|call| call.shown.state == GroupState::Leaving);
         let leaving: Vec<_> = leaving.map(|call| (call.session, call.shown.call.clone())).collect();
-        let ours = &self.groups.room(room).ours;
-        let stale = ours.next() != super::membership::Next::Nothing;
-        for (session, group) in leaving.into_iter().filter(|_| !stale) {
+        for (session, group) in leaving {
             self.on_left_group(session, room, &group);
         }
     }
@@ -443,8 +490,8 @@ impl Engine {
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
         self.drop_ourselves(session);
-        self.set_group_state(session, GroupState::Idle);
         self.tell_group(session, GroupEvent::Refused(why));
+        self.set_group_state(session, GroupState::Idle);
         self.end_if_empty(session, room, group);
     }
 
@@ -459,7 +506,10 @@ impl Engine {
                     self.end_empty_groups(&room);
                     self.groups.watch_expiry(&room);
                 }
-                GroupTimer::Refresh => self.groups.room(&room).ours.on_refresh(),
+                GroupTimer::Refresh | GroupTimer::RefreshAwake => {
+                    let now = self.world.now.wall;
+                    self.groups.room(&room).ours.on_refresh(now);
+                }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
             }
             self.groups.push(&mut self.world, &room);
@@ -500,8 +550,7 @@ impl Engine {
     }
 
     fn end_groups_of(&mut self, room: &RoomId) {
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
-        for session in of_room.map(|call| call.session).collect::<Vec<_>>() {
+        for session in self.groups.of_room(room).map(|call| call.session).collect::<Vec<_>>() {
             self.end_group(session, GroupEnd::LeftRoom);
         }
         self.groups.forget_room(&mut self.world, room);

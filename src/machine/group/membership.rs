@@ -32,6 +32,12 @@ const MAX_ECHOES: usize = 8;
 /// By how much our membership may be older than we wrote it, where another device wrote it again.
 const OLDER: Duration = Duration::from_secs(60);
 
+/// After so many failed tries something else may stand there than what was seen last.
+const TRIES_OF_OUTAGE: u32 = 3;
+
+/// After how long an entry that is over is no use to anybody.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What we are in a group call, from entering until leaving.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Visit {
@@ -39,6 +45,8 @@ pub(super) struct Visit {
     pub(super) application: String,
     pub(super) backend: Backend,
     pub(super) feeds: Vec<Purpose>,
+    /// A write with it has begun: others may know of it.
+    tried: bool,
     /// The homeserver has accepted it.
     accepted: bool,
 }
@@ -49,9 +57,27 @@ impl Visit {
             Backend::Mesh => vec![Purpose::UserMedia],
             Backend::Livekit { .. } | Backend::Unknown(_) => Vec::new(),
         };
-        Self { session, application, backend, feeds, accepted: false }
+        Self { session, application, backend, feeds, tried: false, accepted: false }
     }
 }
+
+impl Visit {
+    /// What is written of it; when it expires is filled in then.
+    pub(super) fn membership(&self, group: &GroupCallId, device: &DeviceId) -> Membership {
+        Membership {
+            group: group.clone(),
+            application: self.application.clone(),
+            device: device.clone(),
+            session: Some(self.session.clone()),
+            expires: Wall::default(),
+            backend: self.backend.clone(),
+            feeds: self.feeds.clone(),
+        }
+    }
+}
+
+/// The visits of a write, each by its session.
+pub(super) type Written = BTreeMap<GroupCallId, String>;
 
 /// What is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -60,8 +86,8 @@ enum Step {
     Rest,
     /// The room's state is being fetched: nobody knows what else stands under our key.
     Fetching(OpId),
-    /// A write is under way; these visits are in it.
-    Writing(OpId, BTreeSet<GroupCallId>),
+    /// A write is under way; these visits are in it, each by its session.
+    Writing(OpId, Written),
     /// A try failed; the next comes after a pause.
     Pausing,
 }
@@ -78,7 +104,7 @@ pub(super) enum Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It was accepted: these visits are known to everybody now.
-    Accepted(BTreeSet<GroupCallId>),
+    Accepted(Written),
     /// It is tried again after this pause.
     Later(Duration),
     /// It is not tried again: these visits are over.
@@ -91,8 +117,9 @@ pub(super) struct Ours {
     wanted: BTreeMap<GroupCallId, Visit>,
     /// What other devices wrote under our key, as it was seen last.
     kept: Vec<MemberEntry>,
-    /// Visits of a dead process that still stand there.
-    ghosts: BTreeSet<String>,
+    /// Visits that may stand there and are to stand there no more: those that we left, and those of a
+    /// dead process.
+    retracting: BTreeSet<String>,
     known: bool,
     stale: bool,
     step: Step,
@@ -114,11 +141,12 @@ impl Ours {
     /// We are in it no more; whether anybody can know that we were.
     pub(super) fn unwant(&mut self, group: &GroupCallId) -> bool {
         let Some(visit) = self.wanted.remove(group) else { return false };
-        let writing = matches!(&self.step, Step::Writing(_, in_it) if in_it.contains(group));
-        let known = visit.accepted || writing || self.tries > 0;
-        let others = !self.wanted.is_empty() || !self.ghosts.is_empty();
-        self.stale = known || (self.stale && others);
-        known
+        if visit.tried {
+            self.retracting.insert(visit.session);
+        }
+        let anything = !self.wanted.is_empty() || !self.retracting.is_empty();
+        self.stale = visit.tried || (self.stale && anything);
+        visit.tried
     }
 
     /// The visit, to be changed: then it is written anew.
@@ -132,24 +160,24 @@ impl Ours {
         self.wanted.get(group)
     }
 
-    pub(super) fn visits(&self) -> impl Iterator<Item = (&GroupCallId, &Visit)> {
-        self.wanted.iter()
-    }
-
     /// A dead process left this visit behind, which may be believed until then.
     pub(super) fn haunt(&mut self, session: String, until: Wall) {
-        self.ghosts.insert(session);
+        self.retracting.insert(session);
         self.believed = self.believed.max(until);
         self.stale = true;
     }
 
-    pub(super) fn ghosts(&self) -> impl Iterator<Item = &String> {
-        self.ghosts.iter()
+    /// The visits that a crash would leave behind.
+    pub(super) fn known_visits(&self) -> impl Iterator<Item = &String> {
+        let tried = self.wanted.values().filter(|visit| visit.tried);
+        tried.map(|visit| &visit.session).chain(&self.retracting)
     }
 
-    /// It is time to write what we wrote again, before it is believed no more.
-    pub(super) fn on_refresh(&mut self) {
+    /// It is time to write what we wrote again, before it is believed no more. Who slept through
+    /// that time looks first what his other devices have written meanwhile.
+    pub(super) fn on_refresh(&mut self, now: Wall) {
         self.stale |= !self.wanted.is_empty();
+        self.known &= self.believed > now.plus(OLDER);
     }
 
     /// Nothing can be written any more.
@@ -171,11 +199,30 @@ impl Ours {
         self.stale |= writing && !echo && differ(&kept, &self.kept);
         self.kept = kept;
         let own: Vec<_> = own.into_iter().filter_map(|entry| entry.membership.ok()).collect();
-        self.look_for_ghosts(writing, &own);
-        if !echo && !writing {
-            let mut accepted = self.wanted.iter().filter(|(_, visit)| visit.accepted);
-            self.stale |= accepted.any(|(group, visit)| !self.stands(group, visit, &own));
+        if writing || echo {
+            return;
         }
+        let gone = |session: &String| !own.iter().any(|one| one.session.as_ref() == Some(session));
+        // What was tried and not answered may yet be done.
+        if self.tries == 0 {
+            self.lay(gone);
+        }
+        let mut accepted = self.wanted.iter().filter(|(_, visit)| visit.accepted);
+        let missing = accepted.any(|(group, visit)| !self.stands(group, visit, &own));
+        let wanted = |one: &Membership| {
+            let of_visit = |visit: &Visit| one.session.as_ref() == Some(&visit.session);
+            self.wanted.get(&one.group).is_some_and(of_visit)
+        };
+        // Also what another device has kept of ours, or a process without a ledger has left.
+        self.stale |= missing || !own.iter().all(wanted);
+    }
+
+    /// What is to be taken back and stands there no more need not be.
+    fn lay(&mut self, gone: impl Fn(&String) -> bool) {
+        let before = self.retracting.len();
+        self.retracting.retain(|session| !gone(session));
+        let all = before > 0 && self.retracting.is_empty() && self.wanted.is_empty();
+        self.stale &= !all;
     }
 
     /// Whether a visit stands there as it should. Another device keeps ours as it saw it last: a
@@ -190,24 +237,17 @@ impl Ours {
         })
     }
 
-    fn look_for_ghosts(&mut self, writing: bool, own: &[Membership]) {
-        let haunted = !self.ghosts.is_empty();
-        let left = |session: &String| own.iter().any(|one| one.session.as_ref() == Some(session));
-        self.ghosts.retain(left);
-        // Nothing of them is left: nobody need write.
-        let laid = haunted && self.ghosts.is_empty() && self.wanted.is_empty() && !writing;
-        self.stale = (self.stale && !laid) || !self.ghosts.is_empty();
-    }
-
     /// The whole state was told, and nothing stands under our key.
     pub(super) fn on_absent(&mut self) {
         self.known = true;
         self.kept.clear();
-        let writing = matches!(self.step, Step::Writing(..));
-        let laid = !self.ghosts.is_empty() && self.wanted.is_empty() && !writing;
-        self.ghosts.clear();
-        self.stale &= !laid;
-        self.stale |= !writing && self.wanted.values().any(|visit| visit.accepted);
+        if matches!(self.step, Step::Writing(..)) {
+            return;
+        }
+        if self.tries == 0 {
+            self.lay(|_| true);
+        }
+        self.stale |= self.wanted.values().any(|visit| visit.accepted);
     }
 
     /// Somebody else took our key: it is ours again as soon as it can be.
@@ -227,28 +267,38 @@ impl Ours {
         }
     }
 
-    /// What is to stand under our key, believed until `until`.
+    /// What is to stand under our key, believed until `until`. Entries that are over for a day are
+    /// dropped, whoever's they are: nobody else takes them away.
     pub(super) fn content(&self, device: &DeviceId, until: Wall) -> String {
-        let memberships = self.wanted.iter().map(|(group, visit)| Membership {
-            group: group.clone(),
-            application: visit.application.clone(),
-            device: device.clone(),
-            session: Some(visit.session.clone()),
-            expires: until,
-            backend: visit.backend.clone(),
-            feeds: visit.feeds.clone(),
-        });
-        write_members(&memberships.collect::<Vec<_>>(), &self.kept)
+        let memberships = self
+            .wanted
+            .iter()
+            .map(|(group, visit)| Membership { expires: until, ..visit.membership(group, device) });
+        let old = |entry: &&MemberEntry| {
+            entry.membership.as_ref().is_ok_and(|one| one.expires.plus(DAY) < until)
+        };
+        let kept = self.kept.iter().filter(|entry| !old(entry));
+        write_members(&memberships.collect::<Vec<_>>(), kept)
     }
 
     pub(super) fn on_writing(&mut self, op: OpId, until: Wall) {
         self.stale = false;
         self.believed = if self.wanted.is_empty() { self.believed } else { until };
-        self.step = Step::Writing(op, self.wanted.keys().cloned().collect());
+        for visit in self.wanted.values_mut() {
+            visit.tried = true;
+        }
+        let visits = self.wanted.iter();
+        let visits = visits.map(|(group, visit)| (group.clone(), visit.session.clone()));
+        self.step = Step::Writing(op, visits.collect());
     }
 
     pub(super) fn on_fetching(&mut self, op: OpId) {
         self.step = Step::Fetching(op);
+    }
+
+    /// Whether something of ours is still to be taken back.
+    pub(super) fn retracts(&self) -> bool {
+        !self.retracting.is_empty()
     }
 
     pub(super) fn is_awaiting(&self, op: OpId) -> bool {
@@ -261,16 +311,16 @@ impl Ours {
     /// A write was accepted.
     pub(super) fn on_written(&mut self, event: EventId) -> Outcome {
         let Step::Writing(_, in_it) = std::mem::take(&mut self.step) else {
-            return Outcome::Accepted(BTreeSet::new());
+            return Outcome::Accepted(Written::new());
         };
         self.tries = 0;
-        self.ghosts.clear();
+        self.retracting.retain(|session| in_it.values().any(|other| other == session));
         if self.echoes.len() == MAX_ECHOES {
             self.echoes.pop_front();
         }
         self.echoes.push_back(event);
-        for (_, visit) in self.wanted.iter_mut().filter(|(group, _)| in_it.contains(*group)) {
-            visit.accepted = true;
+        for (group, visit) in &mut self.wanted {
+            visit.accepted |= in_it.get(group) == Some(&visit.session);
         }
         Outcome::Accepted(in_it)
     }
@@ -295,7 +345,7 @@ impl Ours {
         if hopeless {
             self.step = Step::Rest;
             self.tries = 0;
-            self.ghosts.clear();
+            self.retracting.clear();
             let over = std::mem::take(&mut self.wanted);
             return Outcome::GivenUp(over.into_keys().collect(), fault);
         }
@@ -313,15 +363,17 @@ impl Ours {
         Outcome::Later(asked.max(doubled))
     }
 
-    /// The pause is over, or the network is back.
+    /// The pause is over, or the network is back. After an outage our other devices may have written
+    /// what we have not heard yet.
     pub(super) fn on_pause_over(&mut self) {
         if self.step == Step::Pausing {
             self.step = Step::Rest;
+            self.known &= self.tries < TRIES_OF_OUTAGE;
         }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((&self.wanted, self.known, self.stale, &self.ghosts, self.tries));
+        print.value((&self.wanted, self.known, self.stale, &self.retracting, self.tries));
         print.value(self.kept.len());
         match &self.step {
             Step::Rest => print.value("rest"),
@@ -353,5 +405,5 @@ fn differ(stands: &[MemberEntry], goes_out: &[MemberEntry]) -> bool {
 }
 
 fn is_of(entry: &MemberEntry, device: &DeviceId) -> bool {
-    entry.membership.as_ref().is_ok_and(|one| one.device == *device)
+    entry.device.as_ref() == Some(device)
 }
