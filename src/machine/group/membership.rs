@@ -32,6 +32,9 @@ const MAX_ECHOES: usize = 8;
 /// By how much our membership may be older than we wrote it, where another device wrote it again.
 const OLDER: Duration = Duration::from_secs(60);
 
+/// After how long without a repair the next one need not wait.
+const CALM: Duration = Duration::from_secs(60);
+
 /// After so many failed tries something else may stand there than what was seen last.
 const TRIES_OF_OUTAGE: u32 = 3;
 
@@ -98,6 +101,8 @@ pub(super) enum Next {
     Nothing,
     Fetch,
     Write,
+    /// Write after a pause, if there is one.
+    Repair,
 }
 
 /// What became of a write.
@@ -109,6 +114,17 @@ pub(super) enum Outcome {
     Later(Duration),
     /// It is not tried again: these visits are over.
     GivenUp(BTreeSet<GroupCallId>, Fault),
+}
+
+/// Writes that nobody asked for but what was seen. Two devices that repair the same event from what
+/// each saw a moment ago could go on for ever, and whoever can overwrite our key would have us write at
+/// his will: so each soon after another waits longer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Repairs {
+    /// What is stale is so because of what was seen.
+    needed: bool,
+    count: u32,
+    last: Wall,
 }
 
 /// Our memberships in one room.
@@ -125,6 +141,7 @@ pub(super) struct Ours {
     step: Step,
     tries: u32,
     echoes: VecDeque<EventId>,
+    repairs: Repairs,
     /// Until when what we wrote last may be believed: then a retract matters no more.
     believed: Wall,
 }
@@ -136,6 +153,7 @@ impl Ours {
     pub(super) fn want(&mut self, group: GroupCallId, visit: Visit) {
         self.wanted.insert(group, visit);
         self.stale = true;
+        self.end_repair_pause();
     }
 
     /// We are in it no more; whether anybody can know that we were.
@@ -146,6 +164,7 @@ impl Ours {
         }
         let anything = !self.wanted.is_empty() || !self.retracting.is_empty();
         self.stale = visit.tried || (self.stale && anything);
+        self.end_repair_pause();
         visit.tried
     }
 
@@ -190,9 +209,10 @@ impl Ours {
     /// A device of ours wrote under our key.
     pub(super) fn on_seen(&mut self, ours: &DeviceId, event: &EventId, entries: &[MemberEntry]) {
         self.known = true;
-        // The latest stands as we wrote it, or was redacted: then it comes again, empty.
-        let echo = self.echoes.iter().rev().skip(1).any(|ours| ours == event);
         let writing = matches!(self.step, Step::Writing(..));
+        // The latest stands as we wrote it, or was redacted: then it comes again, empty.
+        let latest = self.echoes.back() == Some(event) && !writing;
+        let echo = self.echoes.contains(event) && !latest;
         let (own, kept): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|entry| is_of(entry, ours));
         // What goes out was composed without it.
@@ -214,7 +234,22 @@ impl Ours {
             self.wanted.get(&one.group).is_some_and(of_visit)
         };
         // Also what another device has kept of ours, or a process without a ledger has left.
-        self.stale |= missing || !own.iter().all(wanted);
+        if missing || !own.iter().all(wanted) {
+            self.need_repair();
+        }
+    }
+
+    fn need_repair(&mut self) {
+        self.repairs.needed |= !self.stale;
+        self.stale = true;
+    }
+
+    /// What the application wants does not wait for a repair.
+    fn end_repair_pause(&mut self) {
+        self.repairs.needed = false;
+        if self.step == Step::Pausing && self.tries == 0 {
+            self.step = Step::Rest;
+        }
     }
 
     /// What is to be taken back and stands there no more need not be.
@@ -247,12 +282,16 @@ impl Ours {
         if self.tries == 0 {
             self.lay(|_| true);
         }
-        self.stale |= self.wanted.values().any(|visit| visit.accepted);
+        if self.wanted.values().any(|visit| visit.accepted) {
+            self.need_repair();
+        }
     }
 
     /// Somebody else took our key: it is ours again as soon as it can be.
     pub(super) fn on_overwritten(&mut self) {
-        self.stale |= !self.wanted.is_empty();
+        if !self.wanted.is_empty() {
+            self.need_repair();
+        }
     }
 
     // -------------------------------------------------------------------------------- writing
@@ -260,11 +299,28 @@ impl Ours {
     /// What is to be done now, if nothing is under way.
     pub(super) fn next(&self) -> Next {
         match (&self.step, self.stale, self.known) {
+            (Step::Rest, true, true) if self.repairs.needed => Next::Repair,
             (Step::Rest, true, true) => Next::Write,
             (Step::Rest, true, false) => Next::Fetch,
             (Step::Rest, false, _) => Next::Nothing,
             (Step::Fetching(_) | Step::Writing(..) | Step::Pausing, ..) => Next::Nothing,
         }
+    }
+
+    /// A repair begins: how long it waits. `first` and `longest` bound the pauses.
+    pub(super) fn begin_repair(&mut self, now: Wall, pauses: (Duration, Duration)) -> Duration {
+        let repairs = &mut self.repairs;
+        repairs.needed = false;
+        repairs.count = if now.since(repairs.last) > CALM { 0 } else { repairs.count + 1 };
+        repairs.last = now;
+        let pause = match repairs.count {
+            0 => Duration::ZERO,
+            count => doubled(pauses, count - 1),
+        };
+        if !pause.is_zero() {
+            self.step = Step::Pausing;
+        }
+        pause
     }
 
     /// What is to stand under our key, believed until `until`. Entries that are over for a day are
@@ -351,8 +407,7 @@ impl Ours {
         }
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
-        let (first, longest) = pauses;
-        let doubled = first.saturating_mul(1 << (self.tries - 1).min(16)).min(longest);
+        let doubled = doubled(pauses, self.tries - 1);
         let asked = match fault {
             Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
@@ -373,6 +428,7 @@ impl Ours {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((self.repairs.needed, self.repairs.count));
         print.value((&self.wanted, self.known, self.stale, &self.retracting, self.tries));
         print.value(self.kept.len());
         match &self.step {
@@ -388,6 +444,10 @@ impl Ours {
             }
         }
     }
+}
+
+fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(longest)
 }
 
 /// Whether what goes out says something else of our other devices than what stands there. That they

@@ -138,7 +138,9 @@ impl Roster {
     ) -> (Vec<Changed>, usize) {
         let Statement { dialect, facts, entries, outside } = statement;
         let source = (dialect, facts.state_key.clone());
-        let mut touched = self.withdraw(&source);
+        let withdrawn = self.withdraw(&source);
+        // In the order of the event: ids of calls, which may be anything, decide about nothing.
+        let mut touched = Vec::new();
         let mut left_out = 0;
         for membership in entries.iter().filter_map(|entry| entry.membership.as_ref().ok()) {
             let until = until(now, facts, membership);
@@ -146,13 +148,14 @@ impl Roster {
                 continue;
             }
             match self.claim(until, &source, facts, membership) {
-                Some(place) => _ = touched.insert(place),
+                Some(place) => touched.push(place),
                 None => left_out += 1,
             }
         }
         if outside && self.counts.contains_key(&facts.sender) {
             self.outside.insert(facts.sender.clone());
         }
+        touched.extend(withdrawn);
         (self.settle(now.wall, touched), left_out)
     }
 
@@ -163,7 +166,7 @@ impl Roster {
         told: &BTreeSet<(Dialect, String)>,
     ) -> Vec<Changed> {
         let gone: Vec<_> = self.sources.keys().filter(|key| !told.contains(key)).cloned().collect();
-        let touched = gone.iter().flat_map(|source| self.withdraw(source)).collect();
+        let touched: BTreeSet<_> = gone.iter().flat_map(|source| self.withdraw(source)).collect();
         self.settle(now.wall, touched)
     }
 
@@ -311,7 +314,7 @@ impl Roster {
     fn settle(
         &mut self,
         now: Wall,
-        touched: BTreeSet<(GroupCallId, ParticipantId)>,
+        touched: impl IntoIterator<Item = (GroupCallId, ParticipantId)>,
     ) -> Vec<Changed> {
         let mut changes = Vec::new();
         for (group, id) in touched {
