@@ -25,7 +25,7 @@ use self::schedules::RECORDED;
 const RUNS: u64 = 5_000;
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 4] = [
+const REGRESSIONS: [(u64, &[usize]); 5] = [
     // A refresh kept the other device's membership as it was seen last, until it expired.
     (48, &[1, 2]),
     // Two devices that woke together wrote over each other for ever.
@@ -34,6 +34,8 @@ const REGRESSIONS: [(u64, &[usize]); 4] = [
     (1029, &[5, 7, 11, 12]),
     // The same where the retract was done, and the answer was lost.
     (4827, &[6, 8, 10, 11]),
+    // Two devices that left together took each other's entry away for ever.
+    (749, &[11, 23]),
 ];
 
 #[test]

@@ -159,7 +159,8 @@ impl News {
         self.report(Input::Peer(peer, news));
     }
 
-    /// Reports news of a room.
+    /// Reports news of a room. A host that gives [`RoomNews::Members`] gives them again whenever
+    /// somebody joins: who is not among them is not heard.
     pub fn room(&self, room: RoomId, news: RoomNews) {
         self.report(Input::Room(room, news));
     }

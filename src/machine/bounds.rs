@@ -47,6 +47,6 @@ pub const MAX_LEDGER_ENTRIES: usize = 256;
 /// How many memberships of group calls one room has; those beyond are counted and left.
 pub const MAX_MEMBERSHIPS_PER_ROOM: usize = 4096;
 /// How many of them one user has, on all his devices.
-pub const MAX_CLAIMS_PER_USER: usize = 64;
+pub const MAX_CLAIMS_PER_USER: usize = 16;
 /// How many group calls of one room are shown.
 pub const MAX_GROUP_CALLS_PER_ROOM: usize = 64;

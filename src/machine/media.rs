@@ -176,6 +176,7 @@ mod tests {
         let tones = Tones::parse("12a#*").unwrap();
         assert_eq!(tones.digits().expose(), "12A#*");
         assert!(format!("{tones:?}").contains("<5 bytes>"));
+        assert!(Tones::parse(&"1".repeat(MAX_TONES)).is_ok(), "as many as can be sent at once");
         for wrong in ["", "E", "1 2", &"1".repeat(MAX_TONES + 1), "١"] {
             assert_eq!(Tones::parse(wrong), Err(InvalidTones), "{wrong}");
         }

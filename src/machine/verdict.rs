@@ -136,6 +136,10 @@ pub enum Refusal {
     /// Our power level is too low to be in group calls of this room.
     #[error("the power level is too low to join")]
     MayNotJoin,
+    /// An id, an application or a backend is longer than others read, or means something else to
+    /// them.
+    #[error("it cannot be written so that others read it")]
+    NotWritable,
     /// The room's power levels are not known: what is not known is not changed.
     #[error("the room's power levels are not known")]
     UnknownPowerLevels,

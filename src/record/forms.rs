@@ -348,7 +348,7 @@ record_enum!(StateContent {
     Creation(creation),
 });
 record_enum!(Dialect { Famedly, Msc3401 });
-record_struct!(MemberEntry { membership, raw });
+record_struct!(MemberEntry { membership, device, raw });
 record_struct!(Membership {
     group,
     application,
@@ -420,6 +420,7 @@ record_enum!(Refusal {
     CallingOurselves,
     OtherBackend,
     MayNotJoin,
+    NotWritable,
     UnknownPowerLevels,
     NotInRoom,
     ShuttingDown,

@@ -192,7 +192,9 @@ impl Look<'_> {
         if !self.is_by_us() {
             return Inspection::Nothing;
         }
-        let over = end_rings(self.now, (self.seen, self.room), Why::Elsewhere, |_, _| true);
+        let now = self.now;
+        let rings = |_: &Note, ring: Ringing| ring.style == Style::Ring && now <= ring.expires;
+        let over = end_rings(now, (self.seen, self.room), Why::Elsewhere, rings);
         over.into_iter().next_back().map_or(Inspection::Nothing, Inspection::AnsweredElsewhere)
     }
 }

@@ -291,6 +291,10 @@ pub enum GroupCallError {
     /// another id.
     #[error("the group call has another backend")]
     OtherBackend,
+    /// The id, the application or the backend has a text that others would not read as it is: longer
+    /// than 255 bytes, an application longer than 64 or empty.
+    #[error("it cannot be written so that others read it")]
+    NotWritable,
     /// We are not in that room, as far as the host told.
     #[error("not in the room")]
     NotInRoom,
@@ -306,6 +310,7 @@ impl From<Refusal> for GroupCallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::OtherBackend => Self::OtherBackend,
+            Refusal::NotWritable => Self::NotWritable,
             Refusal::NotInRoom => Self::NotInRoom,
             Refusal::ShuttingDown => Self::ShuttingDown,
             other => Self::Refused(other),

@@ -23,7 +23,8 @@ use crate::{
 /// call).
 ///
 /// A group call is there while somebody is in it, whether we are or not; and from the moment that the
-/// application [opens](super::VoIP::fetch_or_create_group_call) it.
+/// application [opens](super::VoIP::fetch_or_create_group_call) it. When the last has left it is over,
+/// and the next that begins under the same id is another: open it anew.
 #[derive(Debug, Clone)]
 pub struct GroupCallSession {
     cell: Arc<GroupCell>,
@@ -102,7 +103,7 @@ impl GroupCallSession {
                 return Err((*why).into());
             }
             news.apply(&mut present);
-            if entering && present.state == GroupState::Leaving {
+            if entering && matches!(present.state, GroupState::Leaving | GroupState::Idle) {
                 return Err(EnterError::Left);
             }
             entering |= present.state == GroupState::Entering;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     delivery::Malformed,
-    json::{Object, exact_text, id, object, shortened, text, whole},
+    json::{Object, exact_text, id, object, optional_id, shortened, text, whole},
     metadata::Purpose,
     read::MAX_CONTENT_BYTES,
 };
@@ -67,6 +67,11 @@ pub struct GroupCallId {
 }
 
 impl GroupCallId {
+    /// The one that is ordered before all others.
+    pub(crate) fn first() -> Self {
+        Self { scope: Scope::Room, call_id: String::new() }
+    }
+
     /// The one call of a room.
     pub fn room() -> Self {
         Self { scope: Scope::Room, call_id: String::new() }
@@ -166,6 +171,13 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Whether others will read it as it is: no text is longer than they take, or means something else.
+    pub fn is_writable(&self) -> bool {
+        let read = read_members(Dialect::Famedly, &write_members([self], []));
+        let read = read.ok().and_then(|mut entries| entries.pop());
+        read.is_some_and(|entry| entry.membership.as_ref() == Ok(self))
+    }
+
     fn read(entry: &Object) -> Result<Self, Malformed> {
         Ok(Self {
             group: GroupCallId {
@@ -230,6 +242,8 @@ fn feeds(entry: &Object) -> Vec<Purpose> {
 pub struct MemberEntry {
     /// What it says, or why it says nothing.
     pub membership: Result<Membership, Malformed>,
+    /// Whose it is, also where the rest cannot be read.
+    pub device: Option<DeviceId>,
     pub(crate) raw: Redacted,
 }
 
@@ -258,9 +272,14 @@ fn entries(content: &Object) -> Vec<MemberEntry> {
     let entries = content.get("memberships").and_then(Value::as_array).into_iter().flatten();
     let read = entries.take(MAX_ENTRIES).map(|entry| MemberEntry {
         membership: entry.as_object().ok_or(Malformed::NotAnObject).and_then(Membership::read),
+        device: device(entry),
         raw: Redacted::new(entry.to_string()),
     });
     read.collect()
+}
+
+fn device(entry: &Value) -> Option<DeviceId> {
+    optional_id(entry.as_object()?, "device_id").ok().flatten()
 }
 
 /// Entries of the event type that three generations share; those of another shape are not ours.
@@ -273,6 +292,7 @@ fn legacy_entries(content: &Object) -> Vec<MemberEntry> {
                 .as_object()
                 .ok_or(Malformed::NotAnObject)
                 .and_then(|device| Membership::read_legacy(call, device)),
+            device: self::device(device),
             raw: Redacted::new(device.to_string()),
         })
     });

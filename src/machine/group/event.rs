@@ -25,7 +25,7 @@ pub enum GroupEvent {
     ApplicationChanged(String),
     /// Who may be in group calls of the room changed.
     RightsChanged(Rights),
-    /// We are not in the call: the state changed to [`GroupState::Idle`] before.
+    /// We are not in the call: the state changes to [`GroupState::Idle`] next.
     Refused(GroupRefusal),
     /// The call is over. Nothing follows.
     Ended(GroupEnd),

@@ -16,7 +16,7 @@ use crate::{
         io::{Fetch, MatrixOp, Op},
         world::{Owner, World},
     },
-    time::{Now, Timers},
+    time::{Deadline, Now, Timers},
     wire::{
         ledger::LiveMembership,
         member::{GroupCallId, KeyLayout, MEMBER_TYPE},
@@ -31,8 +31,15 @@ pub(in crate::machine) enum GroupTimer {
     Expiry,
     /// Ours is written anew before it is believed no more (`Timeouts::membership_refresh`, wall).
     Refresh,
+    /// The same by the clock that nobody sets (monotonic): a wall clock that was ahead would put it
+    /// off.
+    RefreshAwake,
     /// What failed is tried again (monotonic).
     Retry,
+}
+
+impl GroupTimer {
+    const ALL: [Self; 4] = [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry];
 }
 
 /// What is known of a room besides who is joined.
@@ -42,6 +49,8 @@ pub(super) struct GroupRoom {
     pub(super) ours: Ours,
     pub(super) levels: Option<PowerLevels>,
     pub(super) creation: Option<Creation>,
+    /// By which its timers know it: in the order in which rooms came, whatever their ids.
+    number: u64,
 }
 
 impl GroupRoom {
@@ -78,7 +87,9 @@ pub(in crate::machine) struct Groups {
     pub(super) rooms: BTreeMap<RoomId, GroupRoom>,
     pub(super) calls: BTreeMap<SessionId, GroupCall>,
     pub(super) by_id: BTreeMap<(RoomId, GroupCallId), SessionId>,
-    pub(super) timers: Timers<(RoomId, GroupTimer)>,
+    timers: Timers<(u64, GroupTimer)>,
+    numbers: BTreeMap<u64, RoomId>,
+    latest: u64,
     asked: BTreeMap<OpId, RoomId>,
 }
 
@@ -87,7 +98,7 @@ impl Groups {
         self.calls.get(&session)
     }
 
-    pub(in crate::machine) fn timers(&self) -> &Timers<(RoomId, GroupTimer)> {
+    pub(in crate::machine) fn timers(&self) -> &Timers<(u64, GroupTimer)> {
         &self.timers
     }
 
@@ -95,8 +106,38 @@ impl Groups {
         self.by_id.get(&(room.clone(), call.clone())).copied()
     }
 
+    /// The calls of a room, each with its session.
+    pub(super) fn of_room(&self, room: &RoomId) -> impl Iterator<Item = &GroupCall> {
+        let first = (room.clone(), GroupCallId::first());
+        let of_room = self.by_id.range(first..).take_while(move |((of, _), _)| of == room);
+        of_room.filter_map(|(_, session)| self.calls.get(session))
+    }
+
     pub(super) fn room(&mut self, room: &RoomId) -> &mut GroupRoom {
-        self.rooms.entry(room.clone()).or_default()
+        self.rooms.entry(room.clone()).or_insert_with(|| {
+            self.latest += 1;
+            self.numbers.insert(self.latest, room.clone());
+            GroupRoom { number: self.latest, ..GroupRoom::default() }
+        })
+    }
+
+    /// All rooms, in the order in which they came.
+    pub(super) fn all_rooms(&self) -> Vec<RoomId> {
+        self.numbers.values().cloned().collect()
+    }
+
+    /// Takes one timer that is due.
+    pub(super) fn pop_due(&mut self, now: Now) -> Option<(RoomId, GroupTimer)> {
+        let (number, timer) = self.timers.pop_due(now)?;
+        self.numbers.get(&number).map(|room| (room.clone(), timer))
+    }
+
+    fn set_timer(&mut self, room: &RoomId, timer: GroupTimer, deadline: Option<Deadline>) {
+        let Some(number) = self.rooms.get(room).map(|of_room| of_room.number) else { return };
+        match deadline {
+            Some(deadline) => self.timers.set((number, timer), deadline),
+            None => self.timers.clear(&(number, timer)),
+        }
     }
 
     /// Whose request it was.
@@ -106,10 +147,19 @@ impl Groups {
 
     /// Does for our memberships of a room what is to be done now.
     pub(super) fn push(&mut self, world: &mut World, room: &RoomId) {
-        self.note_memberships(world, room);
+        let Some(of_room) = self.rooms.get_mut(room) else { return };
+        if of_room.ours.next() == Next::Repair {
+            let timeouts = &world.config.timeouts;
+            let pauses = (timeouts.retry_first, timeouts.retry_longest);
+            let pause = of_room.ours.begin_repair(world.now.wall, pauses);
+            if !pause.is_zero() {
+                let after = world.now.mono_after(pause);
+                self.set_timer(room, GroupTimer::Retry, Some(after));
+            }
+        }
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         let op = match of_room.ours.next() {
-            Next::Nothing => return,
+            Next::Nothing | Next::Repair => return self.note_memberships(world, room),
             Next::Fetch => {
                 let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
                 of_room.ours.on_fetching(op);
@@ -127,29 +177,31 @@ impl Groups {
             }
         };
         self.asked.insert(op, room.clone());
-        self.timers.clear(&(room.clone(), GroupTimer::Refresh));
+        self.set_timer(room, GroupTimer::Refresh, None);
+        self.set_timer(room, GroupTimer::RefreshAwake, None);
+        self.note_memberships(world, room);
     }
 
     /// Writes down what a crash would leave behind.
     fn note_memberships(&self, world: &mut World, room: &RoomId) {
         let Some(of_room) = self.rooms.get(room) else { return };
-        let visits = of_room.ours.visits().map(|(_, visit)| visit.session.clone());
-        let ghosts = of_room.ours.ghosts().cloned();
-        let live = visits.chain(ghosts);
+        let live = of_room.ours.known_visits().cloned();
         let live = live.map(|session| LiveMembership { room: room.clone(), session }).collect();
         world.note_memberships(room, live);
     }
 
     /// What a write or fetch left to wait for.
     pub(super) fn after(&mut self, world: &World, room: &RoomId, outcome: &Outcome) {
-        let key = |timer| (room.clone(), timer);
         match outcome {
             Outcome::Later(pause) => {
-                self.timers.set(key(GroupTimer::Retry), world.now.mono_after(*pause));
+                let after = world.now.mono_after(*pause);
+                self.set_timer(room, GroupTimer::Retry, Some(after));
             }
             Outcome::Accepted(in_it) if !in_it.is_empty() => {
                 let after = world.config.timeouts.membership_refresh;
-                self.timers.set(key(GroupTimer::Refresh), world.now.wall_after(after));
+                let (wall, mono) = (world.now.wall_after(after), world.now.mono_after(after));
+                self.set_timer(room, GroupTimer::Refresh, Some(wall));
+                self.set_timer(room, GroupTimer::RefreshAwake, Some(mono));
             }
             Outcome::Accepted(_) | Outcome::GivenUp(..) => {}
         }
@@ -158,18 +210,16 @@ impl Groups {
     /// The timer of a room's next expiry is set anew.
     pub(super) fn watch_expiry(&mut self, room: &RoomId) {
         let next = self.rooms.get(room).and_then(|of_room| of_room.roster.next_expiry());
-        let key = (room.clone(), GroupTimer::Expiry);
-        match next {
-            Some(at) => self.timers.set(key, crate::time::Deadline::Wall(at)),
-            None => self.timers.clear(&key),
-        }
+        self.set_timer(room, GroupTimer::Expiry, next.map(Deadline::Wall));
     }
 
     /// We are in this room no more: nothing of it is kept.
     pub(super) fn forget_room(&mut self, world: &mut World, room: &RoomId) {
-        self.rooms.remove(room);
-        for timer in [GroupTimer::Expiry, GroupTimer::Refresh, GroupTimer::Retry] {
-            self.timers.clear(&(room.clone(), timer));
+        for timer in GroupTimer::ALL {
+            self.set_timer(room, timer, None);
+        }
+        if let Some(of_room) = self.rooms.remove(room) {
+            self.numbers.remove(&of_room.number);
         }
         let asked: Vec<_> = self.asked.iter().filter(|(_, of)| *of == room).collect();
         for op in asked.into_iter().map(|(op, _)| *op).collect::<Vec<_>>() {

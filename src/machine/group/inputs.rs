@@ -1,29 +1,25 @@
 //! Commands, state, replies and timers that concern group calls.
 
-use std::collections::BTreeSet;
-
 use super::{
     GroupCall,
-    event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
+    event::{GroupEnd, GroupEvent, GroupRefusal, GroupState},
     groups::GroupTimer,
     membership::{Outcome, Visit},
-    roster::{Change, Changed, LONGEST_MEMBERSHIP, Participant, ParticipantId, Statement},
+    roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
     id::{OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
-        bounds::MAX_GROUP_CALLS_PER_ROOM,
         event::VoipEvent,
-        guard::Guard,
         io::{Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
         world::Owner,
     },
     wire::{
         ledger::LiveMembership,
-        member::{Backend, Dialect, GroupCallId, names_another},
+        member::{Backend, GroupCallId},
         power::POWER_LEVELS_TYPE,
-        state::{Extent, ParsedState, RoomState, StateContent},
+        state::{Extent, RoomState},
     },
 };
 
@@ -51,6 +47,10 @@ impl Engine {
                 false => Verdict::Started(session),
             };
         }
+        let visit = Visit::new(String::new(), application.clone(), backend.clone());
+        if !visit.membership(&call, &self.world.identity.device).is_writable() {
+            return Verdict::Refused(Refusal::NotWritable);
+        }
         Verdict::Started(self.add_group(&room, call, backend, application))
     }
 
@@ -68,14 +68,27 @@ impl Engine {
             GroupCommand::Leave => self.leave_group(session, &room, &group),
             GroupCommand::AllowEveryone => self.allow_everyone(&room),
             GroupCommand::SetApplication(application) => {
-                if let Some(visit) = self.groups.room(&room).ours.change(&group) {
-                    visit.application.clone_from(&application);
-                }
-                self.tell_group(session, GroupEvent::ApplicationChanged(application));
-                self.groups.push(&mut self.world, &room);
-                Verdict::Handled
+                self.set_application(session, (&room, &group), application)
             }
         }
+    }
+
+    fn set_application(
+        &mut self,
+        session: SessionId,
+        (room, group): (&RoomId, &GroupCallId),
+        application: String,
+    ) -> Verdict {
+        let visit = Visit::new(String::new(), application.clone(), Backend::Mesh);
+        if !visit.membership(group, &self.world.identity.device).is_writable() {
+            return Verdict::Refused(Refusal::NotWritable);
+        }
+        if let Some(visit) = self.groups.room(room).ours.change(group) {
+            visit.application.clone_from(&application);
+        }
+        self.tell_group(session, GroupEvent::ApplicationChanged(application));
+        self.groups.push(&mut self.world, room);
+        Verdict::Handled
     }
 
     fn enter_group(&mut self, session: SessionId, room: &RoomId, group: GroupCallId) -> Verdict {
@@ -155,7 +168,7 @@ impl Engine {
         self.end_if_empty(session, room, group);
     }
 
-    fn end_if_empty(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) {
+    pub(super) fn end_if_empty(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) {
         let empty = self.groups.calls.get(&session).is_some_and(|call| {
             call.shown.participants.is_empty() && call.shown.state == GroupState::Idle
         });
@@ -163,201 +176,6 @@ impl Engine {
         if empty && !wanted {
             self.end_group(session, GroupEnd::Empty);
         }
-    }
-
-    // ---------------------------------------------------------------------------------- state
-
-    /// Judges every event of a room's state.
-    pub(in crate::machine) fn on_state(&mut self, state: RoomState) -> Verdict {
-        let RoomState { room, extent, events } = state;
-        let mut told = BTreeSet::new();
-        let verdicts = events.iter().map(|event| {
-            if let Ok(StateContent::Members(dialect, _)) = &event.content {
-                told.insert((*dialect, event.facts.state_key.clone()));
-            }
-            let verdict = self.on_state_event(&room, event);
-            if let Verdict::Ignored(reason) = verdict {
-                self.note(&event.event_type, Some((&event.facts.sender, None)), reason);
-            }
-            verdict
-        });
-        let verdicts = verdicts.collect();
-        if extent == Extent::Whole {
-            self.on_whole_state(&room, &told);
-        }
-        self.tell_rights(&room);
-        self.end_empty_groups(&room);
-        self.groups.watch_expiry(&room);
-        self.groups.push(&mut self.world, &room);
-        Verdict::Batch(verdicts)
-    }
-
-    fn on_whole_state(&mut self, room: &RoomId, told: &BTreeSet<(Dialect, String)>) {
-        let now = self.world.now;
-        let of_room = self.groups.room(room);
-        let changes = of_room.roster.keep_only(now, told);
-        let key = of_room.our_key(&self.world);
-        if !told.contains(&(Dialect::Famedly, key)) {
-            of_room.ours.on_absent();
-        }
-        self.on_changes(room, changes);
-    }
-
-    fn on_state_event(&mut self, room: &RoomId, event: &ParsedState) -> Verdict {
-        match &event.content {
-            Err(_) => Verdict::Ignored(Ignored::Malformed),
-            Ok(StateContent::PowerLevels(levels)) => {
-                self.groups.room(room).levels = Some(levels.clone());
-                Verdict::Handled
-            }
-            Ok(StateContent::Creation(creation)) => {
-                self.groups.room(room).creation = Some(creation.clone());
-                Verdict::Handled
-            }
-            Ok(StateContent::Members(dialect, entries)) => {
-                let facts = &event.facts;
-                let outside = self.world.is_outside(room, &facts.sender)
-                    && self.world.holds(Guard::OutsidersUnheard);
-                let statement = Statement { dialect: *dialect, facts, entries, outside };
-                self.on_members_event(room, statement)
-            }
-        }
-    }
-
-    fn on_members_event(&mut self, room: &RoomId, statement: Statement<'_>) -> Verdict {
-        let Statement { dialect, facts, entries, outside } = statement;
-        let of_room = self.groups.rooms.entry(room.clone()).or_default();
-        let our_key =
-            dialect == Dialect::Famedly && facts.state_key == of_room.our_key(&self.world);
-        let foreign = names_another(&facts.state_key, &facts.sender);
-        if foreign && self.world.holds(Guard::StateKeyBound) {
-            if our_key {
-                of_room.ours.on_overwritten();
-            }
-            return Verdict::Ignored(Ignored::ForeignStateKey);
-        }
-        if our_key {
-            let device = &self.world.identity.device;
-            of_room.ours.on_seen(device, &facts.event_id, entries);
-        }
-        let mut changes = of_room.roster.set_outside(self.world.now, &facts.sender, outside);
-        let (more, left_out) = of_room.roster.state(self.world.now, statement);
-        changes.extend(more);
-        self.on_changes(room, changes);
-        if left_out > 0 {
-            Verdict::Ignored(Ignored::TooMany)
-        } else if outside {
-            // What he says counts when he is in the room, if it has not expired by then.
-            Verdict::Ignored(Ignored::NotInRoom)
-        } else {
-            Verdict::Handled
-        }
-    }
-
-    /// Tells what changed among the participants of a room's calls.
-    fn on_changes(&mut self, room: &RoomId, changes: Vec<Changed>) {
-        for (group, change) in changes {
-            match change {
-                Change::Joined(who) | Change::Updated(who) => self.on_present(room, group, who),
-                Change::Left(who) => self.on_absent(room, &group, &who),
-            }
-        }
-    }
-
-    fn on_present(&mut self, room: &RoomId, group: GroupCallId, who: Participant) {
-        let ours = who.id == self.ourselves();
-        let visit = self.groups.room(room).ours.visit(&group);
-        let stale = visit.is_none_or(|visit| who.session.as_deref() != Some(&visit.session));
-        // A visit of ours that is over, or of a dead process.
-        if ours && stale {
-            return;
-        }
-        let found = self.groups.find(room, &group);
-        let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
-        let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        call.was_alive = true;
-        let known = call.shown.participant(&who.id).filter(|known| known.session == who.session);
-        let who = Participant { since: known.map_or(who.since, |known| known.since), ..who };
-        let event = match call.shown.participant(&who.id) {
-            Some(known) if *known == who => return,
-            Some(_) => GroupEvent::ParticipantChanged(who),
-            None => GroupEvent::ParticipantJoined(who),
-        };
-        call.tell(&mut self.world, event);
-    }
-
-    fn on_absent(&mut self, room: &RoomId, group: &GroupCallId, who: &ParticipantId) {
-        let Some(session) = self.groups.find(room, group) else { return };
-        let wanted = self.groups.room(room).ours.visit(group).is_some();
-        // We are about to write that we are there: nobody leaves and comes back.
-        if *who == self.ourselves() && wanted {
-            return;
-        }
-        let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        if call.shown.participant(who).is_some() {
-            call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
-        }
-    }
-
-    /// Tells the calls of a room who may be in them, if that changed.
-    fn tell_rights(&mut self, room: &RoomId) {
-        let rights = self.groups.room(room).rights(&self.world.identity.user);
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
-        let other = of_room.filter(|call| call.shown.rights != rights);
-        for session in other.map(|call| call.session).collect::<Vec<_>>() {
-            self.tell_group(session, GroupEvent::RightsChanged(rights));
-        }
-    }
-
-    /// After all that came at once: who leaves and who enters may be in any order there.
-    fn end_empty_groups(&mut self, room: &RoomId) {
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
-        let empty = of_room.filter(|call| call.was_alive && call.shown.participants.is_empty());
-        let empty: Vec<_> = empty.map(|call| (call.session, call.shown.call.clone())).collect();
-        for (session, group) in empty {
-            self.end_if_empty(session, room, &group);
-        }
-    }
-
-    fn discover(
-        &mut self,
-        room: &RoomId,
-        group: GroupCallId,
-        first: &Participant,
-    ) -> Option<SessionId> {
-        let of_room = (room.clone(), group.clone());
-        let many = self.groups.by_id.keys().filter(|(of, _)| of == room).count();
-        if many >= MAX_GROUP_CALLS_PER_ROOM {
-            self.note("group", Some((&first.id.user, None)), Ignored::TooMany);
-            return None;
-        }
-        let (backend, application) = (first.backend.clone(), first.application.clone());
-        Some(self.add_group(&of_room.0, group, backend, application))
-    }
-
-    fn add_group(
-        &mut self,
-        room: &RoomId,
-        call: GroupCallId,
-        backend: Backend,
-        application: String,
-    ) -> SessionId {
-        let session = self.world.ids.session();
-        let shown = GroupSnapshot {
-            room: room.clone(),
-            call: call.clone(),
-            backend,
-            application,
-            state: GroupState::Idle,
-            participants: Vec::new(),
-            rights: self.groups.room(room).rights(&self.world.identity.user),
-            end: None,
-        };
-        let snapshot = Box::new(shown.clone());
-        self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
-        self.groups.by_id.insert((room.clone(), call), session);
-        self.groups.calls.insert(session, GroupCall { session, shown, was_alive: false });
-        session
     }
 
     // -------------------------------------------------------------------------------- replies
@@ -401,10 +219,11 @@ impl Engine {
         self.groups.after(&self.world, room, &outcome);
         match outcome {
             Outcome::Accepted(in_it) => {
-                for group in in_it {
-                    let wanted = self.groups.room(room).ours.visit(&group).is_some();
+                for (group, visit) in in_it {
+                    let present = self.groups.room(room).ours.visit(&group);
+                    let same = present.is_some_and(|present| present.session == visit);
                     let session = self.groups.find(room, &group);
-                    if let Some(session) = session.filter(|_| wanted) {
+                    if let Some(session) = session.filter(|_| same) {
                         self.set_group_state(session, GroupState::Entered);
                     }
                 }
@@ -421,13 +240,14 @@ impl Engine {
     }
 
     /// Whoever waits for his membership to be taken back waits no more, unless it has to be written.
-    fn settle_leaving(&mut self, room: &RoomId) {
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
+    pub(super) fn settle_leaving(&mut self, room: &RoomId) {
+        if self.groups.room(room).ours.retracts() {
+            return;
+        }
+        let of_room = self.groups.of_room(room);
         let leaving = of_room.filter(|call| call.shown.state == GroupState::Leaving);
         let leaving: Vec<_> = leaving.map(|call| (call.session, call.shown.call.clone())).collect();
-        let ours = &self.groups.room(room).ours;
-        let stale = ours.next() != super::membership::Next::Nothing;
-        for (session, group) in leaving.into_iter().filter(|_| !stale) {
+        for (session, group) in leaving {
             self.on_left_group(session, room, &group);
         }
     }
@@ -443,15 +263,15 @@ impl Engine {
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
         self.drop_ourselves(session);
-        self.set_group_state(session, GroupState::Idle);
         self.tell_group(session, GroupEvent::Refused(why));
+        self.set_group_state(session, GroupState::Idle);
         self.end_if_empty(session, room, group);
     }
 
     // --------------------------------------------------------------------------------- timers
 
     pub(in crate::machine) fn on_group_timers(&mut self) {
-        while let Some((room, timer)) = self.groups.timers.pop_due(self.world.now) {
+        while let Some((room, timer)) = self.groups.pop_due(self.world.now) {
             match timer {
                 GroupTimer::Expiry => {
                     let changes = self.groups.room(&room).roster.expire(self.world.now);
@@ -459,7 +279,10 @@ impl Engine {
                     self.end_empty_groups(&room);
                     self.groups.watch_expiry(&room);
                 }
-                GroupTimer::Refresh => self.groups.room(&room).ours.on_refresh(),
+                GroupTimer::Refresh | GroupTimer::RefreshAwake => {
+                    let now = self.world.now.wall;
+                    self.groups.room(&room).ours.on_refresh(now);
+                }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
             }
             self.groups.push(&mut self.world, &room);
@@ -470,8 +293,7 @@ impl Engine {
 
     /// The network is back: what failed is tried at once.
     pub(in crate::machine) fn on_groups_network_back(&mut self) {
-        let rooms: Vec<_> = self.groups.rooms.keys().cloned().collect();
-        for room in rooms {
+        for room in self.groups.all_rooms() {
             self.groups.room(&room).ours.on_pause_over();
             self.groups.push(&mut self.world, &room);
         }
@@ -500,8 +322,7 @@ impl Engine {
     }
 
     fn end_groups_of(&mut self, room: &RoomId) {
-        let of_room = self.groups.calls.values().filter(|call| call.shown.room == *room);
-        for session in of_room.map(|call| call.session).collect::<Vec<_>>() {
+        for session in self.groups.of_room(room).map(|call| call.session).collect::<Vec<_>>() {
             self.end_group(session, GroupEnd::LeftRoom);
         }
         self.groups.forget_room(&mut self.world, room);
@@ -512,7 +333,7 @@ impl Engine {
         for session in self.groups.calls.keys().copied().collect::<Vec<_>>() {
             self.end_group(session, GroupEnd::LoggedOut);
         }
-        for room in self.groups.rooms.keys().cloned().collect::<Vec<_>>() {
+        for room in self.groups.all_rooms() {
             self.groups.room(&room).ours.give_up();
             self.groups.forget_room(&mut self.world, &room);
         }
@@ -535,7 +356,7 @@ impl Engine {
         }
     }
 
-    fn ourselves(&self) -> ParticipantId {
+    pub(super) fn ourselves(&self) -> ParticipantId {
         let identity = &self.world.identity;
         ParticipantId { user: identity.user.clone(), device: identity.device.clone() }
     }
@@ -546,7 +367,7 @@ impl Engine {
         }
     }
 
-    fn tell_group(&mut self, session: SessionId, event: GroupEvent) {
+    pub(super) fn tell_group(&mut self, session: SessionId, event: GroupEvent) {
         if let Some(call) = self.groups.calls.get_mut(&session) {
             call.tell(&mut self.world, event);
         }

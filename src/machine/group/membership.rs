@@ -32,6 +32,15 @@ const MAX_ECHOES: usize = 8;
 /// By how much our membership may be older than we wrote it, where another device wrote it again.
 const OLDER: Duration = Duration::from_secs(60);
 
+/// After how long without a repair the next one need not wait.
+const CALM: Duration = Duration::from_secs(60);
+
+/// After so many failed tries something else may stand there than what was seen last.
+const TRIES_OF_OUTAGE: u32 = 3;
+
+/// After how long an entry that is over is no use to anybody.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What we are in a group call, from entering until leaving.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Visit {
@@ -39,6 +48,8 @@ pub(super) struct Visit {
     pub(super) application: String,
     pub(super) backend: Backend,
     pub(super) feeds: Vec<Purpose>,
+    /// A write with it has begun: others may know of it.
+    tried: bool,
     /// The homeserver has accepted it.
     accepted: bool,
 }
@@ -49,9 +60,27 @@ impl Visit {
             Backend::Mesh => vec![Purpose::UserMedia],
             Backend::Livekit { .. } | Backend::Unknown(_) => Vec::new(),
         };
-        Self { session, application, backend, feeds, accepted: false }
+        Self { session, application, backend, feeds, tried: false, accepted: false }
     }
 }
+
+impl Visit {
+    /// What is written of it; when it expires is filled in then.
+    pub(super) fn membership(&self, group: &GroupCallId, device: &DeviceId) -> Membership {
+        Membership {
+            group: group.clone(),
+            application: self.application.clone(),
+            device: device.clone(),
+            session: Some(self.session.clone()),
+            expires: Wall::default(),
+            backend: self.backend.clone(),
+            feeds: self.feeds.clone(),
+        }
+    }
+}
+
+/// The visits of a write, each by its session.
+pub(super) type Written = BTreeMap<GroupCallId, String>;
 
 /// What is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -60,8 +89,8 @@ enum Step {
     Rest,
     /// The room's state is being fetched: nobody knows what else stands under our key.
     Fetching(OpId),
-    /// A write is under way; these visits are in it.
-    Writing(OpId, BTreeSet<GroupCallId>),
+    /// A write is under way; these visits are in it, each by its session.
+    Writing(OpId, Written),
     /// A try failed; the next comes after a pause.
     Pausing,
 }
@@ -72,17 +101,30 @@ pub(super) enum Next {
     Nothing,
     Fetch,
     Write,
+    /// Write after a pause, if there is one.
+    Repair,
 }
 
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It was accepted: these visits are known to everybody now.
-    Accepted(BTreeSet<GroupCallId>),
+    Accepted(Written),
     /// It is tried again after this pause.
     Later(Duration),
     /// It is not tried again: these visits are over.
     GivenUp(BTreeSet<GroupCallId>, Fault),
+}
+
+/// Writes that nobody asked for but what was seen. Two devices that repair the same event from what
+/// each saw a moment ago could go on for ever, and whoever can overwrite our key would have us write at
+/// his will: so each soon after another waits longer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Repairs {
+    /// What is stale is so because of what was seen.
+    needed: bool,
+    count: u32,
+    last: Wall,
 }
 
 /// Our memberships in one room.
@@ -91,13 +133,15 @@ pub(super) struct Ours {
     wanted: BTreeMap<GroupCallId, Visit>,
     /// What other devices wrote under our key, as it was seen last.
     kept: Vec<MemberEntry>,
-    /// Visits of a dead process that still stand there.
-    ghosts: BTreeSet<String>,
+    /// Visits that may stand there and are to stand there no more: those that we left, and those of a
+    /// dead process.
+    retracting: BTreeSet<String>,
     known: bool,
     stale: bool,
     step: Step,
     tries: u32,
     echoes: VecDeque<EventId>,
+    repairs: Repairs,
     /// Until when what we wrote last may be believed: then a retract matters no more.
     believed: Wall,
 }
@@ -109,16 +153,19 @@ impl Ours {
     pub(super) fn want(&mut self, group: GroupCallId, visit: Visit) {
         self.wanted.insert(group, visit);
         self.stale = true;
+        self.end_repair_pause();
     }
 
     /// We are in it no more; whether anybody can know that we were.
     pub(super) fn unwant(&mut self, group: &GroupCallId) -> bool {
         let Some(visit) = self.wanted.remove(group) else { return false };
-        let writing = matches!(&self.step, Step::Writing(_, in_it) if in_it.contains(group));
-        let known = visit.accepted || writing || self.tries > 0;
-        let others = !self.wanted.is_empty() || !self.ghosts.is_empty();
-        self.stale = known || (self.stale && others);
-        known
+        if visit.tried {
+            self.retracting.insert(visit.session);
+        }
+        let anything = !self.wanted.is_empty() || !self.retracting.is_empty();
+        self.stale = visit.tried || (self.stale && anything);
+        self.end_repair_pause();
+        visit.tried
     }
 
     /// The visit, to be changed: then it is written anew.
@@ -132,24 +179,24 @@ impl Ours {
         self.wanted.get(group)
     }
 
-    pub(super) fn visits(&self) -> impl Iterator<Item = (&GroupCallId, &Visit)> {
-        self.wanted.iter()
-    }
-
     /// A dead process left this visit behind, which may be believed until then.
     pub(super) fn haunt(&mut self, session: String, until: Wall) {
-        self.ghosts.insert(session);
+        self.retracting.insert(session);
         self.believed = self.believed.max(until);
         self.stale = true;
     }
 
-    pub(super) fn ghosts(&self) -> impl Iterator<Item = &String> {
-        self.ghosts.iter()
+    /// The visits that a crash would leave behind.
+    pub(super) fn known_visits(&self) -> impl Iterator<Item = &String> {
+        let tried = self.wanted.values().filter(|visit| visit.tried);
+        tried.map(|visit| &visit.session).chain(&self.retracting)
     }
 
-    /// It is time to write what we wrote again, before it is believed no more.
-    pub(super) fn on_refresh(&mut self) {
+    /// It is time to write what we wrote again, before it is believed no more. Who slept through
+    /// that time looks first what his other devices have written meanwhile.
+    pub(super) fn on_refresh(&mut self, now: Wall) {
         self.stale |= !self.wanted.is_empty();
+        self.known &= self.believed > now.plus(OLDER);
     }
 
     /// Nothing can be written any more.
@@ -162,20 +209,55 @@ impl Ours {
     /// A device of ours wrote under our key.
     pub(super) fn on_seen(&mut self, ours: &DeviceId, event: &EventId, entries: &[MemberEntry]) {
         self.known = true;
-        // The latest stands as we wrote it, or was redacted: then it comes again, empty.
-        let echo = self.echoes.iter().rev().skip(1).any(|ours| ours == event);
         let writing = matches!(self.step, Step::Writing(..));
+        // The latest stands as we wrote it, or was redacted: then it comes again, empty.
+        let latest = self.echoes.back() == Some(event) && !writing;
+        let echo = self.echoes.contains(event) && !latest;
         let (own, kept): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|entry| is_of(entry, ours));
         // What goes out was composed without it.
         self.stale |= writing && !echo && differ(&kept, &self.kept);
         self.kept = kept;
         let own: Vec<_> = own.into_iter().filter_map(|entry| entry.membership.ok()).collect();
-        self.look_for_ghosts(writing, &own);
-        if !echo && !writing {
-            let mut accepted = self.wanted.iter().filter(|(_, visit)| visit.accepted);
-            self.stale |= accepted.any(|(group, visit)| !self.stands(group, visit, &own));
+        if writing || echo {
+            return;
         }
+        let gone = |session: &String| !own.iter().any(|one| one.session.as_ref() == Some(session));
+        // What was tried and not answered may yet be done.
+        if self.tries == 0 {
+            self.lay(gone);
+        }
+        let mut accepted = self.wanted.iter().filter(|(_, visit)| visit.accepted);
+        let missing = accepted.any(|(group, visit)| !self.stands(group, visit, &own));
+        let wanted = |one: &Membership| {
+            let of_visit = |visit: &Visit| one.session.as_ref() == Some(&visit.session);
+            self.wanted.get(&one.group).is_some_and(of_visit)
+        };
+        // Also what another device has kept of ours, or a process without a ledger has left.
+        if missing || !own.iter().all(wanted) {
+            self.need_repair();
+        }
+    }
+
+    fn need_repair(&mut self) {
+        self.repairs.needed |= !self.stale;
+        self.stale = true;
+    }
+
+    /// What the application wants does not wait for a repair.
+    fn end_repair_pause(&mut self) {
+        self.repairs.needed = false;
+        if self.step == Step::Pausing && self.tries == 0 {
+            self.step = Step::Rest;
+        }
+    }
+
+    /// What is to be taken back and stands there no more need not be.
+    fn lay(&mut self, gone: impl Fn(&String) -> bool) {
+        let before = self.retracting.len();
+        self.retracting.retain(|session| !gone(session));
+        let all = before > 0 && self.retracting.is_empty() && self.wanted.is_empty();
+        self.stale &= !all;
     }
 
     /// Whether a visit stands there as it should. Another device keeps ours as it saw it last: a
@@ -190,29 +272,26 @@ impl Ours {
         })
     }
 
-    fn look_for_ghosts(&mut self, writing: bool, own: &[Membership]) {
-        let haunted = !self.ghosts.is_empty();
-        let left = |session: &String| own.iter().any(|one| one.session.as_ref() == Some(session));
-        self.ghosts.retain(left);
-        // Nothing of them is left: nobody need write.
-        let laid = haunted && self.ghosts.is_empty() && self.wanted.is_empty() && !writing;
-        self.stale = (self.stale && !laid) || !self.ghosts.is_empty();
-    }
-
     /// The whole state was told, and nothing stands under our key.
     pub(super) fn on_absent(&mut self) {
         self.known = true;
         self.kept.clear();
-        let writing = matches!(self.step, Step::Writing(..));
-        let laid = !self.ghosts.is_empty() && self.wanted.is_empty() && !writing;
-        self.ghosts.clear();
-        self.stale &= !laid;
-        self.stale |= !writing && self.wanted.values().any(|visit| visit.accepted);
+        if matches!(self.step, Step::Writing(..)) {
+            return;
+        }
+        if self.tries == 0 {
+            self.lay(|_| true);
+        }
+        if self.wanted.values().any(|visit| visit.accepted) {
+            self.need_repair();
+        }
     }
 
     /// Somebody else took our key: it is ours again as soon as it can be.
     pub(super) fn on_overwritten(&mut self) {
-        self.stale |= !self.wanted.is_empty();
+        if !self.wanted.is_empty() {
+            self.need_repair();
+        }
     }
 
     // -------------------------------------------------------------------------------- writing
@@ -220,6 +299,7 @@ impl Ours {
     /// What is to be done now, if nothing is under way.
     pub(super) fn next(&self) -> Next {
         match (&self.step, self.stale, self.known) {
+            (Step::Rest, true, true) if self.repairs.needed => Next::Repair,
             (Step::Rest, true, true) => Next::Write,
             (Step::Rest, true, false) => Next::Fetch,
             (Step::Rest, false, _) => Next::Nothing,
@@ -227,28 +307,54 @@ impl Ours {
         }
     }
 
-    /// What is to stand under our key, believed until `until`.
+    /// A repair begins: how long it waits. `first` and `longest` bound the pauses.
+    pub(super) fn begin_repair(&mut self, now: Wall, pauses: (Duration, Duration)) -> Duration {
+        let repairs = &mut self.repairs;
+        repairs.needed = false;
+        repairs.count = if now.since(repairs.last) > CALM { 0 } else { repairs.count + 1 };
+        repairs.last = now;
+        let pause = match repairs.count {
+            0 => Duration::ZERO,
+            count => doubled(pauses, count - 1),
+        };
+        if !pause.is_zero() {
+            self.step = Step::Pausing;
+        }
+        pause
+    }
+
+    /// What is to stand under our key, believed until `until`. Entries that are over for a day are
+    /// dropped, whoever's they are: nobody else takes them away.
     pub(super) fn content(&self, device: &DeviceId, until: Wall) -> String {
-        let memberships = self.wanted.iter().map(|(group, visit)| Membership {
-            group: group.clone(),
-            application: visit.application.clone(),
-            device: device.clone(),
-            session: Some(visit.session.clone()),
-            expires: until,
-            backend: visit.backend.clone(),
-            feeds: visit.feeds.clone(),
-        });
-        write_members(&memberships.collect::<Vec<_>>(), &self.kept)
+        let memberships = self
+            .wanted
+            .iter()
+            .map(|(group, visit)| Membership { expires: until, ..visit.membership(group, device) });
+        let old = |entry: &&MemberEntry| {
+            entry.membership.as_ref().is_ok_and(|one| one.expires.plus(DAY) < until)
+        };
+        let kept = self.kept.iter().filter(|entry| !old(entry));
+        write_members(&memberships.collect::<Vec<_>>(), kept)
     }
 
     pub(super) fn on_writing(&mut self, op: OpId, until: Wall) {
         self.stale = false;
         self.believed = if self.wanted.is_empty() { self.believed } else { until };
-        self.step = Step::Writing(op, self.wanted.keys().cloned().collect());
+        for visit in self.wanted.values_mut() {
+            visit.tried = true;
+        }
+        let visits = self.wanted.iter();
+        let visits = visits.map(|(group, visit)| (group.clone(), visit.session.clone()));
+        self.step = Step::Writing(op, visits.collect());
     }
 
     pub(super) fn on_fetching(&mut self, op: OpId) {
         self.step = Step::Fetching(op);
+    }
+
+    /// Whether something of ours is still to be taken back.
+    pub(super) fn retracts(&self) -> bool {
+        !self.retracting.is_empty()
     }
 
     pub(super) fn is_awaiting(&self, op: OpId) -> bool {
@@ -261,16 +367,16 @@ impl Ours {
     /// A write was accepted.
     pub(super) fn on_written(&mut self, event: EventId) -> Outcome {
         let Step::Writing(_, in_it) = std::mem::take(&mut self.step) else {
-            return Outcome::Accepted(BTreeSet::new());
+            return Outcome::Accepted(Written::new());
         };
         self.tries = 0;
-        self.ghosts.clear();
+        self.retracting.retain(|session| in_it.values().any(|other| other == session));
         if self.echoes.len() == MAX_ECHOES {
             self.echoes.pop_front();
         }
         self.echoes.push_back(event);
-        for (_, visit) in self.wanted.iter_mut().filter(|(group, _)| in_it.contains(*group)) {
-            visit.accepted = true;
+        for (group, visit) in &mut self.wanted {
+            visit.accepted |= in_it.get(group) == Some(&visit.session);
         }
         Outcome::Accepted(in_it)
     }
@@ -295,14 +401,13 @@ impl Ours {
         if hopeless {
             self.step = Step::Rest;
             self.tries = 0;
-            self.ghosts.clear();
+            self.retracting.clear();
             let over = std::mem::take(&mut self.wanted);
             return Outcome::GivenUp(over.into_keys().collect(), fault);
         }
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
-        let (first, longest) = pauses;
-        let doubled = first.saturating_mul(1 << (self.tries - 1).min(16)).min(longest);
+        let doubled = doubled(pauses, self.tries - 1);
         let asked = match fault {
             Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
@@ -313,15 +418,18 @@ impl Ours {
         Outcome::Later(asked.max(doubled))
     }
 
-    /// The pause is over, or the network is back.
+    /// The pause is over, or the network is back. After an outage our other devices may have written
+    /// what we have not heard yet.
     pub(super) fn on_pause_over(&mut self) {
         if self.step == Step::Pausing {
             self.step = Step::Rest;
+            self.known &= self.tries < TRIES_OF_OUTAGE;
         }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((&self.wanted, self.known, self.stale, &self.ghosts, self.tries));
+        print.value((self.repairs.needed, self.repairs.count));
+        print.value((&self.wanted, self.known, self.stale, &self.retracting, self.tries));
         print.value(self.kept.len());
         match &self.step {
             Step::Rest => print.value("rest"),
@@ -336,6 +444,10 @@ impl Ours {
             }
         }
     }
+}
+
+fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(longest)
 }
 
 /// Whether what goes out says something else of our other devices than what stands there. That they
@@ -353,5 +465,5 @@ fn differ(stands: &[MemberEntry], goes_out: &[MemberEntry]) -> bool {
 }
 
 fn is_of(entry: &MemberEntry, device: &DeviceId) -> bool {
-    entry.membership.as_ref().is_ok_and(|one| one.device == *device)
+    entry.device.as_ref() == Some(device)
 }

@@ -6,7 +6,7 @@
 //! | `roster.rs` | memberships → participants, as differences |
 //! | `membership.rs` | our own memberships in a room: one write at a time |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
-//! | `inputs.rs` | commands, state, replies and timers that concern them |
+//! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
 //!           open            enter              accepted
@@ -22,6 +22,7 @@ mod groups;
 mod inputs;
 mod membership;
 pub mod roster;
+mod state;
 
 use self::event::{GroupEvent, GroupSnapshot, GroupState};
 pub(super) use self::groups::Groups;

@@ -110,7 +110,7 @@ type Seats = BTreeMap<UserId, BTreeMap<DeviceId, Seat>>;
 pub(in crate::machine) struct Roster {
     sources: BTreeMap<Source, BTreeSet<(GroupCallId, ParticipantId)>>,
     calls: BTreeMap<GroupCallId, Seats>,
-    expiries: BTreeSet<(Wall, GroupCallId, ParticipantId)>,
+    expiries: BTreeSet<(Wall, GroupCallId, ParticipantId, Source)>,
     /// How many claims each user has.
     counts: BTreeMap<UserId, usize>,
     claims: usize,
@@ -138,7 +138,9 @@ impl Roster {
     ) -> (Vec<Changed>, usize) {
         let Statement { dialect, facts, entries, outside } = statement;
         let source = (dialect, facts.state_key.clone());
-        let mut touched = self.withdraw(&source);
+        let withdrawn = self.withdraw(&source);
+        // In the order of the event: ids of calls, which may be anything, decide about nothing.
+        let mut touched = Vec::new();
         let mut left_out = 0;
         for membership in entries.iter().filter_map(|entry| entry.membership.as_ref().ok()) {
             let until = until(now, facts, membership);
@@ -146,13 +148,14 @@ impl Roster {
                 continue;
             }
             match self.claim(until, &source, facts, membership) {
-                Some(place) => _ = touched.insert(place),
+                Some(place) => touched.push(place),
                 None => left_out += 1,
             }
         }
         if outside && self.counts.contains_key(&facts.sender) {
             self.outside.insert(facts.sender.clone());
         }
+        touched.extend(withdrawn);
         (self.settle(now.wall, touched), left_out)
     }
 
@@ -163,7 +166,7 @@ impl Roster {
         told: &BTreeSet<(Dialect, String)>,
     ) -> Vec<Changed> {
         let gone: Vec<_> = self.sources.keys().filter(|key| !told.contains(key)).cloned().collect();
-        let touched = gone.iter().flat_map(|source| self.withdraw(source)).collect();
+        let touched: BTreeSet<_> = gone.iter().flat_map(|source| self.withdraw(source)).collect();
         self.settle(now.wall, touched)
     }
 
@@ -194,23 +197,36 @@ impl Roster {
     pub(in crate::machine) fn expire(&mut self, now: Now) -> Vec<Changed> {
         let mut touched = BTreeSet::new();
         while self.expiries.first().is_some_and(|(at, ..)| *at <= now.wall) {
-            let Some((_, group, id)) = self.expiries.pop_first() else { break };
-            let claims = &self.seat(&group, &id).claims;
-            let over = claims.iter().filter(|(_, claim)| claim.until <= now.wall);
-            let over: Vec<Source> = over.map(|(source, _)| source.clone()).collect();
+            let Some((_, group, id, source)) = self.expiries.pop_first() else { break };
             let place = (group, id);
-            for source in over {
-                if let Some(places) = self.sources.get_mut(&source) {
-                    places.remove(&place);
-                    if places.is_empty() {
-                        self.sources.remove(&source);
-                    }
+            if let Some(places) = self.sources.get_mut(&source) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.sources.remove(&source);
                 }
-                self.drop_claim(&source, &place);
             }
+            self.drop_claim(&source, &place);
             touched.insert(place);
         }
         self.settle(now.wall, touched)
+    }
+
+    /// Who is in a group call, oldest first.
+    pub(in crate::machine) fn participants(&self, group: &GroupCallId) -> Vec<Participant> {
+        let seats = self.calls.get(group).into_iter().flatten().flat_map(|(_, seats)| seats);
+        let mut present: Vec<_> = seats.filter_map(|(_, seat)| seat.shown.clone()).collect();
+        present.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
+        present
+    }
+
+    /// Of how many calls something is said.
+    pub(in crate::machine) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// The calls of which something is said.
+    pub(in crate::machine) fn alive(&self) -> impl Iterator<Item = &GroupCallId> {
+        self.calls.keys()
     }
 
     /// Whoever claims to be in a call.
@@ -248,7 +264,7 @@ impl Roster {
 
     fn drop_claim(&mut self, source: &Source, (group, id): &(GroupCallId, ParticipantId)) {
         let Some(claim) = self.seat(group, id).claims.remove(source) else { return };
-        self.expiries.remove(&(claim.until, group.clone(), id.clone()));
+        self.expiries.remove(&(claim.until, group.clone(), id.clone(), source.clone()));
         self.claims -= 1;
         if let Some(count) = self.counts.get_mut(&id.user) {
             *count -= 1;
@@ -274,14 +290,15 @@ impl Roster {
         // The last of two entries of one device in one event counts.
         match self.seat(&group, &id).claims.insert(source.clone(), claim) {
             Some(earlier) => {
-                self.expiries.remove(&(earlier.until, group.clone(), id.clone()));
+                let of = (earlier.until, group.clone(), id.clone(), source.clone());
+                self.expiries.remove(&of);
             }
             None => {
                 self.claims += 1;
                 *self.counts.entry(id.user.clone()).or_default() += 1;
             }
         }
-        self.expiries.insert((until, group.clone(), id.clone()));
+        self.expiries.insert((until, group.clone(), id.clone(), source.clone()));
         let place = (group, id);
         self.sources.entry(source.clone()).or_default().insert(place.clone());
         Some(place)
@@ -297,7 +314,7 @@ impl Roster {
     fn settle(
         &mut self,
         now: Wall,
-        touched: BTreeSet<(GroupCallId, ParticipantId)>,
+        touched: impl IntoIterator<Item = (GroupCallId, ParticipantId)>,
     ) -> Vec<Changed> {
         let mut changes = Vec::new();
         for (group, id) in touched {

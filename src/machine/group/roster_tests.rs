@@ -40,15 +40,6 @@ fn member(call: &GroupCallId, name: &str, until: u64) -> Membership {
     }
 }
 
-impl Roster {
-    fn participants(&self, group: &GroupCallId) -> Vec<Participant> {
-        let seats = self.calls.get(group).into_iter().flatten().flat_map(|(_, seats)| seats);
-        let mut present: Vec<_> = seats.filter_map(|(_, seat)| seat.shown.clone()).collect();
-        present.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
-        present
-    }
-}
-
 struct Room(Roster);
 
 impl Room {
@@ -201,6 +192,16 @@ fn the_older_claim_counts_when_the_newer_expires_first() {
     assert_eq!(it.says_under("a", "A_@a:x", 5, &[newer]), ["A changed"]);
     assert_eq!(it.at(50), ["A changed"]);
     assert_eq!(it.at(200), ["A left"]);
+}
+
+#[test]
+fn each_of_two_claims_that_end_at_once_has_its_own_end() {
+    let mut it = Room::new();
+    it.says_under("a", "one", 0, &[member(&room(), "A", 100)]);
+    it.says_under("a", "two", 0, &[member(&room(), "A", 100)]);
+    assert!(it.says_under("a", "one", 1, &[]).is_empty(), "the other stands");
+    assert_eq!(it.at(100), ["A left"]);
+    assert_eq!(it.0, Roster::default());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod doctor;
 mod encrypted;
 mod examples;
 mod floor;
+mod groups;
 mod keys;
 mod login;
 mod measure;
@@ -38,6 +39,7 @@ fn main() {
         transfers::SCENARIOS,
         devices::SCENARIOS,
         encrypted::SCENARIOS,
+        groups::SCENARIOS,
         doctor::SCENARIOS,
         examples::SCENARIOS,
         login::SCENARIOS,

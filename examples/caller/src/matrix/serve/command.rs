@@ -25,6 +25,17 @@ pub(crate) enum Command {
 pub(crate) enum ClientCommand {
     Account(AccountCommand),
     Call(CallCommand),
+    Group(GroupCommand),
+}
+
+/// What concerns group calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum GroupCommand {
+    GroupCreate,
+    GroupEnter,
+    GroupState,
+    GroupLeave,
 }
 
 /// What concerns account, rooms and the way to the homeserver.
@@ -94,6 +105,7 @@ mod tests {
             ("iceRestart", call(CallCommand::IceRestart)),
             ("followTransfer", call(CallCommand::FollowTransfer)),
             ("explain", call(CallCommand::Explain)),
+            ("groupEnter", Command::Client(ClientCommand::Group(GroupCommand::GroupEnter))),
         ] {
             assert_eq!(Command::named(name), Some(command), "{name}");
         }

@@ -12,7 +12,7 @@ use super::{
     cable::Cable,
     calls::Call,
     client::Client,
-    command::{AccountCommand, CallCommand, ClientCommand},
+    command::{AccountCommand, CallCommand, ClientCommand, GroupCommand},
     line::Args,
 };
 
@@ -23,6 +23,16 @@ impl Client {
         match command {
             ClientCommand::Account(command) => self.obey_about_account(command, args).await,
             ClientCommand::Call(command) => self.obey_about_calls(command, args).await,
+            ClientCommand::Group(command) => self.obey_about_groups(command, args).await,
+        }
+    }
+
+    async fn obey_about_groups(&self, command: GroupCommand, args: &Args) -> Result<Value, String> {
+        match command {
+            GroupCommand::GroupCreate => self.create_group(args).await,
+            GroupCommand::GroupEnter => self.enter_group(args).await,
+            GroupCommand::GroupState => self.group_state(args).await,
+            GroupCommand::GroupLeave => self.leave_group(args).await,
         }
     }
 

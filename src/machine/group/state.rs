@@ -1,0 +1,246 @@
+//! The state of rooms, as it concerns group calls: whose memberships count, and what changes with them.
+
+use std::collections::BTreeSet;
+
+use super::{
+    GroupCall,
+    event::{GroupEvent, GroupSnapshot, GroupState},
+    roster::{Change, Changed, Participant, ParticipantId, Statement},
+};
+use crate::{
+    id::{RoomId, SessionId},
+    machine::{
+        Engine, Service,
+        bounds::MAX_GROUP_CALLS_PER_ROOM,
+        event::VoipEvent,
+        guard::Guard,
+        io::{Ignored, Verdict},
+    },
+    wire::{
+        member::{Backend, Dialect, GroupCallId, names_another},
+        state::{Extent, ParsedState, RoomState, StateContent},
+    },
+};
+
+impl Engine {
+    /// Judges every event of a room's state.
+    pub(in crate::machine) fn on_state(&mut self, state: RoomState) -> Verdict {
+        let RoomState { room, extent, events } = state;
+        let mut told = BTreeSet::new();
+        let verdicts = events.iter().map(|event| {
+            if let Ok(StateContent::Members(dialect, _)) = &event.content {
+                told.insert((*dialect, event.facts.state_key.clone()));
+            }
+            let verdict = self.on_state_event(&room, event);
+            if let Verdict::Ignored(reason) = verdict {
+                self.note(&event.event_type, Some((&event.facts.sender, None)), reason);
+            }
+            verdict
+        });
+        let verdicts = verdicts.collect();
+        if extent == Extent::Whole {
+            self.on_whole_state(&room, &told);
+        }
+        self.tell_rights(&room);
+        self.settle_leaving(&room);
+        self.end_empty_groups(&room);
+        self.groups.watch_expiry(&room);
+        self.groups.push(&mut self.world, &room);
+        Verdict::Batch(verdicts)
+    }
+
+    fn on_whole_state(&mut self, room: &RoomId, told: &BTreeSet<(Dialect, String)>) {
+        let now = self.world.now;
+        let of_room = self.groups.room(room);
+        let changes = of_room.roster.keep_only(now, told);
+        let key = of_room.our_key(&self.world);
+        if !told.contains(&(Dialect::Famedly, key)) {
+            of_room.ours.on_absent();
+        }
+        self.on_changes(room, changes);
+    }
+
+    fn on_state_event(&mut self, room: &RoomId, event: &ParsedState) -> Verdict {
+        match &event.content {
+            Err(_) => Verdict::Ignored(Ignored::Malformed),
+            Ok(StateContent::PowerLevels(levels)) => {
+                self.groups.room(room).levels = Some(levels.clone());
+                Verdict::Handled
+            }
+            Ok(StateContent::Creation(creation)) => {
+                self.groups.room(room).creation = Some(creation.clone());
+                Verdict::Handled
+            }
+            Ok(StateContent::Members(dialect, entries)) => {
+                let facts = &event.facts;
+                let outside = self.world.is_outside(room, &facts.sender)
+                    && self.world.holds(Guard::OutsidersUnheard);
+                let statement = Statement { dialect: *dialect, facts, entries, outside };
+                self.on_members_event(room, statement)
+            }
+        }
+    }
+
+    fn on_members_event(&mut self, room: &RoomId, statement: Statement<'_>) -> Verdict {
+        let Statement { dialect, facts, entries, outside } = statement;
+        let of_room = self.groups.room(room);
+        let our_key =
+            dialect == Dialect::Famedly && facts.state_key == of_room.our_key(&self.world);
+        let foreign = names_another(&facts.state_key, &facts.sender);
+        if foreign && self.world.holds(Guard::StateKeyBound) {
+            if our_key {
+                of_room.ours.on_overwritten();
+            }
+            return Verdict::Ignored(Ignored::ForeignStateKey);
+        }
+        if our_key {
+            let device = &self.world.identity.device;
+            of_room.ours.on_seen(device, &facts.event_id, entries);
+        }
+        let mut changes = of_room.roster.set_outside(self.world.now, &facts.sender, outside);
+        let (more, left_out) = of_room.roster.state(self.world.now, statement);
+        changes.extend(more);
+        self.on_changes(room, changes);
+        if left_out > 0 {
+            Verdict::Ignored(Ignored::TooMany)
+        } else if outside {
+            // What he says counts when he is in the room, if it has not expired by then.
+            Verdict::Ignored(Ignored::NotInRoom)
+        } else {
+            Verdict::Handled
+        }
+    }
+
+    /// Tells what changed among the participants of a room's calls.
+    pub(super) fn on_changes(&mut self, room: &RoomId, changes: Vec<Changed>) {
+        for (group, change) in changes {
+            match change {
+                Change::Joined(who) | Change::Updated(who) => self.on_present(room, group, who),
+                Change::Left(who) => self.on_absent(room, &group, &who),
+            }
+        }
+    }
+
+    fn on_present(&mut self, room: &RoomId, group: GroupCallId, who: Participant) {
+        let ours = who.id == self.ourselves();
+        let visit = self.groups.room(room).ours.visit(&group);
+        let stale = visit.is_none_or(|visit| who.session.as_deref() != Some(&visit.session));
+        // A visit of ours that is over, or of a dead process.
+        if ours && stale {
+            return;
+        }
+        let found = self.groups.find(room, &group);
+        let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        call.was_alive = true;
+        let known = call.shown.participant(&who.id).filter(|known| known.session == who.session);
+        let who = Participant { since: known.map_or(who.since, |known| known.since), ..who };
+        let event = match call.shown.participant(&who.id) {
+            Some(known) if *known == who => return,
+            Some(_) => GroupEvent::ParticipantChanged(who),
+            None => GroupEvent::ParticipantJoined(who),
+        };
+        call.tell(&mut self.world, event);
+    }
+
+    fn on_absent(&mut self, room: &RoomId, group: &GroupCallId, who: &ParticipantId) {
+        let Some(session) = self.groups.find(room, group) else { return };
+        let wanted = self.groups.room(room).ours.visit(group).is_some();
+        // We are about to write that we are there: nobody leaves and comes back.
+        if *who == self.ourselves() && wanted {
+            return;
+        }
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.shown.participant(who).is_some() {
+            call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
+        }
+    }
+
+    /// Tells the calls of a room who may be in them, if that changed.
+    fn tell_rights(&mut self, room: &RoomId) {
+        let rights = self.groups.room(room).rights(&self.world.identity.user);
+        let other = self.groups.of_room(room).filter(|call| call.shown.rights != rights);
+        for session in other.map(|call| call.session).collect::<Vec<_>>() {
+            self.tell_group(session, GroupEvent::RightsChanged(rights));
+        }
+    }
+
+    /// After all that came at once: who leaves and who enters may be in any order there.
+    pub(super) fn end_empty_groups(&mut self, room: &RoomId) {
+        let of_room = self.groups.of_room(room);
+        let empty = of_room.filter(|call| call.was_alive && call.shown.participants.is_empty());
+        let empty: Vec<_> = empty.map(|call| (call.session, call.shown.call.clone())).collect();
+        for (session, group) in empty {
+            self.end_if_empty(session, room, &group);
+        }
+        self.discover_rest(room);
+    }
+
+    /// Calls that found no place among those of the room are shown as soon as there is one.
+    fn discover_rest(&mut self, room: &RoomId) {
+        let Some(of_room) = self.groups.rooms.get(room) else { return };
+        let known = self.groups.of_room(room).count();
+        if known >= MAX_GROUP_CALLS_PER_ROOM || of_room.roster.calls() <= known {
+            return;
+        }
+        let hidden: Vec<_> = of_room
+            .roster
+            .alive()
+            .filter(|group| self.groups.find(room, group).is_none())
+            .cloned()
+            .collect();
+        for group in hidden {
+            let first = self.groups.room(room).roster.participants(&group).into_iter().next();
+            if let Some(first) = first.filter(|first| first.id != self.ourselves()) {
+                self.discover(room, group, &first);
+            }
+        }
+    }
+
+    fn discover(
+        &mut self,
+        room: &RoomId,
+        group: GroupCallId,
+        first: &Participant,
+    ) -> Option<SessionId> {
+        if self.service == Service::ShuttingDown {
+            return None;
+        }
+        if self.groups.of_room(room).count() >= MAX_GROUP_CALLS_PER_ROOM {
+            self.note("group", Some((&first.id.user, None)), Ignored::TooMany);
+            return None;
+        }
+        let (backend, application) = (first.backend.clone(), first.application.clone());
+        Some(self.add_group(room, group, backend, application))
+    }
+
+    pub(super) fn add_group(
+        &mut self,
+        room: &RoomId,
+        call: GroupCallId,
+        backend: Backend,
+        application: String,
+    ) -> SessionId {
+        let session = self.world.ids.session();
+        let ourselves = self.ourselves();
+        let mut participants = self.groups.room(room).roster.participants(&call);
+        // What stands of us there is of a visit that is over.
+        participants.retain(|one| one.id != ourselves);
+        let was_alive = !participants.is_empty();
+        let shown = GroupSnapshot {
+            room: room.clone(),
+            call: call.clone(),
+            backend,
+            application,
+            state: GroupState::Idle,
+            participants,
+            rights: self.groups.room(room).rights(&self.world.identity.user),
+            end: None,
+        };
+        let snapshot = Box::new(shown.clone());
+        self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
+        self.groups.by_id.insert((room.clone(), call), session);
+        self.groups.calls.insert(session, GroupCall { session, shown, was_alive });
+        session
+    }
+}

@@ -1,0 +1,65 @@
+//! Who is in a group call, over a real homeserver: two of ours and whoever looks on.
+
+use real::{Client, Failure, PATIENCE, Pair, Privacy, Scene, clock};
+use serde_json::{Value, json};
+
+use crate::stage::{Cast, Scenario};
+
+/// Without media yet: browsers speak another dialect.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("who_is_in_a_group_call", Cast::Pair(who_is_in_it))
+        .only(|caller, callee| caller.is_ours() && callee.is_ours()),
+    Scenario::new("who_is_in_a_group_call_encrypted", Cast::Pair(who_is_in_it))
+        .within(Privacy::Encrypted)
+        .only(|caller, callee| caller.is_ours() && callee.is_ours()),
+];
+
+fn who_is_in_it(scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let Pair { caller, callee, room } = &pair;
+    let wish = json!({"roomId": room, "dialect": "famedly"});
+    caller.ask("groupEnter", &wish)?;
+    for client in [caller, callee] {
+        sees(client, &wish, &[caller])?;
+    }
+    callee.ask("groupEnter", &wish)?;
+    // Two devices of one user keep each other's entry in the event that they share.
+    let second = scene.another_device(callee, "bob2", callee.kind)?;
+    sees(&second, &wish, &[caller, callee])?;
+    second.ask("groupEnter", &wish)?;
+    for client in [caller, callee, &second] {
+        sees(client, &wish, &[caller, callee, &second])?;
+    }
+    callee.ask("groupLeave", &wish)?;
+    for client in [caller, callee, &second] {
+        sees(client, &wish, &[caller, &second])?;
+    }
+    for client in [caller, &second] {
+        client.ask("groupLeave", &wish)?;
+    }
+    for client in [caller, callee, &second] {
+        sees(client, &wish, &[])?;
+    }
+    Ok(())
+}
+
+/// Waits until a client sees these in the call, and no others.
+fn sees(client: &Client, wish: &Value, present: &[&Client]) -> Result<(), Failure> {
+    let mut devices: Vec<_> = present.iter().map(|one| one.device_id.as_str()).collect();
+    devices.sort_unstable();
+    let since = clock::moment();
+    loop {
+        let state = client.ask("groupState", wish)?;
+        let shown = state["participants"].as_array().cloned().unwrap_or_default();
+        let mut shown: Vec<_> = shown.iter().filter_map(|one| one["device"].as_str()).collect();
+        shown.sort_unstable();
+        if shown == devices {
+            return Ok(());
+        }
+        if since.elapsed() > PATIENCE {
+            return Err(Failure(format!("{} sees {state} instead of {devices:?}", client.peer())));
+        }
+        // A pause of 200 ms, during which other commands are served.
+        let pause = json!({"callId": "none", "incoming": true, "timeoutMs": 200});
+        drop(client.ask("waitFor", &pause));
+    }
+}
