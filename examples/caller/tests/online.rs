@@ -139,7 +139,7 @@ mod with_matrix {
 
     #[test]
     fn nonsense_on_standard_input_is_told_and_the_process_goes_on() {
-        let lines = "nonsense\n{\"id\":1}\n{\"id\":2,\"cmd\":\"groupCreate\"}\n{\"id\":3,\"cmd\":\"state\"}\n\
+        let lines = "nonsense\n{\"id\":1}\n{\"id\":2,\"cmd\":\"rtcJoin\"}\n{\"id\":3,\"cmd\":\"state\"}\n\
                      {\"id\":4,\"peer\":\"bob\",\"cmd\":\"dance\"}\n";
         let (said, code) = served(lines);
         assert_eq!(code, Some(0));
@@ -150,7 +150,7 @@ mod with_matrix {
         assert!(errors[1].contains("no cmd"), "{errors:?}");
         assert_eq!(
             errors[2..],
-            ["unsupported: groupCreate", "not logged in", "unsupported: dance"]
+            ["unsupported: rtcJoin", "not logged in", "unsupported: dance"]
         );
         assert_eq!(said[5]["peer"], "bob");
     }

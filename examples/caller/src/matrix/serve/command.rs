@@ -30,12 +30,15 @@ pub(crate) enum ClientCommand {
 
 /// What concerns group calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) enum GroupCommand {
-    GroupCreate,
-    GroupEnter,
-    GroupState,
-    GroupLeave,
+    #[serde(rename = "groupCreate")]
+    Create,
+    #[serde(rename = "groupEnter")]
+    Enter,
+    #[serde(rename = "groupState")]
+    State,
+    #[serde(rename = "groupLeave")]
+    Leave,
 }
 
 /// What concerns account, rooms and the way to the homeserver.
@@ -105,7 +108,7 @@ mod tests {
             ("iceRestart", call(CallCommand::IceRestart)),
             ("followTransfer", call(CallCommand::FollowTransfer)),
             ("explain", call(CallCommand::Explain)),
-            ("groupEnter", Command::Client(ClientCommand::Group(GroupCommand::GroupEnter))),
+            ("groupEnter", Command::Client(ClientCommand::Group(GroupCommand::Enter))),
         ] {
             assert_eq!(Command::named(name), Some(command), "{name}");
         }

@@ -29,10 +29,10 @@ impl Client {
 
     async fn obey_about_groups(&self, command: GroupCommand, args: &Args) -> Result<Value, String> {
         match command {
-            GroupCommand::GroupCreate => self.create_group(args).await,
-            GroupCommand::GroupEnter => self.enter_group(args).await,
-            GroupCommand::GroupState => self.group_state(args).await,
-            GroupCommand::GroupLeave => self.leave_group(args).await,
+            GroupCommand::Create => self.create_group(args).await,
+            GroupCommand::Enter => self.enter_group(args).await,
+            GroupCommand::State => self.group_state(args).await,
+            GroupCommand::Leave => self.leave_group(args).await,
         }
     }
 
