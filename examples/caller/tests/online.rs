@@ -148,10 +148,7 @@ mod with_matrix {
             said[1..].iter().map(|line| line["error"].as_str().unwrap()).collect();
         assert!(errors[0].starts_with("not JSON: "), "{errors:?}");
         assert!(errors[1].contains("no cmd"), "{errors:?}");
-        assert_eq!(
-            errors[2..],
-            ["unsupported: rtcJoin", "not logged in", "unsupported: dance"]
-        );
+        assert_eq!(errors[2..], ["unsupported: rtcJoin", "not logged in", "unsupported: dance"]);
         assert_eq!(said[5]["peer"], "bob");
     }
 
