@@ -239,6 +239,14 @@ pub struct Timeouts {
     pub ledger: Duration,
 }
 
+impl Timeouts {
+    /// The pause after so many failed tries: doubling from the first to the longest.
+    pub(crate) fn retry_pause(&self, tries: u32) -> Duration {
+        let doubled = self.retry_first.saturating_mul(1 << tries.saturating_sub(1).min(16));
+        doubled.min(self.retry_longest)
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

@@ -13,13 +13,11 @@ use std::collections::BTreeSet;
 
 use matrix_voip::{
     Backend, Config, GroupCallId, GroupState, MemberKey, ParticipantId,
-    id::{RoomId, SessionId, UserId},
+    id::{RoomId, SessionId},
     machine::io::{Command, GroupCommand, Input, Lifecycle, Network, Verdict},
-    testing::{Cue, Device, Dice, OpKind, Sim, millis, secs},
+    testing::{Device, Dice, OpKind, Sim, millis, secs},
     wire::member::DEFAULT_APPLICATION,
 };
-
-use self::schedules::RECORDED;
 
 /// Schedules in an ordinary run.
 const RUNS: u64 = 5_000;
@@ -54,7 +52,7 @@ fn what_failed_once_fails_no_more() {
 fn play(seed: u64, steps: &[usize]) -> Sim {
     let mut stage = Stage::new(seed);
     for step in steps {
-        stage.dice = Dice::new(seed.wrapping_mul(0x9e37).wrapping_add(*step as u64 + 1));
+        stage.dice = schedules::dice(seed, *step);
         stage.scene();
         let longest = *stage.dice.one_of(&[millis(20), millis(200), secs(3), secs(90)]);
         let pause = stage.dice.span(longest);
@@ -77,9 +75,7 @@ struct Stage {
 impl Stage {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x6107);
-        let sim = Sim::new(seed);
-        sim.set_reads_engines(seed.is_multiple_of(50));
-        sim.set_records(seed.is_multiple_of(RECORDED));
+        let sim = schedules::world(seed);
         let users: Vec<String> =
             (0..dice.below(3) + 2).map(|user| format!("@user{user}:example")).collect();
         let rooms = ["!room:example", "!another:example"];
@@ -93,22 +89,8 @@ impl Stage {
             }
         }
         sim.run_until_quiet();
-        let mut stage = Self { sim, dice, rooms, devices };
-        stage.set_delays(&users);
-        stage
-    }
-
-    /// Events of different senders may overtake each other, as between federated servers.
-    fn set_delays(&mut self, users: &[String]) {
-        for from in users {
-            for to in users {
-                let (from, to) = (UserId::parse(from).unwrap(), UserId::parse(to).unwrap());
-                let delay = self.dice.span(millis(400));
-                if self.dice.percent(30) {
-                    self.sim.server(|server| server.set_delay(&from, &to, delay));
-                }
-            }
-        }
+        schedules::set_delays(&sim, &mut dice, &users, millis(400));
+        Self { sim, dice, rooms, devices }
     }
 
     /// Something happens to somebody.
@@ -119,7 +101,7 @@ impl Stage {
             8..=11 => self.command(&device, GroupCommand::Leave),
             12 => self.command(&device, GroupCommand::SetApplication("m.call.video".into())),
             13 | 14 => self.trouble(&device),
-            15 => self.outage(&device),
+            15 => schedules::outage(&self.sim, &mut self.dice, &device, secs(200)),
             16 => self.crash(&device),
             17 => self.leave_room(&device),
             18 => self.sleep(&device),
@@ -152,27 +134,8 @@ impl Stage {
 
     /// The way to the homeserver gives trouble.
     fn trouble(&mut self, device: &Device) {
-        let cue = match self.dice.below(5) {
-            0 => Cue::dropped(),
-            1 => Cue::answer_lost(),
-            2 => Cue::rate_limited(self.dice.span(secs(5))),
-            3 => Cue::works().after(self.dice.span(secs(8))),
-            _ => Cue::hangs(),
-        };
+        let cue = schedules::trouble(&mut self.dice);
         device.next(*self.dice.one_of(&[OpKind::SendState, OpKind::SendState, OpKind::State]), cue);
-    }
-
-    fn outage(&mut self, device: &Device) {
-        if self.dice.percent(50) {
-            device.partition();
-        } else {
-            device.hold_sync();
-        }
-        let span = self.dice.span(secs(200));
-        self.sim.advance(span);
-        device.heal();
-        device.release_sync();
-        device.input(Input::Network(Network::Back));
     }
 
     fn crash(&mut self, device: &Device) {

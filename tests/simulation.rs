@@ -26,8 +26,6 @@ use matrix_voip::{
     wire::call::Body,
 };
 
-use self::schedules::RECORDED;
-
 /// Schedules in an ordinary run.
 const RUNS: u64 = 20_000;
 /// In the room, but in no call.
@@ -70,7 +68,7 @@ fn what_failed_once_fails_no_more() {
 fn play(seed: u64, steps: &[usize]) -> Sim {
     let mut stage = Stage::new(seed);
     for step in steps {
-        stage.dice = Dice::new(seed.wrapping_mul(0x9e37).wrapping_add(*step as u64 + 1));
+        stage.dice = schedules::dice(seed, *step);
         stage.scene();
         let longest = *stage.dice.one_of(&[millis(20), millis(200), secs(3), secs(30)]);
         let pause = stage.dice.span(longest);
@@ -97,10 +95,7 @@ struct Stage {
 impl Stage {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x5eed);
-        let sim = Sim::new(seed);
-        // Searching the whole engine for secrets is slow, and the scenarios do it.
-        sim.set_reads_engines(seed.is_multiple_of(50));
-        sim.set_records(seed.is_multiple_of(RECORDED));
+        let sim = schedules::world(seed);
         let users: Vec<String> =
             (0..dice.below(2) + 2).map(|user| format!("@user{user}:example")).collect();
         let members = users.iter().map(String::as_str).chain([HECKLER]);
@@ -118,21 +113,8 @@ impl Stage {
         sim.run_until_quiet();
         sim.server(|server| server.set_rooms_reversed(dice.percent(50)));
         let mut stage = Self { sim, dice, rooms, by_default, users, devices, saves_failed: false };
-        stage.set_delays();
+        schedules::set_delays(&stage.sim, &mut stage.dice, &stage.users, millis(150));
         stage
-    }
-
-    /// Streams of different senders may overtake each other, as between federated servers.
-    fn set_delays(&mut self) {
-        for from in &self.users {
-            for to in &self.users {
-                let (from, to) = (UserId::parse(from).unwrap(), UserId::parse(to).unwrap());
-                let delay = self.dice.span(millis(150));
-                if self.dice.percent(30) {
-                    self.sim.server(|server| server.set_delay(&from, &to, delay));
-                }
-            }
-        }
     }
 
     /// Something happens to somebody.
@@ -151,7 +133,7 @@ impl Stage {
             14 => device.repeat_sync(),
             15 => self.trouble(&device),
             16 => self.engine_trouble(&device),
-            17 => self.outage(&device),
+            17 => schedules::outage(&self.sim, &mut self.dice, &device, secs(40)),
             18 => self.crash(&device),
             19 | 20 => self.heckle(&device),
             21 => self.command(&device, CallCommand::Proceed),
@@ -270,13 +252,7 @@ impl Stage {
 
     /// The way to the homeserver gives trouble.
     fn trouble(&mut self, device: &Device) {
-        let cue = match self.dice.below(5) {
-            0 => Cue::dropped(),
-            1 => Cue::answer_lost(),
-            2 => Cue::rate_limited(self.dice.span(secs(5))),
-            3 => Cue::works().after(self.dice.span(secs(8))),
-            _ => Cue::hangs(),
-        };
+        let cue = schedules::trouble(&mut self.dice);
         device.next(*self.dice.one_of(&[OpKind::SendEvent, OpKind::SendEvent, OpKind::Turn]), cue);
     }
 
@@ -308,19 +284,6 @@ impl Stage {
         let gathered = found[0].max(found[1]) + self.dice.span(millis(100));
         let candidates = found.to_vec();
         device.set_habits(Habits { candidates, gathered, ..Habits::default() });
-    }
-
-    fn outage(&mut self, device: &Device) {
-        if self.dice.percent(50) {
-            device.partition();
-        } else {
-            device.hold_sync();
-        }
-        let span = self.dice.span(secs(40));
-        self.sim.advance(span);
-        device.heal();
-        device.release_sync();
-        device.input(Input::Network(Network::Back));
     }
 
     fn crash(&mut self, device: &Device) {

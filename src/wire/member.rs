@@ -13,7 +13,7 @@ use super::{
     delivery::Malformed,
     json::{Object, exact_text, id, object, optional_id, shortened, text, whole},
     metadata::Purpose,
-    read::MAX_CONTENT_BYTES,
+    read::content_object,
 };
 use crate::{
     id::{DeviceId, UserId},
@@ -67,11 +67,6 @@ pub struct GroupCallId {
 }
 
 impl GroupCallId {
-    /// The one that is ordered before all others.
-    pub(crate) fn first() -> Self {
-        Self { scope: Scope::Room, call_id: String::new() }
-    }
-
     /// The one call of a room.
     pub fn room() -> Self {
         Self { scope: Scope::Room, call_id: String::new() }
@@ -254,18 +249,11 @@ pub struct MemberEntry {
 /// [`Malformed`]: the content is no object, or longer than any honest one. An entry that cannot be
 /// read harms no other.
 pub fn read_members(dialect: Dialect, content: &str) -> Result<Vec<MemberEntry>, Malformed> {
-    let content = object_of(content)?;
+    let content = content_object(content)?;
     Ok(match dialect {
         Dialect::Famedly => entries(&content),
         Dialect::Msc3401 => legacy_entries(&content),
     })
-}
-
-fn object_of(content: &str) -> Result<Object, Malformed> {
-    if content.len() > MAX_CONTENT_BYTES {
-        return Err(Malformed::TooLarge("content"));
-    }
-    serde_json::from_str(content).map_err(|_| Malformed::NotAnObject)
 }
 
 fn entries(content: &Object) -> Vec<MemberEntry> {
@@ -440,6 +428,7 @@ mod tests {
 
     use super::*;
     use crate::id::MAX_ID_BYTES;
+    use crate::wire::read::MAX_CONTENT_BYTES;
 
     fn deployed() -> Value {
         json!({

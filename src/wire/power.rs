@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{
     delivery::Malformed,
-    json::{Object, object, text},
+    json::{object, text},
     member::MEMBER_TYPE,
-    read::MAX_CONTENT_BYTES,
+    read::content_object,
 };
 use crate::{id::UserId, redact::Redacted};
 
@@ -37,7 +37,7 @@ impl PowerLevels {
     /// [`Malformed`] when it is no JSON object, or too large.
     pub fn read(content: &str) -> Result<Self, Malformed> {
         let text = content;
-        let content = parse(text)?;
+        let content = content_object(text)?;
         let of_users = object(&content, "users").into_iter().flatten();
         let users = of_users.filter_map(|(user, it)| Some((UserId::parse(user).ok()?, level(it)?)));
         let named = object(&content, "events").and_then(|events| events.get(MEMBER_TYPE));
@@ -63,7 +63,7 @@ impl PowerLevels {
     /// The content with which everybody may: the level of memberships is what everybody has, all
     /// else is as it was.
     pub fn allowing_everyone(&self) -> String {
-        let mut content = parse(self.content.expose()).unwrap_or_default();
+        let mut content = content_object(self.content.expose()).unwrap_or_default();
         let events = content.entry("events").or_insert_with(|| Value::Object(Map::new()));
         if !events.is_object() {
             *events = Value::Object(Map::new());
@@ -81,13 +81,6 @@ fn level(value: &Value) -> Option<i64> {
         Value::String(text) => text.trim().parse().ok(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-fn parse(content: &str) -> Result<Object, Malformed> {
-    if content.len() > MAX_CONTENT_BYTES {
-        return Err(Malformed::TooLarge("content"));
-    }
-    serde_json::from_str(content).map_err(|_| Malformed::NotAnObject)
 }
 
 /// How a room was made.
@@ -108,7 +101,7 @@ impl Creation {
     /// # Errors
     /// [`Malformed`] when it is no JSON object, or too large.
     pub fn read(sender: &UserId, content: &str) -> Result<Self, Malformed> {
-        let content = parse(content)?;
+        let content = content_object(content)?;
         let version = text(&content, "room_version").unwrap_or("1");
         let above = version.parse::<u64>().is_ok_and(|version| version >= CREATORS_ABOVE);
         let others = content.get("additional_creators").and_then(Value::as_array);
@@ -124,6 +117,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::wire::read::MAX_CONTENT_BYTES;
 
     fn user(id: &str) -> UserId {
         UserId::parse(id).unwrap()

@@ -55,11 +55,16 @@ pub fn read(event_type: &str, content: &str) -> Option<Result<CallMessage, Malfo
 }
 
 fn read_content(kind: Kind, family: Family, content: &str) -> Result<CallMessage, Malformed> {
+    let content = content_object(content)?;
+    Ok(CallMessage { header: header(&content, family)?, body: body(&content, kind)? })
+}
+
+/// The content of any event, of the length that is looked at.
+pub(super) fn content_object(content: &str) -> Result<Object, Malformed> {
     if content.len() > MAX_CONTENT_BYTES {
         return Err(Malformed::TooLarge("content"));
     }
-    let content: Object = serde_json::from_str(content).map_err(|_| Malformed::NotAnObject)?;
-    Ok(CallMessage { header: header(&content, family)?, body: body(&content, kind)? })
+    serde_json::from_str(content).map_err(|_| Malformed::NotAnObject)
 }
 
 fn header(content: &Object, family: Family) -> Result<Header, Malformed> {

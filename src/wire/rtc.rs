@@ -11,7 +11,7 @@ use super::{
     json::Object,
     notify::{Decline, Notification, SfuReject},
     reaction::{REACTION, Reaction, ReactionRemoval},
-    read::MAX_CONTENT_BYTES,
+    read::content_object,
 };
 use crate::id::EventId;
 
@@ -82,20 +82,13 @@ pub fn read_rtc_event(
     redacts: Option<&EventId>,
 ) -> Option<Result<RtcEvent, Malformed>> {
     let kind = Kind::of(event_type)?;
-    let content = match object(content) {
+    let content = match content_object(content) {
         Ok(content) => content,
         // Of these two most are something else, and told about elsewhere.
         Err(_) if matches!(kind, Kind::ReactionRemoval | Kind::SfuReject) => return None,
         Err(why) => return Some(Err(why)),
     };
     read_kind(kind, &content, redacts)
-}
-
-fn object(content: &str) -> Result<Object, Malformed> {
-    if content.len() > MAX_CONTENT_BYTES {
-        return Err(Malformed::TooLarge("content"));
-    }
-    serde_json::from_str(content).map_err(|_| Malformed::NotAnObject)
 }
 
 fn read_kind(

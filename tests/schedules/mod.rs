@@ -10,17 +10,20 @@ use std::{
     env, panic,
     sync::atomic::{AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 use matrix_voip::{
+    id::UserId,
+    machine::io::{Input, Network},
     record::Replay,
-    testing::{Column, Dice, Kind, Sim},
+    testing::{Column, Cue, Device, Dice, Kind, Sim, secs},
 };
 
 /// Every how many schedules one is played twice, to compare its outputs.
 const TWICE: u64 = 20;
 /// Every how many schedules one is recorded, and replayed from its files.
-pub(crate) const RECORDED: u64 = 20;
+const RECORDED: u64 = 20;
 /// Most steps of one schedule.
 const MAX_STEPS: usize = 30;
 
@@ -127,6 +130,57 @@ fn all_steps(seed: u64) -> Vec<usize> {
 fn chosen_steps() -> Option<Vec<usize>> {
     let steps = env::var("SIM_STEPS").ok()?;
     Some(steps.split(',').filter_map(|step| step.parse().ok()).collect())
+}
+
+/// The dice of one step of a schedule: of its own, so that others can be left out.
+pub(crate) fn dice(seed: u64, step: usize) -> Dice {
+    Dice::new(seed.wrapping_mul(0x9e37).wrapping_add(step as u64 + 1))
+}
+
+/// A world for a schedule. Some are searched for secrets, which is slow, and some are recorded.
+pub(crate) fn world(seed: u64) -> Sim {
+    let sim = Sim::new(seed);
+    sim.set_reads_engines(seed.is_multiple_of(50));
+    sim.set_records(seed.is_multiple_of(RECORDED));
+    sim
+}
+
+/// Events of different senders may overtake each other by so much, as between federated servers.
+pub(crate) fn set_delays(sim: &Sim, dice: &mut Dice, users: &[String], longest: Duration) {
+    for from in users {
+        for to in users {
+            let (from, to) = (UserId::parse(from).unwrap(), UserId::parse(to).unwrap());
+            let delay = dice.span(longest);
+            if dice.percent(30) {
+                sim.server(|server| server.set_delay(&from, &to, delay));
+            }
+        }
+    }
+}
+
+/// How the way to the homeserver gives trouble.
+pub(crate) fn trouble(dice: &mut Dice) -> Cue {
+    match dice.below(5) {
+        0 => Cue::dropped(),
+        1 => Cue::answer_lost(),
+        2 => Cue::rate_limited(dice.span(secs(5))),
+        3 => Cue::works().after(dice.span(secs(8))),
+        _ => Cue::hangs(),
+    }
+}
+
+/// A device is without its homeserver for so long at most, or hears nothing of it.
+pub(crate) fn outage(sim: &Sim, dice: &mut Dice, device: &Device, longest: Duration) {
+    if dice.percent(50) {
+        device.partition();
+    } else {
+        device.hold_sync();
+    }
+    let span = dice.span(longest);
+    sim.advance(span);
+    device.heal();
+    device.release_sync();
+    device.input(Input::Network(Network::Back));
 }
 
 /// How often each thing happened.

@@ -193,15 +193,14 @@ impl Outbox {
     }
 }
 
-/// Doubling from the first pause to the longest; the homeserver's own wish goes before, but a
+/// Longer with each try; the homeserver's own wish goes before, but a
 /// wish for no pause at all.
 fn pause(tries: u32, fault: &Fault, timeouts: &Timeouts) -> Duration {
     if let Fault::RateLimited { retry_after: Some(wish) } = fault {
         return (*wish)
             .clamp(timeouts.retry_first.min(timeouts.longest_invite), timeouts.longest_invite);
     }
-    let doubled = timeouts.retry_first.saturating_mul(1 << tries.saturating_sub(1).min(16));
-    doubled.min(timeouts.retry_longest)
+    timeouts.retry_pause(tries)
 }
 
 #[cfg(test)]

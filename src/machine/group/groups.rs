@@ -108,7 +108,8 @@ impl Groups {
 
     /// The calls of a room, each with its session.
     pub(super) fn of_room(&self, room: &RoomId) -> impl Iterator<Item = &GroupCall> {
-        let first = (room.clone(), GroupCallId::first());
+        // The one call of a room is ordered before all others.
+        let first = (room.clone(), GroupCallId::room());
         let of_room = self.by_id.range(first..).take_while(move |((of, _), _)| of == room);
         of_room.filter_map(|(_, session)| self.calls.get(session))
     }
@@ -149,9 +150,7 @@ impl Groups {
     pub(super) fn push(&mut self, world: &mut World, room: &RoomId) {
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         if of_room.ours.next() == Next::Repair {
-            let timeouts = &world.config.timeouts;
-            let pauses = (timeouts.retry_first, timeouts.retry_longest);
-            let pause = of_room.ours.begin_repair(world.now.wall, pauses);
+            let pause = of_room.ours.begin_repair(world.now.wall, &world.config.timeouts);
             if !pause.is_zero() {
                 let after = world.now.mono_after(pause);
                 self.set_timer(room, GroupTimer::Retry, Some(after));

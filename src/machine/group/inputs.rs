@@ -188,9 +188,6 @@ impl Engine {
         let Some(room) = self.groups.take_asked(op) else {
             return Verdict::Ignored(Ignored::StaleReply);
         };
-        if !self.groups.room(&room).ours.is_awaiting(op) {
-            return Verdict::Ignored(Ignored::StaleReply);
-        }
         match result {
             Ok(Reply::Sent(event)) => {
                 let outcome = self.groups.room(&room).ours.on_written(event);
@@ -210,8 +207,7 @@ impl Engine {
 
     fn on_group_fault(&mut self, room: &RoomId, fault: Fault) {
         let timeouts = &self.world.config.timeouts;
-        let pauses = (timeouts.retry_first, timeouts.retry_longest);
-        let outcome = self.groups.room(room).ours.on_fault(self.world.now, fault, pauses);
+        let outcome = self.groups.room(room).ours.on_fault(self.world.now, fault, timeouts);
         self.on_outcome(room, outcome);
     }
 
@@ -334,7 +330,6 @@ impl Engine {
             self.end_group(session, GroupEnd::LoggedOut);
         }
         for room in self.groups.all_rooms() {
-            self.groups.room(&room).ours.give_up();
             self.groups.forget_room(&mut self.world, &room);
         }
     }

@@ -17,6 +17,7 @@ use std::{
 };
 
 use crate::{
+    config::Timeouts,
     id::{DeviceId, EventId, OpId},
     machine::{fingerprint::Fingerprint, io::Fault},
     time::{Now, Wall},
@@ -62,9 +63,7 @@ impl Visit {
         };
         Self { session, application, backend, feeds, tried: false, accepted: false }
     }
-}
 
-impl Visit {
     /// What is written of it; when it expires is filled in then.
     pub(super) fn membership(&self, group: &GroupCallId, device: &DeviceId) -> Membership {
         Membership {
@@ -199,11 +198,6 @@ impl Ours {
         self.known &= self.believed > now.plus(OLDER);
     }
 
-    /// Nothing can be written any more.
-    pub(super) fn give_up(&mut self) {
-        *self = Self::default();
-    }
-
     // ---------------------------------------------------------------------------- what is seen
 
     /// A device of ours wrote under our key.
@@ -307,15 +301,15 @@ impl Ours {
         }
     }
 
-    /// A repair begins: how long it waits. `first` and `longest` bound the pauses.
-    pub(super) fn begin_repair(&mut self, now: Wall, pauses: (Duration, Duration)) -> Duration {
+    /// A repair begins: how long it waits.
+    pub(super) fn begin_repair(&mut self, now: Wall, timeouts: &Timeouts) -> Duration {
         let repairs = &mut self.repairs;
         repairs.needed = false;
         repairs.count = if now.since(repairs.last) > CALM { 0 } else { repairs.count + 1 };
         repairs.last = now;
         let pause = match repairs.count {
             0 => Duration::ZERO,
-            count => doubled(pauses, count - 1),
+            count => timeouts.retry_pause(count),
         };
         if !pause.is_zero() {
             self.step = Step::Pausing;
@@ -357,13 +351,6 @@ impl Ours {
         !self.retracting.is_empty()
     }
 
-    pub(super) fn is_awaiting(&self, op: OpId) -> bool {
-        match &self.step {
-            Step::Fetching(awaited) | Step::Writing(awaited, _) => *awaited == op,
-            Step::Rest | Step::Pausing => false,
-        }
-    }
-
     /// A write was accepted.
     pub(super) fn on_written(&mut self, event: EventId) -> Outcome {
         let Step::Writing(_, in_it) = std::mem::take(&mut self.step) else {
@@ -388,13 +375,8 @@ impl Ours {
         self.known = true;
     }
 
-    /// What was asked for was not had. `first` and `longest` bound the pauses between tries.
-    pub(super) fn on_fault(
-        &mut self,
-        now: Now,
-        fault: Fault,
-        pauses: (Duration, Duration),
-    ) -> Outcome {
+    /// What was asked for was not had.
+    pub(super) fn on_fault(&mut self, now: Now, fault: Fault, timeouts: &Timeouts) -> Outcome {
         let retract = self.wanted.is_empty();
         let hopeless = !fault.is_passing() || (retract && self.believed <= now.wall);
         self.stale = !hopeless;
@@ -407,7 +389,6 @@ impl Ours {
         }
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
-        let doubled = doubled(pauses, self.tries - 1);
         let asked = match fault {
             Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
@@ -415,7 +396,7 @@ impl Ours {
             Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
             Fault::Unsupported | Fault::Failed(_) => Duration::ZERO,
         };
-        Outcome::Later(asked.max(doubled))
+        Outcome::Later(asked.max(timeouts.retry_pause(self.tries)))
     }
 
     /// The pause is over, or the network is back. After an outage our other devices may have written
@@ -444,10 +425,6 @@ impl Ours {
             }
         }
     }
-}
-
-fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
-    first.saturating_mul(1 << times.min(16)).min(longest)
 }
 
 /// Whether what goes out says something else of our other devices than what stands there. That they
