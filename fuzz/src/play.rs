@@ -495,6 +495,7 @@ fn proper_reply(op: &Op) -> Reply {
         Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => {
             Reply::Sent(EventId::parse("$sent").expect("an event id"))
         }
+        Op::Matrix(MatrixOp::SendToDevice { .. }) => Reply::ToDevice([].into()),
         Op::Fetch(matrix_voip::machine::io::Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(600) })
         }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+pub use super::group::roster::ParticipantId;
 use super::{
     event::{CallEvent, Transfer, VoipEvent},
     group::event::GroupEvent,
@@ -58,6 +59,9 @@ pub enum Input {
     Room(RoomId, RoomNews),
     /// The complete list of users whose events are ignored.
     IgnoredUsers(BTreeSet<UserId>),
+    /// Other encryption keys of this user's devices are known than before: what could not be
+    /// encrypted for one of them may be tried again.
+    DeviceKeys(UserId),
     /// The network changed under us.
     Network(Network),
     /// The process is about to sleep, woke, or ends.
@@ -338,6 +342,20 @@ pub enum MatrixOp {
         /// The content as JSON text.
         content: String,
     },
+    /// Send a message to devices, each its own, encrypted by Olm where the room is encrypted: there
+    /// a device whose keys are not known gets nothing. Reply: [`Reply::ToDevice`].
+    SendToDevice {
+        /// The room that it is about: its members can read what is sent there.
+        room: RoomId,
+        /// For which devices.
+        targets: BTreeSet<ParticipantId>,
+        /// The event type, inside the encryption.
+        event_type: String,
+        /// The content as JSON text.
+        content: String,
+        /// Transaction id: the same in each retry, so that the server sends once.
+        transaction: String,
+    },
 }
 
 impl std::fmt::Debug for MatrixOp {
@@ -356,6 +374,14 @@ impl std::fmt::Debug for MatrixOp {
                 .field("event_type", event_type)
                 .field("state_key", state_key)
                 .field("content_bytes", &content.len())
+                .finish(),
+            Self::SendToDevice { room, targets, event_type, content, transaction } => f
+                .debug_struct("SendToDevice")
+                .field("room", room)
+                .field("targets", targets)
+                .field("event_type", event_type)
+                .field("content_bytes", &content.len())
+                .field("transaction", transaction)
                 .finish(),
         }
     }
@@ -414,8 +440,10 @@ pub enum PeerOp {
 /// How a peer connection is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerConfig {
-    /// The call that it is for.
+    /// The call that it is for; of a leg of a group call the group call.
     pub session: SessionId,
+    /// With whom, in a group call.
+    pub member: Option<ParticipantId>,
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
     /// Use relayed candidates only.
@@ -450,6 +478,9 @@ pub enum Reply {
     Done,
     /// The event was accepted by the homeserver.
     Sent(EventId),
+    /// The homeserver has taken the messages; these devices get none, because there are no keys to
+    /// encrypt for them.
+    ToDevice(BTreeSet<ParticipantId>),
     /// TURN credentials; no servers means that there are none.
     Turn(TurnServers),
     /// Joined members.

@@ -157,6 +157,7 @@ impl Engine {
             Input::Reply(op, result) => self.on_reply(op, result),
             Input::Room(room, news) => self.on_room(room, news),
             Input::IgnoredUsers(users) => self.on_ignored_users(users),
+            Input::DeviceKeys(_) => Verdict::Ignored(Ignored::NoChange),
             Input::Network(network) => self.on_network(network),
             Input::Lifecycle(lifecycle) => self.on_lifecycle(lifecycle),
         };
@@ -529,6 +530,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Reply(..) => "reply",
         Input::Room(..) => "room",
         Input::IgnoredUsers(_) => "ignored_users",
+        Input::DeviceKeys(_) => "device_keys",
         Input::Network(_) => "network",
         Input::Lifecycle(_) => "lifecycle",
     }

@@ -21,9 +21,9 @@ use crate::{
         event::{CallState, Transfer},
         io::{
             CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault,
-            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews,
-            PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats,
-            StreamStats, Tell, Tones, TransferTo, Verdict,
+            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network,
+            ParticipantId, PeerNews, PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault,
+            ServerState, ServerStats, StreamStats, Tell, Tones, TransferTo, Verdict,
         },
     },
     time::{Mono, Now, Wall},
@@ -161,6 +161,7 @@ record_enum!(Input {
     Reply(id, result),
     Room(room, news),
     IgnoredUsers(users),
+    DeviceKeys(user),
     Network(news),
     Lifecycle(news),
 });
@@ -213,6 +214,7 @@ record_enum!(Lifecycle { Foreground, Background, LoggedOut, Ending });
 record_enum!(Reply {
     Done,
     Sent(event),
+    ToDevice(unreached),
     Turn(servers),
     Members(users),
     State(state),
@@ -224,6 +226,7 @@ record_enum!(Fault {
     Cancelled,
     Panicked,
     Denied,
+    NoDeviceKeys,
     NotFound,
     Unreachable,
     RateLimited { retry_after },
@@ -232,6 +235,7 @@ record_enum!(Fault {
     Unsupported,
     Failed(text),
 });
+record_struct!(ParticipantId { user, device });
 record_struct!(TurnServers { servers, ttl });
 record_struct!(IceServer { urls, username, credential });
 record_struct!(PeerStats {

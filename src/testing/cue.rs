@@ -59,6 +59,8 @@ pub enum OpKind {
     SendState,
     /// Fetch the state of a room.
     State,
+    /// Send messages to devices.
+    SendToDevice,
 }
 
 impl OpKind {
@@ -67,6 +69,7 @@ impl OpKind {
         match op {
             Op::Matrix(MatrixOp::SendEvent { .. }) => Self::SendEvent,
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
+            Op::Matrix(MatrixOp::SendToDevice { .. }) => Self::SendToDevice,
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,

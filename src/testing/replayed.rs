@@ -76,7 +76,8 @@ impl Teller {
         for output in &step.outputs {
             if let Output::Request { id, op: Op::Matrix(op) } = output {
                 let (MatrixOp::SendEvent { event_type, .. }
-                | MatrixOp::SendState { event_type, .. }) = op;
+                | MatrixOp::SendState { event_type, .. }
+                | MatrixOp::SendToDevice { event_type, .. }) = op;
                 self.sending.insert(*id, event_type.clone());
             }
             if let (kind, Some(what)) = telling::words(output) {
@@ -111,7 +112,7 @@ impl Teller {
             Input::Room(_, RoomNews::Left(user)) => {
                 self.line(at, Kind::Detail, format!("hears that {user} left"));
             }
-            Input::Room(..) | Input::IgnoredUsers(_) => {}
+            Input::Room(..) | Input::IgnoredUsers(_) | Input::DeviceKeys(_) => {}
             Input::Network(news) => self.line(at, Kind::Deed, format!("network: {news:?}")),
             Input::Lifecycle(news) => self.line(at, Kind::Deed, format!("process: {news:?}")),
         }

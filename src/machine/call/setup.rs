@@ -78,6 +78,7 @@ impl Call {
         self.note_servers(world.turn.given());
         let config = PeerConfig {
             session: self.session,
+            member: None,
             ice_servers: world.turn.servers().to_vec(),
             relay_only: world.config.relay_only,
         };

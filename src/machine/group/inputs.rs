@@ -255,6 +255,7 @@ impl Engine {
             Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
                 GroupRefusal::Unsupported
             }
+            Fault::NoDeviceKeys => GroupRefusal::Unsupported,
             Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
