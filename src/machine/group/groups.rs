@@ -38,11 +38,13 @@ pub(in crate::machine) enum GroupTimer {
     Retry,
     /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
     Legs,
+    /// It is looked who speaks (`Timeouts::speaker`, monotonic).
+    Levels,
 }
 
 impl GroupTimer {
-    const ALL: [Self; 5] =
-        [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry, Self::Legs];
+    const ALL: [Self; 6] =
+        [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry, Self::Legs, Self::Levels];
 }
 
 /// What is known of a room besides who is joined.
@@ -149,6 +151,12 @@ impl Groups {
         }
     }
 
+    /// Whether a room waits for this.
+    pub(super) fn is_set(&self, room: &RoomId, timer: GroupTimer) -> bool {
+        let number = self.rooms.get(room).map(|of_room| of_room.number);
+        number.is_some_and(|number| self.timers.is_set(&(number, timer)))
+    }
+
     /// Whose request it was.
     pub(super) fn take_asked(&mut self, op: OpId) -> Option<RoomId> {
         self.asked.remove(&op)
@@ -248,6 +256,7 @@ impl Groups {
             print.value(call.shown());
             call.mesh.fingerprint(print);
             call.media.fingerprint(print);
+            call.speaker.fingerprint(print);
         }
     }
 }

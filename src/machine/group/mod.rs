@@ -9,6 +9,7 @@
 //! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
 //! | `media.rs` | what we send: one capture for all legs |
+//! | `speaker.rs` | who speaks loudest |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
@@ -29,6 +30,7 @@ mod membership;
 mod mesh;
 pub mod roster;
 mod signals;
+mod speaker;
 mod state;
 
 pub(super) use self::groups::Groups;
@@ -36,6 +38,7 @@ use self::{
     event::{GroupEvent, GroupSnapshot, GroupState},
     media::GroupMedia,
     mesh::Mesh,
+    speaker::Speaker,
 };
 use super::world::World;
 use crate::{
@@ -52,6 +55,7 @@ pub(super) struct GroupCall {
     was_alive: bool,
     mesh: Mesh,
     media: GroupMedia,
+    speaker: Speaker,
 }
 
 impl GroupCall {
