@@ -72,7 +72,7 @@ pub mod wire;
 
 #[doc(no_inline)]
 pub use crate::{
-    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified},
+    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified, WireForm},
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
         Identity,
@@ -80,7 +80,9 @@ pub use crate::{
         event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         explain::Explanation,
         group::{
-            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights},
+            event::{
+                Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights,
+            },
             roster::{Participant, ParticipantId},
         },
         io::{CallMedia, Callee, MediaKind, MediaSource, Network, PeerStats},

@@ -114,8 +114,8 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum GroupCommand {
-    /// Be in it; again: nothing happens.
-    Enter,
+    /// Be in it, and send this, where we meet the others ourselves; again: nothing happens.
+    Enter(CallMedia),
     /// Be in it no more; again: nothing happens.
     Leave,
     /// Ask the homeserver to let every member of the room be in its group calls. We need the right to
@@ -123,6 +123,20 @@ pub enum GroupCommand {
     AllowEveryone,
     /// Take it to be about something else from now on: voice that became video.
     SetApplication(String),
+    /// Stop sending what this source gives, and say so; also before entering.
+    Mute(MediaSource),
+    /// Send it again, and say so.
+    Unmute(MediaSource),
+    /// Take nothing in and send silence, everywhere in this call.
+    Hold,
+    /// Take that back.
+    Unhold,
+    /// Open this source and show it to everybody.
+    Start(MediaSource),
+    /// Close this source.
+    Stop(MediaSource),
+    /// Take another device for this open source; `None`: the one that the host chooses.
+    Switch(MediaSource, Option<InputId>),
 }
 
 /// Whom to call. A whole room cannot be called.

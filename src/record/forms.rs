@@ -30,7 +30,7 @@ use crate::{
     wire::{
         call::{
             Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
-            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version,
+            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version, WireForm,
         },
         delivery::{Delivery, Facts, Malformed, Parsed, Place, Protection},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
@@ -62,10 +62,10 @@ macro_rules! record_ids {
 }
 
 record_ids! {
-    UserId => |id, names| names.text(id);
+    UserId => |id, names| names.member(id);
     RoomId => |id, names| names.text(id);
     EventId => |id, names| names.text(id);
-    DeviceId => |id, names| names.text(id);
+    DeviceId => |id, names| names.member(id);
     InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
     CallId => |id, names| id.to_owned();
@@ -117,6 +117,7 @@ record_struct!(Config {
     max_ringing,
     relay_only,
     member_key,
+    wire_form,
 });
 record_enum!(MemberKey { Protected, Device });
 record_enum!(Busy { Ignore, Reject, Ring });
@@ -144,6 +145,9 @@ record_struct!(Timeouts {
     turn_margin,
     membership,
     membership_refresh,
+    leg_retry_first,
+    leg_retry_longest,
+    speaker,
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
@@ -172,7 +176,19 @@ record_enum!(Command {
     OpenGroup { room, call, backend, application },
     Group(session, command),
 });
-record_enum!(GroupCommand { Enter, Leave, AllowEveryone, SetApplication(application) });
+record_enum!(GroupCommand {
+    Enter(media),
+    Leave,
+    AllowEveryone,
+    SetApplication(application),
+    Mute(source),
+    Unmute(source),
+    Hold,
+    Unhold,
+    Start(source),
+    Stop(source),
+    Switch(source, input),
+});
 record_struct!(Transfer { call_id, user, room, display_name });
 record_enum!(TransferTo { User(user, room), Call(session) });
 record_enum!(Callee { User(user), Device(user, device), TheOther });
@@ -295,7 +311,15 @@ record_enum!(Malformed {
 record_struct!(CallMessage { header, body });
 record_struct!(Header { call_id, party_id, version, device_id, leg });
 record_enum!(Version { V0, V1 });
-record_struct!(Leg { conf_id, room_id, dest_session_id, sender_session_id, seq });
+record_enum!(WireForm { Deployed, Readme });
+record_struct!(Leg {
+    form,
+    conf_id,
+    room_id,
+    dest_session_id as visit,
+    sender_session_id as visit,
+    seq,
+});
 record_enum!(Body {
     Invite(invite),
     Candidates(candidates),
@@ -403,6 +427,10 @@ record_enum!(Ignored {
     NotInRoom,
     ForeignStateKey,
     WrongPlace,
+    NoRoom,
+    NoConference,
+    WrongSession,
+    NoDevice,
     Unsupported,
     StaleReply,
     UnknownPeer,
@@ -426,6 +454,8 @@ record_enum!(Refusal {
     MayNotJoin,
     NotWritable,
     UnknownPowerLevels,
+    NotEntered,
+    NoMesh,
     NotInRoom,
     ShuttingDown,
 });

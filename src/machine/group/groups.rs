@@ -36,10 +36,13 @@ pub(in crate::machine) enum GroupTimer {
     RefreshAwake,
     /// What failed is tried again (monotonic).
     Retry,
+    /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
+    Legs,
 }
 
 impl GroupTimer {
-    const ALL: [Self; 4] = [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry];
+    const ALL: [Self; 5] =
+        [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry, Self::Legs];
 }
 
 /// What is known of a room besides who is joined.
@@ -133,7 +136,12 @@ impl Groups {
         self.numbers.get(&number).map(|room| (room.clone(), timer))
     }
 
-    fn set_timer(&mut self, room: &RoomId, timer: GroupTimer, deadline: Option<Deadline>) {
+    pub(super) fn set_timer(
+        &mut self,
+        room: &RoomId,
+        timer: GroupTimer,
+        deadline: Option<Deadline>,
+    ) {
         let Some(number) = self.rooms.get(room).map(|of_room| of_room.number) else { return };
         match deadline {
             Some(deadline) => self.timers.set((number, timer), deadline),
@@ -238,6 +246,8 @@ impl Groups {
         for (session, call) in &self.calls {
             print.session(*session);
             print.value(call.shown());
+            call.mesh.fingerprint(print);
+            call.media.fingerprint(print);
         }
     }
 }
