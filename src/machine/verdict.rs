@@ -74,6 +74,14 @@ pub enum Ignored {
     NotInRoom,
     /// The state key names another user than the one who wrote the event.
     ForeignStateKey,
+    /// The reaction belongs to no membership of its sender that we know.
+    NoMembership,
+    /// The redaction removes no reaction that we know.
+    UnknownReaction,
+    /// A decline of what does not ring, and was not sent by us.
+    UnknownRing,
+    /// A ring for a group call in which a device of ours is already.
+    InTheCall,
     /// The event came by the wrong way: a room event with group fields, or to-device without.
     WrongPlace,
     /// Understood, but this version does nothing with it.
@@ -140,6 +148,15 @@ pub enum Refusal {
     /// them.
     #[error("it cannot be written so that others read it")]
     NotWritable,
+    /// We are not in the group call: enter it first.
+    #[error("not in the group call")]
+    NotInGroupCall,
+    /// More reactions than others show: wait a moment, or take one back.
+    #[error("too many reactions")]
+    TooManyReactions,
+    /// That does not ring (any more).
+    #[error("that does not ring")]
+    NoSuchRing,
     /// The room's power levels are not known: what is not known is not changed.
     #[error("the room's power levels are not known")]
     UnknownPowerLevels,

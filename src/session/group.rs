@@ -1,9 +1,12 @@
 //! One group call, as the application holds it.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    errors::{ChangeGroupError, EnterError, LeaveError},
+    errors::{ChangeGroupError, EnterError, LeaveError, ReactError},
     events::GroupEvents,
 };
 use crate::{
@@ -12,10 +15,12 @@ use crate::{
     machine::{
         group::{
             event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
-            roster::Participant,
+            ringing::Announce,
+            roster::{Participant, ParticipantId},
         },
         io::{Command, GroupCommand, Refusal},
     },
+    wire::reaction::{RAISED_HAND, Stay},
 };
 
 /// A handle to one group call of a room. Clones are handles to the same; dropping all of them leaves
@@ -88,14 +93,27 @@ impl GroupCallSession {
     /// Enters the call and waits until the homeserver has accepted our membership. While it cannot be
     /// reached this waits as well: the membership is tried again and again. Idempotent.
     ///
+    /// Where nobody is in the call before us, others hear that it begins: everybody in the room, like
+    /// a message; nobody in a direct chat. [`enter_with`](Self::enter_with) says otherwise.
+    ///
     /// Cancel safe: a future that is dropped before it was polled has done nothing; later, we enter
     /// all the same.
     ///
     /// # Errors
     /// [`EnterError`] names what stands against it.
     pub async fn enter(&self) -> Result<(), EnterError> {
+        self.enter_with(Announce::default()).await
+    }
+
+    /// The same, and if nobody is in the call before us it is announced like this (MSC4075): it rings
+    /// at others, is shown to them, or nobody hears of it. Once for each time that we enter. In
+    /// everything else as [`enter`](Self::enter); while we are in the call already, nothing happens.
+    ///
+    /// # Errors
+    /// [`EnterError`] names what stands against it. That an announcement cannot be sent is none.
+    pub async fn enter_with(&self, announce: Announce) -> Result<(), EnterError> {
         let (mut present, mut events) = self.subscribe();
-        self.command(GroupCommand::Enter).await?;
+        self.command(GroupCommand::EnterWith(announce)).await?;
         let mut entering = present.state == GroupState::Entering;
         while present.state != GroupState::Entered {
             let Some(news) = events.next().await else { break };
@@ -133,6 +151,56 @@ impl GroupCallSession {
     ) -> Result<(), ChangeGroupError> {
         let command = GroupCommand::SetApplication(application.into());
         self.command(command).await.map_err(ChangeGroupError::Refused)
+    }
+
+    /// Shows something to the others, and to ourselves as `GroupEvent::ReactionAdded`: at once, also
+    /// where the homeserver has not accepted it yet. An ephemeral one is sent once. A permanent one is
+    /// tried until it is accepted, is shown once however often it is asked for, stays until
+    /// [`unreact`](Self::unreact), and goes when we leave. Who enters later does not see it.
+    ///
+    /// In encrypted rooms it goes in the clear, unless [`Config::reactions`] says otherwise.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has shown nothing; later, it is
+    /// shown all the same.
+    ///
+    /// # Errors
+    /// [`ReactError`] names what stands against it.
+    ///
+    /// [`Config::reactions`]: crate::config::Config::reactions
+    pub async fn react(&self, key: impl Into<String>, stay: Stay) -> Result<(), ReactError> {
+        let key = key.into();
+        Ok(self.command(GroupCommand::React { key, stay }).await?)
+    }
+
+    /// Takes a permanent reaction of ours back, by what it shows. Idempotent. Cancel safe as
+    /// [`react`](Self::react) is.
+    ///
+    /// # Errors
+    /// [`ReactError`] when the group call is over.
+    pub async fn unreact(&self, key: impl Into<String>) -> Result<(), ReactError> {
+        Ok(self.command(GroupCommand::Unreact(key.into())).await?)
+    }
+
+    /// Raises our hand: the permanent reaction [`RAISED_HAND`]. Idempotent. Cancel safe as
+    /// [`react`](Self::react) is.
+    ///
+    /// # Errors
+    /// [`ReactError`] names what stands against it.
+    pub async fn raise_hand(&self) -> Result<(), ReactError> {
+        self.react(RAISED_HAND, Stay::Permanent).await
+    }
+
+    /// Lowers it. Idempotent. Cancel safe as [`react`](Self::react) is.
+    ///
+    /// # Errors
+    /// [`ReactError`] when the group call is over.
+    pub async fn lower_hand(&self) -> Result<(), ReactError> {
+        self.unreact(RAISED_HAND).await
+    }
+
+    /// Who shows which permanent reactions, raised hands among them.
+    pub fn reactions(&self) -> BTreeMap<ParticipantId, BTreeSet<String>> {
+        self.cell.look(|snapshot| snapshot.reactions.clone())
     }
 
     /// Waits for the end and tells how it came. Cancel safe.

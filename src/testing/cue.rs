@@ -59,6 +59,10 @@ pub enum OpKind {
     SendState,
     /// Fetch the state of a room.
     State,
+    /// Send a room event in the clear.
+    SendClear,
+    /// Redact an event.
+    Redact,
 }
 
 impl OpKind {
@@ -67,6 +71,8 @@ impl OpKind {
         match op {
             Op::Matrix(MatrixOp::SendEvent { .. }) => Self::SendEvent,
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
+            Op::Matrix(MatrixOp::SendClear { .. }) => Self::SendClear,
+            Op::Matrix(MatrixOp::Redact { .. }) => Self::Redact,
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,

@@ -470,7 +470,10 @@ pub(super) fn deed(command: &Command) -> String {
         Command::Follow { transfer, .. } => format!("calls {} instead", transfer.user),
         Command::Call(_, command) => call_deed(command),
         Command::OpenGroup { .. } => "opens a group call".to_owned(),
-        Command::Group(_, GroupCommand::Enter) => "enters".to_owned(),
+        Command::DeclineRing { .. } => "declines".to_owned(),
+        Command::Group(_, GroupCommand::React { key, .. }) => format!("shows {key}"),
+        Command::Group(_, GroupCommand::Unreact(key)) => format!("takes {key} back"),
+        Command::Group(_, GroupCommand::Enter | GroupCommand::EnterWith(_)) => "enters".to_owned(),
         Command::Group(_, GroupCommand::Leave) => "leaves".to_owned(),
         Command::Group(_, GroupCommand::AllowEveryone) => "lets everybody join".to_owned(),
         Command::Group(_, GroupCommand::SetApplication(application)) => {

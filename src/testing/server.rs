@@ -14,11 +14,11 @@ use std::{
 };
 
 use crate::{
-    host::{SendEvent, SendState},
+    host::{Redact, SendEvent, SendState},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
-        io::{Fault, RoomNews, TurnServers},
+        io::{Chat, Fault, RoomNews, TurnServers},
     },
     time::Wall,
     wire::{
@@ -48,6 +48,10 @@ pub struct StoredEvent {
     pub content: String,
     /// `origin_server_ts`.
     pub sent: Wall,
+    /// Whether it was sent in the clear, whatever the room is.
+    pub clear: bool,
+    /// What it redacts, where its room has that at the event's top level.
+    pub redacts: Option<EventId>,
 }
 
 /// One part of what a sync brings.
@@ -68,6 +72,8 @@ struct Room {
     timeline: Vec<StoredEvent>,
     state: BTreeMap<(String, String), StoredState>,
     state_sent: usize,
+    /// Whether redactions say at their top level what they redact, as before room version 11.
+    is_old: bool,
 }
 
 /// A state event as it stands in a room.
@@ -175,6 +181,18 @@ impl FakeHomeserver {
         self.announce(room, &members.clone(), RoomNews::Members(members));
     }
 
+    /// Makes a room one of an old version: `redacts` stands at the top level of redactions.
+    pub fn make_old(&mut self, room: &RoomId) {
+        self.rooms.entry(room.clone()).or_default().is_old = true;
+    }
+
+    /// Says what kind of room it is to its members.
+    pub fn set_chat(&mut self, room: &RoomId, chat: Chat) {
+        let found = self.rooms.entry(room.clone()).or_default();
+        let members = found.members.clone();
+        self.announce(room, &members, RoomNews::Chat(chat));
+    }
+
     /// Makes a room encrypted: its events arrive as proven to come from their device.
     pub fn encrypt(&mut self, room: &RoomId) {
         let Some(found) = self.rooms.get_mut(room) else { return };
@@ -231,6 +249,64 @@ impl FakeHomeserver {
         let id = self.store(now, from, &event.room, (event.event_type, event.content));
         self.transactions.insert(key, id.clone());
         Ok(id)
+    }
+
+    /// The same for an event in the clear, which in an encrypted room nobody can be shown to have
+    /// sent from a device.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_clear(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        event: SendEvent,
+    ) -> Result<EventId, Fault> {
+        let room = event.room.clone();
+        let sent = self.send(now, from, event)?;
+        if let Some(found) = self.rooms.get_mut(&room) {
+            let same = found.timeline.iter_mut().filter(|stored| stored.event_id == sent);
+            same.for_each(|stored| stored.clear = true);
+        }
+        Ok(sent)
+    }
+
+    /// Redacts an event: its content is gone for whoever has not taken it yet, and the redaction
+    /// comes as an event in the clear.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`Fault::NotFound`] also without such an event, and
+    /// [`Fault::Forbidden`] when it is somebody else's.
+    pub fn redact(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        redaction: Redact,
+    ) -> Result<EventId, Fault> {
+        let Redact { room, redacts, content, transaction } = redaction;
+        let found = self.rooms.get(&room).ok_or(Fault::NotFound)?;
+        let of_event = |stored: &&StoredEvent| stored.event_id == redacts;
+        let target = found.timeline.iter().find(of_event).ok_or(Fault::NotFound)?;
+        if target.sender != from.user {
+            return Err(Fault::Forbidden("M_FORBIDDEN: somebody else's event".to_owned()));
+        }
+        let old = found.is_old;
+        let event_type = "m.room.redaction".to_owned();
+        let content = with_redacts(&content, (!old).then_some(&redacts));
+        let sent = self.send_clear(
+            now,
+            from,
+            SendEvent { room: room.clone(), event_type, content, transaction },
+        )?;
+        let found = self.rooms.get_mut(&room).ok_or(Fault::NotFound)?;
+        for stored in &mut found.timeline {
+            if stored.event_id == redacts {
+                stored.content = "{}".to_owned();
+            } else if stored.event_id == sent {
+                stored.redacts = old.then(|| redacts.clone());
+            }
+        }
+        Ok(sent)
     }
 
     /// Writes a state event, and tells every device of every member.
@@ -407,6 +483,8 @@ impl FakeHomeserver {
             event_type,
             content,
             sent: now,
+            clear: false,
+            redacts: None,
         });
         let (place, members) = (found.timeline.len() - 1, found.members.clone());
         self.distribute(now, &from.user, &members, What::Event(room.clone(), place));
@@ -481,20 +559,31 @@ impl FakeHomeserver {
     fn raw(&self, now: Wall, room: &RoomId, place: usize) -> RawEvent {
         let found = &self.rooms[room];
         let event = &found.timeline[place];
-        let protection = if found.encrypted { Protection::Verified } else { Protection::Clear };
+        let secret = found.encrypted && !event.clear;
+        let protection = if secret { Protection::Verified } else { Protection::Clear };
         RawEvent {
             facts: Facts {
                 event_id: Some(event.event_id.clone()),
                 sender: event.sender.clone(),
-                device: found.encrypted.then(|| event.device.clone()),
+                device: secret.then(|| event.device.clone()),
                 protection,
                 sent: Some(event.sent),
                 age: Some(now.since(event.sent)),
             },
             event_type: event.event_type.clone(),
             content: event.content.clone(),
+            redacts: event.redacts.clone(),
         }
     }
+}
+
+/// The content of a redaction, with what it redacts where the room has that there.
+fn with_redacts(content: &str, redacts: Option<&EventId>) -> String {
+    let mut parts: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(content).unwrap_or_default();
+    parts.remove("redacts");
+    parts.extend(redacts.map(|id| ("redacts".to_owned(), id.as_str().into())));
+    serde_json::Value::Object(parts).to_string()
 }
 
 fn account(identity: &Identity) -> Account {

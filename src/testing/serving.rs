@@ -14,7 +14,7 @@ use super::{
     world::{Happening, Job, Station, World},
 };
 use crate::{
-    host::{SendEvent, SendState},
+    host::{Redact, SendEvent, SendState},
     id::{OpId, PeerId, RoomId},
     machine::{
         Identity,
@@ -115,6 +115,24 @@ impl World {
                 };
                 self.send(at.device, event)
             }
+            Op::Matrix(MatrixOp::SendClear { room, event_type, content, transaction }) => {
+                let event = SendEvent {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send_clear(at.device, event)
+            }
+            Op::Matrix(MatrixOp::Redact { room, redacts, content, transaction }) => {
+                let redaction = Redact {
+                    room: room.clone(),
+                    redacts: redacts.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.redact(at.device, redaction)
+            }
             Op::Matrix(MatrixOp::SendState { room, event_type, state_key, content }) => {
                 let event = SendState {
                     room: room.clone(),
@@ -151,6 +169,24 @@ impl World {
         if self.server.timeline(&room).len() > before {
             self.note(device, Kind::Wire, format!("sends {event_type}"));
         }
+        self.plan_syncs();
+        Ok(Reply::Sent(sent))
+    }
+
+    fn send_clear(&mut self, device: usize, event: SendEvent) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let what = format!("sends {} in the clear", event.event_type);
+        let sent = self.server.send_clear(self.now.wall, &identity, event)?;
+        self.note(device, Kind::Wire, what);
+        self.plan_syncs();
+        Ok(Reply::Sent(sent))
+    }
+
+    fn redact(&mut self, device: usize, redaction: Redact) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let what = format!("redacts {}", redaction.redacts);
+        let sent = self.server.redact(self.now.wall, &identity, redaction)?;
+        self.note(device, Kind::Wire, what);
         self.plan_syncs();
         Ok(Reply::Sent(sent))
     }
@@ -269,6 +305,7 @@ const fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
         OpKind::Capture | OpKind::Replace => 120,
         OpKind::SendEvent | OpKind::SendState | OpKind::State => 30,
+        OpKind::SendClear | OpKind::Redact => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
         OpKind::Candidates | OpKind::RestartIce | OpKind::SetServers => 10,

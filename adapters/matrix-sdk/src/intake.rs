@@ -374,7 +374,12 @@ impl Item {
             sent: self.sent,
             age: self.age.map(|age| age.saturating_add(held)),
         };
-        Some(RawEvent { facts, event_type: call.event_type, content: call.content.0 })
+        Some(RawEvent {
+            facts,
+            event_type: call.event_type,
+            content: call.content.0,
+            redacts: None,
+        })
     }
 
     /// Who wrote this piece of state.
@@ -491,7 +496,7 @@ pub(crate) fn to_device(
     };
     let (device, protection) = proof(info);
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
-    Some(RawEvent { facts, event_type, content: content.0 })
+    Some(RawEvent { facts, event_type, content: content.0, redacts: None })
 }
 
 #[cfg(test)]

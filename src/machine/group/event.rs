@@ -1,11 +1,17 @@
 //! What an application learns of a group call, and the snapshot that it folds to.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::roster::{Participant, ParticipantId};
 use crate::{
-    id::RoomId,
-    wire::member::{Backend, Dialect, GroupCallId},
+    id::{RoomId, UserId},
+    wire::{
+        member::{Backend, Dialect, GroupCallId},
+        reaction::Stay,
+    },
 };
 
 /// News about one group call. `Ended` comes once and last.
@@ -21,6 +27,25 @@ pub enum GroupEvent {
     /// A device is in the call otherwise than before: with other feeds, another application, or
     /// anew (another `session`).
     ParticipantChanged(Participant),
+    /// Somebody in the call reacts; it may be ourselves. One that stays is told once, however often
+    /// it is sent.
+    ReactionAdded {
+        /// Who.
+        participant: ParticipantId,
+        /// What is shown, an emoji as a rule. It names a permanent reaction of this participant.
+        key: String,
+        /// Whether it passes by itself.
+        stay: Stay,
+    },
+    /// A permanent reaction was taken back. Those of who leaves or comes anew go without a word.
+    ReactionRemoved {
+        /// Whose.
+        participant: ParticipantId,
+        /// What was shown.
+        key: String,
+    },
+    /// This user declined the call that we announced; told once for each.
+    Declined(UserId),
     /// What we take the call to be about changed: we changed it.
     ApplicationChanged(String),
     /// Who may be in group calls of the room changed.
@@ -127,6 +152,8 @@ pub struct GroupSnapshot {
     pub state: GroupState,
     /// Who is in it, oldest first; we too.
     pub participants: Vec<Participant>,
+    /// Permanent reactions, raised hands among them, by who shows them.
+    pub reactions: BTreeMap<ParticipantId, BTreeSet<String>>,
     /// Who may be in it.
     pub rights: Rights,
     /// Why it is over.
@@ -139,12 +166,27 @@ impl GroupSnapshot {
         match event {
             GroupEvent::StateChanged(state) => self.state = *state,
             GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
+                let old = self.participant(&who.id);
+                // Reactions belong to a visit.
+                if old.is_some_and(|old| old.session != who.session) {
+                    self.reactions.remove(&who.id);
+                }
                 self.participants.retain(|old| old.id != who.id);
                 let key = |one: &Participant| (one.since, one.id.clone());
                 let at = self.participants.partition_point(|old| key(old) < key(who));
                 self.participants.insert(at, who.clone());
             }
-            GroupEvent::ParticipantLeft(who) => self.participants.retain(|old| old.id != *who),
+            GroupEvent::ParticipantLeft(who) => {
+                self.participants.retain(|old| old.id != *who);
+                self.reactions.remove(who);
+            }
+            GroupEvent::ReactionAdded { participant, key, stay: Stay::Permanent } => {
+                self.reactions.entry(participant.clone()).or_default().insert(key.clone());
+            }
+            GroupEvent::ReactionRemoved { participant, key } => {
+                self.remove_reaction(participant, key);
+            }
+            GroupEvent::ReactionAdded { stay: Stay::Ephemeral, .. } | GroupEvent::Declined(_) => {}
             GroupEvent::ApplicationChanged(application) => {
                 self.application.clone_from(application);
             }
@@ -153,6 +195,15 @@ impl GroupSnapshot {
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;
                 self.end = Some(*end);
+            }
+        }
+    }
+
+    fn remove_reaction(&mut self, participant: &ParticipantId, key: &str) {
+        if let Some(keys) = self.reactions.get_mut(participant) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.reactions.remove(participant);
             }
         }
     }

@@ -1,20 +1,24 @@
 //! Commands, state, replies and timers that concern group calls.
 
+use std::time::Duration;
+
 use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupState},
     groups::GroupTimer,
     membership::{Outcome, Visit},
+    ringing::Announce,
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
-    id::{OpId, RoomId, SessionId, UserId},
+    id::{EventId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
-        event::VoipEvent,
+        event::{RingStop, VoipEvent},
         io::{Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
         world::Owner,
     },
+    time::Mono,
     wire::{
         ledger::LiveMembership,
         member::{Backend, GroupCallId},
@@ -64,7 +68,16 @@ impl Engine {
         };
         let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
         match command {
-            GroupCommand::Enter => self.enter_group(session, &room, group),
+            GroupCommand::Enter => {
+                self.set_announcement(session, Announce::default());
+                self.enter_group(session, &room, group)
+            }
+            GroupCommand::EnterWith(announce) => {
+                self.set_announcement(session, announce);
+                self.enter_group(session, &room, group)
+            }
+            GroupCommand::React { key, stay } => self.react(session, (&room, &group), key, stay),
+            GroupCommand::Unreact(key) => self.unreact(session, (&room, &group), key),
             GroupCommand::Leave => self.leave_group(session, &room, &group),
             GroupCommand::AllowEveryone => self.allow_everyone(&room),
             GroupCommand::SetApplication(application) => {
@@ -111,6 +124,7 @@ impl Engine {
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
         of_room.ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
+        self.end_rings(|ring| ring.session == session, RingStop::Answered);
         self.groups.push(&mut self.world, room);
         Verdict::Handled
     }
@@ -157,6 +171,13 @@ impl Engine {
     fn drop_ourselves(&mut self, session: SessionId) {
         let id = self.ourselves();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
+        for key in call.shown.reactions.get(&id).cloned().unwrap_or_default() {
+            let participant = id.clone();
+            call.tell(&mut self.world, GroupEvent::ReactionRemoved { participant, key });
+        }
+        self.groups.room(&room).posts.forget(&group);
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
         if call.shown.participant(&id).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(id));
         }
@@ -188,6 +209,9 @@ impl Engine {
         let Some(room) = self.groups.take_asked(op) else {
             return Verdict::Ignored(Ignored::StaleReply);
         };
+        if self.on_post_reply(&room, op, &result) {
+            return Verdict::Handled;
+        }
         match result {
             Ok(Reply::Sent(event)) => {
                 let outcome = self.groups.room(&room).ours.on_written(event);
@@ -220,7 +244,7 @@ impl Engine {
                     let same = present.is_some_and(|present| present.session == visit);
                     let session = self.groups.find(room, &group);
                     if let Some(session) = session.filter(|_| same) {
-                        self.set_group_state(session, GroupState::Entered);
+                        self.on_entered(session, room, &group);
                     }
                 }
                 self.settle_leaving(room);
@@ -280,6 +304,8 @@ impl Engine {
                     self.groups.room(&room).ours.on_refresh(now);
                 }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
+                GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),
+                GroupTimer::Rings => self.on_rings_due(&room),
             }
             self.groups.push(&mut self.world, &room);
         }
@@ -291,6 +317,7 @@ impl Engine {
     pub(in crate::machine) fn on_groups_network_back(&mut self) {
         for room in self.groups.all_rooms() {
             self.groups.room(&room).ours.on_pause_over();
+            self.on_posts_due(&room, Mono(Duration::MAX));
             self.groups.push(&mut self.world, &room);
         }
     }
@@ -351,6 +378,23 @@ impl Engine {
         }
     }
 
+    /// The event that says that we are in this call; `None` while we are not.
+    pub(super) fn our_member_event(&self, room: &RoomId, group: &GroupCallId) -> Option<EventId> {
+        let of_room = self.groups.rooms.get(room)?;
+        let visit = of_room.ours.visit(group)?;
+        let seen = of_room.roster.member_event(self.world.now.wall, group, &self.ourselves());
+        let seen = seen.filter(|(_, session)| *session == Some(visit.session.as_str()));
+        of_room.ours.member_event(seen.map(|(event, _)| event))
+    }
+
+    fn on_entered(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) {
+        let state = self.groups.calls.get(&session).map(|call| call.shown.state);
+        self.set_group_state(session, GroupState::Entered);
+        if state == Some(GroupState::Entering) {
+            self.announce(session, room, group);
+        }
+    }
+
     pub(super) fn ourselves(&self) -> ParticipantId {
         let identity = &self.world.identity;
         ParticipantId { user: identity.user.clone(), device: identity.device.clone() }
@@ -369,6 +413,7 @@ impl Engine {
     }
 
     fn end_group(&mut self, session: SessionId, end: GroupEnd) {
+        self.end_rings(|ring| ring.session == session, RingStop::Ended);
         let Some(mut call) = self.groups.calls.remove(&session) else { return };
         self.groups.by_id.remove(&(call.shown.room.clone(), call.shown.call.clone()));
         call.tell(&mut self.world, GroupEvent::Ended(end));

@@ -5,6 +5,9 @@
 //! | `event.rs` | what an application learns |
 //! | `roster.rs` | memberships → participants, as differences |
 //! | `membership.rs` | our own memberships in a room: one write at a time |
+//! | `reactions.rs` | applause and raised hands |
+//! | `ringing.rs` | how a call is announced, and how others' calls ring here |
+//! | `post.rs` | events of ours that go out until they are accepted |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
@@ -21,12 +24,20 @@ pub mod event;
 mod groups;
 mod inputs;
 mod membership;
+mod post;
+mod reactions;
+pub mod ringing;
 pub mod roster;
 mod state;
 
-use self::event::{GroupEvent, GroupSnapshot, GroupState};
 pub(super) use self::groups::Groups;
-use super::world::World;
+use self::{
+    event::{GroupEvent, GroupSnapshot, GroupState},
+    reactions::Reactions,
+    ringing::Calling,
+    roster::ParticipantId,
+};
+use super::{Identity, world::World};
 use crate::id::SessionId;
 
 /// One group call: what the application knows of it.
@@ -36,6 +47,8 @@ pub(super) struct GroupCall {
     shown: GroupSnapshot,
     /// Somebody was in it: with the last of them it ends.
     was_alive: bool,
+    reactions: Reactions,
+    calling: Calling,
 }
 
 impl GroupCall {
@@ -45,6 +58,10 @@ impl GroupCall {
 
     fn tell(&mut self, world: &mut World, event: GroupEvent) {
         self.shown.apply(&event);
+        if may_end_reactions(&event) {
+            let Identity { user, device } = world.identity.clone();
+            self.reactions.keep_shown(&self.shown, &ParticipantId { user, device });
+        }
         world.tell_group(self.session, event);
     }
 
@@ -52,5 +69,22 @@ impl GroupCall {
         if self.shown.state != state {
             self.tell(world, GroupEvent::StateChanged(state));
         }
+    }
+}
+
+/// Reactions go with their participants' visits.
+fn may_end_reactions(event: &GroupEvent) -> bool {
+    match event {
+        GroupEvent::ReactionRemoved { .. }
+        | GroupEvent::ParticipantJoined(_)
+        | GroupEvent::ParticipantLeft(_)
+        | GroupEvent::ParticipantChanged(_) => true,
+        GroupEvent::ReactionAdded { .. }
+        | GroupEvent::Declined(_)
+        | GroupEvent::StateChanged(_)
+        | GroupEvent::ApplicationChanged(_)
+        | GroupEvent::RightsChanged(_)
+        | GroupEvent::Refused(_)
+        | GroupEvent::Ended(_) => false,
     }
 }

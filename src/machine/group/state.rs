@@ -1,10 +1,12 @@
 //! The state of rooms, as it concerns group calls: whose memberships count, and what changes with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupCall,
     event::{GroupEvent, GroupSnapshot, GroupState},
+    reactions::Reactions,
+    ringing::Calling,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
 };
 use crate::{
@@ -42,6 +44,7 @@ impl Engine {
             self.on_whole_state(&room, &told);
         }
         self.tell_rights(&room);
+        self.ring_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
         self.groups.watch_expiry(&room);
@@ -131,6 +134,7 @@ impl Engine {
         }
         let found = self.groups.find(room, &group);
         let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
+        self.on_our_device_in(session, &who);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.was_alive = true;
         let known = call.shown.participant(&who.id).filter(|known| known.session == who.session);
@@ -154,6 +158,7 @@ impl Engine {
         if call.shown.participant(who).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
         }
+        self.on_caller_gone(session, &who.user);
     }
 
     /// Tells the calls of a room who may be in them, if that changed.
@@ -234,13 +239,16 @@ impl Engine {
             application,
             state: GroupState::Idle,
             participants,
+            reactions: BTreeMap::new(),
             rights: self.groups.room(room).rights(&self.world.identity.user),
             end: None,
         };
         let snapshot = Box::new(shown.clone());
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
-        self.groups.calls.insert(session, GroupCall { session, shown, was_alive });
+        let (reactions, calling) = (Reactions::default(), Calling::default());
+        let call = GroupCall { session, shown, was_alive, reactions, calling };
+        self.groups.calls.insert(session, call);
         session
     }
 }
