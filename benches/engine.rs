@@ -366,7 +366,8 @@ impl Bench {
                 | matrix_voip::machine::io::MatrixOp::SendClear { .. }
                 | matrix_voip::machine::io::MatrixOp::Redact { .. },
             ) => Reply::Sent(self.event()),
-            Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state"),
+            Op::Matrix(matrix_voip::machine::io::MatrixOp::SendToDevice { .. })
+            | Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state and sends no device"),
             Op::Fetch(Fetch::Turn) => {
                 Reply::Turn(TurnServers { servers: vec![], ttl: Duration::from_secs(86_400) })
             }

@@ -74,6 +74,7 @@ pub mod wire;
 pub use crate::{
     config::{
         Busy, Config, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Transfers, Unverified,
+        WireForm,
     },
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
@@ -82,7 +83,9 @@ pub use crate::{
         event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         explain::Explanation,
         group::{
-            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights},
+            event::{
+                Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights,
+            },
             ringing::{Announce, IncomingRing, Notify},
             roster::{Participant, ParticipantId},
         },

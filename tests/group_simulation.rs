@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use matrix_voip::{
     Backend, Config, GroupCallId, GroupState, MemberKey, ParticipantId,
     id::{RoomId, SessionId},
-    machine::io::{Command, GroupCommand, Input, Lifecycle, Network, Verdict},
+    machine::io::{CallMedia, Command, GroupCommand, Input, Lifecycle, Network, Verdict},
     testing::{Device, Dice, OpKind, Sim, millis, secs},
     wire::member::DEFAULT_APPLICATION,
 };
@@ -120,7 +120,7 @@ impl Stage {
         // Who has not heard yet that he is in the room again is refused.
         let opened = device.command(Command::OpenGroup { room, call, backend, application });
         if let Verdict::Started(session) = opened {
-            device.command(Command::Group(session, GroupCommand::Enter));
+            device.command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice)));
         }
     }
 

@@ -500,6 +500,7 @@ fn proper_reply(op: &Op) -> Reply {
         ) => {
             Reply::Sent(EventId::parse("$sent").expect("an event id"))
         }
+        Op::Matrix(MatrixOp::SendToDevice { .. }) => Reply::ToDevice([].into()),
         Op::Fetch(matrix_voip::machine::io::Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(600) })
         }

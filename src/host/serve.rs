@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::{
     lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
-    signaling::{LedgerStore, Redact, SendEvent, SendState, Signaling},
+    signaling::{LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling},
     webrtc::{PeerEvents, WebRtc},
 };
 use crate::{
@@ -190,6 +190,10 @@ async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
             .send_state(SendState { room, event_type, state_key, content })
             .await
             .map(Reply::Sent),
+        MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => signaling
+            .send_to_device(SendToDevice { room, targets, event_type, content, transaction })
+            .await
+            .map(Reply::ToDevice),
     }
 }
 

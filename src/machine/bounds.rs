@@ -69,3 +69,12 @@ pub const MAX_WAITING_RINGS: usize = 32;
 pub const MAX_DECLINES: usize = 256;
 /// How many events of ours around the group calls of one room wait to be accepted.
 pub const MAX_POSTS: usize = 64;
+/// How many legs one group call has: with more participants nobody's machine keeps up. Those that come
+/// later are in the call, and out of our reach.
+pub const MAX_LEGS: usize = 64;
+/// Of how many devices to-device messages wait for a membership, in one group call.
+pub const MAX_PARKED_MEMBERS: usize = 32;
+/// How many messages of one such device wait; the oldest is dropped first.
+pub const MAX_PARKED_PER_MEMBER: usize = 64;
+/// How many numbers of a leg's messages are remembered against duplicates.
+pub const MAX_SEEN_NUMBERS: usize = 256;

@@ -82,8 +82,18 @@ pub enum Ignored {
     UnknownRing,
     /// A ring for a group call in which a device of ours is already.
     InTheCall,
-    /// The event came by the wrong way: a room event with group fields, or to-device without.
+    /// The event came by the wrong way: a room event with group fields, or to-device what is said in
+    /// rooms.
     WrongPlace,
+    /// A to-device event that names no room.
+    NoRoom,
+    /// A to-device event that names no group call, or none that we are in.
+    NoConference,
+    /// The event is of another visit to the group call than the one that stands in the room, or for
+    /// another of ours.
+    WrongSession,
+    /// The event does not say from which device it is.
+    NoDevice,
     /// Understood, but this version does nothing with it.
     Unsupported,
     /// A reply that nobody awaits.
@@ -148,15 +158,18 @@ pub enum Refusal {
     /// them.
     #[error("it cannot be written so that others read it")]
     NotWritable,
-    /// We are not in the group call: enter it first.
-    #[error("not in the group call")]
-    NotInGroupCall,
     /// More reactions than others show: wait a moment, or take one back.
     #[error("too many reactions")]
     TooManyReactions,
     /// That does not ring (any more).
     #[error("that does not ring")]
     NoSuchRing,
+    /// We are not in the group call.
+    #[error("not in the group call")]
+    NotEntered,
+    /// The group call's media is not ours: it does not meet each with each.
+    #[error("the group call's media is somebody else's")]
+    NoMesh,
     /// The room's power levels are not known: what is not known is not changed.
     #[error("the room's power levels are not known")]
     UnknownPowerLevels,

@@ -25,16 +25,16 @@ use crate::{
         group::ringing::{Announce, Notify},
         io::{
             CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Chat, Command, Fault,
-            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews,
-            PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats,
-            StreamStats, Tell, Tones, TransferTo, Verdict,
+            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network,
+            ParticipantId, PeerNews, PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault,
+            ServerState, ServerStats, StreamStats, Tell, Tones, TransferTo, Verdict,
         },
     },
     time::{Mono, Now, Wall},
     wire::{
         call::{
             Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
-            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version,
+            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version, WireForm,
         },
         delivery::{Content, Delivery, Facts, Malformed, Parsed, Place, Protection},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
@@ -69,10 +69,10 @@ macro_rules! record_ids {
 }
 
 record_ids! {
-    UserId => |id, names| names.text(id);
+    UserId => |id, names| names.member(id);
     RoomId => |id, names| names.text(id);
     EventId => |id, names| names.text(id);
-    DeviceId => |id, names| names.text(id);
+    DeviceId => |id, names| names.member(id);
     InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
     CallId => |id, names| id.to_owned();
@@ -125,6 +125,7 @@ record_struct!(Config {
     relay_only,
     member_key,
     reactions,
+    wire_form,
 });
 record_enum!(MemberKey { Protected, Device });
 record_enum!(ReactionsSent { InTheClear, AsTheRoomIs });
@@ -153,6 +154,9 @@ record_struct!(Timeouts {
     turn_margin,
     membership,
     membership_refresh,
+    leg_retry_first,
+    leg_retry_longest,
+    speaker,
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
@@ -170,6 +174,7 @@ record_enum!(Input {
     Reply(id, result),
     Room(room, news),
     IgnoredUsers(users),
+    DeviceKeys(user),
     Network(news),
     Lifecycle(news),
 });
@@ -182,13 +187,20 @@ record_enum!(Command {
     DeclineRing { room, notification },
 });
 record_enum!(GroupCommand {
-    Enter,
-    EnterWith(announce),
+    Enter(media),
+    AnnounceAs(how),
     Leave,
     AllowEveryone,
     SetApplication(application as application),
     React { key, stay },
     Unreact(key),
+    Mute(source),
+    Unmute(source),
+    Hold,
+    Unhold,
+    Start(source),
+    Stop(source),
+    Switch(source, input),
 });
 record_struct!(Announce { notify, mentions });
 record_enum!(Notify { Automatic, Ring, Notification, Nobody });
@@ -234,6 +246,7 @@ record_enum!(Lifecycle { Foreground, Background, LoggedOut, Ending });
 record_enum!(Reply {
     Done,
     Sent(event),
+    ToDevice(unreached),
     Turn(servers),
     Members(users),
     State(state),
@@ -245,6 +258,7 @@ record_enum!(Fault {
     Cancelled,
     Panicked,
     Denied,
+    NoDeviceKeys,
     NotFound,
     Unreachable,
     RateLimited { retry_after },
@@ -253,6 +267,7 @@ record_enum!(Fault {
     Unsupported,
     Failed(text),
 });
+record_struct!(ParticipantId { user, device });
 record_struct!(TurnServers { servers, ttl });
 record_struct!(IceServer { urls, username, credential });
 record_struct!(PeerStats {
@@ -313,7 +328,15 @@ record_enum!(Malformed {
 record_struct!(CallMessage { header, body });
 record_struct!(Header { call_id, party_id, version, device_id, leg });
 record_enum!(Version { V0, V1 });
-record_struct!(Leg { conf_id, room_id, dest_session_id, sender_session_id, seq });
+record_enum!(WireForm { Deployed, Readme });
+record_struct!(Leg {
+    form,
+    conf_id,
+    room_id,
+    dest_session_id as visit,
+    sender_session_id as visit,
+    seq,
+});
 record_enum!(Body {
     Invite(invite),
     Candidates(candidates),
@@ -443,6 +466,10 @@ record_enum!(Ignored {
     UnknownRing,
     InTheCall,
     WrongPlace,
+    NoRoom,
+    NoConference,
+    WrongSession,
+    NoDevice,
     Unsupported,
     StaleReply,
     UnknownPeer,
@@ -465,10 +492,11 @@ record_enum!(Refusal {
     OtherBackend,
     MayNotJoin,
     NotWritable,
-    NotInGroupCall,
     TooManyReactions,
     NoSuchRing,
     UnknownPowerLevels,
+    NotEntered,
+    NoMesh,
     NotInRoom,
     ShuttingDown,
 });

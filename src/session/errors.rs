@@ -378,7 +378,7 @@ pub enum LeaveError {
 pub enum ReactError {
     /// We are not in the group call: enter it first.
     #[error("not in the group call")]
-    NotInGroupCall,
+    NotEntered,
     /// Too many ephemeral ones in a short time, of which one passes each second; or more permanent ones
     /// than others show.
     #[error("too many reactions")]
@@ -397,7 +397,7 @@ pub enum ReactError {
 impl From<Refusal> for ReactError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NotInGroupCall => Self::NotInGroupCall,
+            Refusal::NotEntered => Self::NotEntered,
             Refusal::TooManyReactions => Self::TooMany,
             Refusal::NotWritable => Self::NotWritable,
             Refusal::ShuttingDown => Self::ShuttingDown,

@@ -63,6 +63,8 @@ pub enum OpKind {
     SendClear,
     /// Redact an event.
     Redact,
+    /// Send messages to devices.
+    SendToDevice,
 }
 
 impl OpKind {
@@ -73,6 +75,7 @@ impl OpKind {
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
             Op::Matrix(MatrixOp::SendClear { .. }) => Self::SendClear,
             Op::Matrix(MatrixOp::Redact { .. }) => Self::Redact,
+            Op::Matrix(MatrixOp::SendToDevice { .. }) => Self::SendToDevice,
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,

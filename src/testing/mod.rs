@@ -66,6 +66,7 @@ mod explore;
 mod fake_peer;
 mod group;
 mod puppet;
+mod redacting;
 mod replayed;
 mod sdp;
 mod server;

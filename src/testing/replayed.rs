@@ -78,6 +78,7 @@ impl Teller {
                 let event_type = match op {
                     MatrixOp::SendEvent { event_type, .. }
                     | MatrixOp::SendClear { event_type, .. }
+                    | MatrixOp::SendToDevice { event_type, .. }
                     | MatrixOp::SendState { event_type, .. } => event_type,
                     MatrixOp::Redact { .. } => "m.room.redaction",
                 };
@@ -115,7 +116,7 @@ impl Teller {
             Input::Room(_, RoomNews::Left(user)) => {
                 self.line(at, Kind::Detail, format!("hears that {user} left"));
             }
-            Input::Room(..) | Input::IgnoredUsers(_) => {}
+            Input::Room(..) | Input::IgnoredUsers(_) | Input::DeviceKeys(_) => {}
             Input::Network(news) => self.line(at, Kind::Deed, format!("network: {news:?}")),
             Input::Lifecycle(news) => self.line(at, Kind::Deed, format!("process: {news:?}")),
         }

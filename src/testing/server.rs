@@ -14,11 +14,11 @@ use std::{
 };
 
 use crate::{
-    host::{Redact, SendEvent, SendState},
+    host::{SendEvent, SendState, SendToDevice},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
-        io::{Chat, Fault, RoomNews, TurnServers},
+        io::{Fault, ParticipantId, RoomNews, TurnServers},
     },
     time::Wall,
     wire::{
@@ -66,24 +66,24 @@ pub enum SyncItem {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Room {
-    members: BTreeSet<UserId>,
+pub(super) struct Room {
+    pub(super) members: BTreeSet<UserId>,
     encrypted: bool,
-    timeline: Vec<StoredEvent>,
-    state: BTreeMap<(String, String), StoredState>,
+    pub(super) timeline: Vec<StoredEvent>,
+    pub(super) state: BTreeMap<(String, String), StoredState>,
     state_sent: usize,
     /// Whether redactions say at their top level what they redact, as before room version 11.
-    is_old: bool,
+    pub(super) is_old: bool,
 }
 
 /// A state event as it stands in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct StoredState {
+pub(super) struct StoredState {
     event_id: EventId,
-    sender: UserId,
+    pub(super) sender: UserId,
     event_type: String,
     state_key: String,
-    content: String,
+    pub(super) content: String,
     sent: Wall,
 }
 
@@ -110,21 +110,33 @@ struct Pending {
 }
 
 #[derive(Debug, Clone)]
-enum What {
+pub(super) enum What {
     /// By its place in the timeline.
     Event(RoomId, usize),
     News(RoomId, RoomNews),
+    ToDevice(Box<RawEvent>),
     State(RoomId, Box<StoredState>),
     /// As it is when it is taken.
     WholeState(RoomId),
 }
 
+/// What is known of to-device messages besides those in the inboxes.
+#[derive(Debug, Clone, Default)]
+struct Posted {
+    /// Which were taken already, each with the devices that got none.
+    transactions: BTreeMap<(Account, String), BTreeSet<ParticipantId>>,
+    /// Devices whose keys nobody knows.
+    without_keys: BTreeSet<Account>,
+    sent: usize,
+}
+
 /// A homeserver, and all homeservers that it federates with, in one value.
 #[derive(Debug, Clone)]
 pub struct FakeHomeserver {
-    rooms: BTreeMap<RoomId, Room>,
+    pub(super) rooms: BTreeMap<RoomId, Room>,
     inboxes: BTreeMap<Account, Vec<Pending>>,
     transactions: BTreeMap<(Account, String), EventId>,
+    to_device: Posted,
     delays: BTreeMap<(UserId, UserId), Duration>,
     turn: Result<TurnServers, Fault>,
     sent: u64,
@@ -144,6 +156,7 @@ impl FakeHomeserver {
             rooms: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             transactions: BTreeMap::new(),
+            to_device: Posted::default(),
             delays: BTreeMap::new(),
             turn: Ok(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(86_400) }),
             sent: 0,
@@ -179,18 +192,6 @@ impl FakeHomeserver {
         let members: BTreeSet<UserId> = members.into_iter().collect();
         self.rooms.entry(room.clone()).or_default().members.clone_from(&members);
         self.announce(room, &members.clone(), RoomNews::Members(members));
-    }
-
-    /// Makes a room one of an old version: `redacts` stands at the top level of redactions.
-    pub fn make_old(&mut self, room: &RoomId) {
-        self.rooms.entry(room.clone()).or_default().is_old = true;
-    }
-
-    /// Says what kind of room it is to its members.
-    pub fn set_chat(&mut self, room: &RoomId, chat: Chat) {
-        let found = self.rooms.entry(room.clone()).or_default();
-        let members = found.members.clone();
-        self.announce(room, &members, RoomNews::Chat(chat));
     }
 
     /// Makes a room encrypted: its events arrive as proven to come from their device.
@@ -251,64 +252,6 @@ impl FakeHomeserver {
         Ok(id)
     }
 
-    /// The same for an event in the clear, which in an encrypted room nobody can be shown to have
-    /// sent from a device.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_clear(
-        &mut self,
-        now: Wall,
-        from: &Identity,
-        event: SendEvent,
-    ) -> Result<EventId, Fault> {
-        let room = event.room.clone();
-        let sent = self.send(now, from, event)?;
-        if let Some(found) = self.rooms.get_mut(&room) {
-            let same = found.timeline.iter_mut().filter(|stored| stored.event_id == sent);
-            same.for_each(|stored| stored.clear = true);
-        }
-        Ok(sent)
-    }
-
-    /// Redacts an event: its content is gone for whoever has not taken it yet, and the redaction
-    /// comes as an event in the clear.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send); [`Fault::NotFound`] also without such an event, and
-    /// [`Fault::Forbidden`] when it is somebody else's.
-    pub fn redact(
-        &mut self,
-        now: Wall,
-        from: &Identity,
-        redaction: Redact,
-    ) -> Result<EventId, Fault> {
-        let Redact { room, redacts, content, transaction } = redaction;
-        let found = self.rooms.get(&room).ok_or(Fault::NotFound)?;
-        let of_event = |stored: &&StoredEvent| stored.event_id == redacts;
-        let target = found.timeline.iter().find(of_event).ok_or(Fault::NotFound)?;
-        if target.sender != from.user {
-            return Err(Fault::Forbidden("M_FORBIDDEN: somebody else's event".to_owned()));
-        }
-        let old = found.is_old;
-        let event_type = "m.room.redaction".to_owned();
-        let content = with_redacts(&content, (!old).then_some(&redacts));
-        let sent = self.send_clear(
-            now,
-            from,
-            SendEvent { room: room.clone(), event_type, content, transaction },
-        )?;
-        let found = self.rooms.get_mut(&room).ok_or(Fault::NotFound)?;
-        for stored in &mut found.timeline {
-            if stored.event_id == redacts {
-                stored.content = "{}".to_owned();
-            } else if stored.event_id == sent {
-                stored.redacts = old.then(|| redacts.clone());
-            }
-        }
-        Ok(sent)
-    }
-
     /// Writes a state event, and tells every device of every member.
     ///
     /// # Errors
@@ -338,6 +281,84 @@ impl FakeHomeserver {
         Ok(self.put_state(now, &from.user, event))
     }
 
+    /// Hands a message to each of these devices, as proven to come from this one where the room is
+    /// encrypted. The same transaction of the same device is taken once.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room.
+    pub fn send_to_device(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let encrypted = self.rooms.get(&message.room).ok_or(Fault::NotFound)?.encrypted;
+        let key = (account(from), message.transaction);
+        if let Some(unreached) = self.to_device.transactions.get(&key) {
+            return Ok(unreached.clone());
+        }
+        let protection = if encrypted { Protection::Verified } else { Protection::Clear };
+        let event = (message.event_type.as_str(), message.content.as_str());
+        let mut unreached = BTreeSet::new();
+        for target in message.targets {
+            let place = (target.user.clone(), target.device.clone());
+            if encrypted && self.to_device.without_keys.contains(&place) {
+                unreached.insert(target);
+            } else {
+                self.post(now, from, &target, (event, protection));
+            }
+        }
+        // Whoever got nothing may get it in a later try.
+        if unreached.is_empty() {
+            self.to_device.transactions.insert(key, unreached.clone());
+        }
+        Ok(unreached)
+    }
+
+    /// Puts a to-device message into a device's inbox without asking anybody: for what no client of
+    /// ours sends. `event` is its type and its content as JSON text.
+    pub fn post(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        to: &ParticipantId,
+        (event, protection): ((&str, &str), Protection),
+    ) {
+        let delay = self.delays.get(&(from.user.clone(), to.user.clone())).copied();
+        let Some(inbox) = self.inboxes.get_mut(&(to.user.clone(), to.device.clone())) else {
+            return;
+        };
+        let event = RawEvent {
+            facts: Facts {
+                event_id: None,
+                sender: from.user.clone(),
+                device: (protection != Protection::Clear).then(|| from.device.clone()),
+                protection,
+                sent: None,
+                age: None,
+            },
+            event_type: event.0.to_owned(),
+            content: event.1.to_owned(),
+            redacts: None,
+        };
+        let visible = now.plus(delay.unwrap_or_default());
+        self.to_device.sent += 1;
+        inbox.push(Pending { visible, what: What::ToDevice(Box::new(event)) });
+    }
+
+    /// Whether the keys of a device are known, so that it can be encrypted for.
+    pub fn set_device_keys(&mut self, device: &Identity, known: bool) {
+        match known {
+            true => self.to_device.without_keys.remove(&account(device)),
+            false => self.to_device.without_keys.insert(account(device)),
+        };
+    }
+
+    /// How many to-device messages were sent.
+    pub fn to_device_sent(&self) -> usize {
+        self.to_device.sent
+    }
+
     /// Writes a state event without asking anybody.
     pub fn put_state(&mut self, now: Wall, sender: &UserId, event: SendState) -> EventId {
         let SendState { room, event_type, state_key, content } = event;
@@ -357,17 +378,6 @@ impl FakeHomeserver {
         let members = found.members.clone();
         self.distribute(now, sender, &members, What::State(room, Box::new(stored)));
         event_id
-    }
-
-    /// A moderator redacts a state event: it comes again under its id, with an empty content.
-    pub fn redact_state(&mut self, now: Wall, room: &RoomId, event_type: &str, state_key: &str) {
-        let key = (event_type.to_owned(), state_key.to_owned());
-        let Some(found) = self.rooms.get_mut(room) else { return };
-        let Some(stored) = found.state.get_mut(&key) else { return };
-        stored.content = "{}".to_owned();
-        let (stored, members) = (Box::new(stored.clone()), found.members.clone());
-        let sender = stored.sender.clone();
-        self.distribute(now, &sender, &members, What::State(room.clone(), stored));
     }
 
     /// How many state events were written in a room.
@@ -491,7 +501,13 @@ impl FakeHomeserver {
         event_id
     }
 
-    fn distribute(&mut self, now: Wall, from: &UserId, to: &BTreeSet<UserId>, what: What) {
+    pub(super) fn distribute(
+        &mut self,
+        now: Wall,
+        from: &UserId,
+        to: &BTreeSet<UserId>,
+        what: What,
+    ) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
                 let delay = self.delays.get(&(from.clone(), user.clone())).copied();
@@ -501,7 +517,7 @@ impl FakeHomeserver {
         }
     }
 
-    fn announce(&mut self, room: &RoomId, to: &BTreeSet<UserId>, news: RoomNews) {
+    pub(super) fn announce(&mut self, room: &RoomId, to: &BTreeSet<UserId>, news: RoomNews) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
                 let what = What::News(room.clone(), news.clone());
@@ -527,9 +543,11 @@ impl FakeHomeserver {
     fn items(&self, now: Wall, taken: Vec<Pending>) -> Vec<SyncItem> {
         let mut items = Vec::new();
         let mut batches: BTreeMap<RoomId, Vec<RawEvent>> = BTreeMap::new();
+        let mut to_device = Vec::new();
         for pending in taken {
             match pending.what {
                 What::News(room, news) => items.push(SyncItem::Room(room, news)),
+                What::ToDevice(event) => to_device.push(*event),
                 What::State(room, stored) => {
                     let events = vec![stored.raw(now)];
                     let extent = Extent::Changes;
@@ -544,6 +562,11 @@ impl FakeHomeserver {
                     batches.entry(room).or_default().push(event);
                 }
             }
+        }
+        if !to_device.is_empty() {
+            let batch = Batch { place: Place::ToDevice, events: to_device };
+            // Clients look at these first: they hold the keys of what comes with the rooms.
+            items.insert(0, SyncItem::Batch(batch));
         }
         let mut batches: Vec<_> = batches.into_iter().collect();
         if self.rooms_reversed {
@@ -575,15 +598,6 @@ impl FakeHomeserver {
             redacts: event.redacts.clone(),
         }
     }
-}
-
-/// The content of a redaction, with what it redacts where the room has that there.
-fn with_redacts(content: &str, redacts: Option<&EventId>) -> String {
-    let mut parts: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(content).unwrap_or_default();
-    parts.remove("redacts");
-    parts.extend(redacts.map(|id| ("redacts".to_owned(), id.as_str().into())));
-    serde_json::Value::Object(parts).to_string()
 }
 
 fn account(identity: &Identity) -> Account {

@@ -14,7 +14,7 @@ use super::{
     world::{Happening, Job, Station, World},
 };
 use crate::{
-    host::{Redact, SendEvent, SendState},
+    host::{Redact, SendEvent, SendState, SendToDevice},
     id::{OpId, PeerId, RoomId},
     machine::{
         Identity,
@@ -106,42 +106,7 @@ impl World {
 
     fn carry_out(&mut self, at: Station, op: &Op) -> Result<Reply, Fault> {
         match op {
-            Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction }) => {
-                let event = SendEvent {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.send(at.device, event)
-            }
-            Op::Matrix(MatrixOp::SendClear { room, event_type, content, transaction }) => {
-                let event = SendEvent {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.send_clear(at.device, event)
-            }
-            Op::Matrix(MatrixOp::Redact { room, redacts, content, transaction }) => {
-                let redaction = Redact {
-                    room: room.clone(),
-                    redacts: redacts.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.redact(at.device, redaction)
-            }
-            Op::Matrix(MatrixOp::SendState { room, event_type, state_key, content }) => {
-                let event = SendState {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    state_key: state_key.clone(),
-                    content: content.clone(),
-                };
-                self.write_state(at.device, event)
-            }
+            Op::Matrix(op) => self.talk(at.device, op),
             Op::Fetch(Fetch::State(room)) => {
                 let state = self.server.room_state(self.now.wall, room)?;
                 Ok(Reply::State(Box::new(state.parse())))
@@ -157,6 +122,57 @@ impl World {
             Op::Save(ledger) => {
                 self.hosts[at.device].ledger = Some(ledger.clone());
                 Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn talk(&mut self, device: usize, op: &MatrixOp) -> Result<Reply, Fault> {
+        match op {
+            MatrixOp::SendEvent { room, event_type, content, transaction } => {
+                let event = SendEvent {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send(device, event)
+            }
+            MatrixOp::SendClear { room, event_type, content, transaction } => {
+                let event = SendEvent {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send_clear(device, event)
+            }
+            MatrixOp::Redact { room, redacts, content, transaction } => {
+                let redaction = Redact {
+                    room: room.clone(),
+                    redacts: redacts.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.redact(device, redaction)
+            }
+            MatrixOp::SendState { room, event_type, state_key, content } => {
+                let event = SendState {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    state_key: state_key.clone(),
+                    content: content.clone(),
+                };
+                self.write_state(device, event)
+            }
+            MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => {
+                let message = SendToDevice {
+                    room: room.clone(),
+                    targets: targets.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send_to_device(device, message)
             }
         }
     }
@@ -189,6 +205,15 @@ impl World {
         self.note(device, Kind::Wire, what);
         self.plan_syncs();
         Ok(Reply::Sent(sent))
+    }
+
+    fn send_to_device(&mut self, device: usize, message: SendToDevice) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let event_type = message.event_type.clone();
+        let unreached = self.server.send_to_device(self.now.wall, &identity, message)?;
+        self.note(device, Kind::Wire, format!("sends {event_type} to a device"));
+        self.plan_syncs();
+        Ok(Reply::ToDevice(unreached))
     }
 
     fn write_state(&mut self, device: usize, event: SendState) -> Result<Reply, Fault> {
@@ -304,7 +329,7 @@ fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
 const fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
         OpKind::Capture | OpKind::Replace => 120,
-        OpKind::SendEvent | OpKind::SendState | OpKind::State => 30,
+        OpKind::SendEvent | OpKind::SendState | OpKind::SendToDevice | OpKind::State => 30,
         OpKind::SendClear | OpKind::Redact => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,

@@ -235,7 +235,8 @@ async fn an_application_is_called_into_a_group_call_and_answers_or_declines() {
     let house = house();
     let mut news = house.ben.voip.events();
     let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
-    ours.enter_with(Announce::new(Notify::Ring)).await.unwrap();
+    ours.announce_as(Announce::new(Notify::Ring)).await.unwrap();
+    ours.enter().await.unwrap();
     let (theirs, ring) = next_ring(&mut news).await;
     assert_eq!((ring.caller.as_str(), ring.session), (ADA, theirs.id()));
     assert_eq!(house.ben.voip.rings(), std::slice::from_ref(&ring));
@@ -251,7 +252,8 @@ async fn an_application_is_called_into_a_group_call_and_answers_or_declines() {
 
     let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
     let (_, mut events) = ours.subscribe();
-    ours.enter_with(Announce::new(Notify::Ring)).await.unwrap();
+    ours.announce_as(Announce::new(Notify::Ring)).await.unwrap();
+    ours.enter().await.unwrap();
     let (_, ring) = next_ring(&mut news).await;
     house.ben.voip.decline_ring(&ring).await.unwrap();
     assert_eq!(next_stop(&mut news).await, RingStop::Rejected);
@@ -263,7 +265,7 @@ async fn an_application_is_called_into_a_group_call_and_answers_or_declines() {
 async fn an_application_raises_its_hand_and_the_other_sees_it() {
     let house = house();
     let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
-    assert_eq!(ours.raise_hand().await, Err(ReactError::NotInGroupCall));
+    assert_eq!(ours.raise_hand().await, Err(ReactError::NotEntered));
     ours.enter().await.unwrap();
     let theirs =
         house.ben.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();

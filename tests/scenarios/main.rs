@@ -22,6 +22,7 @@ mod groups;
 mod hold;
 mod incoming;
 mod ledger;
+mod mesh;
 mod negotiation;
 mod outbox;
 mod outgoing;

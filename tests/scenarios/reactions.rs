@@ -6,7 +6,7 @@ use matrix_voip::{
     Config, GroupCallId, GroupEvent, GroupState, RAISED_HAND, ReactionsSent, Stay,
     host::{SendEvent, SendState},
     id::{EventId, RoomId, SessionId, UserId},
-    machine::io::{Command, Fault, GroupCommand, Ignored, Refusal, Verdict},
+    machine::io::{CallMedia, Command, Fault, GroupCommand, Ignored, Refusal, Verdict},
     testing::{Cue, Device, OpKind, Puppet, Sim, millis, secs},
     wire::member::MEMBER_TYPE,
 };
@@ -45,7 +45,7 @@ fn party_of(config: &Config, encrypted: bool) -> Party {
 
 fn enter(sim: &Sim, device: &Device, room: &RoomId, call: GroupCallId) -> SessionId {
     let session = device.open_group(room, call);
-    device.group(session, GroupCommand::Enter);
+    device.group(session, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     assert_eq!(device.group_state(session), Some(GroupState::Entered), "{}", sim.column());
     session
@@ -407,7 +407,7 @@ fn who_leaves_takes_his_hand_with_him_and_comes_back_without() {
     assert!(Party::standing(&party.ada, party.calls[0]).is_empty());
     party.sim.advance(secs(1));
     assert!(Party::standing(&party.ben, party.calls[1]).is_empty());
-    party.ada.group(party.calls[0], GroupCommand::Enter);
+    party.ada.group(party.calls[0], GroupCommand::Enter(CallMedia::Voice));
     party.sim.advance(secs(1));
     assert!(Party::standing(&party.ben, party.calls[1]).is_empty());
     party.raise();
@@ -430,7 +430,7 @@ fn who_is_not_in_the_call_shows_nothing() {
     let party = party();
     let idle = party.ada.open_group(&party.room, GroupCallId::named("other"));
     let show = |key: &str| party.ada.command(Command::Group(idle, react(key, Stay::Permanent)));
-    assert_eq!(show("👏"), Verdict::Refused(Refusal::NotInGroupCall));
+    assert_eq!(show("👏"), Verdict::Refused(Refusal::NotEntered));
     assert_eq!(show(""), Verdict::Refused(Refusal::NotWritable));
     assert_eq!(show(&"x".repeat(256)), Verdict::Refused(Refusal::NotWritable));
     let unknown = party.ada.command(Command::Group(SessionId(99), react("👏", Stay::Ephemeral)));

@@ -9,7 +9,7 @@ use matrix_voip::{
     id::{EventId, Identity, RoomId, SessionId, UserId},
     machine::{
         event::VoipEvent,
-        io::{Command, Fault, GroupCommand, Ignored, Input, Refusal, Verdict},
+        io::{CallMedia, Command, Fault, GroupCommand, Ignored, Input, Refusal, Verdict},
     },
     ring::{self, Inspection, Pushed, RingKind, Seen, Style},
     testing::{Cue, Device, OpKind, Sim, millis, secs},
@@ -44,7 +44,8 @@ fn ringing() -> (Sim, RoomId, [Device; 3], SessionId) {
 
 fn enter(sim: &Sim, device: &Device, room: &RoomId, announce: Announce) -> SessionId {
     let session = device.open_group(room, GroupCallId::room());
-    device.group(session, GroupCommand::EnterWith(announce));
+    device.group(session, GroupCommand::AnnounceAs(announce));
+    device.group(session, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     session
 }
@@ -58,7 +59,8 @@ fn call_of_two(sim: &Sim, device: &Device, room: &RoomId, application: &str) -> 
         application: application.to_owned(),
     };
     let Verdict::Started(session) = device.command(command) else { panic!("it is not opened") };
-    device.group(session, GroupCommand::EnterWith(Announce::new(Notify::Ring)));
+    device.group(session, GroupCommand::AnnounceAs(Announce::new(Notify::Ring)));
+    device.group(session, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     session
 }
@@ -231,7 +233,7 @@ fn a_call_of_some_users_is_announced_in_a_direct_chat_too() {
     sim.server(|server| server.set_chat(&room, Chat::Direct));
     sim.advance(secs(1));
     let call = ada.open_group(&room, GroupCallId::among_users("A:B"));
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     assert_eq!(sent(&sim, &room, NOTIFICATION).len(), 1);
 }
@@ -284,7 +286,8 @@ fn of_two_who_call_at_the_same_moment_one_rings() {
     let (sim, room, [ada, ben, cleo]) = three();
     for device in [&ada, &ben] {
         let call = device.open_group(&room, GroupCallId::room());
-        device.group(call, GroupCommand::EnterWith(Announce::new(Notify::Ring)));
+        device.group(call, GroupCommand::AnnounceAs(Announce::new(Notify::Ring)));
+        device.group(call, GroupCommand::Enter(CallMedia::Voice));
     }
     sim.advance(secs(1));
     assert_eq!(sent(&sim, &room, NOTIFICATION).len(), 2);
@@ -327,7 +330,7 @@ fn a_call_of_two_says_whether_it_is_by_voice_or_with_pictures() {
 fn a_ring_stops_when_we_enter() {
     let (sim, _, [_, ben, cleo], _) = ringing();
     let ring = rang(&ben).remove(0).0;
-    ben.group(ring.session, GroupCommand::Enter);
+    ben.group(ring.session, GroupCommand::Enter(CallMedia::Voice));
     assert_eq!(stops(&ben), [Some(RingStop::Answered)], "at once");
     sim.advance(secs(5));
     assert_eq!(ben.group_state(ring.session), Some(GroupState::Entered));
@@ -341,7 +344,7 @@ fn a_ring_stops_when_another_device_of_ours_enters() {
     sim.run_until_quiet();
     enter(&sim, &ada, &room, Announce::new(Notify::Ring));
     assert_eq!((stops(&ben), stops(&tablet)), (vec![None], vec![None]));
-    tablet.group(rang(&tablet)[0].0.session, GroupCommand::Enter);
+    tablet.group(rang(&tablet)[0].0.session, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     assert_eq!(stops(&tablet), [Some(RingStop::Answered)]);
     assert_eq!(stops(&ben), [Some(RingStop::Elsewhere)], "{}", sim.column());
@@ -428,7 +431,7 @@ fn a_machine_that_slept_through_a_ring_stops_at_once() {
 fn a_ring_stops_when_its_caller_leaves_whatever_the_others_do() {
     let (sim, room, [ada, ben, cleo], adas) = ringing();
     let cleos = rang(&cleo).remove(0).0.session;
-    cleo.group(cleos, GroupCommand::Enter);
+    cleo.group(cleos, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     ada.group(adas, GroupCommand::Leave);
     sim.advance(secs(1));

@@ -39,6 +39,8 @@ pub(in crate::machine) enum GroupTimer {
     RefreshAwake,
     /// What failed is tried again (monotonic).
     Retry,
+    /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
+    Legs,
     /// A post that failed is tried again (monotonic).
     Posts,
     /// A ring is over (wall).
@@ -46,8 +48,15 @@ pub(in crate::machine) enum GroupTimer {
 }
 
 impl GroupTimer {
-    const ALL: [Self; 6] =
-        [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry, Self::Posts, Self::Rings];
+    const ALL: [Self; 7] = [
+        Self::Expiry,
+        Self::Refresh,
+        Self::RefreshAwake,
+        Self::Retry,
+        Self::Legs,
+        Self::Posts,
+        Self::Rings,
+    ];
 }
 
 /// What is known of a room besides who is joined.
@@ -267,6 +276,8 @@ impl Groups {
         for (session, call) in &self.calls {
             print.session(*session);
             print.value(call.shown());
+            call.mesh.fingerprint(print);
+            call.media.fingerprint(print);
         }
         self.rings.fingerprint(print);
     }

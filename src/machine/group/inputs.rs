@@ -7,15 +7,14 @@ use super::{
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupState},
     groups::GroupTimer,
     membership::{Outcome, Visit},
-    ringing::Announce,
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
     id::{EventId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
-        event::{RingStop, VoipEvent},
-        io::{Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
+        event::{EndReason, RingStop, VoipEvent},
+        io::{CallMedia, Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
         world::Owner,
     },
     time::Mono,
@@ -68,17 +67,20 @@ impl Engine {
         };
         let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
         match command {
-            GroupCommand::Enter => {
-                self.set_announcement(session, Announce::default());
-                self.enter_group(session, &room, group)
-            }
-            GroupCommand::EnterWith(announce) => {
-                self.set_announcement(session, announce);
-                self.enter_group(session, &room, group)
-            }
+            GroupCommand::Enter(media) => self.enter_group(session, &room, (group, media)),
+            GroupCommand::AnnounceAs(how) => self.set_announcement(session, how),
             GroupCommand::React { key, stay } => self.react(session, (&room, &group), key, stay),
             GroupCommand::Unreact(key) => self.unreact(session, (&room, &group), key),
             GroupCommand::Leave => self.leave_group(session, &room, &group),
+            GroupCommand::Mute(source) => done(self.mute_in_group(session, source, true)),
+            GroupCommand::Unmute(source) => done(self.mute_in_group(session, source, false)),
+            GroupCommand::Hold => done(self.hold_group(session, true)),
+            GroupCommand::Unhold => done(self.hold_group(session, false)),
+            GroupCommand::Start(source) => done(self.start_in_group(session, source)),
+            GroupCommand::Stop(source) => done(self.stop_in_group(session, source)),
+            GroupCommand::Switch(source, input) => {
+                done(self.switch_in_group(session, source, input))
+            }
             GroupCommand::AllowEveryone => self.allow_everyone(&room),
             GroupCommand::SetApplication(application) => {
                 self.set_application(session, (&room, &group), application)
@@ -104,7 +106,12 @@ impl Engine {
         Verdict::Handled
     }
 
-    fn enter_group(&mut self, session: SessionId, room: &RoomId, group: GroupCallId) -> Verdict {
+    fn enter_group(
+        &mut self,
+        session: SessionId,
+        room: &RoomId,
+        (group, media): (GroupCallId, CallMedia),
+    ) -> Verdict {
         if self.service == Service::ShuttingDown {
             return Verdict::Refused(Refusal::ShuttingDown);
         }
@@ -124,7 +131,9 @@ impl Engine {
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
         of_room.ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
+        self.begin_calling(session);
         self.end_rings(|ring| ring.session == session, RingStop::Answered);
+        self.open_group_media(session, media);
         self.groups.push(&mut self.world, room);
         Verdict::Handled
     }
@@ -136,7 +145,7 @@ impl Engine {
             Some(GroupState::Entering | GroupState::Entered) => {
                 let known = self.groups.room(room).ours.unwant(group);
                 self.set_group_state(session, GroupState::Leaving);
-                self.drop_ourselves(session);
+                self.come_out(session);
                 if !known {
                     self.on_left_group(session, room, group);
                 }
@@ -167,16 +176,16 @@ impl Engine {
         Verdict::Handled
     }
 
-    /// We are in the call no more, for ourselves at once: what is written about it comes later.
-    fn drop_ourselves(&mut self, session: SessionId) {
+    /// We are in the call no more, for ourselves at once: what is written about it comes later, and
+    /// whatever becomes of that, nothing of ours stays open (T-30).
+    fn come_out(&mut self, session: SessionId) {
         let id = self.ourselves();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
-        for key in call.shown.reactions.get(&id).cloned().unwrap_or_default() {
-            let participant = id.clone();
-            call.tell(&mut self.world, GroupEvent::ReactionRemoved { participant, key });
-        }
-        self.groups.room(&room).posts.forget(&group);
+        call.touch_all();
+        let room = call.shown.room.clone();
+        self.drop_our_reactions(session);
+        self.close_group_media(session);
+        self.tend_meshes(&room);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         if call.shown.participant(&id).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(id));
@@ -225,6 +234,7 @@ impl Engine {
             Ok(_) => self.on_group_fault(&room, Fault::Unsupported),
             Err(fault) => self.on_group_fault(&room, fault),
         }
+        self.tend_meshes(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Handled
     }
@@ -244,7 +254,7 @@ impl Engine {
                     let same = present.is_some_and(|present| present.session == visit);
                     let session = self.groups.find(room, &group);
                     if let Some(session) = session.filter(|_| same) {
-                        self.on_entered(session, room, &group);
+                        self.on_visit_accepted(session, room, &group);
                     }
                 }
                 self.settle_leaving(room);
@@ -256,6 +266,15 @@ impl Engine {
                 }
                 self.settle_leaving(room);
             }
+        }
+    }
+
+    /// The homeserver has our membership: whoever we are to call is called.
+    fn on_entered(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.shown.state != GroupState::Entered {
+            call.enter_state(&mut self.world, GroupState::Entered);
+            call.touch_all();
         }
     }
 
@@ -279,10 +298,12 @@ impl Engine {
             Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
                 GroupRefusal::Unsupported
             }
+            Fault::NoDeviceKeys => GroupRefusal::Unsupported,
             Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
-        self.drop_ourselves(session);
+        self.set_group_state(session, GroupState::Leaving);
+        self.come_out(session);
         self.tell_group(session, GroupEvent::Refused(why));
         self.set_group_state(session, GroupState::Idle);
         self.end_if_empty(session, room, group);
@@ -304,9 +325,11 @@ impl Engine {
                     self.groups.room(&room).ours.on_refresh(now);
                 }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
+                GroupTimer::Legs => self.on_legs_due(&room),
                 GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),
                 GroupTimer::Rings => self.on_rings_due(&room),
             }
+            self.tend_meshes(&room);
             self.groups.push(&mut self.world, &room);
         }
     }
@@ -342,6 +365,7 @@ impl Engine {
         let changes = of_room.roster.set_outside(now, user, left);
         self.on_changes(room, changes);
         self.end_empty_groups(room);
+        self.tend_meshes(room);
     }
 
     fn end_groups_of(&mut self, room: &RoomId) {
@@ -387,9 +411,10 @@ impl Engine {
         of_room.ours.member_event(seen.map(|(event, _)| event))
     }
 
-    fn on_entered(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) {
+    /// The homeserver has a visit of ours: others hear that the call begins, if it does.
+    fn on_visit_accepted(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) {
         let state = self.groups.calls.get(&session).map(|call| call.shown.state);
-        self.set_group_state(session, GroupState::Entered);
+        self.on_entered(session);
         if state == Some(GroupState::Entering) {
             self.announce(session, room, group);
         }
@@ -416,7 +441,22 @@ impl Engine {
         self.end_rings(|ring| ring.session == session, RingStop::Ended);
         let Some(mut call) = self.groups.calls.remove(&session) else { return };
         self.groups.by_id.remove(&(call.shown.room.clone(), call.shown.call.clone()));
+        self.end_mesh(&mut call, &leg_reason(end));
         call.tell(&mut self.world, GroupEvent::Ended(end));
         self.world.tell(VoipEvent::GroupCallEnded { session, end });
+    }
+}
+
+fn done(done: Result<(), Refusal>) -> Verdict {
+    done.map_or_else(Verdict::Refused, |()| Verdict::Handled)
+}
+
+/// Why the legs of a group call end with it.
+const fn leg_reason(end: GroupEnd) -> EndReason {
+    match end {
+        GroupEnd::Empty => EndReason::Hangup,
+        GroupEnd::LeftRoom => EndReason::LeftRoom,
+        GroupEnd::LoggedOut => EndReason::LoggedOut,
+        GroupEnd::ShutDown => EndReason::ShutDown,
     }
 }

@@ -9,6 +9,9 @@
 //! | `ringing.rs` | how a call is announced, and how others' calls ring here |
 //! | `post.rs` | events of ours that go out until they are accepted |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
+//! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
+//! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
+//! | `media.rs` | what we send: one capture for all legs |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
@@ -23,22 +26,30 @@
 pub mod event;
 mod groups;
 mod inputs;
+mod legs;
+mod media;
 mod membership;
+mod mesh;
 mod post;
 mod reactions;
 pub mod ringing;
 pub mod roster;
+mod signals;
 mod state;
 
 pub(super) use self::groups::Groups;
 use self::{
     event::{GroupEvent, GroupSnapshot, GroupState},
+    media::GroupMedia,
+    mesh::Mesh,
     reactions::Reactions,
     ringing::Calling,
-    roster::ParticipantId,
 };
 use super::{Identity, world::World};
-use crate::id::SessionId;
+use crate::{
+    id::SessionId,
+    machine::{event::Stream, io::ParticipantId},
+};
 
 /// One group call: what the application knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +60,8 @@ pub(super) struct GroupCall {
     was_alive: bool,
     reactions: Reactions,
     calling: Calling,
+    mesh: Mesh,
+    media: GroupMedia,
 }
 
 impl GroupCall {
@@ -65,6 +78,19 @@ impl GroupCall {
         world.tell_group(self.session, event);
     }
 
+    /// The streams of a participant, if they changed.
+    fn show_streams(
+        &mut self,
+        world: &mut World,
+        participant: ParticipantId,
+        streams: Vec<Stream>,
+    ) {
+        let shown = self.shown.streams.get(&participant).map_or(&[][..], Vec::as_slice);
+        if shown != streams.as_slice() {
+            self.tell(world, GroupEvent::StreamsChanged { participant, streams });
+        }
+    }
+
     fn enter_state(&mut self, world: &mut World, state: GroupState) {
         if self.shown.state != state {
             self.tell(world, GroupEvent::StateChanged(state));
@@ -74,17 +100,11 @@ impl GroupCall {
 
 /// Reactions go with their participants' visits.
 fn may_end_reactions(event: &GroupEvent) -> bool {
-    match event {
+    matches!(
+        event,
         GroupEvent::ReactionRemoved { .. }
-        | GroupEvent::ParticipantJoined(_)
-        | GroupEvent::ParticipantLeft(_)
-        | GroupEvent::ParticipantChanged(_) => true,
-        GroupEvent::ReactionAdded { .. }
-        | GroupEvent::Declined(_)
-        | GroupEvent::StateChanged(_)
-        | GroupEvent::ApplicationChanged(_)
-        | GroupEvent::RightsChanged(_)
-        | GroupEvent::Refused(_)
-        | GroupEvent::Ended(_) => false,
-    }
+            | GroupEvent::ParticipantJoined(_)
+            | GroupEvent::ParticipantLeft(_)
+            | GroupEvent::ParticipantChanged(_)
+    )
 }

@@ -97,7 +97,7 @@ impl Entry {
             Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
             Fault::Denied | Fault::NotFound | Fault::Unreachable => Duration::ZERO,
             Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
-            Fault::Unsupported | Fault::Failed(_) => Duration::ZERO,
+            Fault::Unsupported | Fault::Failed(_) | Fault::NoDeviceKeys => Duration::ZERO,
         };
         let pause = asked.max(timeouts.retry_pause(self.tries));
         let useful = match self.post.patience {

@@ -164,13 +164,13 @@ impl Engine {
         }
         let (ours, full) = (self.ourselves(), self.groups.room(room).posts.is_full());
         let Some(member_event) = self.our_member_event(room, group) else {
-            return Verdict::Refused(Refusal::NotInGroupCall);
+            return Verdict::Refused(Refusal::NotEntered);
         };
         let Some(call) = self.groups.calls.get_mut(&session) else {
             return Verdict::Refused(Refusal::UnknownSession);
         };
         if call.shown.state != GroupState::Entered {
-            return Verdict::Refused(Refusal::NotInGroupCall);
+            return Verdict::Refused(Refusal::NotEntered);
         }
         let shown = call.shown.reactions.get(&ours);
         let many = match stay {
@@ -241,6 +241,18 @@ impl Engine {
             self.redact_reaction(room, group, event);
         }
         Verdict::Handled
+    }
+
+    /// We leave: our reactions go with our visit.
+    pub(super) fn drop_our_reactions(&mut self, session: SessionId) {
+        let ours = self.ourselves();
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
+        for key in call.shown.reactions.get(&ours).cloned().unwrap_or_default() {
+            let participant = ours.clone();
+            call.tell(&mut self.world, GroupEvent::ReactionRemoved { participant, key });
+        }
+        self.groups.room(&room).posts.forget(&group);
     }
 
     fn redact_reaction(&mut self, room: &RoomId, group: &GroupCallId, redacts: EventId) {

@@ -116,7 +116,9 @@ pub struct IncomingRing {
 /// How a call of ours is announced, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Calling {
-    pub(super) how: Announce,
+    how: Announce,
+    /// The same for the next time.
+    next: Announce,
     sent: Option<EventId>,
     declined: BTreeSet<UserId>,
 }
@@ -185,15 +187,20 @@ impl Rings {
 impl Engine {
     // --------------------------------------------------------------------------------- ours
 
-    /// How the call is announced, if we are about to enter it.
-    pub(super) fn set_announcement(&mut self, session: SessionId, how: Announce) {
+    /// How the call is announced the next time that we enter it.
+    pub(super) fn set_announcement(&mut self, session: SessionId, how: Announce) -> Verdict {
+        let Some(call) = self.groups.calls.get_mut(&session) else {
+            return Verdict::Refused(Refusal::UnknownSession);
+        };
+        call.calling.next = how;
+        Verdict::Handled
+    }
+
+    /// We enter: what came of the last time counts no more.
+    pub(super) fn begin_calling(&mut self, session: SessionId) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        match call.shown.state {
-            GroupState::Idle | GroupState::Leaving => {
-                call.calling = Calling { how, ..Calling::default() };
-            }
-            GroupState::Entering | GroupState::Entered | GroupState::Ended => {}
-        }
+        let next = call.calling.next.clone();
+        call.calling = Calling { how: next.clone(), next, ..Calling::default() };
     }
 
     /// Our visit was accepted just now: if nobody was there before, others hear of it.

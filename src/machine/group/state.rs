@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     GroupCall,
     event::{GroupEvent, GroupSnapshot, GroupState},
+    media::GroupMedia,
+    mesh::Mesh,
     reactions::Reactions,
     ringing::Calling,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
@@ -47,6 +49,7 @@ impl Engine {
         self.ring_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
+        self.tend_meshes(&room);
         self.groups.watch_expiry(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Batch(verdicts)
@@ -137,6 +140,7 @@ impl Engine {
         self.on_our_device_in(session, &who);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.was_alive = true;
+        call.mesh.touch(&who.id);
         let known = call.shown.participant(&who.id).filter(|known| known.session == who.session);
         let who = Participant { since: known.map_or(who.since, |known| known.since), ..who };
         let event = match call.shown.participant(&who.id) {
@@ -155,6 +159,7 @@ impl Engine {
             return;
         }
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        call.mesh.touch(who);
         if call.shown.participant(who).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
         }
@@ -241,13 +246,20 @@ impl Engine {
             participants,
             reactions: BTreeMap::new(),
             rights: self.groups.room(room).rights(&self.world.identity.user),
+            connections: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            muted: BTreeMap::new(),
+            held: false,
+            active_speaker: None,
             end: None,
         };
         let snapshot = Box::new(shown.clone());
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
-        let (reactions, calling) = (Reactions::default(), Calling::default());
-        let call = GroupCall { session, shown, was_alive, reactions, calling };
+        let media = GroupMedia::new(self.world.ids.stream());
+        let (mesh, reactions, calling) =
+            (Mesh::default(), Reactions::default(), Calling::default());
+        let call = GroupCall { session, shown, was_alive, mesh, media, reactions, calling };
         self.groups.calls.insert(session, call);
         session
     }

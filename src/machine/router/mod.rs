@@ -46,6 +46,9 @@ impl Engine {
     /// Judges every event of a batch, in order.
     pub(super) fn on_delivery(&mut self, delivery: Delivery) -> Verdict {
         let Delivery { place, events } = delivery;
+        if place == Place::ToDevice {
+            return self.on_to_device_batch(&events);
+        }
         let ends = self.ends(&place, &events);
         let verdicts = events.iter().enumerate().map(|(at, event)| {
             let verdict = match &event.event {
@@ -71,6 +74,17 @@ impl Engine {
             }
             Err(reason) => Verdict::Ignored(reason),
         }
+    }
+
+    fn on_to_device_batch(&mut self, events: &[Parsed]) -> Verdict {
+        let verdicts = events.iter().map(|event| {
+            let verdict = self.on_to_device(event);
+            if let Verdict::Ignored(reason) = verdict {
+                self.note(&event.event_type, Some((&event.facts.sender, None)), reason);
+            }
+            verdict
+        });
+        Verdict::Batch(verdicts.collect())
     }
 
     /// The events of a batch that can end a call and may do so.

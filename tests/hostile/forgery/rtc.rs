@@ -10,7 +10,7 @@ use matrix_voip::{
     id::{DeviceId, EventId},
     machine::{
         guard::Guard,
-        io::{Command, GroupCommand, Ignored, Input, RoomNews, Verdict},
+        io::{CallMedia, Command, GroupCommand, Ignored, Input, RoomNews, Verdict},
     },
     wire::{
         delivery::{Batch, Facts, Place, Protection, RawEvent},
@@ -299,7 +299,7 @@ fn a_ring_is_bound_to_its_callers_membership_and_we_are_called_from_outside() {
         application: "m.call".into(),
     };
     let Verdict::Started(session) = scene.rig.input(Input::Command(open)) else { panic!() };
-    scene.rig.input(Input::Command(Command::Group(session, GroupCommand::Enter)));
+    scene.rig.input(Input::Command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice))));
     scene.judge("while we are in it", Ignored::InTheCall, Guard::PresentUnrung);
 }
 

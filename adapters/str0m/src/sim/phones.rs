@@ -347,7 +347,10 @@ impl Phones {
             }
             // Here two phones call each other; nobody is in a group call.
             Op::Matrix(
-                MatrixOp::SendState { .. } | MatrixOp::SendClear { .. } | MatrixOp::Redact { .. },
+                MatrixOp::SendState { .. }
+                | MatrixOp::SendClear { .. }
+                | MatrixOp::Redact { .. }
+                | MatrixOp::SendToDevice { .. },
             ) => Err(Fault::Unsupported),
             Op::Fetch(fetch) => {
                 after = self.way * 2;
