@@ -256,7 +256,7 @@ mod tests {
         let facts =
             Facts { event_id: None, sender, device: None, protection, sent: None, age: None };
         let event_type = "com.famedly.call.member.hangup".into();
-        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content }))
+        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content, redacts: None }))
     }
 
     /// What waits, however much.

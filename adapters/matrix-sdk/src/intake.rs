@@ -374,7 +374,12 @@ impl Item {
             sent: self.sent,
             age: self.age.map(|age| age.saturating_add(held)),
         };
-        Some(RawEvent { facts, event_type: call.event_type, content: call.content.0 })
+        Some(RawEvent {
+            facts,
+            event_type: call.event_type,
+            content: call.content.0,
+            redacts: None,
+        })
     }
 
     /// Who wrote this piece of state.
@@ -503,7 +508,7 @@ pub(crate) fn to_device(message: &Raw<AnyToDeviceEvent>, info: Option<&Encryptio
     let Some(sender) = sender else { return Message::Other };
     let (device, protection) = proof(info);
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
-    Message::Call(Box::new(RawEvent { facts, event_type, content: content.0 }))
+    Message::Call(Box::new(RawEvent { facts, event_type, content: content.0, redacts: None }))
 }
 
 #[cfg(test)]

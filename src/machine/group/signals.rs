@@ -23,7 +23,7 @@ use crate::{
     time::Mono,
     wire::{
         call::{Body, CallMessage, Header, Invite, Leg},
-        delivery::{Facts, Malformed, Parsed, Protection},
+        delivery::{Content, Facts, Malformed, Parsed, Protection},
         member::Dialect,
     },
 };
@@ -48,7 +48,7 @@ impl Engine {
     }
 
     fn check_signal<'a>(&mut self, event: &'a Parsed) -> Result<Signal<'a>, Ignored> {
-        let message = event.event.as_ref().map_err(|fault| match fault {
+        let content = event.event.as_ref().map_err(|fault| match fault {
             Malformed::Missing("room_id") => Ignored::NoRoom,
             Malformed::Missing("conf_id") => Ignored::NoConference,
             Malformed::NotAnObject
@@ -56,6 +56,11 @@ impl Engine {
             | Malformed::Wrong(_)
             | Malformed::TooLarge(_) => Ignored::Malformed,
         })?;
+        let message = match content {
+            Content::Call(message) => message,
+            // Said in rooms alone.
+            Content::Rtc(_) => return Err(Ignored::WrongPlace),
+        };
         let leg = message.header.leg.as_ref().ok_or(Ignored::NoConference)?;
         let room = leg.room_id.as_ref().ok_or(Ignored::NoRoom)?;
         let facts = &event.facts;
