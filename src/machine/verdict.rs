@@ -151,6 +151,9 @@ pub enum Refusal {
     /// The group call that is there meets otherwise.
     #[error("the group call has another backend")]
     OtherBackend,
+    /// We are in a group call of that room in another dialect, or were a moment ago.
+    #[error("another dialect is spoken in that room now")]
+    OtherDialect,
     /// Our power level is too low to be in group calls of this room.
     #[error("the power level is too low to join")]
     MayNotJoin,

@@ -29,6 +29,21 @@ impl Device {
         }
     }
 
+    /// The same in the words of matrix-js-sdk.
+    ///
+    /// # Panics
+    /// When the machine refuses.
+    #[track_caller]
+    pub fn open_legacy_group(&self, room: &RoomId, call: &str) -> SessionId {
+        let (call, backend) = (GroupCallId::named(call), Backend::Msc3401Mesh);
+        let application = DEFAULT_APPLICATION.to_owned();
+        let command = Command::OpenGroup { room: room.clone(), call, backend, application };
+        match self.command(command) {
+            Verdict::Started(session) => session,
+            other => panic!("{} cannot open a group call: {other:?}", self.name()),
+        }
+    }
+
     /// Does something with a group call.
     ///
     /// # Panics

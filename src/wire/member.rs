@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     delivery::Malformed,
     json::{Object, exact_text, id, object, optional_id, shortened, text, whole},
+    legacy,
     metadata::Purpose,
     read::content_object,
 };
@@ -36,16 +37,25 @@ pub const MAX_KIND_BYTES: usize = 64;
 pub const DEFAULT_APPLICATION: &str = "m.call";
 
 /// Which generation of clients a membership is of: who does not speak the same meets nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Dialect {
     /// `com.famedly.call.member`.
+    #[default]
     Famedly,
     /// `org.matrix.msc3401.call.member` with `m.calls`: the meshes of matrix-js-sdk.
     Msc3401,
 }
 
 impl Dialect {
+    /// The event type that its memberships stand in.
+    pub const fn member_type(self) -> &'static str {
+        match self {
+            Self::Famedly => MEMBER_TYPE,
+            Self::Msc3401 => LEGACY_MEMBER_TYPE,
+        }
+    }
+
     /// Whose memberships a state event type holds; `None` if none.
     pub fn of(event_type: &str) -> Option<Self> {
         match event_type {
@@ -120,6 +130,9 @@ impl Scope {
 pub enum Backend {
     /// Each with each, by peer connections.
     Mesh,
+    /// The same in the words of matrix-js-sdk ([`Dialect::Msc3401`]): it and Famedly's clients do not
+    /// meet. The call has an id, and is for the whole room.
+    Msc3401Mesh,
     /// Through a LiveKit SFU.
     Livekit {
         /// Where tokens for it are had.
@@ -132,6 +145,19 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Whether the participants meet each with each: their media is ours then.
+    pub const fn is_mesh(&self) -> bool {
+        matches!(self, Self::Mesh | Self::Msc3401Mesh)
+    }
+
+    /// In which words a membership of this backend is written.
+    pub const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Msc3401Mesh => Dialect::Msc3401,
+            Self::Mesh | Self::Livekit { .. } | Self::Unknown(_) => Dialect::Famedly,
+        }
+    }
+
     fn read(focus: &Object) -> Result<Self, Malformed> {
         let livekit = |key| exact_text(focus, key)?.ok_or(Malformed::Missing(key));
         match text(focus, "type") {
@@ -168,8 +194,10 @@ pub struct Membership {
 impl Membership {
     /// Whether others will read it as it is: no text is longer than they take, or means something else.
     pub fn is_writable(&self) -> bool {
-        let read = read_members(Dialect::Famedly, &write_members([self], []));
-        let read = read.ok().and_then(|mut entries| entries.pop());
+        let dialect = self.backend.dialect();
+        let named = dialect == Dialect::Famedly || !self.group.call_id.is_empty();
+        let read = read_members(dialect, &write_members(dialect, [self], []));
+        let read = read.ok().filter(|_| named).and_then(|mut entries| entries.pop());
         read.is_some_and(|entry| entry.membership.as_ref() == Ok(self))
     }
 
@@ -187,22 +215,9 @@ impl Membership {
             feeds: feeds(entry),
         })
     }
-
-    /// A device of a call in the form that goes before all others: only meshes had it.
-    fn read_legacy(call: &Object, device: &Object) -> Result<Self, Malformed> {
-        Ok(Self {
-            group: GroupCallId { scope: Scope::Room, call_id: call_id(call, "m.call_id")? },
-            application: DEFAULT_APPLICATION.to_owned(),
-            device: id(device, "device_id")?,
-            session: exact_text(device, "session_id")?.map(str::to_owned),
-            expires: expires(device)?,
-            backend: Backend::Mesh,
-            feeds: feeds(device),
-        })
-    }
 }
 
-fn call_id(entry: &Object, key: &'static str) -> Result<String, Malformed> {
+pub(super) fn call_id(entry: &Object, key: &'static str) -> Result<String, Malformed> {
     exact_text(entry, key)?.map(str::to_owned).ok_or(Malformed::Missing(key))
 }
 
@@ -211,7 +226,7 @@ fn application(entry: &Object) -> String {
     shortened(said.unwrap_or(DEFAULT_APPLICATION), MAX_KIND_BYTES)
 }
 
-fn expires(entry: &Object) -> Result<Wall, Malformed> {
+pub(super) fn expires(entry: &Object) -> Result<Wall, Malformed> {
     whole(entry, "expires_ts").map(Wall).ok_or(Malformed::Missing("expires_ts"))
 }
 
@@ -223,7 +238,7 @@ fn backend(entry: &Object) -> Result<Backend, Malformed> {
     focus.ok_or(Malformed::Missing("foci_active")).and_then(Backend::read)
 }
 
-fn feeds(entry: &Object) -> Vec<Purpose> {
+pub(super) fn feeds(entry: &Object) -> Vec<Purpose> {
     let feeds = entry.get("feeds").and_then(Value::as_array).into_iter().flatten();
     let purposes = feeds.filter_map(|feed| text(feed.as_object()?, "purpose")).map(Purpose::parse);
     purposes.take(MAX_FEEDS).collect()
@@ -252,7 +267,7 @@ pub fn read_members(dialect: Dialect, content: &str) -> Result<Vec<MemberEntry>,
     let content = content_object(content)?;
     Ok(match dialect {
         Dialect::Famedly => entries(&content),
-        Dialect::Msc3401 => legacy_entries(&content),
+        Dialect::Msc3401 => legacy::entries(&content),
     })
 }
 
@@ -266,25 +281,8 @@ fn entries(content: &Object) -> Vec<MemberEntry> {
     read.collect()
 }
 
-fn device(entry: &Value) -> Option<DeviceId> {
+pub(super) fn device(entry: &Value) -> Option<DeviceId> {
     optional_id(entry.as_object()?, "device_id").ok().flatten()
-}
-
-/// Entries of the event type that three generations share; those of another shape are not ours.
-fn legacy_entries(content: &Object) -> Vec<MemberEntry> {
-    let calls = content.get("m.calls").and_then(Value::as_array).into_iter().flatten();
-    let devices = calls.filter_map(Value::as_object).flat_map(|call| {
-        let devices = call.get("m.devices").and_then(Value::as_array).into_iter().flatten();
-        devices.map(move |device| MemberEntry {
-            membership: device
-                .as_object()
-                .ok_or(Malformed::NotAnObject)
-                .and_then(|device| Membership::read_legacy(call, device)),
-            device: self::device(device),
-            raw: Redacted::new(device.to_string()),
-        })
-    });
-    devices.take(MAX_ENTRIES).collect()
 }
 
 // ---------------------------------------------------------------------------------------- writing
@@ -301,7 +299,7 @@ struct WrittenFocus<'a> {
 impl<'a> WrittenFocus<'a> {
     fn of(backend: &'a Backend) -> Self {
         let (r#type, livekit) = match backend {
-            Backend::Mesh => ("mesh", None),
+            Backend::Mesh | Backend::Msc3401Mesh => ("mesh", None),
             Backend::Livekit { service_url, alias } => ("livekit", Some((service_url, alias))),
             Backend::Unknown(other) => (other.as_str(), None),
         };
@@ -349,7 +347,7 @@ impl<'a> WrittenMembership<'a> {
             session: session.as_deref(),
             foci_active: [WrittenFocus::of(backend)],
             backend: WrittenFocus::of(backend),
-            feeds: (*backend == Backend::Mesh).then(|| feeds.collect()),
+            feeds: backend.is_mesh().then(|| feeds.collect()),
         }
     }
 }
@@ -357,9 +355,13 @@ impl<'a> WrittenMembership<'a> {
 /// The content of a member event: our memberships, and the entries of others under the same state
 /// key as they were.
 pub fn write_members<'a>(
+    dialect: Dialect,
     ours: impl IntoIterator<Item = &'a Membership>,
     kept: impl IntoIterator<Item = &'a MemberEntry>,
 ) -> String {
+    if dialect == Dialect::Msc3401 {
+        return legacy::write(ours, kept);
+    }
     let written = ours.into_iter().map(|membership| {
         serde_json::to_string(&WrittenMembership::of(membership))
             .expect("invariant: structs of texts and numbers can be written")
@@ -541,7 +543,7 @@ mod tests {
         let first = read[0].membership.as_ref().unwrap();
         assert_eq!(first.group, GroupCallId::named("conf"));
         assert_eq!(first.feeds, [Purpose::UserMedia, Purpose::Screenshare]);
-        assert_eq!((first.session.as_deref(), &first.backend), (Some("s"), &Backend::Mesh));
+        assert_eq!((first.session.as_deref(), &first.backend), (Some("s"), &Backend::Msc3401Mesh));
         assert_eq!(read[1].membership, Err(Malformed::Missing("expires_ts")));
         assert_eq!(read[2].membership, Err(Malformed::Missing("m.call_id")));
         let rtc = r#"{"application":"m.call","call_id":"","device_id":"A","focus_active":{}}"#;
@@ -571,7 +573,7 @@ mod tests {
 
     #[test]
     fn written_is_what_deployed_clients_read_and_what_the_seed_documents() {
-        let written = write_members([&mesh()], []);
+        let written = write_members(Dialect::Famedly, [&mesh()], []);
         let expected = json!({ "memberships": [{
             "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "ADALAPTOP",
             "expires_ts": 1_786_100_360_000_u64, "membershipID": "3q2+7wAAEREiIjMzRERVVQ==",
@@ -579,18 +581,22 @@ mod tests {
             "feeds": [{ "purpose": "m.usermedia" }] }] });
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), expected);
         let livekit = one(deployed()).unwrap();
-        let written: Value = serde_json::from_str(&write_members([&livekit], [])).unwrap();
+        let written: Value =
+            serde_json::from_str(&write_members(Dialect::Famedly, [&livekit], [])).unwrap();
         let entry = &written["memberships"][0];
         assert_eq!(entry["foci_active"][0], entry["backend"]);
         assert_eq!(entry["backend"]["livekit_alias"], "!team:one.example");
         assert!(entry.get("feeds").is_none(), "feeds are the mesh's");
-        assert_eq!(write_members([], []), r#"{"memberships":[]}"#);
+        assert_eq!(write_members(Dialect::Famedly, [], []), r#"{"memberships":[]}"#);
     }
 
     #[test]
     fn what_is_written_is_read_as_it_was() {
         let livekit = one(deployed()).unwrap();
-        let read = read_members(Dialect::Famedly, &write_members([&mesh(), &livekit], []));
+        let read = read_members(
+            Dialect::Famedly,
+            &write_members(Dialect::Famedly, [&mesh(), &livekit], []),
+        );
         let read: Vec<_> = read.unwrap().into_iter().map(|entry| entry.membership).collect();
         assert_eq!(read, [Ok(mesh()), Ok(livekit)]);
     }
@@ -600,7 +606,8 @@ mod tests {
         let odd = json!({ "device_id": "OTHER", "x.later": [1, { "a": null }] });
         let content = json!({ "memberships": [odd, 7] }).to_string();
         let kept = read_members(Dialect::Famedly, &content).unwrap();
-        let written: Value = serde_json::from_str(&write_members([&mesh()], &kept)).unwrap();
+        let written: Value =
+            serde_json::from_str(&write_members(Dialect::Famedly, [&mesh()], &kept)).unwrap();
         assert_eq!((&written["memberships"][0], &written["memberships"][1]), (&odd, &json!(7)));
         assert_eq!(written["memberships"].as_array().unwrap().len(), 3);
     }

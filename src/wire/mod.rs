@@ -10,6 +10,7 @@
 //! | `call.rs` | the contents of `m.call.*` and their to-device twins `com.famedly.call.member.*` |
 //! | `kind.rs` | the names of these events |
 //! | `member.rs` | who is in a group call: `com.famedly.call.member` |
+//! | `legacy.rs` | the same of matrix-js-sdk: MSC3401 as it was first |
 //! | `state.rs`, `power.rs` | the state of a room; who may write memberships |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
 //! | `rtc.rs` | the events around group calls, and their names |
@@ -26,6 +27,7 @@ pub mod delivery;
 mod json;
 mod kind;
 pub mod ledger;
+pub mod legacy;
 pub mod member;
 pub mod metadata;
 pub mod notify;

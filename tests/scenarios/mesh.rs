@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use matrix_voip::{
-    Config, Connection, GroupCallId, GroupEvent, GroupSnapshot, GroupState, MediaKind, MediaSource,
-    ParticipantId, Side, WireForm,
+    Backend, Config, Connection, GroupCallId, GroupEvent, GroupSnapshot, GroupState, MediaKind,
+    MediaSource, ParticipantId, Side, WireForm,
     id::{InputId, RoomId, SessionId, UserId},
     machine::{
         Identity,
@@ -304,6 +304,55 @@ fn under_both_names_the_messages_find_each_other() {
     all_connected(&sim, &devices);
     assert_eq!(sent(&sim, &devices[1], "m.call.invite"), 1);
     assert_eq!(sent(&sim, &devices[1], INVITE), 0);
+}
+
+#[test]
+fn in_the_words_of_matrix_js_sdk_all_meet_and_nobody_meets_those_who_speak_otherwise() {
+    let (sim, room, devices) = room_of(&["ada", "ben", "cleo", "dan"]);
+    let legacy: Vec<_> =
+        devices[..3].iter().map(|it| it.open_legacy_group(&room, "conf")).collect();
+    for (device, session) in devices.iter().zip(&legacy) {
+        device.group(*session, GroupCommand::Enter(CallMedia::Voice));
+        sim.advance(secs(2));
+    }
+    // The same id in the other words.
+    let other = Command::OpenGroup {
+        room: room.clone(),
+        call: GroupCallId::named("conf"),
+        backend: Backend::Mesh,
+        application: "m.call".to_owned(),
+    };
+    assert_eq!(devices[3].command(other), Verdict::Refused(Refusal::OtherBackend));
+    sim.advance(secs(5));
+    all_connected(&sim, &devices[..3]);
+    assert_eq!(sent(&sim, &devices[0], "m.call.invite"), 2, "{}", sim.column());
+    let state = |event_type: &str, key: &str| {
+        sim.server(|server| server.state_of(&room, event_type, key)).unwrap_or_default()
+    };
+    assert!(state("org.matrix.msc3401.call", "conf").contains("m.prompt"));
+    let written = state("org.matrix.msc3401.call.member", "@ada:example");
+    assert!(written.contains(r#""m.call_id":"conf""#), "{written}");
+    devices[0].group(legacy[0], GroupCommand::Leave);
+    sim.advance(secs(5));
+    all_connected(&sim, &devices[1..3]);
+    let written = state("org.matrix.msc3401.call.member", "@ada:example");
+    assert_eq!(written, r#"{"m.calls":[]}"#);
+}
+
+#[test]
+fn one_dialect_is_spoken_in_a_room_at_a_time() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let one = enter(&devices[0], &room);
+    sim.advance(secs(1));
+    let other = devices[0].open_legacy_group(&room, "conf");
+    let enter = Command::Group(other, GroupCommand::Enter(CallMedia::Voice));
+    let refused = Verdict::Refused(Refusal::OtherDialect);
+    assert_eq!(devices[0].command(enter.clone()), refused);
+    devices[0].group(one, GroupCommand::Leave);
+    sim.advance(secs(2));
+    assert_eq!(devices[0].command(enter), Verdict::Handled);
+    sim.advance(secs(2));
+    assert_eq!(devices[0].group_state(other), Some(GroupState::Entered), "{}", sim.column());
 }
 
 // --------------------------------------------------------------------------------- encrypted rooms

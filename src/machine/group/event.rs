@@ -10,7 +10,7 @@ use crate::{
     id::{RoomId, UserId},
     machine::{event::Stream, media::MediaSource},
     wire::{
-        member::{Backend, Dialect, GroupCallId},
+        member::{Backend, GroupCallId},
         reaction::Stay,
     },
 };
@@ -290,8 +290,9 @@ impl GroupSnapshot {
     /// Who is in the call and meets otherwise than we do, or is of another generation of clients: out
     /// of our reach.
     pub fn out_of_reach(&self) -> impl Iterator<Item = &Participant> {
-        let reached =
-            |one: &Participant| one.backend == self.backend && one.dialect == Dialect::Famedly;
+        let reached = |one: &Participant| {
+            one.backend == self.backend && one.dialect == self.backend.dialect()
+        };
         self.participants.iter().filter(move |one| !reached(one))
     }
 }

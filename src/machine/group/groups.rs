@@ -22,7 +22,7 @@ use crate::{
     time::{Deadline, Now, Timers},
     wire::{
         ledger::LiveMembership,
-        member::{GroupCallId, KeyLayout, MEMBER_TYPE},
+        member::{Dialect, GroupCallId, KeyLayout},
         power::{Creation, PowerLevels},
     },
 };
@@ -108,7 +108,11 @@ impl GroupRoom {
     /// Our state key here.
     pub(super) fn our_key(&self, world: &World) -> String {
         let identity = &world.identity;
-        self.layout(world).key(&identity.user, &identity.device)
+        let layout = match self.ours.dialect() {
+            Dialect::Famedly => self.layout(world),
+            Dialect::Msc3401 => KeyLayout::User,
+        };
+        layout.key(&identity.user, &identity.device)
     }
 }
 
@@ -211,7 +215,8 @@ impl Groups {
                 let until = world.now.wall.plus(world.config.timeouts.membership);
                 let state_key = of_room.our_key(world);
                 let content = of_room.ours.content(&world.identity.device, until);
-                let (room, event_type) = (room.clone(), MEMBER_TYPE.to_owned());
+                let event_type = of_room.ours.dialect().member_type().to_owned();
+                let room = room.clone();
                 let write = MatrixOp::SendState { room, event_type, state_key, content };
                 let op = world.request(Owner::Groups, Op::Matrix(write));
                 let Identity { user, device } = world.identity.clone();

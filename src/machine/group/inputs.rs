@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     GroupCall,
-    event::{GroupEnd, GroupEvent, GroupRefusal, GroupState},
+    event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
     groups::GroupTimer,
     membership::{Outcome, Visit},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
@@ -20,7 +20,8 @@ use crate::{
     time::Mono,
     wire::{
         ledger::LiveMembership,
-        member::{Backend, GroupCallId},
+        legacy,
+        member::{Backend, Dialect, GroupCallId},
         power::POWER_LEVELS_TYPE,
         state::{Extent, RoomState},
     },
@@ -94,7 +95,9 @@ impl Engine {
         (room, group): (&RoomId, &GroupCallId),
         application: String,
     ) -> Verdict {
-        let visit = Visit::new(String::new(), application.clone(), Backend::Mesh);
+        let shown = self.groups.calls.get(&session).map(GroupCall::shown);
+        let backend = shown.map_or(Backend::Mesh, |shown| shown.backend.clone());
+        let visit = Visit::new(String::new(), application.clone(), backend);
         if !visit.membership(group, &self.world.identity.device).is_writable() {
             return Verdict::Refused(Refusal::NotWritable);
         }
@@ -124,18 +127,40 @@ impl Engine {
             GroupState::Ended => return Verdict::Refused(Refusal::UnknownSession),
         }
         let visit = (call.shown.application.clone(), call.shown.backend.clone());
+        let dialect = visit.1.dialect();
         let of_room = self.groups.room(room);
-        if !of_room.rights(&self.world.identity.user).can_join {
+        // The power levels that are read are those of Famedly's memberships.
+        let may_join = of_room.rights(&self.world.identity.user).can_join;
+        if dialect == Dialect::Famedly && !may_join {
             return Verdict::Refused(Refusal::MayNotJoin);
+        }
+        if !of_room.ours.can_speak(dialect) {
+            return Verdict::Refused(Refusal::OtherDialect);
         }
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
         of_room.ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
         self.begin_calling(session);
         self.end_rings(|ring| ring.session == session, RingStop::Answered);
+        self.announce_legacy_call(session);
         self.open_group_media(session, media);
         self.groups.push(&mut self.world, room);
         Verdict::Handled
+    }
+
+    /// Clients of the generation of matrix-js-sdk enter what is announced alone.
+    fn announce_legacy_call(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get(&session) else { return };
+        let GroupSnapshot { room, call, backend, participants, .. } = call.shown();
+        if *backend == Backend::Msc3401Mesh && participants.is_empty() {
+            let write = MatrixOp::SendState {
+                room: room.clone(),
+                event_type: legacy::CALL_TYPE.to_owned(),
+                state_key: call.call_id.clone(),
+                content: legacy::announcement(),
+            };
+            self.world.request(Owner::Nobody, Op::Matrix(write));
+        }
     }
 
     fn leave_group(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) -> Verdict {

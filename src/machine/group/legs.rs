@@ -11,6 +11,7 @@ use super::{
     roster::Participant,
 };
 use crate::{
+    config::WireForm,
     id::{RoomId, SessionId},
     machine::{
         Engine,
@@ -24,10 +25,7 @@ use crate::{
         world::World,
     },
     time::Deadline,
-    wire::{
-        member::{Backend, Dialect},
-        metadata::Purpose,
-    },
+    wire::{member::Dialect, metadata::Purpose},
 };
 
 impl GroupCall {
@@ -38,10 +36,16 @@ impl GroupCall {
 
     /// A member whom we can meet: by a mesh, and of our generation of clients.
     pub(super) fn reachable(&self, member: &ParticipantId) -> Option<&Participant> {
-        let reached =
-            |one: &&Participant| one.backend == Backend::Mesh && one.dialect == Dialect::Famedly;
-        let ours = self.shown.backend == Backend::Mesh;
+        let reached = |one: &&Participant| {
+            one.backend == self.shown.backend && one.dialect == self.shown.backend.dialect()
+        };
+        let ours = self.shown.backend.is_mesh();
         self.shown.participant(member).filter(reached).filter(|_| ours)
+    }
+
+    /// Whether of two members this one is to call.
+    pub(super) fn calls(&self, one: &ParticipantId, other: &ParticipantId) -> bool {
+        we_call(self.shown.backend.dialect(), one, other)
     }
 
     /// Everything may be otherwise for everybody: we came or went.
@@ -113,7 +117,7 @@ impl Engine {
             && !waits
             && !call.mesh.has_leg(member)
             && call.mesh.legs().len() < MAX_LEGS
-            && we_call(Dialect::Famedly, &self.ourselves(), member)
+            && call.calls(&self.ourselves(), member)
             && !self.ignored_users.contains(&member.user)
     }
 
@@ -129,12 +133,16 @@ impl Engine {
     pub(super) fn leg_place(&mut self, group: SessionId, member: &Participant) -> Option<Place> {
         let shown = self.groups.calls.get(&group)?.shown();
         let (room, id) = (shown.room.clone(), shown.call.clone());
+        let form = match shown.backend.dialect() {
+            Dialect::Famedly => self.world.config.wire_form,
+            Dialect::Msc3401 => WireForm::Readme,
+        };
         let ours = self.groups.room(&room).ours.visit(&id)?.session.clone();
         Some(Place {
             group,
             room,
             member: member.id.clone(),
-            form: self.world.config.wire_form,
+            form,
             conf_id: id.call_id,
             ours,
             theirs: member.session.clone(),

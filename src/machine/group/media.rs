@@ -18,7 +18,7 @@ use crate::{
         },
         world::{Owner, World},
     },
-    wire::{member::Backend, metadata::Purpose},
+    wire::metadata::Purpose,
 };
 
 /// What a reply answers.
@@ -123,7 +123,7 @@ impl Engine {
     /// We are about to be in a mesh: its media is opened.
     pub(super) fn open_group_media(&mut self, session: SessionId, media: CallMedia) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        if call.shown.backend != Backend::Mesh {
+        if !call.shown.backend.is_mesh() {
             return;
         }
         for source in LocalMedia::sources_of(media) {
@@ -144,7 +144,7 @@ impl Engine {
     /// Whether we are in a mesh, whose media is ours.
     fn check_in_mesh(&self, session: SessionId) -> Result<(), Refusal> {
         let call = self.groups.calls.get(&session).ok_or(Refusal::UnknownSession)?;
-        if call.shown.backend != Backend::Mesh {
+        if !call.shown.backend.is_mesh() {
             return Err(Refusal::NoMesh);
         }
         if call.is_wanted() { Ok(()) } else { Err(Refusal::NotEntered) }
@@ -157,7 +157,7 @@ impl Engine {
         muted: bool,
     ) -> Result<(), Refusal> {
         let call = self.groups.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
-        if call.shown.backend != Backend::Mesh {
+        if !call.shown.backend.is_mesh() {
             return Err(Refusal::NoMesh);
         }
         if call.media.local.is_muted(source) == muted {
@@ -303,7 +303,7 @@ impl Engine {
         let ours = &mut self.groups.room(&room).ours;
         let other = ours.visit(&group).is_some_and(|visit| visit.feeds != feeds);
         if other
-            && backend == Backend::Mesh
+            && backend.is_mesh()
             && let Some(visit) = ours.change(&group)
         {
             visit.feeds = feeds;

@@ -22,7 +22,7 @@ use crate::{
     machine::{fingerprint::Fingerprint, io::Fault},
     time::{Now, Wall},
     wire::{
-        member::{Backend, GroupCallId, MemberEntry, Membership, write_members},
+        member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, write_members},
         metadata::Purpose,
     },
 };
@@ -58,7 +58,7 @@ pub(super) struct Visit {
 impl Visit {
     pub(super) fn new(session: String, application: String, backend: Backend) -> Self {
         let feeds = match backend {
-            Backend::Mesh => vec![Purpose::UserMedia],
+            Backend::Mesh | Backend::Msc3401Mesh => vec![Purpose::UserMedia],
             Backend::Livekit { .. } | Backend::Unknown(_) => Vec::new(),
         };
         Self { session, application, backend, feeds, tried: false, accepted: false }
@@ -129,6 +129,8 @@ struct Repairs {
 /// Our memberships in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Ours {
+    /// In which words we write: one dialect at a time, for each has a state event of its own.
+    dialect: Dialect,
     wanted: BTreeMap<GroupCallId, Visit>,
     /// What other devices wrote under our key, as it was seen last.
     kept: Vec<MemberEntry>,
@@ -148,8 +150,22 @@ pub(super) struct Ours {
 impl Ours {
     // ------------------------------------------------------------------------------- wishes
 
+    /// Whether a visit can be written in these words now.
+    pub(super) fn can_speak(&self, dialect: Dialect) -> bool {
+        let idle = self.wanted.is_empty() && !self.retracts() && self.step == Step::Rest;
+        dialect == self.dialect || idle
+    }
+
+    pub(super) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// We are in this call from now on, or are otherwise than before.
     pub(super) fn want(&mut self, group: GroupCallId, visit: Visit) {
+        if visit.backend.dialect() != self.dialect {
+            // What is known is of another event.
+            *self = Self { dialect: visit.backend.dialect(), ..Self::default() };
+        }
         self.wanted.insert(group, visit);
         self.stale = true;
         self.end_repair_pause();
@@ -340,7 +356,7 @@ impl Ours {
             entry.membership.as_ref().is_ok_and(|one| one.expires.plus(DAY) < until)
         };
         let kept = self.kept.iter().filter(|entry| !old(entry));
-        write_members(&memberships.collect::<Vec<_>>(), kept)
+        write_members(self.dialect, &memberships.collect::<Vec<_>>(), kept)
     }
 
     pub(super) fn on_writing(&mut self, op: OpId, until: Wall) {
@@ -426,7 +442,7 @@ impl Ours {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((self.repairs.needed, self.repairs.count));
+        print.value((self.dialect, self.repairs.needed, self.repairs.count));
         print.value((&self.wanted, self.known, self.stale, &self.retracting, self.tries));
         print.value(self.kept.len());
         match &self.step {

@@ -57,7 +57,8 @@ impl Room {
     }
 
     fn take(&mut self, now: Now, facts: &StateFacts, all: &[Membership]) -> (Vec<String>, usize) {
-        let content = crate::wire::member::write_members(all, []);
+        let content =
+            crate::wire::member::write_members(crate::wire::member::Dialect::Famedly, all, []);
         let entries = crate::wire::member::read_members(Dialect::Famedly, &content).unwrap();
         let (dialect, entries) = (Dialect::Famedly, &entries);
         let statement = Statement { dialect, facts, entries, outside: false };

@@ -5,10 +5,7 @@
 //! encrypted room), and to the visit of his that stands in the room's state. Of whoever has no
 //! membership yet a little is kept: his membership may be on its way.
 
-use super::{
-    mesh::{Parked, we_call},
-    roster::Participant,
-};
+use super::{GroupCall, mesh::Parked, roster::Participant};
 use crate::{
     config::Unverified,
     id::{DeviceId, RoomId, SessionId, UserId},
@@ -24,7 +21,7 @@ use crate::{
     wire::{
         call::{Body, CallMessage, Header, Invite, Leg},
         delivery::{Content, Facts, Malformed, Parsed, Protection},
-        member::Dialect,
+        member::{Backend, Dialect},
     },
 };
 
@@ -62,12 +59,15 @@ impl Engine {
             Content::Rtc(_) => return Err(Ignored::WrongPlace),
         };
         let leg = message.header.leg.as_ref().ok_or(Ignored::NoConference)?;
-        let room = leg.room_id.as_ref().ok_or(Ignored::NoRoom)?;
         let facts = &event.facts;
-        let group = self.addressed(room, leg)?;
-        self.check_protection(room, facts)?;
+        let room = match &leg.room_id {
+            Some(room) => room.clone(),
+            None => self.room_of(leg).ok_or(Ignored::NoRoom)?,
+        };
+        let group = self.addressed(&room, leg)?;
+        self.check_protection(&room, facts)?;
         let world = &self.world;
-        if world.is_outside(room, &facts.sender) && world.holds(Guard::OutsidersUnheard) {
+        if world.is_outside(&room, &facts.sender) && world.holds(Guard::OutsidersUnheard) {
             return Err(Ignored::NotInRoom);
         }
         if self.ignored_users.contains(&facts.sender) && world.holds(Guard::IgnoredUnheard) {
@@ -80,6 +80,17 @@ impl Engine {
             return Err(Ignored::Echo);
         }
         Ok(Signal { group, member, facts, message, since: self.world.now.mono })
+    }
+
+    /// The room of a message that names none, as matrix-js-sdk sends them: ids of its calls are in one
+    /// room alone.
+    fn room_of(&self, leg: &Leg) -> Option<RoomId> {
+        let of_id = self.groups.calls.values().map(GroupCall::shown).filter(|shown| {
+            shown.backend == Backend::Msc3401Mesh && shown.call.call_id == leg.conf_id
+        });
+        let mut rooms = of_id.map(|shown| &shown.room);
+        let room = rooms.next()?;
+        rooms.next().is_none().then(|| room.clone())
     }
 
     /// The group call that a message is for: one that we are in, by the visit that it names.
@@ -164,7 +175,7 @@ impl Engine {
             id: signal.member.clone(),
             session,
             application: String::new(),
-            backend: crate::wire::member::Backend::Mesh,
+            backend: Backend::Mesh,
             feeds: Vec::new(),
             since: self.world.now.wall,
             dialect: Dialect::Famedly,
@@ -300,11 +311,10 @@ impl Engine {
         if !world.is_sound(&invite.offer) {
             return Err(Ignored::Malformed);
         }
-        let we_call = we_call(Dialect::Famedly, &ours, member);
-        if we_call && world.holds(Guard::SmallerCalls) {
+        let call = self.groups.calls.get(&group).ok_or(Ignored::NoConference)?;
+        if call.calls(&ours, member) && world.holds(Guard::SmallerCalls) {
             return Err(Ignored::WrongDirection);
         }
-        let call = self.groups.calls.get(&group).ok_or(Ignored::NoConference)?;
         let full = !call.mesh.has_leg(member) && call.mesh.legs().len() >= MAX_LEGS;
         if full { Err(Ignored::TooMany) } else { Ok(()) }
     }

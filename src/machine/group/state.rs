@@ -61,7 +61,7 @@ impl Engine {
         let of_room = self.groups.room(room);
         let changes = of_room.roster.keep_only(now, told);
         let key = of_room.our_key(&self.world);
-        if !told.contains(&(Dialect::Famedly, key)) {
+        if !told.contains(&(of_room.ours.dialect(), key)) {
             of_room.ours.on_absent();
         }
         self.on_changes(room, changes);
@@ -92,7 +92,7 @@ impl Engine {
         let Statement { dialect, facts, entries, outside } = statement;
         let of_room = self.groups.room(room);
         let our_key =
-            dialect == Dialect::Famedly && facts.state_key == of_room.our_key(&self.world);
+            dialect == of_room.ours.dialect() && facts.state_key == of_room.our_key(&self.world);
         let foreign = names_another(&facts.state_key, &facts.sender);
         if foreign && self.world.holds(Guard::StateKeyBound) {
             if our_key {
