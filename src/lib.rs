@@ -72,7 +72,9 @@ pub mod wire;
 
 #[doc(no_inline)]
 pub use crate::{
-    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified},
+    config::{
+        Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified,
+    },
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
         Identity,

@@ -105,6 +105,7 @@ fn name(op: &Op) -> &'static str {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. }) => "send event",
         Op::Matrix(MatrixOp::SendState { .. }) => "write state",
+        Op::Matrix(MatrixOp::Delay(_)) => "delayed event",
         Op::Fetch(_) => "fetch",
         Op::Peer(..) => "peer connection",
         Op::Track(..) => "track",

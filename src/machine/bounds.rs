@@ -50,3 +50,9 @@ pub const MAX_MEMBERSHIPS_PER_ROOM: usize = 4096;
 pub const MAX_CLAIMS_PER_USER: usize = 16;
 /// How many group calls of one room are shown.
 pub const MAX_GROUP_CALLS_PER_ROOM: usize = 64;
+/// How many pages of the homeserver's delayed events are looked through for what a crash left.
+pub const MAX_DELAYED_PAGES: usize = 8;
+/// How many delayed leaves of one room wait to be cancelled; those beyond fire.
+pub const MAX_CANCELLING: usize = 32;
+/// After how many failed tries a delayed leave is left to fire, and a list is not asked for again.
+pub const MAX_DELAYED_TRIES: u32 = 5;

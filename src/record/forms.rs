@@ -11,10 +11,13 @@ use super::{
     scribe::Origin,
 };
 use crate::{
-    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Timeouts, Transfers, Unverified},
+    config::{
+        Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, Timeouts, Transfers,
+        Unverified,
+    },
     id::{
-        CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
-        TrackId, UserId,
+        CallId, DelayId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId,
+        StreamId, TrackId, UserId,
     },
     machine::{
         Identity as Ourselves,
@@ -32,6 +35,7 @@ use crate::{
             Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
             Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version,
         },
+        delayed::{DelayedMember, DelayedPage},
         delivery::{Delivery, Facts, Malformed, Parsed, Place, Protection},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, Scope},
@@ -66,6 +70,7 @@ record_ids! {
     RoomId => |id, names| names.text(id);
     EventId => |id, names| names.text(id);
     DeviceId => |id, names| names.text(id);
+    DelayId => |id, names| names.text(id);
     InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
     CallId => |id, names| id.to_owned();
@@ -117,7 +122,9 @@ record_struct!(Config {
     max_ringing,
     relay_only,
     member_key,
+    delayed_leave,
 });
+record_enum!(DelayedLeave { Off, On });
 record_enum!(MemberKey { Protected, Device });
 record_enum!(Busy { Ignore, Reject, Ring });
 record_enum!(Glare { AutoAnswer, Ring });
@@ -144,6 +151,8 @@ record_struct!(Timeouts {
     turn_margin,
     membership,
     membership_refresh,
+    delayed_leave,
+    delayed_restart,
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
@@ -213,6 +222,8 @@ record_enum!(Lifecycle { Foreground, Background, LoggedOut, Ending });
 record_enum!(Reply {
     Done,
     Sent(event),
+    Scheduled(id),
+    Delayed(page),
     Turn(servers),
     Members(users),
     State(state),
@@ -232,6 +243,8 @@ record_enum!(Fault {
     Unsupported,
     Failed(text),
 });
+record_struct!(DelayedPage { members, next });
+record_struct!(DelayedMember { id, room, state_key as state_key, leaving });
 record_struct!(TurnServers { servers, ttl });
 record_struct!(IceServer { urls, username, credential });
 record_struct!(PeerStats {

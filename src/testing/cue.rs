@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::machine::io::{Fault, Fetch, MatrixOp, Op, PeerOp, TrackOp};
+use crate::machine::io::{DelayOp, Fault, Fetch, MatrixOp, Op, PeerOp, TrackOp};
 
 /// Kinds of requests, without what they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,16 @@ pub enum OpKind {
     SendState,
     /// Fetch the state of a room.
     State,
+    /// Schedule a delayed event.
+    Schedule,
+    /// Restart a delayed event.
+    Restart,
+    /// Send a delayed event now.
+    SendDelayed,
+    /// Cancel a delayed event.
+    Cancel,
+    /// List delayed events.
+    List,
 }
 
 impl OpKind {
@@ -67,6 +77,7 @@ impl OpKind {
         match op {
             Op::Matrix(MatrixOp::SendEvent { .. }) => Self::SendEvent,
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
+            Op::Matrix(MatrixOp::Delay(op)) => Self::of_delay(op),
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,
@@ -77,6 +88,16 @@ impl OpKind {
             Op::Track(_, TrackOp::Dtmf(_)) => Self::Dtmf,
             Op::Track(_, TrackOp::Release) => Self::Release,
             Op::Save(_) => Self::Save,
+        }
+    }
+
+    fn of_delay(op: &DelayOp) -> Self {
+        match op {
+            DelayOp::Schedule { .. } => Self::Schedule,
+            DelayOp::Restart(_) => Self::Restart,
+            DelayOp::Send(_) => Self::SendDelayed,
+            DelayOp::Cancel(_) => Self::Cancel,
+            DelayOp::List { .. } => Self::List,
         }
     }
 

@@ -75,9 +75,13 @@ impl Teller {
         }
         for output in &step.outputs {
             if let Output::Request { id, op: Op::Matrix(op) } = output {
-                let (MatrixOp::SendEvent { event_type, .. }
-                | MatrixOp::SendState { event_type, .. }) = op;
-                self.sending.insert(*id, event_type.clone());
+                match op {
+                    MatrixOp::SendEvent { event_type, .. }
+                    | MatrixOp::SendState { event_type, .. } => {
+                        self.sending.insert(*id, event_type.clone());
+                    }
+                    MatrixOp::Delay(_) => {}
+                }
             }
             if let (kind, Some(what)) = telling::words(output) {
                 self.line(at, kind, what);

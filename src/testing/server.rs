@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use super::delays::Delays;
 use crate::{
     host::{SendEvent, SendState},
     id::{DeviceId, EventId, RoomId, UserId},
@@ -119,10 +120,11 @@ pub struct FakeHomeserver {
     rooms: BTreeMap<RoomId, Room>,
     inboxes: BTreeMap<Account, Vec<Pending>>,
     transactions: BTreeMap<(Account, String), EventId>,
-    delays: BTreeMap<(UserId, UserId), Duration>,
+    ways: BTreeMap<(UserId, UserId), Duration>,
     turn: Result<TurnServers, Fault>,
     sent: u64,
     rooms_reversed: bool,
+    pub(super) delays: Delays,
 }
 
 impl Default for FakeHomeserver {
@@ -138,10 +140,11 @@ impl FakeHomeserver {
             rooms: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             transactions: BTreeMap::new(),
-            delays: BTreeMap::new(),
+            ways: BTreeMap::new(),
             turn: Ok(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(86_400) }),
             sent: 0,
             rooms_reversed: false,
+            delays: Delays::default(),
         }
     }
 
@@ -206,7 +209,7 @@ impl FakeHomeserver {
 
     /// How long events of `sender` take to become visible to `receiver`.
     pub fn set_delay(&mut self, sender: &UserId, receiver: &UserId, delay: Duration) {
-        self.delays.insert((sender.clone(), receiver.clone()), delay);
+        self.ways.insert((sender.clone(), receiver.clone()), delay);
     }
 
     /// Whether the batches of a sync come in the reverse order of their rooms (default: no).
@@ -259,6 +262,7 @@ impl FakeHomeserver {
         if levels.is_some_and(|levels| !levels.may_write_memberships(&from.user)) {
             return refused("the power level is too low");
         }
+        self.on_state_sent(&from.user, &event);
         Ok(self.put_state(now, &from.user, event))
     }
 
@@ -416,7 +420,7 @@ impl FakeHomeserver {
     fn distribute(&mut self, now: Wall, from: &UserId, to: &BTreeSet<UserId>, what: What) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
-                let delay = self.delays.get(&(from.clone(), user.clone())).copied();
+                let delay = self.ways.get(&(from.clone(), user.clone())).copied();
                 let visible = now.plus(delay.unwrap_or_default());
                 inbox.push(Pending { visible, what: what.clone() });
             }

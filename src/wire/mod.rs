@@ -10,6 +10,7 @@
 //! | `call.rs` | the contents of `m.call.*` and their to-device twins `com.famedly.call.member.*` |
 //! | `kind.rs` | the names of these events |
 //! | `member.rs` | who is in a group call: `com.famedly.call.member` |
+//! | `delayed.rs` | delayed leaves: what is written, what the homeserver lists |
 //! | `state.rs`, `power.rs` | the state of a room; who may write memberships |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
 //! | `rtc.rs` | the events around group calls, and their names |
@@ -22,6 +23,7 @@
 
 pub mod call;
 pub mod candidate;
+pub mod delayed;
 pub mod delivery;
 mod json;
 mod kind;

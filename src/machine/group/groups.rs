@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     GroupCall,
+    delayed::DelayedLeave,
     event::Rights,
     membership::{Next, Ours, Outcome},
     roster::Roster,
@@ -36,10 +37,24 @@ pub(in crate::machine) enum GroupTimer {
     RefreshAwake,
     /// What failed is tried again (monotonic).
     Retry,
+    /// Our delayed leave is restarted, or tried again (`Timeouts::delayed_restart`, monotonic).
+    Heartbeat,
+    /// Its time has passed without a restart (`Timeouts::delayed_leave`, wall: we may have slept).
+    Overslept,
+    /// What is to be cancelled is tried again (monotonic).
+    Cancelling,
 }
 
 impl GroupTimer {
-    const ALL: [Self; 4] = [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry];
+    const ALL: [Self; 7] = [
+        Self::Expiry,
+        Self::Refresh,
+        Self::RefreshAwake,
+        Self::Retry,
+        Self::Heartbeat,
+        Self::Overslept,
+        Self::Cancelling,
+    ];
 }
 
 /// What is known of a room besides who is joined.
@@ -47,6 +62,7 @@ impl GroupTimer {
 pub(super) struct GroupRoom {
     pub(super) roster: Roster,
     pub(super) ours: Ours,
+    pub(super) delayed: DelayedLeave,
     pub(super) levels: Option<PowerLevels>,
     pub(super) creation: Option<Creation>,
     /// By which its timers know it: in the order in which rooms came, whatever their ids.
@@ -133,12 +149,22 @@ impl Groups {
         self.numbers.get(&number).map(|room| (room.clone(), timer))
     }
 
-    fn set_timer(&mut self, room: &RoomId, timer: GroupTimer, deadline: Option<Deadline>) {
+    pub(super) fn set_timer(
+        &mut self,
+        room: &RoomId,
+        timer: GroupTimer,
+        deadline: Option<Deadline>,
+    ) {
         let Some(number) = self.rooms.get(room).map(|of_room| of_room.number) else { return };
         match deadline {
             Some(deadline) => self.timers.set((number, timer), deadline),
             None => self.timers.clear(&(number, timer)),
         }
+    }
+
+    /// A reply belongs to this room.
+    pub(super) fn await_reply(&mut self, op: OpId, room: &RoomId) {
+        self.asked.insert(op, room.clone());
     }
 
     /// Whose request it was.
@@ -156,9 +182,13 @@ impl Groups {
                 self.set_timer(room, GroupTimer::Retry, Some(after));
             }
         }
+        self.push_delayed(world, room);
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         let op = match of_room.ours.next() {
             Next::Nothing | Next::Repair => return self.note_memberships(world, room),
+            Next::Write if of_room.delayed.holds_writes(world.now) => {
+                return self.note_memberships(world, room);
+            }
             Next::Fetch => {
                 let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
                 of_room.ours.on_fetching(op);
@@ -175,7 +205,7 @@ impl Groups {
                 op
             }
         };
-        self.asked.insert(op, room.clone());
+        self.await_reply(op, room);
         self.set_timer(room, GroupTimer::Refresh, None);
         self.set_timer(room, GroupTimer::RefreshAwake, None);
         self.note_memberships(world, room);
@@ -233,6 +263,7 @@ impl Groups {
             print.value(room);
             of_room.roster.fingerprint(print, now);
             of_room.ours.fingerprint(print);
+            of_room.delayed.fingerprint(print);
             print.value((&of_room.levels, &of_room.creation));
         }
         for (session, call) in &self.calls {

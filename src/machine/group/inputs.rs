@@ -8,6 +8,7 @@ use super::{
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
+    config::DelayedLeave,
     id::{OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
@@ -188,6 +189,10 @@ impl Engine {
         let Some(room) = self.groups.take_asked(op) else {
             return Verdict::Ignored(Ignored::StaleReply);
         };
+        if self.on_delay_reply(&room, op, &result) {
+            self.groups.push(&mut self.world, &room);
+            return Verdict::Handled;
+        }
         match result {
             Ok(Reply::Sent(event)) => {
                 let outcome = self.groups.room(&room).ours.on_written(event);
@@ -215,6 +220,7 @@ impl Engine {
         self.groups.after(&self.world, room, &outcome);
         match outcome {
             Outcome::Accepted(in_it) => {
+                self.groups.room(room).delayed.verify();
                 for (group, visit) in in_it {
                     let present = self.groups.room(room).ours.visit(&group);
                     let same = present.is_some_and(|present| present.session == visit);
@@ -280,6 +286,8 @@ impl Engine {
                     self.groups.room(&room).ours.on_refresh(now);
                 }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
+                // What is due then is seen below.
+                GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
             }
             self.groups.push(&mut self.world, &room);
         }
@@ -290,7 +298,9 @@ impl Engine {
     /// The network is back: what failed is tried at once.
     pub(in crate::machine) fn on_groups_network_back(&mut self) {
         for room in self.groups.all_rooms() {
-            self.groups.room(&room).ours.on_pause_over();
+            let of_room = self.groups.room(&room);
+            of_room.ours.on_pause_over();
+            of_room.delayed.on_network_back();
             self.groups.push(&mut self.world, &room);
         }
     }
@@ -346,7 +356,12 @@ impl Engine {
     pub(in crate::machine) fn lay_ghosts(&mut self, memberships: Vec<LiveMembership>) {
         let until = self.world.now.wall.plus(LONGEST_MEMBERSHIP);
         for LiveMembership { room, session } in memberships {
-            self.groups.room(&room).ours.haunt(session, until);
+            let on = self.world.config.delayed_leave == DelayedLeave::On;
+            let of_room = self.groups.room(&room);
+            of_room.ours.haunt(session, until);
+            if on {
+                of_room.delayed.cleanse();
+            }
             self.groups.push(&mut self.world, &room);
         }
     }

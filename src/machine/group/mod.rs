@@ -5,6 +5,7 @@
 //! | `event.rs` | what an application learns |
 //! | `roster.rs` | memberships → participants, as differences |
 //! | `membership.rs` | our own memberships in a room: one write at a time |
+//! | `delayed.rs`, `arming.rs` | the leave that the homeserver writes when we are gone (MSC4140) |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
@@ -17,6 +18,8 @@
 //!                        taken back, or believed no more                we can be in it no more
 //! ```
 
+mod arming;
+mod delayed;
 pub mod event;
 mod groups;
 mod inputs;
