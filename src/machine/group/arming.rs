@@ -79,7 +79,7 @@ impl Groups {
             self.await_reply(op, room);
         }
         let Some(of_room) = self.rooms.get(room) else { return };
-        let deadlines = of_room.delayed.deadlines();
+        let deadlines = of_room.delayed.deadlines(world.now);
         self.set_timer(room, GroupTimer::Heartbeat, deadlines.beat);
         self.set_timer(room, GroupTimer::Overslept, deadlines.over);
         self.set_timer(room, GroupTimer::Cancelling, deadlines.clear);

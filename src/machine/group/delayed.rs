@@ -251,17 +251,20 @@ impl DelayedLeave {
         self.asked.as_ref().is_some_and(|(asked, _)| *asked == op)
     }
 
-    /// Until when nothing is to be asked: by the clock that sleeps, and by the one that does not.
-    pub(super) fn deadlines(&self) -> Deadlines {
+    /// When what is to be asked changes by itself. What is due and not asked waits for something else
+    /// (what other devices have written): a timer for it would never end.
+    pub(super) fn deadlines(&self, now: Now) -> Deadlines {
         if self.asked.is_some() {
             return Deadlines::default();
         }
         let beats = self.needed && !self.off;
         let clears = !self.unwanted.is_empty() || matches!(self.search, Search::Going { .. });
+        let ahead = |at: &Deadline| !now.until(*at).is_zero();
+        let over = self.armed.as_ref().map(|armed| Deadline::Wall(armed.until));
         Deadlines {
-            beat: self.beat.filter(|_| beats).map(Deadline::Mono),
-            over: self.armed.as_ref().filter(|_| beats).map(|armed| Deadline::Wall(armed.until)),
-            clear: self.clear_at.filter(|_| clears).map(Deadline::Mono),
+            beat: self.beat.filter(|_| beats).map(Deadline::Mono).filter(ahead),
+            over: over.filter(|_| beats).filter(ahead),
+            clear: self.clear_at.filter(|_| clears).map(Deadline::Mono).filter(ahead),
         }
     }
 
