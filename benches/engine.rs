@@ -366,7 +366,8 @@ impl Bench {
             Op::Matrix(matrix_voip::machine::io::MatrixOp::Delay(_)) => {
                 panic!("a call of two schedules nothing")
             }
-            Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state"),
+            Op::Matrix(matrix_voip::machine::io::MatrixOp::SendToDevice { .. })
+            | Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state and sends no device"),
             Op::Fetch(Fetch::Turn) => {
                 Reply::Turn(TurnServers { servers: vec![], ttl: Duration::from_secs(86_400) })
             }

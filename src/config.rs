@@ -42,6 +42,9 @@ pub struct Config {
     pub member_key: MemberKey,
     /// Whether the homeserver is asked to take our membership back when we are gone without a word.
     pub delayed_leave: DelayedLeave,
+    /// Under which names the to-device events of group calls are written. Default: as deployed
+    /// clients do.
+    pub wire_form: WireForm,
 }
 
 impl Default for Config {
@@ -58,6 +61,7 @@ impl Default for Config {
             relay_only: false,
             member_key: MemberKey::Protected,
             delayed_leave: DelayedLeave::On,
+            wire_form: WireForm::Deployed,
         }
     }
 }
@@ -81,6 +85,17 @@ impl Config {
             ..Self::default()
         }
     }
+}
+
+/// Under which names the to-device events of a group call are written; both are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum WireForm {
+    /// `com.famedly.call.member.*`: what deployed clients send and take.
+    #[default]
+    Deployed,
+    /// `m.call.*`, as seed 001 documents them, and as matrix-js-sdk writes them.
+    Readme,
 }
 
 /// What becomes of an invite while a call is *connected*, or while one with the same user in the
@@ -266,17 +281,34 @@ pub struct Timeouts {
     pub delayed_leave: Duration,
     /// From one such sign of life until the next. 8 s: three may be lost.
     pub delayed_restart: Duration,
+    /// From the failure of a leg of a group call until it is placed anew; doubles up to
+    /// [`leg_retry_longest`](Self::leg_retry_longest). 1 s: who left is gone from the room's state by
+    /// then.
+    pub leg_retry_first: Duration,
+    /// Longest pause between two tries of a leg. 30 s.
+    pub leg_retry_longest: Duration,
+    /// How often it is looked who speaks in a group call; zero: never. 500 ms.
+    pub speaker: Duration,
     /// From a change of the ledger until it is saved. 50 ms: coalesces bursts, and little is lost
     /// in a crash.
     pub ledger: Duration,
 }
 
 impl Timeouts {
-    /// The pause after so many failed tries: doubling from the first to the longest.
+    /// The pause after so many failed tries of a send.
     pub(crate) fn retry_pause(&self, tries: u32) -> Duration {
-        let doubled = self.retry_first.saturating_mul(1 << tries.saturating_sub(1).min(16));
-        doubled.min(self.retry_longest)
+        doubled(self.retry_first, tries).min(self.retry_longest)
     }
+
+    /// The pause after so many failed tries of a leg.
+    pub(crate) fn leg_retry_pause(&self, tries: u32) -> Duration {
+        doubled(self.leg_retry_first, tries).min(self.leg_retry_longest)
+    }
+}
+
+/// Twice as long after each try as before.
+fn doubled(first: Duration, tries: u32) -> Duration {
+    first.saturating_mul(1 << tries.saturating_sub(1).min(16))
 }
 
 impl Default for Timeouts {
@@ -302,6 +334,9 @@ impl Default for Timeouts {
             membership_refresh: Duration::from_secs(120),
             delayed_leave: Duration::from_secs(30),
             delayed_restart: Duration::from_secs(8),
+            leg_retry_first: Duration::from_secs(1),
+            leg_retry_longest: Duration::from_secs(30),
+            speaker: Duration::from_millis(500),
             ledger: Duration::from_millis(50),
         }
     }

@@ -74,6 +74,7 @@ pub mod wire;
 pub use crate::{
     config::{
         Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified,
+        WireForm,
     },
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
@@ -82,7 +83,9 @@ pub use crate::{
         event::{Hold, MissedWhy, RingStop, Side, Stream, Transfer},
         explain::Explanation,
         group::{
-            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights},
+            event::{
+                Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights,
+            },
             roster::{Participant, ParticipantId},
         },
         io::{CallMedia, Callee, MediaKind, MediaSource, Network, PeerStats},

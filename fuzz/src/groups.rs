@@ -3,7 +3,7 @@
 use arbitrary::Arbitrary;
 use matrix_voip::{
     id::{EventId, RoomId, SessionId, UserId},
-    machine::io::{Command, GroupCommand, Input},
+    machine::io::{CallMedia, Command, GroupCommand, Input},
     time::Wall,
     wire::{
         member::{Backend, GroupCallId, LEGACY_MEMBER_TYPE, MEMBER_TYPE},
@@ -105,7 +105,7 @@ impl Asked {
                 let (backend, application) = (Backend::Mesh, "m.call".to_owned());
                 Command::OpenGroup { room, call, backend, application }
             }
-            2 => Command::Group(session?, GroupCommand::Enter),
+            2 => Command::Group(session?, GroupCommand::Enter(CallMedia::Voice)),
             3 => Command::Group(session?, GroupCommand::Leave),
             4 => Command::Group(session?, GroupCommand::AllowEveryone),
             _ => Command::Group(session?, GroupCommand::SetApplication("m.game".to_owned())),

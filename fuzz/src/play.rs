@@ -504,6 +504,7 @@ fn proper_reply(op: &Op) -> Reply {
         }
         Op::Matrix(MatrixOp::Delay(DelayOp::List { .. })) => Reply::Delayed(DelayedPage::default()),
         Op::Matrix(MatrixOp::Delay(_)) => Reply::Done,
+        Op::Matrix(MatrixOp::SendToDevice { .. }) => Reply::ToDevice([].into()),
         Op::Fetch(matrix_voip::machine::io::Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(600) })
         }

@@ -39,6 +39,7 @@ pub(super) const fn deadline(op: &Op) -> Duration {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => SEND,
         Op::Matrix(MatrixOp::Delay(_)) => DELAY,
+        Op::Matrix(MatrixOp::SendToDevice { .. }) => SEND,
         Op::Fetch(Fetch::Turn) => TURN,
         Op::Fetch(Fetch::Members(_)) => MEMBERS,
         Op::Fetch(Fetch::State(_)) => STATE,

@@ -59,6 +59,17 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::ParticipantChanged(_) => debug!(session, "a participant changed"),
         GroupEvent::ApplicationChanged(_) => debug!(session, "application changed"),
         GroupEvent::RightsChanged(rights) => debug!(session, ?rights, "rights changed"),
+        GroupEvent::ConnectionChanged { connection, .. } => {
+            debug!(session, ?connection, "a connection changed");
+        }
+        GroupEvent::StreamsChanged { streams, .. } => {
+            debug!(session, streams = streams.len(), "streams changed");
+        }
+        GroupEvent::MuteChanged { source, muted } => debug!(session, ?source, muted, "mute"),
+        GroupEvent::HoldChanged { held } => debug!(session, held, "hold"),
+        GroupEvent::MediaMissing(source) => debug!(session, ?source, "goes without"),
+        GroupEvent::SwitchFailed(source) => debug!(session, ?source, "the old device goes on"),
+        GroupEvent::ActiveSpeakerChanged(_) => debug!(session, "another speaks"),
         GroupEvent::Refused(why) => debug!(session, ?why, "not in the call"),
         GroupEvent::Ended(end) => debug!(session, %end, "ended"),
     }
@@ -106,6 +117,7 @@ fn name(op: &Op) -> &'static str {
         Op::Matrix(MatrixOp::SendEvent { .. }) => "send event",
         Op::Matrix(MatrixOp::SendState { .. }) => "write state",
         Op::Matrix(MatrixOp::Delay(_)) => "delayed event",
+        Op::Matrix(MatrixOp::SendToDevice { .. }) => "send to devices",
         Op::Fetch(_) => "fetch",
         Op::Peer(..) => "peer connection",
         Op::Track(..) => "track",

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::{
     id::{PeerId, SessionId, StreamId, TrackId},
-    machine::io::{Capture, Fault, MediaKind},
+    machine::io::{Capture, Fault, MediaKind, ParticipantId},
 };
 
 /// The codecs that frames can be in.
@@ -133,6 +133,8 @@ pub trait FrameSink: Send {
 pub struct RemoteTrack {
     /// The call that it belongs to: the same as in the captures of that call.
     pub session: SessionId,
+    /// Whose it is, in a group call.
+    pub member: Option<ParticipantId>,
     /// The peer connection that it arrives on.
     pub peer: PeerId,
     /// The `mid` of its m-line.

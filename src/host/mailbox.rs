@@ -170,6 +170,12 @@ impl News {
         self.report(Input::IgnoredUsers(users));
     }
 
+    /// Reports that other encryption keys of a user's devices are known than before (a
+    /// `/keys/query` brought some): what could not be sent to one of them is tried again at once.
+    pub fn device_keys(&self, user: UserId) {
+        self.report(Input::DeviceKeys(user));
+    }
+
     /// Reports news of the network: [`Network::Changed`] by whoever watches the addresses of this
     /// machine (`matrix-voip-str0m` does), [`Network::Back`] by whoever syncs, when a sync succeeds
     /// after one that failed. Without the latter, what failed is tried again when its pause is over.

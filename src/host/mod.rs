@@ -15,5 +15,5 @@ pub mod webrtc;
 pub use frames::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl};
 pub use mailbox::{HostRequest, Mailbox, News};
 pub use serve::{Hosts, serve};
-pub use signaling::{DelayUpdate, LedgerStore, SendEvent, SendState, Signaling};
+pub use signaling::{DelayUpdate, LedgerStore, SendEvent, SendState, SendToDevice, Signaling};
 pub use webrtc::{PeerEvents, WebRtc};

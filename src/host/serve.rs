@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::{
     lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
-    signaling::{DelayUpdate, LedgerStore, SendEvent, SendState, Signaling},
+    signaling::{DelayUpdate, LedgerStore, SendEvent, SendState, SendToDevice, Signaling},
     webrtc::{PeerEvents, WebRtc},
 };
 use crate::{
@@ -184,6 +184,10 @@ async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
             .await
             .map(Reply::Sent),
         MatrixOp::Delay(op) => delay(signaling, op).await,
+        MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => signaling
+            .send_to_device(SendToDevice { room, targets, event_type, content, transaction })
+            .await
+            .map(Reply::ToDevice),
     }
 }
 

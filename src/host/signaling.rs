@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     id::{DelayId, EventId, RoomId, UserId},
-    machine::io::{Fault, TurnServers},
+    machine::io::{Fault, ParticipantId, TurnServers},
     wire::{delayed::DelayedPage, state::StateBatch},
 };
 
@@ -80,6 +80,33 @@ impl DelayUpdate {
     }
 }
 
+/// A message for devices, each its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendToDevice {
+    /// The room that it is about: encrypted by Olm where this room is encrypted, else in the clear.
+    pub room: RoomId,
+    /// For which devices.
+    pub targets: BTreeSet<ParticipantId>,
+    /// The event type; where it is encrypted, inside of it.
+    pub event_type: String,
+    /// The content as JSON text.
+    pub content: String,
+    /// Transaction id: the same in each retry.
+    pub transaction: String,
+}
+
+impl fmt::Debug for SendToDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendToDevice")
+            .field("room", &self.room)
+            .field("targets", &self.targets)
+            .field("event_type", &self.event_type)
+            .field("content_bytes", &self.content.len())
+            .field("transaction", &self.transaction)
+            .finish()
+    }
+}
+
 /// What the library needs of a homeserver. Incoming events go the other way, through
 /// [`News::deliver`](super::mailbox::News::deliver).
 ///
@@ -113,6 +140,21 @@ pub trait Signaling: Send + Sync + 'static {
     /// A [`Fault`]; what is passing is tried again. By default [`Fault::Unsupported`].
     async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {
         let _ = event;
+        Err(Fault::Unsupported)
+    }
+
+    /// Sends a message to devices, encrypted by Olm if the room is encrypted; gives back those that
+    /// get nothing because there are no keys to encrypt for them (not an error: the others get it).
+    /// A host for 1:1 calls alone need not have it.
+    ///
+    /// # Errors
+    /// A [`Fault`]; what is passing is tried again under the same transaction id. By default
+    /// [`Fault::Unsupported`].
+    async fn send_to_device(
+        &self,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let _ = message;
         Err(Fault::Unsupported)
     }
 

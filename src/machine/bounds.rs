@@ -56,3 +56,12 @@ pub const MAX_DELAYED_PAGES: usize = 8;
 pub const MAX_CANCELLING: usize = 32;
 /// After how many failed tries a delayed leave is left to fire, and a list is not asked for again.
 pub const MAX_DELAYED_TRIES: u32 = 5;
+/// How many legs one group call has: with more participants nobody's machine keeps up. Those that come
+/// later are in the call, and out of our reach.
+pub const MAX_LEGS: usize = 64;
+/// Of how many devices to-device messages wait for a membership, in one group call.
+pub const MAX_PARKED_MEMBERS: usize = 32;
+/// How many messages of one such device wait; the oldest is dropped first.
+pub const MAX_PARKED_PER_MEMBER: usize = 64;
+/// How many numbers of a leg's messages are remembered against duplicates.
+pub const MAX_SEEN_NUMBERS: usize = 256;

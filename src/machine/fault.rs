@@ -30,6 +30,9 @@ pub enum Fault {
         /// How long to wait.
         retry_after: Option<Duration>,
     },
+    /// There are no keys to encrypt for that device; they may come yet.
+    #[error("no keys of that device")]
+    NoDeviceKeys,
     /// Our access token is no longer good: all calls end.
     #[error("logged out")]
     LoggedOut,
@@ -52,6 +55,7 @@ impl Fault {
             Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => true,
             Self::Failed(_) => true,
             Self::Denied | Self::NotFound | Self::RateLimited { .. } => false,
+            Self::NoDeviceKeys => false,
             Self::LoggedOut | Self::Forbidden(_) | Self::Unsupported => false,
         }
     }
@@ -60,7 +64,7 @@ impl Fault {
     pub const fn is_passing(&self) -> bool {
         match self {
             Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => true,
-            Self::Failed(_) | Self::RateLimited { .. } => true,
+            Self::Failed(_) | Self::RateLimited { .. } | Self::NoDeviceKeys => true,
             Self::Denied | Self::NotFound | Self::LoggedOut => false,
             Self::Forbidden(_) | Self::Unsupported => false,
         }
@@ -81,6 +85,7 @@ mod tests {
             (Fault::Unreachable, ambiguous, passing),
             (Fault::Failed("x".into()), ambiguous, passing),
             (Fault::RateLimited { retry_after: None }, false, passing),
+            (Fault::NoDeviceKeys, false, passing),
             (Fault::Denied, false, false),
             (Fault::NotFound, false, false),
             (Fault::LoggedOut, false, false),

@@ -136,6 +136,14 @@ pub enum Guard {
     TransfersBounded,
     /// Nobody transfers us to ourselves; without: they do.
     NotToOurselves,
+    /// A message to this device names the visit that we are on; without: any of ours.
+    OurSessionBound,
+    /// A message of a member names the visit that stands in the room; without: any.
+    TheirSessionBound,
+    /// Only members of a group call are heard in it; without: everybody.
+    MembersHeard,
+    /// The member with the smaller id calls; without: whoever likes.
+    SmallerCalls,
     /// A membership whose state key names somebody else counts for nothing; without: it counts.
     StateKeyBound,
 }

@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+pub use super::group::roster::ParticipantId;
 use super::{
     event::{CallEvent, Transfer, VoipEvent},
     group::event::GroupEvent,
@@ -62,6 +63,9 @@ pub enum Input {
     Room(RoomId, RoomNews),
     /// The complete list of users whose events are ignored.
     IgnoredUsers(BTreeSet<UserId>),
+    /// Other encryption keys of this user's devices are known than before: what could not be
+    /// encrypted for one of them may be tried again.
+    DeviceKeys(UserId),
     /// The network changed under us.
     Network(Network),
     /// The process is about to sleep, woke, or ends.
@@ -114,8 +118,8 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum GroupCommand {
-    /// Be in it; again: nothing happens.
-    Enter,
+    /// Be in it, and send this, where we meet the others ourselves; again: nothing happens.
+    Enter(CallMedia),
     /// Be in it no more; again: nothing happens.
     Leave,
     /// Ask the homeserver to let every member of the room be in its group calls. We need the right to
@@ -123,6 +127,20 @@ pub enum GroupCommand {
     AllowEveryone,
     /// Take it to be about something else from now on: voice that became video.
     SetApplication(String),
+    /// Stop sending what this source gives, and say so; also before entering.
+    Mute(MediaSource),
+    /// Send it again, and say so.
+    Unmute(MediaSource),
+    /// Take nothing in and send silence, everywhere in this call.
+    Hold,
+    /// Take that back.
+    Unhold,
+    /// Open this source and show it to everybody.
+    Start(MediaSource),
+    /// Close this source.
+    Stop(MediaSource),
+    /// Take another device for this open source; `None`: the one that the host chooses.
+    Switch(MediaSource, Option<InputId>),
 }
 
 /// Whom to call. A whole room cannot be called.
@@ -342,6 +360,20 @@ pub enum MatrixOp {
         /// The content as JSON text.
         content: String,
     },
+    /// Send a message to devices, each its own, encrypted by Olm where the room is encrypted: there
+    /// a device whose keys are not known gets nothing. Reply: [`Reply::ToDevice`].
+    SendToDevice {
+        /// The room that it is about: its members can read what is sent there.
+        room: RoomId,
+        /// For which devices.
+        targets: BTreeSet<ParticipantId>,
+        /// The event type, inside the encryption.
+        event_type: String,
+        /// The content as JSON text.
+        content: String,
+        /// Transaction id: the same in each retry, so that the server sends once.
+        transaction: String,
+    },
     /// Something about events that the homeserver sends later (MSC4140).
     Delay(DelayOp),
 }
@@ -414,6 +446,14 @@ impl std::fmt::Debug for MatrixOp {
                 .field("content_bytes", &content.len())
                 .finish(),
             Self::Delay(op) => f.debug_tuple("Delay").field(op).finish(),
+            Self::SendToDevice { room, targets, event_type, content, transaction } => f
+                .debug_struct("SendToDevice")
+                .field("room", room)
+                .field("targets", targets)
+                .field("event_type", event_type)
+                .field("content_bytes", &content.len())
+                .field("transaction", transaction)
+                .finish(),
         }
     }
 }
@@ -471,8 +511,10 @@ pub enum PeerOp {
 /// How a peer connection is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerConfig {
-    /// The call that it is for.
+    /// The call that it is for; of a leg of a group call the group call.
     pub session: SessionId,
+    /// With whom, in a group call.
+    pub member: Option<ParticipantId>,
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
     /// Use relayed candidates only.
@@ -511,6 +553,9 @@ pub enum Reply {
     Scheduled(DelayId),
     /// One page of the delayed events of our user.
     Delayed(DelayedPage),
+    /// The homeserver has taken the messages; these devices get none, because there are no keys to
+    /// encrypt for them.
+    ToDevice(BTreeSet<ParticipantId>),
     /// TURN credentials; no servers means that there are none.
     Turn(TurnServers),
     /// Joined members.

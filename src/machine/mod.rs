@@ -157,6 +157,7 @@ impl Engine {
             Input::Reply(op, result) => self.on_reply(op, result),
             Input::Room(room, news) => self.on_room(room, news),
             Input::IgnoredUsers(users) => self.on_ignored_users(users),
+            Input::DeviceKeys(user) => self.on_device_keys(&user),
             Input::Network(network) => self.on_network(network),
             Input::Lifecycle(lifecycle) => self.on_lifecycle(lifecycle),
         };
@@ -241,6 +242,9 @@ impl Engine {
             call.leave(&mut self.world);
             self.calls.remove(&session);
         }
+        while let Some(news) = self.world.next_leg_news() {
+            self.on_leg_news(news);
+        }
         self.go_on_joining();
         Some(done)
     }
@@ -294,7 +298,10 @@ impl Engine {
         if let CallCommand::Transfer(TransferTo::Call(target)) = command {
             return self.consult(session, target);
         }
-        self.with(session, |call, world| call.on_command(world, command))
+        let of_group = self.calls.get(&session).is_some_and(|call| call.leg_place().is_some());
+        let found = (!of_group).then_some(session);
+        found
+            .and_then(|session| self.with(session, |call, world| call.on_command(world, command)))
             .unwrap_or(Verdict::Refused(Refusal::UnknownSession))
     }
 
@@ -357,6 +364,7 @@ impl Engine {
                 .unwrap_or(Verdict::Ignored(Ignored::StaleReply)),
             Some(Owner::Turn) => self.on_turn(result),
             Some(Owner::Groups) => self.on_group_reply(op, result),
+            Some(Owner::Group(session)) => self.on_group_media_reply(session, op, &result),
             Some(Owner::Ledger) => {
                 self.world.on_saved();
                 Verdict::Handled
@@ -379,7 +387,7 @@ impl Engine {
             Some(Owner::Call(session)) => {
                 self.calls.get(&session).is_some_and(|call| call.asks_server(op))
             }
-            Some(Owner::Ledger | Owner::Nobody) | None => false,
+            Some(Owner::Group(_) | Owner::Ledger | Owner::Nobody) | None => false,
         }
     }
 
@@ -405,6 +413,17 @@ impl Engine {
         }
         self.ignored_users = users;
         Verdict::Handled
+    }
+
+    /// Keys of a user's devices came: what waits for them is sent.
+    fn on_device_keys(&mut self, user: &UserId) -> Verdict {
+        let legs = self.calls.values().filter(|call| call.leg_place().is_some());
+        let legs = legs.filter(|call| call.shown().remote_user.as_ref() == Some(user));
+        let legs: Vec<_> = legs.map(|call| call.session()).collect();
+        for leg in &legs {
+            self.with(*leg, Call::on_device_keys);
+        }
+        if legs.is_empty() { Verdict::Ignored(Ignored::NoChange) } else { Verdict::Handled }
     }
 
     fn is_with(&self, session: SessionId, user: &UserId) -> bool {
@@ -529,6 +548,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Reply(..) => "reply",
         Input::Room(..) => "room",
         Input::IgnoredUsers(_) => "ignored_users",
+        Input::DeviceKeys(_) => "device_keys",
         Input::Network(_) => "network",
         Input::Lifecycle(_) => "lifecycle",
     }

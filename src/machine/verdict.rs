@@ -74,8 +74,17 @@ pub enum Ignored {
     NotInRoom,
     /// The state key names another user than the one who wrote the event.
     ForeignStateKey,
-    /// The event came by the wrong way: a room event with group fields, or to-device without.
+    /// The event came by the wrong way: a room event with group fields.
     WrongPlace,
+    /// A to-device event that names no room.
+    NoRoom,
+    /// A to-device event that names no group call, or none that we are in.
+    NoConference,
+    /// The event is of another visit to the group call than the one that stands in the room, or for
+    /// another of ours.
+    WrongSession,
+    /// The event does not say from which device it is.
+    NoDevice,
     /// Understood, but this version does nothing with it.
     Unsupported,
     /// A reply that nobody awaits.
@@ -140,6 +149,12 @@ pub enum Refusal {
     /// them.
     #[error("it cannot be written so that others read it")]
     NotWritable,
+    /// We are not in the group call.
+    #[error("not in the group call")]
+    NotEntered,
+    /// The group call's media is not ours: it does not meet each with each.
+    #[error("the group call's media is somebody else's")]
+    NoMesh,
     /// The room's power levels are not known: what is not known is not changed.
     #[error("the room's power levels are not known")]
     UnknownPowerLevels,

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Identity,
     book::Book,
-    call::CallTimer,
+    call::{CallTimer, leg::LegNews},
     event::{CallEvent, Transfer, VoipEvent},
     expected::{Caller, Expected},
     fingerprint::Fingerprint,
@@ -54,6 +54,8 @@ pub(super) enum Owner {
     Ledger,
     /// Our memberships of group calls.
     Groups,
+    /// The media of a group call.
+    Group(SessionId),
     /// Nobody any more: a close or release whose call may be gone.
     Nobody,
 }
@@ -89,6 +91,8 @@ pub(super) struct World {
     pub(super) guards: Guards,
     awaited: BTreeMap<OpId, Owner>,
     out: VecDeque<Output>,
+    /// What legs have to tell their group calls: it is told before anything else happens.
+    leg_news: VecDeque<LegNews>,
 }
 
 impl World {
@@ -113,6 +117,7 @@ impl World {
             guards: Guards::default(),
             awaited: BTreeMap::new(),
             out: VecDeque::new(),
+            leg_news: VecDeque::new(),
         }
     }
 
@@ -151,6 +156,15 @@ impl World {
     /// Tells about one call.
     pub(super) fn tell_call(&mut self, session: SessionId, event: CallEvent) {
         self.out.push_back(Output::Call { session, event });
+    }
+
+    /// Tells a group call about one of its legs.
+    pub(super) fn tell_leg(&mut self, news: LegNews) {
+        self.leg_news.push_back(news);
+    }
+
+    pub(super) fn next_leg_news(&mut self) -> Option<LegNews> {
+        self.leg_news.pop_front()
     }
 
     /// Tells about one group call.
@@ -208,6 +222,7 @@ impl World {
                 Owner::Turn => print.value("turn"),
                 Owner::Ledger => print.value("ledger"),
                 Owner::Groups => print.value("groups"),
+                Owner::Group(session) => print.session(*session),
                 Owner::Nobody => print.value("nobody"),
             }
             print.op(*op);

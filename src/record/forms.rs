@@ -24,16 +24,16 @@ use crate::{
         event::{CallState, Transfer},
         io::{
             CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault,
-            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network, PeerNews,
-            PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault, ServerState, ServerStats,
-            StreamStats, Tell, Tones, TransferTo, Verdict,
+            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network,
+            ParticipantId, PeerNews, PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault,
+            ServerState, ServerStats, StreamStats, Tell, Tones, TransferTo, Verdict,
         },
     },
     time::{Mono, Now, Wall},
     wire::{
         call::{
             Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
-            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version,
+            Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version, WireForm,
         },
         delayed::{DelayedMember, DelayedPage},
         delivery::{Delivery, Facts, Malformed, Parsed, Place, Protection},
@@ -66,10 +66,10 @@ macro_rules! record_ids {
 }
 
 record_ids! {
-    UserId => |id, names| names.text(id);
+    UserId => |id, names| names.member(id);
     RoomId => |id, names| names.text(id);
     EventId => |id, names| names.text(id);
-    DeviceId => |id, names| names.text(id);
+    DeviceId => |id, names| names.member(id);
     DelayId => |id, names| names.text(id);
     InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
@@ -123,6 +123,7 @@ record_struct!(Config {
     relay_only,
     member_key,
     delayed_leave,
+    wire_form,
 });
 record_enum!(DelayedLeave { Off, On });
 record_enum!(MemberKey { Protected, Device });
@@ -153,6 +154,9 @@ record_struct!(Timeouts {
     membership_refresh,
     delayed_leave,
     delayed_restart,
+    leg_retry_first,
+    leg_retry_longest,
+    speaker,
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
@@ -170,6 +174,7 @@ record_enum!(Input {
     Reply(id, result),
     Room(room, news),
     IgnoredUsers(users),
+    DeviceKeys(user),
     Network(news),
     Lifecycle(news),
 });
@@ -180,7 +185,19 @@ record_enum!(Command {
     OpenGroup { room, call, backend, application },
     Group(session, command),
 });
-record_enum!(GroupCommand { Enter, Leave, AllowEveryone, SetApplication(application) });
+record_enum!(GroupCommand {
+    Enter(media),
+    Leave,
+    AllowEveryone,
+    SetApplication(application),
+    Mute(source),
+    Unmute(source),
+    Hold,
+    Unhold,
+    Start(source),
+    Stop(source),
+    Switch(source, input),
+});
 record_struct!(Transfer { call_id, user, room, display_name });
 record_enum!(TransferTo { User(user, room), Call(session) });
 record_enum!(Callee { User(user), Device(user, device), TheOther });
@@ -224,6 +241,7 @@ record_enum!(Reply {
     Sent(event),
     Scheduled(id),
     Delayed(page),
+    ToDevice(unreached),
     Turn(servers),
     Members(users),
     State(state),
@@ -235,6 +253,7 @@ record_enum!(Fault {
     Cancelled,
     Panicked,
     Denied,
+    NoDeviceKeys,
     NotFound,
     Unreachable,
     RateLimited { retry_after },
@@ -245,6 +264,7 @@ record_enum!(Fault {
 });
 record_struct!(DelayedPage { members, next });
 record_struct!(DelayedMember { id, room, state_key as state_key, leaving });
+record_struct!(ParticipantId { user, device });
 record_struct!(TurnServers { servers, ttl });
 record_struct!(IceServer { urls, username, credential });
 record_struct!(PeerStats {
@@ -304,7 +324,15 @@ record_enum!(Malformed {
 record_struct!(CallMessage { header, body });
 record_struct!(Header { call_id, party_id, version, device_id, leg });
 record_enum!(Version { V0, V1 });
-record_struct!(Leg { conf_id, room_id, dest_session_id, sender_session_id, seq });
+record_enum!(WireForm { Deployed, Readme });
+record_struct!(Leg {
+    form,
+    conf_id,
+    room_id,
+    dest_session_id as visit,
+    sender_session_id as visit,
+    seq,
+});
 record_enum!(Body {
     Invite(invite),
     Candidates(candidates),
@@ -412,6 +440,10 @@ record_enum!(Ignored {
     NotInRoom,
     ForeignStateKey,
     WrongPlace,
+    NoRoom,
+    NoConference,
+    WrongSession,
+    NoDevice,
     Unsupported,
     StaleReply,
     UnknownPeer,
@@ -435,6 +467,8 @@ record_enum!(Refusal {
     MayNotJoin,
     NotWritable,
     UnknownPowerLevels,
+    NotEntered,
+    NoMesh,
     NotInRoom,
     ShuttingDown,
 });

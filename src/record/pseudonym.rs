@@ -9,6 +9,7 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
+    ops::Bound,
 };
 
 use crate::{
@@ -23,6 +24,8 @@ const SHORT: usize = 16;
 const MAX_REMEMBERED: usize = 16_384;
 /// How often another pseudonym is tried for a text whose first is taken.
 const ATTEMPTS: u64 = 64;
+/// The same for one that has to stand between two others, which may be near to each other.
+const ATTEMPTS_BETWEEN: u64 = 1024;
 
 /// Words of a candidate line that say nothing about anybody (RFC 8839 §5.1).
 const CANDIDATE_WORDS: &[&str] = &[
@@ -64,6 +67,8 @@ pub(super) struct Pseudonyms {
     ours: Option<PartyId>,
     /// Which text a short pseudonym stands for, as its hash.
     taken: BTreeMap<String, u64>,
+    /// Users and devices: their pseudonyms stand in the order of the texts.
+    ordered: BTreeMap<String, String>,
 }
 
 impl Pseudonyms {
@@ -91,10 +96,10 @@ impl Pseudonyms {
     pub(super) fn state_key(&mut self, key: &str) -> String {
         match member::parts(key) {
             Some((KeyLayout::UnprotectedDevice, user, device)) => {
-                format!("{}_{}", self.text(device), self.text(user))
+                format!("{}_{}", self.member(device), self.member(user))
             }
             Some((KeyLayout::OwnedDevice, user, device)) => {
-                format!("{}_{}", self.text(user), self.text(device))
+                format!("{}_{}", self.member(user), self.member(device))
             }
             Some((KeyLayout::User, ..)) | None => self.text(key),
         }
@@ -113,8 +118,84 @@ impl Pseudonyms {
         }
     }
 
+    /// For a user or a device. Of two members of a mesh the one with the smaller id calls the other,
+    /// so pseudonyms stand in the order of what they stand for, as far as there is room between them.
+    pub(super) fn member(&mut self, id: &str) -> String {
+        if let Some(known) = self.ordered.get(id) {
+            return known.clone();
+        }
+        let to = (Bound::Unbounded, Bound::Excluded(id));
+        let before = self.ordered.range::<str, _>(to).next_back().map(|(_, name)| name.clone());
+        let from = (Bound::Included(id), Bound::Unbounded);
+        let after = self.ordered.range::<str, _>(from).next().map(|(_, name)| name.clone());
+        let tag = self.key.hash_one(id);
+        let between = |attempt| {
+            let drawn =
+                self.draw_between(id, (tag, attempt), (before.as_deref(), after.as_deref()));
+            drawn.filter(|drawn| drawn != id && !self.taken.contains_key(drawn))
+        };
+        let drawn = (0..ATTEMPTS_BETWEEN).find_map(between).unwrap_or_else(|| self.of(id));
+        // No other text may get it.
+        self.taken.entry(drawn.clone()).or_insert(tag);
+        if self.ordered.len() < MAX_REMEMBERED {
+            self.ordered.insert(id.to_owned(), drawn.clone());
+        }
+        drawn
+    }
+
+    /// The same for many, the middle one first: so each finds room.
+    pub(super) fn members<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_unstable();
+        let mut parts = vec![ids.as_slice()];
+        while let Some(part) = parts.pop() {
+            let (before, rest) = part.split_at(part.len() / 2);
+            let Some((middle, after)) = rest.split_first() else { continue };
+            self.member(middle);
+            parts.extend([before, after]);
+        }
+    }
+
+    /// Another text of the same form that stands between two, if chance finds one.
+    fn draw_between(
+        &self,
+        text: &str,
+        (tag, attempt): (u64, u64),
+        (before, after): (Option<&str>, Option<&str>),
+    ) -> Option<String> {
+        let (mut before, mut after) = (before.map(str::as_bytes), after.map(str::as_bytes));
+        let mut drawn = String::with_capacity(text.len());
+        for (at, byte) in text.bytes().enumerate() {
+            // A text that ended goes before every longer one.
+            before = before.filter(|name| at < name.len());
+            let (lowest, highest) = (
+                before.map_or(0, |name| name[at]),
+                match after {
+                    Some(name) => *name.get(at)?,
+                    None => u8::MAX,
+                },
+            );
+            let alike = alike(byte);
+            let (first, last) = (lowest.max(*alike.start()), highest.min(*alike.end()));
+            let span = last.checked_sub(first)?;
+            let chance = self.key.hash_one((tag, attempt, at));
+            // Well between the two, where there is room: others come between them and this.
+            let (first, span) = if span > 2 { (first + 1, span - 1) } else { (first, span + 1) };
+            let chosen = first + u8::try_from(chance % u64::from(span)).unwrap_or_default();
+            before = before.filter(|_| chosen == lowest);
+            after = after.filter(|_| chosen == highest);
+            drawn.push(char::from(chosen));
+        }
+        let above = before.is_none();
+        let below = after.is_none_or(|name| text.len() < name.len());
+        (above && below).then_some(drawn)
+    }
+
     /// For any text.
     pub(super) fn text(&mut self, text: &str) -> String {
+        if text.starts_with('@') {
+            return self.member(text);
+        }
         let scheme = SCHEMES.iter().find(|scheme| text.starts_with(**scheme));
         let scheme = scheme.copied().unwrap_or_default();
         format!("{scheme}{}", self.of(&text[scheme.len()..]))
@@ -257,6 +338,16 @@ const fn is_private(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
+/// The characters of the same kind.
+const fn alike(byte: u8) -> std::ops::RangeInclusive<u8> {
+    match byte {
+        b'0'..=b'9' => b'0'..=b'9',
+        b'A'..=b'Z' => b'A'..=b'Z',
+        _ if byte.is_ascii() && !byte.is_ascii_lowercase() => byte..=byte,
+        _ => b'a'..=b'z',
+    }
+}
+
 /// A character of the same kind, by chance.
 const fn like(byte: u8, chance: u8) -> u8 {
     match byte {
@@ -291,6 +382,26 @@ mod tests {
         assert!(names.text("turn:relay.example?transport=udp").starts_with("turn:"));
         assert_eq!(names.text(""), "");
         assert_eq!(names.text("***"), "***");
+    }
+
+    #[test]
+    fn users_and_devices_stand_in_the_order_of_their_ids() {
+        for _ in 0..50 {
+            let mut names = Pseudonyms::default();
+            let mut ids: Vec<_> =
+                (0..40).map(|user| format!("@user{}:x.y", user * 7 % 40)).collect();
+            ids.extend(
+                ["@ada:x", "@adam:x", "@Zoe:x", "@ada:x.y", "D0", "D1", "DEVICE"]
+                    .map(str::to_owned),
+            );
+            names.members(ids.iter().map(String::as_str));
+            let drawn: Vec<_> = ids.iter().map(|id| names.member(id)).collect();
+            let mut pairs: Vec<_> = ids.iter().zip(&drawn).collect();
+            pairs.sort();
+            assert!(pairs.windows(2).all(|two| two[0].1 < two[1].1), "{pairs:?}");
+            assert!(pairs.iter().all(|(id, name)| id != name && id.len() == name.len()));
+            assert_eq!(names.member("@ada:x"), names.text("@ada:x"));
+        }
     }
 
     #[test]

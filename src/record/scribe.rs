@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     config::Config,
+    id::UserId,
     machine::{
         Engine, Identity,
-        io::{Input, Verdict},
+        io::{Input, Reply, RoomNews, Verdict},
     },
     time::Now,
     wire::ledger::Ledger,
@@ -101,6 +102,7 @@ impl<W: io::Write> Scribe<W> {
                 put(&mut line, "restored", ledger.write(&mut self.names));
             }
             Entry::Input(input, verdict) => {
+                self.names.members(members(input).into_iter());
                 put(&mut line, "input", input.write(&mut self.names));
                 put(&mut line, "verdict", verdict.write(&mut self.names));
             }
@@ -205,4 +207,20 @@ pub(super) fn read_line(line: &Value) -> Result<Line, Unfit> {
         return Err(Unfit("an entry"));
     };
     Ok(Line { lost, entry: Some((at, entry)) })
+}
+
+/// Users that come many at once.
+fn members(input: &Input) -> Vec<&str> {
+    match input {
+        Input::Room(_, RoomNews::Members(users))
+        | Input::IgnoredUsers(users)
+        | Input::Reply(_, Ok(Reply::Members(users))) => users.iter().map(UserId::as_str).collect(),
+        Input::State(state) => {
+            state.events.iter().map(|event| event.facts.sender.as_str()).collect()
+        }
+        Input::Command(_) | Input::Deliver(_) | Input::Peer(..) | Input::Reply(..) => Vec::new(),
+        Input::Room(..) | Input::DeviceKeys(_) | Input::Network(_) | Input::Lifecycle(_) => {
+            Vec::new()
+        }
+    }
 }

@@ -34,6 +34,7 @@ pub(super) fn of(input: &Input) -> usize {
             | Input::Peer(..)
             | Input::Reply(_, Err(_))
             | Input::Room(..)
+            | Input::DeviceKeys(_)
             | Input::Network(_)
             | Input::Lifecycle(_) => 0,
         }
@@ -95,6 +96,7 @@ fn of_reply(reply: &Reply) -> usize {
     match reply {
         Reply::Description(description) => description.sdp.len(),
         Reply::Members(users) => users.len() * SMALL,
+        Reply::ToDevice(devices) => devices.len() * SMALL,
         Reply::Turn(turn) => turn.servers.len() * LEAST,
         Reply::Stats(stats) => (stats.inbound.len() + stats.outbound.len()) * SMALL,
         Reply::State(state) => of_state(state),

@@ -8,13 +8,14 @@ use super::{
 };
 use crate::{
     driver::{GroupCell, GroupNews, Link},
-    id::SessionId,
+    id::{InputId, SessionId},
     machine::{
+        event::Stream,
         group::{
-            event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
+            event::{Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
             roster::Participant,
         },
-        io::{Command, GroupCommand, Refusal},
+        io::{CallMedia, Command, GroupCommand, MediaSource, ParticipantId, Refusal},
     },
 };
 
@@ -82,10 +83,10 @@ impl GroupCallSession {
     /// # Errors
     /// [`ChangeGroupError`] when the room's power levels are not known, or the group call is over.
     pub async fn allow_everyone(&self) -> Result<(), ChangeGroupError> {
-        self.command(GroupCommand::AllowEveryone).await.map_err(ChangeGroupError::Refused)
+        self.change(GroupCommand::AllowEveryone).await
     }
 
-    /// Enters the call and waits until the homeserver has accepted our membership. While it cannot be
+    /// Enters the call with the microphone, and waits until the homeserver has accepted our membership. While it cannot be
     /// reached this waits as well: the membership is tried again and again. Idempotent.
     ///
     /// Cancel safe: a future that is dropped before it was polled has done nothing; later, we enter
@@ -94,8 +95,20 @@ impl GroupCallSession {
     /// # Errors
     /// [`EnterError`] names what stands against it.
     pub async fn enter(&self) -> Result<(), EnterError> {
+        self.enter_with(CallMedia::Voice).await
+    }
+
+    /// The same, and sends this: the microphone, or the camera too. Where we meet the others ourselves
+    /// (mesh) the devices are opened now, and closed when we leave; what cannot be had is told
+    /// ([`GroupEvent::MediaMissing`]), and we are in the call without it.
+    ///
+    /// Cancel safe like [`enter`](Self::enter).
+    ///
+    /// # Errors
+    /// [`EnterError`] names what stands against it.
+    pub async fn enter_with(&self, media: CallMedia) -> Result<(), EnterError> {
         let (mut present, mut events) = self.subscribe();
-        self.command(GroupCommand::Enter).await?;
+        self.command(GroupCommand::Enter(media)).await?;
         let mut entering = present.state == GroupState::Entering;
         while present.state != GroupState::Entered {
             let Some(news) = events.next().await else { break };
@@ -131,7 +144,105 @@ impl GroupCallSession {
         &self,
         application: impl Into<String>,
     ) -> Result<(), ChangeGroupError> {
-        let command = GroupCommand::SetApplication(application.into());
+        self.change(GroupCommand::SetApplication(application.into())).await
+    }
+
+    /// Stops sending what a source gives, at once, and says so to everybody; also before entering, so
+    /// that nothing is sent from the first moment on. Idempotent.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when the group call is over, or its media is not ours (no mesh).
+    pub async fn mute(&self, source: MediaSource) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Mute(source)).await
+    }
+
+    /// Sends it again, and says so. Idempotent.
+    ///
+    /// # Errors
+    /// As [`mute`](Self::mute).
+    pub async fn unmute(&self, source: MediaSource) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Unmute(source)).await
+    }
+
+    /// Takes nothing in from anybody and sends silence, until [`unhold`](Self::unhold). Idempotent.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when we are not in the call, or its media is not ours.
+    pub async fn hold(&self) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Hold).await
+    }
+
+    /// Everything flows as before. Idempotent.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub async fn unhold(&self) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Unhold).await
+    }
+
+    /// Opens the screen and shows it to everybody, those too who come later. The membership says so.
+    /// Idempotent; a device that cannot be had is told as [`GroupEvent::MediaMissing`].
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub async fn start_screenshare(&self) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Start(MediaSource::Screen)).await
+    }
+
+    /// Closes the screen. Idempotent.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub async fn stop_screenshare(&self) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Stop(MediaSource::Screen)).await
+    }
+
+    /// Opens the camera: a voice call becomes one with a picture of ours. Idempotent.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub async fn start_camera(&self) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Start(MediaSource::Camera)).await
+    }
+
+    /// Closes the camera. Idempotent.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub async fn stop_camera(&self) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Stop(MediaSource::Camera)).await
+    }
+
+    /// Takes another device for an open source, everywhere at once; `None`: the one that the host
+    /// chooses. If that fails the old one goes on, and [`GroupEvent::SwitchFailed`] tells so.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when we are not in the call, or send nothing of that kind.
+    pub async fn switch(
+        &self,
+        source: MediaSource,
+        input: Option<InputId>,
+    ) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Switch(source, input)).await
+    }
+
+    /// Who spoke loudest last, of the others. Silence changes nothing.
+    pub fn active_speaker(&self) -> Option<ParticipantId> {
+        self.cell.look(|snapshot| snapshot.active_speaker.clone())
+    }
+
+    /// What a participant shows, sorted for display: screen before camera and sound. We too.
+    pub fn streams(&self, participant: &ParticipantId) -> Vec<Stream> {
+        self.cell.look(|snapshot| snapshot.streams.get(participant).cloned().unwrap_or_default())
+    }
+
+    /// How we are connected to a participant.
+    pub fn connection(&self, participant: &ParticipantId) -> Connection {
+        let of = |it: &GroupSnapshot| it.connections.get(participant).copied();
+        self.cell.look(of).unwrap_or(Connection::Waiting)
+    }
+
+    async fn change(&self, command: GroupCommand) -> Result<(), ChangeGroupError> {
         self.command(command).await.map_err(ChangeGroupError::Refused)
     }
 

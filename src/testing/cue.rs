@@ -69,6 +69,8 @@ pub enum OpKind {
     Cancel,
     /// List delayed events.
     List,
+    /// Send messages to devices.
+    SendToDevice,
 }
 
 impl OpKind {
@@ -78,6 +80,7 @@ impl OpKind {
             Op::Matrix(MatrixOp::SendEvent { .. }) => Self::SendEvent,
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
             Op::Matrix(MatrixOp::Delay(op)) => Self::of_delay(op),
+            Op::Matrix(MatrixOp::SendToDevice { .. }) => Self::SendToDevice,
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,

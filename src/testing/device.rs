@@ -470,12 +470,23 @@ pub(super) fn deed(command: &Command) -> String {
         Command::Follow { transfer, .. } => format!("calls {} instead", transfer.user),
         Command::Call(_, command) => call_deed(command),
         Command::OpenGroup { .. } => "opens a group call".to_owned(),
-        Command::Group(_, GroupCommand::Enter) => "enters".to_owned(),
-        Command::Group(_, GroupCommand::Leave) => "leaves".to_owned(),
-        Command::Group(_, GroupCommand::AllowEveryone) => "lets everybody join".to_owned(),
-        Command::Group(_, GroupCommand::SetApplication(application)) => {
-            format!("makes it {application}")
-        }
+        Command::Group(_, command) => group_deed(command),
+    }
+}
+
+fn group_deed(command: &GroupCommand) -> String {
+    match command {
+        GroupCommand::Enter(media) => format!("enters ({})", telling::media(*media)),
+        GroupCommand::Leave => "leaves".to_owned(),
+        GroupCommand::AllowEveryone => "lets everybody join".to_owned(),
+        GroupCommand::SetApplication(application) => format!("makes it {application}"),
+        GroupCommand::Mute(source) => format!("mutes {}", telling::source(*source)),
+        GroupCommand::Unmute(source) => format!("unmutes {}", telling::source(*source)),
+        GroupCommand::Hold => "holds".to_owned(),
+        GroupCommand::Unhold => "holds no more".to_owned(),
+        GroupCommand::Start(source) => format!("starts {}", telling::source(*source)),
+        GroupCommand::Stop(source) => format!("stops {}", telling::source(*source)),
+        GroupCommand::Switch(source, _) => format!("switches {}", telling::source(*source)),
     }
 }
 

@@ -19,14 +19,17 @@ use tokio::time::Instant;
 
 use super::server::{FakeHomeserver, SyncItem};
 use crate::{
-    host::{News, SendEvent, SendState, Signaling},
+    host::{News, SendEvent, SendState, SendToDevice, Signaling},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
-        io::{Fault, TurnServers},
+        io::{Fault, ParticipantId, TurnServers},
     },
     time::Wall,
-    wire::{delivery::RawEvent, state::StateBatch},
+    wire::{
+        delivery::{Place, RawEvent},
+        state::StateBatch,
+    },
 };
 
 /// Which way an event passed the homeserver.
@@ -184,6 +187,18 @@ impl EmbeddedHomeserver {
         Ok(written)
     }
 
+    fn send_to_device(
+        &self,
+        from: &Identity,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let unreached = state.server.send_to_device(now, from, message)?;
+        state.deliver(now);
+        Ok(unreached)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A tap that panicked left the server whole: it only looked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,9 +223,8 @@ fn hand_over(item: SyncItem, to: &Identity, news: &News, tap: Option<&Tap>, at: 
         SyncItem::Room(room, change) => news.room(room, change),
         SyncItem::State(state) => news.state(state),
         SyncItem::Batch(batch) => {
-            let crate::wire::delivery::Place::Room { room, .. } = &batch.place else { return };
             for event in &batch.events {
-                if let Some(tap) = tap {
+                if let (Some(tap), Place::Room { room, .. }) = (tap, &batch.place) {
                     tap(&delivered(event, room, to, at));
                 }
             }
@@ -287,6 +301,16 @@ impl Signaling for EmbeddedAccount {
         let written = self.home.send_state(&self.identity, event);
         self.home.travel().await;
         written
+    }
+
+    async fn send_to_device(
+        &self,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        self.home.travel().await;
+        let unreached = self.home.send_to_device(&self.identity, message);
+        self.home.travel().await;
+        unreached
     }
 
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {

@@ -77,7 +77,8 @@ impl Teller {
             if let Output::Request { id, op: Op::Matrix(op) } = output {
                 match op {
                     MatrixOp::SendEvent { event_type, .. }
-                    | MatrixOp::SendState { event_type, .. } => {
+                    | MatrixOp::SendState { event_type, .. }
+                    | MatrixOp::SendToDevice { event_type, .. } => {
                         self.sending.insert(*id, event_type.clone());
                     }
                     MatrixOp::Delay(_) => {}
@@ -115,7 +116,7 @@ impl Teller {
             Input::Room(_, RoomNews::Left(user)) => {
                 self.line(at, Kind::Detail, format!("hears that {user} left"));
             }
-            Input::Room(..) | Input::IgnoredUsers(_) => {}
+            Input::Room(..) | Input::IgnoredUsers(_) | Input::DeviceKeys(_) => {}
             Input::Network(news) => self.line(at, Kind::Deed, format!("network: {news:?}")),
             Input::Lifecycle(news) => self.line(at, Kind::Deed, format!("process: {news:?}")),
         }

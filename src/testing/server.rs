@@ -15,11 +15,11 @@ use std::{
 
 use super::delays::Delays;
 use crate::{
-    host::{SendEvent, SendState},
+    host::{SendEvent, SendState, SendToDevice},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
-        io::{Fault, RoomNews, TurnServers},
+        io::{Fault, ParticipantId, RoomNews, TurnServers},
     },
     time::Wall,
     wire::{
@@ -109,9 +109,20 @@ enum What {
     /// By its place in the timeline.
     Event(RoomId, usize),
     News(RoomId, RoomNews),
+    ToDevice(Box<RawEvent>),
     State(RoomId, Box<StoredState>),
     /// As it is when it is taken.
     WholeState(RoomId),
+}
+
+/// What is known of to-device messages besides those in the inboxes.
+#[derive(Debug, Clone, Default)]
+struct Posted {
+    /// Which were taken already, each with the devices that got none.
+    transactions: BTreeMap<(Account, String), BTreeSet<ParticipantId>>,
+    /// Devices whose keys nobody knows.
+    without_keys: BTreeSet<Account>,
+    sent: usize,
 }
 
 /// A homeserver, and all homeservers that it federates with, in one value.
@@ -120,6 +131,7 @@ pub struct FakeHomeserver {
     rooms: BTreeMap<RoomId, Room>,
     inboxes: BTreeMap<Account, Vec<Pending>>,
     transactions: BTreeMap<(Account, String), EventId>,
+    to_device: Posted,
     ways: BTreeMap<(UserId, UserId), Duration>,
     turn: Result<TurnServers, Fault>,
     sent: u64,
@@ -140,6 +152,7 @@ impl FakeHomeserver {
             rooms: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             transactions: BTreeMap::new(),
+            to_device: Posted::default(),
             ways: BTreeMap::new(),
             turn: Ok(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(86_400) }),
             sent: 0,
@@ -264,6 +277,83 @@ impl FakeHomeserver {
         }
         self.on_state_sent(&from.user, &event);
         Ok(self.put_state(now, &from.user, event))
+    }
+
+    /// Hands a message to each of these devices, as proven to come from this one where the room is
+    /// encrypted. The same transaction of the same device is taken once.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room.
+    pub fn send_to_device(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let encrypted = self.rooms.get(&message.room).ok_or(Fault::NotFound)?.encrypted;
+        let key = (account(from), message.transaction);
+        if let Some(unreached) = self.to_device.transactions.get(&key) {
+            return Ok(unreached.clone());
+        }
+        let protection = if encrypted { Protection::Verified } else { Protection::Clear };
+        let event = (message.event_type.as_str(), message.content.as_str());
+        let mut unreached = BTreeSet::new();
+        for target in message.targets {
+            let place = (target.user.clone(), target.device.clone());
+            if encrypted && self.to_device.without_keys.contains(&place) {
+                unreached.insert(target);
+            } else {
+                self.post(now, from, &target, (event, protection));
+            }
+        }
+        // Whoever got nothing may get it in a later try.
+        if unreached.is_empty() {
+            self.to_device.transactions.insert(key, unreached.clone());
+        }
+        Ok(unreached)
+    }
+
+    /// Puts a to-device message into a device's inbox without asking anybody: for what no client of
+    /// ours sends. `event` is its type and its content as JSON text.
+    pub fn post(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        to: &ParticipantId,
+        (event, protection): ((&str, &str), Protection),
+    ) {
+        let delay = self.ways.get(&(from.user.clone(), to.user.clone())).copied();
+        let Some(inbox) = self.inboxes.get_mut(&(to.user.clone(), to.device.clone())) else {
+            return;
+        };
+        let event = RawEvent {
+            facts: Facts {
+                event_id: None,
+                sender: from.user.clone(),
+                device: (protection != Protection::Clear).then(|| from.device.clone()),
+                protection,
+                sent: None,
+                age: None,
+            },
+            event_type: event.0.to_owned(),
+            content: event.1.to_owned(),
+        };
+        let visible = now.plus(delay.unwrap_or_default());
+        self.to_device.sent += 1;
+        inbox.push(Pending { visible, what: What::ToDevice(Box::new(event)) });
+    }
+
+    /// Whether the keys of a device are known, so that it can be encrypted for.
+    pub fn set_device_keys(&mut self, device: &Identity, known: bool) {
+        match known {
+            true => self.to_device.without_keys.remove(&account(device)),
+            false => self.to_device.without_keys.insert(account(device)),
+        };
+    }
+
+    /// How many to-device messages were sent.
+    pub fn to_device_sent(&self) -> usize {
+        self.to_device.sent
     }
 
     /// Writes a state event without asking anybody.
@@ -453,9 +543,11 @@ impl FakeHomeserver {
     fn items(&self, now: Wall, taken: Vec<Pending>) -> Vec<SyncItem> {
         let mut items = Vec::new();
         let mut batches: BTreeMap<RoomId, Vec<RawEvent>> = BTreeMap::new();
+        let mut to_device = Vec::new();
         for pending in taken {
             match pending.what {
                 What::News(room, news) => items.push(SyncItem::Room(room, news)),
+                What::ToDevice(event) => to_device.push(*event),
                 What::State(room, stored) => {
                     let events = vec![stored.raw(now)];
                     let extent = Extent::Changes;
@@ -470,6 +562,11 @@ impl FakeHomeserver {
                     batches.entry(room).or_default().push(event);
                 }
             }
+        }
+        if !to_device.is_empty() {
+            let batch = Batch { place: Place::ToDevice, events: to_device };
+            // Clients look at these first: they hold the keys of what comes with the rooms.
+            items.insert(0, SyncItem::Batch(batch));
         }
         let mut batches: Vec<_> = batches.into_iter().collect();
         if self.rooms_reversed {

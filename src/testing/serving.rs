@@ -14,7 +14,7 @@ use super::{
     world::{Happening, Job, Station, World},
 };
 use crate::{
-    host::{DelayUpdate, SendEvent, SendState},
+    host::{DelayUpdate, SendEvent, SendState, SendToDevice},
     id::{DelayId, OpId, PeerId, RoomId},
     machine::{
         Identity,
@@ -125,6 +125,22 @@ impl World {
                 self.write_state(at.device, event)
             }
             Op::Matrix(MatrixOp::Delay(op)) => self.delay(at.device, op),
+            Op::Matrix(MatrixOp::SendToDevice {
+                room,
+                targets,
+                event_type,
+                content,
+                transaction,
+            }) => {
+                let message = SendToDevice {
+                    room: room.clone(),
+                    targets: targets.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send_to_device(at.device, message)
+            }
             Op::Fetch(Fetch::State(room)) => {
                 let state = self.server.room_state(self.now.wall, room)?;
                 Ok(Reply::State(Box::new(state.parse())))
@@ -154,6 +170,15 @@ impl World {
         }
         self.plan_syncs();
         Ok(Reply::Sent(sent))
+    }
+
+    fn send_to_device(&mut self, device: usize, message: SendToDevice) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let event_type = message.event_type.clone();
+        let unreached = self.server.send_to_device(self.now.wall, &identity, message)?;
+        self.note(device, Kind::Wire, format!("sends {event_type} to a device"));
+        self.plan_syncs();
+        Ok(Reply::ToDevice(unreached))
     }
 
     fn write_state(&mut self, device: usize, event: SendState) -> Result<Reply, Fault> {
@@ -295,7 +320,7 @@ fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
 const fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
         OpKind::Capture | OpKind::Replace => 120,
-        OpKind::SendEvent | OpKind::SendState | OpKind::State => 30,
+        OpKind::SendEvent | OpKind::SendState | OpKind::SendToDevice | OpKind::State => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
         OpKind::Candidates | OpKind::RestartIce | OpKind::SetServers => 10,

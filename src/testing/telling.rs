@@ -74,6 +74,22 @@ fn group(event: &GroupEvent) -> String {
         GroupEvent::ApplicationChanged(application) => format!("calls it {application}"),
         GroupEvent::RightsChanged(rights) if rights.can_join => "may join".to_owned(),
         GroupEvent::RightsChanged(_) => "may not join".to_owned(),
+        GroupEvent::ConnectionChanged { participant, connection } => {
+            format!("is {connection:?} to {}", device(participant)).to_lowercase()
+        }
+        GroupEvent::StreamsChanged { participant, streams } => {
+            format!("has {} streams of {}", streams.len(), device(participant))
+        }
+        GroupEvent::MuteChanged { source: of, muted } => {
+            format!("{} {}", if *muted { "muted" } else { "unmuted" }, source(*of))
+        }
+        GroupEvent::HoldChanged { held } => {
+            if *held { "holds the call" } else { "holds it no more" }.to_owned()
+        }
+        GroupEvent::MediaMissing(of) => format!("goes without {}", source(*of)),
+        GroupEvent::SwitchFailed(of) => format!("cannot change {}", source(*of)),
+        GroupEvent::ActiveSpeakerChanged(Some(who)) => format!("hears {} speak", device(who)),
+        GroupEvent::ActiveSpeakerChanged(None) => "hears nobody speak".to_owned(),
         GroupEvent::Refused(why) => format!("is refused: {why:?}").to_lowercase(),
         GroupEvent::Ended(end) => format!("group call ended: {end}"),
     }

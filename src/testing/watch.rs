@@ -15,8 +15,8 @@ use crate::{
         Engine,
         diagnostics::KEPT,
         event::{CallEvent, CallSnapshot, CallState, VoipEvent},
-        group::event::{GroupEvent, GroupSnapshot},
-        io::{Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
+        group::event::{GroupEvent, GroupSnapshot, GroupState},
+        io::{DelayOp, Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
     },
     wire::{self, ledger::MAX_LEDGER_BYTES},
 };
@@ -90,9 +90,12 @@ impl Watch {
         self.awaited.is_empty()
     }
 
-    /// Whether a call has not ended.
+    /// Whether a call has not ended, or we are in a group call.
     pub(super) fn has_live_calls(&self) -> bool {
-        self.calls.values().any(|call| !call.ended)
+        let within = |group: &SeenGroup| {
+            matches!(group.folded.state, GroupState::Entering | GroupState::Entered)
+        };
+        self.calls.values().any(|call| !call.ended) || self.groups.values().any(within)
     }
 
     /// Looks at one output.
@@ -199,8 +202,22 @@ impl Watch {
     /// One message of a call is in flight at a time; after its end only a last word, and what was
     /// tried before.
     fn on_send(&mut self, id: OpId, send: &MatrixOp) -> Rule {
-        let MatrixOp::SendEvent { room, event_type, content, transaction } = send else {
-            return self.on_write(id, send);
+        let (room, event_type, content, transaction) = match send {
+            MatrixOp::SendEvent { room, event_type, content, transaction } => {
+                (room, event_type, content, transaction)
+            }
+            MatrixOp::SendToDevice { event_type, content, .. } => {
+                return self.on_signal(id, event_type, content);
+            }
+            MatrixOp::SendState { .. } => return self.on_write(id, send),
+            MatrixOp::Delay(DelayOp::Schedule { content, .. }) => {
+                let read = wire::member::read_members(wire::member::Dialect::Famedly, content);
+                if !self.quick {
+                    self.mix(content);
+                }
+                return rule(read.is_ok(), || "it schedules what cannot be read".to_owned());
+            }
+            MatrixOp::Delay(_) => return Ok(()),
         };
         if !self.quick {
             self.mix(content);
@@ -219,6 +236,26 @@ impl Watch {
         let last_words = ["m.call.hangup", "m.call.reject", "m.call.select_answer"];
         let allowed = !ended || known || last_words.contains(&event_type.as_str());
         rule(allowed, || format!("{event_type} after the end of the call"))?;
+        self.sending.insert(id, call);
+        Ok(())
+    }
+
+    /// One message of a leg is in flight at a time, and it names room, group call and both visits.
+    fn on_signal(&mut self, id: OpId, event_type: &str, content: &str) -> Rule {
+        if !self.quick {
+            self.mix(content);
+        }
+        let Some(Ok(message)) = wire::read::read(event_type, content) else {
+            return Err(format!("it sends {event_type}, which cannot be read"));
+        };
+        let leg = message.header.leg;
+        let named = leg.is_some_and(|leg| {
+            leg.room_id.is_some() && leg.sender_session_id.is_some() && leg.seq.is_some()
+        });
+        rule(named, || format!("{event_type} does not say of which leg it is"))?;
+        let call = message.header.call_id;
+        let busy = self.sending.values().any(|other| *other == call);
+        rule(!busy, || format!("{event_type} before the last message was answered"))?;
         self.sending.insert(id, call);
         Ok(())
     }

@@ -11,6 +11,7 @@ pub use super::{
     read::{is_call_event, read},
     reason::Reason,
 };
+pub use crate::config::WireForm;
 use crate::{
     id::{CallId, DeviceId, PartyId, RoomId, UserId},
     redact::Redacted,
@@ -54,6 +55,8 @@ pub struct Header {
 /// The additional fields of a mesh leg (to-device).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Leg {
+    /// Under which names it comes.
+    pub form: WireForm,
     /// The group call; `""` is an id like any other.
     pub conf_id: String,
     /// The room of the group call; mandatory to-device.

@@ -4,7 +4,7 @@
 //! (`com.famedly.call.member.invite`, `famedly-dart.md` §2.1), and two have an older name that is
 //! still read. Famedly's media keys and memberships share the twins' prefix but are no call events.
 
-use super::call::{Body, CallMessage};
+use super::call::{Body, CallMessage, WireForm};
 
 /// Which of the ten events it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +109,12 @@ impl Body {
 
 impl CallMessage {
     /// The event type that it is sent under: `m.call.…`, or the to-device twin
-    /// `com.famedly.call.member.…` where the header names a leg of a group call.
+    /// `com.famedly.call.member.…` where the header names a leg of a group call that is written so.
     pub fn event_type(&self) -> String {
-        let prefix = if self.header.leg.is_some() { TWIN } else { PLAIN };
+        let prefix = match self.header.leg.as_ref().map(|leg| leg.form) {
+            Some(WireForm::Deployed) => TWIN,
+            Some(WireForm::Readme) | None => PLAIN,
+        };
         format!("{prefix}{}", self.body.kind().name())
     }
 }

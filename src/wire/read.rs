@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     call::{
         Answer, Body, CallMessage, Capabilities, Description, Header, Identity, Invite, Leg,
-        Negotiate, Replaces, SdpKind, Version,
+        Negotiate, Replaces, SdpKind, Version, WireForm,
     },
     candidate,
     delivery::Malformed,
@@ -104,7 +104,12 @@ fn leg(content: &Object, family: Family) -> Result<Option<Leg>, Malformed> {
         Family::Plain => optional_id(content, "room_id")?,
         Family::Twin => Some(id(content, "room_id")?),
     };
+    let form = match family {
+        Family::Plain => WireForm::Readme,
+        Family::Twin => WireForm::Deployed,
+    };
     Ok(Some(Leg {
+        form,
         conf_id: conf_id.to_owned(),
         room_id,
         dest_session_id: exact_text(content, "dest_session_id")?.map(str::to_owned),

@@ -92,7 +92,7 @@ impl Writer<'_> {
     }
 
     fn leg(&mut self, leg: &Leg) {
-        let Leg { conf_id, room_id, dest_session_id, sender_session_id, seq } = leg;
+        let Leg { form: _, conf_id, room_id, dest_session_id, sender_session_id, seq } = leg;
         self.put("conf_id", conf_id.as_str());
         self.put_some("room_id", room_id.as_ref().map(|id| id.as_str()));
         self.put_some("dest_session_id", dest_session_id.as_deref());

@@ -5,7 +5,8 @@ use matrix_voip::{
     host::SendState,
     id::{RoomId, SessionId, UserId},
     machine::io::{
-        Command, Fault, GroupCommand, Ignored, Input, Lifecycle, Network, Refusal, Verdict,
+        CallMedia, Command, Fault, GroupCommand, Ignored, Input, Lifecycle, Network, Refusal,
+        Verdict,
     },
     testing::{Cue, Device, OpKind, Sim, millis, secs},
     wire::{
@@ -31,7 +32,7 @@ fn open(device: &Device, room: &RoomId) -> SessionId {
 /// Opens the room's call and enters it.
 fn enter(sim: &Sim, device: &Device, room: &RoomId) -> SessionId {
     let session = open(device, room);
-    device.group(session, GroupCommand::Enter);
+    device.group(session, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     assert_eq!(device.group_state(session), Some(GroupState::Entered), "{}", sim.column());
     session
@@ -150,11 +151,11 @@ fn of_two_calls_that_are_left_at_once_both_are_left() {
     let (sim, room, [ada, ben, _]) = three();
     let one = open(&ada, &room);
     ada.slow(OpKind::SendState, secs(2));
-    ada.group(one, GroupCommand::Enter);
+    ada.group(one, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     ada.group(one, GroupCommand::Leave);
     let two = ada.open_group(&room, GroupCallId::named("two"));
-    ada.group(two, GroupCommand::Enter);
+    ada.group(two, GroupCommand::Enter(CallMedia::Voice));
     ada.group(two, GroupCommand::Leave);
     sim.advance(secs(20));
     assert!(present(&ben).is_empty(), "{}", sim.column());
@@ -167,10 +168,10 @@ fn who_enters_anew_is_in_when_that_visit_is_accepted_and_not_before() {
     let (sim, room, [ada, ben, _]) = three();
     let call = open(&ada, &room);
     ada.slow(OpKind::SendState, secs(2));
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     ada.group(call, GroupCommand::Leave);
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(millis(1500));
     assert_eq!(ada.group_state(call), Some(GroupState::Entering), "that was the first visit");
     sim.advance(secs(10));
@@ -184,7 +185,7 @@ fn leaving_comes_to_an_end_whatever_became_of_the_write() {
         let (sim, room, [ada, ben, _]) = three();
         let call = open(&ada, &room);
         ada.next(OpKind::SendState, cue.clone());
-        ada.group(call, GroupCommand::Enter);
+        ada.group(call, GroupCommand::Enter(CallMedia::Voice));
         sim.advance(millis(500));
         ada.group(call, GroupCommand::Leave);
         sim.advance(secs(100));
@@ -286,7 +287,7 @@ fn an_update_that_two_devices_write_at_once_is_repaired() {
     sim.server(|server| server.set_delay(&ada, &ada, millis(300)));
     for device in &devices {
         let session = open(device, &room);
-        device.group(session, GroupCommand::Enter);
+        device.group(session, GroupCommand::Enter(CallMedia::Voice));
     }
     sim.advance(secs(10));
     assert_eq!(present(&ben), ["@ada", "@ada"], "{}", sim.column());
@@ -303,7 +304,7 @@ fn three_calls_of_one_room_are_entered_beside_each_other() {
         [GroupCallId::room(), GroupCallId::named(room.as_str()), GroupCallId::among_users("A:B")];
     let sessions = ids.clone().map(|call| ada.open_group(&room, call));
     for session in sessions {
-        ada.group(session, GroupCommand::Enter);
+        ada.group(session, GroupCommand::Enter(CallMedia::Voice));
     }
     sim.advance(secs(2));
     assert!(sessions.iter().all(|it| ada.group_state(*it) == Some(GroupState::Entered)));
@@ -391,7 +392,7 @@ fn whoever_leaves_before_anything_was_written_writes_nothing() {
     let (sim, room, [ada, _, _]) = three();
     let call = open(&ada, &room);
     ada.slow(OpKind::State, secs(3));
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     ada.group(call, GroupCommand::Leave);
     sim.advance(secs(30));
     assert_eq!(written(&sim, &room), 0, "{}", sim.column());
@@ -403,7 +404,7 @@ fn whoever_leaves_while_his_membership_is_being_written_takes_it_back() {
     let (sim, room, [ada, ben, _]) = three();
     let call = open(&ada, &room);
     ada.slow(OpKind::SendState, secs(3));
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(1));
     ada.group(call, GroupCommand::Leave);
     sim.advance(secs(20));
@@ -418,7 +419,7 @@ fn a_write_that_fails_is_tried_again() {
     ada.next(OpKind::SendState, Cue::dropped());
     ada.next(OpKind::SendState, Cue::rate_limited(secs(5)));
     ada.next(OpKind::SendState, Cue::answer_lost());
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(120));
     assert_eq!(ada.group_state(call), Some(GroupState::Entered), "{}", sim.column());
     assert_eq!(present(&ben), ["@ada"]);
@@ -436,7 +437,7 @@ fn whoever_may_not_write_memberships_is_refused() {
     sim.server(|server| server.put_state(now, &user, levels));
     sim.run_until_quiet();
     let call = open(&ada, &room);
-    let refused = ada.command(Command::Group(call, GroupCommand::Enter));
+    let refused = ada.command(Command::Group(call, GroupCommand::Enter(CallMedia::Voice)));
     assert_eq!(refused, Verdict::Refused(Refusal::MayNotJoin));
     assert_eq!(written(&sim, &room), 1, "nobody changed a power level unasked");
     let bens = enter(&sim, &ben, &room);
@@ -459,7 +460,7 @@ fn a_homeserver_that_refuses_is_believed() {
     let (sim, room, [ada, _, _]) = three();
     let call = open(&ada, &room);
     ada.next(OpKind::SendState, Cue::fails(Fault::Forbidden("M_FORBIDDEN".into())));
-    ada.group(call, GroupCommand::Enter);
+    ada.group(call, GroupCommand::Enter(CallMedia::Voice));
     sim.advance(secs(60));
     let events = ada.group_events(call);
     assert!(events.contains(&GroupEvent::Refused(GroupRefusal::Forbidden)), "{}", sim.column());

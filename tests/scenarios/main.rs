@@ -23,6 +23,7 @@ mod groups;
 mod hold;
 mod incoming;
 mod ledger;
+mod mesh;
 mod negotiation;
 mod outbox;
 mod outgoing;

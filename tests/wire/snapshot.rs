@@ -38,7 +38,7 @@ fn header(out: &mut String, header: &Header) {
     field(out, "version", version);
     field(out, "device_id", device_id);
     if let Some(leg) = leg {
-        let Leg { conf_id, room_id, dest_session_id, sender_session_id, seq } = leg;
+        let Leg { form: _, conf_id, room_id, dest_session_id, sender_session_id, seq } = leg;
         field(out, "leg.conf_id", conf_id);
         field(out, "leg.room_id", room_id);
         field(out, "leg.dest_session_id", dest_session_id);

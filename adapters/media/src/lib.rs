@@ -38,7 +38,7 @@
 //! # async fn call(studio: std::sync::Arc<Studio>) {
 //! #     let mut source = studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.unwrap();
 //! #     let track = RemoteTrack {
-//! #         session: SessionId(1), peer: PeerId(1), mid: "0".into(), stream: None,
+//! #         session: SessionId(1), member: None, peer: PeerId(1), mid: "0".into(), stream: None,
 //! #         kind: MediaKind::Audio,
 //! #     };
 //! #     let mut sink = studio.sink(track).unwrap();

@@ -266,7 +266,8 @@ mod tests {
     };
 
     fn track(kind: MediaKind) -> RemoteTrack {
-        RemoteTrack { session: SessionId(1), peer: PeerId(1), mid: "0".into(), stream: None, kind }
+        let (session, peer) = (SessionId(1), PeerId(1));
+        RemoteTrack { session, member: None, peer, mid: "0".into(), stream: None, kind }
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ async fn carry(
     let mut source = from.capture(SessionId(1), TrackId(1), what.clone()).await.expect("a source");
     let track = RemoteTrack {
         session: SessionId(1),
+        member: None,
         peer: PeerId(1),
         mid: "0".into(),
         stream: None,

@@ -166,6 +166,7 @@ impl WebRtc for Str0m {
         let shell = Shell {
             id: peer,
             session: config.session,
+            member: config.member,
             peer: Peer::new(now, setup),
             sockets,
             uplinks: Uplinks::new(self.tls.clone()),

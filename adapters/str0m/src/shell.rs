@@ -11,7 +11,7 @@ use std::{
 use matrix_voip::{
     host::{FrameSink, Media, PeerEvents, RemoteTrack},
     id::{PeerId, SessionId, TrackId},
-    machine::io::{Fault, MediaKind, PeerNews, PeerOp, PeerState, Reply, Tones},
+    machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply, Tones},
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +51,7 @@ pub(crate) fn clock() -> Instant {
 pub(crate) struct Shell {
     pub(crate) id: PeerId,
     pub(crate) session: SessionId,
+    pub(crate) member: Option<ParticipantId>,
     pub(crate) peer: Peer,
     pub(crate) sockets: Sockets,
     pub(crate) uplinks: Uplinks,
@@ -243,7 +244,8 @@ impl Shell {
             PeerNews::TrackAdded { mid, stream, kind } => {
                 let (session, peer, kind) = (self.session, self.id, *kind);
                 let (mid, stream) = (mid.clone(), stream.clone());
-                let track = RemoteTrack { session, peer, mid: mid.clone(), stream, kind };
+                let member = self.member.clone();
+                let track = RemoteTrack { session, member, peer, mid: mid.clone(), stream, kind };
                 self.sinks.insert(mid, self.media.sink(track));
             }
             PeerNews::TrackRemoved { mid } => drop(self.sinks.remove(mid)),

@@ -89,7 +89,9 @@ impl Call {
         self.forget(world);
         self.enter(world, Phase::Ended(end.clone()));
         self.tell(world, CallEvent::Ended(end.clone()));
-        world.tell(VoipEvent::CallEnded { session: self.session, end });
+        if self.leg.is_none() {
+            world.tell(VoipEvent::CallEnded { session: self.session, end });
+        }
         self.outbox.drop_untried();
         self.outbox.resume();
         if let Some(body) = farewell
@@ -142,6 +144,9 @@ impl Call {
 
     /// Late events of this call are recognised as such while its invite could be alive.
     fn forget(&self, world: &mut World) {
+        if self.leg.is_some() {
+            return;
+        }
         let until = world.longest_until();
         world.memory.note_over(&self.shown.room, &self.shown.call_id, until);
         if self.is_known() {
@@ -205,6 +210,9 @@ impl Call {
     /// Takes the last trace of a finished call out of the world.
     pub(in crate::machine) fn leave(&mut self, world: &mut World) {
         self.clear_timers(world);
+        if self.leg.is_some() {
+            return;
+        }
         world.roster.remove(&self.shown.room, &self.shown.call_id);
         world.roster.set_parting(self.session, false);
         world.note_gone(self.session);

@@ -26,11 +26,13 @@ impl Call {
         if self.shown.hold.by_us == by_us {
             return Ok(());
         }
-        if !by_us && world.roster.other_taken(Some(self.session)) {
+        if !by_us && self.leg.is_none() && world.roster.other_taken(Some(self.session)) {
             return Err(Refusal::OtherCallConnected);
         }
         self.tell(world, CallEvent::HoldChanged(Hold { by_us, ..self.shown.hold }));
-        self.tell_roster(world);
+        if self.leg.is_none() {
+            self.tell_roster(world);
+        }
         for source in self.media.open_sources() {
             self.refresh_switch(world, source);
         }
@@ -67,7 +69,7 @@ impl Call {
 
     /// Tells the engine whether an open source is sent.
     pub(super) fn refresh_switch(&mut self, world: &mut World, source: MediaSource) {
-        if let Some(track) = self.media.ready(source) {
+        if let Some(track) = self.media.own(source) {
             let on = !self.is_silent(source);
             self.ask(world, Ask::Switch(source, on), Op::Track(track, TrackOp::Enable(on)));
         }

@@ -35,19 +35,39 @@ enum Standing {
 
 /// The media of our side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LocalMedia {
+pub(in crate::machine) struct LocalMedia {
     stream: StreamId,
     sources: BTreeMap<MediaSource, Source>,
     muted: BTreeSet<MediaSource>,
+    ownership: Ownership,
+}
+
+/// Whose the tracks are: who opens, switches and releases them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Ownership {
+    Own,
+    /// A group call's, which all its legs send.
+    Lent,
 }
 
 impl LocalMedia {
-    pub(super) fn new(stream: StreamId) -> Self {
-        Self { stream, sources: BTreeMap::new(), muted: BTreeSet::new() }
+    pub(in crate::machine) fn new(stream: StreamId) -> Self {
+        let ownership = Ownership::Own;
+        Self { stream, sources: BTreeMap::new(), muted: BTreeSet::new(), ownership }
     }
 
-    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((&self.stream, &self.muted, self.sources.len()));
+    /// The same for somebody who sends it, and neither opens nor closes anything of it.
+    pub(in crate::machine) fn lent(&self) -> Self {
+        Self { ownership: Ownership::Lent, ..self.clone() }
+    }
+
+    /// The track of a source that is open and ours to switch.
+    pub(in crate::machine) fn own(&self, source: MediaSource) -> Option<TrackId> {
+        self.ready(source).filter(|_| self.ownership == Ownership::Own)
+    }
+
+    pub(in crate::machine) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((&self.stream, &self.muted, self.ownership, self.sources.len()));
         for (name, source) in &self.sources {
             print.value((name, source.standing, &source.stream));
             print.track(source.track);
@@ -55,38 +75,41 @@ impl LocalMedia {
     }
 
     /// What the user muted, and nothing that is captured.
-    pub(super) fn without_tracks(&self) -> Self {
+    pub(in crate::machine) fn without_tracks(&self) -> Self {
         Self { sources: BTreeMap::new(), ..self.clone() }
     }
 
     /// Takes away all other sources than these, with their tracks and mutes.
-    pub(super) fn remove_but(&mut self, wanted: &[MediaSource]) -> Vec<(MediaSource, TrackId)> {
+    pub(in crate::machine) fn remove_but(
+        &mut self,
+        wanted: &[MediaSource],
+    ) -> Vec<(MediaSource, TrackId)> {
         self.muted.retain(|source| wanted.contains(source));
         let removed = self.sources.extract_if(.., |source, _| !wanted.contains(source));
         removed.map(|(source, entry)| (source, entry.track)).collect()
     }
 
     /// Takes over what another call had, under our own stream; gives back what of it is muted.
-    pub(super) fn adopt(&mut self, other: Self) -> Vec<MediaSource> {
+    pub(in crate::machine) fn adopt(&mut self, other: Self) -> Vec<MediaSource> {
         self.sources = other.sources;
         self.muted = other.muted;
         self.muted.iter().copied().collect()
     }
 
     /// What a call of this kind captures.
-    pub(super) fn sources_of(media: CallMedia) -> &'static [MediaSource] {
+    pub(in crate::machine) fn sources_of(media: CallMedia) -> &'static [MediaSource] {
         match media {
             CallMedia::Voice => &[MediaSource::Microphone],
             CallMedia::Video => &[MediaSource::Microphone, MediaSource::Camera],
         }
     }
 
-    pub(super) fn is_started(&self) -> bool {
-        !self.sources.is_empty()
+    pub(in crate::machine) fn is_started(&self) -> bool {
+        !self.sources.is_empty() || self.ownership == Ownership::Lent
     }
 
     /// A capture was asked for. Gives the source's former track, which is of no use any more.
-    pub(super) fn ask(
+    pub(in crate::machine) fn ask(
         &mut self,
         source: MediaSource,
         track: TrackId,
@@ -97,23 +120,23 @@ impl LocalMedia {
     }
 
     /// A source is wanted no more; its track, if there is one.
-    pub(super) fn close(&mut self, source: MediaSource) -> Option<TrackId> {
+    pub(in crate::machine) fn close(&mut self, source: MediaSource) -> Option<TrackId> {
         self.sources.remove(&source).map(|closed| closed.track)
     }
 
     /// Whether a source is open or being opened.
-    pub(super) fn is_open(&self, source: MediaSource) -> bool {
+    pub(in crate::machine) fn is_open(&self, source: MediaSource) -> bool {
         self.sources.get(&source).is_some_and(|entry| entry.standing != Standing::Gone)
     }
 
     /// The sources that are open.
-    pub(super) fn open_sources(&self) -> Vec<MediaSource> {
+    pub(in crate::machine) fn open_sources(&self) -> Vec<MediaSource> {
         let open = self.sources.iter().filter(|(_, entry)| entry.standing == Standing::Ready);
         open.map(|(source, _)| *source).collect()
     }
 
     /// A capture was answered.
-    pub(super) fn on_captured(&mut self, source: MediaSource, granted: bool) {
+    pub(in crate::machine) fn on_captured(&mut self, source: MediaSource, granted: bool) {
         let standing = if granted { Standing::Ready } else { Standing::Gone };
         if let Some(entry) = self.sources.get_mut(&source) {
             entry.standing = standing;
@@ -121,7 +144,7 @@ impl LocalMedia {
     }
 
     /// A track ended by itself; which source it was.
-    pub(super) fn on_track_ended(&mut self, track: TrackId) -> Option<MediaSource> {
+    pub(in crate::machine) fn on_track_ended(&mut self, track: TrackId) -> Option<MediaSource> {
         let (source, entry) = self.sources.iter_mut().find(|(_, entry)| entry.track == track)?;
         let was_there = entry.standing != Standing::Gone;
         entry.standing = Standing::Gone;
@@ -129,31 +152,34 @@ impl LocalMedia {
     }
 
     /// Whether a capture is not answered yet.
-    pub(super) fn is_asking(&self) -> bool {
+    pub(in crate::machine) fn is_asking(&self) -> bool {
         self.sources.values().any(|source| source.standing == Standing::Asked)
     }
 
     /// Whether a source was refused, missing or ended by itself.
-    pub(super) fn is_gone(&self, source: MediaSource) -> bool {
+    pub(in crate::machine) fn is_gone(&self, source: MediaSource) -> bool {
         self.sources.get(&source).is_some_and(|entry| entry.standing == Standing::Gone)
     }
 
     /// The track of a source that is open.
-    pub(super) fn ready(&self, source: MediaSource) -> Option<TrackId> {
+    pub(in crate::machine) fn ready(&self, source: MediaSource) -> Option<TrackId> {
         let entry = self.sources.get(&source)?;
         (entry.standing == Standing::Ready).then_some(entry.track)
     }
 
     /// Every track that was ever asked for and is to be released.
-    pub(super) fn tracks(&self) -> Vec<TrackId> {
-        self.sources.values().map(|source| source.track).collect()
+    pub(in crate::machine) fn tracks(&self) -> Vec<TrackId> {
+        match self.ownership {
+            Ownership::Own => self.sources.values().map(|source| source.track).collect(),
+            Ownership::Lent => Vec::new(),
+        }
     }
 
-    pub(super) fn is_muted(&self, source: MediaSource) -> bool {
+    pub(in crate::machine) fn is_muted(&self, source: MediaSource) -> bool {
         self.muted.contains(&source)
     }
 
-    pub(super) fn set_muted(&mut self, source: MediaSource, muted: bool) {
+    pub(in crate::machine) fn set_muted(&mut self, source: MediaSource, muted: bool) {
         if muted {
             self.muted.insert(source);
         } else {
@@ -163,7 +189,7 @@ impl LocalMedia {
 
     /// What our description should say: of the lines that the session has, and of those that
     /// our sources need. Whoever holds takes nothing in.
-    pub(super) fn plan(&self, slots: &BTreeSet<Slot>, holds: bool) -> Plan {
+    pub(in crate::machine) fn plan(&self, slots: &BTreeSet<Slot>, holds: bool) -> Plan {
         let mut slots = slots.clone();
         slots.extend(self.open_sources().into_iter().map(MediaSource::slot));
         Plan { lines: slots.into_iter().map(|slot| self.line(slot, holds)).collect() }
@@ -192,7 +218,7 @@ impl LocalMedia {
     }
 
     /// Our streams as they are shown to the user.
-    pub(super) fn streams(&self) -> impl Iterator<Item = Stream> {
+    pub(in crate::machine) fn streams(&self) -> impl Iterator<Item = Stream> {
         let named = self.metadata().into_iter();
         named.map(|(id, info)| Stream {
             side: Side::Local,
@@ -210,7 +236,7 @@ impl LocalMedia {
     }
 
     /// Our streams as we tell the other side. Always complete.
-    pub(super) fn metadata(&self) -> StreamMetadata {
+    pub(in crate::machine) fn metadata(&self) -> StreamMetadata {
         let open = self.open_sources().into_iter();
         open.filter_map(|source| Some((self.stream_of(source)?, self.info(source)))).collect()
     }

@@ -1,4 +1,4 @@
-//! One 1:1 call, from invite to end; later also one leg of a mesh.
+//! One call between two devices, from invite to end: a 1:1 call, or one leg of a group call.
 //!
 //! A call is a phase (`phase.rs`) and facets beside it, each with its own file and tests: local
 //! media, remote streams, candidates, outbox. It is handed the [`World`] with every input and
@@ -19,6 +19,7 @@
 //! | `sending.rs`, `outbox.rs` | what we say, and what becomes of it |
 //! | `ending.rs` | how a call ends, and what it leaves behind |
 //! | `explain.rs` | what it waits for |
+//! | `leg.rs` | a call as one leg of a group call |
 //! | `glare.rs`, `estate.rs` | who survives when two call each other, and what he takes over |
 
 mod candidates;
@@ -29,7 +30,8 @@ mod explain;
 pub(super) mod glare;
 mod hold;
 mod incoming;
-mod media;
+pub(super) mod leg;
+pub(super) mod media;
 mod messages;
 mod muting;
 mod negotiation;
@@ -170,6 +172,8 @@ enum Announced {
 pub(super) struct Call {
     session: SessionId,
     role: Role,
+    /// What it knows of being a leg of a group call, if it is one.
+    leg: Option<Box<leg::LegState>>,
     shown: CallSnapshot,
     phase: Phase,
     party: Party,
@@ -219,6 +223,7 @@ impl Call {
         Self {
             session,
             role: Role::Session,
+            leg: None,
             shown,
             phase,
             party: Party::Open,
@@ -257,8 +262,8 @@ impl Call {
     /// How it stands, if the application knows of it.
     pub(super) fn snapshot(&self) -> Option<CallSnapshot> {
         match self.role {
-            Role::Session => Some(self.shown.clone()),
-            Role::Parting => None,
+            Role::Session if self.leg.is_none() => Some(self.shown.clone()),
+            Role::Session | Role::Parting => None,
         }
     }
 
@@ -318,6 +323,9 @@ impl Call {
         print.value((self.role, &shown.room, &shown.call_id, &shown.party_id));
         print.value((shown.direction, shown.media, &shown.remote_user));
         print.value((&self.phase, self.announced));
+        if let Some(leg) = &self.leg {
+            leg.fingerprint(print);
+        }
         self.outbox.fingerprint(print);
         self.print_waits(print);
         if !self.phase.is_ended() || !world.holds(Guard::EndedUnheard) {
@@ -451,8 +459,10 @@ impl Call {
         if before == after {
             return;
         }
-        world.roster.set_ringing(self.session, after == CallState::Ringing);
-        self.tell_roster(world);
+        if self.leg.is_none() {
+            world.roster.set_ringing(self.session, after == CallState::Ringing);
+            self.tell_roster(world);
+        }
         if after != CallState::Ended {
             self.tell(world, CallEvent::StateChanged(after));
         }
@@ -483,7 +493,13 @@ impl Call {
 
     fn tell(&mut self, world: &mut World, event: CallEvent) {
         self.shown.apply(&event);
-        world.tell_call(self.session, event);
+        match self.leg_place() {
+            None => world.tell_call(self.session, event),
+            Some(place) => {
+                let (group, member) = (place.group, place.member.clone());
+                world.tell_leg(leg::LegNews { group, leg: self.session, member, event });
+            }
+        }
     }
 
     fn ask(&mut self, world: &mut World, ask: Ask, op: Op) -> OpId {

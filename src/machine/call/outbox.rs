@@ -78,7 +78,7 @@ impl Outbox {
     }
 
     /// The message to be sent now, if one may be.
-    pub(super) fn next(&mut self) -> Option<&Message> {
+    pub(super) fn next(&mut self) -> Option<&mut Message> {
         if self.in_flight.is_some() || self.pausing {
             return None;
         }

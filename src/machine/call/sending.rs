@@ -1,7 +1,7 @@
 //! What we say, and what becomes of it.
 
 use super::{
-    Announced, Ask, Call, CallTimer,
+    Announced, Ask, Call, CallTimer, leg,
     outbox::{Message, Outcome},
 };
 use crate::{
@@ -21,13 +21,16 @@ use crate::{
 impl Call {
     /// Says something to the other side, as soon as what was said before is accepted.
     pub(super) fn send(&mut self, world: &mut World, kind: MessageKind, body: Body) {
-        let names_device = matches!(kind, MessageKind::Invite | MessageKind::Answer);
+        let leg = self.leg.as_ref().map(|leg| leg.header());
+        // To a device comes nothing else that says from which one in the clear.
+        let names_device =
+            leg.is_some() || matches!(kind, MessageKind::Invite | MessageKind::Answer);
         let header = Header {
             call_id: self.shown.call_id.clone(),
             party_id: Some(self.shown.party_id.clone()),
             version: Version::V1,
             device_id: names_device.then(|| world.identity.device.clone()),
-            leg: None,
+            leg,
         };
         let message = CallMessage { header, body };
         let transaction = world.ids.transaction(&world.party);
@@ -39,11 +42,23 @@ impl Call {
     pub(super) fn pump(&mut self, world: &mut World) {
         let Some(message) = self.outbox.next() else { return };
         let kind = message.kind;
+        let numbered = message.message.header.leg.as_mut().filter(|leg| leg.seq.is_none());
+        if let (Some(header), Some(leg)) = (numbered, &mut self.leg) {
+            header.seq = Some(leg.number());
+        }
         let (event_type, content) = message.message.write();
         let transaction = message.transaction.clone();
         let room = self.shown.room.clone();
-        let op = Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction });
-        if matches!(kind, MessageKind::Invite | MessageKind::Answer) {
+        let op = match &self.leg {
+            None => MatrixOp::SendEvent { room, event_type, content, transaction },
+            Some(leg) => {
+                let targets = [leg.place.member.clone()].into();
+                MatrixOp::SendToDevice { room, targets, event_type, content, transaction }
+            }
+        };
+        let op = Op::Matrix(op);
+        let announces = matches!(kind, MessageKind::Invite | MessageKind::Answer);
+        if announces && self.leg.is_none() {
             self.note_live(world);
         }
         let id = self.ask(world, Ask::Send, op);
@@ -65,10 +80,11 @@ impl Call {
         if !self.outbox.is_in_flight(op) {
             return;
         }
+        let result = leg::reached(result);
         self.history.fault = result.as_ref().err().cloned();
         let silent = result.as_ref().is_err_and(Fault::is_ambiguous);
         let ambiguous = silent && world.holds(Guard::SilenceMayBeArrival);
-        let outcome = self.outbox.on_reply(result.map(drop), &world.config.timeouts);
+        let outcome = self.outbox.on_reply(result, &world.config.timeouts);
         match outcome {
             Some(Outcome::Accepted(kind)) => self.on_accepted(world, kind),
             Some(Outcome::Later(pause)) => self.on_failed_try(world, pause, ambiguous),

@@ -76,8 +76,10 @@ impl Call {
         self.peer = Some(peer);
         world.peers.insert(peer, self.session);
         self.note_servers(world.turn.given());
+        let place = self.leg_place();
         let config = PeerConfig {
-            session: self.session,
+            session: place.map_or(self.session, |place| place.group),
+            member: place.map(|place| place.member.clone()),
             ice_servers: world.turn.servers().to_vec(),
             relay_only: world.config.relay_only,
         };

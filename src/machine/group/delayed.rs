@@ -350,12 +350,15 @@ impl DelayedLeave {
         // The old leave is better than none, and must be kept alive.
         if let Some(armed) = &mut self.armed {
             armed.kept = kept;
+            let beat = now.mono.plus(timeouts.delayed_restart);
+            self.beat = self.beat.map(|at| at.min(beat));
         }
         let not_reached = Excuse::NotReached(now.mono);
         self.excuse = match fault {
             Fault::Unreachable => Some(not_reached).filter(|_| self.tries >= PATIENCE),
             Fault::Timeout | Fault::Cancelled => Some(not_reached),
             Fault::Panicked | Fault::Denied | Fault::NotFound => Some(Excuse::Refused),
+            Fault::NoDeviceKeys => Some(Excuse::Refused),
             Fault::RateLimited { .. } | Fault::LoggedOut => Some(Excuse::Refused),
             Fault::Forbidden(_) | Fault::Unsupported | Fault::Failed(_) => Some(Excuse::Refused),
         };
@@ -459,7 +462,7 @@ fn asked_for(fault: &Fault) -> Duration {
         Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
         Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => Duration::ZERO,
         Fault::Denied | Fault::NotFound | Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
-        Fault::Unsupported | Fault::Failed(_) => Duration::ZERO,
+        Fault::Unsupported | Fault::Failed(_) | Fault::NoDeviceKeys => Duration::ZERO,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What an application learns of a group call, and the snapshot that it folds to.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use super::roster::{Participant, ParticipantId};
 use crate::{
     id::RoomId,
+    machine::{event::Stream, media::MediaSource},
     wire::member::{Backend, Dialect, GroupCallId},
 };
 
@@ -25,6 +26,40 @@ pub enum GroupEvent {
     ApplicationChanged(String),
     /// Who may be in group calls of the room changed.
     RightsChanged(Rights),
+    /// How we are connected to a participant changed (mesh).
+    ConnectionChanged {
+        /// To whom.
+        participant: ParticipantId,
+        /// How it is now.
+        connection: Connection,
+    },
+    /// What a participant shows changed: all of his streams, sorted for display. Ours come under our
+    /// own id (mesh).
+    StreamsChanged {
+        /// Whose.
+        participant: ParticipantId,
+        /// All of them.
+        streams: Vec<Stream>,
+    },
+    /// A source of ours was muted or unmuted by us.
+    MuteChanged {
+        /// Which.
+        source: MediaSource,
+        /// Whether it is muted now.
+        muted: bool,
+    },
+    /// We hold the call, or no longer do: nothing is taken in, silence is sent.
+    HoldChanged {
+        /// Whether we hold it now.
+        held: bool,
+    },
+    /// A source of ours could not be had, ended by itself, or could not be muted or unmuted and was
+    /// closed so that nothing is sent unnoticed; the call goes on without it.
+    MediaMissing(MediaSource),
+    /// A source of ours could not change its device; the old one goes on.
+    SwitchFailed(MediaSource),
+    /// Another participant speaks loudest now. Silence changes nothing; `None`: who spoke has left.
+    ActiveSpeakerChanged(Option<ParticipantId>),
     /// We are not in the call: the state changes to [`GroupState::Idle`] next.
     Refused(GroupRefusal),
     /// The call is over. Nothing follows.
@@ -57,6 +92,18 @@ impl fmt::Display for GroupState {
             Self::Ended => "ended",
         })
     }
+}
+
+/// How we are connected to a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Connection {
+    /// Not: one of the two calls the other, soon or again.
+    Waiting,
+    /// On the way, for the first time or again.
+    Connecting,
+    /// Media flows.
+    Connected,
 }
 
 /// Who may be in group calls of a room, by its power levels. What is not known is allowed: the
@@ -129,6 +176,16 @@ pub struct GroupSnapshot {
     pub participants: Vec<Participant>,
     /// Who may be in it.
     pub rights: Rights,
+    /// How we are connected to each participant, while we are in it (mesh).
+    pub connections: BTreeMap<ParticipantId, Connection>,
+    /// What each participant shows, we too, sorted for display (mesh). Nobody with nothing is here.
+    pub streams: BTreeMap<ParticipantId, Vec<Stream>>,
+    /// Our muted sources.
+    pub muted: BTreeMap<MediaSource, bool>,
+    /// Whether we hold it.
+    pub held: bool,
+    /// Who spoke loudest last.
+    pub active_speaker: Option<ParticipantId>,
     /// Why it is over.
     pub end: Option<GroupEnd>,
 }
@@ -144,11 +201,30 @@ impl GroupSnapshot {
                 let at = self.participants.partition_point(|old| key(old) < key(who));
                 self.participants.insert(at, who.clone());
             }
-            GroupEvent::ParticipantLeft(who) => self.participants.retain(|old| old.id != *who),
+            GroupEvent::ParticipantLeft(who) => {
+                self.participants.retain(|old| old.id != *who);
+                self.connections.remove(who);
+                self.streams.remove(who);
+            }
             GroupEvent::ApplicationChanged(application) => {
                 self.application.clone_from(application);
             }
             GroupEvent::RightsChanged(rights) => self.rights = *rights,
+            GroupEvent::ConnectionChanged { participant, connection } => {
+                self.connections.insert(participant.clone(), *connection);
+            }
+            GroupEvent::StreamsChanged { participant, streams } if streams.is_empty() => {
+                self.streams.remove(participant);
+            }
+            GroupEvent::StreamsChanged { participant, streams } => {
+                self.streams.insert(participant.clone(), streams.clone());
+            }
+            GroupEvent::MuteChanged { source, muted } => {
+                self.muted.insert(*source, *muted);
+            }
+            GroupEvent::HoldChanged { held } => self.held = *held,
+            GroupEvent::ActiveSpeakerChanged(who) => self.active_speaker.clone_from(who),
+            GroupEvent::MediaMissing(_) | GroupEvent::SwitchFailed(_) => {}
             GroupEvent::Refused(_) => {}
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;

@@ -43,10 +43,12 @@ pub(in crate::machine) enum GroupTimer {
     Overslept,
     /// What is to be cancelled is tried again (monotonic).
     Cancelling,
+    /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
+    Legs,
 }
 
 impl GroupTimer {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Expiry,
         Self::Refresh,
         Self::RefreshAwake,
@@ -54,6 +56,7 @@ impl GroupTimer {
         Self::Heartbeat,
         Self::Overslept,
         Self::Cancelling,
+        Self::Legs,
     ];
 }
 
@@ -269,6 +272,8 @@ impl Groups {
         for (session, call) in &self.calls {
             print.session(*session);
             print.value(call.shown());
+            call.mesh.fingerprint(print);
+            call.media.fingerprint(print);
         }
     }
 }

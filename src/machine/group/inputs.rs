@@ -12,8 +12,8 @@ use crate::{
     id::{OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
-        event::VoipEvent,
-        io::{Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
+        event::{EndReason, VoipEvent},
+        io::{CallMedia, Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
         world::Owner,
     },
     wire::{
@@ -65,8 +65,17 @@ impl Engine {
         };
         let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
         match command {
-            GroupCommand::Enter => self.enter_group(session, &room, group),
+            GroupCommand::Enter(media) => self.enter_group(session, &room, (group, media)),
             GroupCommand::Leave => self.leave_group(session, &room, &group),
+            GroupCommand::Mute(source) => done(self.mute_in_group(session, source, true)),
+            GroupCommand::Unmute(source) => done(self.mute_in_group(session, source, false)),
+            GroupCommand::Hold => done(self.hold_group(session, true)),
+            GroupCommand::Unhold => done(self.hold_group(session, false)),
+            GroupCommand::Start(source) => done(self.start_in_group(session, source)),
+            GroupCommand::Stop(source) => done(self.stop_in_group(session, source)),
+            GroupCommand::Switch(source, input) => {
+                done(self.switch_in_group(session, source, input))
+            }
             GroupCommand::AllowEveryone => self.allow_everyone(&room),
             GroupCommand::SetApplication(application) => {
                 self.set_application(session, (&room, &group), application)
@@ -92,7 +101,12 @@ impl Engine {
         Verdict::Handled
     }
 
-    fn enter_group(&mut self, session: SessionId, room: &RoomId, group: GroupCallId) -> Verdict {
+    fn enter_group(
+        &mut self,
+        session: SessionId,
+        room: &RoomId,
+        (group, media): (GroupCallId, CallMedia),
+    ) -> Verdict {
         if self.service == Service::ShuttingDown {
             return Verdict::Refused(Refusal::ShuttingDown);
         }
@@ -112,6 +126,7 @@ impl Engine {
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
         of_room.ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
+        self.open_group_media(session, media);
         self.groups.push(&mut self.world, room);
         Verdict::Handled
     }
@@ -123,7 +138,7 @@ impl Engine {
             Some(GroupState::Entering | GroupState::Entered) => {
                 let known = self.groups.room(room).ours.unwant(group);
                 self.set_group_state(session, GroupState::Leaving);
-                self.drop_ourselves(session);
+                self.come_out(session);
                 if !known {
                     self.on_left_group(session, room, group);
                 }
@@ -154,9 +169,15 @@ impl Engine {
         Verdict::Handled
     }
 
-    /// We are in the call no more, for ourselves at once: what is written about it comes later.
-    fn drop_ourselves(&mut self, session: SessionId) {
+    /// We are in the call no more, for ourselves at once: what is written about it comes later, and
+    /// whatever becomes of that, nothing of ours stays open (T-30).
+    fn come_out(&mut self, session: SessionId) {
         let id = self.ourselves();
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        call.touch_all();
+        let room = call.shown.room.clone();
+        self.close_group_media(session);
+        self.tend_meshes(&room);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         if call.shown.participant(&id).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(id));
@@ -206,6 +227,7 @@ impl Engine {
             Ok(_) => self.on_group_fault(&room, Fault::Unsupported),
             Err(fault) => self.on_group_fault(&room, fault),
         }
+        self.tend_meshes(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Handled
     }
@@ -226,7 +248,7 @@ impl Engine {
                     let same = present.is_some_and(|present| present.session == visit);
                     let session = self.groups.find(room, &group);
                     if let Some(session) = session.filter(|_| same) {
-                        self.set_group_state(session, GroupState::Entered);
+                        self.on_entered(session);
                     }
                 }
                 self.settle_leaving(room);
@@ -238,6 +260,15 @@ impl Engine {
                 }
                 self.settle_leaving(room);
             }
+        }
+    }
+
+    /// The homeserver has our membership: whoever we are to call is called.
+    fn on_entered(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.shown.state != GroupState::Entered {
+            call.enter_state(&mut self.world, GroupState::Entered);
+            call.touch_all();
         }
     }
 
@@ -261,10 +292,12 @@ impl Engine {
             Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
                 GroupRefusal::Unsupported
             }
+            Fault::NoDeviceKeys => GroupRefusal::Unsupported,
             Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
-        self.drop_ourselves(session);
+        self.set_group_state(session, GroupState::Leaving);
+        self.come_out(session);
         self.tell_group(session, GroupEvent::Refused(why));
         self.set_group_state(session, GroupState::Idle);
         self.end_if_empty(session, room, group);
@@ -288,7 +321,9 @@ impl Engine {
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
                 // What is due then is seen below.
                 GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
+                GroupTimer::Legs => self.on_legs_due(&room),
             }
+            self.tend_meshes(&room);
             self.groups.push(&mut self.world, &room);
         }
     }
@@ -325,6 +360,7 @@ impl Engine {
         let changes = of_room.roster.set_outside(now, user, left);
         self.on_changes(room, changes);
         self.end_empty_groups(room);
+        self.tend_meshes(room);
     }
 
     fn end_groups_of(&mut self, room: &RoomId) {
@@ -386,7 +422,22 @@ impl Engine {
     fn end_group(&mut self, session: SessionId, end: GroupEnd) {
         let Some(mut call) = self.groups.calls.remove(&session) else { return };
         self.groups.by_id.remove(&(call.shown.room.clone(), call.shown.call.clone()));
+        self.end_mesh(&mut call, &leg_reason(end));
         call.tell(&mut self.world, GroupEvent::Ended(end));
         self.world.tell(VoipEvent::GroupCallEnded { session, end });
+    }
+}
+
+fn done(done: Result<(), Refusal>) -> Verdict {
+    done.map_or_else(Verdict::Refused, |()| Verdict::Handled)
+}
+
+/// Why the legs of a group call end with it.
+const fn leg_reason(end: GroupEnd) -> EndReason {
+    match end {
+        GroupEnd::Empty => EndReason::Hangup,
+        GroupEnd::LeftRoom => EndReason::LeftRoom,
+        GroupEnd::LoggedOut => EndReason::LoggedOut,
+        GroupEnd::ShutDown => EndReason::ShutDown,
     }
 }

@@ -430,8 +430,13 @@ impl Ours {
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
         let asked = match fault {
-            Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
-            Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
+            // However long it says: what was written expires meanwhile.
+            Fault::RateLimited { retry_after } => {
+                retry_after.unwrap_or_default().min(timeouts.longest_invite)
+            }
+            Fault::NoDeviceKeys | Fault::Timeout | Fault::Cancelled | Fault::Panicked => {
+                Duration::ZERO
+            }
             Fault::Denied | Fault::NotFound | Fault::Unreachable => Duration::ZERO,
             Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
             Fault::Unsupported | Fault::Failed(_) => Duration::ZERO,

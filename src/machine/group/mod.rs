@@ -7,6 +7,9 @@
 //! | `membership.rs` | our own memberships in a room: one write at a time |
 //! | `delayed.rs`, `arming.rs` | the leave that the homeserver writes when we are gone (MSC4140) |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
+//! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
+//! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
+//! | `media.rs` | what we send: one capture for all legs |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
@@ -23,14 +26,25 @@ mod delayed;
 pub mod event;
 mod groups;
 mod inputs;
+mod legs;
+mod media;
 mod membership;
+mod mesh;
 pub mod roster;
+mod signals;
 mod state;
 
-use self::event::{GroupEvent, GroupSnapshot, GroupState};
 pub(super) use self::groups::Groups;
+use self::{
+    event::{GroupEvent, GroupSnapshot, GroupState},
+    media::GroupMedia,
+    mesh::Mesh,
+};
 use super::world::World;
-use crate::id::SessionId;
+use crate::{
+    id::SessionId,
+    machine::{event::Stream, io::ParticipantId},
+};
 
 /// One group call: what the application knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +53,8 @@ pub(super) struct GroupCall {
     shown: GroupSnapshot,
     /// Somebody was in it: with the last of them it ends.
     was_alive: bool,
+    mesh: Mesh,
+    media: GroupMedia,
 }
 
 impl GroupCall {
@@ -49,6 +65,19 @@ impl GroupCall {
     fn tell(&mut self, world: &mut World, event: GroupEvent) {
         self.shown.apply(&event);
         world.tell_group(self.session, event);
+    }
+
+    /// The streams of a participant, if they changed.
+    fn show_streams(
+        &mut self,
+        world: &mut World,
+        participant: ParticipantId,
+        streams: Vec<Stream>,
+    ) {
+        let shown = self.shown.streams.get(&participant).map_or(&[][..], Vec::as_slice);
+        if shown != streams.as_slice() {
+            self.tell(world, GroupEvent::StreamsChanged { participant, streams });
+        }
     }
 
     fn enter_state(&mut self, world: &mut World, state: GroupState) {

@@ -1,10 +1,12 @@
 //! The state of rooms, as it concerns group calls: whose memberships count, and what changes with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupCall,
     event::{GroupEvent, GroupSnapshot, GroupState},
+    media::GroupMedia,
+    mesh::Mesh,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
 };
 use crate::{
@@ -44,6 +46,7 @@ impl Engine {
         self.tell_rights(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
+        self.tend_meshes(&room);
         self.groups.watch_expiry(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Batch(verdicts)
@@ -133,6 +136,7 @@ impl Engine {
         let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.was_alive = true;
+        call.mesh.touch(&who.id);
         let known = call.shown.participant(&who.id).filter(|known| known.session == who.session);
         let who = Participant { since: known.map_or(who.since, |known| known.since), ..who };
         let event = match call.shown.participant(&who.id) {
@@ -151,6 +155,7 @@ impl Engine {
             return;
         }
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        call.mesh.touch(who);
         if call.shown.participant(who).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
         }
@@ -235,12 +240,19 @@ impl Engine {
             state: GroupState::Idle,
             participants,
             rights: self.groups.room(room).rights(&self.world.identity.user),
+            connections: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            muted: BTreeMap::new(),
+            held: false,
+            active_speaker: None,
             end: None,
         };
         let snapshot = Box::new(shown.clone());
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
-        self.groups.calls.insert(session, GroupCall { session, shown, was_alive });
+        let media = GroupMedia::new(self.world.ids.stream());
+        let call = GroupCall { session, shown, was_alive, mesh: Mesh::default(), media };
+        self.groups.calls.insert(session, call);
         session
     }
 }

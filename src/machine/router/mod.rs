@@ -44,6 +44,9 @@ impl Engine {
     /// Judges every event of a batch, in order.
     pub(super) fn on_delivery(&mut self, delivery: Delivery) -> Verdict {
         let Delivery { place, events } = delivery;
+        if place == Place::ToDevice {
+            return self.on_to_device_batch(&events);
+        }
         let ends = self.ends(&place, &events);
         let verdicts = events.iter().enumerate().map(|(at, event)| {
             let verdict = match self.admit(&place, event) {
@@ -58,6 +61,17 @@ impl Engine {
             if let Verdict::Ignored(reason) = verdict {
                 let session = self.session_of(&place, event);
                 self.note(&event.event_type, Some((&event.facts.sender, session)), reason);
+            }
+            verdict
+        });
+        Verdict::Batch(verdicts.collect())
+    }
+
+    fn on_to_device_batch(&mut self, events: &[Parsed]) -> Verdict {
+        let verdicts = events.iter().map(|event| {
+            let verdict = self.on_to_device(event);
+            if let Verdict::Ignored(reason) = verdict {
+                self.note(&event.event_type, Some((&event.facts.sender, None)), reason);
             }
             verdict
         });

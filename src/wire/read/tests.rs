@@ -82,16 +82,21 @@ fn the_group_fields_are_read_under_both_names() {
         "conf_id": "", "room_id": "!r:x", "device_id": "D", "dest_session_id": "to",
         "sender_session_id": "from", "seq": 4,
     });
-    let leg = Leg {
+    let leg = |form| Leg {
+        form,
         conf_id: String::new(),
         room_id: Some("!r:x".parse().unwrap()),
         dest_session_id: Some("to".into()),
         sender_session_id: Some("from".into()),
         seq: Some(4),
     };
-    for event_type in ["m.call.hangup", "com.famedly.call.member.hangup"] {
+    let names = [
+        ("m.call.hangup", WireForm::Readme),
+        ("com.famedly.call.member.hangup", WireForm::Deployed),
+    ];
+    for (event_type, form) in names {
         let header = read_with(event_type, fields.clone()).unwrap().header;
-        assert_eq!(header.leg.as_ref(), Some(&leg));
+        assert_eq!(header.leg, Some(leg(form)));
         assert_eq!(header.device_id.unwrap().as_str(), "D");
     }
 }
@@ -103,7 +108,7 @@ fn a_twin_needs_group_call_and_room_a_plain_event_does_not() {
     assert_eq!(twin(json!({"conf_id": "g"})), Err(Malformed::Missing("room_id")));
     assert_eq!(header_with(json!({"room_id": "!r"})).unwrap().leg, None);
     let leg = header_with(json!({"conf_id": "g"})).unwrap().leg;
-    assert_eq!(leg, Some(Leg { conf_id: "g".into(), ..Leg::default() }));
+    assert_eq!(leg, Some(Leg { form: WireForm::Readme, conf_id: "g".into(), ..Leg::default() }));
     assert_eq!(header_with(json!({"conf_id": 7})), Err(Malformed::Wrong("conf_id")));
     assert_eq!(
         header_with(json!({"conf_id": "g", "dest_session_id": 7})),

@@ -346,7 +346,9 @@ impl Phones {
                 return self.plan(phone, self.way, Happening::Send(id, event));
             }
             // Here two phones call each other; nobody is in a group call.
-            Op::Matrix(MatrixOp::SendState { .. } | MatrixOp::Delay(_)) => Err(Fault::Unsupported),
+            Op::Matrix(
+                MatrixOp::SendState { .. } | MatrixOp::SendToDevice { .. } | MatrixOp::Delay(_),
+            ) => Err(Fault::Unsupported),
             Op::Fetch(fetch) => {
                 after = self.way * 2;
                 let is_cut_off = self.phones[phone].is_cut_off;

@@ -201,7 +201,8 @@ async fn ask(trust: &Trust, server: IceServer) -> Result<Duration, String> {
     let events = PeerEvents::new(PeerId(1), host.news());
     // Nobody asks a STUN server who wants relayed addresses alone.
     let relay_only = !server.urls.iter().any(|url| is_stun(url));
-    let config = PeerConfig { session: SessionId(1), ice_servers: vec![server], relay_only };
+    let session = SessionId(1);
+    let config = PeerConfig { session, member: None, ice_servers: vec![server], relay_only };
     let start = Instant::now();
     engine.open(PeerId(1), config, events).await.map_err(|why| why.to_string())?;
     let state = loop {

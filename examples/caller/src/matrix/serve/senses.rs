@@ -245,7 +245,7 @@ mod tests {
 
     fn track(session: u64, kind: MediaKind) -> RemoteTrack {
         let (session, peer) = (SessionId(session), PeerId(1));
-        RemoteTrack { session, peer, mid: "0".into(), stream: None, kind }
+        RemoteTrack { session, member: None, peer, mid: "0".into(), stream: None, kind }
     }
 
     fn senses() -> (Senses, Arc<AtomicU32>) {

@@ -1,0 +1,275 @@
+//! Legs of a mesh come and go: one to each member that is there, for as long as he is and we are.
+//!
+//! Whatever changed touches the seats that it concerns; [`tend_meshes`](Engine::tend_meshes) then
+//! brings each of these to what should be: no leg, one that is to be placed, or the one that there is.
+
+use super::{
+    GroupCall,
+    event::{Connection, GroupEvent, GroupState},
+    groups::GroupTimer,
+    mesh::{Leg, we_call},
+    roster::Participant,
+};
+use crate::{
+    id::{RoomId, SessionId},
+    machine::{
+        Engine,
+        bounds::MAX_LEGS,
+        call::{
+            Call,
+            leg::{LegNews, Place},
+        },
+        event::{CallEvent, CallState, EndReason, Side, Stream},
+        io::ParticipantId,
+        world::World,
+    },
+    time::Deadline,
+    wire::{
+        member::{Backend, Dialect},
+        metadata::Purpose,
+    },
+};
+
+impl GroupCall {
+    /// Whether we are in it, or about to be.
+    pub(super) fn is_wanted(&self) -> bool {
+        matches!(self.shown.state, GroupState::Entering | GroupState::Entered)
+    }
+
+    /// A member whom we can meet: by a mesh, and of our generation of clients.
+    pub(super) fn reachable(&self, member: &ParticipantId) -> Option<&Participant> {
+        let reached =
+            |one: &&Participant| one.backend == Backend::Mesh && one.dialect == Dialect::Famedly;
+        let ours = self.shown.backend == Backend::Mesh;
+        self.shown.participant(member).filter(reached).filter(|_| ours)
+    }
+
+    /// Everything may be otherwise for everybody: we came or went.
+    pub(super) fn touch_all(&mut self) {
+        let seats = self.mesh.seats().map(|seat| seat.member.clone()).collect::<Vec<_>>();
+        let members = self.shown.participants.iter().map(|one| one.id.clone());
+        for member in members.chain(seats).collect::<Vec<_>>() {
+            self.mesh.touch(&member);
+        }
+    }
+
+    /// How we are connected to a member, if that changed and he is there.
+    fn show_connection(
+        &mut self,
+        world: &mut World,
+        member: &ParticipantId,
+        connection: Connection,
+    ) {
+        let shown = self.shown.connections.get(member).copied().unwrap_or(Connection::Waiting);
+        if shown != connection && self.shown.participant(member).is_some() {
+            let participant = member.clone();
+            self.tell(world, GroupEvent::ConnectionChanged { participant, connection });
+        }
+    }
+}
+
+impl Engine {
+    /// Brings every seat of a room's meshes of which something changed to what should be.
+    pub(super) fn tend_meshes(&mut self, room: &RoomId) {
+        let sessions: Vec<_> = self.groups.of_room(room).map(|call| call.session).collect();
+        for session in sessions {
+            let Some(call) = self.groups.calls.get_mut(&session) else { continue };
+            for member in call.mesh.take_touched() {
+                self.tend_seat(session, &member);
+            }
+        }
+        self.groups.watch_legs(room);
+    }
+
+    fn tend_seat(&mut self, session: SessionId, member: &ParticipantId) {
+        let ourselves = *member == self.ourselves();
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let present = call.reachable(member).filter(|_| call.is_wanted() && !ourselves).cloned();
+        let Some(present) = present else {
+            self.drop_leg(session, member, EndReason::Hangup);
+            if let Some(call) = self.groups.calls.get_mut(&session) {
+                call.mesh.forget(member);
+            }
+            return;
+        };
+        if call.mesh.seat_mut(member).is_another(present.session.as_ref()) {
+            self.drop_leg(session, member, EndReason::Replaced);
+            if let Some(call) = self.groups.calls.get_mut(&session) {
+                call.mesh.seat_mut(member).start_over(present.session.clone());
+            }
+        }
+        if self.is_to_be_called(session, member) {
+            self.place_leg(session, &present);
+        }
+        self.hear_parked(session, member);
+    }
+
+    /// Whether we are to call this member now.
+    fn is_to_be_called(&self, session: SessionId, member: &ParticipantId) -> bool {
+        let Some(call) = self.groups.calls.get(&session) else { return false };
+        let waits = call.mesh.seat(member).is_none_or(|seat| seat.is_waiting());
+        let known = call.shown.state == GroupState::Entered;
+        known
+            && !waits
+            && !call.mesh.has_leg(member)
+            && call.mesh.legs().len() < MAX_LEGS
+            && we_call(Dialect::Famedly, &self.ourselves(), member)
+            && !self.ignored_users.contains(&member.user)
+    }
+
+    fn place_leg(&mut self, session: SessionId, member: &Participant) {
+        let Some(place) = self.leg_place(session, member) else { return };
+        let Some(call) = self.groups.calls.get(&session) else { return };
+        let sharing = member.feeds.contains(&Purpose::Screenshare);
+        let leg = Call::place_leg(&mut self.world, place, call.media.local(), sharing);
+        self.keep_leg(session, &member.id, leg);
+    }
+
+    /// Between whom a leg to this member is.
+    pub(super) fn leg_place(&mut self, group: SessionId, member: &Participant) -> Option<Place> {
+        let shown = self.groups.calls.get(&group)?.shown();
+        let (room, id) = (shown.room.clone(), shown.call.clone());
+        let ours = self.groups.room(&room).ours.visit(&id)?.session.clone();
+        Some(Place {
+            group,
+            room,
+            member: member.id.clone(),
+            form: self.world.config.wire_form,
+            conf_id: id.call_id,
+            ours,
+            theirs: member.session.clone(),
+        })
+    }
+
+    /// Takes a new leg in.
+    pub(super) fn keep_leg(&mut self, session: SessionId, member: &ParticipantId, leg: Call) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let of_seat = Leg::new(leg.session(), leg.shown().call_id.clone());
+        call.mesh.seat_mut(member).begin(of_seat);
+        call.show_connection(&mut self.world, member, Connection::Connecting);
+        self.keep(leg);
+    }
+
+    /// Ends the leg to a member, if there is one.
+    pub(super) fn drop_leg(
+        &mut self,
+        session: SessionId,
+        member: &ParticipantId,
+        reason: EndReason,
+    ) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if !call.mesh.has_leg(member) {
+            return;
+        }
+        let leg = call.mesh.seat_mut(member).on_leg_over();
+        self.show_leg_over(session, member);
+        if let Some(leg) = leg {
+            self.with(leg.session, |call, world| call.fail(world, reason));
+        }
+    }
+
+    fn show_leg_over(&mut self, session: SessionId, member: &ParticipantId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.shown.participant(member).is_some() {
+            call.show_streams(&mut self.world, member.clone(), Vec::new());
+            call.show_connection(&mut self.world, member, Connection::Waiting);
+        }
+    }
+
+    /// Something happened on a leg.
+    pub(in crate::machine) fn on_leg_news(&mut self, news: LegNews) {
+        let LegNews { group, leg, member, event } = news;
+        let Some(call) = self.groups.calls.get_mut(&group) else { return };
+        let present = call.mesh.seat(&member).and_then(|seat| seat.leg.as_ref());
+        // One that was dropped has nothing to tell any more.
+        if present.is_none_or(|present| present.session != leg) {
+            return;
+        }
+        match event {
+            CallEvent::StateChanged(state) => self.on_leg_state(group, &member, (leg, state)),
+            CallEvent::StreamsChanged(mut streams) => {
+                streams.retain(|stream: &Stream| stream.side == Side::Remote);
+                call.show_streams(&mut self.world, member, streams);
+            }
+            CallEvent::MediaMissing(source) => self.lose_source(group, source),
+            CallEvent::Ended(_) => self.on_leg_ended(group, &member),
+            CallEvent::CalleeFound(_)
+            | CallEvent::RemoteChosen { .. }
+            | CallEvent::CapabilitiesChanged(_)
+            | CallEvent::MuteChanged { .. }
+            | CallEvent::SwitchFailed(_)
+            | CallEvent::TonesFailed
+            | CallEvent::HoldChanged(_)
+            | CallEvent::NegotiationFailed
+            | CallEvent::TransferFailed
+            | CallEvent::IdentityAsserted(_) => {}
+        }
+    }
+
+    fn on_leg_state(
+        &mut self,
+        group: SessionId,
+        member: &ParticipantId,
+        (leg, state): (SessionId, CallState),
+    ) {
+        let connection = match state {
+            CallState::Connected => Connection::Connected,
+            CallState::Preparing | CallState::InviteSent | CallState::Ringing => {
+                Connection::Connecting
+            }
+            CallState::Answering | CallState::Connecting => Connection::Connecting,
+            // `Ended` is told as such.
+            CallState::Ended => return,
+        };
+        let Some(call) = self.groups.calls.get_mut(&group) else { return };
+        if connection == Connection::Connected {
+            call.mesh.seat_mut(member).on_connected();
+        }
+        call.show_connection(&mut self.world, member, connection);
+        if call.shown.held {
+            self.hold_leg(leg, true);
+        }
+    }
+
+    /// A leg ended by itself, while we and he are there: whoever calls does so again after a pause.
+    fn on_leg_ended(&mut self, group: SessionId, member: &ParticipantId) {
+        let Some(call) = self.groups.calls.get_mut(&group) else { return };
+        let seat = call.mesh.seat_mut(member);
+        seat.on_leg_over();
+        let pause = self.world.config.timeouts.leg_retry_pause(seat.failures());
+        let at = self.world.now.mono.plus(pause);
+        seat.retry_at(at);
+        let room = call.shown.room.clone();
+        self.show_leg_over(group, member);
+        self.groups.watch_legs(&room);
+    }
+
+    /// Legs of a room are due to be placed anew.
+    pub(super) fn on_legs_due(&mut self, room: &RoomId) {
+        let now = self.world.now.mono;
+        let sessions: Vec<_> = self.groups.of_room(room).map(|call| call.session).collect();
+        for session in sessions {
+            if let Some(call) = self.groups.calls.get_mut(&session) {
+                call.mesh.on_retry_due(now);
+            }
+        }
+        self.tend_meshes(room);
+    }
+
+    /// Everything of a mesh ends: its legs, with this reason, and its media.
+    pub(super) fn end_mesh(&mut self, call: &mut GroupCall, reason: &EndReason) {
+        call.media.release(&mut self.world);
+        for leg in call.mesh.legs() {
+            self.with(leg, |call, world| call.fail(world, reason.clone()));
+        }
+        call.mesh.clear();
+    }
+}
+
+impl super::Groups {
+    /// The timer of a room's next leg is set anew.
+    pub(super) fn watch_legs(&mut self, room: &RoomId) {
+        let next = self.of_room(room).filter_map(|call| call.mesh.next_retry()).min();
+        self.set_timer(room, GroupTimer::Legs, next.map(Deadline::Mono));
+    }
+}
