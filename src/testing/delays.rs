@@ -142,7 +142,7 @@ impl Delays {
     }
 
     /// A state event was written.
-    fn on_state(&mut self, sender: &UserId, event: &SendState) {
+    pub(super) fn on_state(&mut self, sender: &UserId, event: &SendState) {
         if self.support == DelaySupport::CancelledByState {
             let same = |other: &SendState| {
                 (&other.room, &other.event_type, &other.state_key)
@@ -201,10 +201,6 @@ impl FakeHomeserver {
     /// The delayed events.
     pub fn delays(&mut self) -> &mut Delays {
         &mut self.delays
-    }
-
-    pub(super) fn on_state_sent(&mut self, sender: &UserId, event: &SendState) {
-        self.delays.on_state(sender, event);
     }
 }
 

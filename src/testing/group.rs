@@ -1,12 +1,17 @@
 //! Group calls of a simulated device: what its user does, and what he sees.
 
-use super::{delays::Delayed, device::Device};
+use super::{
+    delays::Delayed,
+    device::Device,
+    server::{FakeHomeserver, What},
+};
 use crate::{
     id::{RoomId, SessionId},
     machine::{
         group::event::{GroupEvent, GroupSnapshot, GroupState},
         io::{Command, GroupCommand, Verdict},
     },
+    time::Wall,
     wire::member::{Backend, DEFAULT_APPLICATION, GroupCallId},
 };
 
@@ -67,5 +72,18 @@ impl Device {
     pub fn group_events(&self, session: SessionId) -> Vec<GroupEvent> {
         let events = self.host(|host| Some(host.watch.groups.get(&session)?.events.clone()));
         events.unwrap_or_default()
+    }
+}
+
+impl FakeHomeserver {
+    /// A moderator redacts a state event: it comes again under its id, with an empty content.
+    pub fn redact_state(&mut self, now: Wall, room: &RoomId, event_type: &str, state_key: &str) {
+        let key = (event_type.to_owned(), state_key.to_owned());
+        let Some(found) = self.rooms.get_mut(room) else { return };
+        let Some(stored) = found.state.get_mut(&key) else { return };
+        stored.content = "{}".to_owned();
+        let (stored, members) = (Box::new(stored.clone()), found.members.clone());
+        let sender = stored.sender.clone();
+        self.distribute(now, &sender, &members, What::State(room.clone(), stored));
     }
 }

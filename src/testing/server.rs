@@ -63,22 +63,22 @@ pub enum SyncItem {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Room {
-    members: BTreeSet<UserId>,
+pub(super) struct Room {
+    pub(super) members: BTreeSet<UserId>,
     encrypted: bool,
     timeline: Vec<StoredEvent>,
-    state: BTreeMap<(String, String), StoredState>,
+    pub(super) state: BTreeMap<(String, String), StoredState>,
     state_sent: usize,
 }
 
 /// A state event as it stands in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct StoredState {
+pub(super) struct StoredState {
     event_id: EventId,
-    sender: UserId,
+    pub(super) sender: UserId,
     event_type: String,
     state_key: String,
-    content: String,
+    pub(super) content: String,
     sent: Wall,
 }
 
@@ -105,7 +105,7 @@ struct Pending {
 }
 
 #[derive(Debug, Clone)]
-enum What {
+pub(super) enum What {
     /// By its place in the timeline.
     Event(RoomId, usize),
     News(RoomId, RoomNews),
@@ -128,7 +128,7 @@ struct Posted {
 /// A homeserver, and all homeservers that it federates with, in one value.
 #[derive(Debug, Clone)]
 pub struct FakeHomeserver {
-    rooms: BTreeMap<RoomId, Room>,
+    pub(super) rooms: BTreeMap<RoomId, Room>,
     inboxes: BTreeMap<Account, Vec<Pending>>,
     transactions: BTreeMap<(Account, String), EventId>,
     to_device: Posted,
@@ -275,7 +275,7 @@ impl FakeHomeserver {
         if levels.is_some_and(|levels| !levels.may_write_memberships(&from.user)) {
             return refused("the power level is too low");
         }
-        self.on_state_sent(&from.user, &event);
+        self.delays.on_state(&from.user, &event);
         Ok(self.put_state(now, &from.user, event))
     }
 
@@ -375,17 +375,6 @@ impl FakeHomeserver {
         let members = found.members.clone();
         self.distribute(now, sender, &members, What::State(room, Box::new(stored)));
         event_id
-    }
-
-    /// A moderator redacts a state event: it comes again under its id, with an empty content.
-    pub fn redact_state(&mut self, now: Wall, room: &RoomId, event_type: &str, state_key: &str) {
-        let key = (event_type.to_owned(), state_key.to_owned());
-        let Some(found) = self.rooms.get_mut(room) else { return };
-        let Some(stored) = found.state.get_mut(&key) else { return };
-        stored.content = "{}".to_owned();
-        let (stored, members) = (Box::new(stored.clone()), found.members.clone());
-        let sender = stored.sender.clone();
-        self.distribute(now, &sender, &members, What::State(room.clone(), stored));
     }
 
     /// How many state events were written in a room.
@@ -507,7 +496,13 @@ impl FakeHomeserver {
         event_id
     }
 
-    fn distribute(&mut self, now: Wall, from: &UserId, to: &BTreeSet<UserId>, what: What) {
+    pub(super) fn distribute(
+        &mut self,
+        now: Wall,
+        from: &UserId,
+        to: &BTreeSet<UserId>,
+        what: What,
+    ) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
                 let delay = self.ways.get(&(from.clone(), user.clone())).copied();

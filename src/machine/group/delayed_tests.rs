@@ -1,3 +1,5 @@
+//! A delayed leave by itself: what it asks for, and what it makes of each answer.
+
 use super::*;
 use crate::{
     id::{DeviceId, RoomId},

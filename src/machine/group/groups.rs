@@ -45,10 +45,12 @@ pub(in crate::machine) enum GroupTimer {
     Cancelling,
     /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
     Legs,
+    /// It is looked who speaks (`Timeouts::speaker`, monotonic).
+    Levels,
 }
 
 impl GroupTimer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Expiry,
         Self::Refresh,
         Self::RefreshAwake,
@@ -57,6 +59,7 @@ impl GroupTimer {
         Self::Overslept,
         Self::Cancelling,
         Self::Legs,
+        Self::Levels,
     ];
 }
 
@@ -170,6 +173,12 @@ impl Groups {
         self.asked.insert(op, room.clone());
     }
 
+    /// Whether a room waits for this.
+    pub(super) fn is_set(&self, room: &RoomId, timer: GroupTimer) -> bool {
+        let number = self.rooms.get(room).map(|of_room| of_room.number);
+        number.is_some_and(|number| self.timers.is_set(&(number, timer)))
+    }
+
     /// Whose request it was.
     pub(super) fn take_asked(&mut self, op: OpId) -> Option<RoomId> {
         self.asked.remove(&op)
@@ -274,6 +283,7 @@ impl Groups {
             print.value(call.shown());
             call.mesh.fingerprint(print);
             call.media.fingerprint(print);
+            call.speaker.fingerprint(print);
         }
     }
 }

@@ -296,10 +296,9 @@ impl Engine {
             Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
-        self.set_group_state(session, GroupState::Leaving);
-        self.come_out(session);
         self.tell_group(session, GroupEvent::Refused(why));
         self.set_group_state(session, GroupState::Idle);
+        self.come_out(session);
         self.end_if_empty(session, room, group);
     }
 
@@ -322,6 +321,7 @@ impl Engine {
                 // What is due then is seen below.
                 GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
                 GroupTimer::Legs => self.on_legs_due(&room),
+                GroupTimer::Levels => self.on_levels_due(&room),
             }
             self.tend_meshes(&room);
             self.groups.push(&mut self.world, &room);

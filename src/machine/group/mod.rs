@@ -10,6 +10,7 @@
 //! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
 //! | `media.rs` | what we send: one capture for all legs |
+//! | `speaker.rs` | who speaks loudest |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
@@ -32,6 +33,7 @@ mod membership;
 mod mesh;
 pub mod roster;
 mod signals;
+mod speaker;
 mod state;
 
 pub(super) use self::groups::Groups;
@@ -39,6 +41,7 @@ use self::{
     event::{GroupEvent, GroupSnapshot, GroupState},
     media::GroupMedia,
     mesh::Mesh,
+    speaker::Speaker,
 };
 use super::world::World;
 use crate::{
@@ -55,6 +58,7 @@ pub(super) struct GroupCall {
     was_alive: bool,
     mesh: Mesh,
     media: GroupMedia,
+    speaker: Speaker,
 }
 
 impl GroupCall {

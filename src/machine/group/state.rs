@@ -8,6 +8,7 @@ use super::{
     media::GroupMedia,
     mesh::Mesh,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
+    speaker::Speaker,
 };
 use crate::{
     id::{RoomId, SessionId},
@@ -251,7 +252,8 @@ impl Engine {
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
         let media = GroupMedia::new(self.world.ids.stream());
-        let call = GroupCall { session, shown, was_alive, mesh: Mesh::default(), media };
+        let (mesh, speaker) = (Mesh::default(), Speaker::default());
+        let call = GroupCall { session, shown, was_alive, mesh, media, speaker };
         self.groups.calls.insert(session, call);
         session
     }

@@ -12,11 +12,13 @@
 //! | `outcomes.rs` | forgeries whose effect would show only later |
 //! | `door.rs` | what the parser turns away: wrong types, oversized fields |
 //! | `state.rs` | memberships of group calls: whose key, who wrote it |
+//! | `legs.rs` | messages to this device about a group call |
 //! | `adapter.rs` | what only a Matrix client can see: forged Megolm senders, state keys |
 
 mod adapter;
 mod door;
 mod envelope;
+mod legs;
 mod moments;
 mod outcomes;
 mod said;
@@ -126,6 +128,7 @@ fn judge(row: &Row) -> Result<(), String> {
 fn rows() -> Vec<Row> {
     let mut rows = envelope::rows();
     rows.extend(moments::rows());
+    rows.extend(legs::rows());
     rows
 }
 
