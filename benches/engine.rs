@@ -366,6 +366,9 @@ impl Bench {
                 | matrix_voip::machine::io::MatrixOp::SendClear { .. }
                 | matrix_voip::machine::io::MatrixOp::Redact { .. },
             ) => Reply::Sent(self.event()),
+            Op::Matrix(matrix_voip::machine::io::MatrixOp::Delay(_)) => {
+                panic!("a call of two schedules nothing")
+            }
             Op::Matrix(matrix_voip::machine::io::MatrixOp::SendToDevice { .. })
             | Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state and sends no device"),
             Op::Fetch(Fetch::Turn) => {

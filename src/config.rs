@@ -42,6 +42,8 @@ pub struct Config {
     pub member_key: MemberKey,
     /// How reactions in group calls are sent.
     pub reactions: ReactionsSent,
+    /// Whether the homeserver is asked to take our membership back when we are gone without a word.
+    pub delayed_leave: DelayedLeave,
     /// Under which names the to-device events of group calls are written. Default: as deployed
     /// clients do.
     pub wire_form: WireForm,
@@ -61,6 +63,7 @@ impl Default for Config {
             relay_only: false,
             member_key: MemberKey::Protected,
             reactions: ReactionsSent::InTheClear,
+            delayed_leave: DelayedLeave::On,
             wire_form: WireForm::Deployed,
         }
     }
@@ -201,6 +204,29 @@ pub enum ReactionsSent {
     AsTheRoomIs,
 }
 
+/// Whether the homeserver writes our leave of a group call when it does not hear from us
+/// ([`Timeouts::delayed_leave`], MSC4140): of a process that crashed, of a machine that sleeps or lost
+/// its network.
+///
+/// With it a device that crashed is gone for others within 45 s: the 30 s of the setting, and what
+/// homeservers take. Without it, or where the homeserver has no delayed events, within 5 min
+/// ([`Timeouts::membership`]). Deployed Famedly clients look at memberships that expired 6 min longer:
+/// those without a delayed leave they show up to 11 min; one that was taken back is gone for them too,
+/// at the latest with the next event that they look at in the room.
+///
+/// Devices of a user that share a state key ([`MemberKey::Protected`] in rooms without keys of a
+/// device) each leave what the others wrote as they saw it last. Two of them that are gone within the
+/// same half minute can bring one of them back, until its membership expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum DelayedLeave {
+    /// It does not: nothing is scheduled.
+    Off,
+    /// It does, where it can; to be in a call never depends on it.
+    #[default]
+    On,
+}
+
 /// Whether a call waits for the application between "it exists" and "media starts".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
@@ -266,6 +292,12 @@ pub struct Timeouts {
     /// From writing our membership until it is written anew. 2 min, as deployed clients: two writes
     /// may fail before it is believed no more.
     pub membership_refresh: Duration,
+    /// How long the homeserver waits for a sign of life before it writes our leave of a group call
+    /// ([`DelayedLeave`]). 30 s: who crashed is gone for others within 45 s, and a change of network
+    /// takes less; deployed Famedly clients have 18 s. Zero: nothing is scheduled.
+    pub delayed_leave: Duration,
+    /// From one such sign of life until the next. 8 s: three may be lost.
+    pub delayed_restart: Duration,
     /// From the failure of a leg of a group call until it is placed anew; doubles up to
     /// [`leg_retry_longest`](Self::leg_retry_longest). 1 s: who left is gone from the room's state by
     /// then.
@@ -317,6 +349,8 @@ impl Default for Timeouts {
             turn_margin: Duration::from_secs(60),
             membership: Duration::from_secs(300),
             membership_refresh: Duration::from_secs(120),
+            delayed_leave: Duration::from_secs(30),
+            delayed_restart: Duration::from_secs(8),
             leg_retry_first: Duration::from_secs(1),
             leg_retry_longest: Duration::from_secs(30),
             speaker: Duration::from_millis(500),

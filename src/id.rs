@@ -118,6 +118,44 @@ text_id!(
     InputId, "input id", "camera-2", |text| !text.is_empty()
 );
 
+/// A delayed event as the homeserver names it (MSC4140). Whoever knows it can restart, send or cancel
+/// the event, on some homeservers without any token: so it is never printed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DelayId(Arc<str>);
+
+impl DelayId {
+    /// Checks and wraps a text.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when the text is empty or longer than 255 bytes.
+    pub fn parse(text: impl AsRef<str>) -> Result<Self, InvalidId> {
+        let text = text.as_ref();
+        match text.len() {
+            0 => Err(InvalidId::Empty("delay id")),
+            length if length > MAX_ID_BYTES => Err(InvalidId::TooLong("delay id")),
+            _ => Ok(Self(Arc::from(text))),
+        }
+    }
+
+    /// The identifier as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DelayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DelayId").field(&self.0.len()).finish()
+    }
+}
+
+impl std::str::FromStr for DelayId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::parse(text)
+    }
+}
+
 /// Who we are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {

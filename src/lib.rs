@@ -73,8 +73,8 @@ pub mod wire;
 #[doc(no_inline)]
 pub use crate::{
     config::{
-        Busy, Config, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Transfers, Unverified,
-        WireForm,
+        Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Transfers,
+        Unverified, WireForm,
     },
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{

@@ -9,11 +9,14 @@ use std::{collections::BTreeMap, time::Duration};
 use arbitrary::Arbitrary;
 use matrix_voip::{
     config::{Busy, Config, Glare, OnAnswer, Proceed, Transfers, Unverified},
-    id::{CallId, DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, UserId},
+    id::{
+        CallId, DelayId, DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId,
+        UserId,
+    },
     machine::{
         event::{Transfer, VoipEvent},
         io::{
-            CallCommand, CallMedia, Callee, Candidate, Command, Description, Fault, Input,
+            CallCommand, CallMedia, Callee, Candidate, Command, DelayOp, Description, Fault, Input,
             Lifecycle, MatrixOp, MediaKind, MediaSource, Network, Op, Output, PeerNews, PeerOp,
             PeerState, Reply, RoomNews, SdpKind, Tell, Tones, TransferTo, TurnServers, Verdict,
         },
@@ -23,6 +26,7 @@ use matrix_voip::{
     time::Now,
     wire::{
         call::Reason,
+        delayed::DelayedPage,
         delivery::{Batch, Facts, Place, Protection, RawEvent},
     },
 };
@@ -500,6 +504,11 @@ fn proper_reply(op: &Op) -> Reply {
         ) => {
             Reply::Sent(EventId::parse("$sent").expect("an event id"))
         }
+        Op::Matrix(MatrixOp::Delay(DelayOp::Schedule { .. })) => {
+            Reply::Scheduled(DelayId::parse("syd").expect("a delay id"))
+        }
+        Op::Matrix(MatrixOp::Delay(DelayOp::List { .. })) => Reply::Delayed(DelayedPage::default()),
+        Op::Matrix(MatrixOp::Delay(_)) => Reply::Done,
         Op::Matrix(MatrixOp::SendToDevice { .. }) => Reply::ToDevice([].into()),
         Op::Fetch(matrix_voip::machine::io::Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(600) })

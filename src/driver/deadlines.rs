@@ -11,6 +11,9 @@ use crate::machine::io::{Fetch, MatrixOp, Op, PeerOp, TrackOp};
 const CAPTURE: Duration = Duration::from_secs(120);
 /// A homeserver under load takes ten seconds; encrypting for a large room takes some too.
 const SEND: Duration = Duration::from_secs(30);
+/// A membership waits for its delayed leave, and a heartbeat that takes longer has to be tried again
+/// while there is time.
+const DELAY: Duration = Duration::from_secs(5);
 /// The call goes on without TURN, so it should not wait long for it.
 const TURN: Duration = Duration::from_secs(5);
 /// Members come from the host's store, or in one request to the homeserver.
@@ -36,6 +39,7 @@ pub(super) const fn deadline(op: &Op) -> Duration {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => SEND,
         Op::Matrix(MatrixOp::SendClear { .. } | MatrixOp::Redact { .. }) => SEND,
+        Op::Matrix(MatrixOp::Delay(_)) => DELAY,
         Op::Matrix(MatrixOp::SendToDevice { .. }) => SEND,
         Op::Fetch(Fetch::Turn) => TURN,
         Op::Fetch(Fetch::Members(_)) => MEMBERS,

@@ -127,6 +127,7 @@ fn name(op: &Op) -> &'static str {
         Op::Matrix(MatrixOp::SendState { .. }) => "write state",
         Op::Matrix(MatrixOp::SendClear { .. }) => "send in the clear",
         Op::Matrix(MatrixOp::Redact { .. }) => "redact",
+        Op::Matrix(MatrixOp::Delay(_)) => "delayed event",
         Op::Matrix(MatrixOp::SendToDevice { .. }) => "send to devices",
         Op::Fetch(_) => "fetch",
         Op::Peer(..) => "peer connection",

@@ -21,12 +21,12 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::{
     lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
-    signaling::{LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling},
+    signaling::{DelayUpdate, LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling},
     webrtc::{PeerEvents, WebRtc},
 };
 use crate::{
     id::{OpId, PeerId, TrackId},
-    machine::io::{Fault, Fetch, MatrixOp, Op, PeerOp, Reply, TrackOp},
+    machine::io::{DelayOp, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, TrackOp},
     wire::ledger::Ledger,
 };
 
@@ -190,11 +190,26 @@ async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
             .send_state(SendState { room, event_type, state_key, content })
             .await
             .map(Reply::Sent),
+        MatrixOp::Delay(op) => delay(signaling, op).await,
         MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => signaling
             .send_to_device(SendToDevice { room, targets, event_type, content, transaction })
             .await
             .map(Reply::ToDevice),
     }
+}
+
+async fn delay(signaling: Arc<dyn Signaling>, op: DelayOp) -> Answer {
+    let (id, update) = match op {
+        DelayOp::Schedule { room, event_type, state_key, content, delay } => {
+            let event = SendState { room, event_type, state_key, content };
+            return signaling.schedule_state(event, delay).await.map(Reply::Scheduled);
+        }
+        DelayOp::List { from } => return signaling.delayed_events(from).await.map(Reply::Delayed),
+        DelayOp::Restart(id) => (id, DelayUpdate::Restart),
+        DelayOp::Send(id) => (id, DelayUpdate::Send),
+        DelayOp::Cancel(id) => (id, DelayUpdate::Cancel),
+    };
+    signaling.update_delayed(id, update).await.map(|()| Reply::Done)
 }
 
 async fn fetch(signaling: Arc<dyn Signaling>, what: Fetch) -> Answer {

@@ -1,13 +1,13 @@
 //! The Matrix side: an async, object-safe trait that an adapter implements over its client.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
-    id::{EventId, RoomId, UserId},
+    id::{DelayId, EventId, RoomId, UserId},
     machine::io::{Fault, ParticipantId, TurnServers},
-    wire::state::StateBatch,
+    wire::{delayed::DelayedPage, state::StateBatch},
 };
 
 /// A room event to be sent.
@@ -80,6 +80,28 @@ impl fmt::Debug for Redact {
             .field("content_bytes", &self.content.len())
             .field("transaction", &self.transaction)
             .finish()
+    }
+}
+
+/// What is to become of a delayed event (MSC4140).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DelayUpdate {
+    /// Its time begins anew.
+    Restart,
+    /// It is sent now.
+    Send,
+    /// It is never sent.
+    Cancel,
+}
+
+impl DelayUpdate {
+    /// How it is written: the last part of the path, or the `action` of the older form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Send => "send",
+            Self::Cancel => "cancel",
+        }
     }
 }
 
@@ -196,6 +218,64 @@ pub trait Signaling: Send + Sync + 'static {
     /// [`News::state`]: super::mailbox::News::state
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
         let _ = room;
+        Err(Fault::Unsupported)
+    }
+
+    /// Has the homeserver write a state event in the clear when `delay` has passed since now, or since
+    /// the last [`DelayUpdate::Restart`]: our leave of a group call, for when we are gone without a
+    /// word (MSC4140).
+    ///
+    /// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}?org.matrix.msc4140.delay={ms}`
+    /// with the content as body; the answer is `{"delay_id": "…"}`.
+    ///
+    /// **Look first**: `GET /_matrix/client/versions` must say `true` for `org.matrix.msc4140` in
+    /// `unstable_features` (the answer may be kept for hours). A homeserver that does not know the
+    /// parameter would write the event *at once*. Without that: `Unsupported`, and no request.
+    ///
+    /// # Errors
+    /// [`Fault::Unsupported`]: the homeserver has no delayed events: no such feature, an answer
+    /// without a `delay_id`, `M_UNRECOGNIZED` (404 or 405), or an `org.matrix.msc4140.errcode` of
+    /// `M_MAX_DELAY_UNSUPPORTED`; it is not asked again during this stay. [`Fault::RateLimited`] for
+    /// 429. [`Fault::Forbidden`] with the code for all else that will not change by itself: the quota
+    /// of scheduled events, a delay that is too long (`M_MAX_DELAY_EXCEEDED`,
+    /// `ORG.MATRIX.MSC4140_DELAY_TOO_LARGE`). [`Fault::Unreachable`] only when the homeserver was not
+    /// reached: for three tries a membership waits then. After all others it is written without. By
+    /// default `Unsupported`.
+    async fn schedule_state(&self, event: SendState, delay: Duration) -> Result<DelayId, Fault> {
+        let _ = (event, delay);
+        Err(Fault::Unsupported)
+    }
+
+    /// Restarts, sends or cancels a delayed event.
+    ///
+    /// `POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/{update}` without a
+    /// body; where that is `M_UNRECOGNIZED`, the older `POST …/delayed_events/{delayId}` with the body
+    /// `{"action": "{update}"}`, and the host may remember which works. Send our access token with
+    /// either: limits then count for the user, not for the address that many share.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`]: it was sent or cancelled already, which is 404 `M_NOT_FOUND` and, with
+    /// newer homeservers, 409. It must not be taken for `M_UNRECOGNIZED`, which is also a 404. Else as
+    /// [`schedule_state`](Self::schedule_state). The driver waits 5 s: a request that takes longer may
+    /// be dropped by then. By default [`Fault::Unsupported`].
+    async fn update_delayed(&self, id: DelayId, update: DelayUpdate) -> Result<(), Fault> {
+        let _ = (id, update);
+        Err(Fault::Unsupported)
+    }
+
+    /// One page of the delayed events that our user has scheduled, on any device, in any room:
+    /// what a crash has left is found there.
+    ///
+    /// `GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events`, with `?from={from}` for
+    /// another page than the first; where that does not answer with 200, the same with
+    /// `…/delayed_events/scheduled`. [`DelayedPage::read`] reads the body of either. The library asks
+    /// for the next page by itself, for a bounded number of them.
+    ///
+    /// # Errors
+    /// As [`schedule_state`](Self::schedule_state); the library then cleans up nothing. By default
+    /// [`Fault::Unsupported`].
+    async fn delayed_events(&self, from: Option<String>) -> Result<DelayedPage, Fault> {
+        let _ = from;
         Err(Fault::Unsupported)
     }
 }

@@ -69,6 +69,12 @@ pub const MAX_WAITING_RINGS: usize = 32;
 pub const MAX_DECLINES: usize = 256;
 /// How many events of ours around the group calls of one room wait to be accepted.
 pub const MAX_POSTS: usize = 64;
+/// How many pages of the homeserver's delayed events are looked through for what a crash left.
+pub const MAX_DELAYED_PAGES: usize = 8;
+/// How many delayed leaves of one room wait to be cancelled; those beyond fire.
+pub const MAX_CANCELLING: usize = 32;
+/// After how many failed tries a delayed leave is left to fire, and a list is not asked for again.
+pub const MAX_DELAYED_TRIES: u32 = 5;
 /// How many legs one group call has: with more participants nobody's machine keeps up. Those that come
 /// later are in the call, and out of our reach.
 pub const MAX_LEGS: usize = 64;

@@ -5,7 +5,7 @@
 //! [`Input::Reply`] with the same id. Every [`Op`] that makes something names it by an id that the
 //! machine minted. What they speak of has files of its own: media, measurements, faults, verdicts.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 pub use super::group::roster::ParticipantId;
 use super::{
@@ -24,8 +24,12 @@ pub use super::{
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{
-    id::{DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId, UserId},
+    id::{
+        DelayId, DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId,
+        UserId,
+    },
     wire::{
+        delayed::DelayedPage,
         delivery::Delivery,
         ledger::Ledger,
         member::{Backend, GroupCallId},
@@ -426,6 +430,58 @@ pub enum MatrixOp {
         /// Transaction id: the same in each retry, so that the server sends once.
         transaction: String,
     },
+    /// Something about events that the homeserver sends later (MSC4140).
+    Delay(DelayOp),
+}
+
+/// Something about delayed events (MSC4140). A homeserver that has none: [`Fault::Unsupported`].
+#[derive(Clone, PartialEq, Eq)]
+pub enum DelayOp {
+    /// Have a state event written when so much time has passed since this or the last
+    /// [`Restart`](Self::Restart). Reply: [`Reply::Scheduled`].
+    Schedule {
+        /// The room.
+        room: RoomId,
+        /// The event type.
+        event_type: String,
+        /// The state key.
+        state_key: String,
+        /// The content as JSON text.
+        content: String,
+        /// How long it waits.
+        delay: Duration,
+    },
+    /// Let its time begin anew. Reply: [`Reply::Done`]; [`Fault::NotFound`] when it was sent or
+    /// cancelled.
+    Restart(DelayId),
+    /// Send it now. Reply: [`Reply::Done`]; [`Fault::NotFound`] as above.
+    Send(DelayId),
+    /// Never send it. Reply: [`Reply::Done`]; [`Fault::NotFound`] as above.
+    Cancel(DelayId),
+    /// Which there are of our user, one page of them. Reply: [`Reply::Delayed`].
+    List {
+        /// What the page before gave; `None`: the first page.
+        from: Option<String>,
+    },
+}
+
+impl std::fmt::Debug for DelayOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Schedule { room, event_type, state_key, content, delay } => f
+                .debug_struct("Schedule")
+                .field("room", room)
+                .field("event_type", event_type)
+                .field("state_key", state_key)
+                .field("content_bytes", &content.len())
+                .field("delay", delay)
+                .finish(),
+            Self::Restart(id) => f.debug_tuple("Restart").field(id).finish(),
+            Self::Send(id) => f.debug_tuple("Send").field(id).finish(),
+            Self::Cancel(id) => f.debug_tuple("Cancel").field(id).finish(),
+            Self::List { from } => f.debug_struct("List").field("first", &from.is_none()).finish(),
+        }
+    }
 }
 
 impl std::fmt::Debug for MatrixOp {
@@ -459,6 +515,7 @@ impl std::fmt::Debug for MatrixOp {
                 .field("state_key", state_key)
                 .field("content_bytes", &content.len())
                 .finish(),
+            Self::Delay(op) => f.debug_tuple("Delay").field(op).finish(),
             Self::SendToDevice { room, targets, event_type, content, transaction } => f
                 .debug_struct("SendToDevice")
                 .field("room", room)
@@ -562,6 +619,10 @@ pub enum Reply {
     Done,
     /// The event was accepted by the homeserver.
     Sent(EventId),
+    /// The homeserver has taken a delayed event, and names it so.
+    Scheduled(DelayId),
+    /// One page of the delayed events of our user.
+    Delayed(DelayedPage),
     /// The homeserver has taken the messages; these devices get none, because there are no keys to
     /// encrypt for them.
     ToDevice(BTreeSet<ParticipantId>),

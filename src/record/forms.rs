@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     config::{
-        Busy, Config, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Timeouts, Transfers,
-        Unverified,
+        Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Timeouts,
+        Transfers, Unverified,
     },
     id::{
-        CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
-        TrackId, UserId,
+        CallId, DelayId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId,
+        StreamId, TrackId, UserId,
     },
     machine::{
         Identity as Ourselves,
@@ -36,6 +36,7 @@ use crate::{
             Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
             Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version, WireForm,
         },
+        delayed::{DelayedMember, DelayedPage},
         delivery::{Content, Delivery, Facts, Malformed, Parsed, Place, Protection},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, Scope},
@@ -73,6 +74,7 @@ record_ids! {
     RoomId => |id, names| names.text(id);
     EventId => |id, names| names.text(id);
     DeviceId => |id, names| names.member(id);
+    DelayId => |id, names| names.text(id);
     InputId => |id, names| names.text(id);
     // Random, and glare compares them: the smaller one survives.
     CallId => |id, names| id.to_owned();
@@ -125,8 +127,10 @@ record_struct!(Config {
     relay_only,
     member_key,
     reactions,
+    delayed_leave,
     wire_form,
 });
+record_enum!(DelayedLeave { Off, On });
 record_enum!(MemberKey { Protected, Device });
 record_enum!(ReactionsSent { InTheClear, AsTheRoomIs });
 record_enum!(Busy { Ignore, Reject, Ring });
@@ -154,6 +158,8 @@ record_struct!(Timeouts {
     turn_margin,
     membership,
     membership_refresh,
+    delayed_leave,
+    delayed_restart,
     leg_retry_first,
     leg_retry_longest,
     speaker,
@@ -246,6 +252,8 @@ record_enum!(Lifecycle { Foreground, Background, LoggedOut, Ending });
 record_enum!(Reply {
     Done,
     Sent(event),
+    Scheduled(id),
+    Delayed(page),
     ToDevice(unreached),
     Turn(servers),
     Members(users),
@@ -267,6 +275,8 @@ record_enum!(Fault {
     Unsupported,
     Failed(text),
 });
+record_struct!(DelayedPage { members, next });
+record_struct!(DelayedMember { id, room, state_key as state_key, leaving });
 record_struct!(ParticipantId { user, device });
 record_struct!(TurnServers { servers, ttl });
 record_struct!(IceServer { urls, username, credential });

@@ -106,6 +106,7 @@ fn of_reply(reply: &Reply) -> usize {
         Reply::Turn(turn) => turn.servers.len() * LEAST,
         Reply::Stats(stats) => (stats.inbound.len() + stats.outbound.len()) * SMALL,
         Reply::State(state) => of_state(state),
-        Reply::Done | Reply::Sent(_) => 0,
+        Reply::Delayed(page) => page.members.len() * SMALL,
+        Reply::Done | Reply::Sent(_) | Reply::Scheduled(_) => 0,
     }
 }

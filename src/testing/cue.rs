@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::machine::io::{Fault, Fetch, MatrixOp, Op, PeerOp, TrackOp};
+use crate::machine::io::{DelayOp, Fault, Fetch, MatrixOp, Op, PeerOp, TrackOp};
 
 /// Kinds of requests, without what they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +63,16 @@ pub enum OpKind {
     SendClear,
     /// Redact an event.
     Redact,
+    /// Schedule a delayed event.
+    Schedule,
+    /// Restart a delayed event.
+    Restart,
+    /// Send a delayed event now.
+    SendDelayed,
+    /// Cancel a delayed event.
+    Cancel,
+    /// List delayed events.
+    List,
     /// Send messages to devices.
     SendToDevice,
 }
@@ -75,6 +85,7 @@ impl OpKind {
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
             Op::Matrix(MatrixOp::SendClear { .. }) => Self::SendClear,
             Op::Matrix(MatrixOp::Redact { .. }) => Self::Redact,
+            Op::Matrix(MatrixOp::Delay(op)) => Self::of_delay(op),
             Op::Matrix(MatrixOp::SendToDevice { .. }) => Self::SendToDevice,
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,
@@ -86,6 +97,16 @@ impl OpKind {
             Op::Track(_, TrackOp::Dtmf(_)) => Self::Dtmf,
             Op::Track(_, TrackOp::Release) => Self::Release,
             Op::Save(_) => Self::Save,
+        }
+    }
+
+    fn of_delay(op: &DelayOp) -> Self {
+        match op {
+            DelayOp::Schedule { .. } => Self::Schedule,
+            DelayOp::Restart(_) => Self::Restart,
+            DelayOp::Send(_) => Self::SendDelayed,
+            DelayOp::Cancel(_) => Self::Cancel,
+            DelayOp::List { .. } => Self::List,
         }
     }
 

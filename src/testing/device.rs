@@ -36,7 +36,7 @@ use crate::{
 /// the refusal uses [`command`](Self::command).
 #[derive(Debug, Clone)]
 pub struct Device {
-    sim: Sim,
+    pub(super) sim: Sim,
     index: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Group calls of a simulated device: what its user does, and what he sees.
 
-use super::device::Device;
+use super::{delays::Delayed, device::Device};
 use crate::{
     id::{RoomId, SessionId},
     machine::{
@@ -67,6 +67,15 @@ impl Device {
     /// The state of a group call.
     pub fn group_state(&self, session: SessionId) -> Option<GroupState> {
         self.group_snapshot(session).map(|snapshot| snapshot.state)
+    }
+
+    /// The leaves that the homeserver writes for this device when it does not hear from it.
+    pub fn delayed_leaves(&self) -> Vec<Delayed> {
+        let me = self.identity();
+        self.sim.server(|server| {
+            let all = server.delays().waiting();
+            all.filter(|delayed| delayed.by == me).cloned().collect()
+        })
     }
 
     /// All events of a group call.

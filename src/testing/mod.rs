@@ -58,6 +58,7 @@
 mod checked;
 mod column;
 mod cue;
+mod delays;
 mod device;
 mod dice;
 mod embedded;
@@ -82,6 +83,7 @@ mod world;
 pub use checked::Checked;
 pub use column::{Column, Kind, Line};
 pub use cue::{Cue, Cues, Ending, OpKind};
+pub use delays::{DelaySupport, Delayed, Delays};
 pub use device::{Device, room_batch};
 pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};

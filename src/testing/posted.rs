@@ -67,7 +67,7 @@ impl FakeHomeserver {
         to: &ParticipantId,
         (event, protection): ((&str, &str), Protection),
     ) {
-        let delay = self.delays.get(&(from.user.clone(), to.user.clone())).copied();
+        let delay = self.ways.get(&(from.user.clone(), to.user.clone())).copied();
         let Some(inbox) = self.inboxes.get_mut(&(to.user.clone(), to.device.clone())) else {
             return;
         };

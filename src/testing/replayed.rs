@@ -79,10 +79,13 @@ impl Teller {
                     MatrixOp::SendEvent { event_type, .. }
                     | MatrixOp::SendClear { event_type, .. }
                     | MatrixOp::SendToDevice { event_type, .. }
-                    | MatrixOp::SendState { event_type, .. } => event_type,
-                    MatrixOp::Redact { .. } => "m.room.redaction",
+                    | MatrixOp::SendState { event_type, .. } => Some(event_type.as_str()),
+                    MatrixOp::Redact { .. } => Some("m.room.redaction"),
+                    MatrixOp::Delay(_) => None,
                 };
-                self.sending.insert(*id, event_type.to_owned());
+                if let Some(event_type) = event_type {
+                    self.sending.insert(*id, event_type.to_owned());
+                }
             }
             if let (kind, Some(what)) = telling::words(output) {
                 self.line(at, kind, what);

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::posted::Posted;
+use super::{delays::Delays, posted::Posted};
 use crate::{
     host::{SendEvent, SendState},
     id::{DeviceId, EventId, RoomId, UserId},
@@ -128,10 +128,11 @@ pub struct FakeHomeserver {
     pub(super) inboxes: BTreeMap<Account, Vec<Pending>>,
     transactions: BTreeMap<(Account, String), EventId>,
     pub(super) to_device: Posted,
-    pub(super) delays: BTreeMap<(UserId, UserId), Duration>,
+    pub(super) ways: BTreeMap<(UserId, UserId), Duration>,
     turn: Result<TurnServers, Fault>,
     sent: u64,
     rooms_reversed: bool,
+    pub(super) delays: Delays,
 }
 
 impl Default for FakeHomeserver {
@@ -148,10 +149,11 @@ impl FakeHomeserver {
             inboxes: BTreeMap::new(),
             transactions: BTreeMap::new(),
             to_device: Posted::default(),
-            delays: BTreeMap::new(),
+            ways: BTreeMap::new(),
             turn: Ok(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(86_400) }),
             sent: 0,
             rooms_reversed: false,
+            delays: Delays::default(),
         }
     }
 
@@ -216,7 +218,7 @@ impl FakeHomeserver {
 
     /// How long events of `sender` take to become visible to `receiver`.
     pub fn set_delay(&mut self, sender: &UserId, receiver: &UserId, delay: Duration) {
-        self.delays.insert((sender.clone(), receiver.clone()), delay);
+        self.ways.insert((sender.clone(), receiver.clone()), delay);
     }
 
     /// Whether the batches of a sync come in the reverse order of their rooms (default: no).
@@ -269,6 +271,7 @@ impl FakeHomeserver {
         if levels.is_some_and(|levels| !levels.may_write_memberships(&from.user)) {
             return refused("the power level is too low");
         }
+        self.delays.on_state(&from.user, &event);
         Ok(self.put_state(now, &from.user, event))
     }
 
@@ -423,7 +426,7 @@ impl FakeHomeserver {
     ) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
-                let delay = self.delays.get(&(from.clone(), user.clone())).copied();
+                let delay = self.ways.get(&(from.clone(), user.clone())).copied();
                 let visible = now.plus(delay.unwrap_or_default());
                 inbox.push(Pending { visible, what: what.clone() });
             }

@@ -14,11 +14,11 @@ use super::{
     world::{Happening, Job, Station, World},
 };
 use crate::{
-    host::{Redact, SendEvent, SendState, SendToDevice},
-    id::{OpId, PeerId, RoomId},
+    host::{DelayUpdate, Redact, SendEvent, SendState, SendToDevice},
+    id::{DelayId, OpId, PeerId, RoomId},
     machine::{
         Identity,
-        io::{Fault, Fetch, Input, MatrixOp, Op, Output, PeerOp, Reply, Verdict},
+        io::{DelayOp, Fault, Fetch, Input, MatrixOp, Op, Output, PeerOp, Reply, Verdict},
     },
     wire::delivery::Batch,
 };
@@ -174,6 +174,7 @@ impl World {
                 };
                 self.send_to_device(device, message)
             }
+            MatrixOp::Delay(op) => self.delay(device, op),
         }
     }
 
@@ -223,6 +224,32 @@ impl World {
         self.note(device, Kind::Wire, what);
         self.plan_syncs();
         Ok(Reply::Sent(written))
+    }
+
+    fn delay(&mut self, device: usize, op: &DelayOp) -> Result<Reply, Fault> {
+        let (by, now) = (self.hosts[device].identity.clone(), self.now.wall);
+        let result = match op.clone() {
+            DelayOp::Schedule { room, event_type, state_key, content, delay } => {
+                let event = SendState { room, event_type, state_key, content };
+                let id = self.server.delays().schedule(now, &by, (event, delay))?;
+                self.note(device, Kind::Detail, "schedules its leave");
+                Ok(Reply::Scheduled(id))
+            }
+            DelayOp::List { from } => {
+                let page = self.server.delays().list(&by.user, from.as_deref())?;
+                Ok(Reply::Delayed(page))
+            }
+            DelayOp::Restart(id) => self.update(&id, DelayUpdate::Restart),
+            DelayOp::Send(id) => self.update(&id, DelayUpdate::Send),
+            DelayOp::Cancel(id) => self.update(&id, DelayUpdate::Cancel),
+        };
+        self.plan_syncs();
+        self.plan_fire();
+        result
+    }
+
+    fn update(&mut self, id: &DelayId, update: DelayUpdate) -> Result<Reply, Fault> {
+        self.server.update_delayed(self.now.wall, id, update).map(|()| Reply::Done)
     }
 
     /// Puts an event into a room for somebody who has no engine here.
@@ -335,6 +362,8 @@ const fn deadline(kind: OpKind) -> Duration {
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
         OpKind::Candidates | OpKind::RestartIce | OpKind::SetServers => 10,
         OpKind::Turn | OpKind::Stats | OpKind::Enable | OpKind::Close => 5,
+        OpKind::Schedule | OpKind::Restart | OpKind::SendDelayed => 5,
+        OpKind::Cancel | OpKind::List => 5,
         OpKind::Release | OpKind::Save | OpKind::Dtmf => 5,
     })
 }

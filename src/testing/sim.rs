@@ -158,6 +158,7 @@ impl Sim {
         let mut world = self.world.borrow_mut();
         let result = change(&mut world.server);
         world.plan_syncs();
+        world.plan_fire();
         result
     }
 

@@ -16,7 +16,7 @@ use crate::{
         diagnostics::KEPT,
         event::{CallEvent, CallSnapshot, CallState, VoipEvent},
         group::event::{GroupEvent, GroupSnapshot, GroupState},
-        io::{Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
+        io::{DelayOp, Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
     },
     wire::{self, ledger::MAX_LEDGER_BYTES},
 };
@@ -216,6 +216,14 @@ impl Watch {
             }
             MatrixOp::Redact { content, .. } => return readable("m.room.redaction", content),
             MatrixOp::SendState { .. } => return self.on_write(id, send),
+            MatrixOp::Delay(DelayOp::Schedule { content, .. }) => {
+                let read = wire::member::read_members(wire::member::Dialect::Famedly, content);
+                if !self.quick {
+                    self.mix(content);
+                }
+                return rule(read.is_ok(), || "it schedules what cannot be read".to_owned());
+            }
+            MatrixOp::Delay(_) => return Ok(()),
         };
         if !self.quick {
             self.mix(content);

@@ -46,6 +46,8 @@ pub(super) enum Happening {
     Deadline { at: Station, id: OpId },
     /// A device syncs.
     Sync { device: usize },
+    /// The homeserver sends what was delayed.
+    Fire,
     /// A peer connection does something by itself.
     FollowUp(FollowUp),
 }
@@ -107,6 +109,8 @@ pub(super) struct World {
     entries: u64,
     seats: u32,
     steps_now: u32,
+    /// When the homeserver looks next at what was delayed; so that it is planned once.
+    fire_due: Option<Mono>,
 }
 
 impl World {
@@ -127,6 +131,7 @@ impl World {
             entries: 0,
             seats: 0,
             steps_now: 0,
+            fire_due: None,
         }
     }
 
@@ -225,6 +230,7 @@ impl World {
     pub(super) fn is_quiet_for(&self, span: Duration) -> bool {
         let under_way = self.agenda.values().any(|happening| match happening {
             Happening::Deadline { at, id } => self.hosts[at.device].watch.awaits(*id),
+            Happening::Fire => false,
             _ => true,
         });
         let due = self.hosts.iter().filter_map(|host| host.due).min();
@@ -252,6 +258,7 @@ impl World {
     /// driver wakes.
     pub(super) fn suspend(&mut self, span: Duration) {
         self.now.wall = self.now.wall.plus(span);
+        self.fire();
         for device in 0..self.hosts.len() {
             self.timeout(device);
         }
@@ -307,7 +314,32 @@ impl World {
                 }
                 self.sync(device);
             }
+            Happening::Fire => {
+                self.fire_due = None;
+                self.fire();
+            }
             Happening::FollowUp(follow_up) => self.follow_up(follow_up),
+        }
+    }
+
+    /// The homeserver sends what was delayed until now, and looks again when the next is due.
+    fn fire(&mut self) {
+        for _ in 0..self.server.fire(self.now.wall) {
+            let (at, who) = (self.now.mono.0, "--".to_owned());
+            let what = "a delayed leave is sent".to_owned();
+            self.column.0.push(Line { at, who, what, kind: Kind::Wire });
+        }
+        self.plan_syncs();
+        self.plan_fire();
+    }
+
+    pub(super) fn plan_fire(&mut self) {
+        let Some(due) = self.server.delays().next_due() else { return };
+        let after = due.since(self.now.wall);
+        let at = self.now.mono.plus(after);
+        if self.fire_due.is_none_or(|planned| planned > at) {
+            self.fire_due = Some(at);
+            self.plan(after, Happening::Fire);
         }
     }
 

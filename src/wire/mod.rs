@@ -11,6 +11,7 @@
 //! | `kind.rs` | the names of these events |
 //! | `member.rs` | who is in a group call: `com.famedly.call.member` |
 //! | `legacy.rs` | the same of matrix-js-sdk: MSC3401 as it was first |
+//! | `delayed.rs` | delayed leaves: what is written, what the homeserver lists |
 //! | `state.rs`, `power.rs` | the state of a room; who may write memberships |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
 //! | `rtc.rs` | the events around group calls, and their names |
@@ -23,6 +24,7 @@
 
 pub mod call;
 pub mod candidate;
+pub mod delayed;
 pub mod delivery;
 mod json;
 mod kind;

@@ -8,6 +8,7 @@
 mod busy;
 mod common;
 mod corners;
+mod delayed_leave;
 mod devices;
 mod disorder;
 mod embedded;

@@ -186,5 +186,6 @@ pub(super) fn reached(result: Result<Reply, Fault>) -> Result<(), Fault> {
         Reply::ToDevice(unreached) if !unreached.is_empty() => Err(Fault::NoDeviceKeys),
         Reply::ToDevice(_) | Reply::Done | Reply::Sent(_) | Reply::Turn(_) => Ok(()),
         Reply::Members(_) | Reply::State(_) | Reply::Description(_) | Reply::Stats(_) => Ok(()),
+        Reply::Scheduled(_) | Reply::Delayed(_) => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupCall,
+    delayed::DelayedLeave,
     event::Rights,
     membership::{Next, Ours, Outcome},
     post::Posts,
@@ -39,6 +40,12 @@ pub(in crate::machine) enum GroupTimer {
     RefreshAwake,
     /// What failed is tried again (monotonic).
     Retry,
+    /// Our delayed leave is restarted, or tried again (`Timeouts::delayed_restart`, monotonic).
+    Heartbeat,
+    /// Its time has passed without a restart (`Timeouts::delayed_leave`, wall: we may have slept).
+    Overslept,
+    /// What is to be cancelled is tried again (monotonic).
+    Cancelling,
     /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
     Legs,
     /// It is looked who speaks (`Timeouts::speaker`, monotonic).
@@ -50,7 +57,7 @@ pub(in crate::machine) enum GroupTimer {
 }
 
 impl GroupTimer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Expiry,
         Self::Refresh,
         Self::RefreshAwake,
@@ -59,6 +66,9 @@ impl GroupTimer {
         Self::Levels,
         Self::Posts,
         Self::Rings,
+        Self::Heartbeat,
+        Self::Overslept,
+        Self::Cancelling,
     ];
 }
 
@@ -67,6 +77,7 @@ impl GroupTimer {
 pub(super) struct GroupRoom {
     pub(super) roster: Roster,
     pub(super) ours: Ours,
+    pub(super) delayed: DelayedLeave,
     pub(super) levels: Option<PowerLevels>,
     pub(super) creation: Option<Creation>,
     pub(super) posts: Posts,
@@ -182,6 +193,11 @@ impl Groups {
         }
     }
 
+    /// A reply belongs to this room.
+    pub(super) fn await_reply(&mut self, op: OpId, room: &RoomId) {
+        self.asked.insert(op, room.clone());
+    }
+
     /// Whether a room waits for this.
     pub(super) fn is_set(&self, room: &RoomId, timer: GroupTimer) -> bool {
         let number = self.rooms.get(room).map(|of_room| of_room.number);
@@ -203,9 +219,13 @@ impl Groups {
                 self.set_timer(room, GroupTimer::Retry, Some(after));
             }
         }
+        self.push_delayed(world, room);
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         let op = match of_room.ours.next() {
             Next::Nothing | Next::Repair => return self.note_memberships(world, room),
+            Next::Write if of_room.delayed.holds_writes(world.now) => {
+                return self.note_memberships(world, room);
+            }
             Next::Fetch => {
                 let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
                 of_room.ours.on_fetching(op);
@@ -225,7 +245,7 @@ impl Groups {
                 op
             }
         };
-        self.asked.insert(op, room.clone());
+        self.await_reply(op, room);
         self.set_timer(room, GroupTimer::Refresh, None);
         self.set_timer(room, GroupTimer::RefreshAwake, None);
         self.note_memberships(world, room);
@@ -285,6 +305,7 @@ impl Groups {
             of_room.roster.fingerprint(print, now);
             of_room.ours.fingerprint(print);
             of_room.posts.fingerprint(print);
+            of_room.delayed.fingerprint(print);
             print.value((&of_room.levels, &of_room.creation));
         }
         for (session, call) in &self.calls {

@@ -10,6 +10,7 @@ use super::{
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
+    config::DelayedLeave,
     id::{EventId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
@@ -246,6 +247,10 @@ impl Engine {
         if self.on_post_reply(&room, op, &result) {
             return Verdict::Handled;
         }
+        if self.on_delay_reply(&room, op, &result) {
+            self.groups.push(&mut self.world, &room);
+            return Verdict::Handled;
+        }
         match result {
             Ok(Reply::Sent(event)) => {
                 let outcome = self.groups.room(&room).ours.on_written(event);
@@ -274,6 +279,7 @@ impl Engine {
         self.groups.after(&self.world, room, &outcome);
         match outcome {
             Outcome::Accepted(in_it) => {
+                self.groups.room(room).delayed.verify();
                 for (group, visit) in in_it {
                     let present = self.groups.room(room).ours.visit(&group);
                     let same = present.is_some_and(|present| present.session == visit);
@@ -349,6 +355,8 @@ impl Engine {
                     self.groups.room(&room).ours.on_refresh(now);
                 }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
+                // What is due then is seen below.
+                GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
                 GroupTimer::Legs => self.on_legs_due(&room),
                 GroupTimer::Levels => self.on_levels_due(&room),
                 GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),
@@ -364,7 +372,9 @@ impl Engine {
     /// The network is back: what failed is tried at once.
     pub(in crate::machine) fn on_groups_network_back(&mut self) {
         for room in self.groups.all_rooms() {
-            self.groups.room(&room).ours.on_pause_over();
+            let of_room = self.groups.room(&room);
+            of_room.ours.on_pause_over();
+            of_room.delayed.on_network_back();
             self.on_posts_due(&room, Mono(Duration::MAX));
             self.groups.push(&mut self.world, &room);
         }
@@ -422,7 +432,12 @@ impl Engine {
     pub(in crate::machine) fn lay_ghosts(&mut self, memberships: Vec<LiveMembership>) {
         let until = self.world.now.wall.plus(LONGEST_MEMBERSHIP);
         for LiveMembership { room, session } in memberships {
-            self.groups.room(&room).ours.haunt(session, until);
+            let on = self.world.config.delayed_leave == DelayedLeave::On;
+            let of_room = self.groups.room(&room);
+            of_room.ours.haunt(session, until);
+            if on {
+                of_room.delayed.cleanse();
+            }
             self.groups.push(&mut self.world, &room);
         }
     }

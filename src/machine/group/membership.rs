@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use super::delayed::Others;
 use crate::{
     config::Timeouts,
     id::{DeviceId, EventId, OpId},
@@ -138,6 +139,8 @@ pub(super) struct Ours {
     /// dead process.
     retracting: BTreeSet<String>,
     known: bool,
+    /// What was seen may be old: our delayed leave may have been sent meanwhile.
+    doubted: bool,
     stale: bool,
     step: Step,
     tries: u32,
@@ -226,11 +229,32 @@ impl Ours {
         self.known &= self.believed > now.plus(OLDER);
     }
 
+    /// Our delayed leave may have been sent: whoever writes looks first what stands there. If it was,
+    /// we hear of it, and are in the call again by one write.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Whether we are in a call of the room, or about to be.
+    pub(super) fn is_in(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Whether nothing of ours stands there, and nothing is on its way.
+    pub(super) fn is_out(&self) -> bool {
+        !self.is_in() && !self.retracts() && !matches!(self.step, Step::Writing(..))
+    }
+
+    /// What stands under our key of other devices.
+    pub(super) fn others(&self) -> Others<'_> {
+        Others { kept: self.known.then_some(self.kept.as_slice()), differ }
+    }
+
     // ---------------------------------------------------------------------------- what is seen
 
     /// A device of ours wrote under our key.
     pub(super) fn on_seen(&mut self, ours: &DeviceId, event: &EventId, entries: &[MemberEntry]) {
-        self.known = true;
+        self.on_told();
         let writing = matches!(self.step, Step::Writing(..));
         // The latest stands as we wrote it, or was redacted: then it comes again, empty.
         let latest = self.echoes.back() == Some(event) && !writing;
@@ -240,6 +264,7 @@ impl Ours {
         // What goes out was composed without it.
         self.stale |= writing && !echo && differ(&kept, &self.kept);
         self.kept = kept;
+        self.remember(event);
         let own: Vec<_> = own.into_iter().filter_map(|entry| entry.membership.ok()).collect();
         if writing || echo {
             return;
@@ -259,6 +284,23 @@ impl Ours {
         if missing || !own.iter().all(wanted) {
             self.need_repair();
         }
+    }
+
+    fn on_told(&mut self) {
+        self.known = true;
+        self.doubted = false;
+    }
+
+    /// What was seen is old when it comes again after a write of ours: a fetch may show it before the
+    /// sync does.
+    fn remember(&mut self, event: &EventId) {
+        if self.echoes.contains(event) {
+            return;
+        }
+        if self.echoes.len() == MAX_ECHOES {
+            self.echoes.pop_front();
+        }
+        self.echoes.push_back(event.clone());
     }
 
     fn need_repair(&mut self) {
@@ -296,7 +338,7 @@ impl Ours {
 
     /// The whole state was told, and nothing stands under our key.
     pub(super) fn on_absent(&mut self) {
-        self.known = true;
+        self.on_told();
         self.kept.clear();
         if matches!(self.step, Step::Writing(..)) {
             return;
@@ -320,7 +362,7 @@ impl Ours {
 
     /// What is to be done now, if nothing is under way.
     pub(super) fn next(&self) -> Next {
-        match (&self.step, self.stale, self.known) {
+        match (&self.step, self.stale, self.known && !self.doubted) {
             (Step::Rest, true, true) if self.repairs.needed => Next::Repair,
             (Step::Rest, true, true) => Next::Write,
             (Step::Rest, true, false) => Next::Fetch,
@@ -386,10 +428,8 @@ impl Ours {
         };
         self.tries = 0;
         self.retracting.retain(|session| in_it.values().any(|other| other == session));
-        if self.echoes.len() == MAX_ECHOES {
-            self.echoes.pop_front();
-        }
-        self.echoes.push_back(event);
+        self.echoes.retain(|known| *known != event);
+        self.remember(&event);
         for (group, visit) in &mut self.wanted {
             visit.accepted |= in_it.get(group) == Some(&visit.session);
         }
@@ -400,7 +440,7 @@ impl Ours {
     pub(super) fn on_fetched(&mut self) {
         self.step = Step::Rest;
         self.tries = 0;
-        self.known = true;
+        self.on_told();
     }
 
     /// What was asked for was not had.
@@ -443,7 +483,14 @@ impl Ours {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.dialect, self.repairs.needed, self.repairs.count));
-        print.value((&self.wanted, self.known, self.stale, &self.retracting, self.tries));
+        print.value((
+            &self.wanted,
+            self.known,
+            self.doubted,
+            self.stale,
+            &self.retracting,
+            self.tries,
+        ));
         print.value(self.kept.len());
         match &self.step {
             Step::Rest => print.value("rest"),

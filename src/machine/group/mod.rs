@@ -8,6 +8,7 @@
 //! | `reactions.rs` | applause and raised hands |
 //! | `ringing.rs` | how a call is announced, and how others' calls ring here |
 //! | `post.rs` | events of ours that go out until they are accepted |
+//! | `delayed.rs`, `arming.rs` | the leave that the homeserver writes when we are gone (MSC4140) |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
 //! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
@@ -24,6 +25,8 @@
 //!                        taken back, or believed no more                we can be in it no more
 //! ```
 
+mod arming;
+mod delayed;
 pub mod event;
 mod groups;
 mod inputs;

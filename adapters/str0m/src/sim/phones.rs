@@ -350,7 +350,8 @@ impl Phones {
                 MatrixOp::SendState { .. }
                 | MatrixOp::SendClear { .. }
                 | MatrixOp::Redact { .. }
-                | MatrixOp::SendToDevice { .. },
+                | MatrixOp::SendToDevice { .. }
+                | MatrixOp::Delay(_),
             ) => Err(Fault::Unsupported),
             Op::Fetch(fetch) => {
                 after = self.way * 2;
