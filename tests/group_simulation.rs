@@ -79,6 +79,7 @@ struct Stage {
     dice: Dice,
     rooms: [RoomId; 2],
     devices: Vec<Device>,
+    support: DelaySupport,
 }
 
 impl Stage {
@@ -95,7 +96,7 @@ impl Stage {
         let mut devices = Vec::new();
         // Dice of their own: what the others make of a seed stays as it was.
         let mut leaves = Dice::new(seed ^ 0xde1a);
-        delayed_leaves(&sim, &mut leaves);
+        let support = delayed_leaves(&sim, &mut leaves);
         for user in &users {
             for device in 0..dice.below(2) + 1 {
                 let mut config = Config::default();
@@ -111,7 +112,15 @@ impl Stage {
         }
         sim.run_until_quiet();
         schedules::set_delays(&sim, &mut dice, &users, millis(400));
-        Self { sim, dice, rooms, devices }
+        Self { sim, dice, rooms, devices, support }
+    }
+
+    /// Where the homeserver cancels a delayed leave as its user writes that state, another device of his
+    /// takes away what the dead one can schedule no more.
+    fn loses_leaves_to_a_sibling(&self, ghost: &Device) -> bool {
+        let user = ghost.identity().user;
+        let of_user = self.devices.iter().filter(|device| device.identity().user == user);
+        self.support == DelaySupport::CancelledByState && of_user.count() > 1
     }
 
     /// Whoever looks on sees nothing of a device that is gone and whose leave the homeserver had, 45 s
@@ -231,7 +240,7 @@ impl Stage {
         let rooms: BTreeSet<_> =
             device.delayed_leaves().into_iter().map(|leave| leave.event.room).collect();
         self.sim.advance(span.min(secs(45)));
-        if span > secs(45) {
+        if span > secs(45) && !self.loses_leaves_to_a_sibling(device) {
             self.gone(device, &rooms);
             self.sim.advance(span - secs(45));
         }
@@ -326,7 +335,7 @@ impl Stage {
 }
 
 /// What the homeserver makes of delayed leaves.
-fn delayed_leaves(sim: &Sim, dice: &mut Dice) {
+fn delayed_leaves(sim: &Sim, dice: &mut Dice) -> DelaySupport {
     let support = [DelaySupport::None, DelaySupport::Full, DelaySupport::CancelledByState];
     let support = *dice.one_of(&[support[0], support[1], support[1], support[2]]);
     let (few, pages) = (dice.percent(20), dice.percent(50));
@@ -340,6 +349,7 @@ fn delayed_leaves(sim: &Sim, dice: &mut Dice) {
             server.delays().set_per_page(per_page);
         }
     });
+    support
 }
 
 /// The group calls that live.

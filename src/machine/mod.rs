@@ -6,7 +6,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `io.rs` | everything that goes in and comes out |
-//! | `media.rs`, `stats.rs`, `fault.rs` | what that speaks of: lines and sources, measurements, failures |
+//! | `matrix.rs`, `media.rs`, `stats.rs`, `fault.rs` | what that speaks of: the homeserver, lines and sources, measurements, failures |
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
 //! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
@@ -40,6 +40,7 @@ pub mod guard;
 mod hashed;
 mod ids;
 pub mod io;
+mod matrix;
 mod media;
 mod memory;
 pub mod quality;

@@ -166,8 +166,11 @@ fn an_invite_that_comes_before_its_membership_waits_for_it() {
     let (user, other) = (ada.identity().user, ben.identity().user);
     // State travels with the room's events, messages to devices by themselves.
     sim.server(|server| server.set_delay(&user, &other, secs(3)));
+    let before = sim.server(|server| server.state_sent(&room));
     enter(ada, &room);
-    sim.advance(millis(70));
+    while sim.server(|server| server.state_sent(&room)) == before {
+        sim.advance(millis(10));
+    }
     sim.server(|server| server.set_delay(&user, &other, secs(0)));
     sim.advance(secs(9));
     all_connected(&sim, &devices);
