@@ -278,6 +278,8 @@ impl Groups {
             print.value(call.shown());
             call.mesh.fingerprint(print);
             call.media.fingerprint(print);
+            call.reactions.fingerprint(print);
+            print.value(&call.calling);
         }
         self.rings.fingerprint(print);
     }
