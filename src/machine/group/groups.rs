@@ -41,6 +41,8 @@ pub(in crate::machine) enum GroupTimer {
     Retry,
     /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
     Legs,
+    /// It is looked who speaks (`Timeouts::speaker`, monotonic).
+    Levels,
     /// A post that failed is tried again (monotonic).
     Posts,
     /// A ring is over (wall).
@@ -48,12 +50,13 @@ pub(in crate::machine) enum GroupTimer {
 }
 
 impl GroupTimer {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Expiry,
         Self::Refresh,
         Self::RefreshAwake,
         Self::Retry,
         Self::Legs,
+        Self::Levels,
         Self::Posts,
         Self::Rings,
     ];
@@ -175,6 +178,12 @@ impl Groups {
         }
     }
 
+    /// Whether a room waits for this.
+    pub(super) fn is_set(&self, room: &RoomId, timer: GroupTimer) -> bool {
+        let number = self.rooms.get(room).map(|of_room| of_room.number);
+        number.is_some_and(|number| self.timers.is_set(&(number, timer)))
+    }
+
     /// Whose request it was.
     pub(super) fn take_asked(&mut self, op: OpId) -> Option<RoomId> {
         self.asked.remove(&op)
@@ -280,6 +289,7 @@ impl Groups {
             call.media.fingerprint(print);
             call.reactions.fingerprint(print);
             print.value(&call.calling);
+            call.speaker.fingerprint(print);
         }
         self.rings.fingerprint(print);
     }

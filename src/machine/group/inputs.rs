@@ -302,10 +302,9 @@ impl Engine {
             Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
-        self.set_group_state(session, GroupState::Leaving);
-        self.come_out(session);
         self.tell_group(session, GroupEvent::Refused(why));
         self.set_group_state(session, GroupState::Idle);
+        self.come_out(session);
         self.end_if_empty(session, room, group);
     }
 
@@ -326,6 +325,7 @@ impl Engine {
                 }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
                 GroupTimer::Legs => self.on_legs_due(&room),
+                GroupTimer::Levels => self.on_levels_due(&room),
                 GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),
                 GroupTimer::Rings => self.on_rings_due(&room),
             }

@@ -12,6 +12,7 @@
 //! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
 //! | `media.rs` | what we send: one capture for all legs |
+//! | `speaker.rs` | who speaks loudest |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
@@ -35,6 +36,7 @@ mod reactions;
 pub mod ringing;
 pub mod roster;
 mod signals;
+mod speaker;
 mod state;
 
 pub(super) use self::groups::Groups;
@@ -44,6 +46,7 @@ use self::{
     mesh::Mesh,
     reactions::Reactions,
     ringing::Calling,
+    speaker::Speaker,
 };
 use super::{Identity, world::World};
 use crate::{
@@ -62,6 +65,7 @@ pub(super) struct GroupCall {
     calling: Calling,
     mesh: Mesh,
     media: GroupMedia,
+    speaker: Speaker,
 }
 
 impl GroupCall {

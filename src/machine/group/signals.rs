@@ -208,6 +208,10 @@ impl Engine {
             return Verdict::Ignored(Ignored::NoConference);
         };
         let header = &signal.message.header;
+        // Nobody is transferred out of a group call.
+        if let Body::Replaces(_) = signal.message.body {
+            return Verdict::Ignored(Ignored::Unsupported);
+        }
         let number = header.leg.as_ref().and_then(|leg| leg.seq);
         let seat = call.mesh.seat_mut(&signal.member);
         if let Some(leg) = seat.leg.as_mut().filter(|leg| leg.call == header.call_id) {
@@ -235,10 +239,6 @@ impl Engine {
     }
 
     fn hear_on_leg(&mut self, leg: SessionId, signal: &Signal<'_>) -> Verdict {
-        // Nobody is transferred out of a group call.
-        if let Body::Replaces(_) = signal.message.body {
-            return Verdict::Ignored(Ignored::Unsupported);
-        }
         let (facts, message) = (signal.facts, signal.message.clone());
         let answers = matches!(message.body, Body::Answer(_));
         let verdict = self.with(leg, |call, world| call.on_message(world, facts, message));
@@ -274,7 +274,8 @@ impl Engine {
         };
         let arrived = LegInvite { header: &message.header, invite, until };
         let leg = Call::arrive_leg(&mut self.world, place, call.media.local(), arrived);
-        self.keep_leg(*group, member, leg);
+        let number = message.header.leg.as_ref().and_then(|leg| leg.seq);
+        self.keep_leg(*group, member, (leg, number));
         self.warn_of_unverified_member(*group, facts);
         self.hear_parked(*group, member);
         Verdict::Handled

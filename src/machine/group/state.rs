@@ -10,6 +10,7 @@ use super::{
     reactions::Reactions,
     ringing::Calling,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
+    speaker::Speaker,
 };
 use crate::{
     id::{RoomId, SessionId},
@@ -257,9 +258,10 @@ impl Engine {
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
         let media = GroupMedia::new(self.world.ids.stream());
-        let (mesh, reactions, calling) =
-            (Mesh::default(), Reactions::default(), Calling::default());
-        let call = GroupCall { session, shown, was_alive, mesh, media, reactions, calling };
+        let (mesh, speaker) = (Mesh::default(), Speaker::default());
+        let (reactions, calling) = (Reactions::default(), Calling::default());
+        let call =
+            GroupCall { session, shown, was_alive, mesh, media, reactions, calling, speaker };
         self.groups.calls.insert(session, call);
         session
     }

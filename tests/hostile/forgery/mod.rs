@@ -13,11 +13,13 @@
 //! | `door.rs` | what the parser turns away: wrong types, oversized fields |
 //! | `rtc.rs` | reactions, announcements and declines of group calls |
 //! | `state.rs` | memberships of group calls: whose key, who wrote it |
+//! | `legs.rs` | messages to this device about a group call |
 //! | `adapter.rs` | what only a Matrix client can see: forged Megolm senders, state keys |
 
 mod adapter;
 mod door;
 mod envelope;
+mod legs;
 mod moments;
 mod outcomes;
 mod rtc;
@@ -64,10 +66,7 @@ impl Scene {
 
     /// What the event says, to be forged.
     pub(crate) fn message(&mut self) -> &mut CallMessage {
-        match self.event.event.as_mut() {
-            Ok(Content::Call(message)) => message,
-            other => panic!("{other:?} is no call message"),
-        }
+        message(&mut self.event)
     }
 
     pub(crate) fn deliver(&mut self) -> Verdict {
@@ -88,6 +87,14 @@ impl Scene {
             self.rig.engine = self.rig.engine.without(*guard);
         }
         self
+    }
+}
+
+/// What an event says of a call, to be forged.
+pub(crate) fn message(event: &mut Parsed) -> &mut CallMessage {
+    match event.event.as_mut() {
+        Ok(Content::Call(message)) => message,
+        other => panic!("{other:?} is no call message"),
     }
 }
 
@@ -136,6 +143,7 @@ fn judge(row: &Row) -> Result<(), String> {
 fn rows() -> Vec<Row> {
     let mut rows = envelope::rows();
     rows.extend(moments::rows());
+    rows.extend(legs::rows());
     rows
 }
 
