@@ -65,6 +65,7 @@ mod embedded_webrtc;
 mod explore;
 mod fake_peer;
 mod group;
+mod posted;
 mod puppet;
 mod redacting;
 mod replayed;

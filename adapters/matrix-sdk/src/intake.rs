@@ -508,8 +508,7 @@ pub(crate) fn to_device(message: &Raw<AnyToDeviceEvent>, info: Option<&Encryptio
     let Some(sender) = sender else { return Message::Other };
     let (device, protection) = proof(info);
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
-    let content = content.0;
-    Message::Call(Box::new(RawEvent { facts, event_type, content, redacts: None }))
+    Message::Call(Box::new(RawEvent { facts, event_type, content: content.0, redacts: None }))
 }
 
 #[cfg(test)]

@@ -258,10 +258,16 @@ impl Engine {
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
         let media = GroupMedia::new(self.world.ids.stream());
-        let (mesh, speaker) = (Mesh::default(), Speaker::default());
-        let (reactions, calling) = (Reactions::default(), Calling::default());
-        let call =
-            GroupCall { session, shown, was_alive, mesh, media, reactions, calling, speaker };
+        let call = GroupCall {
+            session,
+            shown,
+            was_alive,
+            reactions: Reactions::default(),
+            calling: Calling::default(),
+            mesh: Mesh::default(),
+            media,
+            speaker: Speaker::default(),
+        };
         self.groups.calls.insert(session, call);
         session
     }

@@ -13,14 +13,14 @@ use matrix_voip::{
     },
     redact::Redacted,
     wire::{
-        call::{Body, Invite, Leg, Replaces},
-        delivery::{Malformed, Parsed, Place, Protection},
+        call::{Body, Header, Invite, Leg, Replaces},
+        delivery::{Content, Malformed, Parsed, Place, Protection},
         member::{MEMBER_TYPE, read_members},
         state::{Extent, RawState, StateBatch, StateFacts},
     },
 };
 
-use super::{Row, Scene, message};
+use super::{Row, Scene};
 use crate::rig::{Rig, candidates, hangup, invite, invite_for, room, said, secs, start, user};
 
 /// We are in the call of room `r`, with `ann`, who calls us, and `you`, whom we call. `bob` is in the
@@ -74,7 +74,7 @@ impl Meeting {
         let mut event = self.rig.event(said(sender, "talk", body));
         event.facts.event_id = None;
         event.facts.age = None;
-        let header = &mut message(&mut event).header;
+        let header = header(&mut event);
         header.device_id = DeviceId::parse("D").ok();
         header.leg = Some(Leg {
             form: WireForm::Deployed,
@@ -130,8 +130,15 @@ fn our_visit(rig: &Rig) -> String {
     entries[0].membership.clone().unwrap().session.unwrap()
 }
 
+fn header(event: &mut Parsed) -> &mut Header {
+    match &mut event.event {
+        Ok(Content::Call(message)) => &mut message.header,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn leg(event: &mut Parsed) -> &mut Leg {
-    message(event).header.leg.as_mut().unwrap()
+    header(event).leg.as_mut().unwrap()
 }
 
 fn changed(mut event: Parsed, change: impl FnOnce(&mut Leg)) -> Parsed {
@@ -162,7 +169,7 @@ fn addresses() -> Vec<Row> {
     let other = |change: fn(&mut Leg)| changed(good.clone(), change);
     let no_leg = {
         let mut event = good.clone();
-        message(&mut event).header.leg = None;
+        header(&mut event).leg = None;
         event
     };
     let malformed = |field| Parsed { event: Err(Malformed::Missing(field)), ..good.clone() };
@@ -201,9 +208,9 @@ fn speakers() -> Vec<Row> {
     let bob = it.said("bob", invite());
     let stranger = it.said("stranger", invite());
     let mut echo = it.said("me", invite());
-    message(&mut echo).header.device_id = DeviceId::parse("MINE").ok();
+    header(&mut echo).device_id = DeviceId::parse("MINE").ok();
     let mut nobody = good.clone();
-    message(&mut nobody).header.device_id = None;
+    header(&mut nobody).device_id = None;
     let other_visit = changed(good.clone(), |leg| leg.sender_session_id = Some("x".into()));
     let mut ignoring = Meeting::new();
     ignoring.rig.input(Input::IgnoredUsers([user("ann")].into()));
