@@ -10,10 +10,15 @@ use std::{
 };
 
 use matrix_voip::{
-    CallOptions, CallState, EndReason, Identity, VoIP, VoipNews,
+    Announce, Backend, CallOptions, CallState, EndReason, GroupCallId, GroupEvent, Identity,
+    Notify, RAISED_HAND, Stay, VoIP, VoipNews,
     id::{DeviceId, InputId, OpId, RoomId, SessionId, UserId},
-    machine::io::{
-        CallCommand, CallMedia, Command, Input, MediaSource, Reply, Tones, TurnServers, Verdict,
+    machine::{
+        event::VoipEvent,
+        io::{
+            CallCommand, CallMedia, Command, GroupCommand, Input, MediaSource, Reply, Tones,
+            TurnServers, Verdict,
+        },
     },
     record::{Entry, FORMAT, Origin, RecordError, Recorder, RecorderStatus, Replay, Scribe, Step},
     testing::{Column, Device, EmbeddedHomeserver, EmbeddedWebRtc, Kind, Replayed, Sim, secs},
@@ -79,6 +84,58 @@ fn a_recorded_call_replays_as_it_was_and_alike_each_time() {
         assert_eq!(told(&replayed.column), told(&sim.column().of(&device.name())));
         assert_eq!((replayed.differing, replayed.steps), (0, once.len() as u64));
         assert!(replayed.torn.is_none());
+    }
+}
+
+#[test]
+fn a_group_call_that_rings_and_in_which_people_react_replays_as_it_was() {
+    let sim = Sim::new(1);
+    sim.set_records(true);
+    let room = sim.room("!room:example", ["@ada:example", "@ben:example", "@cleo:example"]);
+    sim.server(|server| server.encrypt(&room));
+    let users = ["@ada:example", "@ben:example", "@cleo:example"];
+    let [ada, ben, cleo] = users.map(|user| sim.user(user).device("D"));
+    sim.run_until_quiet();
+    let open = |device: &Device| {
+        let command = Command::OpenGroup {
+            room: room.clone(),
+            call: GroupCallId::room(),
+            backend: Backend::Mesh,
+            application: "m.call.audio".into(),
+        };
+        let Verdict::Started(session) = device.command(command) else { panic!("not opened") };
+        session
+    };
+    let adas = open(&ada);
+    ada.group(adas, GroupCommand::AnnounceAs(Announce::new(Notify::Ring)));
+    ada.group(adas, GroupCommand::Enter(CallMedia::Voice));
+    sim.advance(secs(1));
+    let rung = cleo.voip_events().into_iter().find_map(|event| match event {
+        VoipEvent::GroupRingStarted { ring } => Some(ring),
+        _ => None,
+    });
+    let ring = rung.expect("it rings");
+    cleo.command(Command::DeclineRing { room: ring.room, notification: ring.notification });
+    let bens = open(&ben);
+    ben.group(bens, GroupCommand::Enter(CallMedia::Voice));
+    sim.advance(secs(1));
+    for (key, stay) in [(RAISED_HAND, Stay::Permanent), ("well done", Stay::Ephemeral)] {
+        ada.group(adas, GroupCommand::React { key: key.into(), stay });
+    }
+    sim.advance(secs(130));
+    ada.group(adas, GroupCommand::Unreact(RAISED_HAND.into()));
+    sim.advance(secs(1));
+    assert_eq!(ben.group_snapshot(bens).unwrap().reactions.len(), 0);
+    let declined = |event: &GroupEvent| matches!(event, GroupEvent::Declined(_));
+    assert!(ada.group_events(adas).iter().any(declined), "{}", sim.column());
+    for device in [ada, ben, cleo] {
+        let file = device.recording();
+        assert!(!String::from_utf8(file.clone()).unwrap().contains("well done"));
+        let replayed = Replayed::read(file.as_slice()).unwrap();
+        assert_eq!(replayed.differing, 0, "{}", replayed.column);
+        assert!(replayed.torn.is_none());
+        let told = |column: &Column| column.only(&[Kind::Call]).0.len();
+        assert_eq!(told(&replayed.column), told(&sim.column().of(&device.name())));
     }
 }
 

@@ -270,7 +270,8 @@ impl GroupCallSession {
     /// Shows something to the others, and to ourselves as `GroupEvent::ReactionAdded`: at once, also
     /// where the homeserver has not accepted it yet. An ephemeral one is sent once. A permanent one is
     /// tried until it is accepted, is shown once however often it is asked for, stays until
-    /// [`unreact`](Self::unreact), and goes when we leave. Who enters later does not see it.
+    /// [`unreact`](Self::unreact), and goes when we leave. It is not sent again: whose application
+    /// starts later does not see it.
     ///
     /// In encrypted rooms it goes in the clear, unless [`Config::reactions`] says otherwise.
     ///

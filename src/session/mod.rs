@@ -10,7 +10,7 @@
 //! | `builder.rs` | how a `VoIP` is put together and started |
 //! | `voip.rs` | placing calls, finding them, shutting down |
 //! | `call.rs` | one call: watching it, taking it, ending it |
-//! | `group.rs` | one group call: who is in it, entering, leaving |
+//! | `group.rs` | one group call: who is in it, entering, leaving, reacting |
 //! | `quality.rs` | watching how good a call is |
 //! | `changes.rs` | what is changed in a call that is answered |
 //! | `events.rs` | the two event streams |

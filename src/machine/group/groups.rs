@@ -313,6 +313,8 @@ impl Groups {
             print.value(call.shown());
             call.mesh.fingerprint(print);
             call.media.fingerprint(print);
+            call.reactions.fingerprint(print);
+            print.value(&call.calling);
             call.speaker.fingerprint(print);
         }
         self.rings.fingerprint(print);

@@ -28,6 +28,7 @@ use crate::{
             MAX_REACTION_EVENTS, MAX_REACTIONS_OF_CALL_PER_SECOND, MAX_REACTIONS_PER_PARTICIPANT,
             MAX_REACTIONS_PER_SECOND,
         },
+        fingerprint::Fingerprint,
         guard::Guard,
         io::{Ignored, Refusal, Verdict},
     },
@@ -113,6 +114,13 @@ impl Reactions {
         self.events.retain(|_, keys| !keys.is_empty());
         self.own.retain(|key, _| stands(ours, key));
         self.heard.retain(|who, _| shown.participant(who).is_some());
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value(&self.events);
+        for key in self.own.keys() {
+            print.value(key);
+        }
     }
 
     fn note_event(&mut self, who: &ParticipantId, key: &str, event: EventId) {

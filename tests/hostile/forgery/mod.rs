@@ -66,10 +66,7 @@ impl Scene {
 
     /// What the event says, to be forged.
     pub(crate) fn message(&mut self) -> &mut CallMessage {
-        match self.event.event.as_mut() {
-            Ok(Content::Call(message)) => message,
-            other => panic!("{other:?} is no call message"),
-        }
+        message(&mut self.event)
     }
 
     pub(crate) fn deliver(&mut self) -> Verdict {
@@ -90,6 +87,14 @@ impl Scene {
             self.rig.engine = self.rig.engine.without(*guard);
         }
         self
+    }
+}
+
+/// What an event says of a call, to be forged.
+pub(crate) fn message(event: &mut Parsed) -> &mut CallMessage {
+    match event.event.as_mut() {
+        Ok(Content::Call(message)) => message,
+        other => panic!("{other:?} is no call message"),
     }
 }
 
