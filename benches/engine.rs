@@ -34,7 +34,7 @@ use matrix_voip::{
     time::Now,
     wire::{
         call::{Answer, Body, CallMessage, Capabilities, Header, Negotiate, Version},
-        delivery::{Delivery, Facts, Parsed, Place, Protection},
+        delivery::{Content, Delivery, Facts, Parsed, Place, Protection},
     },
 };
 
@@ -313,6 +313,7 @@ impl Bench {
         let event = Ok(CallMessage { header, body });
         let event_type = event_type.to_owned();
         let place = Place::Room { room: self.room.clone(), encrypted: false };
+        let event = event.map(Content::Call);
         Delivery { place, events: vec![Parsed { facts, event, event_type }] }
     }
 
@@ -360,9 +361,11 @@ impl Bench {
                 }
                 Reply::Sent(self.event())
             }
-            Op::Matrix(matrix_voip::machine::io::MatrixOp::SendState { .. }) => {
-                Reply::Sent(self.event())
-            }
+            Op::Matrix(
+                matrix_voip::machine::io::MatrixOp::SendState { .. }
+                | matrix_voip::machine::io::MatrixOp::SendClear { .. }
+                | matrix_voip::machine::io::MatrixOp::Redact { .. },
+            ) => Reply::Sent(self.event()),
             Op::Matrix(matrix_voip::machine::io::MatrixOp::SendToDevice { .. })
             | Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state and sends no device"),
             Op::Fetch(Fetch::Turn) => {

@@ -40,6 +40,8 @@ pub struct Config {
     pub relay_only: bool,
     /// Under which state key our memberships of group calls are written.
     pub member_key: MemberKey,
+    /// How reactions in group calls are sent.
+    pub reactions: ReactionsSent,
     /// Under which names the to-device events of group calls are written. Default: as deployed
     /// clients do.
     pub wire_form: WireForm,
@@ -58,6 +60,7 @@ impl Default for Config {
             max_ringing: 8,
             relay_only: false,
             member_key: MemberKey::Protected,
+            reactions: ReactionsSent::InTheClear,
             wire_form: WireForm::Deployed,
         }
     }
@@ -182,6 +185,20 @@ pub enum MemberKey {
     /// other's way, and whoever may write memberships can overwrite it. What Famedly's clients do
     /// with `useUnprotectedPerDeviceStateKeys`.
     Device,
+}
+
+/// How our reactions in group calls are sent. Those of others, and their removals, are read either
+/// way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum ReactionsSent {
+    /// In the clear, in encrypted rooms too, as deployed clients do: an emoji says little, it need
+    /// not wait for keys, and what takes it back is in the clear anyway. The homeserver sees who
+    /// raises a hand.
+    #[default]
+    InTheClear,
+    /// Encrypted where the room is. What takes one back stays in the clear.
+    AsTheRoomIs,
 }
 
 /// Whether a call waits for the application between "it exists" and "media starts".

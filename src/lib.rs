@@ -72,7 +72,10 @@ pub mod wire;
 
 #[doc(no_inline)]
 pub use crate::{
-    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Transfers, Unverified, WireForm},
+    config::{
+        Busy, Config, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Transfers, Unverified,
+        WireForm,
+    },
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{
         Identity,
@@ -83,12 +86,16 @@ pub use crate::{
             event::{
                 Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights,
             },
+            ringing::{Announce, IncomingRing, Notify},
             roster::{Participant, ParticipantId},
         },
-        io::{CallMedia, Callee, MediaKind, MediaSource, Network, PeerStats},
+        io::{CallMedia, Callee, Chat, MediaKind, MediaSource, Network, PeerStats},
         quality::{CallStats, Flow, Quality},
     },
-    wire::member::{Backend, GroupCallId},
+    wire::{
+        member::{Backend, GroupCallId},
+        reaction::{RAISED_HAND, Stay},
+    },
 };
 pub use crate::{
     driver::{CallNews, Folded, GroupNews, MissedCall, SessionNews, WallClock},
@@ -96,8 +103,9 @@ pub use crate::{
     record::{Recorder, Replay},
     session::{
         AnswerError, CallEvents, CallOptions, CallSession, ChangeError, ChangeGroupError,
-        EnterError, GroupCallError, GroupCallSession, GroupEvents, GroupOptions, HangupError,
-        IntoCallee, InviteError, LeaveError, MuteError, ProceedError, QualityWatch, RejectError,
-        SessionEvents, StartError, StatsError, UntilError, VoIP, VoIPBuilder, VoipEvents, VoipNews,
+        DeclineError, EnterError, GroupCallError, GroupCallSession, GroupEvents, GroupOptions,
+        HangupError, IntoCallee, InviteError, LeaveError, MuteError, ProceedError, QualityWatch,
+        ReactError, RejectError, SessionEvents, StartError, StatsError, UntilError, VoIP,
+        VoIPBuilder, VoipEvents, VoipNews,
     },
 };

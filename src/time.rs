@@ -171,6 +171,11 @@ impl<K: Ord + Clone> Timers<K> {
         }
     }
 
+    /// Whether `key` has a deadline.
+    pub(crate) fn is_set(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// Takes one timer that is due, in the order of [`Agenda::pop_due`].
     pub(crate) fn pop_due(&mut self, now: Now) -> Option<K> {
         let due = self.agenda.pop_due(now)?;

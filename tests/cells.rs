@@ -139,7 +139,7 @@ impl Rig {
             device_id: None,
             leg: None,
         };
-        let event = Ok(CallMessage { header, body });
+        let event = Ok(CallMessage { header, body }.into());
         let parsed = Parsed { facts, event, event_type: "m.call.x".into() };
         let place = Place::Room { room: room(), encrypted: false };
         let delivery = Delivery { place, events: vec![parsed] };

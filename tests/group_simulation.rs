@@ -12,10 +12,12 @@ mod schedules;
 use std::collections::BTreeSet;
 
 use matrix_voip::{
-    Backend, Config, GroupCallId, GroupState, MemberKey, ParticipantId,
+    Backend, Config, Connection, GroupCallId, GroupState, MediaSource, MemberKey, ParticipantId,
     id::{RoomId, SessionId},
-    machine::io::{CallMedia, Command, GroupCommand, Input, Lifecycle, Network, Verdict},
-    testing::{Device, Dice, OpKind, Sim, millis, secs},
+    machine::io::{
+        CallMedia, Command, Fault, GroupCommand, Input, Lifecycle, Network, PeerState, Verdict,
+    },
+    testing::{Cue, Device, Dice, OpKind, Sim, millis, secs},
     wire::member::DEFAULT_APPLICATION,
 };
 
@@ -38,7 +40,11 @@ const REGRESSIONS: [(u64, &[usize]); 5] = [
 
 #[test]
 fn whatever_happens_everybody_sees_the_same_participants_in_the_end() {
-    schedules::run(play, RUNS, &["is entered", "is leaving", "is idle", "sees a group call"]);
+    schedules::run(
+        play,
+        RUNS,
+        &["is entered", "is leaving", "is idle", "sees a group call", "is connected to "],
+    );
 }
 
 #[test]
@@ -80,10 +86,15 @@ impl Stage {
             (0..dice.below(3) + 2).map(|user| format!("@user{user}:example")).collect();
         let rooms = ["!room:example", "!another:example"];
         let rooms = rooms.map(|room| sim.room(room, users.iter().map(String::as_str)));
+        if dice.percent(40) {
+            sim.server(|server| server.encrypt(&rooms[0]));
+        }
         let mut devices = Vec::new();
         for user in &users {
             for device in 0..dice.below(2) + 1 {
                 let mut config = Config::default();
+                // Nobody listens here, and looking takes its time.
+                config.timeouts.speaker = millis(0);
                 config.member_key = *dice.one_of(&[MemberKey::Protected, MemberKey::Device]);
                 devices.push(sim.user(user).device_with(&format!("D{device}"), config));
             }
@@ -96,7 +107,7 @@ impl Stage {
     /// Something happens to somebody.
     fn scene(&mut self) {
         let device = self.dice.one_of(&self.devices).clone();
-        match self.dice.below(20) {
+        match self.dice.below(24) {
             0..=7 => self.enter(&device),
             8..=11 => self.command(&device, GroupCommand::Leave),
             12 => self.command(&device, GroupCommand::SetApplication("m.call.video".into())),
@@ -105,7 +116,22 @@ impl Stage {
             16 => self.crash(&device),
             17 => self.leave_room(&device),
             18 => self.sleep(&device),
-            _ => drop(device.input(Input::Network(Network::Back))),
+            19 => drop(device.input(Input::Network(Network::Back))),
+            20 | 21 => {
+                let source = *self.dice.one_of(&[MediaSource::Microphone, MediaSource::Screen]);
+                let commands = [
+                    GroupCommand::Mute(source),
+                    GroupCommand::Unmute(source),
+                    GroupCommand::Start(source),
+                    GroupCommand::Stop(source),
+                    GroupCommand::Hold,
+                    GroupCommand::Unhold,
+                ];
+                let command = self.dice.one_of(&commands).clone();
+                self.command(&device, command);
+            }
+            22 => self.fail_media(&device),
+            _ => self.lose_keys(&device),
         }
     }
 
@@ -135,7 +161,40 @@ impl Stage {
     /// The way to the homeserver gives trouble.
     fn trouble(&mut self, device: &Device) {
         let cue = schedules::trouble(&mut self.dice);
-        device.next(*self.dice.one_of(&[OpKind::SendState, OpKind::SendState, OpKind::State]), cue);
+        let kinds = [OpKind::SendState, OpKind::SendToDevice, OpKind::SendToDevice, OpKind::State];
+        device.next(*self.dice.one_of(&kinds), cue);
+    }
+
+    /// The engine cannot do something, or a connection breaks.
+    fn fail_media(&mut self, device: &Device) {
+        let kinds = [
+            OpKind::Open,
+            OpKind::Offer,
+            OpKind::Answer,
+            OpKind::SetRemote,
+            OpKind::SetLocal,
+            OpKind::Capture,
+            OpKind::Turn,
+        ];
+        match self.dice.below(3) {
+            0 => device.force(PeerState::Failed),
+            1 => device.force(PeerState::Disconnected),
+            _ => device.next(*self.dice.one_of(&kinds), Cue::fails(Fault::Unsupported)),
+        }
+    }
+
+    /// The keys of a device are not known for a while.
+    fn lose_keys(&mut self, device: &Device) {
+        let keys = device.identity();
+        self.sim.server(|server| server.set_device_keys(&keys, false));
+        let span = self.dice.span(secs(40));
+        self.sim.advance(span);
+        self.sim.server(|server| server.set_device_keys(&keys, true));
+        for other in &self.devices {
+            if self.dice.percent(50) {
+                other.input(Input::DeviceKeys(device.identity().user));
+            }
+        }
     }
 
     fn crash(&mut self, device: &Device) {
@@ -187,6 +246,31 @@ impl Stage {
                 .collect();
             assert_eq!(seen, entered, "{} sees others\n{}", device.name(), self.told());
         }
+        for device in &self.devices {
+            self.meets_all(device);
+        }
+    }
+
+    /// To each other member there is exactly one leg, and it is connected.
+    fn meets_all(&self, device: &Device) {
+        let mut legs = 0;
+        for (_, shown) in calls(device) {
+            let others = shown.participants.iter().filter(|one| one.id != myself(device));
+            for other in others.filter(|_| shown.state == GroupState::Entered) {
+                let connection = shown.connections.get(&other.id);
+                let connected = connection == Some(&Connection::Connected);
+                assert!(
+                    connected,
+                    "{} to {:?}: {connection:?}\n{}",
+                    device.name(),
+                    other.id,
+                    self.told()
+                );
+                legs += 1;
+            }
+        }
+        let peers = if device.is_running() { device.peers().len() } else { 0 };
+        assert_eq!(peers, legs, "{} has other connections\n{}", device.name(), self.told());
     }
 
     /// Everybody leaves: nothing may be left, neither in the rooms nor in the engines.

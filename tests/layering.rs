@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sdp", &["redact", "time", "id", "config"]),
     ("wire", &["redact", "time", "id", "config", "sdp"]),
     ("ring", &["redact", "time", "id", "config", "sdp", "wire"]),
-    ("machine", &["redact", "time", "id", "config", "sdp", "wire"]),
+    ("machine", &["redact", "time", "id", "config", "sdp", "wire", "ring"]),
     ("host", &["redact", "time", "id", "config", "wire", "machine"]),
     ("record", &["redact", "time", "id", "config", "sdp", "wire", "machine"]),
     ("driver", &["redact", "time", "id", "config", "wire", "machine", "host", "record"]),

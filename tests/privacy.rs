@@ -33,7 +33,12 @@ fn event(sender: &str, event_type: &str, content: &serde_json::Value) -> RawEven
         sent: None,
         age: Some(Duration::ZERO),
     };
-    RawEvent { facts, event_type: event_type.to_owned(), content: content.to_string() }
+    RawEvent {
+        facts,
+        event_type: event_type.to_owned(),
+        content: content.to_string(),
+        redacts: None,
+    }
 }
 
 #[test]

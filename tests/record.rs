@@ -189,7 +189,8 @@ fn event(event_type: &str, content: &str) -> Input {
         sent: Some(Wall(1_786_100_000_000)),
         age: Some(Duration::from_millis(1)),
     };
-    let event = RawEvent { facts, event_type: event_type.into(), content: content.into() };
+    let event =
+        RawEvent { facts, event_type: event_type.into(), content: content.into(), redacts: None };
     let place =
         Place::Room { room: RoomId::parse("!theroom:engine.example").unwrap(), encrypted: true };
     Input::Deliver(Batch { place, events: vec![event] }.parse())
@@ -546,7 +547,7 @@ async fn what_waits_for_a_writer_is_bounded_in_bytes_too() {
             let facts = delivery.events[0].facts.clone();
             let (event_type, content) = ("m.call.invite".to_owned(), content.clone());
             let place = Place::Room { room: room.clone(), encrypted: false };
-            ada.deliver(Batch { place, events: vec![RawEvent { facts, event_type, content }] });
+            ada.deliver(Batch { place, events: vec![RawEvent { facts, event_type, content, redacts: None }] });
         }
     })
     .await;

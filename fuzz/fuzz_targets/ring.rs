@@ -74,7 +74,7 @@ impl Push {
         };
         let event_type = EVENT_TYPES[usize::from(self.event_type) % EVENT_TYPES.len()];
         let content = self.content.clone().unwrap_or_else(|| self.honest(now));
-        RawEvent { facts, event_type: event_type.into(), content }
+        RawEvent { facts, event_type: event_type.into(), content, redacts: None }
     }
 
     /// What any of these events could say.

@@ -329,7 +329,7 @@ impl Play {
             sent: Some(self.now.wall),
             age: Some(age),
         };
-        let event = RawEvent { facts, event_type: event_type.to_owned(), content };
+        let event = RawEvent { facts, event_type: event_type.to_owned(), content, redacts: None };
         let place = match how {
             250.. => Place::ToDevice,
             _ => Place::Room { room: room(at), encrypted: how % 32 == 31 },
@@ -492,7 +492,12 @@ fn some_reply(what: u8) -> Reply {
 
 fn proper_reply(op: &Op) -> Reply {
     match op {
-        Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => {
+        Op::Matrix(
+            MatrixOp::SendEvent { .. }
+            | MatrixOp::SendState { .. }
+            | MatrixOp::SendClear { .. }
+            | MatrixOp::Redact { .. },
+        ) => {
             Reply::Sent(EventId::parse("$sent").expect("an event id"))
         }
         Op::Matrix(MatrixOp::SendToDevice { .. }) => Reply::ToDevice([].into()),

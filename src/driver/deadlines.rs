@@ -35,6 +35,7 @@ const SAVE: Duration = Duration::from_secs(5);
 pub(super) const fn deadline(op: &Op) -> Duration {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. } | MatrixOp::SendState { .. }) => SEND,
+        Op::Matrix(MatrixOp::SendClear { .. } | MatrixOp::Redact { .. }) => SEND,
         Op::Matrix(MatrixOp::SendToDevice { .. }) => SEND,
         Op::Fetch(Fetch::Turn) => TURN,
         Op::Fetch(Fetch::Members(_)) => MEMBERS,

@@ -22,7 +22,10 @@ use crate::{
             CallEvent, CallSnapshot, End, EndParty, EndReason, MissedWhy, RingStop, Transfer,
             VoipEvent,
         },
-        group::event::{GroupEnd, GroupEvent, GroupSnapshot},
+        group::{
+            event::{GroupEnd, GroupEvent, GroupSnapshot},
+            ringing::IncomingRing,
+        },
         io::CallMedia,
     },
     time::Wall,
@@ -67,6 +70,10 @@ pub(crate) enum VoipItem {
     Ended(Arc<CallCell>, End),
     /// A group call is there; the queue begins with it.
     GroupAdded(Arc<GroupCell>, Box<GroupSnapshot>, Arc<Queue<GroupNews>>),
+    /// It rings.
+    GroupRingStarted(Arc<GroupCell>, Box<IncomingRing>),
+    /// It rings no more.
+    GroupRingStopped(Arc<GroupCell>, Box<IncomingRing>, RingStop),
     /// It is over.
     GroupEnded(Arc<GroupCell>, GroupEnd),
     /// The subscriber was too slow: so many facts are lost, and these calls live.
@@ -78,6 +85,7 @@ impl Queued for VoipItem {
         match self {
             Self::Skipped(n, ..) => *n,
             Self::GroupAdded(..) | Self::GroupEnded(..) => 1,
+            Self::GroupRingStarted(..) | Self::GroupRingStopped(..) => 1,
             Self::Added(..) | Self::RingStarted(..) | Self::RingStopped(..) => 1,
             Self::TransferRequested(..) | Self::TransferAnnounced(..) | Self::Unverified(..) => 1,
             Self::Missed(_) | Self::Ended(..) => 1,
@@ -98,6 +106,8 @@ struct State {
     live: BTreeMap<SessionId, Live>,
     recent: VecDeque<Arc<CallCell>>,
     groups: BTreeMap<SessionId, Arc<GroupCell>>,
+    /// What rings of group calls; the machine bounds it.
+    rings: Vec<IncomingRing>,
     subscribers: Vec<Weak<Queue<VoipItem>>>,
     closed: bool,
 }
@@ -131,6 +141,11 @@ impl Hub {
     /// All group calls that live, oldest first.
     pub(crate) fn groups(&self) -> Vec<Arc<GroupCell>> {
         lock(&self.state).groups()
+    }
+
+    /// What rings of group calls now.
+    pub(crate) fn rings(&self) -> Vec<IncomingRing> {
+        lock(&self.state).rings.clone()
     }
 
     /// A queue of everything from now on.
@@ -187,6 +202,10 @@ impl Hub {
             self.on_call(id, &CallEvent::Ended(end.clone()));
             self.on_voip(VoipEvent::CallEnded { session: id, end: end.clone() });
         }
+        for ring in self.rings() {
+            let (ring, why) = (Box::new(ring), RingStop::Ended);
+            self.on_voip(VoipEvent::GroupRingStopped { ring, why });
+        }
         for cell in self.groups() {
             cell.publish(&GroupEvent::Ended(GroupEnd::ShutDown));
             self.on_voip(VoipEvent::GroupCallEnded { session: cell.id(), end: GroupEnd::ShutDown });
@@ -234,11 +253,32 @@ impl State {
             }
             VoipEvent::CallEnded { session, end } => self.end(session, &end),
             VoipEvent::GroupCallAdded { session, snapshot } => self.add_group(session, *snapshot),
+            VoipEvent::GroupRingStarted { ring } => self.start_ring(ring),
+            VoipEvent::GroupRingStopped { ring, why } => self.stop_ring(&ring, why),
             VoipEvent::GroupCallEnded { session, end } => {
                 if let Some(cell) = self.groups.remove(&session) {
                     self.tell(|| VoipItem::GroupEnded(Arc::clone(&cell), end));
                 }
             }
+        }
+    }
+
+    fn start_ring(&mut self, ring: Box<IncomingRing>) {
+        self.rings.push((*ring).clone());
+        self.tell_of_group(ring.session, |cell| VoipItem::GroupRingStarted(cell, ring.clone()));
+    }
+
+    fn stop_ring(&mut self, ring: &IncomingRing, why: RingStop) {
+        self.rings.retain(|other| other != ring);
+        self.tell_of_group(ring.session, |cell| {
+            VoipItem::GroupRingStopped(cell, Box::new(ring.clone()), why)
+        });
+    }
+
+    fn tell_of_group(&mut self, id: SessionId, item: impl Fn(Arc<GroupCell>) -> VoipItem) {
+        match self.groups.get(&id).cloned() {
+            Some(cell) => self.tell(|| item(Arc::clone(&cell))),
+            None => tracing::error!(session = id.0, "news of a group call that does not live"),
         }
     }
 

@@ -57,6 +57,9 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::ParticipantJoined(_) => debug!(session, "a participant joined"),
         GroupEvent::ParticipantLeft(_) => debug!(session, "a participant left"),
         GroupEvent::ParticipantChanged(_) => debug!(session, "a participant changed"),
+        GroupEvent::ReactionAdded { .. } => trace!(session, "a reaction"),
+        GroupEvent::ReactionRemoved { .. } => trace!(session, "a reaction taken back"),
+        GroupEvent::Declined(_) => debug!(session, "declined"),
         GroupEvent::ApplicationChanged(_) => debug!(session, "application changed"),
         GroupEvent::RightsChanged(rights) => debug!(session, ?rights, "rights changed"),
         GroupEvent::ConnectionChanged { connection, .. } => {
@@ -98,6 +101,12 @@ pub(super) fn voip(event: &VoipEvent) {
         VoipEvent::GroupCallAdded { session, .. } => {
             debug!(session = session.0, "group call added");
         }
+        VoipEvent::GroupRingStarted { ring } => {
+            debug!(session = ring.session.0, "a group call rings");
+        }
+        VoipEvent::GroupRingStopped { ring, why } => {
+            debug!(session = ring.session.0, ?why, "a group call stops ringing");
+        }
         VoipEvent::CallEnded { .. } | VoipEvent::GroupCallEnded { .. } => {}
     }
 }
@@ -116,6 +125,8 @@ fn name(op: &Op) -> &'static str {
     match op {
         Op::Matrix(MatrixOp::SendEvent { .. }) => "send event",
         Op::Matrix(MatrixOp::SendState { .. }) => "write state",
+        Op::Matrix(MatrixOp::SendClear { .. }) => "send in the clear",
+        Op::Matrix(MatrixOp::Redact { .. }) => "redact",
         Op::Matrix(MatrixOp::SendToDevice { .. }) => "send to devices",
         Op::Fetch(_) => "fetch",
         Op::Peer(..) => "peer connection",

@@ -15,5 +15,5 @@ pub mod webrtc;
 pub use frames::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl};
 pub use mailbox::{HostRequest, Mailbox, News};
 pub use serve::{Hosts, serve};
-pub use signaling::{LedgerStore, SendEvent, SendState, SendToDevice, Signaling};
+pub use signaling::{LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling};
 pub use webrtc::{PeerEvents, WebRtc};

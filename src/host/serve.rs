@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::{
     lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
-    signaling::{LedgerStore, SendEvent, SendState, SendToDevice, Signaling},
+    signaling::{LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling},
     webrtc::{PeerEvents, WebRtc},
 };
 use crate::{
@@ -179,6 +179,13 @@ async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
             .send_event(SendEvent { room, event_type, content, transaction })
             .await
             .map(Reply::Sent),
+        MatrixOp::SendClear { room, event_type, content, transaction } => signaling
+            .send_clear(SendEvent { room, event_type, content, transaction })
+            .await
+            .map(Reply::Sent),
+        MatrixOp::Redact { room, redacts, content, transaction } => {
+            signaling.redact(Redact { room, redacts, content, transaction }).await.map(Reply::Sent)
+        }
         MatrixOp::SendState { room, event_type, state_key, content } => signaling
             .send_state(SendState { room, event_type, state_key, content })
             .await

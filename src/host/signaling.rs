@@ -58,6 +58,31 @@ impl fmt::Debug for SendState {
     }
 }
 
+/// An event of ours to be redacted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redact {
+    /// The room.
+    pub room: RoomId,
+    /// What is redacted.
+    pub redacts: EventId,
+    /// The body of the request as JSON text: an object whose fields others read in the content of
+    /// the redaction. To be sent whole, unknown fields too.
+    pub content: String,
+    /// Transaction id: the same in each retry.
+    pub transaction: String,
+}
+
+impl fmt::Debug for Redact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redact")
+            .field("room", &self.room)
+            .field("redacts", &self.redacts)
+            .field("content_bytes", &self.content.len())
+            .field("transaction", &self.transaction)
+            .finish()
+    }
+}
+
 /// A message for devices, each its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SendToDevice {
@@ -97,6 +122,30 @@ pub trait Signaling: Send + Sync + 'static {
     /// # Errors
     /// A [`Fault`]; what is passing is tried again under the same transaction id.
     async fn send_event(&self, event: SendEvent) -> Result<EventId, Fault>;
+
+    /// Sends a room event in the clear, in an encrypted room too: a reaction in a group call
+    /// ([`ReactionsSent::InTheClear`]), `PUT …/send/{type}/{transaction}` without encryption. A host
+    /// that cannot sends it as it sends others.
+    ///
+    /// # Errors
+    /// As [`send_event`](Self::send_event), which is what it does by default.
+    ///
+    /// [`ReactionsSent::InTheClear`]: crate::config::ReactionsSent::InTheClear
+    async fn send_clear(&self, event: SendEvent) -> Result<EventId, Fault> {
+        self.send_event(event).await
+    }
+
+    /// Redacts an event of ours: `PUT …/redact/{redacts}/{transaction}` with `content` as its body,
+    /// for a reaction in a group call that is taken back. Gives the id of the redaction. A host for
+    /// calls without reactions need not have it.
+    ///
+    /// # Errors
+    /// A [`Fault`]; what is passing is tried again under the same transaction id. By default
+    /// [`Fault::Unsupported`]: others go on seeing what was taken back, until we leave the call.
+    async fn redact(&self, redaction: Redact) -> Result<EventId, Fault> {
+        let _ = redaction;
+        Err(Fault::Unsupported)
+    }
 
     /// Fetches TURN credentials: [`TurnServers::read`] reads the homeserver's answer. A homeserver
     /// without TURN (or a host that does not ask): `TurnServers::read("{}")`, an empty list.

@@ -50,6 +50,25 @@ pub const MAX_MEMBERSHIPS_PER_ROOM: usize = 4096;
 pub const MAX_CLAIMS_PER_USER: usize = 16;
 /// How many group calls of one room are shown.
 pub const MAX_GROUP_CALLS_PER_ROOM: usize = 64;
+/// How many permanent reactions one participant of a group call shows.
+pub const MAX_REACTIONS_PER_PARTICIPANT: usize = 16;
+/// How many reactions of one participant are heard in a second.
+pub const MAX_REACTIONS_PER_SECOND: u32 = 10;
+/// How many reactions of one group call are heard in a second, whosever they are.
+pub const MAX_REACTIONS_OF_CALL_PER_SECOND: u32 = 100;
+/// Of how many events it is remembered that they show the same reaction of one participant: some
+/// clients send it anew with each membership.
+pub const MAX_REACTION_EVENTS: usize = 8;
+/// How many of a visit's member events are known, so that what refers to an earlier one counts.
+pub const MAX_MEMBER_EVENTS: usize = 8;
+/// How many group calls ring at once.
+pub const MAX_GROUP_RINGS: usize = 8;
+/// How many announcements wait for the membership that they refer to; the oldest is dropped first.
+pub const MAX_WAITING_RINGS: usize = 32;
+/// Of how many users it is told that they declined one call of ours.
+pub const MAX_DECLINES: usize = 256;
+/// How many events of ours around the group calls of one room wait to be accepted.
+pub const MAX_POSTS: usize = 64;
 /// How many legs one group call has: with more participants nobody's machine keeps up. Those that come
 /// later are in the call, and out of our reach.
 pub const MAX_LEGS: usize = 64;

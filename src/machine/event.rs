@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    group::event::{GroupEnd, GroupSnapshot},
+    group::{
+        event::{GroupEnd, GroupSnapshot},
+        ringing::IncomingRing,
+    },
     media::{CallMedia, MediaKind, MediaSource},
 };
 use crate::{
@@ -92,6 +95,18 @@ pub enum VoipEvent {
         session: SessionId,
         /// How it stands.
         snapshot: Box<GroupSnapshot>,
+    },
+    /// Somebody calls us into a group call. It was told of before (`GroupCallAdded`).
+    GroupRingStarted {
+        /// Who, where, into which call, until when.
+        ring: Box<IncomingRing>,
+    },
+    /// That rings no more.
+    GroupRingStopped {
+        /// What rang.
+        ring: Box<IncomingRing>,
+        /// Why it stopped.
+        why: RingStop,
     },
     /// A group call is over; its own stream ends with `GroupEvent::Ended`.
     GroupCallEnded {

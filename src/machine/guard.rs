@@ -146,6 +146,20 @@ pub enum Guard {
     SmallerCalls,
     /// A membership whose state key names somebody else counts for nothing; without: it counts.
     StateKeyBound,
+    /// A reaction belongs to a membership of its sender; without: to any participant's.
+    ReactionBound,
+    /// Applause that is late is not shown; without: it is.
+    ReactionsFresh,
+    /// So many reactions are shown; without: any number.
+    ReactionsBounded,
+    /// Only who reacted takes it back; without: everybody.
+    RemovalBound,
+    /// A group call rings if its caller is in it; without: if anybody is.
+    CallerPresent,
+    /// A call in which we are does not ring; without: it does.
+    PresentUnrung,
+    /// Only our own devices stop our ringing; without: everybody's.
+    DeclineBound,
 }
 
 /// Which rules are switched off.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub use super::group::roster::ParticipantId;
 use super::{
     event::{CallEvent, Transfer, VoipEvent},
-    group::event::GroupEvent,
+    group::{event::GroupEvent, ringing::Announce},
 };
 pub use super::{
     fault::Fault,
@@ -29,6 +29,7 @@ use crate::{
         delivery::Delivery,
         ledger::Ledger,
         member::{Backend, GroupCallId},
+        reaction::Stay,
         state::RoomState,
     },
 };
@@ -108,6 +109,13 @@ pub enum Command {
     },
     /// Something about one group call.
     Group(SessionId, GroupCommand),
+    /// Refuse a call into a group call: all devices of ours stop, and the caller hears of it.
+    DeclineRing {
+        /// The room.
+        room: RoomId,
+        /// The announcement that rings.
+        notification: EventId,
+    },
 }
 
 /// What the application wants of one group call.
@@ -116,6 +124,8 @@ pub enum Command {
 pub enum GroupCommand {
     /// Be in it, and send this, where we meet the others ourselves; again: nothing happens.
     Enter(CallMedia),
+    /// How the others hear of it when we enter it as the first, the next time and from then on.
+    AnnounceAs(Announce),
     /// Be in it no more; again: nothing happens.
     Leave,
     /// Ask the homeserver to let every member of the room be in its group calls. We need the right to
@@ -123,6 +133,18 @@ pub enum GroupCommand {
     AllowEveryone,
     /// Take it to be about something else from now on: voice that became video.
     SetApplication(String),
+    /// Show something to the others. Ephemeral ones are refused while more than ten are
+    /// outstanding, of which one passes each second. A permanent one that is shown already: nothing
+    /// happens.
+    React {
+        /// What: an emoji as a rule, at most [`MAX_REACTION_KEY_BYTES`](crate::wire::reaction::MAX_REACTION_KEY_BYTES)
+        /// of text.
+        key: String,
+        /// Whether it passes by itself.
+        stay: Stay,
+    },
+    /// Take this permanent reaction back; one that is not shown: nothing happens.
+    Unreact(String),
     /// Stop sending what this source gives, and say so; also before entering.
     Mute(MediaSource),
     /// Send it again, and say so.
@@ -256,6 +278,17 @@ pub enum RoomNews {
     Left(UserId),
     /// It is encrypted, and stays so.
     Encrypted,
+    /// What kind of room it is to us. One of which this is not told counts as a group's.
+    Chat(Chat),
+}
+
+/// What kind of room it is to us (`m.direct` of our account data).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chat {
+    /// A direct chat.
+    Direct,
+    /// Any other.
+    Group,
 }
 
 /// News of the network.
@@ -345,6 +378,29 @@ pub enum MatrixOp {
         /// Transaction id: the same in each retry, so that the server sends once.
         transaction: String,
     },
+    /// Send a room event in the clear, in an encrypted room too: reactions in group calls, which
+    /// deployed clients read so. Reply: [`Reply::Sent`].
+    SendClear {
+        /// The room.
+        room: RoomId,
+        /// The event type.
+        event_type: String,
+        /// The content as JSON text.
+        content: String,
+        /// Transaction id: the same in each retry.
+        transaction: String,
+    },
+    /// Redact an event of ours: `PUT …/redact/{redacts}/{transaction}`. Reply: [`Reply::Sent`].
+    Redact {
+        /// The room.
+        room: RoomId,
+        /// What is redacted.
+        redacts: EventId,
+        /// The body of the request as JSON text: what others read in the redaction's content.
+        content: String,
+        /// Transaction id: the same in each retry.
+        transaction: String,
+    },
     /// Write a state event, in the clear. Reply: [`Reply::Sent`].
     SendState {
         /// The room.
@@ -379,6 +435,20 @@ impl std::fmt::Debug for MatrixOp {
                 .debug_struct("SendEvent")
                 .field("room", room)
                 .field("event_type", event_type)
+                .field("content_bytes", &content.len())
+                .field("transaction", transaction)
+                .finish(),
+            Self::SendClear { room, event_type, content, transaction } => f
+                .debug_struct("SendClear")
+                .field("room", room)
+                .field("event_type", event_type)
+                .field("content_bytes", &content.len())
+                .field("transaction", transaction)
+                .finish(),
+            Self::Redact { room, redacts, content, transaction } => f
+                .debug_struct("Redact")
+                .field("room", room)
+                .field("redacts", redacts)
                 .field("content_bytes", &content.len())
                 .field("transaction", transaction)
                 .finish(),

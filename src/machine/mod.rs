@@ -60,11 +60,11 @@ use std::{
 use self::{
     call::Call,
     diagnostics::{Case, Diagnostics},
-    event::{CallSnapshot, EndReason},
+    event::{CallSnapshot, EndReason, RingStop},
     group::{Groups, event::GroupSnapshot},
     io::{
-        CallCommand, Callee, Command, Fault, Ignored, Input, Lifecycle, Network, Output, Refusal,
-        Reply, RoomNews, TransferTo, Verdict,
+        CallCommand, Callee, Chat, Command, Fault, Ignored, Input, Lifecycle, Network, Output,
+        Refusal, Reply, RoomNews, TransferTo, Verdict,
     },
     world::{Owner, Timer, World},
 };
@@ -150,6 +150,9 @@ impl Engine {
             }
             Input::Command(Command::Group(session, command)) => {
                 self.on_group_command(session, command)
+            }
+            Input::Command(Command::DeclineRing { room, notification }) => {
+                self.decline_ring(room, notification)
             }
             Input::Deliver(delivery) => return self.on_delivery(delivery),
             Input::State(state) => return self.on_state(state),
@@ -411,6 +414,7 @@ impl Engine {
                 self.with(session, Call::fall_silent);
             }
         }
+        self.end_rings(|ring| users.contains(&ring.caller), RingStop::Ended);
         self.ignored_users = users;
         Verdict::Handled
     }
@@ -434,6 +438,9 @@ impl Engine {
     fn on_room(&mut self, room: RoomId, news: RoomNews) -> Verdict {
         match news {
             RoomNews::Encrypted => self.world.rooms.entry(room).or_default().encrypted = true,
+            RoomNews::Chat(chat) => {
+                self.world.rooms.entry(room).or_default().direct = chat == Chat::Direct;
+            }
             RoomNews::Members(members) => self.on_members(room, members),
             RoomNews::Left(user) => self.on_left(&room, &user),
         }

@@ -74,7 +74,16 @@ pub enum Ignored {
     NotInRoom,
     /// The state key names another user than the one who wrote the event.
     ForeignStateKey,
-    /// The event came by the wrong way: a room event with group fields.
+    /// The reaction belongs to no membership of its sender that we know.
+    NoMembership,
+    /// The redaction removes no reaction that we know.
+    UnknownReaction,
+    /// A decline of what does not ring, and was not sent by us.
+    UnknownRing,
+    /// A ring for a group call in which a device of ours is already.
+    InTheCall,
+    /// The event came by the wrong way: a room event with group fields, or to-device what is said in
+    /// rooms.
     WrongPlace,
     /// A to-device event that names no room.
     NoRoom,
@@ -149,6 +158,12 @@ pub enum Refusal {
     /// them.
     #[error("it cannot be written so that others read it")]
     NotWritable,
+    /// More reactions than others show: wait a moment, or take one back.
+    #[error("too many reactions")]
+    TooManyReactions,
+    /// That does not ring (any more).
+    #[error("that does not ring")]
+    NoSuchRing,
     /// We are not in the group call.
     #[error("not in the group call")]
     NotEntered,

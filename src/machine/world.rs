@@ -67,6 +67,8 @@ pub(super) struct RoomFacts {
     pub(super) members: Option<BTreeSet<UserId>>,
     /// Whether the room is encrypted.
     pub(super) encrypted: bool,
+    /// Whether it is a direct chat.
+    pub(super) direct: bool,
 }
 
 /// What all calls share.

@@ -434,6 +434,23 @@ pub(super) mod visit {
     }
 }
 
+/// What a group call is about: what means something to the machine stays as it is.
+pub(super) mod application {
+    use super::{Form, Pseudonyms, Unfit, Value};
+
+    /// The names that clients use.
+    const KNOWN: &[&str] = &["m.call", "m.call.audio", "m.call.video"];
+
+    pub(in crate::record) fn write(application: &str, names: &mut Pseudonyms) -> Value {
+        let known = KNOWN.contains(&application);
+        Value::String(if known { application.to_owned() } else { names.text(application) })
+    }
+
+    pub(in crate::record) fn read(value: &Value) -> Result<String, Unfit> {
+        Form::read(value)
+    }
+}
+
 /// The state key of a membership.
 pub(super) mod state_key {
     use super::{Form, Pseudonyms, Unfit, Value};

@@ -11,7 +11,10 @@ use super::{
     scribe::Origin,
 };
 use crate::{
-    config::{Busy, Config, Glare, MemberKey, OnAnswer, Proceed, Timeouts, Transfers, Unverified},
+    config::{
+        Busy, Config, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Timeouts, Transfers,
+        Unverified,
+    },
     id::{
         CallId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId, StreamId,
         TrackId, UserId,
@@ -19,8 +22,9 @@ use crate::{
     machine::{
         Identity as Ourselves,
         event::{CallState, Transfer},
+        group::ringing::{Announce, Notify},
         io::{
-            CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Command, Fault,
+            CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Chat, Command, Fault,
             GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network,
             ParticipantId, PeerNews, PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault,
             ServerState, ServerStats, StreamStats, Tell, Tones, TransferTo, Verdict,
@@ -32,11 +36,14 @@ use crate::{
             Answer, Body, CallMessage, Candidate, Capabilities, Description, Header, Identity,
             Invite, Leg, Negotiate, Reason, Replaces, SdpKind, Version, WireForm,
         },
-        delivery::{Delivery, Facts, Malformed, Parsed, Place, Protection},
+        delivery::{Content, Delivery, Facts, Malformed, Parsed, Place, Protection},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, Scope},
         metadata::{Purpose, StreamInfo},
+        notify::{Decline, Intent, Mentions, Notification, SfuReject, Style},
         power::{Creation, PowerLevels},
+        reaction::{Origin as ReactionOrigin, Reaction, ReactionRemoval, Stay},
+        rtc::RtcEvent,
         state::{Extent, ParsedState, RoomState, StateContent, StateFacts},
         turn::{IceServer, TurnServers},
     },
@@ -117,9 +124,11 @@ record_struct!(Config {
     max_ringing,
     relay_only,
     member_key,
+    reactions,
     wire_form,
 });
 record_enum!(MemberKey { Protected, Device });
+record_enum!(ReactionsSent { InTheClear, AsTheRoomIs });
 record_enum!(Busy { Ignore, Reject, Ring });
 record_enum!(Glare { AutoAnswer, Ring });
 record_enum!(OnAnswer { HoldOther, EndOther, Refuse });
@@ -173,14 +182,18 @@ record_enum!(Command {
     Invite { room, callee, media },
     Follow { session, transfer, room, media },
     Call(session, command),
-    OpenGroup { room, call, backend, application },
+    OpenGroup { room, call, backend, application as application },
     Group(session, command),
+    DeclineRing { room, notification },
 });
 record_enum!(GroupCommand {
     Enter(media),
+    AnnounceAs(how),
     Leave,
     AllowEveryone,
-    SetApplication(application),
+    SetApplication(application as application),
+    React { key, stay },
+    Unreact(key),
     Mute(source),
     Unmute(source),
     Hold,
@@ -189,6 +202,8 @@ record_enum!(GroupCommand {
     Stop(source),
     Switch(source, input),
 });
+record_struct!(Announce { notify, mentions });
+record_enum!(Notify { Automatic, Ring, Notification, Nobody });
 record_struct!(Transfer { call_id, user, room, display_name });
 record_enum!(TransferTo { User(user, room), Call(session) });
 record_enum!(Callee { User(user), Device(user, device), TheOther });
@@ -221,7 +236,8 @@ record_enum!(PeerNews {
     TrackEnded(track),
 });
 record_enum!(PeerState { Connecting, Connected, Disconnected, Failed });
-record_enum!(RoomNews { Members(users), Left(user), Encrypted });
+record_enum!(RoomNews { Members(users), Left(user), Encrypted, Chat(chat) });
+record_enum!(Chat { Direct, Group });
 record_enum!(Network { Changed, Lost, Back });
 record_enum!(Lifecycle { Foreground, Background, LoggedOut, Ending });
 
@@ -300,6 +316,7 @@ record_enum!(ServerFault {
 record_struct!(Delivery { place, events });
 record_enum!(Place { Room { room, encrypted }, ToDevice });
 record_struct!(Parsed { facts, event, event_type as plain });
+record_enum!(Content { Call(message), Rtc(event) });
 record_struct!(Facts { event_id, sender, device, protection, sent, age });
 record_enum!(Protection { Clear, Verified, Unverified });
 record_enum!(Malformed {
@@ -364,6 +381,24 @@ record_enum!(Reason {
     Unknown(text),
 });
 
+record_enum!(RtcEvent {
+    Notification(notification),
+    Decline(decline),
+    Reaction(reaction),
+    ReactionRemoval(removal),
+    SfuReject(reject),
+});
+record_struct!(Notification { style, sender_ts, lifetime, mentions, member_event, intent });
+record_enum!(Style { Ring, Notification });
+record_struct!(Mentions { room, users });
+record_enum!(Intent { Audio, Video, Unknown(text) });
+record_struct!(Decline { notification });
+record_struct!(SfuReject { application as application });
+record_struct!(Reaction { key, stay, of, member_event });
+record_enum!(Stay { Ephemeral, Permanent });
+record_struct!(ReactionRemoval { redacts, of });
+record_struct!(ReactionOrigin { call_id, device_id, scope });
+
 // ----------------------------------------------------------------------------------------- state
 
 record_struct!(RoomState { room, extent, events });
@@ -379,7 +414,7 @@ record_enum!(Dialect { Famedly, Msc3401 });
 record_struct!(MemberEntry { membership, device, raw });
 record_struct!(Membership {
     group,
-    application,
+    application as application,
     device,
     session as visit,
     expires,
@@ -426,6 +461,10 @@ record_enum!(Ignored {
     IgnoredUser,
     NotInRoom,
     ForeignStateKey,
+    NoMembership,
+    UnknownReaction,
+    UnknownRing,
+    InTheCall,
     WrongPlace,
     NoRoom,
     NoConference,
@@ -453,6 +492,8 @@ record_enum!(Refusal {
     OtherBackend,
     MayNotJoin,
     NotWritable,
+    TooManyReactions,
+    NoSuchRing,
     UnknownPowerLevels,
     NotEntered,
     NoMesh,

@@ -5,9 +5,10 @@ use crate::{
     machine::io::{Command, Input, PeerNews, Reply, RoomNews},
     wire::{
         call::{Body, Candidate, Invite},
-        delivery::{Delivery, Malformed, Parsed},
+        delivery::{Content, Delivery, Malformed, Parsed},
         ledger::Ledger,
         metadata::StreamMetadata,
+        rtc::RtcEvent,
         state::{RoomState, StateContent},
     },
 };
@@ -31,6 +32,7 @@ pub(super) fn of(input: &Input) -> usize {
             Input::State(state) => of_state(state),
             Input::Command(Command::Invite { .. } | Command::Follow { .. } | Command::Call(..))
             | Input::Command(Command::OpenGroup { .. } | Command::Group(..))
+            | Input::Command(Command::DeclineRing { .. })
             | Input::Peer(..)
             | Input::Reply(_, Err(_))
             | Input::Room(..)
@@ -65,7 +67,11 @@ fn of_delivery(delivery: &Delivery) -> usize {
 }
 
 fn of_event(event: &Parsed) -> usize {
-    let said = event.event.as_ref().map_or(0, |message| of_body(&message.body));
+    let said = match &event.event {
+        Ok(Content::Call(message)) => of_body(&message.body),
+        Ok(Content::Rtc(RtcEvent::Notification(ring))) => ring.mentions.users.len() * SMALL,
+        Ok(Content::Rtc(_)) | Err(_) => 0,
+    };
     LEAST + event.event_type.len() + said
 }
 

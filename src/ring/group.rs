@@ -13,6 +13,7 @@ use crate::{
     id::{EventId, Identity, RoomId, UserId},
     time::Wall,
     wire::{
+        delivery::Facts,
         notify::{Intent, Notification},
         rtc::RtcEvent,
         seen::{About, Note, Ringing, Said, What, Why},
@@ -105,7 +106,7 @@ impl Look<'_> {
         let Some(event_id) = self.facts.event_id.clone() else {
             return Inspection::Unusable(Unusable::NoEventId);
         };
-        let (sent, spent) = self.sent_and_spent(notification);
+        let (sent, spent) = sent_and_spent(self.now, self.facts, notification);
         if let Some(known) = self.known_notification(&event_id, sent) {
             return known;
         }
@@ -128,20 +129,6 @@ impl Look<'_> {
             event_id,
         };
         self.ring(info, note)
-    }
-
-    /// When it was sent by the homeserver's clock, and how much of its lifetime is spent. The
-    /// sender's clock counts, unless it is far from the homeserver's; what lies in the future is
-    /// now. Where the homeserver gives an age, ours need not be right.
-    fn sent_and_spent(&self, notification: &Notification) -> (Wall, Duration) {
-        let by_age = |age| Wall(self.now.0.saturating_sub(Wall(0).plus(age).0));
-        let origin = self.facts.sent.or_else(|| self.facts.age.map(by_age));
-        let origin = origin.or(notification.sender_ts).unwrap_or(self.now);
-        let close =
-            |theirs: &Wall| theirs.since(origin).max(origin.since(*theirs)) <= CLOCK_TOLERANCE;
-        let start = notification.sender_ts.filter(close).unwrap_or(origin);
-        let now = self.facts.age.map_or(self.now, |age| origin.plus(age));
-        (origin, now.since(start))
     }
 
     /// What was seen of this notification before, or of those whom it concerns.
@@ -197,6 +184,23 @@ impl Look<'_> {
         let over = end_rings(now, (self.seen, self.room), Why::Elsewhere, rings);
         over.into_iter().next_back().map_or(Inspection::Nothing, Inspection::AnsweredElsewhere)
     }
+}
+
+/// When it was sent by the homeserver's clock, and how much of its lifetime is spent. The sender's
+/// clock counts, unless it is far from the homeserver's; what lies in the future is now. Where the
+/// homeserver gives an age, ours need not be right.
+pub(crate) fn sent_and_spent(
+    now: Wall,
+    facts: &Facts,
+    notification: &Notification,
+) -> (Wall, Duration) {
+    let by_age = |age| Wall(now.0.saturating_sub(Wall(0).plus(age).0));
+    let origin = facts.sent.or_else(|| facts.age.map(by_age));
+    let origin = origin.or(notification.sender_ts).unwrap_or(now);
+    let close = |theirs: &Wall| theirs.since(origin).max(origin.since(*theirs)) <= CLOCK_TOLERANCE;
+    let start = notification.sender_ts.filter(close).unwrap_or(origin);
+    let now = facts.age.map_or(now, |age| origin.plus(age));
+    (origin, now.since(start))
 }
 
 fn kind(intent: Option<&Intent>) -> RingKind {

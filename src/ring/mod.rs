@@ -17,6 +17,7 @@
 mod group;
 mod invite;
 
+pub(crate) use self::group::sent_and_spent;
 pub use self::group::{CLOCK_TOLERANCE, MemberChange, MemberNews, on_member};
 pub use crate::wire::{
     notify::Style,
@@ -207,6 +208,7 @@ impl RingInfo {
 ///     content: r#"{"notification_type": "ring", "sender_ts": 1786100000000, "lifetime": 30000,
 ///         "m.mentions": {"room": true}, "m.call.intent": "video",
 ///         "m.relates_to": {"rel_type": "m.reference", "event_id": "$membership"}}"#.into(),
+///     redacts: None,
 /// };
 /// let now = Wall(1_786_100_001_000);
 /// let mut seen = Seen::default();
@@ -234,6 +236,26 @@ pub fn inspect_with(
     let facts = &pushed.event.facts;
     let mut look = Look { config, now, identity, seen, room, facts };
     look.inspect(*encrypted, &pushed.event.event_type, &pushed.event.content)
+}
+
+/// An event around a group call that is known to be sound.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard<'a> {
+    pub(crate) room: &'a RoomId,
+    pub(crate) facts: &'a Facts,
+    pub(crate) event: &'a RtcEvent,
+}
+
+/// The same for the engine, which has looked at who sent it and how.
+pub(crate) fn judge(
+    config: &Config,
+    now: Wall,
+    identity: &Identity,
+    seen: &mut Seen,
+    heard: &Heard<'_>,
+) -> Inspection {
+    let Heard { room, facts, event } = *heard;
+    Look { config, now, identity, seen, room, facts }.on_rtc(event)
 }
 
 /// One look at one event.

@@ -371,3 +371,62 @@ pub enum LeaveError {
     #[error(transparent)]
     Refused(Refusal),
 }
+
+/// Why a reaction was not shown, or not taken back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReactError {
+    /// We are not in the group call: enter it first.
+    #[error("not in the group call")]
+    NotEntered,
+    /// Too many ephemeral ones in a short time, of which one passes each second; or more permanent ones
+    /// than others show.
+    #[error("too many reactions")]
+    TooMany,
+    /// What is to be shown is empty, or longer than others read (255 bytes).
+    #[error("it cannot be written so that others read it")]
+    NotWritable,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for another reason: the group call is over.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for ReactError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotEntered => Self::NotEntered,
+            Refusal::TooManyReactions => Self::TooMany,
+            Refusal::NotWritable => Self::NotWritable,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Why a ring was not declined.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclineError {
+    /// That does not ring (any more).
+    #[error("that does not ring")]
+    NoSuchRing,
+    /// The library is shutting down, or has.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that declining should not meet.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl From<Refusal> for DeclineError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSuchRing => Self::NoSuchRing,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}

@@ -19,7 +19,10 @@ use crate::{
     id::UserId,
     machine::{
         event::{CallSnapshot, End, RingStop, Transfer},
-        group::event::{GroupEnd, GroupSnapshot},
+        group::{
+            event::{GroupEnd, GroupSnapshot},
+            ringing::IncomingRing,
+        },
     },
     time::Wall,
 };
@@ -93,6 +96,24 @@ pub enum VoipNews {
         /// Every event since, however late this news is read.
         events: GroupEvents,
     },
+    /// Somebody calls us into a group call: [`enter`](GroupCallSession::enter) answers,
+    /// [`VoIP::decline_ring`](super::VoIP::decline_ring) declines. `ring.style` says whether it wants
+    /// to ring like a telephone or to be shown like a message.
+    GroupRingStarted {
+        /// The group call.
+        call: GroupCallSession,
+        /// Who calls, where, how, until when.
+        ring: Box<IncomingRing>,
+    },
+    /// That rings no more.
+    GroupRingStopped {
+        /// The group call.
+        call: GroupCallSession,
+        /// What rang.
+        ring: Box<IncomingRing>,
+        /// Why it stopped.
+        why: RingStop,
+    },
     /// A group call is over.
     GroupCallEnded {
         /// The group call.
@@ -100,7 +121,8 @@ pub enum VoipNews {
         /// Why.
         end: GroupEnd,
     },
-    /// This subscriber was too slow: `n` events were dropped.
+    /// This subscriber was too slow: `n` events were dropped. What rings of group calls,
+    /// [`VoIP::rings`](super::VoIP::rings) tells.
     Skipped {
         /// How many.
         n: u64,
@@ -157,6 +179,12 @@ impl VoipEvents {
             VoipItem::GroupAdded(cell, snapshot, queue) => {
                 let events = GroupEvents::new(queue);
                 VoipNews::GroupCallAdded { call: group(cell), snapshot, events }
+            }
+            VoipItem::GroupRingStarted(cell, ring) => {
+                VoipNews::GroupRingStarted { call: group(cell), ring }
+            }
+            VoipItem::GroupRingStopped(cell, ring, why) => {
+                VoipNews::GroupRingStopped { call: group(cell), ring, why }
             }
             VoipItem::GroupEnded(cell, end) => VoipNews::GroupCallEnded { call: group(cell), end },
             VoipItem::Skipped(n, cells, groups) => VoipNews::Skipped {

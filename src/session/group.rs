@@ -1,9 +1,12 @@
 //! One group call, as the application holds it.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    errors::{ChangeGroupError, EnterError, LeaveError},
+    errors::{ChangeGroupError, EnterError, LeaveError, ReactError},
     events::GroupEvents,
 };
 use crate::{
@@ -13,10 +16,12 @@ use crate::{
         event::Stream,
         group::{
             event::{Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
+            ringing::Announce,
             roster::Participant,
         },
         io::{CallMedia, Command, GroupCommand, MediaSource, ParticipantId, Refusal},
     },
+    wire::reaction::{RAISED_HAND, Stay},
 };
 
 /// A handle to one group call of a room. Clones are handles to the same; dropping all of them leaves
@@ -89,6 +94,9 @@ impl GroupCallSession {
     /// Enters the call with the microphone, and waits until the homeserver has accepted our membership. While it cannot be
     /// reached this waits as well: the membership is tried again and again. Idempotent.
     ///
+    /// Where nobody is in the call before us, others hear that it begins: everybody in the room, like
+    /// a message; nobody in a direct chat. [`announce_as`](Self::announce_as) says otherwise.
+    ///
     /// Cancel safe: a future that is dropped before it was polled has done nothing; later, we enter
     /// all the same.
     ///
@@ -122,6 +130,19 @@ impl GroupCallSession {
             entering |= present.state == GroupState::Entering;
         }
         present.end.map_or(Ok(()), |end| Err(EnterError::Ended(end)))
+    }
+
+    /// How others hear of the call if nobody is in it before us when we enter (MSC4075): it rings at
+    /// them, is shown to them, or nobody hears of it. To be said before [`enter`](Self::enter); it
+    /// holds for every later entering too, once for each. That an announcement cannot be sent is
+    /// nobody's error: it is tried for as long as it would ring, 30 s.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has changed nothing.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError`] when the group call is over.
+    pub async fn announce_as(&self, how: Announce) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::AnnounceAs(how)).await
     }
 
     /// Leaves the call. Resolves at once: that our membership is taken back follows by itself, also
@@ -244,6 +265,56 @@ impl GroupCallSession {
 
     async fn change(&self, command: GroupCommand) -> Result<(), ChangeGroupError> {
         self.command(command).await.map_err(ChangeGroupError::Refused)
+    }
+
+    /// Shows something to the others, and to ourselves as `GroupEvent::ReactionAdded`: at once, also
+    /// where the homeserver has not accepted it yet. An ephemeral one is sent once. A permanent one is
+    /// tried until it is accepted, is shown once however often it is asked for, stays until
+    /// [`unreact`](Self::unreact), and goes when we leave. Who enters later does not see it.
+    ///
+    /// In encrypted rooms it goes in the clear, unless [`Config::reactions`] says otherwise.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has shown nothing; later, it is
+    /// shown all the same.
+    ///
+    /// # Errors
+    /// [`ReactError`] names what stands against it.
+    ///
+    /// [`Config::reactions`]: crate::config::Config::reactions
+    pub async fn react(&self, key: impl Into<String>, stay: Stay) -> Result<(), ReactError> {
+        let key = key.into();
+        Ok(self.command(GroupCommand::React { key, stay }).await?)
+    }
+
+    /// Takes a permanent reaction of ours back, by what it shows. Idempotent. Cancel safe as
+    /// [`react`](Self::react) is.
+    ///
+    /// # Errors
+    /// [`ReactError`] when the group call is over.
+    pub async fn unreact(&self, key: impl Into<String>) -> Result<(), ReactError> {
+        Ok(self.command(GroupCommand::Unreact(key.into())).await?)
+    }
+
+    /// Raises our hand: the permanent reaction [`RAISED_HAND`]. Idempotent. Cancel safe as
+    /// [`react`](Self::react) is.
+    ///
+    /// # Errors
+    /// [`ReactError`] names what stands against it.
+    pub async fn raise_hand(&self) -> Result<(), ReactError> {
+        self.react(RAISED_HAND, Stay::Permanent).await
+    }
+
+    /// Lowers it. Idempotent. Cancel safe as [`react`](Self::react) is.
+    ///
+    /// # Errors
+    /// [`ReactError`] when the group call is over.
+    pub async fn lower_hand(&self) -> Result<(), ReactError> {
+        self.unreact(RAISED_HAND).await
+    }
+
+    /// Who shows which permanent reactions, raised hands among them.
+    pub fn reactions(&self) -> BTreeMap<ParticipantId, BTreeSet<String>> {
+        self.cell.look(|snapshot| snapshot.reactions.clone())
     }
 
     /// Waits for the end and tells how it came. Cancel safe.

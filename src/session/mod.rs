@@ -29,8 +29,9 @@ pub use self::{
     builder::{StartError, VoIPBuilder},
     call::CallSession,
     errors::{
-        AnswerError, ChangeError, ChangeGroupError, EnterError, GroupCallError, HangupError,
-        InviteError, LeaveError, MuteError, ProceedError, RejectError, StatsError, UntilError,
+        AnswerError, ChangeError, ChangeGroupError, DeclineError, EnterError, GroupCallError,
+        HangupError, InviteError, LeaveError, MuteError, ProceedError, ReactError, RejectError,
+        StatsError, UntilError,
     },
     events::{CallEvents, GroupEvents, SessionEvents, VoipEvents, VoipNews},
     group::GroupCallSession,

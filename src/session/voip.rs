@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     builder::VoIPBuilder,
     call::CallSession,
-    errors::{GroupCallError, InviteError},
+    errors::{DeclineError, GroupCallError, InviteError},
     events::VoipEvents,
     group::GroupCallSession,
 };
@@ -17,6 +17,7 @@ use crate::{
         Identity,
         diagnostics::Diagnostics,
         event::Transfer,
+        group::ringing::IncomingRing,
         io::{CallMedia, Callee, Command, Refusal, Verdict},
     },
     wire::{
@@ -226,6 +227,30 @@ impl VoIP {
     pub fn group_calls(&self) -> Vec<GroupCallSession> {
         let cells = self.hub.groups().into_iter();
         cells.map(|cell| GroupCallSession::new(cell, self.link.clone())).collect()
+    }
+
+    /// What rings of group calls now, oldest first: for whoever comes late or was told
+    /// [`Skipped`](super::VoipNews::Skipped).
+    pub fn rings(&self) -> Vec<IncomingRing> {
+        self.hub.rings()
+    }
+
+    /// Refuses a call into a group call: it stops ringing here and on our other devices, and the
+    /// caller hears of it ([`GroupEvent::Declined`]). A call of two (`m.call.audio`, `m.call.video`)
+    /// is refused as Famedly's clients do as well. Resolves before the homeserver has answered; what
+    /// fails is tried again while the caller may wait.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has refused nothing; later, the
+    /// ring is refused all the same.
+    ///
+    /// # Errors
+    /// [`DeclineError::NoSuchRing`] when it rings no more.
+    ///
+    /// [`GroupEvent::Declined`]: crate::machine::group::event::GroupEvent::Declined
+    pub async fn decline_ring(&self, ring: &IncomingRing) -> Result<(), DeclineError> {
+        let (room, notification) = (ring.room.clone(), ring.notification.clone());
+        self.link.command(Command::DeclineRing { room, notification }).await?;
+        Ok(())
     }
 
     /// What was ignored: counted by reason, and the last 64 cases. After a shutdown, as it was

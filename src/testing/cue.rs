@@ -59,6 +59,10 @@ pub enum OpKind {
     SendState,
     /// Fetch the state of a room.
     State,
+    /// Send a room event in the clear.
+    SendClear,
+    /// Redact an event.
+    Redact,
     /// Send messages to devices.
     SendToDevice,
 }
@@ -69,6 +73,8 @@ impl OpKind {
         match op {
             Op::Matrix(MatrixOp::SendEvent { .. }) => Self::SendEvent,
             Op::Matrix(MatrixOp::SendState { .. }) => Self::SendState,
+            Op::Matrix(MatrixOp::SendClear { .. }) => Self::SendClear,
+            Op::Matrix(MatrixOp::Redact { .. }) => Self::Redact,
             Op::Matrix(MatrixOp::SendToDevice { .. }) => Self::SendToDevice,
             Op::Fetch(Fetch::State(_)) => Self::State,
             Op::Fetch(Fetch::Turn) => Self::Turn,

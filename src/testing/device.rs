@@ -470,6 +470,7 @@ pub(super) fn deed(command: &Command) -> String {
         Command::Follow { transfer, .. } => format!("calls {} instead", transfer.user),
         Command::Call(_, command) => call_deed(command),
         Command::OpenGroup { .. } => "opens a group call".to_owned(),
+        Command::DeclineRing { .. } => "declines".to_owned(),
         Command::Group(_, command) => group_deed(command),
     }
 }
@@ -477,6 +478,9 @@ pub(super) fn deed(command: &Command) -> String {
 fn group_deed(command: &GroupCommand) -> String {
     match command {
         GroupCommand::Enter(media) => format!("enters ({})", telling::media(*media)),
+        GroupCommand::AnnounceAs(how) => format!("calls {:?}", how.notify).to_lowercase(),
+        GroupCommand::React { key, .. } => format!("shows {key}"),
+        GroupCommand::Unreact(key) => format!("takes {key} back"),
         GroupCommand::Leave => "leaves".to_owned(),
         GroupCommand::AllowEveryone => "lets everybody join".to_owned(),
         GroupCommand::SetApplication(application) => format!("makes it {application}"),

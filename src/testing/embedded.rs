@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::server::{FakeHomeserver, SyncItem};
 use crate::{
-    host::{News, SendEvent, SendState, SendToDevice, Signaling},
+    host::{News, Redact, SendEvent, SendState, SendToDevice, Signaling},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
@@ -171,6 +171,22 @@ impl EmbeddedHomeserver {
         Ok(sent)
     }
 
+    fn send_clear(&self, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let sent = state.server.send_clear(now, from, event)?;
+        state.deliver(now);
+        Ok(sent)
+    }
+
+    fn redact(&self, from: &Identity, redaction: Redact) -> Result<EventId, Fault> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let sent = state.server.redact(now, from, redaction)?;
+        state.deliver(now);
+        Ok(sent)
+    }
+
     fn send_state(&self, from: &Identity, event: SendState) -> Result<EventId, Fault> {
         let (now, content) = (self.clock.now(), (event.event_type.clone(), event.content.clone()));
         let passage = passage(Way::Sent, (now, from), &event.room, content);
@@ -292,6 +308,20 @@ impl Signaling for EmbeddedAccount {
     async fn send_event(&self, event: SendEvent) -> Result<EventId, Fault> {
         self.home.travel().await;
         let sent = self.home.send(&self.identity, event);
+        self.home.travel().await;
+        sent
+    }
+
+    async fn send_clear(&self, event: SendEvent) -> Result<EventId, Fault> {
+        self.home.travel().await;
+        let sent = self.home.send_clear(&self.identity, event);
+        self.home.travel().await;
+        sent
+    }
+
+    async fn redact(&self, redaction: Redact) -> Result<EventId, Fault> {
+        self.home.travel().await;
+        let sent = self.home.redact(&self.identity, redaction);
         self.home.travel().await;
         sent
     }

@@ -143,7 +143,7 @@ impl Puppet {
             sent: None,
             age: Some(age),
         };
-        RawEvent { facts, event_type, content }
+        RawEvent { facts, event_type, content, redacts: None }
     }
 
     /// An invite with an offer of sound.

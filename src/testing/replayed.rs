@@ -75,10 +75,14 @@ impl Teller {
         }
         for output in &step.outputs {
             if let Output::Request { id, op: Op::Matrix(op) } = output {
-                let (MatrixOp::SendEvent { event_type, .. }
-                | MatrixOp::SendState { event_type, .. }
-                | MatrixOp::SendToDevice { event_type, .. }) = op;
-                self.sending.insert(*id, event_type.clone());
+                let event_type = match op {
+                    MatrixOp::SendEvent { event_type, .. }
+                    | MatrixOp::SendClear { event_type, .. }
+                    | MatrixOp::SendToDevice { event_type, .. }
+                    | MatrixOp::SendState { event_type, .. } => event_type,
+                    MatrixOp::Redact { .. } => "m.room.redaction",
+                };
+                self.sending.insert(*id, event_type.to_owned());
             }
             if let (kind, Some(what)) = telling::words(output) {
                 self.line(at, kind, what);

@@ -13,12 +13,13 @@ use std::{
     time::Duration,
 };
 
+use super::posted::Posted;
 use crate::{
-    host::{SendEvent, SendState, SendToDevice},
+    host::{SendEvent, SendState},
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
-        io::{Fault, ParticipantId, RoomNews, TurnServers},
+        io::{Fault, RoomNews, TurnServers},
     },
     time::Wall,
     wire::{
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// One device of one user.
-type Account = (UserId, DeviceId);
+pub(super) type Account = (UserId, DeviceId);
 
 /// An event as it stands in a room's timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub struct StoredEvent {
     pub content: String,
     /// `origin_server_ts`.
     pub sent: Wall,
+    /// Whether it was sent in the clear, whatever the room is.
+    pub clear: bool,
+    /// What it redacts, where its room has that at the event's top level.
+    pub redacts: Option<EventId>,
 }
 
 /// One part of what a sync brings.
@@ -62,22 +67,24 @@ pub enum SyncItem {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Room {
-    members: BTreeSet<UserId>,
-    encrypted: bool,
-    timeline: Vec<StoredEvent>,
-    state: BTreeMap<(String, String), StoredState>,
+pub(super) struct Room {
+    pub(super) members: BTreeSet<UserId>,
+    pub(super) encrypted: bool,
+    pub(super) timeline: Vec<StoredEvent>,
+    pub(super) state: BTreeMap<(String, String), StoredState>,
     state_sent: usize,
+    /// Whether redactions say at their top level what they redact, as before room version 11.
+    pub(super) is_old: bool,
 }
 
 /// A state event as it stands in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct StoredState {
+pub(super) struct StoredState {
     event_id: EventId,
-    sender: UserId,
+    pub(super) sender: UserId,
     event_type: String,
     state_key: String,
-    content: String,
+    pub(super) content: String,
     sent: Wall,
 }
 
@@ -98,13 +105,13 @@ impl StoredState {
 }
 
 #[derive(Debug, Clone)]
-struct Pending {
-    visible: Wall,
-    what: What,
+pub(super) struct Pending {
+    pub(super) visible: Wall,
+    pub(super) what: What,
 }
 
 #[derive(Debug, Clone)]
-enum What {
+pub(super) enum What {
     /// By its place in the timeline.
     Event(RoomId, usize),
     News(RoomId, RoomNews),
@@ -114,24 +121,14 @@ enum What {
     WholeState(RoomId),
 }
 
-/// What is known of to-device messages besides those in the inboxes.
-#[derive(Debug, Clone, Default)]
-struct Posted {
-    /// Which were taken already, each with the devices that got none.
-    transactions: BTreeMap<(Account, String), BTreeSet<ParticipantId>>,
-    /// Devices whose keys nobody knows.
-    without_keys: BTreeSet<Account>,
-    sent: usize,
-}
-
 /// A homeserver, and all homeservers that it federates with, in one value.
 #[derive(Debug, Clone)]
 pub struct FakeHomeserver {
-    rooms: BTreeMap<RoomId, Room>,
-    inboxes: BTreeMap<Account, Vec<Pending>>,
+    pub(super) rooms: BTreeMap<RoomId, Room>,
+    pub(super) inboxes: BTreeMap<Account, Vec<Pending>>,
     transactions: BTreeMap<(Account, String), EventId>,
-    to_device: Posted,
-    delays: BTreeMap<(UserId, UserId), Duration>,
+    pub(super) to_device: Posted,
+    pub(super) delays: BTreeMap<(UserId, UserId), Duration>,
     turn: Result<TurnServers, Fault>,
     sent: u64,
     rooms_reversed: bool,
@@ -275,83 +272,6 @@ impl FakeHomeserver {
         Ok(self.put_state(now, &from.user, event))
     }
 
-    /// Hands a message to each of these devices, as proven to come from this one where the room is
-    /// encrypted. The same transaction of the same device is taken once.
-    ///
-    /// # Errors
-    /// [`Fault::NotFound`] without such a room.
-    pub fn send_to_device(
-        &mut self,
-        now: Wall,
-        from: &Identity,
-        message: SendToDevice,
-    ) -> Result<BTreeSet<ParticipantId>, Fault> {
-        let encrypted = self.rooms.get(&message.room).ok_or(Fault::NotFound)?.encrypted;
-        let key = (account(from), message.transaction);
-        if let Some(unreached) = self.to_device.transactions.get(&key) {
-            return Ok(unreached.clone());
-        }
-        let protection = if encrypted { Protection::Verified } else { Protection::Clear };
-        let event = (message.event_type.as_str(), message.content.as_str());
-        let mut unreached = BTreeSet::new();
-        for target in message.targets {
-            let place = (target.user.clone(), target.device.clone());
-            if encrypted && self.to_device.without_keys.contains(&place) {
-                unreached.insert(target);
-            } else {
-                self.post(now, from, &target, (event, protection));
-            }
-        }
-        // Whoever got nothing may get it in a later try.
-        if unreached.is_empty() {
-            self.to_device.transactions.insert(key, unreached.clone());
-        }
-        Ok(unreached)
-    }
-
-    /// Puts a to-device message into a device's inbox without asking anybody: for what no client of
-    /// ours sends. `event` is its type and its content as JSON text.
-    pub fn post(
-        &mut self,
-        now: Wall,
-        from: &Identity,
-        to: &ParticipantId,
-        (event, protection): ((&str, &str), Protection),
-    ) {
-        let delay = self.delays.get(&(from.user.clone(), to.user.clone())).copied();
-        let Some(inbox) = self.inboxes.get_mut(&(to.user.clone(), to.device.clone())) else {
-            return;
-        };
-        let event = RawEvent {
-            facts: Facts {
-                event_id: None,
-                sender: from.user.clone(),
-                device: (protection != Protection::Clear).then(|| from.device.clone()),
-                protection,
-                sent: None,
-                age: None,
-            },
-            event_type: event.0.to_owned(),
-            content: event.1.to_owned(),
-        };
-        let visible = now.plus(delay.unwrap_or_default());
-        self.to_device.sent += 1;
-        inbox.push(Pending { visible, what: What::ToDevice(Box::new(event)) });
-    }
-
-    /// Whether the keys of a device are known, so that it can be encrypted for.
-    pub fn set_device_keys(&mut self, device: &Identity, known: bool) {
-        match known {
-            true => self.to_device.without_keys.remove(&account(device)),
-            false => self.to_device.without_keys.insert(account(device)),
-        };
-    }
-
-    /// How many to-device messages were sent.
-    pub fn to_device_sent(&self) -> usize {
-        self.to_device.sent
-    }
-
     /// Writes a state event without asking anybody.
     pub fn put_state(&mut self, now: Wall, sender: &UserId, event: SendState) -> EventId {
         let SendState { room, event_type, state_key, content } = event;
@@ -371,17 +291,6 @@ impl FakeHomeserver {
         let members = found.members.clone();
         self.distribute(now, sender, &members, What::State(room, Box::new(stored)));
         event_id
-    }
-
-    /// A moderator redacts a state event: it comes again under its id, with an empty content.
-    pub fn redact_state(&mut self, now: Wall, room: &RoomId, event_type: &str, state_key: &str) {
-        let key = (event_type.to_owned(), state_key.to_owned());
-        let Some(found) = self.rooms.get_mut(room) else { return };
-        let Some(stored) = found.state.get_mut(&key) else { return };
-        stored.content = "{}".to_owned();
-        let (stored, members) = (Box::new(stored.clone()), found.members.clone());
-        let sender = stored.sender.clone();
-        self.distribute(now, &sender, &members, What::State(room.clone(), stored));
     }
 
     /// How many state events were written in a room.
@@ -497,13 +406,21 @@ impl FakeHomeserver {
             event_type,
             content,
             sent: now,
+            clear: false,
+            redacts: None,
         });
         let (place, members) = (found.timeline.len() - 1, found.members.clone());
         self.distribute(now, &from.user, &members, What::Event(room.clone(), place));
         event_id
     }
 
-    fn distribute(&mut self, now: Wall, from: &UserId, to: &BTreeSet<UserId>, what: What) {
+    pub(super) fn distribute(
+        &mut self,
+        now: Wall,
+        from: &UserId,
+        to: &BTreeSet<UserId>,
+        what: What,
+    ) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
                 let delay = self.delays.get(&(from.clone(), user.clone())).copied();
@@ -513,7 +430,7 @@ impl FakeHomeserver {
         }
     }
 
-    fn announce(&mut self, room: &RoomId, to: &BTreeSet<UserId>, news: RoomNews) {
+    pub(super) fn announce(&mut self, room: &RoomId, to: &BTreeSet<UserId>, news: RoomNews) {
         for ((user, _), inbox) in &mut self.inboxes {
             if to.contains(user) {
                 let what = What::News(room.clone(), news.clone());
@@ -578,23 +495,25 @@ impl FakeHomeserver {
     fn raw(&self, now: Wall, room: &RoomId, place: usize) -> RawEvent {
         let found = &self.rooms[room];
         let event = &found.timeline[place];
-        let protection = if found.encrypted { Protection::Verified } else { Protection::Clear };
+        let secret = found.encrypted && !event.clear;
+        let protection = if secret { Protection::Verified } else { Protection::Clear };
         RawEvent {
             facts: Facts {
                 event_id: Some(event.event_id.clone()),
                 sender: event.sender.clone(),
-                device: found.encrypted.then(|| event.device.clone()),
+                device: secret.then(|| event.device.clone()),
                 protection,
                 sent: Some(event.sent),
                 age: Some(now.since(event.sent)),
             },
             event_type: event.event_type.clone(),
             content: event.content.clone(),
+            redacts: event.redacts.clone(),
         }
     }
 }
 
-fn account(identity: &Identity) -> Account {
+pub(super) fn account(identity: &Identity) -> Account {
     (identity.user.clone(), identity.device.clone())
 }
 

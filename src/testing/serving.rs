@@ -14,7 +14,7 @@ use super::{
     world::{Happening, Job, Station, World},
 };
 use crate::{
-    host::{SendEvent, SendState, SendToDevice},
+    host::{Redact, SendEvent, SendState, SendToDevice},
     id::{OpId, PeerId, RoomId},
     machine::{
         Identity,
@@ -106,40 +106,7 @@ impl World {
 
     fn carry_out(&mut self, at: Station, op: &Op) -> Result<Reply, Fault> {
         match op {
-            Op::Matrix(MatrixOp::SendEvent { room, event_type, content, transaction }) => {
-                let event = SendEvent {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.send(at.device, event)
-            }
-            Op::Matrix(MatrixOp::SendState { room, event_type, state_key, content }) => {
-                let event = SendState {
-                    room: room.clone(),
-                    event_type: event_type.clone(),
-                    state_key: state_key.clone(),
-                    content: content.clone(),
-                };
-                self.write_state(at.device, event)
-            }
-            Op::Matrix(MatrixOp::SendToDevice {
-                room,
-                targets,
-                event_type,
-                content,
-                transaction,
-            }) => {
-                let message = SendToDevice {
-                    room: room.clone(),
-                    targets: targets.clone(),
-                    event_type: event_type.clone(),
-                    content: content.clone(),
-                    transaction: transaction.clone(),
-                };
-                self.send_to_device(at.device, message)
-            }
+            Op::Matrix(op) => self.talk(at.device, op),
             Op::Fetch(Fetch::State(room)) => {
                 let state = self.server.room_state(self.now.wall, room)?;
                 Ok(Reply::State(Box::new(state.parse())))
@@ -159,6 +126,57 @@ impl World {
         }
     }
 
+    fn talk(&mut self, device: usize, op: &MatrixOp) -> Result<Reply, Fault> {
+        match op {
+            MatrixOp::SendEvent { room, event_type, content, transaction } => {
+                let event = SendEvent {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send(device, event)
+            }
+            MatrixOp::SendClear { room, event_type, content, transaction } => {
+                let event = SendEvent {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send_clear(device, event)
+            }
+            MatrixOp::Redact { room, redacts, content, transaction } => {
+                let redaction = Redact {
+                    room: room.clone(),
+                    redacts: redacts.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.redact(device, redaction)
+            }
+            MatrixOp::SendState { room, event_type, state_key, content } => {
+                let event = SendState {
+                    room: room.clone(),
+                    event_type: event_type.clone(),
+                    state_key: state_key.clone(),
+                    content: content.clone(),
+                };
+                self.write_state(device, event)
+            }
+            MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => {
+                let message = SendToDevice {
+                    room: room.clone(),
+                    targets: targets.clone(),
+                    event_type: event_type.clone(),
+                    content: content.clone(),
+                    transaction: transaction.clone(),
+                };
+                self.send_to_device(device, message)
+            }
+        }
+    }
+
     fn send(&mut self, device: usize, event: SendEvent) -> Result<Reply, Fault> {
         let identity = self.hosts[device].identity.clone();
         let (room, event_type) = (event.room.clone(), event.event_type.clone());
@@ -167,6 +185,24 @@ impl World {
         if self.server.timeline(&room).len() > before {
             self.note(device, Kind::Wire, format!("sends {event_type}"));
         }
+        self.plan_syncs();
+        Ok(Reply::Sent(sent))
+    }
+
+    fn send_clear(&mut self, device: usize, event: SendEvent) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let what = format!("sends {} in the clear", event.event_type);
+        let sent = self.server.send_clear(self.now.wall, &identity, event)?;
+        self.note(device, Kind::Wire, what);
+        self.plan_syncs();
+        Ok(Reply::Sent(sent))
+    }
+
+    fn redact(&mut self, device: usize, redaction: Redact) -> Result<Reply, Fault> {
+        let identity = self.hosts[device].identity.clone();
+        let what = format!("redacts {}", redaction.redacts);
+        let sent = self.server.redact(self.now.wall, &identity, redaction)?;
+        self.note(device, Kind::Wire, what);
         self.plan_syncs();
         Ok(Reply::Sent(sent))
     }
@@ -294,6 +330,7 @@ const fn deadline(kind: OpKind) -> Duration {
     Duration::from_secs(match kind {
         OpKind::Capture | OpKind::Replace => 120,
         OpKind::SendEvent | OpKind::SendState | OpKind::SendToDevice | OpKind::State => 30,
+        OpKind::SendClear | OpKind::Redact => 30,
         OpKind::Open | OpKind::Offer | OpKind::Answer | OpKind::SetLocal | OpKind::SetRemote => 15,
         OpKind::Members | OpKind::LocalDescription | OpKind::Rollback => 10,
         OpKind::Candidates | OpKind::RestartIce | OpKind::SetServers => 10,

@@ -62,6 +62,10 @@ fn voip(event: &VoipEvent) -> Option<String> {
         VoipEvent::CallAdded { .. } | VoipEvent::CallEnded { .. } => return None,
         VoipEvent::GroupCallAdded { .. } => "sees a group call".to_owned(),
         VoipEvent::GroupCallEnded { .. } => return None,
+        VoipEvent::GroupRingStarted { ring } => format!("is called by {}", ring.caller),
+        VoipEvent::GroupRingStopped { ring, why } => {
+            format!("is called by {} no more ({})", ring.caller, ring_stop(*why))
+        }
     })
 }
 
@@ -71,6 +75,13 @@ fn group(event: &GroupEvent) -> String {
         GroupEvent::ParticipantJoined(who) => format!("sees {} join", device(&who.id)),
         GroupEvent::ParticipantLeft(who) => format!("sees {} leave", device(who)),
         GroupEvent::ParticipantChanged(who) => format!("sees {} change", device(&who.id)),
+        GroupEvent::ReactionAdded { participant, key, .. } => {
+            format!("sees {key} of {}", device(participant))
+        }
+        GroupEvent::ReactionRemoved { participant, key } => {
+            format!("sees {key} of {} go", device(participant))
+        }
+        GroupEvent::Declined(user) => format!("sees {user} decline"),
         GroupEvent::ApplicationChanged(application) => format!("calls it {application}"),
         GroupEvent::RightsChanged(rights) if rights.can_join => "may join".to_owned(),
         GroupEvent::RightsChanged(_) => "may not join".to_owned(),

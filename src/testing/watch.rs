@@ -10,7 +10,7 @@ use std::{
 
 use super::{cue::OpKind, sdp};
 use crate::{
-    id::{CallId, OpId, PeerId, RoomId, SessionId, TrackId},
+    id::{CallId, EventId, OpId, PeerId, RoomId, SessionId, TrackId},
     machine::{
         Engine,
         diagnostics::KEPT,
@@ -59,6 +59,8 @@ pub(super) struct Watch {
     transactions: BTreeSet<String>,
     /// Calls with a message that the homeserver has not answered.
     sending: BTreeMap<OpId, CallId>,
+    /// What rings of group calls.
+    rings: BTreeSet<(RoomId, EventId)>,
     /// Rooms whose state is being written.
     writing: BTreeMap<OpId, RoomId>,
     digest: u64,
@@ -209,12 +211,20 @@ impl Watch {
             MatrixOp::SendToDevice { event_type, content, .. } => {
                 return self.on_signal(id, event_type, content);
             }
+            MatrixOp::SendClear { event_type, content, .. } => {
+                return readable(event_type, content);
+            }
+            MatrixOp::Redact { content, .. } => return readable("m.room.redaction", content),
             MatrixOp::SendState { .. } => return self.on_write(id, send),
         };
         if !self.quick {
             self.mix(content);
         }
         let known = !self.transactions.insert(transaction.clone());
+        // Around a group call several may be under way at once.
+        if let Some(Ok(_)) = wire::rtc::read_rtc_event(event_type, content, None) {
+            return Ok(());
+        }
         let Some(Ok(message)) = wire::read::read(event_type, content) else {
             return Err(format!("it sends {event_type}, which cannot be read"));
         };
@@ -327,6 +337,15 @@ impl Watch {
             }
             VoipEvent::RingStarted { session, .. } => self.on_ring(*session, true),
             VoipEvent::RingStopped { session, .. } => self.on_ring(*session, false),
+            VoipEvent::GroupRingStarted { ring } => {
+                let id = (ring.room.clone(), ring.notification.clone());
+                self.group(ring.session)?;
+                rule(self.rings.insert(id), || "a group call rings twice".to_owned())
+            }
+            VoipEvent::GroupRingStopped { ring, .. } => {
+                let id = (ring.room.clone(), ring.notification.clone());
+                rule(self.rings.remove(&id), || "what did not ring stops".to_owned())
+            }
             VoipEvent::Missed { .. }
             | VoipEvent::TransferRequested { .. }
             | VoipEvent::TransferAnnounced { .. }
@@ -410,6 +429,11 @@ impl Watch {
 
 fn rule(holds: bool, broken: impl FnOnce() -> String) -> Rule {
     if holds { Ok(()) } else { Err(broken()) }
+}
+
+fn readable(event_type: &str, content: &str) -> Rule {
+    let read = wire::rtc::read_rtc_event(event_type, content, None);
+    rule(matches!(read, Some(Ok(_))), || format!("it sends {event_type}, which cannot be read"))
 }
 
 fn leaks(text: &str) -> Rule {

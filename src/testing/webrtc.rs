@@ -22,8 +22,8 @@ use super::{
 use crate::{
     id::{PeerId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Fault, PeerConfig, PeerNews, PeerOp, PeerState, PeerStats,
-        Plan, Reply, SdpKind, TrackOp,
+        Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerConfig, PeerNews,
+        PeerOp, PeerState, PeerStats, Plan, Reply, SdpKind, StreamStats, TrackOp,
     },
     redact::Redacted,
 };
@@ -43,6 +43,8 @@ pub struct Habits {
     pub connect: Option<Duration>,
     /// Whether it can send and take tones.
     pub tones: bool,
+    /// How loud its user is, in dBov: what the other ends measure while its microphone is sent.
+    pub voice: i8,
 }
 
 impl Default for Habits {
@@ -52,6 +54,7 @@ impl Default for Habits {
             gathered: Duration::from_millis(30),
             connect: Some(Duration::from_millis(50)),
             tones: true,
+            voice: -127,
         }
     }
 }
@@ -191,6 +194,24 @@ impl FakeWebRtc {
         self.linked.keys().any(|pair| other_end(pair, (seat, peer)).is_some())
     }
 
+    /// What comes in: the voice at the other end, if it is sent.
+    fn measure(&self, end: (Seat, PeerId)) -> PeerStats {
+        let other = self.linked.keys().find_map(|pair| other_end(pair, end));
+        let sent = other.filter(|(seat, _)| {
+            let sent = |track: &FakeTrack| {
+                track.enabled && track.capture.source == MediaSource::Microphone
+            };
+            self.tracks(*seat).any(|(_, track)| sent(track))
+        });
+        let mut stats = PeerStats::default();
+        if let Some((seat, _)) = sent {
+            let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+            sound.level = Some(10_f32.powf(f32::from(self.habits(seat).voice) / 20.0));
+            stats.inbound.push(sound);
+        }
+        stats
+    }
+
     /// Does something with a local track.
     pub fn track(&mut self, seat: Seat, track: TrackId, op: TrackOp) -> Result<Reply, Fault> {
         match op {
@@ -242,7 +263,7 @@ impl FakeWebRtc {
                 self.held(seat, peer).config.ice_servers.clone_from(servers);
                 Ok(Reply::Done)
             }
-            PeerOp::Stats => Ok(Reply::Stats(Box::<PeerStats>::default())),
+            PeerOp::Stats => Ok(Reply::Stats(Box::new(self.measure((seat, peer))))),
         };
         self.link(&mut follow_ups);
         Performed { result, follow_ups }

@@ -9,6 +9,7 @@ use std::{fmt, time::Duration};
 use super::{
     call::CallMessage,
     read::{is_call_event, read},
+    rtc::{RtcEvent, is_rtc_event, read_rtc_event},
 };
 use crate::{
     id::{DeviceId, EventId, RoomId, UserId},
@@ -67,6 +68,9 @@ pub struct RawEvent {
     pub event_type: String,
     /// The (decrypted) content, as JSON text.
     pub content: String,
+    /// What an `m.room.redaction` redacts, from `redacts` of the event's top level: room versions
+    /// before 11 have it there. Newer ones have it in the content, where it is read as well.
+    pub redacts: Option<EventId>,
 }
 
 impl fmt::Debug for RawEvent {
@@ -75,6 +79,7 @@ impl fmt::Debug for RawEvent {
             .field("facts", &self.facts)
             .field("event_type", &self.event_type)
             .field("content_bytes", &self.content.len())
+            .field("redacts", &self.redacts)
             .finish()
     }
 }
@@ -99,7 +104,9 @@ impl fmt::Debug for RawEvent {
 ///         sent: Some(Wall(1_786_100_000_000)), // `origin_server_ts`
 ///         age: None,                           // `unsigned.age`, if it is there
 ///     };
-///     let event = RawEvent { facts, event_type: event_type.into(), content: content.into() };
+///     let (event_type, content) = (event_type.into(), content.into());
+///     // `redacts` is a field of redactions alone, in rooms of old versions.
+///     let event = RawEvent { facts, event_type, content, redacts: None };
 ///     let place = Place::Room { room: RoomId::parse("!room:hs")?, encrypted: false };
 ///     voip.deliver(Batch { place, events: vec![event] });
 ///     Ok(())
@@ -122,15 +129,47 @@ pub struct Delivery {
     pub events: Vec<Parsed>,
 }
 
+/// What an event says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are about calls")]
+pub enum Content {
+    /// Something about a call of two, or about a leg of a group call.
+    Call(CallMessage),
+    /// Something around a group call: its announcement, a reaction.
+    Rtc(RtcEvent),
+}
+
+impl From<CallMessage> for Content {
+    fn from(message: CallMessage) -> Self {
+        Self::Call(message)
+    }
+}
+
+impl From<RtcEvent> for Content {
+    fn from(event: RtcEvent) -> Self {
+        Self::Rtc(event)
+    }
+}
+
 /// One parsed event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     /// What the host knows of it.
     pub facts: Facts,
     /// What it says, or why it says nothing.
-    pub event: Result<CallMessage, Malformed>,
+    pub event: Result<Content, Malformed>,
     /// The event type, for diagnostics.
     pub event_type: String,
+}
+
+impl Parsed {
+    /// The call message that it is, if it is one that can be read.
+    pub fn call(&self) -> Option<&CallMessage> {
+        match &self.event {
+            Ok(Content::Call(message)) => Some(message),
+            Ok(Content::Rtc(_)) | Err(_) => None,
+        }
+    }
 }
 
 /// Why an event with a known type says nothing.
@@ -204,16 +243,28 @@ impl Batch {
     /// so that each is accounted for.
     pub fn parse(self) -> Delivery {
         let mut events = Vec::new();
-        for RawEvent { facts, event_type, content } in self.events {
+        for RawEvent { facts, event_type, content, redacts } in self.events {
             let event = if events.len() < MAX_BATCH_EVENTS {
-                read(&event_type, &content)
+                read_any(&event_type, &content, redacts.as_ref())
             } else {
-                is_call_event(&event_type).then_some(Err(Malformed::TooLarge("batch")))
+                let concerns = is_call_event(&event_type) || is_rtc_event(&event_type);
+                concerns.then_some(Err(Malformed::TooLarge("batch")))
             };
             events.extend(event.map(|event| Parsed { facts, event, event_type }));
         }
         Delivery { place: self.place, events }
     }
+}
+
+/// An event of either kind. An `m.call.reject` without a call id is about a group call.
+fn read_any(
+    event_type: &str,
+    content: &str,
+    redacts: Option<&EventId>,
+) -> Option<Result<Content, Malformed>> {
+    let rtc = read_rtc_event(event_type, content, redacts);
+    let rtc = rtc.map(|event| event.map(Content::Rtc));
+    rtc.or_else(|| read(event_type, content).map(|message| message.map(Content::Call)))
 }
 
 #[cfg(test)]
@@ -232,6 +283,7 @@ mod tests {
             },
             event_type: event_type.into(),
             content: content.into(),
+            redacts: None,
         }
     }
 
@@ -253,10 +305,32 @@ mod tests {
         let types: Vec<_> = delivery.events.iter().map(|e| e.event_type.as_str()).collect();
         assert_eq!(types, ["m.call.hangup", "m.call.invite", "m.call.reject"]);
         assert_eq!(delivery.events[0].facts, raw("", "").facts);
-        assert_eq!(delivery.events[0].event, read("m.call.hangup", HANGUP).unwrap());
+        assert_eq!(delivery.events[0].call(), read("m.call.hangup", HANGUP).unwrap().ok().as_ref());
         assert!(delivery.events[0].event.is_ok());
         assert_eq!(delivery.events[1].event, Err(Malformed::NotAnObject));
         assert!(delivery.events[2].event.is_ok());
+    }
+
+    #[test]
+    fn a_reject_without_a_call_id_is_about_a_group_call_and_redactions_say_what_they_redact() {
+        let mut removal = raw(
+            "m.room.redaction",
+            r#"{"redacts_type":"com.famedly.call.member.reaction","device_id":"D","call_id":""}"#,
+        );
+        removal.redacts = EventId::parse("$reaction").ok();
+        let other = raw("m.room.redaction", r#"{"redacts":"$message"}"#);
+        let reject = raw("m.call.reject", r#"{"call_id":"","application":"m.call.audio"}"#);
+        let events = vec![removal, other, reject, raw("m.call.reject", HANGUP)];
+        let read = Batch { place: Place::ToDevice, events }.parse().events;
+        let said: Vec<_> = read.iter().map(|event| event.event.as_ref().unwrap()).collect();
+        assert!(matches!(
+            said[..],
+            [
+                Content::Rtc(RtcEvent::ReactionRemoval(removal)),
+                Content::Rtc(RtcEvent::SfuReject(_)),
+                Content::Call(_)
+            ] if removal.redacts.as_str() == "$reaction"
+        ));
     }
 
     #[test]

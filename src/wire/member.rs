@@ -96,7 +96,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         match text {
             "m.room" => Self::Room,
             "m.user" => Self::User,

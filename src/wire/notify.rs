@@ -57,7 +57,7 @@ pub enum Style {
 }
 
 /// Whom an event is for (`m.mentions`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mentions {
     /// Everybody in the room.
     pub room: bool,

@@ -8,12 +8,16 @@ use serde::Serialize;
 use super::{
     delivery::Malformed,
     json::{Object, exact_text, flag, id, optional_id, reference, text},
+    member::Scope,
     notify::Reference,
 };
 use crate::id::{DeviceId, EventId, MAX_ID_BYTES};
 
 /// Most bytes of what a reaction shows.
 pub const MAX_REACTION_KEY_BYTES: usize = MAX_ID_BYTES;
+
+/// What a raised hand shows, as deployed clients have it.
+pub const RAISED_HAND: &str = "🖐️";
 
 /// `com.famedly.call.member.reaction`
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,7 +49,7 @@ pub struct Origin {
     /// The sender's device, as it claims.
     pub device_id: DeviceId,
     /// The call's scope; absent from older clients, then any.
-    pub scope: Option<String>,
+    pub scope: Option<Scope>,
 }
 
 /// An `m.room.redaction` that says itself that it removes a reaction of a group call.
@@ -63,13 +67,17 @@ impl Origin {
         Ok(Self {
             call_id: call_id.to_owned(),
             device_id: id(content, "device_id")?,
-            scope: exact_text(content, "scope")?.map(str::to_owned),
+            scope: exact_text(content, "scope")?.map(Scope::parse),
         })
     }
 
     fn written(&self) -> WrittenOrigin<'_> {
         let Self { call_id, device_id, scope } = self;
-        WrittenOrigin { call_id, device_id: device_id.as_str(), scope: scope.as_deref() }
+        WrittenOrigin {
+            call_id,
+            device_id: device_id.as_str(),
+            scope: scope.as_ref().map(Scope::as_str),
+        }
     }
 }
 

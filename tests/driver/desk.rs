@@ -98,7 +98,12 @@ fn batch(event_type: &str, sender: &str, age: Duration, content: &serde_json::Va
         sent: None,
         age: Some(age),
     };
-    let event = RawEvent { facts, event_type: event_type.into(), content: content.to_string() };
+    let event = RawEvent {
+        facts,
+        event_type: event_type.into(),
+        content: content.to_string(),
+        redacts: None,
+    };
     Batch { place: Place::Room { room: room(), encrypted: false }, events: vec![event] }
 }
 

@@ -246,7 +246,7 @@ impl Rig {
             device_id: None,
             leg: None,
         };
-        let event = Ok(CallMessage { header, body: said.body });
+        let event = Ok(CallMessage { header, body: said.body }.into());
         Parsed { facts, event, event_type: "m.call.x".into() }
     }
 

@@ -100,7 +100,7 @@ pub(crate) fn event(event_type: &str, sender: &str, content: &Value) -> RawEvent
         sent: Some(NOW),
         age: None,
     };
-    RawEvent { facts, event_type: event_type.into(), content: content.to_string() }
+    RawEvent { facts, event_type: event_type.into(), content: content.to_string(), redacts: None }
 }
 
 /// The event with another id.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use matrix_voip::{
-    CallOptions, CallSession, CallState, EndReason, EnterError, GroupEnd, GroupOptions, GroupState,
-    Identity, VoIP, VoipNews,
+    Announce, CallOptions, CallSession, CallState, DeclineError, EndReason, EnterError,
+    GroupCallSession, GroupEnd, GroupEvent, GroupNews, GroupOptions, GroupState, Identity,
+    IncomingRing, Notify, RAISED_HAND, ReactError, RingStop, Stay, VoIP, VoipEvents, VoipNews,
     id::{DeviceId, RoomId, UserId},
     testing::{
         Cue, EmbeddedEngine, EmbeddedHomeserver, EmbeddedWebRtc, OpKind, Passage, Way, secs,
@@ -210,4 +211,78 @@ async fn a_host_for_calls_of_two_says_so_when_it_is_asked_for_more() {
     let ours = house.ada.voip.fetch_or_create_group_call(room, GroupOptions::mesh()).await.unwrap();
     assert_eq!(ours.enter().await, Err(EnterError::MayNotJoin), "there is no such room");
     assert_eq!(ours.ended().await, GroupEnd::Empty);
+}
+
+/// The next ring of a group call, and the call.
+async fn next_ring(news: &mut VoipEvents) -> (GroupCallSession, IncomingRing) {
+    loop {
+        if let VoipNews::GroupRingStarted { call, ring } = news.next().await.expect("it rings") {
+            return (call, *ring);
+        }
+    }
+}
+
+async fn next_stop(news: &mut VoipEvents) -> RingStop {
+    loop {
+        if let VoipNews::GroupRingStopped { why, .. } = news.next().await.expect("it stops") {
+            return why;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_is_called_into_a_group_call_and_answers_or_declines() {
+    let house = house();
+    let mut news = house.ben.voip.events();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    ours.announce_as(Announce::new(Notify::Ring)).await.unwrap();
+    ours.enter().await.unwrap();
+    let (theirs, ring) = next_ring(&mut news).await;
+    assert_eq!((ring.caller.as_str(), ring.session), (ADA, theirs.id()));
+    assert_eq!(house.ben.voip.rings(), std::slice::from_ref(&ring));
+    theirs.enter().await.unwrap();
+    assert_eq!(next_stop(&mut news).await, RingStop::Answered);
+    assert!(house.ben.voip.rings().is_empty());
+    assert_eq!(house.ben.voip.decline_ring(&ring).await, Err(DeclineError::NoSuchRing));
+    theirs.leave().await.unwrap();
+    ours.leave().await.unwrap();
+    ours.ended().await;
+    // Whoever was in a call is called again later than that.
+    tokio::time::advance(secs(1)).await;
+
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    let (_, mut events) = ours.subscribe();
+    ours.announce_as(Announce::new(Notify::Ring)).await.unwrap();
+    ours.enter().await.unwrap();
+    let (_, ring) = next_ring(&mut news).await;
+    house.ben.voip.decline_ring(&ring).await.unwrap();
+    assert_eq!(next_stop(&mut news).await, RingStop::Rejected);
+    let declined = GroupNews::Event(GroupEvent::Declined(UserId::parse(BEN).unwrap()));
+    while events.next().await.expect("it goes on") != declined {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_raises_its_hand_and_the_other_sees_it() {
+    let house = house();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    assert_eq!(ours.raise_hand().await, Err(ReactError::NotEntered));
+    ours.enter().await.unwrap();
+    let theirs =
+        house.ben.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    let (mut present, mut events) = theirs.subscribe();
+    ours.raise_hand().await.unwrap();
+    assert_eq!(ours.reactions().len(), 1, "it is shown to us at once");
+    while present.reactions.is_empty() {
+        events.next().await.expect("it goes on").apply(&mut present);
+    }
+    let shown: Vec<_> = present.reactions.values().flatten().collect();
+    assert_eq!(shown, [RAISED_HAND]);
+    ours.lower_hand().await.unwrap();
+    while !present.reactions.is_empty() {
+        events.next().await.expect("it goes on").apply(&mut present);
+    }
+    for _ in 0..11 {
+        ours.react("👏", Stay::Ephemeral).await.unwrap();
+    }
+    assert_eq!(ours.react("👏", Stay::Ephemeral).await, Err(ReactError::TooMany));
 }

@@ -24,6 +24,9 @@ pub struct Counts {
     pub lags: u64,
     /// Events dropped because another user's key had encrypted them.
     pub forged: u64,
+    /// To-device messages dropped because they could not be decrypted. What was in them nobody knows;
+    /// it need not have been about a call.
+    pub undecryptable: u64,
     /// To-device messages dropped because their sender is ignored.
     pub ignored: u64,
     /// How often the whole state of a room was handed to the library.

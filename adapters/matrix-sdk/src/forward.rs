@@ -1,5 +1,7 @@
 //! The tasks that move what the SDK says into the inbox, and do nothing else.
 
+use std::collections::BTreeSet;
+
 use futures::{Stream, StreamExt};
 use matrix_sdk::{
     Client, SessionChange,
@@ -19,7 +21,7 @@ use tokio::{
 
 use crate::{
     inbox::{Arrival, Inbox},
-    intake,
+    intake::{self, Message},
 };
 
 /// Between two subscriptions to room keys, should they end at once.
@@ -29,8 +31,10 @@ const RESUBSCRIBE: Duration = Duration::from_secs(1);
 /// each in and is done. In classic sync it has done so before the rooms of the same response come.
 pub(crate) fn handle_to_device(client: &Client, inbox: Inbox) -> EventHandlerHandle {
     client.add_event_handler(move |message: Raw<AnyToDeviceEvent>, info: Option<EncryptionInfo>| {
-        if let Some(message) = intake::to_device(&message, info.as_ref()) {
-            inbox.put(Arrival::ToDevice(Box::new(message)));
+        match intake::to_device(&message, info.as_ref()) {
+            Message::Call(message) => inbox.put(Arrival::ToDevice(message)),
+            Message::Undecryptable => inbox.put(Arrival::Undecryptable(1)),
+            Message::Other => {}
         }
         std::future::ready(())
     })
@@ -44,6 +48,7 @@ pub(crate) fn start(client: &Client, inbox: &Inbox) -> JoinSet<()> {
     let changes = client.subscribe_to_ignore_user_list_changes();
     tasks.spawn(ignored(client.clone(), changes, inbox.clone()));
     tasks.spawn(keys(client.clone(), inbox.clone()));
+    tasks.spawn(devices(client.clone(), inbox.clone()));
     tasks
 }
 
@@ -85,7 +90,7 @@ async fn ignored(
 }
 
 /// The list as the store has it; whoever ignores nobody has none.
-async fn ignored_at_first(client: &Client) -> std::collections::BTreeSet<UserId> {
+async fn ignored_at_first(client: &Client) -> BTreeSet<UserId> {
     let stored = client.account().account_data::<IgnoredUserListEventContent>().await;
     let list = stored.ok().flatten().and_then(|raw| raw.deserialize().ok());
     let users = list.into_iter().flat_map(|list| list.ignored_users.into_keys());
@@ -109,4 +114,20 @@ async fn keys(client: Client, inbox: Inbox) {
         sleep_until(Instant::now() + RESUBSCRIBE).await;
     }
     tracing::warn!("encryption is not set up: nothing can be decrypted late");
+}
+
+/// Subscribes to what is told of devices and their keys, again whenever the subscription ends.
+async fn devices(client: Client, inbox: Inbox) {
+    while let Ok(stream) = client.encryption().devices_stream().await {
+        inbox.put_all_awaited();
+        let mut stream = Box::pin(stream);
+        while let Some(updates) = stream.next().await {
+            let users: BTreeSet<_> = updates.new.keys().chain(updates.changed.keys()).collect();
+            for user in users.into_iter().filter_map(|user| UserId::parse(user.as_str()).ok()) {
+                inbox.put(Arrival::DeviceKeys(user));
+            }
+        }
+        sleep_until(Instant::now() + RESUBSCRIBE).await;
+    }
+    tracing::warn!("encryption is not set up: nothing can be sent to devices late");
 }

@@ -27,6 +27,9 @@ pub(crate) const MAX_TO_DEVICE: usize = 4096;
 pub(crate) const MAX_TO_DEVICE_BYTES: usize = 8 << 20;
 /// Most news of keys that wait; beyond them everything is tried that waits for any.
 pub(crate) const MAX_KEYS: usize = 4096;
+/// Most users of whose devices keys are awaited; more than a mesh has members. Beyond them the
+/// library tries again without having been told.
+pub(crate) const MAX_AWAITED: usize = 1024;
 
 /// What came.
 #[derive(Debug)]
@@ -43,6 +46,10 @@ pub(crate) enum Arrival {
     KeysLagged,
     /// A to-device message that concerns calls.
     ToDevice(Box<RawEvent>),
+    /// So many to-device messages that could not be decrypted.
+    Undecryptable(u64),
+    /// Keys of a device of this user came, which were awaited.
+    DeviceKeys(UserId),
     /// The complete list of ignored users.
     Ignored(BTreeSet<UserId>),
     /// Our access token is no longer good.
@@ -70,6 +77,11 @@ struct Waiting {
     synced: bool,
     sent: BTreeSet<RoomId>,
     wrote: BTreeSet<RoomId>,
+    /// To-device messages that could not be decrypted: one word of them waits.
+    undecryptable: u64,
+    /// Of whose devices keys are awaited: news of others is none. In a large room it would be news of
+    /// thousands.
+    awaited: BTreeSet<UserId>,
 }
 
 impl Waiting {
@@ -82,6 +94,12 @@ impl Waiting {
             Arrival::Keys(keys) => return self.admit_keys(keys.len(), arrival),
             Arrival::KeysLagged => !std::mem::replace(&mut self.keys_lagging, true),
             Arrival::ToDevice(message) => self.admit_message(message.content.len()),
+            Arrival::Undecryptable(more) => {
+                let before = self.undecryptable;
+                self.undecryptable += more;
+                before == 0
+            }
+            Arrival::DeviceKeys(user) => self.awaited.remove(user),
             Arrival::Ignored(users) => self.ignored.replace(users.clone()).is_none(),
             Arrival::LoggedOut => !std::mem::replace(&mut self.logged_out, true),
             Arrival::Sent(room) => self.sent.insert(room.clone()),
@@ -132,6 +150,8 @@ impl Waiting {
                 self.messages -= 1;
                 self.bytes -= message.content.len();
             }
+            Arrival::Undecryptable(all) => *all = std::mem::take(&mut self.undecryptable),
+            Arrival::DeviceKeys(_) => {}
             Arrival::Ignored(users) => *users = self.ignored.take().unwrap_or_default(),
             Arrival::LoggedOut => self.logged_out = false,
             Arrival::Sent(room) => drop(self.sent.remove(room)),
@@ -174,6 +194,22 @@ impl Inbox {
         if let Some(arrival) = waiting.admit(arrival) {
             // Whoever took things out is gone: then nobody wants them.
             drop(self.sender.send(arrival));
+        }
+    }
+
+    /// Keys of devices of this user shall be told of when they come: once.
+    pub(crate) fn await_keys(&self, user: UserId) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.awaited.len() < MAX_AWAITED {
+            waiting.awaited.insert(user);
+        }
+    }
+
+    /// Keys came, nobody knows whose.
+    pub(crate) fn put_all_awaited(&self) {
+        let awaited = lock(&self.waiting).awaited.clone();
+        for user in awaited {
+            self.put(Arrival::DeviceKeys(user));
         }
     }
 
@@ -220,7 +256,7 @@ mod tests {
         let facts =
             Facts { event_id: None, sender, device: None, protection, sent: None, age: None };
         let event_type = "com.famedly.call.member.hangup".into();
-        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content }))
+        Arrival::ToDevice(Box::new(RawEvent { facts, event_type, content, redacts: None }))
     }
 
     /// What waits, however much.
@@ -336,6 +372,39 @@ mod tests {
         assert_eq!(*users, list("@b:x"));
         inbox.put(Arrival::Ignored(list("@c:x")));
         assert_eq!(taken(&mut outlet).len(), 1);
+    }
+
+    /// Anybody may send them.
+    #[tokio::test]
+    async fn of_messages_that_cannot_be_decrypted_their_number_waits() {
+        let (inbox, mut outlet) = inbox();
+        for _ in 0..3 {
+            inbox.put(Arrival::Undecryptable(1));
+        }
+        let all = taken(&mut outlet);
+        assert!(matches!(all[..], [Arrival::Undecryptable(3)]), "{all:?}");
+        inbox.put(Arrival::Undecryptable(1));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Undecryptable(1)]));
+    }
+
+    /// A room may have thousands of users with new devices.
+    #[tokio::test]
+    async fn only_keys_that_are_awaited_are_news_and_once() {
+        let (inbox, mut outlet) = inbox();
+        let user = |n: usize| UserId::parse(format!("@{n}:x")).unwrap();
+        inbox.put(Arrival::DeviceKeys(user(1)));
+        assert_eq!(taken(&mut outlet).len(), 0);
+        for n in 0..=MAX_AWAITED {
+            inbox.await_keys(user(n));
+        }
+        for n in [1, 1, MAX_AWAITED] {
+            inbox.put(Arrival::DeviceKeys(user(n)));
+        }
+        let all = taken(&mut outlet);
+        assert!(matches!(&all[..], [Arrival::DeviceKeys(one)] if *one == user(1)), "{all:?}");
+        inbox.put_all_awaited();
+        inbox.put_all_awaited();
+        assert_eq!(taken(&mut outlet).len(), MAX_AWAITED - 1);
     }
 
     #[tokio::test]

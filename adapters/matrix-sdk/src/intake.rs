@@ -374,7 +374,12 @@ impl Item {
             sent: self.sent,
             age: self.age.map(|age| age.saturating_add(held)),
         };
-        Some(RawEvent { facts, event_type: call.event_type, content: call.content.0 })
+        Some(RawEvent {
+            facts,
+            event_type: call.event_type,
+            content: call.content.0,
+            redacts: None,
+        })
     }
 
     /// Who wrote this piece of state.
@@ -472,26 +477,38 @@ fn proof(info: Option<&EncryptionInfo>) -> (Option<DeviceId>, Protection) {
     (device, protection)
 }
 
-/// Reads a to-device message; `None` if it is no call event or must not be believed.
+/// What a to-device message is to us.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A call event.
+    Call(Box<RawEvent>),
+    /// Encrypted, and not for us to read.
+    Undecryptable,
+    /// No call event, or none to be believed.
+    Other,
+}
+
+/// Reads a to-device message.
 ///
 /// Whether it was encrypted is decided by `info` alone: an undecryptable message comes without it,
 /// and any JSON field could be the sender's (`matrix-sdk.md` §3).
-pub(crate) fn to_device(
-    message: &Raw<AnyToDeviceEvent>,
-    info: Option<&EncryptionInfo>,
-) -> Option<RawEvent> {
-    let outline = Outline::of(message)?;
-    let (event_type, content) = outline.call()?;
+pub(crate) fn to_device(message: &Raw<AnyToDeviceEvent>, info: Option<&EncryptionInfo>) -> Message {
+    let Some(outline) = Outline::of(message) else { return Message::Other };
+    if info.is_none() && outline.event_type.as_str() == Some("m.room.encrypted") {
+        return Message::Undecryptable;
+    }
+    let Some((event_type, content)) = outline.call() else { return Message::Other };
     if info.is_some_and(is_forged) {
-        return None;
+        return Message::Other;
     }
     let sender = match info {
-        Some(info) => UserId::parse(info.sender.as_str()).ok()?,
-        None => outline.sender()?,
+        Some(info) => UserId::parse(info.sender.as_str()).ok(),
+        None => outline.sender(),
     };
+    let Some(sender) = sender else { return Message::Other };
     let (device, protection) = proof(info);
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
-    Some(RawEvent { facts, event_type, content: content.0 })
+    Message::Call(Box::new(RawEvent { facts, event_type, content: content.0, redacts: None }))
 }
 
 #[cfg(test)]

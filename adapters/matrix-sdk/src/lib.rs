@@ -37,7 +37,8 @@
 //! | `state.rs` | the state of a room, from the store or the homeserver |
 //! | `signaling.rs`, `turn.rs`, `request.rs`, `fault.rs` | the way out |
 //! | `ledger.rs` | what survives a crash, in the client's store |
-//! | `services.rs`, `to_device.rs` | more of the homeserver, as methods of [`Matrix`] |
+//! | `to_device.rs` | messages to devices, of the library and of [`Matrix`] |
+//! | `services.rs` | more of the homeserver, as methods of [`Matrix`] |
 
 mod attached;
 mod connect;

@@ -123,6 +123,8 @@ impl Shell {
             Arrival::Keys(keys) => self.worker.on(now, Input::Keys(keys)),
             Arrival::KeysLagged => self.worker.on(now, Input::KeysLagged),
             Arrival::ToDevice(message) => self.worker.on(now, Input::ToDevice(message)),
+            Arrival::Undecryptable(more) => self.worker.on(now, Input::Undecryptable(more)),
+            Arrival::DeviceKeys(user) => self.parts.news.device_keys(user),
             Arrival::Ignored(users) => self.worker.on(now, Input::Ignored(users)),
             Arrival::Sent(room) => self.worker.on(now, Input::Sent(room)),
             Arrival::Wrote(room) => self.worker.on(now, Input::Wrote(room)),
@@ -318,4 +320,4 @@ impl Clock {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

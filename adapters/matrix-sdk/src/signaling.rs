@@ -12,25 +12,29 @@ use matrix_sdk::ruma::{
     events::AnyMessageLikeEventContent, serde::Raw,
 };
 use matrix_voip::{
-    host::{SendEvent, SendState, Signaling},
+    host::{SendEvent, SendState, SendToDevice, Signaling},
     id::{EventId, RoomId, UserId},
-    machine::io::{Fault, TurnServers},
+    machine::io::{Fault, ParticipantId, TurnServers},
     wire::state::StateBatch,
 };
+use tokio::time::timeout;
 
 use crate::{
     attached::Attached,
     fault::fault,
     inbox::Arrival,
     request::{ask, joined, known_room, once, within},
-    shell::Clock,
+    shell::{Clock, encrypted},
     state,
+    to_device::{self, Letter},
     turn::TurnRequest,
 };
 
 /// For a send, with all that encrypting takes. The library gives it 30 s and hears of the
 /// timeout from us.
 const SEND: Duration = Duration::from_secs(25);
+/// For whether a room is encrypted, before a message to devices is sent.
+const ENCRYPTION: Duration = Duration::from_secs(4);
 /// For TURN credentials; the library gives it 5 s.
 const TURN: Duration = Duration::from_millis(4500);
 /// For the members of a room; the library gives it 10 s.
@@ -82,6 +86,27 @@ impl Signaling for Homeserver {
         EventId::parse(answer.event_id.as_str()).map_err(|_| Fault::Failed("no event id".into()))
     }
 
+    /// Where nobody can say whether the room is encrypted, the message is.
+    async fn send_to_device(
+        &self,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let client = self.0.client()?;
+        let room = known_room(&client, &message.room)?;
+        self.0.inbox().put(Arrival::Sent(message.room));
+        let letter = Letter {
+            event_type: &message.event_type,
+            content: to_device::read(message.content)?,
+            targets: message.targets,
+        };
+        // In classic sync nobody knows of a room that is not encrypted before it was asked.
+        drop(timeout(ENCRYPTION, room.latest_encryption_state()).await);
+        match encrypted(&room) {
+            Some(false) => letter.clear(&client, &message.transaction).await,
+            Some(true) | None => letter.encrypted(&client, self.0.inbox()).await,
+        }
+    }
+
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
         let id = OwnedRoomId::try_from(room.as_str()).map_err(|_| Fault::NotFound)?;
         let clock = Clock::start();
@@ -108,158 +133,4 @@ impl Drop for Writing<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-    use matrix_sdk::test_utils::mocks::MatrixMockServer;
-    use matrix_voip::wire::state::Extent;
-    use serde_json::{Value, json};
-    use wiremock::{Mock, ResponseTemplate, matchers};
-
-    use super::*;
-    use crate::inbox::{Outlet, inbox};
-
-    struct Rig {
-        server: MatrixMockServer,
-        homeserver: Homeserver,
-        outlet: Outlet,
-    }
-
-    impl Rig {
-        async fn new() -> Self {
-            let server = MatrixMockServer::new().await;
-            let client = server.client_builder().build().await;
-            let (to, outlet) = inbox();
-            let homeserver = Homeserver(Arc::new(Attached::new(client, to)));
-            Self { server, homeserver, outlet }
-        }
-
-        /// The next request is answered so.
-        async fn answer(&self, method: &str, path: &str, status: u16, answer: Value) {
-            Mock::given(matchers::method(method))
-                .and(matchers::path_regex(path))
-                .respond_with(ResponseTemplate::new(status).set_body_json(answer))
-                .up_to_n_times(1)
-                .mount(self.server.server())
-                .await;
-        }
-
-        async fn send(&self) -> Result<EventId, Fault> {
-            self.homeserver.send_state(membership()).await
-        }
-
-        fn arrived(&mut self) -> usize {
-            let next = || self.outlet.next().now_or_never().flatten();
-            let all = std::iter::from_fn(next);
-            all.filter(|arrival| matches!(arrival, Arrival::Wrote(_))).count()
-        }
-    }
-
-    fn room() -> RoomId {
-        RoomId::parse("!r:x").unwrap()
-    }
-
-    fn membership() -> SendState {
-        SendState {
-            room: room(),
-            event_type: "com.famedly.call.member".into(),
-            state_key: "@example:localhost".into(),
-            content: r#"{"memberships":[]}"#.into(),
-        }
-    }
-
-    const WRITE: &str = "/rooms/!r:x/state/com.famedly.call.member/@example:localhost$";
-    const READ: &str = "/rooms/!r:x/state$";
-
-    #[tokio::test]
-    async fn a_membership_is_written_under_its_key() {
-        let mut rig = Rig::new().await;
-        rig.answer("PUT", WRITE, 200, json!({ "event_id": "$new" })).await;
-        assert_eq!(rig.send().await, EventId::parse("$new").map_err(|_| Fault::Timeout));
-        let requests = rig.server.server().received_requests().await.unwrap();
-        // The SDK asks for this and that on its own.
-        let write = requests.iter().find(|request| request.method.as_str() == "PUT");
-        let body: Value = write.unwrap().body_json().unwrap();
-        assert_eq!(body, json!({ "memberships": [] }));
-        assert_eq!(rig.arrived(), 1, "begin and end are told, once while nobody listens");
-    }
-
-    /// One try each: when to try again, the library decides.
-    #[tokio::test]
-    async fn what_speaks_against_a_write_is_told_from_what_will_pass() {
-        let limited = |after: u64| json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "x", "retry_after_ms": after });
-        let retry_after = Some(Duration::from_secs(2));
-        for (status, answer, fault) in [
-            (403, json!({ "errcode": "M_FORBIDDEN", "error": "@ben:x" }), {
-                Fault::Forbidden("M_FORBIDDEN".into())
-            }),
-            (429, limited(2000), Fault::RateLimited { retry_after }),
-            (401, json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "x" }), Fault::LoggedOut),
-            (502, json!({}), Fault::Failed("status 502".into())),
-        ] {
-            let rig = Rig::new().await;
-            rig.answer("PUT", WRITE, status, answer).await;
-            assert_eq!(rig.send().await, Err(fault));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_write_that_nobody_waits_for_any_more_is_over_too() {
-        let mut rig = Rig::new().await;
-        let send = rig.homeserver.send_state(membership());
-        assert!(send.now_or_never().is_none());
-        assert_eq!(rig.arrived(), 1);
-        let writing = Writing::begin(&rig.homeserver.0, room());
-        let next = rig.outlet.next().now_or_never().flatten();
-        assert!(matches!(next, Some(Arrival::Wrote(_))), "{next:?}");
-        drop(writing);
-        let next = rig.outlet.next().now_or_never().flatten();
-        assert!(matches!(next, Some(Arrival::Wrote(_))), "{next:?}");
-    }
-
-    #[tokio::test]
-    async fn after_detaching_nothing_is_tried() {
-        let rig = Rig::new().await;
-        rig.homeserver.0.let_go();
-        assert_eq!(rig.send().await, Err(Fault::Unsupported));
-        assert_eq!(rig.homeserver.room_state(room()).await, Err(Fault::Unsupported));
-    }
-
-    #[tokio::test]
-    async fn the_state_of_a_room_is_what_calls_are_made_of() {
-        let rig = Rig::new().await;
-        let event = |event_type: &str, key: &str| {
-            json!({ "type": event_type, "state_key": key, "sender": "@ben:x", "room_id": "!r:x",
-                "event_id": format!("${event_type}"), "origin_server_ts": 7,
-                "unsigned": { "age": 1500 }, "content": { "memberships": [1.5] } })
-        };
-        let types = [
-            "m.room.create",
-            "m.room.topic",
-            "com.famedly.call.member",
-            "m.room.member",
-            "org.matrix.msc3401.call.member",
-            "m.room.power_levels",
-        ];
-        let events: Vec<Value> = types.map(|name| event(name, "")).into();
-        rig.answer("GET", READ, 200, json!(events)).await;
-        let state = rig.homeserver.room_state(room()).await.unwrap();
-        assert_eq!((state.room, state.extent), (room(), Extent::Whole));
-        let read: Vec<&str> = state.events.iter().map(|event| event.event_type.as_str()).collect();
-        assert_eq!(read, [types[0], types[2], types[4], types[5]]);
-        let member = &state.events[1];
-        assert_eq!(member.content, r#"{"memberships":[1.5]}"#);
-        assert!(member.facts.age.unwrap() >= Duration::from_millis(1500));
-    }
-
-    #[tokio::test]
-    async fn a_room_that_we_are_not_in_has_no_state_for_us() {
-        for (status, code, fault) in [
-            (403, "M_FORBIDDEN", Fault::Forbidden("M_FORBIDDEN".into())),
-            (404, "M_NOT_FOUND", Fault::NotFound),
-        ] {
-            let rig = Rig::new().await;
-            rig.answer("GET", READ, status, json!({ "errcode": code, "error": "x" })).await;
-            assert_eq!(rig.homeserver.room_state(room()).await, Err(fault));
-        }
-    }
-}
+mod tests;

@@ -1,28 +1,36 @@
 //! Messages from device to device, and the devices that they can go to.
+//!
+//! What the SDK tells of an encrypted message is whom it missed, and not why: a device without keys
+//! and a homeserver that is down look alike (`matrix-sdk.md` §6). Only the one is to be tried again
+//! soon, so where nobody was reached the homeserver is asked whether it takes messages at all.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use matrix_sdk::{
     Client,
     encryption::identities::Device,
     ruma::{
-        OwnedDeviceId, OwnedTransactionId, OwnedUserId,
-        api::client::to_device::send_event_to_device, events::AnyToDeviceEventContent, serde::Raw,
+        OwnedDeviceId, OwnedTransactionId, OwnedUserId, TransactionId,
+        api::client::to_device::send_event_to_device::v3::{Messages, Request},
+        events::AnyToDeviceEventContent,
+        serde::Raw,
         to_device::DeviceIdOrAllDevices,
     },
 };
 use matrix_voip::{
     id::{DeviceId, UserId},
-    machine::io::Fault,
+    machine::io::{Fault, ParticipantId},
 };
 
 use crate::{
     connect::Matrix,
     fault::fault,
+    inbox::Inbox,
     request::{ask, within},
 };
 
-/// For all devices of one message together: keys are asked for and claimed first.
+/// For all devices of one message together: keys are asked for and claimed first. The library gives
+/// it 30 s and hears of the timeout from us.
 const SEND: Duration = Duration::from_secs(25);
 
 /// A to-device message. Its content prints as a length.
@@ -89,87 +97,158 @@ impl Matrix {
         .await
     }
 
-    /// Sends one message to these devices, at most once each. Gives those that were *not* reached:
-    /// unknown ones, blocked ones, ones without a one-time key, ones that the server did not take
-    /// it for. One that has just failed for want of a key fails at once for some time.
+    /// Sends one message to these devices. Gives those that were *not* reached:
+    /// unknown ones, blocked ones, ones without a one-time key. One that has just failed for want of
+    /// a key fails at once for some time.
     ///
     /// # Errors
-    /// A [`Fault`] when it is not known who was reached: then perhaps some were.
+    /// A [`Fault`] when the homeserver did not take it, or nobody knows: then perhaps some were
+    /// reached.
     pub async fn send_to_device(
         &self,
         message: ToDeviceMessage,
         targets: &[(UserId, DeviceId)],
     ) -> Result<Vec<(UserId, DeviceId)>, Fault> {
         let client = self.attached.client()?;
-        let content =
-            Raw::from_json_string(message.content).map_err(|_| Fault::Failed("no JSON".into()))?;
-        match message.envelope {
-            Envelope::Encrypted => {
-                within(SEND, encrypted(&client, &message.event_type, &content, targets)).await
-            }
-            Envelope::Clear { transaction } => {
-                let transaction = OwnedTransactionId::from(transaction);
-                let messages = addressed(&content, targets)?;
-                let event_type = message.event_type.as_str().into();
-                let request =
-                    send_event_to_device::v3::Request::new_raw(event_type, transaction, messages);
-                ask(SEND, client.send(request)).await.map(|_| Vec::new())
-            }
+        let targets = targets.iter().cloned().map(|(user, device)| ParticipantId { user, device });
+        let letter = Letter {
+            event_type: &message.event_type,
+            content: read(message.content)?,
+            targets: targets.collect(),
+        };
+        let missed = match message.envelope {
+            Envelope::Encrypted => letter.encrypted(&client, self.attached.inbox()).await?,
+            Envelope::Clear { transaction } => letter.clear(&client, &transaction).await?,
+        };
+        Ok(missed.into_iter().map(|missed| (missed.user, missed.device)).collect())
+    }
+}
+
+/// A content, if it is one.
+pub(crate) fn read(content: String) -> Result<Raw<AnyToDeviceEventContent>, Fault> {
+    Raw::from_json_string(content).map_err(|_| Fault::Failed("no JSON".into()))
+}
+
+/// One message, and for whom it is.
+pub(crate) struct Letter<'a> {
+    pub(crate) event_type: &'a str,
+    pub(crate) content: Raw<AnyToDeviceEventContent>,
+    pub(crate) targets: BTreeSet<ParticipantId>,
+}
+
+impl Letter<'_> {
+    /// Sends it in the clear; gives whom no homeserver knows by such a name.
+    pub(crate) async fn clear(
+        self,
+        client: &Client,
+        transaction: &str,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let (mut messages, mut missed) = (Messages::new(), BTreeSet::new());
+        for target in self.targets {
+            let Ok((user, device)) = address(&target) else {
+                missed.insert(target);
+                continue;
+            };
+            let device = DeviceIdOrAllDevices::DeviceId(device);
+            messages.entry(user).or_default().insert(device, self.content.clone());
         }
+        let transaction = OwnedTransactionId::from(transaction);
+        let request = Request::new_raw(self.event_type.into(), transaction, messages);
+        ask(SEND, client.send(request)).await.map(|_| missed)
+    }
+
+    /// Sends it encrypted for each; gives whom it did not reach. Of those whose keys are not known
+    /// the inbox will tell when there are some.
+    pub(crate) async fn encrypted(
+        self,
+        client: &Client,
+        inbox: &Inbox,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        within(SEND, async {
+            let (devices, unknown) = find(client, inbox, &self.targets).await?;
+            let mut missed = self.deliver(client, &devices).await?;
+            missed.extend(unknown);
+            // Keys may have come while it was on its way, and what failed may work again.
+            let (devices, unknown) = stored(client, &missed).await?;
+            if devices.is_empty() {
+                return Ok(missed);
+            }
+            missed = self.deliver(client, &devices).await?;
+            missed.extend(unknown);
+            Ok(missed)
+        })
+        .await
+    }
+
+    /// Sends it to devices whose keys are known; gives those for which there was no way to encrypt.
+    async fn deliver(
+        &self,
+        client: &Client,
+        devices: &[Device],
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        if devices.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let encryption = client.encryption();
+        let send = encryption.encrypt_and_send_raw_to_device(
+            devices.iter().collect(),
+            self.event_type,
+            self.content.clone(),
+            // To all of them: whom to trust the caller has decided.
+            Default::default(),
+        );
+        let missed = send.await.map_err(|error| fault(&error))?;
+        if missed.len() == devices.len() {
+            takes_messages(client).await?;
+        }
+        Ok(missed.iter().filter_map(|(user, device)| known_as(user, device)).collect())
     }
 }
 
-type Content = Raw<AnyToDeviceEventContent>;
-type Addressed = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Content>>;
-
-fn addressed(content: &Content, targets: &[(UserId, DeviceId)]) -> Result<Addressed, Fault> {
-    let mut messages = Addressed::new();
-    for (user, device) in targets {
-        let device = DeviceIdOrAllDevices::DeviceId(OwnedDeviceId::from(device.as_str()));
-        messages.entry(user_id(user)?).or_default().insert(device, content.clone());
-    }
-    Ok(messages)
+/// Sends nothing to nobody: an error is that of the homeserver.
+async fn takes_messages(client: &Client) -> Result<(), Fault> {
+    let nothing =
+        Request::new_raw("m.room.encrypted".into(), TransactionId::new(), Messages::new());
+    ask(SEND, client.send(nothing)).await.map(drop)
 }
 
-async fn encrypted(
-    client: &Client,
-    event_type: &str,
-    content: &Content,
-    targets: &[(UserId, DeviceId)],
-) -> Result<Vec<(UserId, DeviceId)>, Fault> {
-    let mut devices = Vec::new();
-    let mut missed = Vec::new();
+type Found = (Vec<Device>, BTreeSet<ParticipantId>);
+
+/// Those that the store knows, and the others.
+async fn stored(client: &Client, targets: &BTreeSet<ParticipantId>) -> Result<Found, Fault> {
+    let (mut devices, mut unknown) = (Vec::new(), BTreeSet::new());
     for target in targets {
-        match find(client, target).await? {
+        let found = match address(target) {
+            Ok((user, device)) => client.encryption().get_device(&user, &device).await,
+            Err(_) => Ok(None),
+        };
+        match found.map_err(|_| Fault::Failed("the key store failed".into()))? {
             Some(device) => devices.push(device),
-            None => missed.push(target.clone()),
+            None => drop(unknown.insert(target.clone())),
         }
     }
-    let encryption = client.encryption();
-    let send = encryption.encrypt_and_send_raw_to_device(
-        devices.iter().collect(),
-        event_type,
-        content.clone(),
-        // To all of them: whom to trust the caller has decided.
-        Default::default(),
-    );
-    let failed = send.await.map_err(|error| fault(&error))?;
-    missed.extend(failed.iter().filter_map(|(user, device)| {
-        Some((UserId::parse(user.as_str()).ok()?, DeviceId::parse(device.as_str()).ok()?))
-    }));
-    Ok(missed)
+    Ok((devices, unknown))
 }
 
-/// A device from the store, else the server is asked for its owner's.
-async fn find(client: &Client, target: &(UserId, DeviceId)) -> Result<Option<Device>, Fault> {
-    let (user, device) = (user_id(&target.0)?, OwnedDeviceId::from(target.1.as_str()));
-    let encryption = client.encryption();
-    let failed = |_| Fault::Failed("the key store failed".into());
-    if let Some(device) = encryption.get_device(&user, &device).await.map_err(failed)? {
-        return Ok(Some(device));
+/// Those that the store knows, or now the server for it.
+async fn find(
+    client: &Client,
+    inbox: &Inbox,
+    targets: &BTreeSet<ParticipantId>,
+) -> Result<Found, Fault> {
+    let (devices, unknown) = stored(client, targets).await?;
+    let users: BTreeSet<&UserId> = unknown.iter().map(|target| &target.user).collect();
+    if users.is_empty() {
+        return Ok((devices, unknown));
     }
-    encryption.request_user_identity(&user).await.map_err(|error| fault(&error))?;
-    encryption.get_device(&user, &device).await.map_err(failed)
+    for user in users {
+        let Ok(id) = user_id(user) else { continue };
+        let asked = client.encryption().request_user_identity(&id).await;
+        asked.map_err(|error| fault(&error))?;
+        // Before the store is looked at: what comes after that is news.
+        inbox.await_keys(user.clone());
+    }
+    stored(client, targets).await
 }
 
 fn known(device: &Device) -> Option<KnownDevice> {
@@ -178,6 +257,15 @@ fn known(device: &Device) -> Option<KnownDevice> {
         verified: device.is_verified(),
         signed_by_owner: device.is_cross_signed_by_owner(),
     })
+}
+
+fn address(target: &ParticipantId) -> Result<(OwnedUserId, OwnedDeviceId), Fault> {
+    Ok((user_id(&target.user)?, OwnedDeviceId::from(target.device.as_str())))
+}
+
+fn known_as(user: &OwnedUserId, device: &OwnedDeviceId) -> Option<ParticipantId> {
+    let user = UserId::parse(user.as_str()).ok()?;
+    Some(ParticipantId { user, device: DeviceId::parse(device.as_str()).ok()? })
 }
 
 fn user_id(user: &UserId) -> Result<OwnedUserId, Fault> {

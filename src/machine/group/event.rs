@@ -1,12 +1,18 @@
 //! What an application learns of a group call, and the snapshot that it folds to.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::roster::{Participant, ParticipantId};
 use crate::{
-    id::RoomId,
+    id::{RoomId, UserId},
     machine::{event::Stream, media::MediaSource},
-    wire::member::{Backend, Dialect, GroupCallId},
+    wire::{
+        member::{Backend, Dialect, GroupCallId},
+        reaction::Stay,
+    },
 };
 
 /// News about one group call. `Ended` comes once and last.
@@ -22,6 +28,25 @@ pub enum GroupEvent {
     /// A device is in the call otherwise than before: with other feeds, another application, or
     /// anew (another `session`).
     ParticipantChanged(Participant),
+    /// Somebody in the call reacts; it may be ourselves. One that stays is told once, however often
+    /// it is sent.
+    ReactionAdded {
+        /// Who.
+        participant: ParticipantId,
+        /// What is shown, an emoji as a rule. It names a permanent reaction of this participant.
+        key: String,
+        /// Whether it passes by itself.
+        stay: Stay,
+    },
+    /// A permanent reaction was taken back. Those of who leaves or comes anew go without a word.
+    ReactionRemoved {
+        /// Whose.
+        participant: ParticipantId,
+        /// What was shown.
+        key: String,
+    },
+    /// This user declined the call that we announced; told once for each.
+    Declined(UserId),
     /// What we take the call to be about changed: we changed it.
     ApplicationChanged(String),
     /// Who may be in group calls of the room changed.
@@ -174,6 +199,8 @@ pub struct GroupSnapshot {
     pub state: GroupState,
     /// Who is in it, oldest first; we too.
     pub participants: Vec<Participant>,
+    /// Permanent reactions, raised hands among them, by who shows them.
+    pub reactions: BTreeMap<ParticipantId, BTreeSet<String>>,
     /// Who may be in it.
     pub rights: Rights,
     /// How we are connected to each participant, while we are in it (mesh).
@@ -196,6 +223,11 @@ impl GroupSnapshot {
         match event {
             GroupEvent::StateChanged(state) => self.state = *state,
             GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
+                let old = self.participant(&who.id);
+                // Reactions belong to a visit.
+                if old.is_some_and(|old| old.session != who.session) {
+                    self.reactions.remove(&who.id);
+                }
                 self.participants.retain(|old| old.id != who.id);
                 let key = |one: &Participant| (one.since, one.id.clone());
                 let at = self.participants.partition_point(|old| key(old) < key(who));
@@ -205,7 +237,15 @@ impl GroupSnapshot {
                 self.participants.retain(|old| old.id != *who);
                 self.connections.remove(who);
                 self.streams.remove(who);
+                self.reactions.remove(who);
             }
+            GroupEvent::ReactionAdded { participant, key, stay: Stay::Permanent } => {
+                self.reactions.entry(participant.clone()).or_default().insert(key.clone());
+            }
+            GroupEvent::ReactionRemoved { participant, key } => {
+                self.remove_reaction(participant, key);
+            }
+            GroupEvent::ReactionAdded { stay: Stay::Ephemeral, .. } | GroupEvent::Declined(_) => {}
             GroupEvent::ApplicationChanged(application) => {
                 self.application.clone_from(application);
             }
@@ -229,6 +269,15 @@ impl GroupSnapshot {
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;
                 self.end = Some(*end);
+            }
+        }
+    }
+
+    fn remove_reaction(&mut self, participant: &ParticipantId, key: &str) {
+        if let Some(keys) = self.reactions.get_mut(participant) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.reactions.remove(participant);
             }
         }
     }

@@ -1,17 +1,20 @@
 //! All group calls of an engine: which there are, in which rooms, and what is being written there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupCall,
     event::Rights,
     membership::{Next, Ours, Outcome},
-    roster::Roster,
+    post::Posts,
+    ringing::Rings,
+    roster::{ParticipantId, Roster},
 };
 use crate::{
     config::MemberKey,
     id::{OpId, RoomId, SessionId, UserId},
     machine::{
+        Identity,
         fingerprint::Fingerprint,
         io::{Fetch, MatrixOp, Op},
         world::{Owner, World},
@@ -38,11 +41,25 @@ pub(in crate::machine) enum GroupTimer {
     Retry,
     /// A leg that failed is placed anew (`Timeouts::leg_retry_*`, monotonic).
     Legs,
+    /// It is looked who speaks (`Timeouts::speaker`, monotonic).
+    Levels,
+    /// A post that failed is tried again (monotonic).
+    Posts,
+    /// A ring is over (wall).
+    Rings,
 }
 
 impl GroupTimer {
-    const ALL: [Self; 5] =
-        [Self::Expiry, Self::Refresh, Self::RefreshAwake, Self::Retry, Self::Legs];
+    const ALL: [Self; 8] = [
+        Self::Expiry,
+        Self::Refresh,
+        Self::RefreshAwake,
+        Self::Retry,
+        Self::Legs,
+        Self::Levels,
+        Self::Posts,
+        Self::Rings,
+    ];
 }
 
 /// What is known of a room besides who is joined.
@@ -52,6 +69,9 @@ pub(super) struct GroupRoom {
     pub(super) ours: Ours,
     pub(super) levels: Option<PowerLevels>,
     pub(super) creation: Option<Creation>,
+    pub(super) posts: Posts,
+    /// The calls in which nobody else was when we wrote our membership.
+    pub(super) first_in: BTreeSet<GroupCallId>,
     /// By which its timers know it: in the order in which rooms came, whatever their ids.
     number: u64,
 }
@@ -77,6 +97,14 @@ impl GroupRoom {
         }
     }
 
+    /// The calls that we want to be in, and in which nobody else is.
+    fn empty_calls(&self, ours: &ParticipantId) -> BTreeSet<GroupCallId> {
+        let alone = |group: &&GroupCallId| {
+            self.roster.participants(group).iter().all(|one| one.id == *ours)
+        };
+        self.ours.wanted().filter(alone).cloned().collect()
+    }
+
     /// Our state key here.
     pub(super) fn our_key(&self, world: &World) -> String {
         let identity = &world.identity;
@@ -93,7 +121,8 @@ pub(in crate::machine) struct Groups {
     timers: Timers<(u64, GroupTimer)>,
     numbers: BTreeMap<u64, RoomId>,
     latest: u64,
-    asked: BTreeMap<OpId, RoomId>,
+    pub(super) asked: BTreeMap<OpId, RoomId>,
+    pub(super) rings: Rings,
 }
 
 impl Groups {
@@ -149,6 +178,12 @@ impl Groups {
         }
     }
 
+    /// Whether a room waits for this.
+    pub(super) fn is_set(&self, room: &RoomId, timer: GroupTimer) -> bool {
+        let number = self.rooms.get(room).map(|of_room| of_room.number);
+        number.is_some_and(|number| self.timers.is_set(&(number, timer)))
+    }
+
     /// Whose request it was.
     pub(super) fn take_asked(&mut self, op: OpId) -> Option<RoomId> {
         self.asked.remove(&op)
@@ -179,6 +214,8 @@ impl Groups {
                 let (room, event_type) = (room.clone(), MEMBER_TYPE.to_owned());
                 let write = MatrixOp::SendState { room, event_type, state_key, content };
                 let op = world.request(Owner::Groups, Op::Matrix(write));
+                let Identity { user, device } = world.identity.clone();
+                of_room.first_in = of_room.empty_calls(&ParticipantId { user, device });
                 of_room.ours.on_writing(op, until);
                 op
             }
@@ -228,6 +265,7 @@ impl Groups {
         if let Some(of_room) = self.rooms.remove(room) {
             self.numbers.remove(&of_room.number);
         }
+        self.rings.forget_room(room);
         let asked: Vec<_> = self.asked.iter().filter(|(_, of)| *of == room).collect();
         for op in asked.into_iter().map(|(op, _)| *op).collect::<Vec<_>>() {
             world.cancel(op);
@@ -241,6 +279,7 @@ impl Groups {
             print.value(room);
             of_room.roster.fingerprint(print, now);
             of_room.ours.fingerprint(print);
+            of_room.posts.fingerprint(print);
             print.value((&of_room.levels, &of_room.creation));
         }
         for (session, call) in &self.calls {
@@ -248,6 +287,8 @@ impl Groups {
             print.value(call.shown());
             call.mesh.fingerprint(print);
             call.media.fingerprint(print);
+            call.speaker.fingerprint(print);
         }
+        self.rings.fingerprint(print);
     }
 }

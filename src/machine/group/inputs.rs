@@ -1,5 +1,7 @@
 //! Commands, state, replies and timers that concern group calls.
 
+use std::time::Duration;
+
 use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupState},
@@ -8,13 +10,14 @@ use super::{
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
-    id::{OpId, RoomId, SessionId, UserId},
+    id::{EventId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
-        event::{EndReason, VoipEvent},
+        event::{EndReason, RingStop, VoipEvent},
         io::{CallMedia, Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
         world::Owner,
     },
+    time::Mono,
     wire::{
         ledger::LiveMembership,
         member::{Backend, GroupCallId},
@@ -65,6 +68,9 @@ impl Engine {
         let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
         match command {
             GroupCommand::Enter(media) => self.enter_group(session, &room, (group, media)),
+            GroupCommand::AnnounceAs(how) => self.set_announcement(session, how),
+            GroupCommand::React { key, stay } => self.react(session, (&room, &group), key, stay),
+            GroupCommand::Unreact(key) => self.unreact(session, (&room, &group), key),
             GroupCommand::Leave => self.leave_group(session, &room, &group),
             GroupCommand::Mute(source) => done(self.mute_in_group(session, source, true)),
             GroupCommand::Unmute(source) => done(self.mute_in_group(session, source, false)),
@@ -125,6 +131,8 @@ impl Engine {
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
         of_room.ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
+        self.begin_calling(session);
+        self.end_rings(|ring| ring.session == session, RingStop::Answered);
         self.open_group_media(session, media);
         self.groups.push(&mut self.world, room);
         Verdict::Handled
@@ -175,6 +183,7 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.touch_all();
         let room = call.shown.room.clone();
+        self.drop_our_reactions(session);
         self.close_group_media(session);
         self.tend_meshes(&room);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
@@ -209,6 +218,9 @@ impl Engine {
         let Some(room) = self.groups.take_asked(op) else {
             return Verdict::Ignored(Ignored::StaleReply);
         };
+        if self.on_post_reply(&room, op, &result) {
+            return Verdict::Handled;
+        }
         match result {
             Ok(Reply::Sent(event)) => {
                 let outcome = self.groups.room(&room).ours.on_written(event);
@@ -242,7 +254,7 @@ impl Engine {
                     let same = present.is_some_and(|present| present.session == visit);
                     let session = self.groups.find(room, &group);
                     if let Some(session) = session.filter(|_| same) {
-                        self.on_entered(session);
+                        self.on_visit_accepted(session, room, &group);
                     }
                 }
                 self.settle_leaving(room);
@@ -290,10 +302,9 @@ impl Engine {
             Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
             Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
         };
-        self.set_group_state(session, GroupState::Leaving);
-        self.come_out(session);
         self.tell_group(session, GroupEvent::Refused(why));
         self.set_group_state(session, GroupState::Idle);
+        self.come_out(session);
         self.end_if_empty(session, room, group);
     }
 
@@ -314,6 +325,9 @@ impl Engine {
                 }
                 GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
                 GroupTimer::Legs => self.on_legs_due(&room),
+                GroupTimer::Levels => self.on_levels_due(&room),
+                GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),
+                GroupTimer::Rings => self.on_rings_due(&room),
             }
             self.tend_meshes(&room);
             self.groups.push(&mut self.world, &room);
@@ -326,6 +340,7 @@ impl Engine {
     pub(in crate::machine) fn on_groups_network_back(&mut self) {
         for room in self.groups.all_rooms() {
             self.groups.room(&room).ours.on_pause_over();
+            self.on_posts_due(&room, Mono(Duration::MAX));
             self.groups.push(&mut self.world, &room);
         }
     }
@@ -387,6 +402,24 @@ impl Engine {
         }
     }
 
+    /// The event that says that we are in this call; `None` while we are not.
+    pub(super) fn our_member_event(&self, room: &RoomId, group: &GroupCallId) -> Option<EventId> {
+        let of_room = self.groups.rooms.get(room)?;
+        let visit = of_room.ours.visit(group)?;
+        let seen = of_room.roster.member_event(self.world.now.wall, group, &self.ourselves());
+        let seen = seen.filter(|(_, session)| *session == Some(visit.session.as_str()));
+        of_room.ours.member_event(seen.map(|(event, _)| event))
+    }
+
+    /// The homeserver has a visit of ours: others hear that the call begins, if it does.
+    fn on_visit_accepted(&mut self, session: SessionId, room: &RoomId, group: &GroupCallId) {
+        let state = self.groups.calls.get(&session).map(|call| call.shown.state);
+        self.on_entered(session);
+        if state == Some(GroupState::Entering) {
+            self.announce(session, room, group);
+        }
+    }
+
     pub(super) fn ourselves(&self) -> ParticipantId {
         let identity = &self.world.identity;
         ParticipantId { user: identity.user.clone(), device: identity.device.clone() }
@@ -405,6 +438,7 @@ impl Engine {
     }
 
     fn end_group(&mut self, session: SessionId, end: GroupEnd) {
+        self.end_rings(|ring| ring.session == session, RingStop::Ended);
         let Some(mut call) = self.groups.calls.remove(&session) else { return };
         self.groups.by_id.remove(&(call.shown.room.clone(), call.shown.call.clone()));
         self.end_mesh(&mut call, &leg_reason(end));

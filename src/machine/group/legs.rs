@@ -122,7 +122,7 @@ impl Engine {
         let Some(call) = self.groups.calls.get(&session) else { return };
         let sharing = member.feeds.contains(&Purpose::Screenshare);
         let leg = Call::place_leg(&mut self.world, place, call.media.local(), sharing);
-        self.keep_leg(session, &member.id, leg);
+        self.keep_leg(session, &member.id, (leg, None));
     }
 
     /// Between whom a leg to this member is.
@@ -141,10 +141,16 @@ impl Engine {
         })
     }
 
-    /// Takes a new leg in.
-    pub(super) fn keep_leg(&mut self, session: SessionId, member: &ParticipantId, leg: Call) {
+    /// Takes a new leg in, and the number of the message that began it.
+    pub(super) fn keep_leg(
+        &mut self,
+        session: SessionId,
+        member: &ParticipantId,
+        (leg, number): (Call, Option<u64>),
+    ) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        let of_seat = Leg::new(leg.session(), leg.shown().call_id.clone());
+        let mut of_seat = Leg::new(leg.session(), leg.shown().call_id.clone());
+        of_seat.is_new(number);
         call.mesh.seat_mut(member).begin(of_seat);
         call.show_connection(&mut self.world, member, Connection::Connecting);
         self.keep(leg);
@@ -174,6 +180,7 @@ impl Engine {
             call.show_streams(&mut self.world, member.clone(), Vec::new());
             call.show_connection(&mut self.world, member, Connection::Waiting);
         }
+        self.look_who_speaks(session);
     }
 
     /// Something happened on a leg.
@@ -222,11 +229,15 @@ impl Engine {
             CallState::Ended => return,
         };
         let Some(call) = self.groups.calls.get_mut(&group) else { return };
+        call.show_connection(&mut self.world, member, connection);
+        let (held, room) = (call.shown.held, call.shown.room.clone());
         if connection == Connection::Connected {
             call.mesh.seat_mut(member).on_connected();
+            if !self.groups.is_set(&room, GroupTimer::Levels) {
+                self.watch_levels(&room);
+            }
         }
-        call.show_connection(&mut self.world, member, connection);
-        if call.shown.held {
+        if held {
             self.hold_leg(leg, true);
         }
     }
@@ -259,6 +270,7 @@ impl Engine {
     /// Everything of a mesh ends: its legs, with this reason, and its media.
     pub(super) fn end_mesh(&mut self, call: &mut GroupCall, reason: &EndReason) {
         call.media.release(&mut self.world);
+        call.speaker.stop(&mut self.world);
         for leg in call.mesh.legs() {
             self.with(leg, |call, world| call.fail(world, reason.clone()));
         }

@@ -247,6 +247,9 @@ impl Engine {
         op: OpId,
         result: &Result<Reply, Fault>,
     ) -> Verdict {
+        if self.on_levels(session, op, result) {
+            return Verdict::Handled;
+        }
         let call = self.groups.calls.get_mut(&session);
         let asked = call.and_then(|call| Some((call.media.asks.remove(&op)?, call)));
         let Some((ask, call)) = asked else { return Verdict::Ignored(Ignored::StaleReply) };

@@ -185,6 +185,18 @@ impl Ours {
         self.stale = true;
     }
 
+    /// The calls in which we want to be.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &GroupCallId> {
+        self.wanted.keys()
+    }
+
+    /// The event that says that we are there: the one that was seen, unless it is an earlier one of
+    /// our own than the last.
+    pub(super) fn member_event(&self, seen: Option<&EventId>) -> Option<EventId> {
+        let foreign = seen.filter(|seen| !self.echoes.contains(seen));
+        foreign.or(self.echoes.back()).cloned()
+    }
+
     /// The visits that a crash would leave behind.
     pub(super) fn known_visits(&self) -> impl Iterator<Item = &String> {
         let tried = self.wanted.values().filter(|visit| visit.tried);

@@ -5,10 +5,14 @@
 //! | `event.rs` | what an application learns |
 //! | `roster.rs` | memberships → participants, as differences |
 //! | `membership.rs` | our own memberships in a room: one write at a time |
+//! | `reactions.rs` | applause and raised hands |
+//! | `ringing.rs` | how a call is announced, and how others' calls ring here |
+//! | `post.rs` | events of ours that go out until they are accepted |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
 //! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
 //! | `media.rs` | what we send: one capture for all legs |
+//! | `speaker.rs` | who speaks loudest |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
 //! ```text
@@ -27,8 +31,12 @@ mod legs;
 mod media;
 mod membership;
 mod mesh;
+mod post;
+mod reactions;
+pub mod ringing;
 pub mod roster;
 mod signals;
+mod speaker;
 mod state;
 
 pub(super) use self::groups::Groups;
@@ -36,8 +44,11 @@ use self::{
     event::{GroupEvent, GroupSnapshot, GroupState},
     media::GroupMedia,
     mesh::Mesh,
+    reactions::Reactions,
+    ringing::Calling,
+    speaker::Speaker,
 };
-use super::world::World;
+use super::{Identity, world::World};
 use crate::{
     id::SessionId,
     machine::{event::Stream, io::ParticipantId},
@@ -50,8 +61,11 @@ pub(super) struct GroupCall {
     shown: GroupSnapshot,
     /// Somebody was in it: with the last of them it ends.
     was_alive: bool,
+    reactions: Reactions,
+    calling: Calling,
     mesh: Mesh,
     media: GroupMedia,
+    speaker: Speaker,
 }
 
 impl GroupCall {
@@ -61,6 +75,10 @@ impl GroupCall {
 
     fn tell(&mut self, world: &mut World, event: GroupEvent) {
         self.shown.apply(&event);
+        if may_end_reactions(&event) {
+            let Identity { user, device } = world.identity.clone();
+            self.reactions.keep_shown(&self.shown, &ParticipantId { user, device });
+        }
         world.tell_group(self.session, event);
     }
 
@@ -82,4 +100,15 @@ impl GroupCall {
             self.tell(world, GroupEvent::StateChanged(state));
         }
     }
+}
+
+/// Reactions go with their participants' visits.
+fn may_end_reactions(event: &GroupEvent) -> bool {
+    matches!(
+        event,
+        GroupEvent::ReactionRemoved { .. }
+            | GroupEvent::ParticipantJoined(_)
+            | GroupEvent::ParticipantLeft(_)
+            | GroupEvent::ParticipantChanged(_)
+    )
 }

@@ -10,14 +10,14 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use crate::{
     id::{DeviceId, EventId, UserId},
     machine::{
-        bounds::{MAX_CLAIMS_PER_USER, MAX_MEMBERSHIPS_PER_ROOM},
+        bounds::{MAX_CLAIMS_PER_USER, MAX_MEMBER_EVENTS, MAX_MEMBERSHIPS_PER_ROOM},
         fingerprint::Fingerprint,
     },
     time::{Deadline, Now, Wall},
@@ -93,6 +93,9 @@ struct Claim {
 struct Seat {
     claims: BTreeMap<Source, Claim>,
     shown: Option<Participant>,
+    /// The events that said it last, each with the visit that it spoke of: what refers to one of
+    /// them belongs to that visit, also when the next has come.
+    events: VecDeque<(Option<String>, EventId)>,
 }
 
 impl Seat {
@@ -100,6 +103,23 @@ impl Seat {
     fn claim(&self, now: Wall) -> Option<(&Source, &Claim)> {
         let counting = self.claims.iter().filter(|(_, claim)| claim.until > now);
         counting.max_by_key(|(_, claim)| (claim.sent, &claim.event))
+    }
+
+    fn note_event(&mut self, claim: &Claim) {
+        let event = (claim.membership.session.clone(), claim.event.clone());
+        if self.events.contains(&event) {
+            return;
+        }
+        if self.events.len() == MAX_MEMBER_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// Whether this event said that the device is there, in the visit in which it is there now.
+    fn stands_on(&self, event: &EventId) -> bool {
+        let present = self.shown.as_ref().map(|shown| &shown.session);
+        self.events.iter().any(|(session, id)| id == event && present == Some(session))
     }
 }
 
@@ -219,6 +239,46 @@ impl Roster {
         present
     }
 
+    /// Whether a participant is there by this member event, or was in the same visit.
+    pub(in crate::machine) fn stands_on(
+        &self,
+        group: &GroupCallId,
+        id: &ParticipantId,
+        event: &EventId,
+    ) -> bool {
+        let seat = self.calls.get(group).and_then(|seats| seats.get(&id.user)?.get(&id.device));
+        seat.is_some_and(|seat| seat.stands_on(event))
+    }
+
+    /// Who is in which call by this member event, of this user alone where one is named.
+    pub(in crate::machine) fn holders<'a>(
+        &'a self,
+        of: Option<&'a UserId>,
+        event: &'a EventId,
+    ) -> impl Iterator<Item = (&'a GroupCallId, &'a Participant)> {
+        let users = self.calls.iter().flat_map(move |(group, seats)| {
+            let of_user = of.and_then(|user| seats.get(user)).into_iter();
+            let of_all = seats.values().filter(move |_| of.is_none());
+            of_user.chain(of_all).map(move |devices| (group, devices))
+        });
+        let seats = users
+            .flat_map(|(group, devices)| devices.values().map(move |seat| (group, seat)))
+            .filter(move |(_, seat)| seat.stands_on(event));
+        seats.filter_map(|(group, seat)| Some((group, seat.shown.as_ref()?)))
+    }
+
+    /// The newest member event by which a device is there.
+    pub(in crate::machine) fn member_event(
+        &self,
+        now: Wall,
+        group: &GroupCallId,
+        id: &ParticipantId,
+    ) -> Option<(&EventId, Option<&str>)> {
+        let seat = self.calls.get(group)?.get(&id.user)?.get(&id.device)?;
+        let (_, claim) = seat.claim(now)?;
+        Some((&claim.event, claim.membership.session.as_deref()))
+    }
+
     /// Of how many calls something is said.
     pub(in crate::machine) fn calls(&self) -> usize {
         self.calls.len()
@@ -288,7 +348,9 @@ impl Roster {
         let (sent, event) = (facts.sent, facts.event_id.clone());
         let claim = Claim { sent, event, until, membership: membership.clone() };
         // The last of two entries of one device in one event counts.
-        match self.seat(&group, &id).claims.insert(source.clone(), claim) {
+        let seat = self.seat(&group, &id);
+        seat.note_event(&claim);
+        match seat.claims.insert(source.clone(), claim) {
             Some(earlier) => {
                 let of = (earlier.until, group.clone(), id.clone(), source.clone());
                 self.expiries.remove(&of);

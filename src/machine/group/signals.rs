@@ -23,7 +23,7 @@ use crate::{
     time::Mono,
     wire::{
         call::{Body, CallMessage, Header, Invite, Leg},
-        delivery::{Facts, Malformed, Parsed, Protection},
+        delivery::{Content, Facts, Malformed, Parsed, Protection},
         member::Dialect,
     },
 };
@@ -48,7 +48,7 @@ impl Engine {
     }
 
     fn check_signal<'a>(&mut self, event: &'a Parsed) -> Result<Signal<'a>, Ignored> {
-        let message = event.event.as_ref().map_err(|fault| match fault {
+        let content = event.event.as_ref().map_err(|fault| match fault {
             Malformed::Missing("room_id") => Ignored::NoRoom,
             Malformed::Missing("conf_id") => Ignored::NoConference,
             Malformed::NotAnObject
@@ -56,6 +56,11 @@ impl Engine {
             | Malformed::Wrong(_)
             | Malformed::TooLarge(_) => Ignored::Malformed,
         })?;
+        let message = match content {
+            Content::Call(message) => message,
+            // Said in rooms alone.
+            Content::Rtc(_) => return Err(Ignored::WrongPlace),
+        };
         let leg = message.header.leg.as_ref().ok_or(Ignored::NoConference)?;
         let room = leg.room_id.as_ref().ok_or(Ignored::NoRoom)?;
         let facts = &event.facts;
@@ -203,6 +208,10 @@ impl Engine {
             return Verdict::Ignored(Ignored::NoConference);
         };
         let header = &signal.message.header;
+        // Nobody is transferred out of a group call.
+        if let Body::Replaces(_) = signal.message.body {
+            return Verdict::Ignored(Ignored::Unsupported);
+        }
         let number = header.leg.as_ref().and_then(|leg| leg.seq);
         let seat = call.mesh.seat_mut(&signal.member);
         if let Some(leg) = seat.leg.as_mut().filter(|leg| leg.call == header.call_id) {
@@ -230,10 +239,6 @@ impl Engine {
     }
 
     fn hear_on_leg(&mut self, leg: SessionId, signal: &Signal<'_>) -> Verdict {
-        // Nobody is transferred out of a group call.
-        if let Body::Replaces(_) = signal.message.body {
-            return Verdict::Ignored(Ignored::Unsupported);
-        }
         let (facts, message) = (signal.facts, signal.message.clone());
         let answers = matches!(message.body, Body::Answer(_));
         let verdict = self.with(leg, |call, world| call.on_message(world, facts, message));
@@ -269,7 +274,8 @@ impl Engine {
         };
         let arrived = LegInvite { header: &message.header, invite, until };
         let leg = Call::arrive_leg(&mut self.world, place, call.media.local(), arrived);
-        self.keep_leg(*group, member, leg);
+        let number = message.header.leg.as_ref().and_then(|leg| leg.seq);
+        self.keep_leg(*group, member, (leg, number));
         self.warn_of_unverified_member(*group, facts);
         self.hear_parked(*group, member);
         Verdict::Handled

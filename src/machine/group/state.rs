@@ -7,7 +7,10 @@ use super::{
     event::{GroupEvent, GroupSnapshot, GroupState},
     media::GroupMedia,
     mesh::Mesh,
+    reactions::Reactions,
+    ringing::Calling,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
+    speaker::Speaker,
 };
 use crate::{
     id::{RoomId, SessionId},
@@ -44,6 +47,7 @@ impl Engine {
             self.on_whole_state(&room, &told);
         }
         self.tell_rights(&room);
+        self.ring_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
         self.tend_meshes(&room);
@@ -134,6 +138,7 @@ impl Engine {
         }
         let found = self.groups.find(room, &group);
         let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
+        self.on_our_device_in(session, &who);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.was_alive = true;
         call.mesh.touch(&who.id);
@@ -159,6 +164,7 @@ impl Engine {
         if call.shown.participant(who).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
         }
+        self.on_caller_gone(session, &who.user);
     }
 
     /// Tells the calls of a room who may be in them, if that changed.
@@ -239,6 +245,7 @@ impl Engine {
             application,
             state: GroupState::Idle,
             participants,
+            reactions: BTreeMap::new(),
             rights: self.groups.room(room).rights(&self.world.identity.user),
             connections: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -251,7 +258,16 @@ impl Engine {
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
         let media = GroupMedia::new(self.world.ids.stream());
-        let call = GroupCall { session, shown, was_alive, mesh: Mesh::default(), media };
+        let call = GroupCall {
+            session,
+            shown,
+            was_alive,
+            reactions: Reactions::default(),
+            calling: Calling::default(),
+            mesh: Mesh::default(),
+            media,
+            speaker: Speaker::default(),
+        };
         self.groups.calls.insert(session, call);
         session
     }

@@ -8,9 +8,11 @@
 //! | --- | --- |
 //! | `batch.rs` | what else a batch says of a call |
 //! | `invites.rs` | whether an invite may ring |
+//! | `rtc.rs` | events around group calls: whether they are sound |
 
 mod batch;
 mod invites;
+mod rtc;
 
 use self::batch::{Candidacy, Ends, Later, can_end};
 use super::{
@@ -26,7 +28,7 @@ use crate::{
     id::{CallId, RoomId, SessionId},
     wire::{
         call::{Body, CallMessage, Header},
-        delivery::{Delivery, Facts, Parsed, Place, Protection},
+        delivery::{Content, Delivery, Facts, Parsed, Place, Protection},
     },
 };
 
@@ -49,14 +51,9 @@ impl Engine {
         }
         let ends = self.ends(&place, &events);
         let verdicts = events.iter().enumerate().map(|(at, event)| {
-            let verdict = match self.admit(&place, event) {
-                Ok(event) => {
-                    let verdict = self.route(event, ends.after(at));
-                    self.warn_of_unverified(event, &verdict);
-                    self.on_answered(event, &verdict);
-                    verdict
-                }
-                Err(reason) => Verdict::Ignored(reason),
+            let verdict = match &event.event {
+                Ok(Content::Rtc(said)) => self.on_rtc_event(&place, &event.facts, said),
+                Ok(Content::Call(_)) | Err(_) => self.on_event(&place, event, ends.after(at)),
             };
             if let Verdict::Ignored(reason) = verdict {
                 let session = self.session_of(&place, event);
@@ -65,6 +62,18 @@ impl Engine {
             verdict
         });
         Verdict::Batch(verdicts.collect())
+    }
+
+    fn on_event(&mut self, place: &Place, event: &Parsed, later: Later<'_>) -> Verdict {
+        match self.admit(place, event) {
+            Ok(event) => {
+                let verdict = self.route(event, later);
+                self.warn_of_unverified(event, &verdict);
+                self.on_answered(event, &verdict);
+                verdict
+            }
+            Err(reason) => Verdict::Ignored(reason),
+        }
     }
 
     fn on_to_device_batch(&mut self, events: &[Parsed]) -> Verdict {
@@ -106,21 +115,13 @@ impl Engine {
     /// Whether an event is sound: readable, protected, from somebody who may speak.
     fn check<'a>(&self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
         let Place::Room { room, encrypted } = place else { return Err(Ignored::Unsupported) };
-        let message = event.event.as_ref().map_err(|_| Ignored::Malformed)?;
+        let message = event.call().ok_or(Ignored::Malformed)?;
         let world = &self.world;
         if message.header.leg.is_some() && world.holds(Guard::LegsElsewhere) {
             return Err(Ignored::WrongPlace);
         }
         let secret = *encrypted || world.is_encrypted(room);
-        let protection = event.facts.protection;
-        if secret && protection == Protection::Clear && world.holds(Guard::PlaintextRefused) {
-            return Err(Ignored::PlaintextInEncryptedRoom);
-        }
-        let unverified = secret && protection == Protection::Unverified;
-        let refused = unverified && world.config.unverified == Unverified::Refuse;
-        if refused && world.holds(Guard::UnverifiedRefused) {
-            return Err(Ignored::UnverifiedDevice);
-        }
+        check_protection(world, secret, event.facts.protection)?;
         // Whoever is in a call with us may still say goodbye.
         let session = self.find_call(room, &message.header.call_id);
         let ignored = self.ignored_users.contains(&event.facts.sender);
@@ -235,9 +236,22 @@ impl Engine {
     }
 
     fn session_of(&self, place: &Place, event: &Parsed) -> Option<SessionId> {
-        let (Place::Room { room, .. }, Ok(message)) = (place, &event.event) else { return None };
+        let (Place::Room { room, .. }, Some(message)) = (place, event.call()) else { return None };
         self.world.roster.find(room, &message.header.call_id)
     }
+}
+
+/// Whether an event came as its room (`secret`: an encrypted one) and the policy want it.
+fn check_protection(world: &World, secret: bool, protection: Protection) -> Result<(), Ignored> {
+    if secret && protection == Protection::Clear && world.holds(Guard::PlaintextRefused) {
+        return Err(Ignored::PlaintextInEncryptedRoom);
+    }
+    let unverified = secret && protection == Protection::Unverified;
+    let refused = unverified && world.config.unverified == Unverified::Refuse;
+    if refused && world.holds(Guard::UnverifiedRefused) {
+        return Err(Ignored::UnverifiedDevice);
+    }
+    Ok(())
 }
 
 /// Our own event, come back: told by user and party (T-17).

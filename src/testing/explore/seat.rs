@@ -71,7 +71,7 @@ impl Sent {
             sent: Some(at),
             age: Some(now.wall.since(at)),
         };
-        let event = Ok((*self.message).clone());
+        let event = Ok((*self.message).clone().into());
         Parsed { facts, event, event_type: self.event_type.to_string() }
     }
 }

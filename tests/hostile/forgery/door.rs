@@ -25,7 +25,7 @@ use crate::rig::{room, user};
 /// The content of an honest event, as it stands in its room.
 fn content(honest: Honest) -> (String, Value) {
     let scene = honest.scene(Moment::default());
-    let (event_type, content) = scene.event.event.unwrap().write();
+    let (event_type, content) = scene.event.call().unwrap().write();
     (event_type, serde_json::from_str(&content).unwrap())
 }
 
@@ -93,7 +93,7 @@ fn refused() -> Vec<(Honest, &'static str, Value, Malformed)> {
 fn hand(honest: Honest, event_type: &str, content: &str) -> (Verdict, bool) {
     let mut scene = honest.scene(Moment::default());
     let (facts, event_type) = (scene.event.facts.clone(), event_type.to_owned());
-    let raw = RawEvent { facts, event_type, content: content.to_owned() };
+    let raw = RawEvent { facts, event_type, content: content.to_owned(), redacts: None };
     let place = Place::Room { room: room("r"), encrypted: false };
     let delivery = Batch { place, events: vec![raw] }.parse();
     let before = scene.rig.engine.fingerprint();

@@ -88,7 +88,7 @@ fn come_back(honest: Honest) -> Row {
     let mut scene = honest.scene(Moment::default());
     scene.event.facts.sender = user("me");
     let ours = scene.rig.our_party();
-    let message = scene.event.event.as_mut().unwrap();
+    let message = scene.message();
     message.header.party_id = Some(ours);
     if let Body::Invite(invite) = &mut message.body {
         invite.invitee_device = Some(DeviceId::parse("MINE").unwrap());
@@ -98,7 +98,7 @@ fn come_back(honest: Honest) -> Row {
 
 fn with_a_leg(honest: Honest) -> Row {
     let mut scene = honest.scene(Moment::default());
-    scene.event.event.as_mut().unwrap().header.leg = Some(Leg::default());
+    scene.message().header.leg = Some(Leg::default());
     row("of a group call", honest, scene, Ignored::WrongPlace, &[Guard::LegsElsewhere])
 }
 
@@ -145,7 +145,7 @@ fn in_another_room(honest: Honest) -> Row {
 /// Another party of the other user; `None`: it speaks version 0.
 fn by_another_party(honest: Honest, name: Option<&str>) -> Row {
     let mut scene = honest.scene(Moment::default());
-    let header = &mut scene.event.event.as_mut().unwrap().header;
+    let header = &mut scene.message().header;
     header.party_id = name.map(party);
     header.version = if name.is_some() { Version::V1 } else { Version::V0 };
     let guard = match honest {

@@ -11,14 +11,18 @@
 //! | `moments.rs` | events at the wrong time, in the wrong direction, beyond a bound, broken |
 //! | `outcomes.rs` | forgeries whose effect would show only later |
 //! | `door.rs` | what the parser turns away: wrong types, oversized fields |
+//! | `rtc.rs` | reactions, announcements and declines of group calls |
 //! | `state.rs` | memberships of group calls: whose key, who wrote it |
+//! | `legs.rs` | messages to this device about a group call |
 //! | `adapter.rs` | what only a Matrix client can see: forged Megolm senders, state keys |
 
 mod adapter;
 mod door;
 mod envelope;
+mod legs;
 mod moments;
 mod outcomes;
+mod rtc;
 mod said;
 mod state;
 
@@ -27,8 +31,8 @@ use std::collections::BTreeSet;
 use matrix_voip::{
     machine::{guard::Guard, io::Ignored, io::Verdict},
     wire::{
-        call::Body,
-        delivery::{Delivery, Parsed, Place},
+        call::{Body, CallMessage},
+        delivery::{Content, Delivery, Parsed, Place},
     },
 };
 
@@ -60,6 +64,14 @@ impl Scene {
         Self { rig, place: Place::Room { room: room("r"), encrypted: false }, event }
     }
 
+    /// What the event says, to be forged.
+    pub(crate) fn message(&mut self) -> &mut CallMessage {
+        match self.event.event.as_mut() {
+            Ok(Content::Call(message)) => message,
+            other => panic!("{other:?} is no call message"),
+        }
+    }
+
     pub(crate) fn deliver(&mut self) -> Verdict {
         let delivery = Delivery { place: self.place.clone(), events: vec![self.event.clone()] };
         match self.rig.input(matrix_voip::machine::io::Input::Deliver(delivery)) {
@@ -85,7 +97,7 @@ impl Scene {
 /// follows them need not wait. The note is bounded and touches no call.
 fn leaves_a_note(scene: &Scene, reason: Ignored) -> bool {
     let is_invite =
-        matches!(&scene.event.event, Ok(message) if matches!(message.body, Body::Invite(_)));
+        scene.event.call().is_some_and(|message| matches!(message.body, Body::Invite(_)));
     let of_invites = [Ignored::NotForUs, Ignored::Expired];
     reason == Ignored::Parked || (is_invite && of_invites.contains(&reason))
 }
@@ -126,6 +138,7 @@ fn judge(row: &Row) -> Result<(), String> {
 fn rows() -> Vec<Row> {
     let mut rows = envelope::rows();
     rows.extend(moments::rows());
+    rows.extend(legs::rows());
     rows
 }
 
@@ -165,6 +178,7 @@ fn every_guard_on_events_has_a_row() {
     let shown: BTreeSet<_> = verdicts
         .chain(outcomes::guards())
         .chain(state::GUARDS)
+        .chain(rtc::GUARDS)
         .map(|guard| format!("{guard:?}"))
         .collect();
     let bare: Vec<_> = all.iter().filter(|guard| !shown.contains(*guard)).collect();
@@ -178,7 +192,7 @@ fn every_reason_to_ignore_an_event_has_a_row() {
     // Inputs that are no events; what the door turns away; what goes with news (`outcomes.rs`).
     let others = ["StaleReply", "UnknownPeer", "NoChange", "Busy", "LostGlare"];
     let rows = rows();
-    let of_state = state::REASONS.into_iter();
+    let of_state = state::REASONS.into_iter().chain(rtc::REASONS);
     let shown = rows.iter().map(|row| row.reason).chain(of_state);
     let shown: BTreeSet<_> = shown.map(|reason| format!("{reason:?}")).collect();
     let bare: Vec<_> = all

@@ -500,7 +500,7 @@ fn strays() -> Vec<Row> {
 /// To-device messages name no room: nothing could be bound. The type [`Place`] holds this, and
 /// there is nothing to switch off.
 fn to_device() -> Row {
-    let mut row = row("to-device", Rig::new(), theirs("new", invite()), Ignored::Unsupported, &[]);
+    let mut row = row("to-device", Rig::new(), theirs("new", invite()), Ignored::NoConference, &[]);
     row.scene.place = Place::ToDevice;
     row
 }

@@ -108,7 +108,7 @@ fn an_event_of_the_timeline_is_no_state_however_it_is_called() {
             age: None,
         };
         let content = MEMBERSHIP.to_owned();
-        let event = RawEvent { facts, event_type: event_type.to_owned(), content };
+        let event = RawEvent { facts, event_type: event_type.to_owned(), content, redacts: None };
         let place = Place::Room { room: room("r"), encrypted: true };
         let delivery = Batch { place, events: vec![event] }.parse();
         assert!(delivery.events.is_empty(), "the door does not let it in");

@@ -291,27 +291,64 @@ fn hangup() -> Value {
         "recipient": "@me:x" })
 }
 
+fn called(message: &Value, info: Option<&EncryptionInfo>) -> RawEvent {
+    match to_device(&raw(message), info) {
+        Message::Call(event) => *event,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// No field decides whether it was encrypted: the sender could have written each.
 #[test]
 fn a_to_device_message_is_as_encrypted_as_its_decryption_says() {
-    let clear = to_device(&raw(&hangup()), None).unwrap();
+    let clear = called(&hangup(), None);
     assert_eq!(clear.facts.sender.as_str(), "@claimed:x");
     assert_eq!((clear.facts.device, clear.facts.protection), (None, Protection::Clear));
 
     let olm = unverified(VerificationLevel::UnsignedDevice);
-    let proven = to_device(&raw(&hangup()), Some(&olm)).unwrap();
+    let proven = called(&hangup(), Some(&olm));
     assert_eq!(proven.facts.sender.as_str(), "@ben:x", "the encryption's word");
     assert_eq!(proven.facts.device, DeviceId::parse("PHONE").ok());
     assert_eq!(proven.facts.protection, Protection::Unverified);
 }
 
+/// `conf_id`, `device_id`, `sender_session_id` are the sender's to write; who is heard is not.
 #[test]
-fn to_device_messages_that_are_no_call_events_are_left() {
-    for event_type in ["m.room_key", "m.room.encrypted", "m.key.verification.request"] {
+fn the_device_of_a_message_is_not_the_one_that_its_content_names() {
+    let mut message = hangup();
+    message["content"]["device_id"] = json!("CLAIMED");
+    assert_eq!(called(&message, None).facts.device, None);
+    let olm = unverified(VerificationLevel::UnsignedDevice);
+    assert_eq!(called(&message, Some(&olm)).facts.device, DeviceId::parse("PHONE").ok());
+}
+
+#[test]
+fn both_names_of_a_message_between_devices_are_call_events() {
+    for event_type in ["com.famedly.call.member.invite", "m.call.invite"] {
         let mut message = hangup();
         message["type"] = json!(event_type);
-        assert!(to_device(&raw(&message), None).is_none(), "{event_type}");
+        assert_eq!(called(&message, None).event_type, event_type);
+    }
+}
+
+#[test]
+fn to_device_messages_that_are_no_call_events_are_left() {
+    for event_type in ["m.room_key", "m.key.verification.request"] {
+        let mut message = hangup();
+        message["type"] = json!(event_type);
+        assert!(matches!(to_device(&raw(&message), None), Message::Other), "{event_type}");
     }
     let forged = unverified(VerificationLevel::MismatchedSender);
-    assert!(to_device(&raw(&hangup()), Some(&forged)).is_none());
+    assert!(matches!(to_device(&raw(&hangup()), Some(&forged)), Message::Other));
+}
+
+/// What the SDK cannot decrypt it hands on as it came.
+#[test]
+fn a_to_device_message_that_is_encrypted_still_could_not_be_decrypted() {
+    let mut message = hangup();
+    message["type"] = json!("m.room.encrypted");
+    assert!(matches!(to_device(&raw(&message), None), Message::Undecryptable));
+    let olm = unverified(VerificationLevel::UnsignedDevice);
+    let within = to_device(&raw(&message), Some(&olm));
+    assert!(matches!(within, Message::Other), "a type inside the encryption: {within:?}");
 }

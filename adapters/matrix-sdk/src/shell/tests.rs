@@ -1,12 +1,26 @@
 //! Questions that hang; and in [`with_a_homeserver`] the whole way from a sync to the mailbox.
 
 use futures::future::{BoxFuture, FutureExt, pending, ready};
-use matrix_voip::time::{Mono, Wall};
+use matrix_voip::{
+    host::mailbox::{DriverEnd, pair},
+    time::{Mono, Wall},
+};
 
 use super::*;
-use crate::intake::What;
+use crate::{inbox::inbox, intake::What};
 
 mod with_a_homeserver;
+
+/// The adapter without the library: what it would be told comes out of the mailbox's other end.
+pub(crate) fn attach(client: &Client) -> (DriverEnd, Arc<Attached>) {
+    let (end, mailbox) = pair();
+    let (to, outlet) = inbox();
+    let attached = Arc::new(Attached::new(client.clone(), to));
+    let parts = Parts::of(client, &attached, outlet, mailbox.news());
+    let shell = Shell::new(UserId::parse(client.user_id().unwrap()).unwrap(), parts);
+    tokio::spawn(shell.run());
+    (end, attached)
+}
 
 fn unlocked() -> Item {
     let received = Now { mono: Mono(Duration::ZERO), wall: Wall(0) };

@@ -74,6 +74,8 @@ pub(crate) enum Input {
     KeysLagged,
     /// A to-device message that concerns calls.
     ToDevice(Box<RawEvent>),
+    /// So many to-device messages could not be decrypted.
+    Undecryptable(u64),
     /// The complete list of ignored users.
     Ignored(BTreeSet<UserId>),
     /// We have sent something about a call into this room.
@@ -162,6 +164,7 @@ impl Worker {
                 }
             }
             Input::ToDevice(message) => self.on_to_device(*message),
+            Input::Undecryptable(more) => self.shared.counts.undecryptable += more,
             Input::Ignored(users) => {
                 self.ignored.clone_from(&users);
                 self.shared.actions.push_back(Action::Ignore(users));

@@ -491,7 +491,12 @@ fn to_device_messages_of_ignored_users_are_dropped() {
             age: None,
         };
         let event_type = "com.famedly.call.member.hangup".into();
-        Input::ToDevice(Box::new(RawEvent { facts, event_type, content: "{}".into() }))
+        Input::ToDevice(Box::new(RawEvent {
+            facts,
+            event_type,
+            content: "{}".into(),
+            redacts: None,
+        }))
     };
     assert_eq!(rig.input(Input::Ignored([user("@evil:x")].into())), ["ignore 1"]);
     assert_eq!(rig.input(message("@evil:x")), [""; 0]);

@@ -346,9 +346,12 @@ impl Phones {
                 return self.plan(phone, self.way, Happening::Send(id, event));
             }
             // Here two phones call each other; nobody is in a group call.
-            Op::Matrix(MatrixOp::SendState { .. } | MatrixOp::SendToDevice { .. }) => {
-                Err(Fault::Unsupported)
-            }
+            Op::Matrix(
+                MatrixOp::SendState { .. }
+                | MatrixOp::SendClear { .. }
+                | MatrixOp::Redact { .. }
+                | MatrixOp::SendToDevice { .. },
+            ) => Err(Fault::Unsupported),
             Op::Fetch(fetch) => {
                 after = self.way * 2;
                 let is_cut_off = self.phones[phone].is_cut_off;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{SendEvent, SendState, SendToDevice, Signaling},
+    host::{Redact, SendEvent, SendState, SendToDevice, Signaling},
     id::{EventId, RoomId, UserId},
     machine::io::{Fault, ParticipantId, TurnServers},
     testing::EmbeddedAccount,
@@ -32,6 +32,14 @@ impl Signaling for Forger {
 
     async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault> {
         self.0.members(room).await
+    }
+
+    async fn send_clear(&self, event: SendEvent) -> Result<EventId, Fault> {
+        self.0.send_clear(event).await
+    }
+
+    async fn redact(&self, redaction: Redact) -> Result<EventId, Fault> {
+        self.0.redact(redaction).await
     }
 
     async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {

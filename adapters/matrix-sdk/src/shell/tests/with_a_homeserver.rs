@@ -19,14 +19,13 @@ use matrix_sdk::{
     },
 };
 use matrix_sdk_ui::sync_service::SyncService;
-use matrix_voip::{
-    host::mailbox::{DriverEnd, pair},
-    machine::io::Input as Told,
-};
+use matrix_voip::{host::mailbox::DriverEnd, machine::io::Input as Told};
 use serde_json::json;
 
-use super::super::*;
-use crate::{counts::Counts, inbox::inbox};
+use super::{super::*, attach};
+use crate::counts::Counts;
+
+mod to_device;
 
 const BURSTS: u32 = 4;
 const AT_ONCE: u32 = 8;
@@ -60,17 +59,6 @@ async fn sync(client: Client) {
     loop {
         drop(client.sync_once(SyncSettings::new().timeout(Duration::from_secs(20))).await);
     }
-}
-
-/// The adapter without the library: what it would be told comes out of the mailbox's other end.
-fn attach(client: &Client) -> (DriverEnd, Arc<Attached>) {
-    let (end, mailbox) = pair();
-    let (to, outlet) = inbox();
-    let attached = Arc::new(Attached::new(client.clone(), to));
-    let parts = Parts::of(client, &attached, outlet, mailbox.news());
-    let shell = Shell::new(UserId::parse(client.user_id().unwrap()).unwrap(), parts);
-    tokio::spawn(shell.run());
-    (end, attached)
 }
 
 /// The room, once a sync has told that it is so.

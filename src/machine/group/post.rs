@@ -1,0 +1,244 @@
+//! Events of ours around the group calls of one room: reactions, announcements, declines. Each goes
+//! out until it is accepted, or no use to anybody any more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::groups::GroupTimer;
+use crate::{
+    config::Timeouts,
+    id::{EventId, OpId, RoomId},
+    machine::{
+        Engine,
+        bounds::MAX_POSTS,
+        fingerprint::Fingerprint,
+        io::{Fault, MatrixOp, Op, Reply},
+        world::{Owner, World},
+    },
+    time::{Deadline, Mono, Now, Wall},
+    wire::member::GroupCallId,
+};
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Letter {
+    /// A room event: its type and its content.
+    Event(String, String),
+    /// The same, in the clear whatever the room is.
+    Clear(String, String),
+    /// A redaction: what it redacts, and its content.
+    Redaction(EventId, String),
+}
+
+/// What it is for: whoever is told what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    /// A permanent reaction of ours, by what it shows.
+    Reaction(GroupCallId, String),
+    /// The announcement of this call.
+    Announcement(GroupCallId),
+    /// Nobody needs to know.
+    Nothing,
+}
+
+/// How long it is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Patience {
+    /// Once.
+    Once,
+    /// Until then.
+    Until(Wall),
+    /// Until it is accepted.
+    Endless,
+}
+
+/// One event on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Post {
+    pub(super) letter: Letter,
+    pub(super) purpose: Purpose,
+    pub(super) patience: Patience,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Sending(OpId),
+    Waiting(Mono),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    post: Post,
+    transaction: String,
+    step: Step,
+    tries: u32,
+}
+
+impl Entry {
+    fn send(&self, world: &mut World, room: &RoomId) -> OpId {
+        let (room, transaction) = (room.clone(), self.transaction.clone());
+        let op = match self.post.letter.clone() {
+            Letter::Event(event_type, content) => {
+                MatrixOp::SendEvent { room, event_type, content, transaction }
+            }
+            Letter::Clear(event_type, content) => {
+                MatrixOp::SendClear { room, event_type, content, transaction }
+            }
+            Letter::Redaction(redacts, content) => {
+                MatrixOp::Redact { room, redacts, content, transaction }
+            }
+        };
+        world.request(Owner::Groups, Op::Matrix(op))
+    }
+
+    /// After which pause it is tried again, if it is.
+    fn pause(&self, fault: &Fault, now: Now, timeouts: &Timeouts) -> Option<Duration> {
+        let asked = match fault {
+            Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
+            Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
+            Fault::Denied | Fault::NotFound | Fault::Unreachable => Duration::ZERO,
+            Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
+            Fault::Unsupported | Fault::Failed(_) | Fault::NoDeviceKeys => Duration::ZERO,
+        };
+        let pause = asked.max(timeouts.retry_pause(self.tries));
+        let useful = match self.post.patience {
+            Patience::Once => false,
+            Patience::Until(until) => now.wall.plus(pause) <= until,
+            Patience::Endless => true,
+        };
+        (useful && fault.is_passing()).then_some(pause)
+    }
+}
+
+/// All of one room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Posts {
+    entries: BTreeMap<u64, Entry>,
+    latest: u64,
+}
+
+impl Posts {
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_POSTS
+    }
+
+    /// Drops what waits for this call: nobody needs it any more.
+    pub(super) fn forget(&mut self, group: &GroupCallId) {
+        self.entries.retain(|_, entry| match (&entry.post.purpose, entry.step) {
+            (Purpose::Reaction(of, _) | Purpose::Announcement(of), Step::Waiting(_)) => of != group,
+            (_, Step::Sending(_)) | (Purpose::Nothing, _) => true,
+        });
+    }
+
+    fn take(&mut self, op: OpId) -> Option<(u64, Entry)> {
+        let mut sending = self.entries.iter().filter(|(_, it)| it.step == Step::Sending(op));
+        let number = *sending.next()?.0;
+        self.entries.remove(&number).map(|entry| (number, entry))
+    }
+
+    fn next(&self) -> Option<Mono> {
+        let waiting = self.entries.values().filter_map(|entry| match entry.step {
+            Step::Waiting(at) => Some(at),
+            Step::Sending(_) => None,
+        });
+        waiting.min()
+    }
+
+    fn send_due(&mut self, world: &mut World, room: &RoomId, by: Mono) -> Vec<OpId> {
+        let due = self.entries.values_mut().filter(|entry| match entry.step {
+            Step::Waiting(at) => at <= by,
+            Step::Sending(_) => false,
+        });
+        let sent = due.map(|entry| {
+            let op = entry.send(world, room);
+            entry.step = Step::Sending(op);
+            op
+        });
+        sent.collect()
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        for entry in self.entries.values() {
+            print.value((&entry.post.purpose, entry.tries));
+            match entry.step {
+                Step::Sending(op) => print.op(op),
+                Step::Waiting(at) => print.deadline(Deadline::Mono(at)),
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Sends something; the number by which its purpose hears of it.
+    pub(super) fn post(&mut self, room: &RoomId, post: Post) -> u64 {
+        let transaction = self.world.ids.transaction(&self.world.party);
+        let posts = &mut self.groups.room(room).posts;
+        posts.latest += 1;
+        let number = posts.latest;
+        let mut entry = Entry { post, transaction, step: Step::Sending(OpId(0)), tries: 0 };
+        let op = entry.send(&mut self.world, room);
+        entry.step = Step::Sending(op);
+        self.groups.room(room).posts.entries.insert(number, entry);
+        self.groups.asked.insert(op, room.clone());
+        number
+    }
+
+    /// What became of a post; `false` where the request was for something else.
+    pub(super) fn on_post_reply(
+        &mut self,
+        room: &RoomId,
+        op: OpId,
+        result: &Result<Reply, Fault>,
+    ) -> bool {
+        let Some((number, mut entry)) = self.groups.room(room).posts.take(op) else {
+            return false;
+        };
+        entry.tries = entry.tries.saturating_add(1);
+        let fault = match result {
+            Ok(Reply::Sent(event)) => {
+                self.on_posted(room, number, entry.post.purpose, event.clone());
+                return true;
+            }
+            Ok(_) => &Fault::Unsupported,
+            Err(fault) => fault,
+        };
+        match entry.pause(fault, self.world.now, &self.world.config.timeouts) {
+            Some(pause) => {
+                entry.step = Step::Waiting(self.world.now.mono.plus(pause));
+                self.groups.room(room).posts.entries.insert(number, entry);
+                self.watch_posts(room);
+            }
+            None => self.on_unposted(room, number, entry.post.purpose),
+        }
+        true
+    }
+
+    /// Sends again what has waited until now.
+    pub(super) fn on_posts_due(&mut self, room: &RoomId, by: Mono) {
+        let posts = &mut self.groups.room(room).posts;
+        let sent = posts.send_due(&mut self.world, room, by);
+        self.groups.asked.extend(sent.into_iter().map(|op| (op, room.clone())));
+        self.watch_posts(room);
+    }
+
+    fn watch_posts(&mut self, room: &RoomId) {
+        let next = self.groups.room(room).posts.next();
+        self.groups.set_timer(room, GroupTimer::Posts, next.map(Deadline::Mono));
+    }
+
+    fn on_posted(&mut self, room: &RoomId, number: u64, purpose: Purpose, event: EventId) {
+        match purpose {
+            Purpose::Reaction(group, key) => {
+                self.on_reaction_sent(room, &group, (number, key), event);
+            }
+            Purpose::Announcement(group) => self.on_announced(room, &group, event),
+            Purpose::Nothing => {}
+        }
+    }
+
+    fn on_unposted(&mut self, room: &RoomId, number: u64, purpose: Purpose) {
+        match purpose {
+            Purpose::Reaction(group, key) => self.on_reaction_refused(room, &group, (number, key)),
+            Purpose::Announcement(_) | Purpose::Nothing => {}
+        }
+    }
+}

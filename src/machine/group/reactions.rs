@@ -1,0 +1,411 @@
+//! Reactions in group calls: applause that passes, hands that stay up until they are taken down.
+//!
+//! A permanent reaction belongs to a visit of its participant, and is named by what it shows: it
+//! stays however often the membership is written anew, is sent once, and goes with the visit (T-42).
+//! On the wire it refers to one member event of that visit, which may be an earlier one (T-43).
+//!
+//! ```text
+//! React ─▶ shown ─▶ sent until accepted ─▶ Unreact: a redaction of every event that says it
+//! event ─▶ of whose visit? ─▶ how many in this second? ─▶ shown, once for each key
+//! ```
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::{
+    event::{GroupEvent, GroupSnapshot, GroupState},
+    post::{Letter, Patience, Post, Purpose},
+    roster::ParticipantId,
+};
+use crate::{
+    config::ReactionsSent,
+    id::{EventId, RoomId, SessionId},
+    machine::{
+        Engine,
+        bounds::{
+            MAX_REACTION_EVENTS, MAX_REACTIONS_OF_CALL_PER_SECOND, MAX_REACTIONS_PER_PARTICIPANT,
+            MAX_REACTIONS_PER_SECOND,
+        },
+        guard::Guard,
+        io::{Ignored, Refusal, Verdict},
+    },
+    time::Mono,
+    wire::{
+        delivery::Facts,
+        member::GroupCallId,
+        reaction::{MAX_REACTION_KEY_BYTES, Origin, Reaction, ReactionRemoval, Stay},
+        rtc::RtcEvent,
+    },
+};
+
+/// How long after it was sent an ephemeral reaction is still shown.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// An ephemeral reaction of ours is refused while more than so many are outstanding; one passes each
+/// second.
+const MAX_OUTSTANDING: u32 = 10;
+
+/// How many there were in the present second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Rate {
+    since: Mono,
+    count: u32,
+}
+
+impl Rate {
+    fn has_room(&mut self, now: Mono, most: u32) -> bool {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count < most
+    }
+}
+
+/// Our own ephemeral ones that have not passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Outstanding {
+    since: Mono,
+    count: u32,
+}
+
+impl Outstanding {
+    /// Whether one more may go out; then it has.
+    fn take(&mut self, now: Mono) -> bool {
+        let passed = now.since(self.since).as_secs();
+        match u64::from(self.count) <= passed {
+            true => *self = Self { since: now, count: 0 },
+            false => {
+                // Fewer than `count`, which is small.
+                self.count -= passed as u32;
+                self.since = self.since.plus(Duration::from_secs(passed));
+            }
+        }
+        let may = self.count <= MAX_OUTSTANDING;
+        self.count += u32::from(may);
+        may
+    }
+}
+
+/// What is shown in one group call. That it is shown stands in the snapshot; here is what it takes
+/// to know it again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Reactions {
+    /// The events that say it, oldest first.
+    events: BTreeMap<ParticipantId, BTreeMap<String, VecDeque<EventId>>>,
+    /// The posts that say ours.
+    own: BTreeMap<String, u64>,
+    heard: BTreeMap<ParticipantId, Rate>,
+    heard_of_all: Rate,
+    outstanding: Outstanding,
+}
+
+impl Reactions {
+    /// Forgets what is shown no more.
+    pub(super) fn keep_shown(&mut self, shown: &GroupSnapshot, ours: &ParticipantId) {
+        let stands = |who: &ParticipantId, key: &String| {
+            shown.reactions.get(who).is_some_and(|keys| keys.contains(key))
+        };
+        for (who, keys) in &mut self.events {
+            keys.retain(|key, _| stands(who, key));
+        }
+        self.events.retain(|_, keys| !keys.is_empty());
+        self.own.retain(|key, _| stands(ours, key));
+        self.heard.retain(|who, _| shown.participant(who).is_some());
+    }
+
+    fn note_event(&mut self, who: &ParticipantId, key: &str, event: EventId) {
+        let events = self.events.entry(who.clone()).or_default().entry(key.to_owned()).or_default();
+        if events.len() == MAX_REACTION_EVENTS {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
+    fn take_events(&mut self, who: &ParticipantId, key: &str) -> VecDeque<EventId> {
+        let keys = self.events.get_mut(who);
+        keys.and_then(|keys| keys.remove(key)).unwrap_or_default()
+    }
+
+    /// Whose reaction this event is, and which.
+    fn of_event(&self, event: &EventId) -> Option<(ParticipantId, String)> {
+        let mut all =
+            self.events.iter().flat_map(|(who, keys)| keys.iter().map(move |of| (who, of)));
+        let (who, (key, _)) = all.find(|(_, (_, events))| events.contains(event))?;
+        Some((who.clone(), key.clone()))
+    }
+
+    /// Whether one more is heard; then it is.
+    fn hear(&mut self, who: &ParticipantId, now: Mono) -> bool {
+        let one = self.heard.entry(who.clone()).or_default();
+        let heard = one.has_room(now, MAX_REACTIONS_PER_SECOND)
+            && self.heard_of_all.has_room(now, MAX_REACTIONS_OF_CALL_PER_SECOND);
+        if heard {
+            one.count += 1;
+            self.heard_of_all.count += 1;
+        }
+        heard
+    }
+}
+
+impl Engine {
+    // --------------------------------------------------------------------------------- ours
+
+    pub(super) fn react(
+        &mut self,
+        session: SessionId,
+        (room, group): (&RoomId, &GroupCallId),
+        key: String,
+        stay: Stay,
+    ) -> Verdict {
+        if key.is_empty() || key.len() > MAX_REACTION_KEY_BYTES {
+            return Verdict::Refused(Refusal::NotWritable);
+        }
+        let (ours, full) = (self.ourselves(), self.groups.room(room).posts.is_full());
+        let Some(member_event) = self.our_member_event(room, group) else {
+            return Verdict::Refused(Refusal::NotEntered);
+        };
+        let Some(call) = self.groups.calls.get_mut(&session) else {
+            return Verdict::Refused(Refusal::UnknownSession);
+        };
+        if call.shown.state != GroupState::Entered {
+            return Verdict::Refused(Refusal::NotEntered);
+        }
+        let shown = call.shown.reactions.get(&ours);
+        let many = match stay {
+            Stay::Permanent if shown.is_some_and(|keys| keys.contains(&key)) => {
+                return Verdict::Handled;
+            }
+            Stay::Permanent => shown.is_some_and(|of| of.len() >= MAX_REACTIONS_PER_PARTICIPANT),
+            Stay::Ephemeral => !call.reactions.outstanding.take(self.world.now.mono),
+        };
+        if many || full {
+            return Verdict::Refused(Refusal::TooManyReactions);
+        }
+        self.show_ours(session, &key, stay);
+        let of = self.our_origin(group);
+        let reaction = Reaction { key: key.clone(), stay, of, member_event };
+        self.send_reaction(session, (room, group), &reaction);
+        Verdict::Handled
+    }
+
+    fn show_ours(&mut self, session: SessionId, key: &str, stay: Stay) {
+        let (participant, key) = (self.ourselves(), key.to_owned());
+        self.tell_group(session, GroupEvent::ReactionAdded { participant, key, stay });
+    }
+
+    fn send_reaction(
+        &mut self,
+        session: SessionId,
+        (room, group): (&RoomId, &GroupCallId),
+        reaction: &Reaction,
+    ) {
+        let (event_type, content) = RtcEvent::Reaction(reaction.clone()).write();
+        let letter = match self.world.config.reactions {
+            ReactionsSent::InTheClear => Letter::Clear(event_type, content),
+            ReactionsSent::AsTheRoomIs => Letter::Event(event_type, content),
+        };
+        let (purpose, patience) = match reaction.stay {
+            Stay::Ephemeral => (Purpose::Nothing, Patience::Once),
+            Stay::Permanent => {
+                (Purpose::Reaction(group.clone(), reaction.key.clone()), Patience::Endless)
+            }
+        };
+        let number = self.post(room, Post { letter, purpose, patience });
+        if let (Stay::Permanent, Some(call)) = (reaction.stay, self.groups.calls.get_mut(&session))
+        {
+            call.reactions.own.insert(reaction.key.clone(), number);
+        }
+    }
+
+    /// Takes our reaction back; one that is not there is back already.
+    pub(super) fn unreact(
+        &mut self,
+        session: SessionId,
+        (room, group): (&RoomId, &GroupCallId),
+        key: String,
+    ) -> Verdict {
+        let participant = self.ourselves();
+        let Some(call) = self.groups.calls.get_mut(&session) else {
+            return Verdict::Refused(Refusal::UnknownSession);
+        };
+        if call.shown.reactions.get(&participant).is_none_or(|keys| !keys.contains(&key)) {
+            return Verdict::Handled;
+        }
+        // What is under way is taken back as soon as its id is known.
+        call.reactions.own.remove(&key);
+        let events = call.reactions.take_events(&participant, &key);
+        self.tell_group(session, GroupEvent::ReactionRemoved { participant, key });
+        for event in events {
+            self.redact_reaction(room, group, event);
+        }
+        Verdict::Handled
+    }
+
+    /// We leave: our reactions go with our visit.
+    pub(super) fn drop_our_reactions(&mut self, session: SessionId) {
+        let ours = self.ourselves();
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
+        for key in call.shown.reactions.get(&ours).cloned().unwrap_or_default() {
+            let participant = ours.clone();
+            call.tell(&mut self.world, GroupEvent::ReactionRemoved { participant, key });
+        }
+        self.groups.room(&room).posts.forget(&group);
+    }
+
+    fn redact_reaction(&mut self, room: &RoomId, group: &GroupCallId, redacts: EventId) {
+        let of = self.our_origin(group);
+        let removal = ReactionRemoval { redacts: redacts.clone(), of };
+        let (_, content) = RtcEvent::ReactionRemoval(removal).write();
+        let letter = Letter::Redaction(redacts, content);
+        let post = Post { letter, purpose: Purpose::Nothing, patience: Patience::Endless };
+        self.post(room, post);
+    }
+
+    /// A permanent reaction of ours was accepted. Where it is wanted no more, it goes at once.
+    pub(super) fn on_reaction_sent(
+        &mut self,
+        room: &RoomId,
+        group: &GroupCallId,
+        (number, key): (u64, String),
+        event: EventId,
+    ) {
+        let ours = self.ourselves();
+        let session = self.groups.find(room, group);
+        let call = session.and_then(|session| self.groups.calls.get_mut(&session));
+        match call.filter(|call| call.reactions.own.get(&key) == Some(&number)) {
+            Some(call) => call.reactions.note_event(&ours, &key, event),
+            None => self.redact_reaction(room, group, event),
+        }
+    }
+
+    /// It will never be seen: it is shown to us no more either.
+    pub(super) fn on_reaction_refused(
+        &mut self,
+        room: &RoomId,
+        group: &GroupCallId,
+        (number, key): (u64, String),
+    ) {
+        let participant = self.ourselves();
+        let Some(session) = self.groups.find(room, group) else { return };
+        let call = self.groups.calls.get(&session);
+        if call.is_some_and(|call| call.reactions.own.get(&key) == Some(&number)) {
+            self.tell_group(session, GroupEvent::ReactionRemoved { participant, key });
+        }
+    }
+
+    /// Where our reactions belong.
+    fn our_origin(&self, group: &GroupCallId) -> Origin {
+        Origin {
+            call_id: group.call_id.clone(),
+            device_id: self.world.identity.device.clone(),
+            scope: Some(group.scope.clone()),
+        }
+    }
+
+    // -------------------------------------------------------------------------------- theirs
+
+    pub(in crate::machine) fn on_reaction(
+        &mut self,
+        room: &RoomId,
+        facts: &Facts,
+        reaction: &Reaction,
+    ) -> Verdict {
+        let world = &self.world;
+        let id =
+            ParticipantId { user: facts.sender.clone(), device: reaction.of.device_id.clone() };
+        if id == self.ourselves() && world.holds(Guard::EchoIgnored) {
+            return Verdict::Ignored(Ignored::Echo);
+        }
+        let proven = facts.device.as_ref().is_none_or(|device| *device == id.device);
+        if !proven && world.holds(Guard::DeviceBound) {
+            return Verdict::Ignored(Ignored::WrongParty);
+        }
+        let late = reaction.stay == Stay::Ephemeral && world.age(facts) > FRESH;
+        if late && world.holds(Guard::ReactionsFresh) {
+            return Verdict::Ignored(Ignored::Expired);
+        }
+        let Some((session, who)) = self.reacting(room, &id, reaction) else {
+            return Verdict::Ignored(Ignored::NoMembership);
+        };
+        self.show_reaction(session, who, reaction, facts.event_id.clone())
+    }
+
+    /// In which call a reaction is shown, and whose it is.
+    fn reacting(
+        &self,
+        room: &RoomId,
+        id: &ParticipantId,
+        reaction: &Reaction,
+    ) -> Option<(SessionId, ParticipantId)> {
+        let Reaction { of, member_event, .. } = reaction;
+        let bound = self.world.holds(Guard::ReactionBound);
+        let roster = &self.groups.rooms.get(room)?.roster;
+        let of_call = self.groups.of_room(room).filter(|call| {
+            let group = &call.shown.call;
+            group.call_id == of.call_id && of.scope.as_ref().is_none_or(|it| *it == group.scope)
+        });
+        let mut found = of_call.filter_map(|call| {
+            let stands = roster.stands_on(&call.shown.call, id, member_event);
+            let one = call.shown.participants.iter().find(|one| one.id == *id && stands);
+            let one = one.or_else(|| call.shown.participants.first().filter(|_| !bound))?;
+            Some((call.session, one.id.clone()))
+        });
+        found.next()
+    }
+
+    fn show_reaction(
+        &mut self,
+        session: SessionId,
+        participant: ParticipantId,
+        Reaction { key, stay, .. }: &Reaction,
+        event: Option<EventId>,
+    ) -> Verdict {
+        let bounded = self.world.holds(Guard::ReactionsBounded);
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else {
+            return Verdict::Ignored(Ignored::NoMembership);
+        };
+        let shown = call.shown.reactions.get(&participant);
+        let known = shown.is_some_and(|keys| keys.contains(key));
+        let full = shown.is_some_and(|keys| keys.len() >= MAX_REACTIONS_PER_PARTICIPANT);
+        let full = *stay == Stay::Permanent && full && !known;
+        if (full || !call.reactions.hear(&participant, now)) && bounded {
+            return Verdict::Ignored(Ignored::TooMany);
+        }
+        if *stay == Stay::Permanent
+            && let Some(event) = event
+        {
+            call.reactions.note_event(&participant, key, event);
+        }
+        if *stay == Stay::Ephemeral || !known {
+            let (key, stay) = (key.clone(), *stay);
+            self.tell_group(session, GroupEvent::ReactionAdded { participant, key, stay });
+        }
+        Verdict::Handled
+    }
+
+    pub(in crate::machine) fn on_reaction_removal(
+        &mut self,
+        room: &RoomId,
+        facts: &Facts,
+        removal: &ReactionRemoval,
+    ) -> Verdict {
+        let of_room = self.groups.of_room(room);
+        let mut shown = of_room.filter_map(|call| {
+            let (who, key) = call.reactions.of_event(&removal.redacts)?;
+            Some((call.session, who, key))
+        });
+        let Some((session, participant, key)) = shown.next() else {
+            return Verdict::Ignored(Ignored::UnknownReaction);
+        };
+        drop(shown);
+        if participant.user != facts.sender && self.world.holds(Guard::RemovalBound) {
+            return Verdict::Ignored(Ignored::WrongSender);
+        }
+        self.tell_group(session, GroupEvent::ReactionRemoved { participant, key });
+        Verdict::Handled
+    }
+}

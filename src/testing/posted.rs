@@ -1,0 +1,104 @@
+//! To-device messages at the fake homeserver.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::server::{Account, FakeHomeserver, Pending, What, account};
+use crate::{
+    host::SendToDevice,
+    machine::{
+        Identity,
+        io::{Fault, ParticipantId},
+    },
+    time::Wall,
+    wire::delivery::{Facts, Protection, RawEvent},
+};
+
+/// What is known of to-device messages besides those in the inboxes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Posted {
+    /// Which were taken already, each with the devices that got none.
+    transactions: BTreeMap<(Account, String), BTreeSet<ParticipantId>>,
+    /// Devices whose keys nobody knows.
+    without_keys: BTreeSet<Account>,
+    sent: usize,
+}
+
+impl FakeHomeserver {
+    /// Hands a message to each of these devices, as proven to come from this one where the room is
+    /// encrypted. The same transaction of the same device is taken once.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without such a room.
+    pub fn send_to_device(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let encrypted = self.rooms.get(&message.room).ok_or(Fault::NotFound)?.encrypted;
+        let key = (account(from), message.transaction);
+        if let Some(unreached) = self.to_device.transactions.get(&key) {
+            return Ok(unreached.clone());
+        }
+        let protection = if encrypted { Protection::Verified } else { Protection::Clear };
+        let event = (message.event_type.as_str(), message.content.as_str());
+        let mut unreached = BTreeSet::new();
+        for target in message.targets {
+            let place = (target.user.clone(), target.device.clone());
+            if encrypted && self.to_device.without_keys.contains(&place) {
+                unreached.insert(target);
+            } else {
+                self.post(now, from, &target, (event, protection));
+            }
+        }
+        // Whoever got nothing may get it in a later try.
+        if unreached.is_empty() {
+            self.to_device.transactions.insert(key, unreached.clone());
+        }
+        Ok(unreached)
+    }
+
+    /// Puts a to-device message into a device's inbox without asking anybody: for what no client of
+    /// ours sends. `event` is its type and its content as JSON text.
+    pub fn post(
+        &mut self,
+        now: Wall,
+        from: &Identity,
+        to: &ParticipantId,
+        (event, protection): ((&str, &str), Protection),
+    ) {
+        let delay = self.delays.get(&(from.user.clone(), to.user.clone())).copied();
+        let Some(inbox) = self.inboxes.get_mut(&(to.user.clone(), to.device.clone())) else {
+            return;
+        };
+        let event = RawEvent {
+            facts: Facts {
+                event_id: None,
+                sender: from.user.clone(),
+                device: (protection != Protection::Clear).then(|| from.device.clone()),
+                protection,
+                sent: None,
+                age: None,
+            },
+            event_type: event.0.to_owned(),
+            content: event.1.to_owned(),
+            redacts: None,
+        };
+        let visible = now.plus(delay.unwrap_or_default());
+        self.to_device.sent += 1;
+        inbox.push(Pending { visible, what: What::ToDevice(Box::new(event)) });
+    }
+
+    /// Whether the keys of a device are known, so that it can be encrypted for.
+    pub fn set_device_keys(&mut self, device: &Identity, known: bool) {
+        match known {
+            true => self.to_device.without_keys.remove(&account(device)),
+            false => self.to_device.without_keys.insert(account(device)),
+        };
+    }
+
+    /// How many to-device messages were sent.
+    pub fn to_device_sent(&self) -> usize {
+        self.to_device.sent
+    }
+}
