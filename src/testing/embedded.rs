@@ -35,8 +35,10 @@ use crate::{
 /// Which way an event passed the homeserver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// A device sent it.
+    /// A device sent it to the room, or wrote it as state.
     Sent,
+    /// A device sent it to these devices; the room is the one that it is about.
+    SentTo(BTreeSet<ParticipantId>),
     /// It was delivered to this device.
     DeliveredTo(Identity),
 }
@@ -161,21 +163,11 @@ impl EmbeddedHomeserver {
     }
 
     fn send(&self, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
-        let now = self.clock.now();
-        let passage = Passage {
-            way: Way::Sent,
-            at: now,
-            room: event.room.clone(),
-            sender: from.user.clone(),
-            event_type: event.event_type.clone(),
-            content: event.content.clone(),
-        };
+        let (now, content) = (self.clock.now(), (event.event_type.clone(), event.content.clone()));
+        let passage = passage(Way::Sent, (now, from), &event.room, content);
         let mut state = self.lock();
         let sent = state.server.send(now, from, event)?;
-        if let Some(tap) = &state.tap {
-            tap(&passage);
-        }
-        state.deliver(now);
+        state.on_sent(&passage);
         Ok(sent)
     }
 
@@ -196,10 +188,11 @@ impl EmbeddedHomeserver {
     }
 
     fn send_state(&self, from: &Identity, event: SendState) -> Result<EventId, Fault> {
-        let now = self.clock.now();
+        let (now, content) = (self.clock.now(), (event.event_type.clone(), event.content.clone()));
+        let passage = passage(Way::Sent, (now, from), &event.room, content);
         let mut state = self.lock();
         let written = state.server.send_state(now, from, event)?;
-        state.deliver(now);
+        state.on_sent(&passage);
         Ok(written)
     }
 
@@ -209,9 +202,12 @@ impl EmbeddedHomeserver {
         message: SendToDevice,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
         let now = self.clock.now();
+        let content = (message.event_type.clone(), message.content.clone());
+        let way = Way::SentTo(message.targets.clone());
+        let passage = passage(way, (now, from), &message.room, content);
         let mut state = self.lock();
         let unreached = state.server.send_to_device(now, from, message)?;
-        state.deliver(now);
+        state.on_sent(&passage);
         Ok(unreached)
     }
 
@@ -222,6 +218,14 @@ impl EmbeddedHomeserver {
 }
 
 impl State {
+    /// Shows what the server has taken, then hands it over.
+    fn on_sent(&mut self, passage: &Passage) {
+        if let Some(tap) = &self.tap {
+            tap(passage);
+        }
+        self.deliver(passage.at);
+    }
+
     /// Hands every connected device what is in its inbox. The lock is held meanwhile, so that two
     /// senders cannot turn the order round; the channel behind `News` never blocks.
     fn deliver(&mut self, now: Wall) {
@@ -247,6 +251,16 @@ fn hand_over(item: SyncItem, to: &Identity, news: &News, tap: Option<&Tap>, at: 
             news.deliver(batch);
         }
     }
+}
+
+/// What a device sends: its type and its content.
+fn passage(
+    way: Way,
+    (at, from): (Wall, &Identity),
+    room: &RoomId,
+    (event_type, content): (String, String),
+) -> Passage {
+    Passage { way, at, room: room.clone(), sender: from.user.clone(), event_type, content }
 }
 
 fn delivered(event: &RawEvent, room: &RoomId, to: &Identity, at: Wall) -> Passage {
@@ -402,8 +416,16 @@ mod tests {
         to.connect(mailbox.news());
         assert!(matches!(driver.next().await, Some(Input::Room(..))), "who is in the room");
         assert!(matches!(driver.next().await, Some(Input::Deliver(_))), "the waiting event");
-        let ways: Vec<Way> = shown.lock().unwrap().iter().map(|seen| seen.way.clone()).collect();
-        assert_eq!(ways, [Way::Sent, Way::DeliveredTo(ben)]);
-        assert_eq!(from.members(room).await.unwrap().len(), 2);
+        let ways = || shown.lock().unwrap().iter().map(|seen| seen.way.clone()).collect::<Vec<_>>();
+        assert_eq!(ways(), [Way::Sent, Way::DeliveredTo(ben.clone())]);
+        assert_eq!(from.members(room.clone()).await.unwrap().len(), 2);
+
+        let targets = BTreeSet::from([ParticipantId { user: ben.user, device: ben.device }]);
+        let (event_type, content) = ("m.call.hangup".to_owned(), "{}".to_owned());
+        let transaction = "u".to_owned();
+        let message =
+            SendToDevice { room, targets: targets.clone(), event_type, content, transaction };
+        assert_eq!(from.send_to_device(message).await, Ok(BTreeSet::new()));
+        assert_eq!(ways()[2..], [Way::SentTo(targets)], "its way to the device is not shown");
     }
 }

@@ -21,10 +21,11 @@ pub(crate) struct Cli {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a real call between two users inside this process, and check what each of them hears.
+    /// Make a real call between two users inside this process, or a group call of more, and check
+    /// what each of them hears.
     ///
     /// Signalling passes as Matrix events through a homeserver in memory; media through UDP
-    /// sockets on loopback (ICE, DTLS-SRTP, Opus). Exit code 0 only if both heard the right tone.
+    /// sockets on loopback (ICE, DTLS-SRTP, Opus). Exit code 0 only if all heard the right tones.
     Demo(DemoOptions),
     /// Print a recorded call as a column of messages with times. Nothing is sent anywhere.
     ///
@@ -44,6 +45,17 @@ pub(crate) struct DemoOptions {
     /// How long the two talk, in seconds.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) seconds: u32,
+
+    /// A group call of so many, each connected to each, each with a tone of its own.
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        default_missing_value = "3",
+        value_parser = clap::value_parser!(u8).range(2..=8),
+        conflicts_with_all = ["video", "record"]
+    )]
+    pub(crate) group: Option<u8>,
 
     /// A video call: with a moving test picture, or with the pictures of a VP8 file.
     #[arg(long, value_name = "FILE.ivf", num_args = 0..=1)]
@@ -80,13 +92,15 @@ pub(crate) struct ReplayOptions {
 pub(crate) enum Breakage {
     /// Each side plays the tone that is expected of the other one.
     ToneSwapped,
+    /// The second side plays the tone of the first.
+    SameTone,
     /// The caller's microphone is muted.
     MicrophoneMuted,
     /// No datagram arrives anywhere.
     SocketDropsAll,
     /// The fingerprint in the caller's offer is another certificate's.
     WrongFingerprint,
-    /// The callee lets it ring.
+    /// The callee lets it ring; in a group call the last one does not enter.
     NobodyAnswers,
 }
 
@@ -115,6 +129,17 @@ mod tests {
         assert_eq!(demo(&["--video", "--wire"]).unwrap().video, Some(None));
         let file = demo(&["--video", "a.ivf"]).unwrap().video;
         assert_eq!(file, Some(Some(PathBuf::from("a.ivf"))));
+    }
+
+    #[test]
+    fn a_group_has_two_to_eight_and_three_where_nobody_says_how_many() {
+        let group = |arguments: &[&str]| demo(arguments).map(|options| options.group);
+        assert_eq!(group(&[]).unwrap(), None);
+        assert_eq!(group(&["--group"]).unwrap(), Some(3));
+        assert_eq!(group(&["--group", "8", "--json"]).unwrap(), Some(8));
+        for wrong in [["--group", "1"], ["--group", "9"], ["--group", "--video"]] {
+            assert_eq!(group(&wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
     }
 
     #[test]

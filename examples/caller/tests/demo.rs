@@ -1,5 +1,5 @@
-//! Runs `caller demo` as a user would: good calls, unreadable files, and the five ways in which
-//! the demo is broken on purpose, each of which must be noticed with its own reason.
+//! Runs `caller demo` as a user would: good calls of two and of more, unreadable files, and the ways in
+//! which the demo is broken on purpose, each of which must be noticed with its own reason.
 #![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
 use std::{
@@ -147,6 +147,87 @@ fn a_recorded_call_is_replayed_as_a_column_without_names() {
     assert!(torn.errors.contains("is damaged or cut off"), "{torn}");
     let none = caller(&["replay", env!("CARGO_BIN_EXE_caller")]);
     assert_eq!((none.code, none.errors.lines().count()), (Some(2), 1), "{none}");
+}
+
+// ----------------------------------------------------------------------------------- group calls
+
+#[test]
+fn three_hear_the_tones_of_each_other() {
+    let ran = demo(&["--group", "--seconds", "2"]);
+    ran.ended_with(0, "Good: each of 3 heard the right tone of each other, over 3 legs");
+    for words in ["is in the call", "call.member.invite ─▶", "connected", "until all hear all"]
+    {
+        assert!(ran.printed.contains(words), "no {words:?}: {ran}");
+    }
+    assert!(!ran.printed.contains('\x1b'), "no ANSI sequences into a pipe: {ran}");
+}
+
+#[test]
+fn five_are_told_as_json_lines_with_whom_each_hears_over_a_leg_of_its_own() {
+    let ran = demo(&["--group", "5", "--seconds", "2", "--json", "--wire"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let lines: Vec<Value> =
+        ran.printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (report, facts) = lines.split_last().unwrap();
+    assert_eq!((&report["event"], &report["ok"]), (&"report".into(), &true.into()));
+    let mut sockets = std::collections::BTreeSet::new();
+    let tones = [("ada", 440.0), ("ben", 660.0), ("cleo", 550.0), ("dan", 770.0), ("eva", 610.0)];
+    for (hears, _) in tones {
+        for (of, hz) in tones.iter().filter(|(of, _)| *of != hears) {
+            let way = &report["hears"][hears][of];
+            let heard = way["heard"]["hz"].as_f64().unwrap();
+            assert!((heard - hz).abs() < 10.0, "{hears} hears {of}: {way}");
+            sockets.insert(way["path"]["local"]["address"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(sockets.len(), 20, "each leg has two sockets of its own");
+    assert!(report["phases_ms"]["until_all_hear_all"].is_number(), "{report}");
+    let invites = facts.iter().filter(|fact| fact["type"] == "com.famedly.call.member.invite");
+    let invites: Vec<_> = invites.collect();
+    assert_eq!(invites.len(), 10, "one for each pair: {ran}");
+    assert!(invites.iter().all(|invite| invite["to"].as_array().unwrap().len() == 1));
+    assert!(invites[0]["content"]["dest_session_id"].is_string(), "{}", invites[0]);
+}
+
+#[test]
+fn in_a_group_one_who_is_silent_is_noticed_by_all_others() {
+    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "microphone-muted"]);
+    ran.ended_with(1, "heard silence instead of 440 Hz: ada's microphone is muted (from ada)");
+    assert_eq!(ran.printed.matches("Wrong: ").count(), 2, "ben and cleo: {ran}");
+}
+
+#[test]
+fn in_a_group_two_with_the_same_tone_are_noticed() {
+    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "same-tone"]);
+    ran.ended_with(1, "heard the wrong tone: 440 Hz instead of 660 Hz (from ben)");
+    assert_eq!(ran.printed.matches("Wrong: ").count(), 2, "ada and cleo: {ran}");
+}
+
+#[test]
+fn in_a_group_two_who_change_their_tones_are_noticed() {
+    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "tone-swapped"]);
+    ran.ended_with(1, "heard the wrong tone");
+    assert_eq!(ran.printed.matches("Wrong: ").count(), 4, "both, at two others each: {ran}");
+}
+
+#[test]
+fn in_a_group_one_who_never_comes_is_noticed() {
+    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "nobody-answers"]);
+    ran.ended_with(1, "Wrong: cleo was never in the call.");
+    assert_eq!(ran.printed.matches("Wrong: ").count(), 1, "the other two meet: {ran}");
+}
+
+#[test]
+fn in_a_group_a_wrong_fingerprint_parts_one_from_all_others() {
+    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "wrong-fingerprint"]);
+    ran.ended_with(1, "cleo was given a wrong fingerprint of ada's certificate");
+    assert_eq!(ran.printed.matches("Wrong: ").count(), 2, "ben and cleo meet: {ran}");
+}
+
+#[test]
+fn in_a_group_sockets_that_drop_all_are_noticed() {
+    let ran = demo(&["--group", "2", "--seconds", "1", "--break", "socket-drops-all"]);
+    ran.ended_with(1, "Wrong: ada and ben were never connected.");
 }
 
 // ----------------------------------------------------------------------------- cannot even begin

@@ -16,11 +16,11 @@ use crate::cli::Breakage;
 
 /// How long a command of the script may take beyond the timeouts of the call itself: nothing here
 /// waits for a network.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much longer they talk, so that the last measurements of both sides are of the same second
 /// (engines measure once a second, both began at the same moment, `watch.rs` asks more often).
-const SETTLING: Duration = Duration::from_millis(150);
+pub(super) const SETTLING: Duration = Duration::from_millis(150);
 
 /// Why the script could not go on; not how the call went.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub(crate) enum Stuck {
 }
 
 impl Stuck {
-    fn refused(what: &'static str, why: impl std::fmt::Display) -> Self {
+    pub(super) fn refused(what: &'static str, why: impl std::fmt::Display) -> Self {
         Self::Refused(what, why.to_string())
     }
 }
@@ -141,7 +141,7 @@ async fn talk(call: &CallSession, length: Duration) {
     drop(timeout(length, call.ended()).await);
 }
 
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     what: &'static str,
     limit: Duration,
     wait: impl Future<Output = T>,

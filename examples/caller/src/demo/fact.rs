@@ -5,7 +5,10 @@
 
 use std::{fmt, time::Duration};
 
-use matrix_voip::machine::event::{CallState, End};
+use matrix_voip::machine::{
+    event::{CallState, End},
+    io::{CandidateInfo, CandidatePair, PeerStats},
+};
 
 /// One of the two who talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,11 +48,11 @@ impl fmt::Display for Who {
 
 /// A fact and when it was.
 #[derive(Debug, Clone)]
-pub(crate) struct Moment {
+pub(crate) struct Moment<F = Fact> {
     /// Since the call was placed.
     pub(crate) at: Duration,
     /// What was.
-    pub(crate) fact: Fact,
+    pub(crate) fact: F,
 }
 
 /// What can happen.
@@ -116,6 +119,16 @@ pub(crate) struct PathEnd {
     pub(crate) address: String,
 }
 
+impl From<&CandidatePair> for Path {
+    fn from(pair: &CandidatePair) -> Self {
+        let end = |info: &CandidateInfo| {
+            // Only this demo prints addresses: they are its own, on this machine.
+            PathEnd { kind: info.kind, address: info.address.expose().to_owned() }
+        };
+        Self { protocol: pair.local.protocol, local: end(&pair.local), remote: end(&pair.remote) }
+    }
+}
+
 /// How a side stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Gauge {
@@ -136,6 +149,14 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
+    /// Takes the packets that an engine has counted into account.
+    pub(crate) fn count(&mut self, stats: &PeerStats) {
+        self.sent = stats.outbound.iter().map(|line| line.packets).sum();
+        self.received = stats.inbound.iter().map(|line| line.packets).sum();
+        self.lost = stats.inbound.iter().filter_map(|line| line.lost).sum();
+        self.round_trip = stats.round_trip.or(self.round_trip);
+    }
+
     /// Share of packets that never came, in per cent.
     pub(crate) fn loss_percent(&self) -> f64 {
         let expected = self.received + self.lost;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{Redact, SendEvent, SendState, Signaling},
+    host::{Redact, SendEvent, SendState, SendToDevice, Signaling},
     id::{EventId, RoomId, UserId},
-    machine::io::{Fault, TurnServers},
+    machine::io::{Fault, ParticipantId, TurnServers},
     testing::EmbeddedAccount,
     wire::state::StateBatch,
 };
@@ -44,6 +44,14 @@ impl Signaling for Forger {
 
     async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {
         self.0.send_state(event).await
+    }
+
+    async fn send_to_device(
+        &self,
+        mut message: SendToDevice,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        message.content = forged(&message.content);
+        self.0.send_to_device(message).await
     }
 
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {

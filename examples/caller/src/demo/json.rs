@@ -125,18 +125,23 @@ fn fact(fact: &Fact, wire: Wire) -> Value {
 fn sent(who: Who, event: &WireEvent, wire: Wire) -> Value {
     let mut value = json!({ "event": "sent", "who": who.name(), "type": event.event_type });
     if wire == Wire::Shown {
-        let text = || Value::String(event.content.clone());
-        value["content"] = serde_json::from_str(&event.content).unwrap_or_else(|_| text());
+        value["content"] = content(event);
     }
     value
 }
 
-fn path(path: &Path) -> Value {
+/// The content as JSON, or as text if it is none.
+pub(super) fn content(event: &WireEvent) -> Value {
+    let text = || Value::String(event.content.clone());
+    serde_json::from_str(&event.content).unwrap_or_else(|_| text())
+}
+
+pub(super) fn path(path: &Path) -> Value {
     let end = |end: &PathEnd| json!({ "type": end.kind, "address": end.address });
     json!({ "protocol": path.protocol, "local": end(&path.local), "remote": end(&path.remote) })
 }
 
-fn packets(gauge: &Gauge) -> Value {
+pub(super) fn packets(gauge: &Gauge) -> Value {
     json!({
         "sent": gauge.sent,
         "received": gauge.received,
@@ -145,7 +150,7 @@ fn packets(gauge: &Gauge) -> Value {
     })
 }
 
-fn sound(sound: &Sound) -> Value {
+pub(super) fn sound(sound: &Sound) -> Value {
     json!({
         "rms": rounded(sound.rms, 4),
         "seconds": seconds(sound.length),
@@ -165,15 +170,15 @@ fn pictures(pictures: &Pictures) -> Value {
     })
 }
 
-fn seconds(time: Duration) -> Value {
+pub(super) fn seconds(time: Duration) -> Value {
     json!((time.as_secs_f64() * 1e4).round() / 1e4)
 }
 
-fn millis(time: Option<Duration>) -> Value {
+pub(super) fn millis(time: Option<Duration>) -> Value {
     json!(time.map(|time| (time.as_secs_f64() * 1e5).round() / 1e2))
 }
 
-fn rounded(value: f32, digits: i32) -> Value {
+pub(super) fn rounded(value: f32, digits: i32) -> Value {
     let scale = 10.0_f64.powi(digits);
     json!((f64::from(value) * scale).round() / scale)
 }

@@ -13,13 +13,16 @@
 //! | `forger.rs`, `notary.rs` | who changes a fingerprint on the way, and who notices |
 //! | `fact.rs`, `teller.rs`, `story.rs` | what happens, as values, and what it adds up to |
 //! | `verdict.rs`, `wrong.rs` | whether that is what it should be, and why not |
-//! | `face.rs`, `screen.rs`, `meters.rs`, `report.rs`, `ink.rs`, `json.rs` | how it is shown |
+//! | `face.rs`, `screen.rs`, `canvas.rs`, `meters.rs`, `report.rs`, `ink.rs`, `json.rs` | how it is shown |
+//! | `group/` | the same with more than two |
 
 mod call;
+mod canvas;
 mod engine;
 mod face;
 mod fact;
 mod forger;
+mod group;
 mod ink;
 mod json;
 mod meters;
@@ -59,15 +62,21 @@ use crate::{
 
 /// Runs the demo on a runtime of its own.
 pub(crate) fn main(options: &DemoOptions) -> ExitCode {
-    let setup = match Setup::new(options) {
-        Ok(setup) => setup,
-        Err(error) => return fail(NOT_BEGUN, &error),
-    };
+    if let Some(size) = options.group {
+        return on_runtime(group::run(size.into(), options));
+    }
+    match Setup::new(options) {
+        Ok(setup) => on_runtime(run(setup, face(options))),
+        Err(error) => fail(NOT_BEGUN, &error),
+    }
+}
+
+fn on_runtime(demo: impl Future<Output = io::Result<bool>>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(NOT_BEGUN, &error),
     };
-    match runtime.block_on(run(setup, face(options).as_mut())) {
+    match runtime.block_on(demo) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(WRONG),
         // Whoever read the output has gone (`caller demo | head`): there is nobody to tell.
@@ -91,13 +100,19 @@ fn face(options: &DemoOptions) -> Box<dyn Face> {
 }
 
 /// Makes the call and shows it; whether all was as it should be.
-async fn run(setup: Setup, face: &mut dyn Face) -> io::Result<bool> {
+async fn run(setup: Setup, mut face: Box<dyn Face>) -> io::Result<bool> {
     let expected = setup.expected;
     face.begin(&expected)?;
     let mut story = Story::default();
     let (teller, told) = Teller::new();
     let played = match Stage::start(setup, &teller) {
-        Ok(stage) => show(stage.play(&teller), told, face, &mut story).await?,
+        Ok(stage) => {
+            let tell = |moment: Moment| {
+                story.apply(&moment);
+                face.tell(&moment, &story)
+            };
+            show(stage.play(&teller), told, tell).await?
+        }
         Err(error) => Played { stuck: Some(error.into()), ..Played::default() },
     };
     let mut wrong = match &played.stuck {
@@ -111,17 +126,12 @@ async fn run(setup: Setup, face: &mut dyn Face) -> io::Result<bool> {
 }
 
 /// Shows every fact while the call goes on, and what is left when it is over.
-async fn show(
-    call: impl Future<Output = Played>,
-    mut told: UnboundedReceiver<Moment>,
-    face: &mut dyn Face,
-    story: &mut Story,
-) -> io::Result<Played> {
+async fn show<T, F>(
+    call: impl Future<Output = T>,
+    mut told: UnboundedReceiver<Moment<F>>,
+    mut tell: impl FnMut(Moment<F>) -> io::Result<()>,
+) -> io::Result<T> {
     let mut call = pin!(call);
-    let mut tell = |moment: Moment| {
-        story.apply(&moment);
-        face.tell(&moment, story)
-    };
     let played = loop {
         tokio::select! {
             played = &mut call => break played,

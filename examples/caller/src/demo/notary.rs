@@ -28,7 +28,8 @@ impl Notary {
     }
 }
 
-fn fingerprint(description: &Description) -> Option<String> {
+/// The first fingerprint that a description names.
+pub(crate) fn fingerprint(description: &Description) -> Option<String> {
     let (_, rest) = description.sdp.expose().split_once(MARK)?;
     rest.lines().next().map(str::to_owned)
 }

@@ -95,6 +95,7 @@ fn signaling(who: Who, account: EmbeddedAccount, breakage: Option<Breakage>) -> 
 fn microphone(who: Who, breakage: Option<Breakage>) -> StudioBuilder {
     let player = match breakage {
         Some(Breakage::ToneSwapped) => who.other(),
+        Some(Breakage::SameTone) => Who::Ada,
         _ => who,
     };
     let hz = match player {

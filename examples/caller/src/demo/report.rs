@@ -17,7 +17,8 @@ pub(crate) fn lines(outcome: &Outcome, ink: Ink) -> Vec<String> {
         lines.extend(side(who, outcome, ink));
     }
     lines.push(ink.paint(Style::Bold, "how long it took"));
-    lines.extend(outcome.story.phases().iter().filter(|phase| phase.took.is_some()).map(phase));
+    lines
+        .extend(outcome.story.phases().iter().filter(|phase| phase.took.is_some()).map(phase_line));
     let recorded = outcome.recorded.iter();
     lines.extend(recorded.map(|path| format!("recorded {}", path.display())));
     lines.push(String::new());
@@ -70,7 +71,8 @@ fn ended(side: &SideStory) -> String {
     side.end.as_ref().map_or_else(|| "not at all".to_owned(), ending)
 }
 
-fn phase(phase: &Phase) -> String {
+/// How long a phase took.
+pub(super) fn phase_line(phase: &Phase) -> String {
     let took = phase.took.map_or_else(|| "–".to_owned(), millis);
     format!("  {:36}{took:>10}", phase.name)
 }

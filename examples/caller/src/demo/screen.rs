@@ -5,8 +5,6 @@
 //!    0.004   preparing     ─ m.call.invite ──────────────────▶
 //!    0.005                                                         ringing
 //! ```
-//!
-//! Where lines cannot be drawn over (a file, a pipe), the meters come as one line each second.
 
 use std::{
     io::{self, Write},
@@ -16,6 +14,7 @@ use std::{
 use matrix_voip::machine::event::CallState;
 
 use super::{
+    canvas::{Canvas, time},
     face::{Face, Outcome, Wire},
     fact::{Fact, Moment, OtherMicrophone, Who, WireEvent},
     ink::{Ink, Style},
@@ -30,57 +29,30 @@ const COLUMN: usize = 13;
 /// Width of the space between the columns, where events pass.
 const MIDDLE: usize = 38;
 
-/// Without a terminal: from one line of meters to the next.
-const PLAIN_METERS: Duration = Duration::from_secs(1);
-
 /// Draws.
 #[derive(Debug)]
 pub(crate) struct Screen<W> {
-    out: W,
-    ink: Ink,
+    canvas: Canvas<W>,
     wire: Wire,
-    /// How many lines of meters stand below the time line.
-    drawn: usize,
-    metered: Duration,
 }
 
 impl<W: Write> Screen<W> {
     /// Draws to `out`.
     pub(crate) const fn new(out: W, ink: Ink, wire: Wire) -> Self {
-        Self { out, ink, wire, drawn: 0, metered: Duration::ZERO }
+        Self { canvas: Canvas::new(out, ink), wire }
     }
 
-    /// A line of the time line, above the meters.
     fn line(&mut self, text: &str) -> io::Result<()> {
-        self.wipe()?;
-        writeln!(self.out, "{}", text.trim_end())
+        self.canvas.line(text)
     }
 
-    /// Takes the meters off the screen.
-    fn wipe(&mut self) -> io::Result<()> {
-        if self.drawn > 0 {
-            write!(self.out, "\x1b[{}A\r\x1b[J", self.drawn)?;
-            self.drawn = 0;
-        }
-        Ok(())
+    const fn ink(&self) -> Ink {
+        self.canvas.ink
     }
 
     fn meters(&mut self, at: Duration, story: &Story) -> io::Result<()> {
-        if self.ink.redraws() {
-            self.wipe()?;
-            let lines = meters::block(story, self.ink);
-            // A line that wraps would take two: then the next redraw would leave rests.
-            write!(self.out, "\x1b[?7l")?;
-            for line in &lines {
-                writeln!(self.out, "{line}")?;
-            }
-            write!(self.out, "\x1b[?7h")?;
-            self.drawn = lines.len();
-        } else if at >= self.metered + PLAIN_METERS {
-            self.metered = at;
-            self.line(&format!("{}   {}", time(at), meters::line(story)))?;
-        }
-        self.out.flush()
+        let ink = self.ink();
+        self.canvas.meters(at, || meters::block(story, ink), || meters::line(story))
     }
 
     fn row(&mut self, at: Duration, who: Who, text: &str, style: Style) -> io::Result<()> {
@@ -88,15 +60,15 @@ impl<W: Write> Screen<W> {
             Who::Ada => (text, ""),
             Who::Ben => ("", text),
         };
-        let ada = self.ink.paint(style, &format!("{ada:COLUMN$}"));
-        let ben = self.ink.paint(style, ben);
-        let time = self.ink.paint(Style::Dim, &time(at));
+        let ada = self.ink().paint(style, &format!("{ada:COLUMN$}"));
+        let ben = self.ink().paint(style, ben);
+        let time = self.ink().paint(Style::Dim, &time(at));
         self.line(&format!("{time}   {ada} {:MIDDLE$} {ben}", ""))
     }
 
     fn sent(&mut self, at: Duration, who: Who, event: &WireEvent) -> io::Result<()> {
-        let arrow = self.ink.paint(Style::Signal, &arrow(who, &event.event_type));
-        let time = self.ink.paint(Style::Dim, &time(at));
+        let arrow = self.ink().paint(Style::Signal, &arrow(who, &event.event_type));
+        let time = self.ink().paint(Style::Dim, &time(at));
         self.line(&format!("{time}   {:COLUMN$} {arrow}", ""))?;
         match self.wire {
             Wire::Shown => self.line(&event.content),
@@ -114,15 +86,15 @@ impl<W: Write> Face for Screen<W> {
         };
         let seconds = expected.talk.as_secs();
         let head = format!("A call of {seconds} s between ada and ben in this process: {kind}.");
-        self.line(&self.ink.paint(Style::Bold, &head))?;
+        self.line(&self.ink().paint(Style::Bold, &head))?;
         self.line(&format!(
             "Ada plays {:.0} Hz, ben plays {:.0} Hz.",
             expected.ben_hears, expected.ada_hears
         ))?;
         self.line("")?;
         let columns = format!("       s   {:COLUMN$} {:MIDDLE$} ben", "ada", "");
-        self.line(&self.ink.paint(Style::Bold, &columns))?;
-        self.out.flush()
+        self.line(&self.ink().paint(Style::Bold, &columns))?;
+        self.canvas.flush()
     }
 
     fn tell(&mut self, moment: &Moment, story: &Story) -> io::Result<()> {
@@ -146,17 +118,9 @@ impl<W: Write> Face for Screen<W> {
     }
 
     fn end(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.wipe()?;
-        writeln!(self.out)?;
-        for line in report::lines(outcome, self.ink) {
-            writeln!(self.out, "{line}")?;
-        }
-        self.out.flush()
+        let lines = report::lines(outcome, self.ink());
+        self.canvas.end(&lines)
     }
-}
-
-fn time(at: Duration) -> String {
-    format!("{:8.3}", at.as_secs_f64())
 }
 
 fn words(state: CallState) -> String {

@@ -19,8 +19,28 @@ const AUDIBLE: f32 = 0.001;
 /// The views of one side's sinks; they outlive the sinks.
 #[derive(Debug, Clone)]
 pub(crate) struct Senses {
-    ear: Arc<Mutex<Ear>>,
+    ear: SharedEar,
     eye: Option<VideoView>,
+}
+
+/// An ear, for who listens with it and for who asks what it heard.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedEar(Arc<Mutex<Ear>>);
+
+impl SharedEar {
+    /// What is heard at this moment.
+    pub(crate) fn now(&self) -> Sound {
+        sound(&self.0.lock().unwrap_or_else(PoisonError::into_inner).now())
+    }
+
+    /// What was heard in all.
+    pub(crate) fn overall(&self) -> Sound {
+        sound(&self.0.lock().unwrap_or_else(PoisonError::into_inner).overall())
+    }
+
+    fn push(&self, sound: &[f32]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sound);
+    }
 }
 
 /// The sinks for one call.
@@ -43,12 +63,8 @@ pub(crate) enum Sight {
 impl Senses {
     /// The sinks of this side, and the views of them.
     pub(crate) fn new(who: Who, sight: Sight, teller: &Teller) -> (Self, Sinks) {
-        let ear = Arc::new(Mutex::new(Ear::new()));
-        let sound = Listener {
-            hearing: Hearing::new(),
-            ear: Arc::clone(&ear),
-            first: Some((who, teller.clone())),
-        };
+        let (ear, told) = (SharedEar::default(), teller.clone());
+        let sound = Listener::new(ear.clone(), move || told.tell(Fact::FirstSound(who)));
         let (picture, eye) = match sight {
             Sight::Blind => (None, None),
             Sight::Eyes => {
@@ -62,12 +78,12 @@ impl Senses {
 
     /// What is heard at this moment.
     pub(crate) fn now(&self) -> Sound {
-        sound(&self.ear.lock().unwrap_or_else(PoisonError::into_inner).now())
+        self.ear.now()
     }
 
     /// What was heard in all.
     pub(crate) fn overall(&self) -> Sound {
-        sound(&self.ear.lock().unwrap_or_else(PoisonError::into_inner).overall())
+        self.ear.overall()
     }
 
     /// What was seen in all.
@@ -90,11 +106,17 @@ fn sound(heard: &Heard) -> Sound {
 }
 
 /// Decodes remote sound and listens to it.
-#[derive(Debug)]
 pub(crate) struct Listener {
     hearing: Hearing,
-    ear: Arc<Mutex<Ear>>,
-    first: Option<(Who, Teller)>,
+    ear: SharedEar,
+    on_first: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Listener {
+    /// Listens with `ear` to one remote track, and does `on_first` at the first sound of it.
+    pub(crate) fn new(ear: SharedEar, on_first: impl FnOnce() + Send + 'static) -> Self {
+        Self { hearing: Hearing::new(), ear, on_first: Some(Box::new(on_first)) }
+    }
 }
 
 impl FrameSink for Listener {
@@ -102,11 +124,11 @@ impl FrameSink for Listener {
         let mut sound = Vec::new();
         self.hearing.push(&frame, &mut sound);
         if Level::of(&sound).rms > AUDIBLE
-            && let Some((who, teller)) = self.first.take()
+            && let Some(on_first) = self.on_first.take()
         {
-            teller.tell(Fact::FirstSound(who));
+            on_first();
         }
-        self.ear.lock().unwrap_or_else(PoisonError::into_inner).push(&sound);
+        self.ear.push(&sound);
     }
 }
 

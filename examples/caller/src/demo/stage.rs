@@ -130,14 +130,15 @@ fn identity(who: Who) -> Identity {
     }
 }
 
-fn config(breakage: Option<Breakage>) -> Config {
+/// Policies and timeouts.
+pub(super) fn config(breakage: Option<Breakage>) -> Config {
     let mut config = Config::default();
     match breakage {
         Some(Breakage::NobodyAnswers) => config.timeouts.invite = SHORT_INVITE,
         Some(Breakage::SocketDropsAll | Breakage::WrongFingerprint) => {
             config.timeouts.connect = SHORT_CONNECT;
         }
-        Some(Breakage::ToneSwapped | Breakage::MicrophoneMuted) | None => {}
+        Some(Breakage::ToneSwapped | Breakage::SameTone | Breakage::MicrophoneMuted) | None => {}
     }
     config
 }

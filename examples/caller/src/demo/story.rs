@@ -131,7 +131,8 @@ impl Story {
     }
 }
 
-fn phase(name: &'static str, from: Option<Duration>, to: Option<Duration>) -> Phase {
+/// A phase that lasted from one moment to another, if there were both.
+pub(crate) fn phase(name: &'static str, from: Option<Duration>, to: Option<Duration>) -> Phase {
     let took = from.zip(to).map(|(from, to)| to.saturating_sub(from));
     Phase { name, took }
 }

@@ -15,14 +15,14 @@ use super::fact::{Fact, Moment};
 /// Tells facts, each with its time. The channel is unbounded: what the demo itself tells in its
 /// few seconds is little, and the tap of the homeserver must not wait.
 #[derive(Debug, Clone)]
-pub(crate) struct Teller {
+pub(crate) struct Teller<F = Fact> {
     placed: Arc<OnceLock<Instant>>,
-    facts: UnboundedSender<Moment>,
+    facts: UnboundedSender<Moment<F>>,
 }
 
-impl Teller {
+impl<F> Teller<F> {
     /// A teller and what it tells.
-    pub(crate) fn new() -> (Self, UnboundedReceiver<Moment>) {
+    pub(crate) fn new() -> (Self, UnboundedReceiver<Moment<F>>) {
         let (facts, told) = unbounded_channel();
         (Self { placed: Arc::default(), facts }, told)
     }
@@ -38,7 +38,7 @@ impl Teller {
     }
 
     /// Tells a fact. When nobody shows it any more, nothing happens.
-    pub(crate) fn tell(&self, fact: Fact) {
+    pub(crate) fn tell(&self, fact: F) {
         drop(self.facts.send(Moment { at: self.time(), fact }));
     }
 }

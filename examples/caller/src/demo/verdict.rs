@@ -5,7 +5,7 @@ use std::time::Duration;
 use matrix_voip::{machine::event::EndReason, wire::call::Reason};
 
 use super::{
-    fact::Who,
+    fact::{OtherMicrophone, Sound, Who},
     story::{SideStory, Story},
     wrong::{CallWrong, PictureWrong, SoundWrong, Wrong},
 };
@@ -54,6 +54,49 @@ impl Expected {
             Who::Ben => self.ben_hears,
         }
     }
+
+    fn sound_for(&self, who: Who) -> Wanted {
+        Wanted { hz: self.heard_by(who), level: self.level, least: self.talk / 2 }
+    }
+}
+
+/// The sound that somebody should have heard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Wanted {
+    /// The tone, in Hz.
+    pub(crate) hz: f32,
+    /// Its amplitude, 0 to 1.
+    pub(crate) level: f32,
+    /// How long at least.
+    pub(crate) least: Duration,
+}
+
+impl Wanted {
+    /// What is wrong with what was heard instead; `microphone` is what its owner says of it.
+    pub(crate) fn missed_by(
+        &self,
+        heard: &Sound,
+        microphone: OtherMicrophone,
+    ) -> Option<SoundWrong> {
+        let Some(tone) = heard.tone else {
+            return Some(SoundWrong::Silence { instead_of: self.hz, microphone });
+        };
+        let factor = tone.level / self.level;
+        if !is_tone(tone.hz, self.hz) {
+            Some(SoundWrong::WrongTone { heard: tone.hz, instead_of: self.hz })
+        } else if tone.share < LEAST_SHARE {
+            Some(SoundWrong::Impure(tone.share))
+        } else if !(1.0 / LEVEL_FACTOR..=LEVEL_FACTOR).contains(&factor) {
+            Some(SoundWrong::WrongLevel { heard: tone.level, instead_of: self.level })
+        } else {
+            (heard.length < self.least).then_some(SoundWrong::TooShort(heard.length))
+        }
+    }
+}
+
+/// Whether what was heard is that tone, both in Hz.
+pub(crate) fn is_tone(heard: f32, hz: f32) -> bool {
+    (heard - hz).abs() <= TOLERANCE_HZ
 }
 
 /// All that is wrong with the call, the first cause first; empty when it was what it should be.
@@ -64,7 +107,9 @@ pub(crate) fn judge(story: &Story, expected: &Expected) -> Vec<Wrong> {
     let sides = || Who::BOTH.into_iter().map(|who| (who, story.of(who)));
     let broken = sides().filter_map(|(who, side)| broke_off(who, side)).map(Wrong::Call);
     let sound = sides().filter_map(|(who, side)| {
-        heard(side, expected, expected.heard_by(who)).map(|wrong| Wrong::Sound(who, wrong))
+        let wanted = expected.sound_for(who);
+        let wrong = wanted.missed_by(&side.gauge.overall, side.other_microphone);
+        wrong.map(|wrong| Wrong::Sound(who, wrong))
     });
     let picture = sides()
         .filter_map(|(who, side)| seen(side, expected).map(|wrong| Wrong::Picture(who, wrong)));
@@ -89,24 +134,6 @@ fn unconnected(story: &Story) -> CallWrong {
 fn broke_off(who: Who, side: &SideStory) -> Option<CallWrong> {
     let end = side.end.clone()?;
     (end.reason != EndReason::Hangup).then_some(CallWrong::BrokeOff(who, end))
-}
-
-fn heard(side: &SideStory, expected: &Expected, hz: f32) -> Option<SoundWrong> {
-    let heard = side.gauge.overall;
-    let Some(tone) = heard.tone else {
-        let microphone = side.other_microphone;
-        return Some(SoundWrong::Silence { instead_of: hz, microphone });
-    };
-    let factor = tone.level / expected.level;
-    if (tone.hz - hz).abs() > TOLERANCE_HZ {
-        Some(SoundWrong::WrongTone { heard: tone.hz, instead_of: hz })
-    } else if tone.share < LEAST_SHARE {
-        Some(SoundWrong::Impure(tone.share))
-    } else if !(1.0 / LEVEL_FACTOR..=LEVEL_FACTOR).contains(&factor) {
-        Some(SoundWrong::WrongLevel { heard: tone.level, instead_of: expected.level })
-    } else {
-        (heard.length < expected.talk / 2).then_some(SoundWrong::TooShort(heard.length))
-    }
 }
 
 fn seen(side: &SideStory, expected: &Expected) -> Option<PictureWrong> {

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use matrix_voip::{
     CallEvents, CallNews, CallSession, CallSnapshot, End, PeerStats, Side,
-    machine::{event::CallEvent, io::CandidateInfo},
-    wire::metadata::Purpose,
+    machine::event::CallEvent, wire::metadata::Purpose,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
-    fact::{Fact, Gauge, OtherMicrophone, Path, PathEnd, Who},
+    fact::{Fact, Gauge, OtherMicrophone, Path, Who},
     senses::Senses,
     teller::Teller,
 };
@@ -104,19 +103,12 @@ impl Watch {
     }
 
     fn on_stats(&mut self, stats: &PeerStats) {
-        let path = stats.pair.as_ref().map(|pair| Path {
-            protocol: pair.local.protocol,
-            local: end(&pair.local),
-            remote: end(&pair.remote),
-        });
+        let path = stats.pair.as_ref().map(Path::from);
         if let Some(path) = path.filter(|path| self.path.as_ref() != Some(path)) {
             self.path = Some(path.clone());
             self.teller.tell(Fact::Path(self.who, path));
         }
-        self.gauge.sent = stats.outbound.iter().map(|line| line.packets).sum();
-        self.gauge.received = stats.inbound.iter().map(|line| line.packets).sum();
-        self.gauge.lost = stats.inbound.iter().filter_map(|line| line.lost).sum();
-        self.gauge.round_trip = stats.round_trip.or(self.gauge.round_trip);
+        self.gauge.count(stats);
     }
 
     fn look(&self) {
@@ -124,9 +116,4 @@ impl Watch {
         let pictures = self.senses.pictures();
         self.teller.tell(Fact::Gauge(self.who, Gauge { now, overall, pictures, ..self.gauge }));
     }
-}
-
-fn end(info: &CandidateInfo) -> PathEnd {
-    // Only this demo prints addresses: they are its own, on this machine.
-    PathEnd { kind: info.kind, address: info.address.expose().to_owned() }
 }

@@ -86,7 +86,7 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(wrong) => write!(f, "{wrong}"),
-            Self::Sound(who, wrong) => wrong.say(*who, f),
+            Self::Sound(who, wrong) => wrong.say(who.name(), who.other().name(), f),
             Self::Picture(who, wrong) => wrong.say(*who, f),
             Self::NotRecorded(why) => write!(f, "not recorded: {why}"),
             Self::Stopped(why) => write!(f, "the demo could not go on: {why}"),
@@ -114,13 +114,13 @@ impl fmt::Display for CallWrong {
 }
 
 impl SoundWrong {
-    fn say(self, who: Who, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// In words: what `who` heard of `other`.
+    pub(crate) fn say(self, who: &str, other: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Silence { instead_of, microphone: OtherMicrophone::On } => {
                 write!(f, "{who} heard silence instead of {instead_of:.0} Hz")
             }
             Self::Silence { instead_of, microphone: OtherMicrophone::Muted } => {
-                let other = who.other();
                 write!(f, "{who} heard silence instead of {instead_of:.0} Hz: ")?;
                 write!(f, "{other}'s microphone is muted")
             }
