@@ -138,8 +138,13 @@ impl Engine {
         if !of_room.ours.can_speak(dialect) {
             return Verdict::Refused(Refusal::OtherDialect);
         }
+        if visit.1.is_mesh()
+            && let Err(refusal) = self.make_way_for_group()
+        {
+            return Verdict::Refused(refusal);
+        }
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
-        of_room.ours.want(group, visit);
+        self.groups.room(room).ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
         self.begin_calling(session);
         self.end_rings(|ring| ring.session == session, RingStop::Answered);
