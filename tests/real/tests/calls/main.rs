@@ -13,6 +13,7 @@ mod groups;
 mod keys;
 mod login;
 mod measure;
+mod meetings;
 mod person;
 mod rivals;
 mod servers;
@@ -45,6 +46,7 @@ fn main() {
         login::SCENARIOS,
         person::SCENARIOS,
         keys::SCENARIOS,
+        meetings::SCENARIOS,
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];
