@@ -228,7 +228,8 @@ pub enum DelayedLeave {
     On,
 }
 
-/// Whether a call waits for the application between "it exists" and "media starts".
+/// Whether a call waits for the application between "it exists" and "media starts". A group call never
+/// does: to enter it is the application's permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Proceed {

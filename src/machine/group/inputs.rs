@@ -218,6 +218,8 @@ impl Engine {
         self.close_group_media(session);
         self.tend_meshes(&room);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        // Whatever waited for a membership was for the visit that is over.
+        call.mesh.clear();
         if call.shown.participant(&id).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(id));
         }
