@@ -191,6 +191,23 @@ fn whoever_enters_anew_gets_one_new_leg_for_the_old_one() {
 }
 
 #[test]
+fn two_member_events_in_one_sync_place_one_leg() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let [ada, ben] = devices.as_slice() else { unreachable!() };
+    enter(ada, &room);
+    sim.advance(secs(1));
+    ada.hold_sync();
+    let call = enter(ben, &room);
+    sim.advance(secs(1));
+    ben.group(call, GroupCommand::SetApplication("m.call.video".to_owned()));
+    sim.advance(secs(1));
+    ada.release_sync();
+    sim.advance(secs(5));
+    all_connected(&sim, &devices);
+    assert_eq!(sent(&sim, ada, INVITE), 1, "{}", sim.column());
+}
+
+#[test]
 fn whoever_leaves_is_hung_up_on_by_nobody_and_stops_at_once() {
     let (sim, _, devices, sessions) = meeting(&["ada", "ben", "cleo"]);
     devices[2].group(sessions[2], GroupCommand::Leave);
