@@ -128,6 +128,11 @@ pub(crate) struct GroupOptions {
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) announce: Option<Announce>,
 
+    /// Before that, let every member of the room be in its group calls, if you may: its power levels
+    /// are changed.
+    #[arg(long)]
+    pub(crate) allow_everyone: bool,
+
     #[command(flatten)]
     pub(crate) talk: TalkOptions,
 }
@@ -276,7 +281,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(call("caller group Kitchen"), ("Kitchen".to_owned(), String::new()));
-        assert_eq!(call("caller group !a:b --call chess --announce ring").1, "chess");
+        assert_eq!(
+            call("caller group !a:b --call chess --announce ring --allow-everyone").1,
+            "chess"
+        );
     }
 
     #[test]

@@ -183,6 +183,10 @@ impl<'a> Meeting<'a> {
                 Some(format!("{}: no more {}", name(participant), plain(key)))
             }
             GroupEvent::Declined(user) => Some(format!("{} does not come", plain(user.as_str()))),
+            GroupEvent::RightsChanged(rights) => {
+                let newly = rights.can_everyone_join && !self.present.rights.can_everyone_join;
+                newly.then(|| "every member of the room may be in its calls".to_owned())
+            }
             GroupEvent::MediaMissing(source) => Some(format!("{} cannot be had", word(*source))),
             _ => None,
         }

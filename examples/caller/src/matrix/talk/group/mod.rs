@@ -13,7 +13,8 @@ mod words;
 use std::{process::ExitCode, time::Duration};
 
 use matrix_voip::{
-    Announce, GroupCallId, GroupCallSession, GroupOptions as Opening, Notify, ParticipantId,
+    Announce, ChangeGroupError, GroupCallId, GroupCallSession, GroupOptions as Opening, Notify,
+    ParticipantId,
     id::{DeviceId, UserId},
 };
 
@@ -59,8 +60,12 @@ async fn open(
     let opening = Opening::mesh().call(GroupCallId::named(&options.call));
     let opened = line.voip.fetch_or_create_group_call(room.room_id(), opening).await;
     let call = opened.map_err(|why| Refusal::new(why.to_string()))?;
+    let refused = |why: ChangeGroupError| Refusal::new(why.to_string());
+    if options.allow_everyone {
+        call.allow_everyone().await.map_err(refused)?;
+    }
     if let Some(how) = options.announce {
-        call.announce_as(announce(how)).await.map_err(|why| Refusal::new(why.to_string()))?;
+        call.announce_as(announce(how)).await.map_err(refused)?;
     }
     let (user, device) = (line.client.user_id(), line.client.device_id());
     let user = user.and_then(|user| UserId::parse(user.as_str()).ok());
