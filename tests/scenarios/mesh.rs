@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use matrix_voip::{
     Backend, Busy, CallState, Config, Connection, EndReason, GroupCallId, GroupEvent,
     GroupSnapshot, GroupState, MediaKind, MediaSource, ParticipantId, Side, WireForm,
+    host::SendState,
     id::{InputId, RoomId, SessionId, UserId},
     machine::{
         Identity,
@@ -358,6 +359,28 @@ fn in_the_words_of_matrix_js_sdk_all_meet_and_nobody_meets_those_who_speak_other
     all_connected(&sim, &devices[1..3]);
     let written = state("org.matrix.msc3401.call.member", "@ada:example");
     assert_eq!(written, r#"{"m.calls":[]}"#);
+}
+
+#[test]
+fn a_membership_of_matrix_js_sdk_is_believed_for_the_hour_that_it_says() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let written = sim.now().wall.0;
+    let content = json!({ "m.calls": [{ "m.call_id": "conf", "m.devices": [{
+        "device_id": "BROWSER", "session_id": "s", "expires_ts": written + 3_600_000, "feeds": [] }] }] });
+    let ben = devices[1].identity().user;
+    let state = SendState {
+        room: room.clone(),
+        event_type: "org.matrix.msc3401.call.member".to_owned(),
+        state_key: ben.to_string(),
+        content: content.to_string(),
+    };
+    let now = sim.now().wall;
+    sim.server(|server| server.put_state(now, &ben, state));
+    sim.advance(secs(3_500));
+    assert_eq!(latest(&devices[0]).participants.len(), 1, "{}", sim.column());
+    sim.advance(secs(200));
+    let session = *devices[0].groups().last().unwrap();
+    assert_eq!(devices[0].group_state(session), Some(GroupState::Ended), "{}", sim.column());
 }
 
 #[test]
