@@ -1,7 +1,8 @@
-//! Native Matrix VoIP: 1:1 calls over `m.call.*`, for any Matrix client and any WebRTC engine.
+//! Native Matrix VoIP: 1:1 calls over `m.call.*` and group calls in which each meets each, for any
+//! Matrix client and any WebRTC engine.
 //!
 //! The protocol is a value without clock, task or I/O ([`machine`]); one task drives it; an
-//! application holds a [`VoIP`] and a [`CallSession`] per call. How it reaches the homeserver and
+//! application holds a [`VoIP`] and a [`CallSession`] or [`GroupCallSession`] per call. How it reaches the homeserver and
 //! the media is a [`host`] that it brings or takes from an adapter package: `Signaling` (send an
 //! event, TURN credentials, members) and `WebRtc` (peer connections, capture).
 //!
@@ -42,8 +43,8 @@
 //!
 //! Supported: 1:1 calls, voice and video, versions 0 and 1 of the protocol; ringing on several
 //! devices; glare, busy policies, missed calls; mute; a ledger against ghosts of crashed
-//! processes; hold, screen sharing, upgrades, DTMF, ICE restart, transfer. Not supported yet: group
-//! calls, media keys.
+//! processes; hold, screen sharing, upgrades, DTMF, ICE restart, transfer; group calls by a mesh, who is
+//! in them, rings, reactions. Not supported yet: group calls through an SFU, media keys.
 //!
 //! Every type of the usual path has its name here at the root; the modules hold the rest, for
 //! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit

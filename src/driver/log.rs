@@ -72,6 +72,7 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::HoldChanged { held } => debug!(session, held, "hold"),
         GroupEvent::MediaMissing(source) => debug!(session, ?source, "goes without"),
         GroupEvent::SwitchFailed(source) => debug!(session, ?source, "the old device goes on"),
+        GroupEvent::UnverifiedDevice(_) => debug!(session, "an unverified device"),
         GroupEvent::ActiveSpeakerChanged(_) => debug!(session, "another speaks"),
         GroupEvent::Refused(why) => debug!(session, ?why, "not in the call"),
         GroupEvent::Ended(end) => debug!(session, %end, "ended"),

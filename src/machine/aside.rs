@@ -24,10 +24,11 @@ impl Engine {
         if self.stays_alone() && !(others.is_empty() && groups.is_empty()) {
             return Err(Refusal::OtherCallConnected);
         }
-        self.put_groups_aside(groups);
         self.replace_others_with_user(session);
         let others = self.world.roster.others_taken(session);
-        self.put_calls_aside(others)
+        self.put_calls_aside(others)?;
+        self.put_groups_aside(groups);
+        Ok(())
     }
 
     /// The user talks in a group call from now on, perhaps in several.

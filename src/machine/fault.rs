@@ -60,6 +60,16 @@ impl Fault {
         }
     }
 
+    /// How long whoever serves it wants us to wait.
+    pub const fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => *retry_after,
+            Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => None,
+            Self::Denied | Self::NotFound | Self::LoggedOut | Self::NoDeviceKeys => None,
+            Self::Forbidden(_) | Self::Unsupported | Self::Failed(_) => None,
+        }
+    }
+
     /// Whether trying again can help.
     pub const fn is_passing(&self) -> bool {
         match self {

@@ -6,6 +6,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::group::roster::ParticipantId;
+#[cfg(doc)]
+use super::{fault::Fault, io::Reply};
 use crate::id::{DelayId, EventId, RoomId};
 
 /// Something for the homeserver.

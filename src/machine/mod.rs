@@ -269,7 +269,8 @@ impl Engine {
         }
         // Nobody is rung whose answer would end the call.
         let alone = self.world.config.on_answer == OnAnswer::Refuse;
-        if alone && self.world.roster.other_taken(None) {
+        let talks = self.world.roster.other_taken(None) || self.groups.talking().next().is_some();
+        if alone && talks {
             return Verdict::Refused(Refusal::OtherCallConnected);
         }
         let call = Call::place(&mut self.world, room, callee, media, None);
@@ -300,6 +301,10 @@ impl Engine {
             && let Err(refusal) = self.make_way(session)
         {
             return Verdict::Refused(refusal);
+        }
+        // As beside another call of two: whoever talks holds or leaves first.
+        if command == CallCommand::Unhold && self.groups.talking().next().is_some() {
+            return Verdict::Refused(Refusal::OtherCallConnected);
         }
         if let CallCommand::Transfer(TransferTo::Call(target)) = command {
             return self.consult(session, target);

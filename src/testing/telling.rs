@@ -99,6 +99,9 @@ fn group(event: &GroupEvent) -> String {
         }
         GroupEvent::MediaMissing(of) => format!("goes without {}", source(*of)),
         GroupEvent::SwitchFailed(of) => format!("cannot change {}", source(*of)),
+        GroupEvent::UnverifiedDevice(user) => {
+            format!("is warned of an unverified device of {user}")
+        }
         GroupEvent::ActiveSpeakerChanged(Some(who)) => format!("hears {} speak", device(who)),
         GroupEvent::ActiveSpeakerChanged(None) => "hears nobody speak".to_owned(),
         GroupEvent::Refused(why) => format!("is refused: {why:?}").to_lowercase(),

@@ -196,8 +196,8 @@ impl Outbox {
 /// Longer with each try; the homeserver's own wish goes before, but a
 /// wish for no pause at all.
 fn pause(tries: u32, fault: &Fault, timeouts: &Timeouts) -> Duration {
-    if let Fault::RateLimited { retry_after: Some(wish) } = fault {
-        return (*wish)
+    if let Some(wish) = fault.asked_pause() {
+        return wish
             .clamp(timeouts.retry_first.min(timeouts.longest_invite), timeouts.longest_invite);
     }
     timeouts.retry_pause(tries)

@@ -372,7 +372,11 @@ impl DelayedLeave {
         }
         self.put_off(now, timeouts, wait(fault, timeouts));
         if fault.is_passing() {
-            let longest = now.mono.plus(timeouts.delayed_restart.max(asked_for(fault)));
+            let longest = now.mono.plus(
+                timeouts
+                    .delayed_restart
+                    .max(fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite)),
+            );
             self.beat = self.beat.map(|at| at.min(longest));
             return Standing::AsBefore;
         }
@@ -389,7 +393,9 @@ impl DelayedLeave {
         let Some(mut unwanted) = self.unwanted.pop_front() else { return };
         unwanted.tries += 1;
         if fault.is_passing() && unwanted.tries < MAX_DELAYED_TRIES {
-            let pause = timeouts.retry_pause(unwanted.tries).max(asked_for(fault));
+            let pause = timeouts
+                .retry_pause(unwanted.tries)
+                .max(fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite));
             self.clear_at = Some(now.mono.plus(pause));
             self.unwanted.push_back(unwanted);
         }
@@ -402,7 +408,9 @@ impl DelayedLeave {
             self.search = Search::Done;
             return;
         }
-        let pause = timeouts.retry_pause(*tries).max(asked_for(fault));
+        let pause = timeouts
+            .retry_pause(*tries)
+            .max(fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite));
         self.clear_at = Some(now.mono.plus(pause));
     }
 
@@ -456,20 +464,10 @@ pub(super) struct Deadlines {
     pub(super) clear: Option<Deadline>,
 }
 
-/// How long the homeserver wants us to wait.
-fn asked_for(fault: &Fault) -> Duration {
-    match fault {
-        Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
-        Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => Duration::ZERO,
-        Fault::Denied | Fault::NotFound | Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
-        Fault::Unsupported | Fault::Failed(_) | Fault::NoDeviceKeys => Duration::ZERO,
-    }
-}
-
 /// How long to wait at least: what was refused for good (a quota) is tried again now and then.
 fn wait(fault: &Fault, timeouts: &Timeouts) -> Duration {
     match fault.is_passing() {
-        true => asked_for(fault),
+        true => fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite),
         false => timeouts.membership_refresh,
     }
 }

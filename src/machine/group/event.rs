@@ -83,6 +83,8 @@ pub enum GroupEvent {
     MediaMissing(MediaSource),
     /// A source of ours could not change its device; the old one goes on.
     SwitchFailed(MediaSource),
+    /// A leg to this user came about with a device of his that is not verified (`Unverified::Warn`).
+    UnverifiedDevice(UserId),
     /// Another participant speaks loudest now. Silence changes nothing; `None`: who spoke has left.
     ActiveSpeakerChanged(Option<ParticipantId>),
     /// We are not in the call: the state changes to [`GroupState::Idle`] next.
@@ -265,6 +267,7 @@ impl GroupSnapshot {
             GroupEvent::HoldChanged { held } => self.held = *held,
             GroupEvent::ActiveSpeakerChanged(who) => self.active_speaker.clone_from(who),
             GroupEvent::MediaMissing(_) | GroupEvent::SwitchFailed(_) => {}
+            GroupEvent::UnverifiedDevice(_) => {}
             GroupEvent::Refused(_) => {}
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;

@@ -77,7 +77,10 @@ impl Engine {
             GroupCommand::Mute(source) => done(self.mute_in_group(session, source, true)),
             GroupCommand::Unmute(source) => done(self.mute_in_group(session, source, false)),
             GroupCommand::Hold => done(self.hold_group(session, true)),
-            GroupCommand::Unhold => done(self.hold_group(session, false)),
+            GroupCommand::Unhold => {
+                let way = self.make_way_for_group();
+                done(way.and_then(|()| self.hold_group(session, false)))
+            }
             GroupCommand::Start(source) => done(self.start_in_group(session, source)),
             GroupCommand::Stop(source) => done(self.stop_in_group(session, source)),
             GroupCommand::Switch(source, input) => {

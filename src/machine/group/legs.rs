@@ -188,7 +188,7 @@ impl Engine {
             call.show_streams(&mut self.world, member.clone(), Vec::new());
             call.show_connection(&mut self.world, member, Connection::Waiting);
         }
-        self.look_who_speaks(session);
+        self.drop_unheard(session);
     }
 
     /// Something happened on a leg.

@@ -457,18 +457,8 @@ impl Ours {
         }
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
-        let asked = match fault {
-            // However long it says: what was written expires meanwhile.
-            Fault::RateLimited { retry_after } => {
-                retry_after.unwrap_or_default().min(timeouts.longest_invite)
-            }
-            Fault::NoDeviceKeys | Fault::Timeout | Fault::Cancelled | Fault::Panicked => {
-                Duration::ZERO
-            }
-            Fault::Denied | Fault::NotFound | Fault::Unreachable => Duration::ZERO,
-            Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
-            Fault::Unsupported | Fault::Failed(_) => Duration::ZERO,
-        };
+        // However long it says: what was written expires meanwhile.
+        let asked = fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite);
         Outcome::Later(asked.max(timeouts.retry_pause(self.tries)))
     }
 

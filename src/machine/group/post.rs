@@ -92,13 +92,7 @@ impl Entry {
 
     /// After which pause it is tried again, if it is.
     fn pause(&self, fault: &Fault, now: Now, timeouts: &Timeouts) -> Option<Duration> {
-        let asked = match fault {
-            Fault::RateLimited { retry_after } => retry_after.unwrap_or_default(),
-            Fault::Timeout | Fault::Cancelled | Fault::Panicked => Duration::ZERO,
-            Fault::Denied | Fault::NotFound | Fault::Unreachable => Duration::ZERO,
-            Fault::LoggedOut | Fault::Forbidden(_) => Duration::ZERO,
-            Fault::Unsupported | Fault::Failed(_) | Fault::NoDeviceKeys => Duration::ZERO,
-        };
+        let asked = fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite);
         let pause = asked.max(timeouts.retry_pause(self.tries));
         let useful = match self.post.patience {
             Patience::Once => false,

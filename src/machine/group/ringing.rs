@@ -6,7 +6,7 @@
 //!              ─▶ rings until answered, declined, over, or its caller has left
 //! ```
 //!
-//! Lifetimes, clocks and mentions are judged by [`ring`](crate::ring), as in push handlers; who is in
+//! Lifetimes, clocks and mentions are judged by [`crate::ring`], as in push handlers; who is in
 //! the call is known better here, from the room's state.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

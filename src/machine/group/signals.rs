@@ -5,7 +5,7 @@
 //! encrypted room), and to the visit of his that stands in the room's state. Of whoever has no
 //! membership yet a little is kept: his membership may be on its way.
 
-use super::{GroupCall, mesh::Parked, roster::Participant};
+use super::{GroupCall, event::GroupEvent, mesh::Parked, roster::Participant};
 use crate::{
     config::Unverified,
     id::{DeviceId, RoomId, SessionId, UserId},
@@ -13,7 +13,7 @@ use crate::{
         Engine,
         bounds::MAX_LEGS,
         call::{Call, leg::LegInvite},
-        event::{EndReason, VoipEvent},
+        event::EndReason,
         guard::Guard,
         io::{Ignored, ParticipantId, Verdict},
     },
@@ -323,8 +323,7 @@ impl Engine {
     fn warn_of_unverified_member(&mut self, session: SessionId, facts: &Facts) {
         let warns = self.world.config.unverified == Unverified::Warn;
         if warns && facts.protection == Protection::Unverified {
-            let user = facts.sender.clone();
-            self.world.tell(VoipEvent::UnverifiedDevice { session, user });
+            self.tell_group(session, GroupEvent::UnverifiedDevice(facts.sender.clone()));
         }
     }
 }

@@ -135,13 +135,26 @@ impl Engine {
     }
 
     /// Who speaks now, of those to whom we are connected.
-    pub(super) fn look_who_speaks(&mut self, session: SessionId) {
+    fn look_who_speaks(&mut self, session: SessionId) {
+        self.drop_unheard(session);
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        call.speaker.look();
+        self.tell_speaker(session);
+    }
+
+    /// Whoever is not connected any more speaks no more.
+    pub(super) fn drop_unheard(&mut self, session: SessionId) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let connected = call.shown.connections.iter();
         let connected = connected.filter(|(_, it)| **it == Connection::Connected);
         let connected: Vec<_> = connected.map(|(member, _)| member.clone()).collect();
         call.speaker.keep_only(&mut self.world, &connected);
-        let speaks = call.speaker.look().cloned();
+        self.tell_speaker(session);
+    }
+
+    fn tell_speaker(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let speaks = call.speaker.present.clone();
         if speaks != call.shown.active_speaker {
             call.tell(&mut self.world, GroupEvent::ActiveSpeakerChanged(speaks));
         }
