@@ -97,7 +97,8 @@ impl Engine {
             Glare::AutoAnswer => true,
             Glare::Ring => false,
         };
-        at_once && !self.world.roster.other_taken(None)
+        let talks = self.world.roster.other_taken(None) || self.groups.talking().next().is_some();
+        at_once && !talks
     }
 
     /// They ended our call because theirs takes its place, and theirs rings here already.

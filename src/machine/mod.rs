@@ -384,7 +384,9 @@ impl Engine {
             }
         }
         self.end_rings(|ring| users.contains(&ring.caller), RingStop::Ended);
-        self.ignored_users = users;
+        let before = std::mem::replace(&mut self.ignored_users, users);
+        let changed: Vec<_> = before.symmetric_difference(&self.ignored_users).cloned().collect();
+        self.on_group_ignored(&changed);
         Verdict::Handled
     }
 

@@ -157,6 +157,56 @@ fn an_invite_that_comes_before_our_membership_is_accepted_is_answered() {
     sim.advance(secs(5));
     assert_eq!(ben.group_state(call), Some(GroupState::Entering));
     assert_eq!(connected(ben), ["@ada"], "{}", sim.column());
+    ben.always(OpKind::SendState, Cue::works());
+    sim.advance(secs(30));
+    assert_eq!(ben.group_state(call), Some(GroupState::Entered), "{}", sim.column());
+    all_connected(&sim, &devices);
+    assert_eq!(sent(&sim, ada, INVITE), 1, "the leg stays: {}", sim.column());
+}
+
+#[test]
+fn whoever_is_ignored_is_not_called_and_is_as_soon_as_he_is_ignored_no_more() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let [ada, ben] = devices.as_slice() else { unreachable!() };
+    ada.input(Input::IgnoredUsers([ben.identity().user].into()));
+    for device in &devices {
+        enter(device, &room);
+    }
+    sim.advance(secs(5));
+    assert!(ada.peers().is_empty(), "{}", sim.column());
+    ada.input(Input::IgnoredUsers(BTreeSet::new()));
+    sim.advance(secs(5));
+    all_connected(&sim, &devices);
+    // In mid-call the leg goes on, and its goodbye is heard.
+    ada.input(Input::IgnoredUsers([ben.identity().user].into()));
+    sim.advance(secs(5));
+    all_connected(&sim, &devices);
+}
+
+#[test]
+fn what_waited_is_judged_again_when_it_is_heard() {
+    let it = Forgery::new();
+    let ada = &it.devices[0];
+    let mut early = it.invite();
+    early["sender_session_id"] = json!("made up");
+    assert_eq!(it.post(ada, &early, Protection::Clear), [Ignored::Parked].into());
+    it.devices[1].input(Input::IgnoredUsers([ada.identity().user].into()));
+    let content = json!({ "memberships": [{
+        "call_id": "", "device_id": "D", "membershipID": "made up",
+        "expires_ts": it.sim.now().wall.0 + 300_000, "foci_active": [{ "type": "mesh" }] }] });
+    let user = ada.identity().user;
+    let state = SendState {
+        room: it.room.clone(),
+        event_type: "com.famedly.call.member".to_owned(),
+        state_key: user.to_string(),
+        content: content.to_string(),
+    };
+    let now = it.sim.now().wall;
+    it.sim.server(|server| server.put_state(now, &user, state));
+    // Then her own device takes back what is not hers.
+    it.sim.advance(millis(30));
+    assert_eq!(latest(&it.devices[1]).participants.len(), 2, "{}", it.sim.column());
+    assert_eq!(it.legs(), 0, "{}", it.sim.column());
 }
 
 #[test]

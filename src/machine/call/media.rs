@@ -58,7 +58,13 @@ impl LocalMedia {
 
     /// The same for somebody who sends it, and neither opens nor closes anything of it.
     pub(in crate::machine) fn lent(&self) -> Self {
-        Self { ownership: Ownership::Lent, ..self.clone() }
+        let mut lent = Self { ownership: Ownership::Lent, ..self.clone() };
+        // Nobody waits while a person looks for the window that he wants to show.
+        let picking = |source: &Source| source.standing == Standing::Asked;
+        if lent.sources.get(&MediaSource::Screen).is_some_and(picking) {
+            lent.sources.remove(&MediaSource::Screen);
+        }
+        lent
     }
 
     /// The track of a source that is open and ours to switch.

@@ -213,6 +213,11 @@ impl Groups {
         number.is_some_and(|number| self.timers.is_set(&(number, timer)))
     }
 
+    /// Announcements of users who are ignored ring no more.
+    pub(super) fn forget_waiting_rings_of(&mut self, users: &BTreeSet<UserId>) {
+        self.rings.forget_waiting_of(users);
+    }
+
     /// Whose request it was.
     pub(super) fn take_asked(&mut self, op: OpId) -> Option<RoomId> {
         self.asked.remove(&op)

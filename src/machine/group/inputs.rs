@@ -77,10 +77,7 @@ impl Engine {
             GroupCommand::Mute(source) => done(self.mute_in_group(session, source, true)),
             GroupCommand::Unmute(source) => done(self.mute_in_group(session, source, false)),
             GroupCommand::Hold => done(self.hold_group(session, true)),
-            GroupCommand::Unhold => {
-                let way = self.make_way_for_group();
-                done(way.and_then(|()| self.hold_group(session, false)))
-            }
+            GroupCommand::Unhold => done(self.unhold_group(session)),
             GroupCommand::Start(source) => done(self.start_in_group(session, source)),
             GroupCommand::Stop(source) => done(self.stop_in_group(session, source)),
             GroupCommand::Switch(source, input) => {
@@ -153,6 +150,11 @@ impl Engine {
         self.end_rings(|ring| ring.session == session, RingStop::Answered);
         self.announce_legacy_call(session);
         self.open_group_media(session, media);
+        // Who calls us before our membership is accepted is on the visit that stands there now.
+        if let Some(call) = self.groups.calls.get_mut(&session) {
+            call.touch_all();
+        }
+        self.tend_meshes(room);
         self.groups.push(&mut self.world, room);
         Verdict::Handled
     }

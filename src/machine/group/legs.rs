@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::WireForm,
-    id::{RoomId, SessionId},
+    id::{RoomId, SessionId, UserId},
     machine::{
         Engine,
         bounds::MAX_LEGS,
@@ -273,6 +273,23 @@ impl Engine {
             }
         }
         self.tend_meshes(room);
+    }
+
+    /// These users are ignored from now on, or no more. A leg goes on; a new one may begin or may not.
+    pub(in crate::machine) fn on_group_ignored(&mut self, changed: &[UserId]) {
+        self.groups.forget_waiting_rings_of(&self.ignored_users);
+        for room in self.groups.all_rooms() {
+            let sessions: Vec<_> = self.groups.of_room(&room).map(|call| call.session).collect();
+            for session in sessions {
+                let Some(call) = self.groups.calls.get_mut(&session) else { continue };
+                let members = call.shown.participants.iter().map(|one| one.id.clone());
+                let members = members.filter(|one| changed.contains(&one.user));
+                for member in members.collect::<Vec<_>>() {
+                    call.mesh.touch(&member);
+                }
+            }
+            self.tend_meshes(&room);
+        }
     }
 
     /// Everything of a mesh ends: its legs, with this reason, and its media.

@@ -188,6 +188,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Talks in it again: calls of two give way.
+    pub(super) fn unhold_group(&mut self, session: SessionId) -> Result<(), Refusal> {
+        self.check_in_mesh(session)?;
+        if self.groups.calls.get(&session).is_some_and(|call| call.shown.held) {
+            self.make_way_for_group()?;
+        }
+        self.hold_group(session, false)
+    }
+
     /// A leg follows the group call's hold, as soon as it can.
     pub(super) fn hold_leg(&mut self, leg: SessionId, held: bool) {
         // One that is still on its way follows when it is connected.

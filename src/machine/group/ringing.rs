@@ -160,6 +160,11 @@ impl Rings {
         Verdict::Ignored(Ignored::Parked)
     }
 
+    /// Announcements of users who are ignored ring no more.
+    pub(super) fn forget_waiting_of(&mut self, users: &BTreeSet<UserId>) {
+        self.waiting.retain(|it| !users.contains(&it.facts.sender));
+    }
+
     fn take_waiting(&mut self, room: &RoomId) -> VecDeque<Waiting> {
         let all = std::mem::take(&mut self.waiting).into_iter();
         let (taken, left) = all.partition(|it| it.room == *room);

@@ -195,6 +195,17 @@ impl Roster {
         self.settle(now.wall, touched)
     }
 
+    /// Whether this state event stood there when its user left the room: read again it does not say that
+    /// he is back.
+    pub(in crate::machine) fn is_of_a_leaver(&self, dialect: Dialect, facts: &StateFacts) -> bool {
+        let source = (dialect, facts.state_key.clone());
+        let places = self.sources.get(&source).into_iter().flatten();
+        let mut claims = places.filter_map(|(group, id)| {
+            self.calls.get(group)?.get(&id.user)?.get(&id.device)?.claims.get(&source)
+        });
+        self.outside.contains(&facts.sender) && claims.any(|claim| claim.event == facts.event_id)
+    }
+
     /// A user left the room or came back to it.
     pub(in crate::machine) fn set_outside(
         &mut self,

@@ -5,7 +5,12 @@
 //! encrypted room), and to the visit of his that stands in the room's state. Of whoever has no
 //! membership yet a little is kept: his membership may be on its way.
 
-use super::{GroupCall, event::GroupEvent, mesh::Parked, roster::Participant};
+use super::{
+    GroupCall,
+    event::GroupEvent,
+    mesh::{Parked, Seat},
+    roster::Participant,
+};
 use crate::{
     config::Unverified,
     id::{DeviceId, RoomId, SessionId, UserId},
@@ -65,21 +70,42 @@ impl Engine {
             None => self.room_of(leg).ok_or(Ignored::NoRoom)?,
         };
         let group = self.addressed(&room, leg)?;
-        self.check_protection(&room, facts)?;
-        let world = &self.world;
-        if world.is_outside(&room, &facts.sender) && world.holds(Guard::OutsidersUnheard) {
-            return Err(Ignored::NotInRoom);
-        }
-        if self.ignored_users.contains(&facts.sender) && world.holds(Guard::IgnoredUnheard) {
-            return Err(Ignored::IgnoredUser);
-        }
         let device = self.speaking_device(group, facts, &message.header);
         let device = device.ok_or(Ignored::NoDevice)?;
         let member = ParticipantId { user: facts.sender.clone(), device };
         if member == self.ourselves() {
             return Err(Ignored::Echo);
         }
+        self.check_speaker(&room, group, (facts, &message.header))?;
         Ok(Signal { group, member, facts, message, since: self.world.now.mono })
+    }
+
+    /// Whether whoever sent a message may be heard at all.
+    fn check_speaker(
+        &self,
+        room: &RoomId,
+        group: SessionId,
+        (facts, header): (&Facts, &Header),
+    ) -> Result<(), Ignored> {
+        self.check_protection(room, facts)?;
+        let world = &self.world;
+        if world.is_outside(room, &facts.sender) && world.holds(Guard::OutsidersUnheard) {
+            return Err(Ignored::NotInRoom);
+        }
+        // Whoever is in a leg with us may go on there, and say goodbye.
+        let talks = self.seat_of(group, &facts.sender, header).is_some();
+        let ignored = self.ignored_users.contains(&facts.sender) && !talks;
+        if ignored && world.holds(Guard::IgnoredUnheard) {
+            return Err(Ignored::IgnoredUser);
+        }
+        Ok(())
+    }
+
+    /// The seat of this user whose leg is the call that a message speaks of.
+    fn seat_of(&self, group: SessionId, user: &UserId, header: &Header) -> Option<&Seat> {
+        let call = self.groups.calls.get(&group)?;
+        let mut seats = call.mesh.seats().filter(|seat| seat.member.user == *user);
+        seats.find(|seat| seat.is_of(&header.call_id))
     }
 
     /// The room of a message that names none, as matrix-js-sdk sends them: ids of its calls are in one
@@ -137,12 +163,7 @@ impl Engine {
         header: &Header,
     ) -> Option<DeviceId> {
         let said = facts.device.as_ref().or(header.device_id.as_ref());
-        let call = self.groups.calls.get(&group)?;
-        let of_call = || {
-            let mut seats = call.mesh.seats().filter(|seat| seat.member.user == facts.sender);
-            let seat = seats.find(|seat| seat.is_of(&header.call_id))?;
-            Some(&seat.member.device)
-        };
+        let of_call = || Some(&self.seat_of(group, &facts.sender, header)?.member.device);
         said.or_else(of_call).cloned()
     }
 
@@ -207,7 +228,12 @@ impl Engine {
         let (now, patience) = (self.world.now.mono, self.world.config.timeouts.parked);
         let Some(call) = self.groups.calls.get_mut(&group) else { return };
         call.mesh.forget_parked(now, patience);
+        let room = call.shown.room.clone();
         for Parked { since, facts, message } in call.mesh.take_parked(member) {
+            // What holds may be otherwise than when it came.
+            if self.check_speaker(&room, group, (&facts, &message.header)).is_err() {
+                continue;
+            }
             let member = member.clone();
             self.on_signal(Signal { group, member, facts: &facts, message: &message, since });
         }

@@ -56,12 +56,17 @@ impl Speaker {
         for (op, _) in self.asks.extract_if(.., |_, of| !members.contains(of)) {
             world.cancel(op);
         }
-        self.present = self.present.take().filter(|of| members.contains(of));
+    }
+
+    /// Whoever has gone speaks no more; one whose connection wavers comes back.
+    fn keep_present(&mut self, is_there: impl Fn(&ParticipantId) -> bool) {
+        self.present = self.present.take().filter(|present| is_there(present));
     }
 
     /// Nobody is heard any more.
     pub(super) fn stop(&mut self, world: &mut World) {
         self.keep_only(world, &[]);
+        self.present = None;
     }
 
     /// Looks who speaks now.
@@ -149,6 +154,8 @@ impl Engine {
         let connected = connected.filter(|(_, it)| **it == Connection::Connected);
         let connected: Vec<_> = connected.map(|(member, _)| member.clone()).collect();
         call.speaker.keep_only(&mut self.world, &connected);
+        let mesh = &call.mesh;
+        call.speaker.keep_present(|member| mesh.has_leg(member));
         self.tell_speaker(session);
     }
 

@@ -104,6 +104,7 @@ impl Engine {
             let device = &self.world.identity.device;
             of_room.ours.on_seen(device, &facts.event_id, entries);
         }
+        let outside = outside || of_room.roster.is_of_a_leaver(dialect, facts);
         let mut changes = of_room.roster.set_outside(self.world.now, &facts.sender, outside);
         let (more, left_out) = of_room.roster.state(self.world.now, statement);
         changes.extend(more);
