@@ -13,6 +13,7 @@ mod groups;
 mod keys;
 mod login;
 mod measure;
+mod meshes;
 mod person;
 mod rivals;
 mod servers;
@@ -40,6 +41,7 @@ fn main() {
         devices::SCENARIOS,
         encrypted::SCENARIOS,
         groups::SCENARIOS,
+        meshes::SCENARIOS,
         doctor::SCENARIOS,
         examples::SCENARIOS,
         login::SCENARIOS,
