@@ -24,7 +24,8 @@ pub struct Config {
     /// What happens when two users call each other at the same moment.
     pub glare: Glare,
     /// What becomes of the call in which the user talks when another one is answered, by him or, where
-    /// he placed it, by them.
+    /// he placed it, by them. A group call that meets each with each is such a call too, and entering
+    /// one is like answering; but one may be in several of these.
     pub on_answer: OnAnswer,
     /// Whether the other side may ask us to call somebody else instead.
     pub transfers: Transfers,
@@ -104,7 +105,7 @@ pub enum WireForm {
 /// What becomes of an invite while a call is *connected*, or while one with the same user in the
 /// same room was answered and connects. Not busy is who only rings, and who holds his call himself:
 /// he has put it aside and can take the next, as with telephones. Who is held waits in his call,
-/// and is busy.
+/// and is busy. Busy is also who is in a group call that meets each with each, unless he holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Busy {
@@ -227,7 +228,8 @@ pub enum DelayedLeave {
     On,
 }
 
-/// Whether a call waits for the application between "it exists" and "media starts".
+/// Whether a call waits for the application between "it exists" and "media starts". A group call never
+/// does: to enter it is the application's permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Proceed {

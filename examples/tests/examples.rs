@@ -50,6 +50,24 @@ fn two_in_one_process_hear_each_other() {
 }
 
 #[test]
+fn a_group_call_of_three_is_at_most_150_lines_and_each_hears_the_others() {
+    let lines = include_str!("../examples/group_call.rs").lines().count();
+    assert!(lines <= 150, "{lines} lines");
+    let text = printed("group_call");
+    for line in [
+        "ada: entered",
+        "ben: @cleo:example.org came",
+        "cleo: connected to @ada:example.org",
+        "ada hears 660 Hz of @ben:example.org",
+        "ada hears 550 Hz of @cleo:example.org",
+        "ben hears 440 Hz of @ada:example.org",
+        "cleo: over, nobody is left",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "no line {line:?} in\n{text}");
+    }
+}
+
+#[test]
 fn device_to_device_rings_one_device_of_the_same_user() {
     let text = printed("device_to_device");
     for line in ["the phone rings", "the laptop hears 660 Hz", "the phone hears 440 Hz"] {

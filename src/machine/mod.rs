@@ -15,6 +15,7 @@
 //! | `world.rs` | what all calls share: the way out, timers, ids |
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |
+//! | `aside.rs` | which call gives way to which |
 //! | `vacant.rs` | calls of ours that another is about to replace |
 //! | `transferring.rs`, `expected.rs` | what of a transfer concerns more than one call; ids it named |
 //! | `bounds.rs` | every bound on what others can make grow |
@@ -24,6 +25,7 @@
 //! | `quality.rs` | how good a call is, from two measurements |
 //! | `hashed.rs` | keys of large maps |
 
+mod aside;
 mod book;
 pub mod bounds;
 mod call;
@@ -307,45 +309,6 @@ impl Engine {
         found
             .and_then(|session| self.with(session, |call, world| call.on_command(world, command)))
             .unwrap_or(Verdict::Refused(Refusal::UnknownSession))
-    }
-
-    /// A ringing call is taken: the one in which the user talks gives way as the policy says.
-    fn make_way(&mut self, session: SessionId) -> Result<(), Refusal> {
-        if !self.calls.get(&session).is_some_and(|call| call.is_ringing()) {
-            return Ok(());
-        }
-        self.put_others_aside(session)
-    }
-
-    /// The user talks in this call from now on.
-    fn put_others_aside(&mut self, session: SessionId) -> Result<(), Refusal> {
-        let alone = self.world.config.on_answer == OnAnswer::Refuse;
-        if alone && !self.world.roster.others_taken(session).is_empty() {
-            return Err(Refusal::OtherCallConnected);
-        }
-        self.replace_others_with_user(session);
-        for other in self.world.roster.others_taken(session) {
-            match self.world.config.on_answer {
-                OnAnswer::HoldOther => {
-                    let held = self.with(other, |call, world| call.set_held(world, true));
-                    held.transpose().map_err(|_| Refusal::OtherCallConnected)?;
-                }
-                OnAnswer::EndOther => drop(self.with(other, Call::hang_up)),
-                OnAnswer::Refuse => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Two users have one call with each other: this one takes the place of the others.
-    fn replace_others_with_user(&mut self, session: SessionId) {
-        let Some(call) = self.calls.get(&session) else { return };
-        let place = (call.shown().room.clone(), call.shown().remote_user.clone());
-        let (room, Some(user)) = place else { return };
-        let answered = self.world.roster.answered_with(&room, &user);
-        for other in answered.into_iter().filter(|other| *other != session) {
-            self.with(other, |call, world| call.fail(world, EndReason::Replaced));
-        }
     }
 
     // ------------------------------------------------------------------------------- the world

@@ -135,6 +135,11 @@ impl Roster {
         self.taken.iter().copied().filter(|connected| *connected != session).collect()
     }
 
+    /// All of them.
+    pub(super) fn taken(&self) -> Vec<SessionId> {
+        self.taken.iter().copied().collect()
+    }
+
     /// Whether a call other than this one is connected.
     pub(super) fn other_connected(&self, session: Option<SessionId>) -> bool {
         self.connected.iter().any(|connected| Some(*connected) != session)

@@ -162,38 +162,43 @@ impl EmbeddedHomeserver {
         }
     }
 
-    fn send(&self, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
-        let (now, content) = (self.clock.now(), (event.event_type.clone(), event.content.clone()));
-        let passage = passage(Way::Sent, (now, from), &event.room, content);
+    /// Does what a device asks for; what the server takes is shown, then handed over.
+    fn pass<T>(
+        &self,
+        passage: Passage,
+        act: impl FnOnce(&mut FakeHomeserver, Wall) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let mut state = self.lock();
-        let sent = state.server.send(now, from, event)?;
-        state.on_sent(&passage);
-        Ok(sent)
+        let done = act(&mut state.server, passage.at)?;
+        if let Some(tap) = &state.tap {
+            tap(&passage);
+        }
+        state.deliver(passage.at);
+        Ok(done)
+    }
+
+    fn send(&self, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
+        let content = (event.event_type.as_str(), event.content.as_str());
+        let passage = self.passage(Way::Sent, from, &event.room, content);
+        self.pass(passage, |server, now| server.send(now, from, event))
     }
 
     fn send_clear(&self, from: &Identity, event: SendEvent) -> Result<EventId, Fault> {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let sent = state.server.send_clear(now, from, event)?;
-        state.deliver(now);
-        Ok(sent)
+        let content = (event.event_type.as_str(), event.content.as_str());
+        let passage = self.passage(Way::Sent, from, &event.room, content);
+        self.pass(passage, |server, now| server.send_clear(now, from, event))
     }
 
     fn redact(&self, from: &Identity, redaction: Redact) -> Result<EventId, Fault> {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let sent = state.server.redact(now, from, redaction)?;
-        state.deliver(now);
-        Ok(sent)
+        let content = ("m.room.redaction", redaction.content.as_str());
+        let passage = self.passage(Way::Sent, from, &redaction.room, content);
+        self.pass(passage, |server, now| server.redact(now, from, redaction))
     }
 
     fn send_state(&self, from: &Identity, event: SendState) -> Result<EventId, Fault> {
-        let (now, content) = (self.clock.now(), (event.event_type.clone(), event.content.clone()));
-        let passage = passage(Way::Sent, (now, from), &event.room, content);
-        let mut state = self.lock();
-        let written = state.server.send_state(now, from, event)?;
-        state.on_sent(&passage);
-        Ok(written)
+        let content = (event.event_type.as_str(), event.content.as_str());
+        let passage = self.passage(Way::Sent, from, &event.room, content);
+        self.pass(passage, |server, now| server.send_state(now, from, event))
     }
 
     fn send_to_device(
@@ -201,14 +206,28 @@ impl EmbeddedHomeserver {
         from: &Identity,
         message: SendToDevice,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
-        let now = self.clock.now();
-        let content = (message.event_type.clone(), message.content.clone());
+        let content = (message.event_type.as_str(), message.content.as_str());
         let way = Way::SentTo(message.targets.clone());
-        let passage = passage(way, (now, from), &message.room, content);
-        let mut state = self.lock();
-        let unreached = state.server.send_to_device(now, from, message)?;
-        state.on_sent(&passage);
-        Ok(unreached)
+        let passage = self.passage(way, from, &message.room, content);
+        self.pass(passage, |server, now| server.send_to_device(now, from, message))
+    }
+
+    /// What a device sends now: its type and its content.
+    fn passage(
+        &self,
+        way: Way,
+        from: &Identity,
+        room: &RoomId,
+        (event_type, content): (&str, &str),
+    ) -> Passage {
+        Passage {
+            way,
+            at: self.clock.now(),
+            room: room.clone(),
+            sender: from.user.clone(),
+            event_type: event_type.to_owned(),
+            content: content.to_owned(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -218,14 +237,6 @@ impl EmbeddedHomeserver {
 }
 
 impl State {
-    /// Shows what the server has taken, then hands it over.
-    fn on_sent(&mut self, passage: &Passage) {
-        if let Some(tap) = &self.tap {
-            tap(passage);
-        }
-        self.deliver(passage.at);
-    }
-
     /// Hands every connected device what is in its inbox. The lock is held meanwhile, so that two
     /// senders cannot turn the order round; the channel behind `News` never blocks.
     fn deliver(&mut self, now: Wall) {
@@ -251,16 +262,6 @@ fn hand_over(item: SyncItem, to: &Identity, news: &News, tap: Option<&Tap>, at: 
             news.deliver(batch);
         }
     }
-}
-
-/// What a device sends: its type and its content.
-fn passage(
-    way: Way,
-    (at, from): (Wall, &Identity),
-    room: &RoomId,
-    (event_type, content): (String, String),
-) -> Passage {
-    Passage { way, at, room: room.clone(), sender: from.user.clone(), event_type, content }
 }
 
 fn delivered(event: &RawEvent, room: &RoomId, to: &Identity, at: Wall) -> Passage {

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use matrix_voip::{
-    Backend, Config, Connection, GroupCallId, GroupEvent, GroupSnapshot, GroupState, MediaKind,
-    MediaSource, ParticipantId, Side, WireForm,
+    Backend, Busy, CallState, Config, Connection, EndReason, GroupCallId, GroupEvent,
+    GroupSnapshot, GroupState, MediaKind, MediaSource, ParticipantId, Side, WireForm,
+    host::SendState,
     id::{InputId, RoomId, SessionId, UserId},
     machine::{
         Identity,
@@ -67,11 +68,12 @@ fn connected(device: &Device) -> Vec<String> {
     connected.map(|(who, _)| who.user.as_str().replace(":example", "")).collect()
 }
 
-/// Each device has one connection to each other, and nothing besides.
+/// Each device has one connection to each other, and no other in a group call.
 fn all_connected(sim: &Sim, devices: &[Device]) {
     for device in devices {
         let others: BTreeSet<_> = devices.iter().map(id).filter(|it| *it != id(device)).collect();
-        let peers = device.peers();
+        let mut peers = device.peers();
+        peers.retain(|peer| peer.config.member.is_some());
         let members: BTreeSet<_> =
             peers.iter().filter_map(|peer| peer.config.member.clone()).collect();
         assert_eq!(members, others, "{}\n{}", device.name(), sim.column());
@@ -187,6 +189,23 @@ fn whoever_enters_anew_gets_one_new_leg_for_the_old_one() {
     sim.advance(secs(8));
     all_connected(&sim, &devices);
     assert_eq!(sent(&sim, &devices[0], INVITE), before + 1, "{}", sim.column());
+}
+
+#[test]
+fn two_member_events_in_one_sync_place_one_leg() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let [ada, ben] = devices.as_slice() else { unreachable!() };
+    enter(ada, &room);
+    sim.advance(secs(1));
+    ada.hold_sync();
+    let call = enter(ben, &room);
+    sim.advance(secs(1));
+    ben.group(call, GroupCommand::SetApplication("m.call.video".to_owned()));
+    sim.advance(secs(1));
+    ada.release_sync();
+    sim.advance(secs(5));
+    all_connected(&sim, &devices);
+    assert_eq!(sent(&sim, ada, INVITE), 1, "{}", sim.column());
 }
 
 #[test]
@@ -343,6 +362,28 @@ fn in_the_words_of_matrix_js_sdk_all_meet_and_nobody_meets_those_who_speak_other
 }
 
 #[test]
+fn a_membership_of_matrix_js_sdk_is_believed_for_the_hour_that_it_says() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let written = sim.now().wall.0;
+    let content = json!({ "m.calls": [{ "m.call_id": "conf", "m.devices": [{
+        "device_id": "BROWSER", "session_id": "s", "expires_ts": written + 3_600_000, "feeds": [] }] }] });
+    let ben = devices[1].identity().user;
+    let state = SendState {
+        room: room.clone(),
+        event_type: "org.matrix.msc3401.call.member".to_owned(),
+        state_key: ben.to_string(),
+        content: content.to_string(),
+    };
+    let now = sim.now().wall;
+    sim.server(|server| server.put_state(now, &ben, state));
+    sim.advance(secs(3_500));
+    assert_eq!(latest(&devices[0]).participants.len(), 1, "{}", sim.column());
+    sim.advance(secs(200));
+    let session = *devices[0].groups().last().unwrap();
+    assert_eq!(devices[0].group_state(session), Some(GroupState::Ended), "{}", sim.column());
+}
+
+#[test]
 fn one_dialect_is_spoken_in_a_room_at_a_time() {
     let (sim, room, devices) = room_of(&["ada", "ben"]);
     let one = enter(&devices[0], &room);
@@ -356,6 +397,49 @@ fn one_dialect_is_spoken_in_a_room_at_a_time() {
     assert_eq!(devices[0].command(enter), Verdict::Handled);
     sim.advance(secs(2));
     assert_eq!(devices[0].group_state(other), Some(GroupState::Entered), "{}", sim.column());
+}
+
+// ------------------------------------------------------------------------------ beside calls of two
+
+#[test]
+fn whoever_is_in_a_group_call_is_busy_and_whoever_answers_holds_it() {
+    let busy = |user: &str| {
+        let mut config = Config::default();
+        config.busy = if user == "ada" { Busy::Reject } else { Busy::Ring };
+        config
+    };
+    let (sim, room, devices) = room_with(&["ada", "ben", "cleo"], busy);
+    let [ada, ben, cleo] = devices.as_slice() else { unreachable!() };
+    let groups = [ada, ben].map(|device| enter(device, &room));
+    sim.advance(secs(5));
+    cleo.invite(&room, "@ada:example", CallMedia::Voice);
+    sim.advance(secs(2));
+    assert_eq!(cleo.end().unwrap().reason, EndReason::Busy, "{}", sim.column());
+    cleo.invite(&room, "@ben:example", CallMedia::Voice);
+    sim.advance(secs(2));
+    ben.answer();
+    sim.advance(secs(3));
+    assert!(latest(ben).held, "{}", sim.column());
+    assert_eq!(ben.state(), Some(CallState::Connected));
+    ben.group(groups[1], GroupCommand::Unhold);
+    sim.advance(secs(3));
+    all_connected(&sim, &devices[..2]);
+}
+
+#[test]
+fn whoever_enters_a_group_call_holds_the_call_of_two_that_he_is_in() {
+    let (sim, room, devices) = room_of(&["ada", "ben", "cleo"]);
+    let [ada, ben, cleo] = devices.as_slice() else { unreachable!() };
+    ada.invite(&room, "@ben:example", CallMedia::Voice);
+    sim.advance(secs(2));
+    ben.answer();
+    sim.advance(secs(3));
+    assert_eq!(ada.state(), Some(CallState::Connected));
+    enter(ada, &room);
+    enter(cleo, &room);
+    sim.advance(secs(5));
+    assert!(ada.snapshot().unwrap().hold.by_us, "{}", sim.column());
+    assert_eq!(connected(ada), ["@cleo"]);
 }
 
 // --------------------------------------------------------------------------------- encrypted rooms

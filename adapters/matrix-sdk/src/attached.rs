@@ -1,6 +1,6 @@
 //! What all parts of one adapter share: the client while it is attached, and the figures.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
 use matrix_sdk::Client;
 use matrix_voip::machine::io::Fault;
@@ -15,6 +15,7 @@ pub(crate) struct Attached {
     inbox: Inbox,
     state: watch::Sender<State>,
     counts: watch::Sender<Counts>,
+    older_delays: AtomicBool,
 }
 
 /// How far detaching is.
@@ -35,6 +36,7 @@ impl Attached {
             inbox,
             state: watch::Sender::new(State::Attached),
             counts: watch::Sender::default(),
+            older_delays: AtomicBool::default(),
         }
     }
 
@@ -45,6 +47,11 @@ impl Attached {
 
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    /// Whether the homeserver knows delayed events in their older form alone.
+    pub(crate) fn older_delays(&self) -> &AtomicBool {
+        &self.older_delays
     }
 
     pub(crate) fn counts(&self) -> Counts {

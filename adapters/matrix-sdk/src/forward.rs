@@ -1,6 +1,6 @@
 //! The tasks that move what the SDK says into the inbox, and do nothing else.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{Stream, StreamExt};
 use matrix_sdk::{
@@ -8,13 +8,17 @@ use matrix_sdk::{
     deserialized_responses::EncryptionInfo,
     event_handler::EventHandlerHandle,
     ruma::{
-        events::{AnyToDeviceEvent, ignored_user_list::IgnoredUserListEventContent},
+        events::{
+            AnyToDeviceEvent,
+            direct::{DirectEvent, DirectEventContent},
+            ignored_user_list::IgnoredUserListEventContent,
+        },
         serde::Raw,
     },
 };
 use matrix_voip::id::{RoomId, UserId};
 use tokio::{
-    sync::broadcast::error::RecvError,
+    sync::{Notify, broadcast::error::RecvError},
     task::JoinSet,
     time::{Duration, Instant, sleep_until},
 };
@@ -40,8 +44,18 @@ pub(crate) fn handle_to_device(client: &Client, inbox: Inbox) -> EventHandlerHan
     })
 }
 
+/// Of account data too: it only says that there is a new list of direct chats. When handlers run, the
+/// store has it.
+pub(crate) fn handle_direct(client: &Client, changed: Arc<Notify>) -> EventHandlerHandle {
+    client.add_event_handler(move |_: Raw<DirectEvent>| {
+        changed.notify_one();
+        std::future::ready(())
+    })
+}
+
 /// Starts the tasks. What they subscribe to before the first await misses nothing from now on.
-pub(crate) fn start(client: &Client, inbox: &Inbox) -> JoinSet<()> {
+/// `direct` tells when there is a new list of direct chats.
+pub(crate) fn start(client: &Client, inbox: &Inbox, direct: Arc<Notify>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(rooms(client.subscribe_to_all_room_updates(), inbox.clone()));
     tasks.spawn(session(client.subscribe_to_session_changes(), inbox.clone()));
@@ -49,6 +63,7 @@ pub(crate) fn start(client: &Client, inbox: &Inbox) -> JoinSet<()> {
     tasks.spawn(ignored(client.clone(), changes, inbox.clone()));
     tasks.spawn(keys(client.clone(), inbox.clone()));
     tasks.spawn(devices(client.clone(), inbox.clone()));
+    tasks.spawn(direct_chats(client.clone(), direct, inbox.clone()));
     tasks
 }
 
@@ -95,6 +110,18 @@ async fn ignored_at_first(client: &Client) -> BTreeSet<UserId> {
     let list = stored.ok().flatten().and_then(|raw| raw.deserialize().ok());
     let users = list.into_iter().flat_map(|list| list.ignored_users.into_keys());
     users.filter_map(|user| UserId::parse(user.as_str()).ok()).collect()
+}
+
+/// The list as it is, then whenever it changes.
+async fn direct_chats(client: Client, changed: Arc<Notify>, inbox: Inbox) {
+    loop {
+        let stored = client.account().account_data::<DirectEventContent>().await;
+        if let Ok(stored) = stored {
+            let content = stored.and_then(|raw| raw.deserialize_as_unchecked().ok());
+            inbox.put(Arrival::Direct(intake::direct_chats(&content.unwrap_or_default())));
+        }
+        changed.notified().await;
+    }
 }
 
 /// Subscribes to room keys, again whenever the subscription ends: it does when the crypto machine

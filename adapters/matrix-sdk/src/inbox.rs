@@ -52,6 +52,8 @@ pub(crate) enum Arrival {
     DeviceKeys(UserId),
     /// The complete list of ignored users.
     Ignored(BTreeSet<UserId>),
+    /// The complete list of rooms that are direct chats.
+    Direct(BTreeSet<RoomId>),
     /// Our access token is no longer good.
     LoggedOut,
     /// We have sent something about a call into this room.
@@ -73,6 +75,7 @@ struct Waiting {
     keys_lagging: bool,
     /// The latest list; the queue keeps the place of the first.
     ignored: Option<BTreeSet<UserId>>,
+    direct: Option<BTreeSet<RoomId>>,
     logged_out: bool,
     synced: bool,
     sent: BTreeSet<RoomId>,
@@ -101,6 +104,7 @@ impl Waiting {
             }
             Arrival::DeviceKeys(user) => self.awaited.remove(user),
             Arrival::Ignored(users) => self.ignored.replace(users.clone()).is_none(),
+            Arrival::Direct(rooms) => self.direct.replace(rooms.clone()).is_none(),
             Arrival::LoggedOut => !std::mem::replace(&mut self.logged_out, true),
             Arrival::Sent(room) => self.sent.insert(room.clone()),
             Arrival::Wrote(room) => self.wrote.insert(room.clone()),
@@ -153,6 +157,7 @@ impl Waiting {
             Arrival::Undecryptable(all) => *all = std::mem::take(&mut self.undecryptable),
             Arrival::DeviceKeys(_) => {}
             Arrival::Ignored(users) => *users = self.ignored.take().unwrap_or_default(),
+            Arrival::Direct(rooms) => *rooms = self.direct.take().unwrap_or_default(),
             Arrival::LoggedOut => self.logged_out = false,
             Arrival::Sent(room) => drop(self.sent.remove(room)),
             Arrival::Wrote(room) => drop(self.wrote.remove(room)),
@@ -405,6 +410,19 @@ mod tests {
         inbox.put_all_awaited();
         inbox.put_all_awaited();
         assert_eq!(taken(&mut outlet).len(), MAX_AWAITED - 1);
+    }
+
+    #[tokio::test]
+    async fn of_the_lists_of_direct_chats_the_latest_waits() {
+        let (inbox, mut outlet) = inbox();
+        let list = |room: &str| BTreeSet::from([RoomId::parse(room).unwrap()]);
+        inbox.put(Arrival::Direct(list("!a:x")));
+        inbox.put(Arrival::Direct(list("!b:x")));
+        let all = taken(&mut outlet);
+        let [Arrival::Direct(rooms)] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(*rooms, list("!b:x"));
+        inbox.put(Arrival::Direct(list("!c:x")));
+        assert_eq!(taken(&mut outlet).len(), 1);
     }
 
     #[tokio::test]

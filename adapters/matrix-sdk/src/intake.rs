@@ -7,7 +7,7 @@
 
 mod whole;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use matrix_sdk::{
     deserialized_responses::{
@@ -26,6 +26,7 @@ use matrix_voip::{
         call::is_call_event,
         delivery::{Facts, Protection, RawEvent},
         member::{Dialect, read_members},
+        rtc::is_rtc_event,
         state::{RawState, STATE_TYPES, StateFacts},
     },
 };
@@ -33,6 +34,8 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 pub(crate) use self::whole::{WholeState, state_batch};
+
+const REDACTION: &str = "m.room.redaction";
 
 /// One event of a room, as far as calls are concerned.
 #[derive(Debug, Clone)]
@@ -52,7 +55,7 @@ pub(crate) struct Item {
 /// What an event is to us.
 #[derive(Debug, Clone)]
 pub(crate) enum What {
-    /// A call event that can be read.
+    /// A call event, or one around a group call, that can be read.
     Call(Box<Readable>),
     /// A state event, believed.
     Fact(Fact),
@@ -81,6 +84,8 @@ pub(crate) struct Readable {
     pub(crate) event_type: String,
     /// The (decrypted) content.
     pub(crate) content: Content,
+    /// What it redacts.
+    pub(crate) redacts: Option<EventId>,
 }
 
 /// A state event of [`STATE_TYPES`].
@@ -260,9 +265,24 @@ impl<'a> Outline<'a> {
 
     /// A call event's type and content; state events are none.
     fn call(&self) -> Option<(String, Content)> {
-        let event_type = self.event_type.as_str().filter(|name| is_call_event(name))?;
+        self.message(is_call_event)
+    }
+
+    /// The same, or that of an event around a group call.
+    fn call_or_around(&self) -> Option<(String, Content)> {
+        self.message(|name| is_call_event(name) || self.is_around_call(name))
+    }
+
+    fn message(&self, concerns: impl Fn(&str) -> bool) -> Option<(String, Content)> {
+        let event_type = self.event_type.as_str().filter(|name| concerns(name))?;
         let content = self.content?.get().to_owned();
         self.state_key.is_null().then(|| (event_type.to_owned(), Content(content)))
+    }
+
+    /// Of redactions only those that say so: in most rooms most have nothing to do with calls.
+    fn is_around_call(&self, event_type: &str) -> bool {
+        let says_so = || self.in_content("redacts_type").is_some_and(|it| it.is_string());
+        is_rtc_event(event_type) && (event_type != REDACTION || says_so())
     }
 
     fn fact(&self) -> Option<Fact> {
@@ -298,8 +318,7 @@ impl<'a> Outline<'a> {
 
     /// What a redaction empties. Where its id stands depends on the room's version.
     fn redaction(&self) -> Option<EventId> {
-        let is_redaction =
-            self.event_type.as_str() == Some("m.room.redaction") && self.state_key.is_null();
+        let is_redaction = self.event_type.as_str() == Some(REDACTION) && self.state_key.is_null();
         is_redaction.then_some(())?;
         let at_top = self.redacts.as_str().and_then(|id| EventId::parse(id).ok());
         at_top.or_else(|| EventId::parse(self.in_content("redacts")?.as_str()?).ok())
@@ -374,12 +393,8 @@ impl Item {
             sent: self.sent,
             age: self.age.map(|age| age.saturating_add(held)),
         };
-        Some(RawEvent {
-            facts,
-            event_type: call.event_type,
-            content: call.content.0,
-            redacts: None,
-        })
+        let Readable { event_type, content, redacts, .. } = *call;
+        Some(RawEvent { facts, event_type, content: content.0, redacts })
     }
 
     /// Who wrote this piece of state.
@@ -431,15 +446,15 @@ fn before(wall: Wall, span: Duration) -> Wall {
 fn what(kind: &TimelineEventKind, outline: &Outline<'_>) -> What {
     match kind {
         TimelineEventKind::PlainText { .. } => {
-            let told = outline.state().or_else(|| outline.redaction().map(What::Redaction));
-            told.unwrap_or_else(|| readable(outline, None))
+            let told = outline.state().or_else(|| readable(outline, None));
+            told.or_else(|| outline.redaction().map(What::Redaction)).unwrap_or(What::Other)
         }
         // A state key inside a ciphertext is the sender's invention: never a fact.
         TimelineEventKind::Decrypted(decrypted) => {
             if is_forged(&decrypted.encryption_info) {
                 return What::Forged;
             }
-            readable(outline, Some(&decrypted.encryption_info))
+            readable(outline, Some(&decrypted.encryption_info)).unwrap_or(What::Other)
         }
         TimelineEventKind::UnableToDecrypt { event, utd_info } => match &utd_info.session_id {
             Some(session) if utd_info.reason.is_missing_room_key() => {
@@ -450,12 +465,13 @@ fn what(kind: &TimelineEventKind, outline: &Outline<'_>) -> What {
     }
 }
 
-fn readable(outline: &Outline<'_>, encryption: Option<&EncryptionInfo>) -> What {
-    let (Some((event_type, content)), Some(sender)) = (outline.call(), outline.sender()) else {
-        return What::Other;
-    };
+fn readable(outline: &Outline<'_>, encryption: Option<&EncryptionInfo>) -> Option<What> {
+    let (event_type, content) = outline.call_or_around()?;
+    let sender = outline.sender()?;
     let (device, protection) = proof(encryption);
-    What::Call(Box::new(Readable { sender, device, protection, event_type, content }))
+    let redacts = outline.redaction();
+    let call = Readable { sender, device, protection, event_type, content, redacts };
+    Some(What::Call(Box::new(call)))
 }
 
 /// Whether the key belongs to another user than the event says.
@@ -475,6 +491,13 @@ fn proof(info: Option<&EncryptionInfo>) -> (Option<DeviceId>, Protection) {
         VerificationState::Unverified(_) => Protection::Unverified,
     };
     (device, protection)
+}
+
+/// The rooms of an `m.direct`: by user a list of rooms. What is none of these is left out.
+pub(crate) fn direct_chats(content: &Value) -> BTreeSet<RoomId> {
+    let lists = content.as_object().into_iter().flat_map(|by_user| by_user.values());
+    let rooms = lists.filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+    rooms.filter_map(|room| RoomId::parse(room).ok()).collect()
 }
 
 /// What a to-device message is to us.

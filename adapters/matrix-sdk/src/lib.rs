@@ -35,7 +35,7 @@
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
 //! | `state.rs` | the state of a room, from the store or the homeserver |
-//! | `signaling.rs`, `turn.rs`, `request.rs`, `fault.rs` | the way out |
+//! | `signaling.rs`, `turn.rs`, `delayed.rs`, `request.rs`, `endpoint.rs`, `fault.rs` | the way out |
 //! | `ledger.rs` | what survives a crash, in the client's store |
 //! | `to_device.rs` | messages to devices, of the library and of [`Matrix`] |
 //! | `services.rs` | more of the homeserver, as methods of [`Matrix`] |
@@ -43,6 +43,8 @@
 mod attached;
 mod connect;
 mod counts;
+mod delayed;
+mod endpoint;
 mod fault;
 mod forward;
 mod inbox;

@@ -13,11 +13,10 @@ use matrix_sdk::{
         OwnedEventId, OwnedRoomId, OwnedTransactionId,
         api::client::{
             account::request_openid_token,
-            delayed_events::{DelayParameters, delayed_state_event, update_delayed_event},
             message::send_message_event,
             state::{get_state_event_for_key, get_state_events, send_state_event},
         },
-        events::AnyStateEvent,
+        events::{AnyStateEvent, AnyStateEventContent},
         serde::Raw,
     },
 };
@@ -30,6 +29,7 @@ use serde_json::{Value, json};
 
 use crate::{
     connect::Matrix,
+    delayed::{self, Later},
     request::{ask, joined, known_room, within},
 };
 
@@ -193,21 +193,22 @@ impl Matrix {
     /// messages: nothing could encrypt them.
     ///
     /// # Errors
-    /// A [`Fault`]; a server without delayed events answers [`Fault::Forbidden`].
+    /// A [`Fault`]; for a server without delayed events [`Fault::Unsupported`].
     pub async fn send_delayed_state(
         &self,
         room: &RoomId,
         state: StateEvent,
         delay: Duration,
     ) -> Result<String, Fault> {
-        let request = delayed_state_event::unstable::Request::new_raw(
-            room_id(room)?,
-            state.state_key,
-            state.event_type.into(),
-            DelayParameters::Timeout { timeout: delay },
-            content(state.content)?,
-        );
-        Ok(ask(SERVICE, self.attached.client()?.send(request)).await?.delay_id)
+        let client = self.attached.client()?;
+        let later = Later {
+            room: room.as_str(),
+            event_type: &state.event_type,
+            state_key: &state.state_key,
+            content: content::<AnyStateEventContent>(state.content)?.into_json().get().to_owned(),
+            delay,
+        };
+        delayed::schedule(&client, later).await
     }
 
     /// Says what becomes of a delayed event.
@@ -215,15 +216,12 @@ impl Matrix {
     /// # Errors
     /// [`Fault::NotFound`] when it was sent or cancelled already, or another [`Fault`].
     pub async fn update_delayed(&self, id: &str, action: DelayedAction) -> Result<(), Fault> {
-        use update_delayed_event::unstable::{Request, UpdateAction};
-        let action = match action {
-            DelayedAction::Restart => UpdateAction::Restart,
-            DelayedAction::Send => UpdateAction::Send,
-            DelayedAction::Cancel => UpdateAction::Cancel,
+        let update = match action {
+            DelayedAction::Restart => "restart",
+            DelayedAction::Send => "send",
+            DelayedAction::Cancel => "cancel",
         };
-        ask(SERVICE, self.attached.client()?.send(Request::new(id.to_owned(), action)))
-            .await
-            .map(drop)
+        delayed::update(&self.attached, id, update).await
     }
 
     /// Redacts an event, under our transaction id. `extra` is a JSON object of further keys for the

@@ -17,7 +17,7 @@ use matrix_voip::{
     time::{Mono, Now, Wall},
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
@@ -43,7 +43,7 @@ const MAX_ASKING: usize = 8;
 pub(crate) struct Parts {
     pub(crate) client: Client,
     pub(crate) attached: Arc<Attached>,
-    pub(crate) handler: EventHandlerHandle,
+    pub(crate) handlers: [EventHandlerHandle; 2],
     pub(crate) forwarders: JoinSet<()>,
     pub(crate) outlet: Outlet,
     pub(crate) news: News,
@@ -58,11 +58,15 @@ impl Parts {
         news: News,
     ) -> Self {
         let inbox = attached.inbox();
+        let direct = Arc::<Notify>::default();
         Self {
             client: client.clone(),
             attached: Arc::clone(attached),
-            handler: forward::handle_to_device(client, inbox.clone()),
-            forwarders: forward::start(client, inbox),
+            handlers: [
+                forward::handle_to_device(client, inbox.clone()),
+                forward::handle_direct(client, Arc::clone(&direct)),
+            ],
+            forwarders: forward::start(client, inbox, direct),
             outlet,
             news,
         }
@@ -126,6 +130,7 @@ impl Shell {
             Arrival::Undecryptable(more) => self.worker.on(now, Input::Undecryptable(more)),
             Arrival::DeviceKeys(user) => self.parts.news.device_keys(user),
             Arrival::Ignored(users) => self.worker.on(now, Input::Ignored(users)),
+            Arrival::Direct(rooms) => self.worker.on(now, Input::Direct(rooms)),
             Arrival::Sent(room) => self.worker.on(now, Input::Sent(room)),
             Arrival::Wrote(room) => self.worker.on(now, Input::Wrote(room)),
             Arrival::LoggedOut => self.parts.news.lifecycle(Lifecycle::LoggedOut),
@@ -194,7 +199,9 @@ impl Shell {
 impl Drop for Shell {
     /// However the task ended, its runtime gone included: nothing of ours stays in the client.
     fn drop(&mut self) {
-        self.parts.client.remove_event_handler(self.parts.handler.clone());
+        for handler in &self.parts.handlers {
+            self.parts.client.remove_event_handler(handler.clone());
+        }
         self.parts.attached.let_go();
     }
 }

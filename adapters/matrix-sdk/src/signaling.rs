@@ -8,19 +8,25 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use matrix_sdk::ruma::{
-    OwnedRoomId, TransactionId, api::client::state::send_state_event,
-    events::AnyMessageLikeEventContent, serde::Raw,
+    OwnedRoomId, OwnedTransactionId, TransactionId,
+    api::client::{message::send_message_event, state::send_state_event},
+    events::AnyMessageLikeEventContent,
+    exports::http::Method,
+    serde::Raw,
 };
 use matrix_voip::{
-    host::{SendEvent, SendState, SendToDevice, Signaling},
-    id::{EventId, RoomId, UserId},
+    host::{DelayUpdate, Redact, SendEvent, SendState, SendToDevice, Signaling},
+    id::{DelayId, EventId, RoomId, UserId},
     machine::io::{Fault, ParticipantId, TurnServers},
-    wire::state::StateBatch,
+    wire::{delayed::DelayedPage, state::StateBatch},
 };
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
     attached::Attached,
+    delayed::{self, Later},
+    endpoint::{Call, Endpoint, Refusal},
     fault::fault,
     inbox::Arrival,
     request::{ask, joined, known_room, once, within},
@@ -56,8 +62,31 @@ impl Signaling for Homeserver {
             .with_transaction_id(<&TransactionId>::from(event.transaction.as_str()))
             .with_request_config(once().timeout(SEND));
         let sent = within(SEND, async { send.await.map_err(|error| fault(&error)) }).await?;
-        EventId::parse(sent.response.event_id.as_str())
-            .map_err(|_| Fault::Failed("no event id".into()))
+        event_id(sent.response.event_id.as_str())
+    }
+
+    async fn send_clear(&self, event: SendEvent) -> Result<EventId, Fault> {
+        let client = self.0.client()?;
+        let content = Raw::<AnyMessageLikeEventContent>::from_json_string(event.content);
+        let request = send_message_event::v3::Request::new_raw(
+            room_id(&event.room)?,
+            OwnedTransactionId::from(event.transaction),
+            event.event_type.into(),
+            content.map_err(|_| Fault::Failed("no JSON".into()))?,
+        );
+        self.0.inbox().put(Arrival::Sent(event.room));
+        event_id(ask(SEND, client.send(request)).await?.event_id.as_str())
+    }
+
+    /// By its own path: what ruma asks for has a reason and no more.
+    async fn redact(&self, redaction: Redact) -> Result<EventId, Fault> {
+        let Redact { room, redacts, content, transaction } = redaction;
+        let client = self.0.client()?;
+        let arguments = [room.as_str(), redacts.as_str(), &transaction];
+        let request = Call::<Redacts>::new(arguments).body(content);
+        let answer = ask(SEND, client.send(request)).await?.body(Refusal::fault)?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        event_id(answer["event_id"].as_str().unwrap_or_default())
     }
 
     async fn turn_servers(&self) -> Result<TurnServers, Fault> {
@@ -76,14 +105,14 @@ impl Signaling for Homeserver {
         let client = self.0.client()?;
         let content = Raw::from_json_string(event.content);
         let request = send_state_event::v3::Request::new_raw(
-            OwnedRoomId::try_from(event.room.as_str()).map_err(|_| Fault::NotFound)?,
+            room_id(&event.room)?,
             event.event_type.into(),
             event.state_key,
             content.map_err(|_| Fault::Failed("no JSON".into()))?,
         );
         let _done = Writing::begin(&self.0, event.room);
         let answer = ask(SEND, client.send(request)).await?;
-        EventId::parse(answer.event_id.as_str()).map_err(|_| Fault::Failed("no event id".into()))
+        event_id(answer.event_id.as_str())
     }
 
     /// Where nobody can say whether the room is encrypted, the message is.
@@ -107,12 +136,50 @@ impl Signaling for Homeserver {
         }
     }
 
+    async fn schedule_state(&self, event: SendState, delay: Duration) -> Result<DelayId, Fault> {
+        let later = Later {
+            room: event.room.as_str(),
+            event_type: &event.event_type,
+            state_key: &event.state_key,
+            content: event.content,
+            delay,
+        };
+        let id = delayed::schedule(&self.0.client()?, later).await?;
+        DelayId::parse(id).map_err(|_| Fault::Failed("no delay id".into()))
+    }
+
+    async fn update_delayed(&self, id: DelayId, update: DelayUpdate) -> Result<(), Fault> {
+        delayed::update(&self.0, id.as_str(), update.as_str()).await
+    }
+
+    async fn delayed_events(&self, from: Option<String>) -> Result<DelayedPage, Fault> {
+        let page = delayed::list(&self.0.client()?, from.as_deref()).await?;
+        DelayedPage::read(&page).map_err(|_| Fault::Failed("no JSON object".into()))
+    }
+
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
-        let id = OwnedRoomId::try_from(room.as_str()).map_err(|_| Fault::NotFound)?;
+        let id = room_id(&room)?;
         let clock = Clock::start();
         let whole = state::fetched(&self.0.client()?, &id, || clock.now()).await?;
         Ok(whole.into_batch(clock.now(), room))
     }
+}
+
+/// `PUT …/redact/…`
+#[derive(Clone)]
+struct Redacts;
+
+impl Endpoint for Redacts {
+    const METHOD: Method = Method::PUT;
+    const PATH: &'static str = "/_matrix/client/v3/rooms/{room}/redact/{event}/{transaction}";
+}
+
+fn room_id(room: &RoomId) -> Result<OwnedRoomId, Fault> {
+    OwnedRoomId::try_from(room.as_str()).map_err(|_| Fault::NotFound)
+}
+
+fn event_id(id: &str) -> Result<EventId, Fault> {
+    EventId::parse(id).map_err(|_| Fault::Failed("no event id".into()))
 }
 
 /// State that is being written. Its end is told however it ends, also when nobody waits for it any

@@ -48,11 +48,12 @@ fn refuses(arguments: &[&str], why: &str) {
 #[cfg(not(feature = "matrix"))]
 #[test]
 fn a_build_without_matrix_says_in_one_line_how_to_get_it() {
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["login", "@ada:example.org"],
         &["rooms"],
         &["call", "@ben:example.org", "--audio", "tone:440"],
         &["answer"],
+        &["group", "Kitchen"],
         &["doctor"],
         &["logout"],
         &["serve", "--sync", "sliding"],

@@ -147,6 +147,15 @@ impl Groups {
         self.calls.get(&session)
     }
 
+    /// The meshes in which the user talks: those that he is in and does not hold.
+    pub(in crate::machine) fn talking(&self) -> impl Iterator<Item = SessionId> {
+        let talking = self
+            .calls
+            .values()
+            .filter(|call| call.shown.backend.is_mesh() && call.is_wanted() && !call.shown.held);
+        talking.map(|call| call.session)
+    }
+
     pub(in crate::machine) fn timers(&self) -> &Timers<(u64, GroupTimer)> {
         &self.timers
     }

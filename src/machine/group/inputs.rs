@@ -138,8 +138,13 @@ impl Engine {
         if !of_room.ours.can_speak(dialect) {
             return Verdict::Refused(Refusal::OtherDialect);
         }
+        if visit.1.is_mesh()
+            && let Err(refusal) = self.make_way_for_group()
+        {
+            return Verdict::Refused(refusal);
+        }
         let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
-        of_room.ours.want(group, visit);
+        self.groups.room(room).ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
         self.begin_calling(session);
         self.end_rings(|ring| ring.session == session, RingStop::Answered);
@@ -213,6 +218,8 @@ impl Engine {
         self.close_group_media(session);
         self.tend_meshes(&room);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        // Whatever waited for a membership was for the visit that is over.
+        call.mesh.clear();
         if call.shown.participant(&id).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(id));
         }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::roster::LONGEST_MEMBERSHIP;
+use super::roster::longest;
 use crate::{
     id::UserId,
     machine::bounds::MAX_MEMBERSHIPS_PER_ROOM,
@@ -53,7 +53,7 @@ impl Order {
             self.latest.remove(&key);
         }
         let key = (dialect, facts.state_key.clone());
-        let until = now.plus(LONGEST_MEMBERSHIP);
+        let until = now.plus(longest(dialect));
         let latest = Latest { sender: facts.sender.clone(), sent: facts.sent, until };
         if let Some(former) = self.latest.insert(key.clone(), latest) {
             self.ends.remove(&(former.until, key.clone()));
@@ -97,7 +97,7 @@ mod tests {
     fn it_is_forgotten_when_what_is_older_counts_for_nothing_anyway_and_when_there_is_too_much() {
         let (mut order, now) = (Order::default(), Wall(50_000));
         order.note(now, Dialect::Famedly, &facts("@a:x", "@a:x", 20));
-        let later = now.plus(LONGEST_MEMBERSHIP);
+        let later = now.plus(longest(Dialect::Famedly));
         assert!(!order.is_outdated(later, Dialect::Famedly, &facts("@a:x", "@a:x", 19)));
         for n in 0..2 * MAX_MEMBERSHIPS_PER_ROOM {
             order.note(now, Dialect::Famedly, &facts("@a:x", &n.to_string(), 20));

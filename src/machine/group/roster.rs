@@ -1,7 +1,8 @@
 //! Who is in the group calls of one room: memberships in, participants out, as differences.
 //!
 //! A membership is believed as real state alone, for as long as it says but no longer than
-//! [`LONGEST_MEMBERSHIP`] after it was written, and only while its user is in the room. Work is in
+//! [`LONGEST_MEMBERSHIP`] (of matrix-js-sdk: an hour) after it was written, and only while its user
+//! is in the room. Work is in
 //! proportion to what changed: each participant stands on the claims of a few state events, and only
 //! those that an event speaks of are looked at.
 //!
@@ -31,6 +32,10 @@ use crate::{
 /// How long a membership is believed after it was written, whatever it says. 5 min: deployed
 /// clients write theirs anew every 2 min.
 pub const LONGEST_MEMBERSHIP: Duration = Duration::from_secs(300);
+
+/// The same for memberships of matrix-js-sdk, which writes them anew every 45 min
+/// (`matrix-js-sdk.md` §1.2). 1 h.
+pub const LONGEST_LEGACY_MEMBERSHIP: Duration = Duration::from_secs(3600);
 
 /// One device in a group call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -416,10 +421,19 @@ fn id(user: &UserId, device: &DeviceId) -> ParticipantId {
     ParticipantId { user: user.clone(), device: device.clone() }
 }
 
+/// How long a membership counts at most.
+pub(super) const fn longest(dialect: Dialect) -> Duration {
+    match dialect {
+        Dialect::Famedly => LONGEST_MEMBERSHIP,
+        Dialect::Msc3401 => LONGEST_LEGACY_MEMBERSHIP,
+    }
+}
+
 /// Until when a membership counts, by our clock. What it says is taken as a time from when it was
 /// written, so that only the difference of the sender's clock to his homeserver's matters.
 fn until(now: Now, facts: &StateFacts, membership: &Membership) -> Wall {
-    let lifetime = membership.expires.since(facts.sent).min(LONGEST_MEMBERSHIP);
+    let longest = longest(membership.backend.dialect());
+    let lifetime = membership.expires.since(facts.sent).min(longest);
     match facts.age {
         Some(age) => now.wall.plus(lifetime.saturating_sub(age)),
         None => facts.sent.min(now.wall).plus(lifetime),

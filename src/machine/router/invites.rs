@@ -133,7 +133,8 @@ impl Engine {
         // Who is about to talk with us and calls once more lost glare, and says so in a moment.
         let roster = &self.world.roster;
         let again = !roster.answered_with(arrival.room, arrival.caller).is_empty();
-        let busy = (roster.other_connected(None) || again) && !expected;
+        let talks = roster.other_connected(None) || self.groups.talking().next().is_some();
+        let busy = (talks || again) && !expected;
         busy && self.world.holds(Guard::BusyObeyed)
     }
 

@@ -283,6 +283,55 @@ fn a_room_s_state_tells_who_wrote_some_and_is_not_there() {
     assert_eq!(WholeState::read(&there, RECEIVED).outside, [].into());
 }
 
+// ------------------------------------------------------------------------- around group calls
+
+fn around(event_type: &str, content: Value) -> Value {
+    let mut event = invite();
+    event["type"] = json!(event_type);
+    event["content"] = content;
+    event
+}
+
+#[test]
+fn what_is_said_around_a_group_call_reaches_the_core() {
+    for event_type in [
+        "org.matrix.msc4075.rtc.notification",
+        "org.matrix.msc4310.rtc.decline",
+        "com.famedly.call.member.reaction",
+    ] {
+        let read = call(plain(&around(event_type, json!({ "key": "x" }))));
+        assert_eq!((read.event_type.as_str(), read.redacts), (event_type, None));
+    }
+    let reaction = around("m.reaction", json!({}));
+    assert!(matches!(plain(&reaction).what, What::Other));
+}
+
+/// Room versions before 11 have at the top what they redact.
+#[test]
+fn the_redaction_of_a_reaction_says_what_it_redacts() {
+    let content = json!({ "redacts_type": "com.famedly.call.member.reaction" });
+    let mut at_top = around("m.room.redaction", content.clone());
+    at_top["redacts"] = json!("$reaction");
+    let mut inside = around("m.room.redaction", content);
+    inside["content"]["redacts"] = json!("$reaction");
+    for event in [at_top, inside] {
+        let read = call(plain(&event));
+        assert_eq!(read.redacts, EventId::parse("$reaction").ok());
+    }
+    let mut other = around("m.room.redaction", json!({ "reason": "spam" }));
+    other["redacts"] = json!("$message");
+    assert!(matches!(plain(&other).what, What::Redaction(_)));
+}
+
+#[test]
+fn direct_chats_are_read_leniently() {
+    let content = json!({ "@ben:x": ["!a:x", 7, "no room"], "@carl:x": "!c:x",
+        "mailto:dora@x": ["!b:x"] });
+    let rooms = ["!a:x", "!b:x"].map(|room| RoomId::parse(room).unwrap());
+    assert_eq!(direct_chats(&content), rooms.into());
+    assert_eq!(direct_chats(&json!([])), [].into());
+}
+
 // -------------------------------------------------------------------------------------- to-device
 
 fn hangup() -> Value {
@@ -333,7 +382,8 @@ fn both_names_of_a_message_between_devices_are_call_events() {
 
 #[test]
 fn to_device_messages_that_are_no_call_events_are_left() {
-    for event_type in ["m.room_key", "m.key.verification.request"] {
+    let around = "com.famedly.call.member.reaction";
+    for event_type in ["m.room_key", "m.key.verification.request", around] {
         let mut message = hangup();
         message["type"] = json!(event_type);
         assert!(matches!(to_device(&raw(&message), None), Message::Other), "{event_type}");

@@ -9,6 +9,8 @@ use wiremock::{Mock, ResponseTemplate, matchers};
 use super::*;
 use crate::inbox::{Outlet, inbox};
 
+mod clear;
+mod delayed;
 mod to_device;
 
 struct Rig {

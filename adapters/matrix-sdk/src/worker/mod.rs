@@ -78,6 +78,8 @@ pub(crate) enum Input {
     Undecryptable(u64),
     /// The complete list of ignored users.
     Ignored(BTreeSet<UserId>),
+    /// The complete list of rooms that are direct chats.
+    Direct(BTreeSet<RoomId>),
     /// We have sent something about a call into this room.
     Sent(RoomId),
     /// We write state of this room now, or have just done so.
@@ -169,6 +171,7 @@ impl Worker {
                 self.ignored.clone_from(&users);
                 self.shared.actions.push_back(Action::Ignore(users));
             }
+            Input::Direct(rooms) => self.shared.on_direct(rooms),
             Input::Sent(room) => self.shared.call_rooms.note(&room),
             Input::Wrote(room) => {
                 self.shared.call_rooms.note(&room);

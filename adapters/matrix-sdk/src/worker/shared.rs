@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use matrix_voip::{
     id::{RoomId, UserId},
-    machine::io::RoomNews,
+    machine::io::{Chat, RoomNews},
     time::Now,
     wire::{
         delivery::{Batch, Place, RawEvent},
@@ -34,6 +34,9 @@ pub(super) struct Shared {
     pub(super) survey: Survey,
     /// The memberships of group calls that were seen: their redaction is news.
     memberships: Known,
+    /// The direct chats, and those that the core takes for some.
+    direct: BTreeSet<RoomId>,
+    told_direct: BTreeSet<RoomId>,
     pub(super) call_rooms: CallRooms,
     pub(super) actions: VecDeque<Action>,
     pub(super) counts: Counts,
@@ -104,7 +107,13 @@ impl Shared {
                 self.known.note(id);
             }
             match item.what {
-                What::Call(_) => events.extend(item.into_event(now)),
+                What::Call(call) => {
+                    // Whatever it says that it redacts.
+                    if call.redacts.as_ref().is_some_and(|id| self.memberships.has(id)) {
+                        doubts.push(item.received);
+                    }
+                    events.extend(Item { what: What::Call(call), ..item }.into_event(now));
+                }
                 What::Locked(_) if item.age(now) < LONGEST_LIFE => {
                     self.parking.park(&done.room, item);
                 }
@@ -163,6 +172,7 @@ impl Shared {
         if whole.encrypted {
             self.actions.push_back(Action::Tell(room.clone(), RoomNews::Encrypted));
         }
+        self.tell_chat(room);
         let live = whole.items.iter().filter(|item| item.is_live_membership(now));
         let writers: BTreeSet<_> = live.filter_map(Item::writer).cloned().collect();
         let outside: Vec<_> = whole.outside.intersection(&writers).cloned().collect();
@@ -170,6 +180,33 @@ impl Shared {
         self.actions.push_back(Action::State(whole.into_batch(now, room.clone())));
         for user in outside {
             self.actions.push_back(Action::Tell(room.clone(), RoomNews::Left(user)));
+        }
+    }
+
+    /// Of rooms whose state was not handed over yet it is told with that: an account may have
+    /// thousands.
+    pub(super) fn on_direct(&mut self, rooms: BTreeSet<RoomId>) {
+        let before = std::mem::replace(&mut self.direct, rooms);
+        let changed: Vec<_> = before.symmetric_difference(&self.direct).cloned().collect();
+        for room in changed {
+            if self.survey.has(&room) {
+                self.tell_chat(&room);
+            }
+        }
+    }
+
+    /// What kind of room it is; a group's need not be told.
+    fn tell_chat(&mut self, room: &RoomId) {
+        let is_direct = self.direct.contains(room);
+        let was_told = if is_direct {
+            self.told_direct.insert(room.clone());
+            true
+        } else {
+            self.told_direct.remove(room)
+        };
+        if was_told {
+            let chat = if is_direct { Chat::Direct } else { Chat::Group };
+            self.actions.push_back(Action::Tell(room.clone(), RoomNews::Chat(chat)));
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::intake::{Content, Fact, Gap, Item, Locked, Readable, Told, What};
 
+mod chats;
 mod state;
 
 const ROOM: &str = "!r:x";
@@ -45,6 +46,7 @@ fn readable(protection: Protection) -> What {
         protection,
         event_type: "m.call.hangup".into(),
         content: Content(r#"{"call_id":"c","party_id":"p","version":"1"}"#.into()),
+        redacts: None,
     }))
 }
 
@@ -491,12 +493,8 @@ fn to_device_messages_of_ignored_users_are_dropped() {
             age: None,
         };
         let event_type = "com.famedly.call.member.hangup".into();
-        Input::ToDevice(Box::new(RawEvent {
-            facts,
-            event_type,
-            content: "{}".into(),
-            redacts: None,
-        }))
+        let content = "{}".into();
+        Input::ToDevice(Box::new(RawEvent { facts, event_type, content, redacts: None }))
     };
     assert_eq!(rig.input(Input::Ignored([user("@evil:x")].into())), ["ignore 1"]);
     assert_eq!(rig.input(message("@evil:x")), [""; 0]);

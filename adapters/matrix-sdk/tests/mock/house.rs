@@ -58,6 +58,18 @@ impl House {
 
     pub(crate) async fn on(server: MatrixMockServer) -> Self {
         let client = server.client_builder().build().await;
+        Self::of(server, client).await
+    }
+
+    /// With a homeserver that has delayed events, and says so.
+    pub(crate) async fn with_delayed_events() -> Self {
+        let server = MatrixMockServer::new().await;
+        server.mock_versions().with_feature("org.matrix.msc4140", true).ok().mount().await;
+        let client = server.client_builder().no_server_versions().build().await;
+        Self::of(server, client).await
+    }
+
+    async fn of(server: MatrixMockServer, client: Client) -> Self {
         let webrtc = EmbeddedWebRtc::new();
         let engine = webrtc.engine();
         let host = Arc::new(engine.clone());

@@ -18,6 +18,8 @@ pub(crate) enum Online {
     /// Wait for a call and take it. A call that rings already rings here too, unless `call` or
     /// `login` ran since it began.
     Answer(AnswerOptions),
+    /// Enter the group call of a room, with all who are in it, each connected to each.
+    Group(GroupOptions),
     /// Check what calls need: homeserver, sync, encryption, TURN. One line each.
     Doctor(Profile),
     /// Log out and remove session and store.
@@ -35,6 +37,7 @@ impl Online {
             Self::Rooms(_) => "rooms",
             Self::Call(_) => "call",
             Self::Answer(_) => "answer",
+            Self::Group(_) => "group",
             Self::Doctor(_) => "doctor",
             Self::Logout(_) => "logout",
             Self::Serve(_) => "serve",
@@ -110,10 +113,45 @@ pub(crate) struct AnswerOptions {
     pub(crate) talk: TalkOptions,
 }
 
+/// Options of `caller group`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GroupOptions {
+    /// A room: !id, #alias:server or its name.
+    pub(crate) room: String,
+
+    /// Which group call of the room; without it the one that every room has.
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(crate) call: String,
+
+    /// How others hear that the call begins, if nobody is in it yet; without it like a message, in a
+    /// direct chat not at all.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) announce: Option<Announce>,
+
+    /// Before that, let every member of the room be in its group calls, if you may: its power levels
+    /// are changed.
+    #[arg(long)]
+    pub(crate) allow_everyone: bool,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkOptions,
+}
+
+/// How others hear that a group call begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Announce {
+    /// It rings like a telephone.
+    Ring,
+    /// It is shown like a message.
+    Message,
+    /// Nobody hears of it.
+    Nobody,
+}
+
 /// What a person in a call says, shows and keeps.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TalkOptions {
-    /// What the other side hears: tone:HERTZ, silence, or a file (.wav, .ogg), played again and
+    /// What the others hear: tone:HERTZ, silence, or a file (.wav, .ogg), played again and
     /// again.
     #[arg(long, value_name = "SOUND", default_value = "tone:440", value_parser = Sound::parse)]
     pub(crate) audio: Sound,
@@ -127,8 +165,8 @@ pub(crate) struct TalkOptions {
     #[arg(long, value_name = "FILE.ivf")]
     pub(crate) screen: Option<PathBuf>,
 
-    /// Keep what is received in this folder: heard.wav, and seen.ivf of a video call. Files of an
-    /// earlier call are replaced.
+    /// Keep what is received in this folder: heard.wav, and seen.ivf of a video call; in a group call
+    /// a heard-1.wav and so on for each sound that comes. Files of an earlier call are replaced.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 
@@ -233,6 +271,20 @@ mod tests {
         };
         assert_eq!((call.whom.as_str(), call.talk.audio), ("@ben:b", Sound::Silence));
         assert!(call.talk.relay_only);
+    }
+
+    #[test]
+    fn a_group_call_is_that_of_the_room_unless_told_otherwise() {
+        assert_eq!(online("caller group").unwrap_err().exit_code(), 2);
+        let call = |line| match online(line) {
+            Ok(Online::Group(options)) => (options.room, options.call),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(call("caller group Kitchen"), ("Kitchen".to_owned(), String::new()));
+        assert_eq!(
+            call("caller group !a:b --call chess --announce ring --allow-everyone").1,
+            "chess"
+        );
     }
 
     #[test]

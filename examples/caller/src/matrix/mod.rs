@@ -3,7 +3,7 @@
 //! | part | holds |
 //! | --- | --- |
 //! | `account/` | `login`, `rooms`, `logout`, and what is kept between two runs |
-//! | `talk/` | `call` and `answer`: a person in a call |
+//! | `talk/` | `call`, `answer` and `group`: a person in a call |
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
 //! | `sync.rs`, `http.rs`, `trust.rs`, `patience.rs` | what they share |
@@ -48,6 +48,7 @@ pub(crate) fn main(command: &Online) -> ExitCode {
         Online::Rooms(profile) => run(show_rooms(profile)),
         Online::Call(options) => run(talk::call(options)),
         Online::Answer(options) => run(talk::answer(options)),
+        Online::Group(options) => run(talk::group::group(options)),
         Online::Doctor(profile) => run(doctor::doctor(profile)),
     }
 }

@@ -1,9 +1,14 @@
 //! Who is in a group call, over a real homeserver: two of ours and whoever looks on.
 
+use std::time::Duration;
+
 use real::{Client, Failure, PATIENCE, Pair, Privacy, Scene, clock};
 use serde_json::{Value, json};
 
-use crate::stage::{Cast, Scenario};
+use crate::{
+    floor::Effort,
+    stage::{Cast, Scenario},
+};
 
 /// State alone; [`crate::meshes`] has those who hear each other.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -12,7 +17,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("who_is_in_a_group_call_encrypted", Cast::Pair(who_is_in_it))
         .within(Privacy::Encrypted)
         .only(|caller, callee| caller.is_ours() && callee.is_ours()),
+    Scenario::new("member_of_a_group_call_dies", Cast::Pair(member_dies))
+        .with(Effort::Wait)
+        .only(|caller, callee| caller.is_ours() && callee.is_ours()),
 ];
+
+/// Within this a homeserver with delayed events tells that somebody is gone. Without them it would
+/// take 5 min.
+const GONE: Duration = Duration::from_secs(45);
 
 fn who_is_in_it(scene: &Scene, pair: Pair) -> Result<(), Failure> {
     let Pair { caller, callee, room } = &pair;
@@ -42,8 +54,37 @@ fn who_is_in_it(scene: &Scene, pair: Pair) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Nobody but the homeserver can say that he is gone; of what he shares with another device of his
+/// that one's part stays.
+fn member_dies(scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let Pair { caller, callee, room } = &pair;
+    let wish = json!({"roomId": room, "dialect": "famedly"});
+    let second = scene.another_device(callee, "bob2", callee.kind)?;
+    let all = [caller, callee, &second];
+    for client in all {
+        client.ask("groupEnter", &wish)?;
+    }
+    for client in all {
+        sees(client, &wish, &all)?;
+    }
+    callee.die()?;
+    let died = clock::moment();
+    sees_within(GONE, caller, &wish, &[caller, &second])?;
+    scene.log.note(&format!("gone after {} ms", died.elapsed().as_millis()));
+    sees(&second, &wish, &[caller, &second])
+}
+
 /// Waits until a client sees these in the call, and no others.
 fn sees(client: &Client, wish: &Value, present: &[&Client]) -> Result<(), Failure> {
+    sees_within(PATIENCE, client, wish, present)
+}
+
+fn sees_within(
+    patience: Duration,
+    client: &Client,
+    wish: &Value,
+    present: &[&Client],
+) -> Result<(), Failure> {
     let mut devices: Vec<_> = present.iter().map(|one| one.device_id.as_str()).collect();
     devices.sort_unstable();
     let since = clock::moment();
@@ -55,7 +96,7 @@ fn sees(client: &Client, wish: &Value, present: &[&Client]) -> Result<(), Failur
         if shown == devices {
             return Ok(());
         }
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > patience {
             return Err(Failure(format!("{} sees {state} instead of {devices:?}", client.peer())));
         }
         // A pause of 200 ms, during which other commands are served.

@@ -13,6 +13,7 @@ mod groups;
 mod keys;
 mod login;
 mod measure;
+mod meetings;
 mod meshes;
 mod person;
 mod rivals;
@@ -47,6 +48,7 @@ fn main() {
         login::SCENARIOS,
         person::SCENARIOS,
         keys::SCENARIOS,
+        meetings::SCENARIOS,
         servers::SCENARIOS,
         measure::SCENARIOS,
     ];

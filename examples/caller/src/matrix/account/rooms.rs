@@ -125,7 +125,8 @@ async fn room_with(client: &Client, user: &UserId) -> Result<Room, Refusal> {
     Err(Refusal::new(format!("you share no room with {user}")))
 }
 
-async fn room_named(client: &Client, name: &str) -> Result<Room, Refusal> {
+/// The joined room of that id, alias or name.
+pub(crate) async fn room_named(client: &Client, name: &str) -> Result<Room, Refusal> {
     let unknown = || Refusal::new(format!("you are in no room {name}"));
     if let Ok(id) = RoomId::parse(name) {
         let room = client.get_room(&id).filter(is_joined);

@@ -1,9 +1,6 @@
 //! One call, from its first state to its end: what is shown meanwhile, and which keys are obeyed.
 
-use std::{
-    io::{IsTerminal, stdout},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use matrix_voip::{
@@ -18,18 +15,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     gear::Gear,
-    keys::{HELP, Keys, Wish},
+    keys::{HELP, Keyboard, Keys, Wish},
+    line::StatusLine,
     status::Status,
     transfers::Transfers,
 };
-use crate::matrix::say::show;
 
 /// Between two looks at the ear: it tells of the last 85 ms.
-const LISTEN: Duration = Duration::from_millis(80);
+pub(super) const LISTEN: Duration = Duration::from_millis(80);
 
 /// How often it listens before the line is shown anew, with the loudest of what was heard: short
 /// sounds between two looks would be missed.
-const LISTENS_A_LOOK: u32 = 6;
+pub(super) const LISTENS_A_LOOK: u32 = 6;
 
 /// A call that a person is in.
 pub(crate) struct Conversation<'a> {
@@ -128,7 +125,7 @@ impl<'a> Conversation<'a> {
 
     /// Goes on until the call has ended. A terminal stays as the keys want it.
     pub(crate) async fn run(mut self, keys: &mut Keys) -> Outcome {
-        if keys.read_keyboard() {
+        if keys.read_keyboard(Keyboard::of_call()) {
             self.line.print(HELP);
         }
         let mut ticks = interval(LISTEN);
@@ -181,7 +178,7 @@ impl<'a> Conversation<'a> {
         }
         self.listen();
         self.listened += 1;
-        if self.line.is_live && self.listened >= LISTENS_A_LOOK {
+        if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
             self.ask();
         }
     }
@@ -236,6 +233,8 @@ impl<'a> Conversation<'a> {
                 self.line.print(&call.explain().await.to_string());
                 Ok(())
             }
+            // No key of a call between two means these.
+            Wish::Who | Wish::ToggleHand | Wish::React(_) => Ok(()),
         };
         if let Err(why) = done {
             self.line.print(&why.to_string());
@@ -339,46 +338,11 @@ impl<'a> Conversation<'a> {
 }
 
 /// What was asked for, once: it is over then. Cancel safe.
-async fn answered<T>(asked: &mut Option<BoxFuture<'static, T>>) -> T {
+pub(super) async fn answered<T>(asked: &mut Option<BoxFuture<'static, T>>) -> T {
     let Some(answer) = asked else { return std::future::pending().await };
     let answer = answer.await;
     *asked = None;
     answer
-}
-
-/// One line of a terminal that is written over; elsewhere a line for each state.
-struct StatusLine {
-    is_live: bool,
-}
-
-impl StatusLine {
-    fn new() -> Self {
-        Self { is_live: stdout().is_terminal() }
-    }
-
-    fn show(&self, text: &str) {
-        if !self.is_live {
-            return self.print(text);
-        }
-        // A terminal that does not know its width says 0.
-        let width = crossterm::terminal::size().map_or(0, |(width, _)| usize::from(width));
-        let width = if width == 0 { 80 } else { width };
-        let text: String = text.chars().take(width.saturating_sub(1)).collect();
-        show(format_args!("\r\x1b[2K{text}"));
-    }
-
-    /// A line that stays. The return is for raw terminals.
-    fn print(&self, text: &str) {
-        let (begin, end) = if self.is_live { ("\r\x1b[2K", "\r\n") } else { ("", "\n") };
-        show(format_args!("{begin}{text}{end}"));
-    }
-
-    /// Leaves the line as it is.
-    fn end(&self) {
-        if self.is_live {
-            show("\r\n");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -48,19 +48,8 @@ pub(crate) struct Gear {
 impl Gear {
     /// Opens what is said and shown.
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
-        regular(options)?;
-        spare_sources(options)?;
-        let studio = microphone(Studio::builder(), &options.audio)?;
-        let studio = match &options.video {
-            Some(film) => shown(studio, CAMERA, film)?,
-            // For who turns a camera on in the call.
-            None => studio.camera(|| TestPicture::new().paced()),
-        };
-        let studio = match &options.screen {
-            Some(film) => shown(studio, SCREEN, film)?,
-            None => studio.source(SCREEN, || Ok::<_, Fault>(TestPicture::new().paced())),
-        };
-        let media = if options.video.is_some() { CallMedia::Video } else { CallMedia::Voice };
+        let studio = said_and_shown(options)?;
+        let media = media(options);
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();
         let (speaker, screen) = (Slot::new(heard), Slot::new(Threaded::new(seen)));
@@ -105,6 +94,27 @@ impl Gear {
     }
 }
 
+/// Sound, and a picture if there is a film.
+pub(super) fn media(options: &TalkOptions) -> CallMedia {
+    if options.video.is_some() { CallMedia::Video } else { CallMedia::Voice }
+}
+
+/// Microphone, camera and screen, opened once so that what is wrong with a file is told at once.
+pub(super) fn said_and_shown(options: &TalkOptions) -> Result<StudioBuilder, Refusal> {
+    regular(options)?;
+    spare_sources(options)?;
+    let studio = microphone(Studio::builder(), &options.audio)?;
+    let studio = match &options.video {
+        Some(film) => shown(studio, CAMERA, film)?,
+        // For who turns a camera on in the call.
+        None => studio.camera(|| TestPicture::new().paced()),
+    };
+    Ok(match &options.screen {
+        Some(film) => shown(studio, SCREEN, film)?,
+        None => studio.source(SCREEN, || Ok::<_, Fault>(TestPicture::new().paced())),
+    })
+}
+
 /// A pipe would keep us waiting for whoever writes into it, and each file is opened twice.
 fn regular(options: &TalkOptions) -> Result<(), Refusal> {
     for path in sources(options) {
@@ -132,7 +142,7 @@ fn spare_sources(options: &TalkOptions) -> Result<(), Refusal> {
 }
 
 /// The files that are said and shown.
-fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
+pub(super) fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
     let sound = match &options.audio {
         Sound::Wav(path) | Sound::Ogg(path) => Some(path),
         Sound::Tone(_) | Sound::Silence => None,
@@ -142,14 +152,14 @@ fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
 
 /// Whether two names mean one file, links included.
 #[cfg(unix)]
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     id(one).is_some_and(|one| Some(one) == id(other))
 }
 
 #[cfg(not(unix))]
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 

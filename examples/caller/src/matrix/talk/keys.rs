@@ -25,6 +25,13 @@ use crate::matrix::say::show;
 pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · 0-9 * #: tones \
      · t: transfer · f: follow a transfer · i: new path · e: explain · q: hang up";
 
+/// The keys in a group call.
+pub(crate) const GROUP_HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · r: raise or lower your hand \
+     · 1-5: react · w: who is there · q: leave";
+
+/// What the keys 1 to 5 show.
+const REACTIONS: [&str; 5] = ["👍", "👏", "❤️", "😂", "🎉"];
+
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -38,6 +45,12 @@ pub(crate) enum Wish {
     Follow,
     /// Say what the call waits for.
     Explain,
+    /// Say who is in the group call.
+    Who,
+    /// Raise our hand there, or lower it.
+    ToggleHand,
+    /// Show this there for a moment.
+    React(&'static str),
     /// A user id is being typed, and is this so far; `None`: no longer.
     Typing(Option<String>),
     /// To this user.
@@ -127,11 +140,11 @@ impl Keys {
     }
 
     /// Reads the keyboard too; whether there is one.
-    pub(crate) fn read_keyboard(&mut self) -> bool {
+    pub(crate) fn read_keyboard(&mut self, keyboard: Keyboard) -> bool {
         if !self.raw && stdin().is_terminal() && enable_raw_mode().is_ok() {
             self.raw = true;
             let teller = self.teller.clone();
-            thread::spawn(move || listen(&teller));
+            thread::spawn(move || listen(&teller, keyboard));
         }
         self.raw
     }
@@ -193,8 +206,7 @@ fn outlives_terminal() -> bool {
 #[cfg(not(unix))]
 fn await_signals(_: Teller) {}
 
-fn listen(teller: &Teller) {
-    let mut keyboard = Keyboard::default();
+fn listen(teller: &Teller, mut keyboard: Keyboard) {
     while !teller.wishes.is_closed() {
         match event::poll(LOOK) {
             Ok(false) => {}
@@ -213,16 +225,34 @@ fn listen(teller: &Teller) {
 }
 
 /// What keys mean, which depends on what was pressed before.
-#[derive(Debug, Default)]
-struct Keyboard {
+#[derive(Debug)]
+pub(crate) struct Keyboard {
+    layout: Layout,
     /// A user id that is being typed.
     entry: Option<String>,
+}
+
+/// What keys are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Call,
+    Group,
 }
 
 /// The longest user id.
 const MAX_USER_ID: usize = 255;
 
 impl Keyboard {
+    /// The keys that [`HELP`] names.
+    pub(crate) const fn of_call() -> Self {
+        Self { layout: Layout::Call, entry: None }
+    }
+
+    /// The keys that [`GROUP_HELP`] names.
+    pub(crate) const fn of_group() -> Self {
+        Self { layout: Layout::Group, entry: None }
+    }
+
     fn press(&mut self, key: KeyEvent) -> Option<Press> {
         if key.kind == KeyEventKind::Release {
             return None;
@@ -232,11 +262,11 @@ impl Keyboard {
             (KeyCode::Char('c'), _) if control => Some(Press::Interrupt),
             (KeyCode::Char('d'), _) if control => Some(Press::Wish(Wish::HangUp)),
             (code, Some(_)) => self.typed(code).map(Press::Wish),
-            (KeyCode::Char('t'), None) => {
+            (KeyCode::Char('t'), None) if self.layout == Layout::Call => {
                 self.entry = Some(String::new());
                 Some(Press::Wish(Wish::Typing(self.entry.clone())))
             }
-            (code, None) => wish(code).map(Press::Wish),
+            (code, None) => wish(self.layout, code).map(Press::Wish),
         }
     }
 
@@ -256,13 +286,29 @@ impl Keyboard {
     }
 }
 
-fn wish(code: KeyCode) -> Option<Wish> {
+fn wish(layout: Layout, code: KeyCode) -> Option<Wish> {
+    match (code, layout) {
+        (KeyCode::Char('q') | KeyCode::Esc, _) => Some(Wish::HangUp),
+        (KeyCode::Char('m'), _) => Some(Wish::ToggleMute),
+        (KeyCode::Char('h'), _) => Some(Wish::ToggleHold),
+        (KeyCode::Char('v'), _) => Some(Wish::ToggleCamera),
+        (KeyCode::Char('s'), _) => Some(Wish::ToggleScreen),
+        (code, Layout::Call) => wish_of_call(code),
+        (KeyCode::Char('w'), Layout::Group) => Some(Wish::Who),
+        (KeyCode::Char('r'), Layout::Group) => Some(Wish::ToggleHand),
+        (KeyCode::Char(digit @ '1'..='5'), Layout::Group) => reaction(digit).map(Wish::React),
+        (_, Layout::Group) => None,
+    }
+}
+
+fn reaction(digit: char) -> Option<&'static str> {
+    let at = digit.to_digit(10)?.checked_sub(1)?;
+    REACTIONS.get(usize::try_from(at).ok()?).copied()
+}
+
+/// What has a meaning between two alone.
+fn wish_of_call(code: KeyCode) -> Option<Wish> {
     match code {
-        KeyCode::Char('q') | KeyCode::Esc => Some(Wish::HangUp),
-        KeyCode::Char('m') => Some(Wish::ToggleMute),
-        KeyCode::Char('h') => Some(Wish::ToggleHold),
-        KeyCode::Char('v') => Some(Wish::ToggleCamera),
-        KeyCode::Char('s') => Some(Wish::ToggleScreen),
         KeyCode::Char('i') => Some(Wish::RestartIce),
         KeyCode::Char('f') => Some(Wish::Follow),
         KeyCode::Char('e') => Some(Wish::Explain),
@@ -296,7 +342,7 @@ mod tests {
 
     #[test]
     fn control_c_is_an_interrupt_in_a_raw_terminal_too() {
-        let mut keyboard = Keyboard::default();
+        let mut keyboard = Keyboard::of_call();
         let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(keyboard.press(key), Some(Press::Interrupt));
         let mut key = |letter| pressed(&mut keyboard, KeyCode::Char(letter));
@@ -307,8 +353,21 @@ mod tests {
     }
 
     #[test]
+    fn in_a_group_call_nobody_is_transferred_and_one_can_ask_who_is_there() {
+        let mut keyboard = Keyboard::of_group();
+        let mut key = |letter| pressed(&mut keyboard, KeyCode::Char(letter));
+        assert_eq!([key('t'), key('6'), key('i')], [None, None, None]);
+        assert_eq!(key('1'), Some(Press::Wish(Wish::React("👍"))));
+        assert_eq!(key('5'), Some(Press::Wish(Wish::React("🎉"))));
+        assert_eq!(key('r'), Some(Press::Wish(Wish::ToggleHand)));
+        assert_eq!(key('w'), Some(Press::Wish(Wish::Who)));
+        assert_eq!(key('m'), Some(Press::Wish(Wish::ToggleMute)));
+        assert_eq!(key('q'), Some(Press::Wish(Wish::HangUp)));
+    }
+
+    #[test]
     fn whom_to_transfer_to_is_typed_and_keys_are_letters_meanwhile() {
-        let mut keyboard = Keyboard::default();
+        let mut keyboard = Keyboard::of_call();
         let so_far = |text: &str| Some(Press::Wish(Wish::Typing(Some(text.to_owned()))));
         for (letter, text) in [('t', ""), ('@', "@"), ('q', "@q"), (':', "@q:"), ('1', "@q:1")] {
             assert_eq!(pressed(&mut keyboard, KeyCode::Char(letter)), so_far(text));
@@ -324,7 +383,7 @@ mod tests {
 
     #[test]
     fn who_changes_his_mind_does_not_transfer_and_does_not_hang_up() {
-        let mut keyboard = Keyboard::default();
+        let mut keyboard = Keyboard::of_call();
         pressed(&mut keyboard, KeyCode::Char('t'));
         let left = Some(Press::Wish(Wish::Typing(None)));
         assert_eq!(pressed(&mut keyboard, KeyCode::Esc), left);

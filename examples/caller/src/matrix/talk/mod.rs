@@ -1,25 +1,28 @@
-//! `caller call` and `caller answer`: a person in a call.
+//! `caller call`, `caller answer` and `caller group`: a person in a call.
 //!
 //! | file | holds |
 //! | --- | --- |
 //! | `gear.rs`, `slot.rs` | what is said and shown, and where what comes back is kept |
 //! | `conversation.rs` | one call to its end |
-//! | `status.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
+//! | `status.rs`, `line.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
 //! | `transfers.rs` | whom the other side asks to talk to instead |
+//! | `group/` | the call of a room, with all who are in it |
 
 mod conversation;
 mod gear;
+pub(crate) mod group;
 pub(crate) mod keys;
+mod line;
 mod slot;
 mod status;
 mod transfers;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use matrix_sdk::Client;
 use matrix_voip::{
     CallMedia, CallOptions as Placing, CallSession, CallState, Config, VoIP, VoipEvents, VoipNews,
-    id::UserId,
+    host::Media, id::UserId,
 };
 use matrix_voip_matrix_sdk::{Matrix, connect, ledger};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -66,12 +69,12 @@ struct Line {
 impl Line {
     /// Connects, then syncs: a call that waits for us already comes with the first sync. Calls of a
     /// run that crashed are hung up.
-    async fn open(gear: &Gear, options: &TalkOptions) -> Result<Self, Refusal> {
+    async fn open(studio: Arc<dyn Media>, options: &TalkOptions) -> Result<Self, Refusal> {
         let trust = Trust::read(options.profile.trust.as_deref())?;
         let client = open(&options.profile, &trust).await?;
         let mut config = Config::default();
         config.relay_only = options.relay_only;
-        let engine = trust.engine(gear.studio.clone())?;
+        let engine = trust.engine(studio)?;
         let kept = ledger(&client).await;
         let (ledger, kept) = kept.map_err(|why| Refusal::new(format!("the ledger: {why}")))?;
         let connected = connect(&client, |voip| {
@@ -104,7 +107,7 @@ impl Line {
 pub(crate) async fn call(options: &CallOptions) -> Result<ExitCode, Refusal> {
     one_callee(&options.whom, options.user.as_deref())?;
     let mut gear = Gear::open(&options.talk)?;
-    let line = Line::open(&gear, &options.talk).await?;
+    let line = Line::open(gear.studio.clone(), &options.talk).await?;
     let keys = Keys::signals();
     match place(&line, options, &mut gear).await {
         Ok(call) => Ok(talk(line, call, gear, keys, &options.talk).await),
@@ -135,7 +138,7 @@ async fn place(
 /// Waits for a call, takes it and stays until it is over.
 pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal> {
     let mut gear = Gear::open(&options.talk)?;
-    let mut line = Line::open(&gear, &options.talk).await?;
+    let mut line = Line::open(gear.studio.clone(), &options.talk).await?;
     let me = line.client.user_id().map(ToString::to_string).unwrap_or_default();
     let mut keys = Keys::signals();
     say(format_args!("waiting for a call to {me} (Ctrl-C ends it)"));

@@ -59,7 +59,7 @@ fn path(stats: &PeerStats) -> String {
 }
 
 /// Decibels below full scale, and the tone where there is one.
-fn level(heard: &Heard) -> String {
+pub(super) fn level(heard: &Heard) -> String {
     let decibels = 20.0 * heard.level.rms.log10();
     if decibels.is_nan() || decibels < SILENT {
         return "silence".to_owned();

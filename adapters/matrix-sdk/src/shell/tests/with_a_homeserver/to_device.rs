@@ -98,7 +98,7 @@ async fn messages_arrive(flavour: Flavour, secrecy: Secrecy) {
     for (n, event) in told.iter().enumerate() {
         assert_eq!((&event.facts.sender, event.facts.device.as_ref()), (&sender.user, device));
         assert_eq!(event.facts.protection, protection);
-        let message = event.event.as_ref().expect("it can be read");
+        let message = event.call().expect("it can be read");
         assert_eq!(message.header.call_id.as_str(), n.to_string(), "in their order");
     }
     assert_eq!(ben.port.0.counts().undecryptable, 0);

@@ -1,0 +1,158 @@
+//! What is heard and seen of each participant: by `RemoteTrack::member` each track has its ear, and
+//! its own file where sound is kept.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use matrix_voip::{
+    ParticipantId,
+    host::{FrameSink, RemoteTrack},
+    machine::io::MediaKind,
+};
+use matrix_voip_media::{
+    EarSink, EarView, Heard, Recording, StudioBuilder, Tee, Threaded, VideoCheck, VideoView,
+    WavSink,
+};
+
+use super::words::name;
+use crate::{
+    cli::online::TalkOptions,
+    matrix::{refusal::Refusal, talk::gear},
+};
+
+/// The ears and eyes of one person, for all others.
+#[derive(Clone)]
+pub(super) struct Hall(Arc<Mutex<Inside>>);
+
+struct Inside {
+    ears: BTreeMap<ParticipantId, EarView>,
+    eyes: BTreeMap<ParticipantId, VideoView>,
+    shelf: Option<Shelf>,
+}
+
+/// Where sound is kept.
+struct Shelf {
+    folder: PathBuf,
+    /// Files that are said or shown: none of them is replaced.
+    spared: Vec<PathBuf>,
+    files: usize,
+    kept: Vec<Kept>,
+}
+
+/// One file.
+struct Kept {
+    path: PathBuf,
+    of: ParticipantId,
+    /// Or why it could not be made.
+    recording: Result<Recording, String>,
+}
+
+impl Hall {
+    /// Makes the folder for what is kept, if anything is.
+    pub(super) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
+        let shelf = match &options.record {
+            None => None,
+            Some(folder) => {
+                fs::create_dir_all(folder)
+                    .map_err(|why| Refusal::new(format!("{}: {why}", folder.display())))?;
+                let spared = gear::sources(options).cloned().collect();
+                let (files, kept) = (0, Vec::new());
+                Some(Shelf { folder: folder.clone(), spared, files, kept })
+            }
+        };
+        let (ears, eyes) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self(Arc::new(Mutex::new(Inside { ears, eyes, shelf }))))
+    }
+
+    /// Remote tracks come here.
+    pub(super) fn listens_in(&self, studio: StudioBuilder) -> StudioBuilder {
+        let (sound, picture) = (self.clone(), self.clone());
+        studio
+            .sink(MediaKind::Audio, move |track| Some(sound.inside().hear(track)))
+            .sink(MediaKind::Video, move |track| Some(picture.inside().see(track)))
+    }
+
+    /// What is heard of somebody at this moment.
+    pub(super) fn now(&self, who: &ParticipantId) -> Heard {
+        self.inside().ears.get(who).map(EarView::now).unwrap_or_default()
+    }
+
+    /// How many pictures were seen of somebody.
+    pub(super) fn pictures(&self, who: &ParticipantId) -> u64 {
+        self.inside().eyes.get(who).map(|eye| eye.report().shown).unwrap_or_default()
+    }
+
+    /// What was heard of each in all.
+    pub(super) fn heard(&self) -> Vec<(ParticipantId, Heard)> {
+        let inside = self.inside();
+        inside.ears.iter().map(|(who, ear)| (who.clone(), ear.overall())).collect()
+    }
+
+    /// Waits until what is kept is closed, and says what is in it, a line for each.
+    pub(super) async fn finish(self) -> Vec<String> {
+        let kept = self.inside().shelf.take().map(|shelf| shelf.kept).unwrap_or_default();
+        let mut told = Vec::new();
+        for Kept { path, of, recording } in kept {
+            let (path, of) = (path.display(), name(&of));
+            let written = match recording {
+                Ok(recording) => recording.finished().await.map_err(|why| why.to_string()),
+                Err(why) => Err(why),
+            };
+            told.push(match written {
+                Ok(written) => format!("{path}: {} frames from {of}", written.frames),
+                Err(why) => format!("{path}: {why}"),
+            });
+        }
+        told
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn hear(&mut self, track: &RemoteTrack) -> Box<dyn FrameSink> {
+        let (sink, ear) = EarSink::new();
+        let mut sinks = Tee::new().and(sink);
+        if let Some(who) = &track.member {
+            self.ears.insert(who.clone(), ear);
+            if let Some(tape) = self.shelf.as_mut().and_then(|shelf| shelf.tape(who)) {
+                // What is written to a disk must not hold up the engine.
+                sinks = sinks.and(Threaded::new(tape));
+            }
+        }
+        Box::new(sinks)
+    }
+
+    fn see(&mut self, track: &RemoteTrack) -> Box<dyn FrameSink> {
+        let (check, eye) = VideoCheck::new();
+        if let Some(who) = &track.member {
+            self.eyes.insert(who.clone(), eye);
+        }
+        Box::new(Threaded::new(check))
+    }
+}
+
+impl Shelf {
+    /// A file for the next sound that comes.
+    fn tape(&mut self, of: &ParticipantId) -> Option<WavSink> {
+        let path = loop {
+            self.files += 1;
+            let path = self.folder.join(format!("heard-{}.wav", self.files));
+            if !self.spared.iter().any(|spared| gear::is_same(spared, &path)) {
+                break path;
+            }
+        };
+        let (sink, recording) = match WavSink::create(&path) {
+            Ok((sink, recording)) => (Some(sink), Ok(recording)),
+            Err(why) => (None, Err(why.to_string())),
+        };
+        self.kept.push(Kept { path, of: of.clone(), recording });
+        sink
+    }
+}

@@ -1,0 +1,360 @@
+//! A group call of a person, from entering to leaving: what is told meanwhile, and which keys are
+//! obeyed.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use futures::future::BoxFuture;
+use matrix_voip::{
+    CallMedia, ChangeGroupError, Connection, EnterError, GroupCallSession, GroupEnd, GroupEvent,
+    GroupEvents, GroupNews, GroupSnapshot, GroupState, MediaSource, ParticipantId, RAISED_HAND,
+    ReactError, Stay, Stream,
+};
+use matrix_voip_media::Heard;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    hall::Hall,
+    words::{View, marks, name},
+};
+use crate::matrix::{
+    plain::plain,
+    talk::{
+        conversation::{LISTEN, LISTENS_A_LOOK, answered},
+        keys::{GROUP_HELP, Keyboard, Keys, Wish},
+        line::StatusLine,
+    },
+};
+
+/// How long the homeserver may take to take our membership back; after that it is told later.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// A group call that a person is in.
+pub(super) struct Meeting<'a> {
+    call: GroupCallSession,
+    me: ParticipantId,
+    present: GroupSnapshot,
+    events: GroupEvents,
+    hall: &'a Hall,
+    line: StatusLine,
+    entering: Option<BoxFuture<'static, Result<(), EnterError>>>,
+    entered: Option<Instant>,
+    /// When it is left, whatever the homeserver says.
+    leaving: Option<Instant>,
+    /// The loudest of each since the line was shown, and how often it was listened.
+    loudest: BTreeMap<ParticipantId, Heard>,
+    listened: u32,
+    /// How long to stay; `None`: until the person leaves.
+    length: Option<Duration>,
+}
+
+/// How it went.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    /// Why we could not enter.
+    pub(super) refused: Option<EnterError>,
+    end: Option<GroupEnd>,
+    /// How long we were in it.
+    stayed: Option<Duration>,
+}
+
+impl Outcome {
+    /// Whether we were in it, and left because we wanted to.
+    pub(super) fn is_good(&self) -> bool {
+        self.stayed.is_some() && matches!(self.end, None | Some(GroupEnd::Empty))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end {
+            None => f.write_str("left")?,
+            Some(end) => write!(f, "left: {end}")?,
+        }
+        match self.stayed {
+            Some(stayed) => write!(f, ", after {:.0} s", stayed.as_secs_f64()),
+            None => f.write_str(", never in the call"),
+        }
+    }
+}
+
+impl<'a> Meeting<'a> {
+    pub(super) fn new(call: GroupCallSession, me: ParticipantId, hall: &'a Hall) -> Self {
+        let (present, events) = call.subscribe();
+        Self {
+            call,
+            me,
+            present,
+            events,
+            hall,
+            line: StatusLine::new(),
+            entering: None,
+            entered: None,
+            leaving: None,
+            loudest: BTreeMap::new(),
+            listened: 0,
+            length: None,
+        }
+    }
+
+    /// Enters when it runs, with this. Keys do not wait for the homeserver.
+    pub(super) fn enter(mut self, media: CallMedia) -> Self {
+        let call = self.call.clone();
+        self.entering = Some(Box::pin(async move { call.enter_with(media).await }));
+        self
+    }
+
+    /// Leaves by itself after a time.
+    pub(super) fn staying(mut self, length: Option<Duration>) -> Self {
+        self.length = length;
+        self
+    }
+
+    /// Goes on until we have left. A terminal stays as the keys want it.
+    pub(super) async fn run(mut self, keys: &mut Keys) -> Outcome {
+        if keys.read_keyboard(Keyboard::of_group()) {
+            self.line.print(GROUP_HELP);
+        }
+        let mut ticks = interval(LISTEN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused = None;
+        while refused.is_none() && !self.has_left() {
+            tokio::select! {
+                news = self.events.next() => match news {
+                    Some(news) => self.on_news(&news),
+                    None => break,
+                },
+                entered = answered(&mut self.entering) => match entered {
+                    Ok(()) => self.on_entered(),
+                    // Who leaves before he was in it has wanted so.
+                    Err(why) => refused = self.leaving.is_none().then_some(why),
+                },
+                wish = keys.next() => self.obey(wish).await,
+                _ = ticks.tick() => self.on_tick().await,
+            }
+        }
+        self.line.end();
+        let stayed = self.entered.map(|since| since.elapsed());
+        Outcome { refused, end: self.present.end, stayed }
+    }
+
+    fn has_left(&self) -> bool {
+        let is_out = matches!(self.present.state, GroupState::Idle | GroupState::Ended);
+        self.leaving.is_some_and(|until| is_out || Instant::now() >= until)
+    }
+
+    fn on_entered(&mut self) {
+        self.entered.get_or_insert_with(Instant::now);
+        self.line.print("you are in the call");
+        self.show();
+    }
+
+    fn on_news(&mut self, news: &GroupNews) {
+        if let GroupNews::Event(event) = news
+            && let Some(told) = self.told(event)
+        {
+            self.line.print(&told);
+        }
+        let before = self.present.state;
+        news.apply(&mut self.present);
+        if self.present.state != before {
+            self.show();
+        }
+    }
+
+    /// What the person is told of it.
+    fn told(&self, event: &GroupEvent) -> Option<String> {
+        match event {
+            GroupEvent::ParticipantJoined(one) if one.id != self.me => {
+                Some(format!("{} is in the call", name(&one.id)))
+            }
+            GroupEvent::ParticipantLeft(who) if *who != self.me => {
+                Some(format!("{} has left", name(who)))
+            }
+            GroupEvent::ConnectionChanged { participant, connection } => {
+                self.connection_told(participant, *connection)
+            }
+            GroupEvent::StreamsChanged { participant, streams } if *participant != self.me => {
+                self.streams_told(participant, streams)
+            }
+            GroupEvent::ReactionAdded { participant, key, .. } => {
+                Some(format!("{}: {}", name(participant), plain(key)))
+            }
+            GroupEvent::ReactionRemoved { participant, key } => {
+                Some(format!("{}: no more {}", name(participant), plain(key)))
+            }
+            GroupEvent::Declined(user) => Some(format!("{} does not come", plain(user.as_str()))),
+            GroupEvent::RightsChanged(rights) => {
+                let newly = rights.can_everyone_join && !self.present.rights.can_everyone_join;
+                newly.then(|| "every member of the room may be in its calls".to_owned())
+            }
+            GroupEvent::MediaMissing(source) => Some(format!("{} cannot be had", word(*source))),
+            _ => None,
+        }
+    }
+
+    fn connection_told(&self, who: &ParticipantId, now: Connection) -> Option<String> {
+        let before = self.present.connections.get(who).copied();
+        match now {
+            Connection::Connected => Some(format!("connected to {}", name(who))),
+            _ if before == Some(Connection::Connected) => {
+                Some(format!("the connection to {} is lost", name(who)))
+            }
+            _ => None,
+        }
+    }
+
+    fn streams_told(&self, who: &ParticipantId, streams: &[Stream]) -> Option<String> {
+        let before = self.present.streams.get(who).map(|old| marks(old)).unwrap_or_default();
+        let now = marks(streams);
+        let words = if now.is_empty() { "sound".to_owned() } else { now.join(", ") };
+        (now != before).then(|| format!("{}: {words}", name(who)))
+    }
+
+    async fn on_tick(&mut self) {
+        let over = self.entered.zip(self.length).is_some_and(|(at, long)| at.elapsed() >= long);
+        if over && self.leaving.is_none() {
+            self.leave().await;
+        }
+        self.listen();
+        self.listened += 1;
+        if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
+            self.show();
+        }
+    }
+
+    fn listen(&mut self) {
+        for one in &self.present.participants {
+            let now = self.hall.now(&one.id);
+            let loudest = self.loudest.entry(one.id.clone()).or_default();
+            if now.level.rms > loudest.level.rms {
+                *loudest = now;
+            }
+        }
+    }
+
+    async fn obey(&mut self, wish: Wish) {
+        let call = self.call.clone();
+        let microphone = MediaSource::Microphone;
+        let done = match wish {
+            Wish::HangUp => {
+                self.line.print("leaving");
+                self.leave().await;
+                Ok(())
+            }
+            Wish::ToggleMute if self.is_muted() => call.unmute(microphone).await,
+            Wish::ToggleMute => call.mute(microphone).await,
+            Wish::ToggleHold if self.present.held => call.unhold().await,
+            Wish::ToggleHold => call.hold().await,
+            Wish::ToggleCamera => self.toggle(MediaSource::Camera, "camera").await,
+            Wish::ToggleScreen => self.toggle(MediaSource::Screen, "screen").await,
+            Wish::Who => {
+                self.print_who();
+                Ok(())
+            }
+            Wish::ToggleHand => return self.reacted(self.toggle_hand().await),
+            Wish::React(shown) => {
+                return self.reacted(call.react(shown, Stay::Ephemeral).await);
+            }
+            // No key of a group call means these.
+            Wish::Tone(_)
+            | Wish::RestartIce
+            | Wish::Follow
+            | Wish::Explain
+            | Wish::Typing(_)
+            | Wish::Transfer(_) => Ok(()),
+        };
+        match done {
+            Ok(()) => self.show(),
+            Err(why) => self.line.print(&why.to_string()),
+        }
+    }
+
+    async fn toggle(&self, source: MediaSource, mark: &str) -> Result<(), ChangeGroupError> {
+        let ours = self.present.streams.get(&self.me).map(Vec::as_slice).unwrap_or_default();
+        let shows = marks(ours).contains(&mark);
+        match (source, shows) {
+            (MediaSource::Screen, true) => self.call.stop_screenshare().await,
+            (MediaSource::Screen, false) => self.call.start_screenshare().await,
+            (_, true) => self.call.stop_camera().await,
+            (_, false) => self.call.start_camera().await,
+        }
+    }
+
+    async fn toggle_hand(&self) -> Result<(), ReactError> {
+        let ours = self.present.reactions.get(&self.me);
+        match ours.is_some_and(|shown| shown.contains(RAISED_HAND)) {
+            true => self.call.lower_hand().await,
+            false => self.call.raise_hand().await,
+        }
+    }
+
+    /// What comes of a reaction is told as that of everybody's.
+    fn reacted(&self, done: Result<(), ReactError>) {
+        if let Err(why) = done {
+            self.line.print(&why.to_string());
+        }
+    }
+
+    async fn leave(&mut self) {
+        self.leaving.get_or_insert_with(|| Instant::now() + LEAVING);
+        // Our membership is taken back by itself, whatever comes of this.
+        drop(self.call.leave().await);
+    }
+
+    fn is_muted(&self) -> bool {
+        self.present.muted.get(&MediaSource::Microphone).copied().unwrap_or_default()
+    }
+
+    fn print_who(&self) {
+        let senses = |who: &ParticipantId| self.senses(who);
+        self.view(&senses).who().iter().for_each(|line| self.line.print(line));
+    }
+
+    fn show(&mut self) {
+        let senses = |who: &ParticipantId| self.senses(who);
+        self.line.show(&self.view(&senses).line());
+        self.loudest.clear();
+        self.listened = 0;
+    }
+
+    fn senses(&self, who: &ParticipantId) -> (Heard, u64) {
+        let (now, loudest) = (self.hall.now(who), self.loudest.get(who).copied());
+        let heard = loudest.filter(|loudest| loudest.level.rms > now.level.rms).unwrap_or(now);
+        (heard, self.hall.pictures(who))
+    }
+
+    fn view<'v>(&'v self, senses: &'v dyn Fn(&ParticipantId) -> (Heard, u64)) -> View<'v> {
+        let talking = self.entered.map(|since| since.elapsed());
+        View { call: &self.present, me: &self.me, talking, senses }
+    }
+}
+
+const fn word(source: MediaSource) -> &'static str {
+    match source {
+        MediaSource::Microphone => "the microphone",
+        MediaSource::Camera => "the camera",
+        MediaSource::Screen => "the screen",
+        _ => "a source",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_was_in_the_call_and_wanted_to_leave_is_content() {
+        let outcome = |end, stayed: Option<u64>| Outcome {
+            refused: None,
+            end,
+            stayed: stayed.map(Duration::from_secs),
+        };
+        let left = outcome(None, Some(12));
+        assert_eq!((left.to_string().as_str(), left.is_good()), ("left, after 12 s", true));
+        let last = outcome(Some(GroupEnd::Empty), Some(3));
+        let words = "left: nobody is left, after 3 s";
+        assert_eq!((last.to_string().as_str(), last.is_good()), (words, true));
+        assert!(!outcome(Some(GroupEnd::LoggedOut), Some(3)).is_good());
+        assert!(!outcome(None, None).is_good());
+    }
+}

@@ -1,0 +1,163 @@
+//! Lines about who is in a group call. Pure; whatever others named themselves can be printed.
+
+use std::time::Duration;
+
+use matrix_voip::{
+    Connection, GroupSnapshot, MediaSource, ParticipantId, Stream, machine::io::MediaKind,
+    wire::metadata::Purpose,
+};
+use matrix_voip_media::Heard;
+
+use crate::matrix::{plain::plain, talk::status::level};
+
+/// Somebody's user id.
+pub(super) fn name(who: &ParticipantId) -> String {
+    plain(who.user.as_str())
+}
+
+/// His user id without the server.
+fn short(who: &ParticipantId) -> String {
+    let name = name(who);
+    name.split(':').next().unwrap_or_default().to_owned()
+}
+
+/// How many are there.
+pub(super) fn count(call: &GroupSnapshot) -> String {
+    match call.participants.len() {
+        0 => "nobody is in it".to_owned(),
+        1 => "1 is in it".to_owned(),
+        n => format!("{n} are in it"),
+    }
+}
+
+/// What somebody's streams are beside sound that flows.
+pub(super) fn marks(streams: &[Stream]) -> Vec<&'static str> {
+    let of = |purpose: Purpose| streams.iter().find(move |stream| stream.purpose == purpose);
+    let user = of(Purpose::UserMedia);
+    let muted = user.is_some_and(|stream| stream.audio_muted);
+    let camera = user.is_some_and(|it| it.kinds.contains(&MediaKind::Video) && !it.video_muted);
+    let screen = of(Purpose::Screenshare).is_some();
+    let marks = [(muted, "muted"), (camera, "camera"), (screen, "screen")];
+    marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
+}
+
+/// A connection in a word.
+pub(super) const fn connection(how: Connection) -> &'static str {
+    match how {
+        Connection::Waiting => "not connected",
+        Connection::Connecting => "connecting",
+        Connection::Connected => "connected",
+        _ => "unknown",
+    }
+}
+
+/// A call as its lines show it.
+pub(super) struct View<'a> {
+    pub(super) call: &'a GroupSnapshot,
+    pub(super) me: &'a ParticipantId,
+    /// Since we are in it.
+    pub(super) talking: Option<Duration>,
+    /// What is heard of somebody, and how many pictures are seen.
+    pub(super) senses: &'a dyn Fn(&ParticipantId) -> (Heard, u64),
+}
+
+impl View<'_> {
+    /// The line that is written over: our state, and how each of the others is heard.
+    pub(super) fn line(&self) -> String {
+        let mut parts = vec![self.call.state.to_string()];
+        if let Some(talking) = self.talking {
+            let seconds = talking.as_secs();
+            parts[0].push_str(&format!(" {:02}:{:02}", seconds / 60, seconds % 60));
+        }
+        let muted = self.call.muted.get(&MediaSource::Microphone).copied().unwrap_or_default();
+        let ours = marks(self.streams(self.me));
+        parts.extend(ours.iter().filter(|mark| **mark != "muted").map(ToString::to_string));
+        parts.extend(muted.then(|| "muted".to_owned()));
+        parts.extend(self.call.held.then(|| "on hold".to_owned()));
+        let others = self.call.participants.iter().map(|one| &one.id);
+        let others = others.filter(|one| *one != self.me);
+        parts.extend(others.map(|one| {
+            let speaks = if self.speaks(one) { " speaks" } else { "" };
+            format!("{} {}{speaks}", short(one), self.how(one))
+        }));
+        parts.join("  ")
+    }
+
+    /// A line for each who is there.
+    pub(super) fn who(&self) -> Vec<String> {
+        let all = self.call.participants.iter().map(|one| {
+            let id = &one.id;
+            let device = plain(id.device.as_str());
+            let how = if id == self.me { "you".to_owned() } else { self.how(id) };
+            let speaks = self.speaks(id).then_some("speaks");
+            let marks = marks(self.streams(id)).into_iter().chain(speaks);
+            let shown = self.call.reactions.get(id).into_iter().flatten().map(plain);
+            let marks: Vec<_> = marks.map(str::to_owned).chain(shown).collect();
+            format!("{} ({device})  {how}  {}", name(id), marks.join(", ")).trim_end().to_owned()
+        });
+        let all: Vec<_> = all.collect();
+        if all.is_empty() { vec!["nobody is there".to_owned()] } else { all }
+    }
+
+    /// How somebody is connected, or what is heard of him.
+    fn how(&self, who: &ParticipantId) -> String {
+        match self.call.connections.get(who) {
+            Some(Connection::Connected) => {
+                let (heard, pictures) = (self.senses)(who);
+                let seen =
+                    if pictures > 0 { format!(", {pictures} pictures") } else { String::new() };
+                format!("{}{seen}", level(&heard))
+            }
+            Some(how) => connection(*how).to_owned(),
+            None => connection(Connection::Waiting).to_owned(),
+        }
+    }
+
+    fn speaks(&self, who: &ParticipantId) -> bool {
+        self.call.active_speaker.as_ref() == Some(who)
+    }
+
+    fn streams(&self, who: &ParticipantId) -> &[Stream] {
+        self.call.streams.get(who).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use matrix_voip::{
+        Side,
+        id::{DeviceId, UserId},
+    };
+
+    fn stream(purpose: Purpose, kinds: &[MediaKind]) -> Stream {
+        Stream {
+            side: Side::Remote,
+            purpose,
+            id: None,
+            kinds: kinds.to_vec(),
+            audio_muted: false,
+            video_muted: false,
+        }
+    }
+
+    #[test]
+    fn what_is_beside_sound_is_named() {
+        let voice = stream(Purpose::UserMedia, &[MediaKind::Audio]);
+        assert_eq!(marks(std::slice::from_ref(&voice)), Vec::<&str>::new());
+        let muted = Stream { audio_muted: true, ..voice };
+        let screen = stream(Purpose::Screenshare, &[MediaKind::Video]);
+        assert_eq!(marks(&[screen, muted]), ["muted", "screen"]);
+        let both = [MediaKind::Audio, MediaKind::Video];
+        let camera = stream(Purpose::UserMedia, &both);
+        assert_eq!(marks(&[Stream { video_muted: true, ..camera.clone() }]), Vec::<&str>::new());
+        assert_eq!(marks(&[camera]), ["camera"]);
+    }
+
+    #[test]
+    fn nobody_can_be_taken_for_a_line_of_the_terminal() {
+        let user = UserId::parse("@b\u{2028}en:x").unwrap();
+        let who = ParticipantId { user, device: DeviceId::parse("D").unwrap() };
+        assert_eq!((name(&who), short(&who)), ("@b\u{fffd}en:x".into(), "@b\u{fffd}en".into()));
+    }
+}
