@@ -146,6 +146,9 @@ pub enum Guard {
     SmallerCalls,
     /// A membership whose state key names somebody else counts for nothing; without: it counts.
     StateKeyBound,
+    /// What is older than what was heard of the same user under the same key counts for nothing;
+    /// without: it takes the place of the newer.
+    StateInOrder,
     /// A reaction belongs to a membership of its sender; without: to any participant's.
     ReactionBound,
     /// Applause that is late is not shown; without: it is.

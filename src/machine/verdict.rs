@@ -74,6 +74,8 @@ pub enum Ignored {
     NotInRoom,
     /// The state key names another user than the one who wrote the event.
     ForeignStateKey,
+    /// The same user has written something newer under this key, and we have heard it.
+    OutdatedState,
     /// The reaction belongs to no membership of its sender that we know.
     NoMembership,
     /// The redaction removes no reaction that we know.

@@ -471,6 +471,7 @@ record_enum!(Ignored {
     IgnoredUser,
     NotInRoom,
     ForeignStateKey,
+    OutdatedState,
     NoMembership,
     UnknownReaction,
     UnknownRing,

@@ -7,6 +7,7 @@ use super::{
     delayed::DelayedLeave,
     event::Rights,
     membership::{Next, Ours, Outcome},
+    order::Order,
     post::Posts,
     ringing::Rings,
     roster::{ParticipantId, Roster},
@@ -76,6 +77,7 @@ impl GroupTimer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct GroupRoom {
     pub(super) roster: Roster,
+    pub(super) order: Order,
     pub(super) ours: Ours,
     pub(super) delayed: DelayedLeave,
     pub(super) levels: Option<PowerLevels>,

@@ -34,6 +34,7 @@ mod legs;
 mod media;
 mod membership;
 mod mesh;
+mod order;
 mod post;
 mod reactions;
 pub mod ringing;

@@ -432,13 +432,18 @@ fn id(user: &UserId, device: &DeviceId) -> ParticipantId {
     ParticipantId { user: user.clone(), device: device.clone() }
 }
 
+/// How long a membership counts at most.
+pub(super) const fn longest(dialect: Dialect) -> Duration {
+    match dialect {
+        Dialect::Famedly => LONGEST_MEMBERSHIP,
+        Dialect::Msc3401 => LONGEST_LEGACY_MEMBERSHIP,
+    }
+}
+
 /// Until when a membership counts, by our clock. What it says is taken as a time from when it was
 /// written, so that only the difference of the sender's clock to his homeserver's matters.
 fn until(now: Now, facts: &StateFacts, membership: &Membership) -> Wall {
-    let longest = match membership.backend.dialect() {
-        Dialect::Famedly => LONGEST_MEMBERSHIP,
-        Dialect::Msc3401 => LONGEST_LEGACY_MEMBERSHIP,
-    };
+    let longest = longest(membership.backend.dialect());
     let lifetime = membership.expires.since(facts.sent).min(longest);
     match facts.age {
         Some(age) => now.wall.plus(lifetime.saturating_sub(age)),

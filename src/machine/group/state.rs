@@ -23,7 +23,7 @@ use crate::{
     },
     wire::{
         member::{Backend, Dialect, GroupCallId, names_another},
-        state::{Extent, ParsedState, RoomState, StateContent},
+        state::{Extent, ParsedState, RoomState, StateContent, StateFacts},
     },
 };
 
@@ -36,7 +36,7 @@ impl Engine {
             if let Ok(StateContent::Members(dialect, _)) = &event.content {
                 told.insert((*dialect, event.facts.state_key.clone()));
             }
-            let verdict = self.on_state_event(&room, event);
+            let verdict = self.on_state_event(&room, extent, event);
             if let Verdict::Ignored(reason) = verdict {
                 self.note(&event.event_type, Some((&event.facts.sender, None)), reason);
             }
@@ -67,7 +67,7 @@ impl Engine {
         self.on_changes(room, changes);
     }
 
-    fn on_state_event(&mut self, room: &RoomId, event: &ParsedState) -> Verdict {
+    fn on_state_event(&mut self, room: &RoomId, extent: Extent, event: &ParsedState) -> Verdict {
         match &event.content {
             Err(_) => Verdict::Ignored(Ignored::Malformed),
             Ok(StateContent::PowerLevels(levels)) => {
@@ -80,12 +80,21 @@ impl Engine {
             }
             Ok(StateContent::Members(dialect, entries)) => {
                 let facts = &event.facts;
+                if extent == Extent::Changes && self.is_outdated(room, *dialect, facts) {
+                    return Verdict::Ignored(Ignored::OutdatedState);
+                }
                 let outside = self.world.is_outside(room, &facts.sender)
                     && self.world.holds(Guard::OutsidersUnheard);
                 let statement = Statement { dialect: *dialect, facts, entries, outside };
                 self.on_members_event(room, statement)
             }
         }
+    }
+
+    fn is_outdated(&mut self, room: &RoomId, dialect: Dialect, facts: &StateFacts) -> bool {
+        let now = self.world.now.wall;
+        let outdated = self.groups.room(room).order.is_outdated(now, dialect, facts);
+        outdated && self.world.holds(Guard::StateInOrder)
     }
 
     fn on_members_event(&mut self, room: &RoomId, statement: Statement<'_>) -> Verdict {
@@ -100,6 +109,7 @@ impl Engine {
             }
             return Verdict::Ignored(Ignored::ForeignStateKey);
         }
+        of_room.order.note(self.world.now.wall, dialect, facts);
         if our_key {
             let device = &self.world.identity.device;
             of_room.ours.on_seen(device, &facts.event_id, entries);

@@ -1,6 +1,6 @@
 //! Memberships of group calls: each is bound to who wrote it and to the room that he is in.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use matrix_voip::{
     id::{EventId, UserId},
@@ -19,8 +19,10 @@ use matrix_voip::{
 use crate::rig::{Rig, room, start, user};
 
 /// The guards that these tests show to be needed, and the reasons that they give.
-pub(super) const GUARDS: [Guard; 2] = [Guard::StateKeyBound, Guard::OutsidersUnheard];
-pub(super) const REASONS: [Ignored; 2] = [Ignored::ForeignStateKey, Ignored::NotInRoom];
+pub(super) const GUARDS: [Guard; 3] =
+    [Guard::StateKeyBound, Guard::StateInOrder, Guard::OutsidersUnheard];
+pub(super) const REASONS: [Ignored; 3] =
+    [Ignored::ForeignStateKey, Ignored::OutdatedState, Ignored::NotInRoom];
 
 const MEMBERSHIP: &str = r#"{"memberships":[{"call_id":"","device_id":"D","membershipID":"s",
     "expires_ts":1786000300000,"foci_active":[{"type":"mesh"}]}]}"#;
@@ -34,11 +36,15 @@ fn rig() -> Rig {
 }
 
 fn state(sender: &UserId, state_key: &str, content: &str) -> Input {
+    written(sender, state_key, content, start().wall)
+}
+
+fn written(sender: &UserId, state_key: &str, content: &str, sent: Wall) -> Input {
     let facts = StateFacts {
         event_id: EventId::parse("$state").unwrap(),
         sender: sender.clone(),
         state_key: state_key.to_owned(),
-        sent: start().wall,
+        sent,
         age: None,
     };
     let event_type = MEMBER_TYPE.to_owned();
@@ -73,6 +79,25 @@ fn a_membership_under_somebody_elses_key_counts_for_nothing() {
         open.engine = open.engine.without(Guard::StateKeyBound);
         assert!(judged(open, forged()).1, "{key}: without the guard it counts");
     }
+}
+
+/// Synapse tells the state before a timeline: on another branch than the one that we have heard of.
+#[test]
+fn a_membership_that_its_user_has_taken_back_does_not_come_again() {
+    let (you, key) = (user("you"), "@you:x");
+    let now = start().wall;
+    let left = || {
+        let mut rig = rig();
+        rig.input(written(&you, key, MEMBERSHIP, now));
+        rig.input(written(&you, key, "{}", now.plus(Duration::from_millis(1))));
+        rig
+    };
+    let again = || written(&you, key, MEMBERSHIP, now);
+    let refused = (Verdict::Ignored(Ignored::OutdatedState), false);
+    assert_eq!(judged(left(), again()), refused);
+    let mut open = left();
+    open.engine = open.engine.without(Guard::StateInOrder);
+    assert!(judged(open, again()).1, "without the guard he is there again");
 }
 
 #[test]

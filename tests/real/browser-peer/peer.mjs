@@ -19,7 +19,7 @@ const { chromium } = require("playwright-core");
 
 const CAPABILITIES = [
     "voice", "video", "screenshare", "dtmf", "transfer", "iceRestart",
-    "crypto", "forceTURN", "screenshot", "manyPeers",
+    "crypto", "forceTURN", "mesh", "screenshot", "manyPeers",
 ];
 
 const FLAGS = [

@@ -198,22 +198,50 @@ impl<'w> Scene<'w> {
         self.login(unused(name), kind, json!({"user": localpart(client)}))?.logged_in()
     }
 
+    /// Clients of new accounts, logged in, in a room that the first has made.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not get there.
+    pub fn gathering(&self, kinds: &[Kind]) -> Result<(Vec<Client>, String), Failure> {
+        let names = ["ada", "ben", "cleo", "dan", "eva", "finn", "gwen", "hugo"];
+        let entering = kinds.iter().zip(names).map(|(kind, name)| self.enter(name, *kind));
+        // All at once, and then one after the other is waited for.
+        let entering = entering.collect::<Result<Vec<_>, _>>()?;
+        let clients = entering.into_iter().map(Entering::logged_in);
+        let clients = clients.collect::<Result<Vec<_>, _>>()?;
+        let room = self.room_of(&clients.iter().collect::<Vec<_>>())?;
+        Ok((clients, room))
+    }
+
     /// A room of the two that `first` makes.
     ///
     /// # Errors
     ///
     /// When one of them does not get into it.
     pub fn room(&self, first: &Client, second: &Client) -> Result<String, Failure> {
+        self.room_of(&[first, second])
+    }
+
+    /// A room of all of them that the first makes.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not get into it.
+    pub fn room_of(&self, clients: &[&Client]) -> Result<String, Failure> {
+        let Some((first, others)) = clients.split_first() else {
+            return Err(Failure("a room of nobody".to_owned()));
+        };
         let encrypted = self.privacy == Privacy::Encrypted;
-        let wish = json!({"invite": [second.user_id], "encrypted": encrypted});
-        let made = first.ask("createRoom", &wish)?;
+        let invited: Vec<_> = others.iter().map(|client| &client.user_id).collect();
+        let made = first.ask("createRoom", &json!({"invite": invited, "encrypted": encrypted}))?;
         let room = made["roomId"].as_str().unwrap_or_default().to_owned();
-        second.ask("join", &json!({"roomId": room}))?;
-        let both = json!({"roomId": room, "count": 2});
-        let seen = [first, second].map(|client| client.send("members", &both));
-        for pending in seen {
-            pending.answer()?;
-        }
+        let here = json!({"roomId": room});
+        let joins: Vec<_> = others.iter().map(|client| client.send("join", &here)).collect();
+        joins.into_iter().try_for_each(|pending| pending.answer().map(drop))?;
+        let all = json!({"roomId": room, "count": clients.len()});
+        let seen: Vec<_> = clients.iter().map(|client| client.send("members", &all)).collect();
+        seen.into_iter().try_for_each(|pending| pending.answer().map(drop))?;
         Ok(room)
     }
 

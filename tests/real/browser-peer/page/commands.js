@@ -8,6 +8,7 @@ import { emit, until } from "./news.js";
 import { fetchFn, holdToDevice, isCall } from "./http.js";
 import { audioLevel, openPeerConnections, stats } from "./media.js";
 import { all, describe, follow, pick, watchTones } from "./calls.js";
+import { groupCommands, tellOfGroups } from "./groups.js";
 
 let client;
 let storageKey; // Id and key of the secret storage that `recoveryKey` made.
@@ -32,6 +33,7 @@ async function credentials({ hs, user, password, deviceId, register }) {
 }
 
 function tellNews(client) {
+    tellOfGroups(client);
     client.on(CallEventHandlerEvent.Incoming, (call) =>
         emit("incoming", { call: describe(follow(call)) }));
     client.on(sdk.RoomEvent.MyMembership, ({ roomId }, membership) =>
@@ -69,7 +71,7 @@ const commands = {
             account.accessToken ? account : await credentials(account);
         client = sdk.createClient({
             baseUrl: account.hs, accessToken, userId, deviceId, fetchFn, forceTURN,
-            supportsCallTransfer: true, timelineSupport: true,
+            supportsCallTransfer: true, timelineSupport: true, useE2eForGroupCall: crypto,
             // Or js-sdk asks a public STUN server when there is no TURN.
             fallbackICEServerAllowed: false,
             cryptoCallbacks: {
@@ -198,6 +200,8 @@ const commands = {
     async iceRestart({ callId }) {
         pick(callId).peerConn.restartIce();
     },
+
+    ...groupCommands(() => client),
 
     // --- looking at calls
 

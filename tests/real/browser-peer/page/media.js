@@ -57,13 +57,22 @@ export async function stats(connection) {
     };
 }
 
-/** Peak and RMS of the remote sound over `ms` from now on: whether sound comes, not only bytes. */
+/** The frequency with the most energy at this moment, in Hz. */
+function strongest(analyser) {
+    const levels = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(levels);
+    const bin = levels.reduce((best, level, at) => (level > levels[best] ? at : best), 0);
+    return (bin * analyser.context.sampleRate) / analyser.fftSize;
+}
+
+/** Peak and RMS of the remote sound over `ms` from now on: whether sound comes, not only bytes; and
+ * the tone at the end of it. */
 export async function audioLevel(call, ms) {
     const feed = call.getRemoteFeeds().find((feed) => feed.stream.getAudioTracks().length);
     if (!feed) return { peak: 0, rms: 0, context: "no remote audio" };
     const context = new AudioContext();
     await context.resume();
-    const analyser = new AnalyserNode(context, { fftSize: 2048 });
+    const analyser = new AnalyserNode(context, { fftSize: 16384 });
     const source = new MediaStream(feed.stream.getAudioTracks());
     context.createMediaStreamSource(source).connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
@@ -77,9 +86,9 @@ export async function audioLevel(call, ms) {
         count += samples.length;
         await new Promise((resolve) => setTimeout(resolve, 40));
     }
-    const state = context.state;
+    const [state, tone] = [context.state, peak > 0.01 ? { hz: strongest(analyser) } : null];
     await context.close();
-    return { peak, rms: Math.sqrt(sum / count), context: state };
+    return { peak, rms: Math.sqrt(sum / count), context: state, tone };
 }
 
 /** Plays a remote feed: Chromium decodes only what somebody plays. */

@@ -10,7 +10,7 @@ use crate::{
     stage::{Cast, Scenario},
 };
 
-/// Without media yet: browsers speak another dialect.
+/// State alone; [`crate::meshes`] has those who hear each other.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("who_is_in_a_group_call", Cast::Pair(who_is_in_it))
         .only(|caller, callee| caller.is_ours() && callee.is_ours()),

@@ -14,6 +14,7 @@ mod keys;
 mod login;
 mod measure;
 mod meetings;
+mod meshes;
 mod person;
 mod rivals;
 mod servers;
@@ -41,6 +42,7 @@ fn main() {
         devices::SCENARIOS,
         encrypted::SCENARIOS,
         groups::SCENARIOS,
+        meshes::SCENARIOS,
         doctor::SCENARIOS,
         examples::SCENARIOS,
         login::SCENARIOS,

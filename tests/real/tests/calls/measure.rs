@@ -138,7 +138,8 @@ fn cost(client: &Client, cmd: &str, args: &Value) -> Result<String, Failure> {
     Ok(format!("{:.1} MiB resident, {percent:.1} % of a core", resident_kib as f64 / 1024.0))
 }
 
-fn say(scene: &Scene, line: &str) -> Result<(), Failure> {
+/// Prints a figure, and keeps it.
+pub(crate) fn say(scene: &Scene, line: &str) -> Result<(), Failure> {
     writeln!(std::io::stderr(), "{line}").context("printing")?;
     let path = scene.world.house.folder().join("measured.txt");
     let file = OpenOptions::new().create(true).append(true).open(path);

@@ -24,6 +24,7 @@ use super::{
     calls::Calls,
     engine::Watched,
     line::Args,
+    meetings::Meetings,
     out::Events,
     senses::{FirstAudio, Senses},
     wire,
@@ -62,6 +63,8 @@ pub(crate) struct Client {
     pub(crate) http: Http,
     pub(crate) voip: VoIP,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) meetings: Arc<Meetings>,
+    pub(crate) senses: Senses,
     pub(crate) engine: Arc<Watched>,
     pub(crate) matrix: Matrix,
     /// `None` where the homeserver is reached by TLS, which goes past the cable.
@@ -91,7 +94,7 @@ impl Client {
     /// Starts the sync; what comes with it is told, and when the first is done.
     async fn in_sync(
         Entry { sdk, http, cable }: Entry,
-        Phone { voip, matrix, calls, engine }: Phone,
+        Phone { voip, matrix, calls, meetings, senses, engine }: Phone,
         flavour: Flavour,
         events: Events,
     ) -> Result<(Self, watch::Receiver<bool>), String> {
@@ -107,7 +110,20 @@ impl Client {
         });
         let syncing = Syncing { client: sdk.clone(), news: voip.news(), tell, done };
         let syncing = start_sync(flavour, syncing).await?;
-        Ok((Self { sdk, http, voip, calls, engine, matrix, cable, syncing, logged_out }, first))
+        let client = Self {
+            sdk,
+            http,
+            voip,
+            calls,
+            meetings,
+            senses,
+            engine,
+            matrix,
+            cable,
+            syncing,
+            logged_out,
+        };
+        Ok((client, first))
     }
 
     /// The answer to `login`.
@@ -224,6 +240,8 @@ struct Phone {
     voip: VoIP,
     matrix: Matrix,
     calls: Arc<Calls>,
+    meetings: Arc<Meetings>,
+    senses: Senses,
     engine: Arc<Watched>,
 }
 
@@ -231,18 +249,20 @@ impl Phone {
     /// Connects the library, with ears and eyes for each call.
     fn install(sdk: &Sdk, ways: &Ways, config: Config, events: &Events) -> Result<Self, String> {
         let me = sdk.session_meta().ok_or("no session")?;
-        let (senses, told) = senses(me, events);
+        let meetings = Arc::new(Meetings::new(events.clone()));
+        let (senses, told) = senses(me, events, Arc::clone(&meetings));
         let engine = Arc::<Watched>::default();
         let listener = Arc::clone(&engine);
         let overheard = Overheard::new(ways.trust.engine(senses.studio())?, listener);
         let (voip, matrix) = connect(sdk, |voip| voip.webrtc(overheard).config(config))
             .map_err(|why| why.to_string())?;
-        let calls = Calls::new(me.user_id.as_str(), events.clone(), senses, Arc::clone(&engine));
-        let calls = Arc::new(calls);
+        let (user, ears) = (me.user_id.as_str(), senses.clone());
+        let calls = Arc::new(Calls::new(user, events.clone(), ears, Arc::clone(&engine)));
         // Nobody reads it before the first call.
         let _ = told.set(Arc::downgrade(&calls));
         tokio::spawn(Arc::clone(&calls).follow(voip.events()));
-        Ok(Self { voip, matrix, calls, engine })
+        tokio::spawn(Arc::clone(&meetings).follow(voip.events(), senses.clone()));
+        Ok(Self { voip, matrix, calls, meetings, senses, engine })
     }
 }
 
@@ -306,11 +326,15 @@ fn config(args: &Args) -> Result<Config, String> {
 
 type Told = Arc<std::sync::OnceLock<std::sync::Weak<Calls>>>;
 
-/// The senses of a client, which tell of the first sound of each call.
-fn senses(me: &SessionMeta, events: &Events) -> (Senses, Told) {
+/// The senses of a client, which tell of the first sound of each call, and of each participant of a
+/// group call.
+fn senses(me: &SessionMeta, events: &Events, meetings: Arc<Meetings>) -> (Senses, Told) {
     let told: Told = Arc::default();
     let (calls, events) = (Arc::clone(&told), events.clone());
-    let first_audio = FirstAudio(Arc::new(move |session| {
+    let first_audio = FirstAudio(Arc::new(move |session, member| {
+        if let Some(member) = member {
+            return meetings.note_first_audio(session, member);
+        }
         let calls = calls.get().and_then(std::sync::Weak::upgrade);
         let call = calls.and_then(|calls| calls.known(session));
         if let Some(call) = call {
@@ -331,7 +355,8 @@ async fn start_sync(flavour: Flavour, syncing: Syncing) -> Result<JoinHandle<()>
     })
 }
 
-fn session_id() -> String {
+/// Sixteen digits that nobody else has.
+pub(super) fn session_id() -> String {
     // Without randomness there are no calls either.
     format!("{:016x}", getrandom::u64().unwrap_or_default())
 }

@@ -1,33 +1,48 @@
-//! Commands about group calls: who is in them, entering and leaving. In Famedly's dialect; that of
-//! matrix-js-sdk's meshes, which the protocol means where nothing is said, is not spoken yet.
+//! Commands about group calls: who is in them, entering and leaving, who is heard. In the dialect of
+//! matrix-js-sdk's meshes, which the protocol means where nothing is said, and in Famedly's.
 
-use matrix_voip::{GroupCallId, GroupCallSession, GroupOptions, GroupState};
+use std::time::Duration;
+
+use matrix_voip::{
+    Backend, CallMedia, Connection, GroupCallId, GroupCallSession, GroupOptions, GroupSnapshot,
+    GroupState, ParticipantId,
+};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
-use super::{client::Client, line::Args};
+use super::{
+    client::{Client, session_id},
+    line::Args,
+    meetings::{connection_name, named as whom},
+    senses::Listening,
+};
+
+/// How long to wait for a call that another client began.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// The group call of a room, whether somebody is in it or not.
-    async fn group(&self, args: &Args) -> Result<GroupCallSession, String> {
-        match args.text("dialect")?.unwrap_or("msc3401") {
-            "famedly" => {}
-            other => return Err(format!("unsupported: group calls of dialect {other}")),
-        }
-        let call = GroupCallId::named(args.text("groupCallId")?.unwrap_or_default());
-        let options = GroupOptions::mesh().call(call);
-        let opened = self.voip.fetch_or_create_group_call(args.needed("roomId")?, options).await;
-        opened.map_err(|why| why.to_string())
-    }
-
-    /// Has a group call at hand. Nothing is sent.
+    /// Has a group call at hand, a new one where the room has none yet. Nothing is sent.
     pub(crate) async fn create_group(&self, args: &Args) -> Result<Value, String> {
-        Ok(named(&self.group(args).await?))
+        let wish = Wish::of(args)?;
+        let id = self.id_in_room(&wish).unwrap_or_else(session_id);
+        Ok(named(&self.open_group(wish, id).await?))
     }
 
     /// Enters, and answers when the homeserver has our membership.
     pub(crate) async fn enter_group(&self, args: &Args) -> Result<Value, String> {
-        let group = self.group(args).await?;
-        group.enter().await.map_err(|why| why.to_string())?;
+        let media = match args.text("kind")?.unwrap_or("voice") {
+            "voice" => CallMedia::Voice,
+            "video" => CallMedia::Video,
+            other => return Err(format!("kind must be voice or video, not {other}")),
+        };
+        let tone = args.number("tone")?;
+        let wish = Wish::of(args)?;
+        let id = self.look_until("a group call", PATIENCE, |_| self.id_in_room(&wish)).await?;
+        let group = self.open_group(wish, id).await?;
+        if let Some(hertz) = tone {
+            self.senses.of(group.id()).sound_like(hertz as f32);
+        }
+        group.enter_with(media).await.map_err(|why| why.to_string())?;
         Ok(named(&group))
     }
 
@@ -43,26 +58,147 @@ impl Client {
         Ok(named(&group))
     }
 
-    /// How a group call stands, and who is in it.
+    /// How a group call stands, who is in it, and what is heard of each for so long from now on.
     pub(crate) async fn group_state(&self, args: &Args) -> Result<Value, String> {
-        let shown = self.group(args).await?.snapshot();
-        let participants = shown.participants.iter().map(|one| {
-            json!({
-                "user": one.id.user.as_str(),
-                "device": one.id.device.as_str(),
-                "session": one.session,
-                "application": one.application,
-            })
-        });
-        Ok(json!({
-            "state": shown.state.to_string(),
-            "participants": participants.collect::<Vec<_>>(),
-            "canJoin": shown.rights.can_join,
-            "canEveryoneJoin": shown.rights.can_everyone_join,
-        }))
+        let group = self.group(args).await?;
+        let length = args.number("ms")?.unwrap_or_default();
+        let listening = match length {
+            0 => Vec::new(),
+            _ => self.listen_to_group(&group),
+        };
+        sleep_until(Instant::now() + Duration::from_millis(length)).await;
+        let shown = group.snapshot();
+        let mut told = described(&shown);
+        told["tone"] = self.senses.tone(group.id()).into();
+        for (who, ear) in listening {
+            let calls = told["calls"].as_array_mut().into_iter().flatten();
+            let mut his = calls.filter(|it| named_so(it, &who));
+            if let Some(call) = his.next() {
+                call["sound"] = ear.as_ref().map(heard).into();
+            }
+        }
+        Ok(told)
+    }
+
+    /// Ears for everybody whom we meet; none where nothing comes from.
+    fn listen_to_group(&self, group: &GroupCallSession) -> Vec<(ParticipantId, Option<Listening>)> {
+        let members = group.snapshot().connections.into_keys();
+        let listen = |who: ParticipantId| {
+            let ear = self.senses.from(group.id(), Some(&who)).listen();
+            (who, ear)
+        };
+        members.map(listen).collect()
+    }
+
+    /// The group call that a command is about: of that room; without one that of the last command.
+    async fn group(&self, args: &Args) -> Result<GroupCallSession, String> {
+        if args.value("roomId").is_none() {
+            return self.meetings.latest().ok_or_else(|| "no group call".to_owned());
+        }
+        let wish = Wish::of(args)?;
+        let id = self.id_in_room(&wish).ok_or("no group call")?;
+        self.open_group(wish, id).await
+    }
+
+    async fn open_group(&self, wish: Wish, id: String) -> Result<GroupCallSession, String> {
+        let mut options = GroupOptions::mesh().call(GroupCallId::named(id));
+        options.backend = wish.backend;
+        let opened = self.voip.fetch_or_create_group_call(wish.room, options).await;
+        let opened = opened.map_err(|why| why.to_string())?;
+        self.meetings.note(&opened);
+        Ok(opened)
+    }
+
+    /// The id of the wanted group call: as said, or that of the one that the room has.
+    fn id_in_room(&self, wish: &Wish) -> Option<String> {
+        if wish.id.is_some() {
+            return wish.id.clone();
+        }
+        if wish.backend == Backend::Mesh {
+            // The call of the room.
+            return Some(String::new());
+        }
+        let calls = self.voip.group_calls().into_iter().map(|call| call.snapshot());
+        let mut here =
+            calls.filter(|it| it.room.as_str() == wish.room && it.backend == wish.backend);
+        here.next().map(|it| it.call.call_id)
+    }
+}
+
+/// Which group call a command is about.
+struct Wish {
+    room: String,
+    backend: Backend,
+    id: Option<String>,
+}
+
+impl Wish {
+    fn of(args: &Args) -> Result<Self, String> {
+        let backend = match args.text("dialect")?.unwrap_or("msc3401") {
+            "msc3401" => Backend::Msc3401Mesh,
+            "famedly" => Backend::Mesh,
+            other => return Err(format!("unsupported: group calls of dialect {other}")),
+        };
+        let id = args.text("groupCallId")?.map(str::to_owned);
+        Ok(Self { room: args.needed("roomId")?.to_owned(), backend, id })
+    }
+}
+
+/// The protocol's name of how a group call meets.
+pub(crate) fn dialect(backend: &Backend) -> Option<&'static str> {
+    match backend {
+        Backend::Mesh => Some("famedly"),
+        Backend::Msc3401Mesh => Some("msc3401"),
+        _ => None,
     }
 }
 
 fn named(group: &GroupCallSession) -> Value {
     json!({"groupCallId": group.snapshot().call.call_id})
+}
+
+fn described(shown: &GroupSnapshot) -> Value {
+    let participants = shown.participants.iter().map(|one| {
+        let mut told = whom(&one.id);
+        told["session"] = one.session.clone().into();
+        told["application"] = one.application.clone().into();
+        told
+    });
+    let calls = shown.connections.iter().map(|(who, connection)| met(shown, who, *connection));
+    json!({
+        "state": shown.state.to_string(),
+        "groupCallId": shown.call.call_id,
+        "participants": participants.collect::<Vec<_>>(),
+        "calls": calls.collect::<Vec<_>>(),
+        "activeSpeaker": shown.active_speaker.as_ref().map(whom),
+        "canJoin": shown.rights.can_join,
+        "canEveryoneJoin": shown.rights.can_everyone_join,
+    })
+}
+
+/// One whom we meet.
+fn met(shown: &GroupSnapshot, who: &ParticipantId, connection: Connection) -> Value {
+    let streams = shown.streams.get(who).into_iter().flatten();
+    let feeds = streams.map(|it| {
+        json!({
+            "purpose": it.purpose.as_str(), "audioMuted": it.audio_muted,
+            "videoMuted": it.video_muted,
+        })
+    });
+    let mut told = whom(who);
+    told["state"] = connection_name(connection).into();
+    told["feeds"] = feeds.collect();
+    told
+}
+
+/// As `audioLevel` tells it.
+fn heard(listening: &Listening) -> Value {
+    let heard = listening.heard();
+    let tone = heard.tone;
+    let tone = tone.map(|it| json!({"hz": it.hz, "level": it.level, "share": it.share}));
+    json!({"peak": heard.level.peak, "rms": heard.level.rms, "tone": tone})
+}
+
+fn named_so(told: &Value, who: &ParticipantId) -> bool {
+    told["user"] == who.user.as_str() && told["device"] == who.device.as_str()
 }

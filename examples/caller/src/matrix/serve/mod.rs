@@ -12,7 +12,7 @@
 //! | `desk.rs` | the peers, and what starts in which order |
 //! | `client.rs`, `cable.rs`, `held.rs` | a logged in client and its way to the homeserver |
 //! | `sent.rs`, `wire.rs` | what went out and what came, as events |
-//! | `groups.rs` | who is in the group calls of a room |
+//! | `groups.rs`, `meetings.rs` | group calls: commands, and what happens in them |
 //! | `calls.rs`, `engine.rs`, `senses.rs` | its calls, connections, ears and eyes |
 //! | `commands.rs`, `changes.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it does when it is told |
 //! | `object.rs` | calls as the protocol shows them |
@@ -29,6 +29,7 @@ mod groups;
 mod held;
 mod line;
 mod measure;
+mod meetings;
 mod object;
 mod out;
 mod rooms;

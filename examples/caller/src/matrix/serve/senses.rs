@@ -1,5 +1,5 @@
 //! Media sources and sinks of the calls of one client: the test sound and picture that each sends,
-//! and meters for what it receives.
+//! and meters for what it receives. Each participant of a group call has meters of his own.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use matrix_voip::{
     host::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl},
     id::SessionId,
-    machine::io::{Fault, MediaKind},
+    machine::io::{Fault, MediaKind, ParticipantId},
 };
 use matrix_voip_media::{
     AtEnd, CAMERA, Ear, Heard, Hearing, IvfFile, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio,
@@ -26,17 +26,22 @@ const LOWEST: f32 = 300.0;
 const STEP: f32 = 50.0;
 const TONES: u32 = 32;
 
+/// Where sound and pictures come from: a call, or one participant of a group call.
+type Origin = (SessionId, Option<ParticipantId>);
+
 /// All calls of one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Senses {
-    calls: Arc<Mutex<BTreeMap<SessionId, Arc<CallSenses>>>>,
+    calls: Arc<Mutex<BTreeMap<Origin, Arc<CallSenses>>>>,
     first_audio: FirstAudio,
     tones: u32,
 }
 
-/// Told the call whose first sound was decoded.
+/// Told whose first sound was decoded: in which call, and of which participant of a group call.
 #[derive(Clone)]
-pub(crate) struct FirstAudio(pub(crate) Arc<dyn Fn(SessionId) + Send + Sync>);
+pub(crate) struct FirstAudio(
+    pub(crate) Arc<dyn Fn(SessionId, Option<&ParticipantId>) + Send + Sync>,
+);
 
 impl std::fmt::Debug for FirstAudio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,6 +55,8 @@ pub(crate) struct CallSenses {
     seen: Mutex<BTreeMap<String, VideoView>>,
     /// What is shown as our screen; without it the test picture.
     film: Mutex<Option<PathBuf>>,
+    /// The frequency of our test sound, where somebody has chosen it.
+    tone: Mutex<Option<f32>>,
     heard: Mutex<Listeners>,
 }
 
@@ -73,20 +80,32 @@ impl Senses {
     }
 
     /// The frequency of the test sound that a call sends, in Hz: calls of one client differ, and
-    /// mostly those of two.
+    /// mostly those of two. [`CallSenses::sound_like`] chooses another.
     pub(crate) fn tone(&self, session: SessionId) -> f32 {
+        if let Some(chosen) = *lock(&self.of(session).tone) {
+            return chosen;
+        }
         let nth = u32::try_from(session.0 % u64::from(TONES)).unwrap_or_default();
         LOWEST + STEP * (self.tones.wrapping_add(nth) % TONES) as f32
     }
 
     /// The senses of one call.
     pub(crate) fn of(&self, session: SessionId) -> Arc<CallSenses> {
-        Arc::clone(lock(&self.calls).entry(session).or_default())
+        self.from(session, None)
+    }
+
+    /// The senses for one participant of a group call; without one, for the call.
+    pub(crate) fn from(
+        &self,
+        session: SessionId,
+        member: Option<&ParticipantId>,
+    ) -> Arc<CallSenses> {
+        Arc::clone(lock(&self.calls).entry((session, member.cloned())).or_default())
     }
 
     /// Forgets a call that nobody can ask for any more.
     pub(crate) fn forget(&self, session: SessionId) {
-        lock(&self.calls).remove(&session);
+        lock(&self.calls).retain(|(call, _), _| *call != session);
     }
 
     /// The media of all calls.
@@ -98,10 +117,12 @@ impl Senses {
         let screens = self.clone();
         let screen = move |session| screens.of(session).screen();
         let hear = move |track: &RemoteTrack| {
-            let sink = Listener::new(ears.of(track.session), ears.clone(), track.session);
-            Some(Box::new(sink) as Box<dyn FrameSink>)
+            Some(Box::new(Listener::new(ears.clone(), track)) as Box<dyn FrameSink>)
         };
-        let see = move |track: &RemoteTrack| Some(eyes.of(track.session).watch(&track.mid));
+        let see = move |track: &RemoteTrack| {
+            let senses = eyes.from(track.session, track.member.as_ref());
+            Some(senses.watch(&track.mid))
+        };
         Studio::builder()
             .source_for(MICROPHONE, tone)
             .source_for(CAMERA, picture)
@@ -137,6 +158,11 @@ impl CallSenses {
         }
         *lock(&self.film) = film;
         Ok(())
+    }
+
+    /// What we capture from now on sounds like this, in Hz.
+    pub(crate) fn sound_like(&self, hertz: f32) {
+        *lock(&self.tone) = Some(hertz);
     }
 
     fn screen(&self) -> Result<Shown, Fault> {
@@ -199,13 +225,15 @@ struct Listener {
     sound: Vec<f32>,
     call: Arc<CallSenses>,
     client: Senses,
-    session: SessionId,
+    origin: Origin,
 }
 
 impl Listener {
-    fn new(call: Arc<CallSenses>, client: Senses, session: SessionId) -> Self {
+    fn new(client: Senses, track: &RemoteTrack) -> Self {
+        let call = client.from(track.session, track.member.as_ref());
         lock(&call.heard).tracks += 1;
-        Self { hearing: Hearing::new(), sound: Vec::new(), call, client, session }
+        let origin = (track.session, track.member.clone());
+        Self { hearing: Hearing::new(), sound: Vec::new(), call, client, origin }
     }
 }
 
@@ -219,14 +247,17 @@ impl FrameSink for Listener {
         heard.began |= first;
         drop(heard);
         if first {
-            (self.client.first_audio.0)(self.session);
+            (self.client.first_audio.0)(self.origin.0, self.origin.1.as_ref());
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        lock(&self.call.heard).tracks -= 1;
+        let mut heard = lock(&self.call.heard);
+        heard.tracks -= 1;
+        // Who comes anew is heard for the first time once more.
+        heard.began &= heard.tracks > 0;
     }
 }
 
@@ -238,7 +269,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use matrix_voip::id::PeerId;
+    use matrix_voip::id::{DeviceId, PeerId, UserId};
     use matrix_voip_media::{Made, Voice};
 
     use super::*;
@@ -251,7 +282,7 @@ mod tests {
     fn senses() -> (Senses, Arc<AtomicU32>) {
         let count = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&count);
-        let told = FirstAudio(Arc::new(move |_| {
+        let told = FirstAudio(Arc::new(move |_, _| {
             seen.fetch_add(1, Ordering::Relaxed);
         }));
         (Senses::new("@ada:a", told), count)
@@ -273,6 +304,45 @@ mod tests {
         assert!((heard.tone.unwrap().hz - 700.0).abs() < 5.0, "{heard:?}");
         assert_eq!(ears[1].heard().samples, 0);
         assert_eq!(firsts.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn each_participant_of_a_group_call_has_an_ear_of_his_own() {
+        let (senses, firsts) = senses();
+        let studio = senses.studio();
+        let members = ["@ben:a", "@cleo:a"].map(|user| ParticipantId {
+            user: UserId::parse(user).unwrap(),
+            device: DeviceId::parse("D").unwrap(),
+        });
+        let track = |member: &ParticipantId| RemoteTrack {
+            member: Some(member.clone()),
+            ..track(1, MediaKind::Audio)
+        };
+        let mut sinks = members.each_ref().map(|member| studio.sink(track(member)).unwrap());
+        let ears = members.each_ref().map(|it| senses.from(SessionId(1), Some(it)).listen());
+        let ears = ears.map(Option::unwrap);
+        for (sink, hertz) in sinks.iter_mut().zip([500.0, 900.0]) {
+            let mut voice = Voice::new(Tone::new(hertz, 0.25));
+            for _ in 0..50 {
+                let Made::Frame(frame) = voice.make() else { panic!("a tone has no end") };
+                sink.push(frame);
+            }
+        }
+        for (ear, hertz) in ears.iter().zip([500.0, 900.0]) {
+            let heard = ear.heard();
+            assert!((heard.tone.unwrap().hz - hertz).abs() < 5.0, "{heard:?}");
+        }
+        assert!(senses.of(SessionId(1)).listen().is_none(), "nothing comes from nobody");
+        assert_eq!(firsts.load(Ordering::Relaxed), 2);
+        senses.forget(SessionId(1));
+        assert!(lock(&senses.calls).is_empty());
+    }
+
+    #[test]
+    fn a_tone_that_was_chosen_is_the_one_that_sounds() {
+        let (senses, _) = senses();
+        senses.of(SessionId(1)).sound_like(440.0);
+        assert_eq!(senses.tone(SessionId(1)), 440.0);
     }
 
     #[test]
