@@ -501,9 +501,7 @@ fn proper_reply(op: &Op) -> Reply {
             | MatrixOp::SendState { .. }
             | MatrixOp::SendClear { .. }
             | MatrixOp::Redact { .. },
-        ) => {
-            Reply::Sent(EventId::parse("$sent").expect("an event id"))
-        }
+        ) => Reply::Sent(EventId::parse("$sent").expect("an event id")),
         Op::Matrix(MatrixOp::Delay(DelayOp::Schedule { .. })) => {
             Reply::Scheduled(DelayId::parse("syd").expect("a delay id"))
         }
