@@ -37,11 +37,12 @@ pub(crate) struct Senses {
     tones: u32,
 }
 
-/// Told whose first sound was decoded: in which call, and of which participant of a group call.
+/// In which call, and of which participant of a group call.
+type OnFirstAudio = dyn Fn(SessionId, Option<&ParticipantId>) + Send + Sync;
+
+/// Told whose first sound was decoded.
 #[derive(Clone)]
-pub(crate) struct FirstAudio(
-    pub(crate) Arc<dyn Fn(SessionId, Option<&ParticipantId>) + Send + Sync>,
-);
+pub(crate) struct FirstAudio(pub(crate) Arc<OnFirstAudio>);
 
 impl std::fmt::Debug for FirstAudio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
