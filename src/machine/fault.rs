@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Timeouts;
+
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -68,6 +70,11 @@ impl Fault {
             Self::Denied | Self::NotFound | Self::LoggedOut | Self::NoDeviceKeys => None,
             Self::Forbidden(_) | Self::Unsupported | Self::Failed(_) => None,
         }
+    }
+
+    /// The same where a wait is ours to bound: none that is longer than a call rings.
+    pub(super) fn pause_obeyed(&self, timeouts: &Timeouts) -> Duration {
+        self.asked_pause().unwrap_or_default().min(timeouts.longest_invite)
     }
 
     /// Whether trying again can help.

@@ -18,7 +18,7 @@ use super::{
     group::event::GroupEvent,
     guard::{Guard, Guards},
     ids::Ids,
-    io::{Op, Output},
+    io::{Ignored, Op, Output, ParticipantId},
     memory::Memory,
     roster::Roster,
     transferring::Joins,
@@ -26,12 +26,12 @@ use super::{
     vacant::Vacant,
 };
 use crate::{
-    config::Config,
+    config::{Config, Unverified},
     id::{OpId, PartyId, PeerId, RoomId, SessionId, UserId},
     redact::Redacted,
     sdp,
     time::{Agenda, Now, Wall},
-    wire::delivery::Facts,
+    wire::delivery::{Facts, Protection},
 };
 
 /// Everything that the machine waits for, with its unit in the deadline that is set for it.
@@ -214,6 +214,37 @@ impl World {
     pub(super) fn is_outside(&self, room: &RoomId, user: &UserId) -> bool {
         let members = self.rooms.get(room).and_then(|facts| facts.members.as_ref());
         members.is_some_and(|members| !members.contains(user))
+    }
+
+    /// Whether an event came as its room (`secret`: an encrypted one) and the policy want it.
+    pub(super) fn check_protection(
+        &self,
+        secret: bool,
+        protection: Protection,
+    ) -> Result<(), Ignored> {
+        if secret && protection == Protection::Clear && self.holds(Guard::PlaintextRefused) {
+            return Err(Ignored::PlaintextInEncryptedRoom);
+        }
+        let unverified = secret && protection == Protection::Unverified;
+        let refused = unverified && self.config.unverified == Unverified::Refuse;
+        if refused && self.holds(Guard::UnverifiedRefused) {
+            return Err(Ignored::UnverifiedDevice);
+        }
+        Ok(())
+    }
+
+    /// Whether this user may speak in this room, as far as is known.
+    pub(super) fn check_inside(&self, room: &RoomId, user: &UserId) -> Result<(), Ignored> {
+        match self.is_outside(room, user) && self.holds(Guard::OutsidersUnheard) {
+            true => Err(Ignored::NotInRoom),
+            false => Ok(()),
+        }
+    }
+
+    /// As what we are in group calls.
+    pub(super) fn ourselves(&self) -> ParticipantId {
+        let Identity { user, device } = self.identity.clone();
+        ParticipantId { user, device }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint, now: Now) {

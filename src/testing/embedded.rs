@@ -155,6 +155,15 @@ impl EmbeddedHomeserver {
         self.change(|server| server.set_room(room, members));
     }
 
+    /// Does something at the server, half of the latency after it was asked for and half before it is
+    /// answered.
+    async fn trip<T>(&self, act: impl FnOnce(&Self) -> T) -> T {
+        self.travel().await;
+        let done = act(self);
+        self.travel().await;
+        done
+    }
+
     async fn travel(&self) {
         let half = self.lock().latency / 2;
         if !half.is_zero() {
@@ -307,62 +316,38 @@ impl EmbeddedAccount {
 #[async_trait]
 impl Signaling for EmbeddedAccount {
     async fn send_event(&self, event: SendEvent) -> Result<EventId, Fault> {
-        self.home.travel().await;
-        let sent = self.home.send(&self.identity, event);
-        self.home.travel().await;
-        sent
+        self.home.trip(|home| home.send(&self.identity, event)).await
     }
 
     async fn send_clear(&self, event: SendEvent) -> Result<EventId, Fault> {
-        self.home.travel().await;
-        let sent = self.home.send_clear(&self.identity, event);
-        self.home.travel().await;
-        sent
+        self.home.trip(|home| home.send_clear(&self.identity, event)).await
     }
 
     async fn redact(&self, redaction: Redact) -> Result<EventId, Fault> {
-        self.home.travel().await;
-        let sent = self.home.redact(&self.identity, redaction);
-        self.home.travel().await;
-        sent
+        self.home.trip(|home| home.redact(&self.identity, redaction)).await
     }
 
     async fn turn_servers(&self) -> Result<TurnServers, Fault> {
-        self.home.travel().await;
-        let turn = self.home.lock().server.turn_servers();
-        self.home.travel().await;
-        turn
+        self.home.trip(|home| home.lock().server.turn_servers()).await
     }
 
     async fn members(&self, room: RoomId) -> Result<BTreeSet<UserId>, Fault> {
-        self.home.travel().await;
-        let members = self.home.lock().server.members(&room);
-        self.home.travel().await;
-        members
+        self.home.trip(|home| home.lock().server.members(&room)).await
     }
 
     async fn send_state(&self, event: SendState) -> Result<EventId, Fault> {
-        self.home.travel().await;
-        let written = self.home.send_state(&self.identity, event);
-        self.home.travel().await;
-        written
+        self.home.trip(|home| home.send_state(&self.identity, event)).await
     }
 
     async fn send_to_device(
         &self,
         message: SendToDevice,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
-        self.home.travel().await;
-        let unreached = self.home.send_to_device(&self.identity, message);
-        self.home.travel().await;
-        unreached
+        self.home.trip(|home| home.send_to_device(&self.identity, message)).await
     }
 
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
-        self.home.travel().await;
-        let state = self.home.lock().server.room_state(self.home.clock.now(), &room);
-        self.home.travel().await;
-        state
+        self.home.trip(|home| home.lock().server.room_state(home.clock.now(), &room)).await
     }
 }
 

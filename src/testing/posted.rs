@@ -1,6 +1,6 @@
 //! To-device messages at the fake homeserver.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::server::{Account, FakeHomeserver, Pending, What, account};
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 /// What is known of to-device messages besides those in the inboxes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Posted {
-    /// Which were taken already, each with the devices that got none.
-    transactions: BTreeMap<(Account, String), BTreeSet<ParticipantId>>,
+    /// Which were taken already, and reached all their devices.
+    transactions: BTreeSet<(Account, String)>,
     /// Devices whose keys nobody knows.
     without_keys: BTreeSet<Account>,
     sent: usize,
@@ -37,8 +37,8 @@ impl FakeHomeserver {
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
         let encrypted = self.rooms.get(&message.room).ok_or(Fault::NotFound)?.encrypted;
         let key = (account(from), message.transaction);
-        if let Some(unreached) = self.to_device.transactions.get(&key) {
-            return Ok(unreached.clone());
+        if self.to_device.transactions.contains(&key) {
+            return Ok(BTreeSet::new());
         }
         let protection = if encrypted { Protection::Verified } else { Protection::Clear };
         let event = (message.event_type.as_str(), message.content.as_str());
@@ -53,7 +53,7 @@ impl FakeHomeserver {
         }
         // Whoever got nothing may get it in a later try.
         if unreached.is_empty() {
-            self.to_device.transactions.insert(key, unreached.clone());
+            self.to_device.transactions.insert(key);
         }
         Ok(unreached)
     }

@@ -29,6 +29,16 @@ pub(crate) fn two() -> Two {
     Two { sim, room, ada, ben }
 }
 
+/// A room of three, and a device of each.
+pub(crate) fn three() -> (Sim, RoomId, [Device; 3]) {
+    let sim = Sim::new(1);
+    let members = [ADA, BEN, "@cleo:example"];
+    let room = sim.room("!room:example", members);
+    let devices = members.map(|user| sim.user(user).device("D"));
+    sim.run_until_quiet();
+    (sim, room, devices)
+}
+
 impl Two {
     /// Ada calls, Ben's device rings.
     pub(crate) fn ringing() -> Self {

@@ -15,15 +15,7 @@ use matrix_voip::{
     },
 };
 
-/// A room of three, and a device of each.
-fn three() -> (Sim, RoomId, [Device; 3]) {
-    let sim = Sim::new(1);
-    let members = ["@ada:example", "@ben:example", "@cleo:example"];
-    let room = sim.room("!room:example", members);
-    let devices = members.map(|user| sim.user(user).device("D"));
-    sim.run_until_quiet();
-    (sim, room, devices)
-}
+use crate::common::three;
 
 fn open(device: &Device, room: &RoomId) -> SessionId {
     device.open_group(room, GroupCallId::room())

@@ -22,18 +22,10 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
+use crate::common::three;
+
 const NOTIFICATION: &str = "org.matrix.msc4075.rtc.notification";
 const DECLINE: &str = "org.matrix.msc4310.rtc.decline";
-
-/// A room of three, and a device of each.
-fn three() -> (Sim, RoomId, [Device; 3]) {
-    let sim = Sim::new(1);
-    let members = ["@ada:example", "@ben:example", "@cleo:example"];
-    let room = sim.room("!room:example", members);
-    let devices = members.map(|user| sim.user(user).device("D"));
-    sim.run_until_quiet();
-    (sim, room, devices)
-}
 
 /// A room of three who are called by telephone: Ada's call rings at the others.
 fn ringing() -> (Sim, RoomId, [Device; 3], SessionId) {

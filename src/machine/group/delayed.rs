@@ -372,11 +372,7 @@ impl DelayedLeave {
         }
         self.put_off(now, timeouts, wait(fault, timeouts));
         if fault.is_passing() {
-            let longest = now.mono.plus(
-                timeouts
-                    .delayed_restart
-                    .max(fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite)),
-            );
+            let longest = now.mono.plus(timeouts.delayed_restart.max(fault.pause_obeyed(timeouts)));
             self.beat = self.beat.map(|at| at.min(longest));
             return Standing::AsBefore;
         }
@@ -393,9 +389,7 @@ impl DelayedLeave {
         let Some(mut unwanted) = self.unwanted.pop_front() else { return };
         unwanted.tries += 1;
         if fault.is_passing() && unwanted.tries < MAX_DELAYED_TRIES {
-            let pause = timeouts
-                .retry_pause(unwanted.tries)
-                .max(fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite));
+            let pause = timeouts.retry_pause(unwanted.tries).max(fault.pause_obeyed(timeouts));
             self.clear_at = Some(now.mono.plus(pause));
             self.unwanted.push_back(unwanted);
         }
@@ -408,9 +402,7 @@ impl DelayedLeave {
             self.search = Search::Done;
             return;
         }
-        let pause = timeouts
-            .retry_pause(*tries)
-            .max(fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite));
+        let pause = timeouts.retry_pause(*tries).max(fault.pause_obeyed(timeouts));
         self.clear_at = Some(now.mono.plus(pause));
     }
 
@@ -467,7 +459,7 @@ pub(super) struct Deadlines {
 /// How long to wait at least: what was refused for good (a quota) is tried again now and then.
 fn wait(fault: &Fault, timeouts: &Timeouts) -> Duration {
     match fault.is_passing() {
-        true => fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite),
+        true => fault.pause_obeyed(timeouts),
         false => timeouts.membership_refresh,
     }
 }

@@ -293,9 +293,11 @@ impl GroupSnapshot {
     /// Who is in the call and meets otherwise than we do, or is of another generation of clients: out
     /// of our reach.
     pub fn out_of_reach(&self) -> impl Iterator<Item = &Participant> {
-        let reached = |one: &Participant| {
-            one.backend == self.backend && one.dialect == self.backend.dialect()
-        };
-        self.participants.iter().filter(move |one| !reached(one))
+        self.participants.iter().filter(|one| !self.reaches(one))
+    }
+
+    /// Whether somebody meets as we do, and is of our generation of clients.
+    pub(super) fn reaches(&self, one: &Participant) -> bool {
+        one.backend == self.backend && one.dialect == self.backend.dialect()
     }
 }

@@ -16,9 +16,8 @@ use crate::{
     config::MemberKey,
     id::{OpId, RoomId, SessionId, UserId},
     machine::{
-        Identity,
         fingerprint::Fingerprint,
-        io::{Fetch, MatrixOp, Op},
+        io::{Fetch, MatrixOp, Op, Refusal},
         world::{Owner, World},
     },
     time::{Deadline, Now, Timers},
@@ -138,7 +137,7 @@ pub(in crate::machine) struct Groups {
     timers: Timers<(u64, GroupTimer)>,
     numbers: BTreeMap<u64, RoomId>,
     latest: u64,
-    pub(super) asked: BTreeMap<OpId, RoomId>,
+    asked: BTreeMap<OpId, RoomId>,
     pub(super) rings: Rings,
 }
 
@@ -170,6 +169,23 @@ impl Groups {
         let first = (room.clone(), GroupCallId::room());
         let of_room = self.by_id.range(first..).take_while(move |((of, _), _)| of == room);
         of_room.filter_map(|(_, session)| self.calls.get(session))
+    }
+
+    /// The same, for whoever changes them.
+    pub(super) fn sessions_of(&self, room: &RoomId) -> Vec<SessionId> {
+        self.of_room(room).map(|call| call.session).collect()
+    }
+
+    /// A mesh: its media and its legs are ours.
+    pub(super) fn mesh(&mut self, session: SessionId) -> Result<&mut GroupCall, Refusal> {
+        let call = self.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
+        if call.shown.backend.is_mesh() { Ok(call) } else { Err(Refusal::NoMesh) }
+    }
+
+    /// A mesh that we are in.
+    pub(super) fn entered_mesh(&mut self, session: SessionId) -> Result<&mut GroupCall, Refusal> {
+        let call = self.mesh(session)?;
+        if call.is_wanted() { Ok(call) } else { Err(Refusal::NotEntered) }
     }
 
     pub(super) fn room(&mut self, room: &RoomId) -> &mut GroupRoom {
@@ -255,8 +271,7 @@ impl Groups {
                 let room = room.clone();
                 let write = MatrixOp::SendState { room, event_type, state_key, content };
                 let op = world.request(Owner::Groups, Op::Matrix(write));
-                let Identity { user, device } = world.identity.clone();
-                of_room.first_in = of_room.empty_calls(&ParticipantId { user, device });
+                of_room.first_in = of_room.empty_calls(&world.ourselves());
                 of_room.ours.on_writing(op, until);
                 op
             }

@@ -416,7 +416,7 @@ impl Engine {
     }
 
     fn end_groups_of(&mut self, room: &RoomId) {
-        for session in self.groups.of_room(room).map(|call| call.session).collect::<Vec<_>>() {
+        for session in self.groups.sessions_of(room) {
             self.end_group(session, GroupEnd::LeftRoom);
         }
         self.groups.forget_room(&mut self.world, room);
@@ -473,8 +473,7 @@ impl Engine {
     }
 
     pub(super) fn ourselves(&self) -> ParticipantId {
-        let identity = &self.world.identity;
-        ParticipantId { user: identity.user.clone(), device: identity.device.clone() }
+        self.world.ourselves()
     }
 
     fn set_group_state(&mut self, session: SessionId, state: GroupState) {

@@ -36,11 +36,8 @@ impl GroupCall {
 
     /// A member whom we can meet: by a mesh, and of our generation of clients.
     pub(super) fn reachable(&self, member: &ParticipantId) -> Option<&Participant> {
-        let reached = |one: &&Participant| {
-            one.backend == self.shown.backend && one.dialect == self.shown.backend.dialect()
-        };
         let ours = self.shown.backend.is_mesh();
-        self.shown.participant(member).filter(reached).filter(|_| ours)
+        self.shown.participant(member).filter(|one| ours && self.shown.reaches(one))
     }
 
     /// Whether of two members this one is to call.
@@ -75,8 +72,7 @@ impl GroupCall {
 impl Engine {
     /// Brings every seat of a room's meshes of which something changed to what should be.
     pub(super) fn tend_meshes(&mut self, room: &RoomId) {
-        let sessions: Vec<_> = self.groups.of_room(room).map(|call| call.session).collect();
-        for session in sessions {
+        for session in self.groups.sessions_of(room) {
             let Some(call) = self.groups.calls.get_mut(&session) else { continue };
             for member in call.mesh.take_touched() {
                 self.tend_seat(session, &member);
@@ -266,8 +262,7 @@ impl Engine {
     /// Legs of a room are due to be placed anew.
     pub(super) fn on_legs_due(&mut self, room: &RoomId) {
         let now = self.world.now.mono;
-        let sessions: Vec<_> = self.groups.of_room(room).map(|call| call.session).collect();
-        for session in sessions {
+        for session in self.groups.sessions_of(room) {
             if let Some(call) = self.groups.calls.get_mut(&session) {
                 call.mesh.on_retry_due(now);
             }
@@ -279,8 +274,7 @@ impl Engine {
     pub(in crate::machine) fn on_group_ignored(&mut self, changed: &[UserId]) {
         self.groups.forget_waiting_rings_of(&self.ignored_users);
         for room in self.groups.all_rooms() {
-            let sessions: Vec<_> = self.groups.of_room(&room).map(|call| call.session).collect();
-            for session in sessions {
+            for session in self.groups.sessions_of(&room) {
                 let Some(call) = self.groups.calls.get_mut(&session) else { continue };
                 let members = call.shown.participants.iter().map(|one| one.id.clone());
                 let members = members.filter(|one| changed.contains(&one.user));

@@ -141,25 +141,13 @@ impl Engine {
         self.show_our_streams(session);
     }
 
-    /// Whether we are in a mesh, whose media is ours.
-    fn check_in_mesh(&self, session: SessionId) -> Result<(), Refusal> {
-        let call = self.groups.calls.get(&session).ok_or(Refusal::UnknownSession)?;
-        if !call.shown.backend.is_mesh() {
-            return Err(Refusal::NoMesh);
-        }
-        if call.is_wanted() { Ok(()) } else { Err(Refusal::NotEntered) }
-    }
-
     pub(super) fn mute_in_group(
         &mut self,
         session: SessionId,
         source: MediaSource,
         muted: bool,
     ) -> Result<(), Refusal> {
-        let call = self.groups.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
-        if !call.shown.backend.is_mesh() {
-            return Err(Refusal::NoMesh);
-        }
+        let call = self.groups.mesh(session)?;
         if call.media.local.is_muted(source) == muted {
             return Ok(());
         }
@@ -173,8 +161,7 @@ impl Engine {
     }
 
     pub(super) fn hold_group(&mut self, session: SessionId, held: bool) -> Result<(), Refusal> {
-        self.check_in_mesh(session)?;
-        let call = self.groups.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
+        let call = self.groups.entered_mesh(session)?;
         if call.shown.held == held {
             return Ok(());
         }
@@ -190,8 +177,7 @@ impl Engine {
 
     /// Talks in it again: calls of two give way.
     pub(super) fn unhold_group(&mut self, session: SessionId) -> Result<(), Refusal> {
-        self.check_in_mesh(session)?;
-        if self.groups.calls.get(&session).is_some_and(|call| call.shown.held) {
+        if self.groups.entered_mesh(session)?.shown.held {
             self.make_way_for_group()?;
         }
         self.hold_group(session, false)
@@ -208,8 +194,7 @@ impl Engine {
         session: SessionId,
         source: MediaSource,
     ) -> Result<(), Refusal> {
-        self.check_in_mesh(session)?;
-        let call = self.groups.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
+        let call = self.groups.entered_mesh(session)?;
         if call.media.local.is_open(source) {
             return Ok(());
         }
@@ -227,8 +212,7 @@ impl Engine {
         session: SessionId,
         source: MediaSource,
     ) -> Result<(), Refusal> {
-        self.check_in_mesh(session)?;
-        let call = self.groups.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
+        let call = self.groups.entered_mesh(session)?;
         call.media.close(&mut self.world, source);
         self.on_group_media(session);
         Ok(())
@@ -240,8 +224,7 @@ impl Engine {
         source: MediaSource,
         input: Option<InputId>,
     ) -> Result<(), Refusal> {
-        self.check_in_mesh(session)?;
-        let call = self.groups.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
+        let call = self.groups.entered_mesh(session)?;
         let track = call.media.local.own(source).ok_or(Refusal::NoSuchTrack)?;
         let capture = Capture { input, ..Capture::of(source) };
         let op = Op::Track(track, TrackOp::Replace(session, capture));

@@ -458,7 +458,7 @@ impl Ours {
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
         // However long it says: what was written expires meanwhile.
-        let asked = fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite);
+        let asked = fault.pause_obeyed(timeouts);
         Outcome::Later(asked.max(timeouts.retry_pause(self.tries)))
     }
 

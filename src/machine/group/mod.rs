@@ -52,7 +52,7 @@ use self::{
     ringing::Calling,
     speaker::Speaker,
 };
-use super::{Identity, world::World};
+use super::world::World;
 use crate::{
     id::SessionId,
     machine::{event::Stream, io::ParticipantId},
@@ -80,8 +80,7 @@ impl GroupCall {
     fn tell(&mut self, world: &mut World, event: GroupEvent) {
         self.shown.apply(&event);
         if may_end_reactions(&event) {
-            let Identity { user, device } = world.identity.clone();
-            self.reactions.keep_shown(&self.shown, &ParticipantId { user, device });
+            self.reactions.keep_shown(&self.shown, &world.ourselves());
         }
         world.tell_group(self.session, event);
     }

@@ -73,10 +73,10 @@ struct Entry {
     tries: u32,
 }
 
-impl Entry {
-    fn send(&self, world: &mut World, room: &RoomId) -> OpId {
-        let (room, transaction) = (room.clone(), self.transaction.clone());
-        let op = match self.post.letter.clone() {
+impl Post {
+    fn send(&self, world: &mut World, room: &RoomId, transaction: &str) -> OpId {
+        let (room, transaction) = (room.clone(), transaction.to_owned());
+        let op = match self.letter.clone() {
             Letter::Event(event_type, content) => {
                 MatrixOp::SendEvent { room, event_type, content, transaction }
             }
@@ -89,10 +89,12 @@ impl Entry {
         };
         world.request(Owner::Groups, Op::Matrix(op))
     }
+}
 
+impl Entry {
     /// After which pause it is tried again, if it is.
     fn pause(&self, fault: &Fault, now: Now, timeouts: &Timeouts) -> Option<Duration> {
-        let asked = fault.asked_pause().unwrap_or_default().min(timeouts.longest_invite);
+        let asked = fault.pause_obeyed(timeouts);
         let pause = asked.max(timeouts.retry_pause(self.tries));
         let useful = match self.post.patience {
             Patience::Once => false,
@@ -143,7 +145,7 @@ impl Posts {
             Step::Sending(_) => false,
         });
         let sent = due.map(|entry| {
-            let op = entry.send(world, room);
+            let op = entry.post.send(world, room, &entry.transaction);
             entry.step = Step::Sending(op);
             op
         });
@@ -165,15 +167,13 @@ impl Engine {
     /// Sends something; the number by which its purpose hears of it.
     pub(super) fn post(&mut self, room: &RoomId, post: Post) -> u64 {
         let transaction = self.world.ids.transaction(&self.world.party);
+        let op = post.send(&mut self.world, room, &transaction);
+        self.groups.await_reply(op, room);
+        let entry = Entry { post, transaction, step: Step::Sending(op), tries: 0 };
         let posts = &mut self.groups.room(room).posts;
         posts.latest += 1;
-        let number = posts.latest;
-        let mut entry = Entry { post, transaction, step: Step::Sending(OpId(0)), tries: 0 };
-        let op = entry.send(&mut self.world, room);
-        entry.step = Step::Sending(op);
-        self.groups.room(room).posts.entries.insert(number, entry);
-        self.groups.asked.insert(op, room.clone());
-        number
+        posts.entries.insert(posts.latest, entry);
+        posts.latest
     }
 
     /// What became of a post; `false` where the request was for something else.
@@ -210,7 +210,9 @@ impl Engine {
     pub(super) fn on_posts_due(&mut self, room: &RoomId, by: Mono) {
         let posts = &mut self.groups.room(room).posts;
         let sent = posts.send_due(&mut self.world, room, by);
-        self.groups.asked.extend(sent.into_iter().map(|op| (op, room.clone())));
+        for op in sent {
+            self.groups.await_reply(op, room);
+        }
         self.watch_posts(room);
     }
 

@@ -376,8 +376,7 @@ impl Engine {
     fn are_we_in(&self, session: SessionId) -> bool {
         let us = &self.world.identity.user;
         self.groups.calls.get(&session).is_some_and(|call| {
-            let entering = matches!(call.shown.state, GroupState::Entering | GroupState::Entered);
-            entering || call.shown.participants.iter().any(|one| one.id.user == *us)
+            call.is_wanted() || call.shown.participants.iter().any(|one| one.id.user == *us)
         })
     }
 

@@ -87,18 +87,14 @@ impl Engine {
         group: SessionId,
         (facts, header): (&Facts, &Header),
     ) -> Result<(), Ignored> {
-        self.check_protection(room, facts)?;
         let world = &self.world;
-        if world.is_outside(room, &facts.sender) && world.holds(Guard::OutsidersUnheard) {
-            return Err(Ignored::NotInRoom);
-        }
+        world.check_protection(world.is_encrypted(room), facts.protection)?;
+        world.check_inside(room, &facts.sender)?;
         // Whoever is in a leg with us may go on there, and say goodbye.
-        let talks = self.seat_of(group, &facts.sender, header).is_some();
-        let ignored = self.ignored_users.contains(&facts.sender) && !talks;
-        if ignored && world.holds(Guard::IgnoredUnheard) {
-            return Err(Ignored::IgnoredUser);
+        match self.seat_of(group, &facts.sender, header) {
+            Some(_) => Ok(()),
+            None => self.check_unignored(&facts.sender),
         }
-        Ok(())
     }
 
     /// The seat of this user whose leg is the call that a message speaks of.
@@ -132,25 +128,6 @@ impl Engine {
             Some((session, _)) => Ok(*session),
             None if !self.world.holds(Guard::OurSessionBound) => Ok(first),
             None => Err(Ignored::WrongSession),
-        }
-    }
-
-    fn check_protection(&self, room: &RoomId, facts: &Facts) -> Result<(), Ignored> {
-        if !self.world.is_encrypted(room) {
-            return Ok(());
-        }
-        let world = &self.world;
-        match facts.protection {
-            Protection::Clear if world.holds(Guard::PlaintextRefused) => {
-                Err(Ignored::PlaintextInEncryptedRoom)
-            }
-            Protection::Unverified
-                if world.config.unverified == Unverified::Refuse
-                    && world.holds(Guard::UnverifiedRefused) =>
-            {
-                Err(Ignored::UnverifiedDevice)
-            }
-            Protection::Clear | Protection::Verified | Protection::Unverified => Ok(()),
         }
     }
 

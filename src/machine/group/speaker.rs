@@ -131,8 +131,7 @@ fn loudest(stats: &PeerStats) -> i8 {
 impl Engine {
     /// It is time to look who speaks in the meshes of a room.
     pub(super) fn on_levels_due(&mut self, room: &RoomId) {
-        let sessions: Vec<_> = self.groups.of_room(room).map(|call| call.session).collect();
-        for session in sessions {
+        for session in self.groups.sessions_of(room) {
             self.look_who_speaks(session);
             self.ask_levels(session);
         }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{OnAnswer, Unverified},
-    id::{CallId, RoomId, SessionId},
+    id::{CallId, RoomId, SessionId, UserId},
     wire::{
         call::{Body, CallMessage, Header},
         delivery::{Content, Delivery, Facts, Parsed, Place, Protection},
@@ -103,12 +103,7 @@ impl Engine {
     /// What holds for every event that has an effect: it is sound and new.
     fn admit<'a>(&mut self, place: &'a Place, event: &'a Parsed) -> Result<Event<'a>, Ignored> {
         let event = self.check(place, event)?;
-        if let Some(id) = &event.facts.event_id
-            && !self.world.memory.is_new(id)
-            && self.world.holds(Guard::DuplicateIgnored)
-        {
-            return Err(Ignored::Duplicate);
-        }
+        self.check_new(event.facts)?;
         Ok(event)
     }
 
@@ -121,18 +116,31 @@ impl Engine {
             return Err(Ignored::WrongPlace);
         }
         let secret = *encrypted || world.is_encrypted(room);
-        check_protection(world, secret, event.facts.protection)?;
+        world.check_protection(secret, event.facts.protection)?;
         // Whoever is in a call with us may still say goodbye.
         let session = self.find_call(room, &message.header.call_id);
-        let ignored = self.ignored_users.contains(&event.facts.sender);
-        if session.is_none() && ignored && world.holds(Guard::IgnoredUnheard) {
-            return Err(Ignored::IgnoredUser);
+        if session.is_none() {
+            self.check_unignored(&event.facts.sender)?;
         }
-        let outside = world.is_outside(room, &event.facts.sender);
-        if outside && world.holds(Guard::OutsidersUnheard) {
-            return Err(Ignored::NotInRoom);
-        }
+        world.check_inside(room, &event.facts.sender)?;
         Ok(Event { room, facts: &event.facts, message, session })
+    }
+
+    /// Whether this user may be heard, as far as ours goes.
+    pub(super) fn check_unignored(&self, user: &UserId) -> Result<(), Ignored> {
+        match self.ignored_users.contains(user) && self.world.holds(Guard::IgnoredUnheard) {
+            true => Err(Ignored::IgnoredUser),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether an event comes for the first time; one without an id always does.
+    fn check_new(&mut self, facts: &Facts) -> Result<(), Ignored> {
+        let known = facts.event_id.as_ref().is_some_and(|id| !self.world.memory.is_new(id));
+        match known && self.world.holds(Guard::DuplicateIgnored) {
+            true => Err(Ignored::Duplicate),
+            false => Ok(()),
+        }
     }
 
     /// The call of that id in that room.
@@ -239,19 +247,6 @@ impl Engine {
         let (Place::Room { room, .. }, Some(message)) = (place, event.call()) else { return None };
         self.world.roster.find(room, &message.header.call_id)
     }
-}
-
-/// Whether an event came as its room (`secret`: an encrypted one) and the policy want it.
-fn check_protection(world: &World, secret: bool, protection: Protection) -> Result<(), Ignored> {
-    if secret && protection == Protection::Clear && world.holds(Guard::PlaintextRefused) {
-        return Err(Ignored::PlaintextInEncryptedRoom);
-    }
-    let unverified = secret && protection == Protection::Unverified;
-    let refused = unverified && world.config.unverified == Unverified::Refuse;
-    if refused && world.holds(Guard::UnverifiedRefused) {
-        return Err(Ignored::UnverifiedDevice);
-    }
-    Ok(())
 }
 
 /// Our own event, come back: told by user and party (T-17).

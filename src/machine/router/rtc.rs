@@ -5,12 +5,10 @@
 //! write them so, a redaction cannot be encrypted, and an emoji says little. Everything else is
 //! as protected as its room wants.
 
-use super::check_protection;
 use crate::{
     id::RoomId,
     machine::{
         Engine,
-        guard::Guard,
         io::{Ignored, Verdict},
     },
     wire::{
@@ -53,23 +51,12 @@ impl Engine {
         match event {
             RtcEvent::Reaction(_) | RtcEvent::ReactionRemoval(_) => {}
             RtcEvent::Notification(_) | RtcEvent::Decline(_) | RtcEvent::SfuReject(_) => {
-                check_protection(world, secret, facts.protection)?;
+                world.check_protection(secret, facts.protection)?;
             }
         }
-        let ignored = self.ignored_users.contains(&facts.sender);
-        if ignored && world.holds(Guard::IgnoredUnheard) {
-            return Err(Ignored::IgnoredUser);
-        }
-        let outside = world.is_outside(room, &facts.sender);
-        if outside && world.holds(Guard::OutsidersUnheard) {
-            return Err(Ignored::NotInRoom);
-        }
-        if let Some(id) = &facts.event_id
-            && !self.world.memory.is_new(id)
-            && self.world.holds(Guard::DuplicateIgnored)
-        {
-            return Err(Ignored::Duplicate);
-        }
+        self.check_unignored(&facts.sender)?;
+        world.check_inside(room, &facts.sender)?;
+        self.check_new(facts)?;
         Ok(room)
     }
 }
