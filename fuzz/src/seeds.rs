@@ -12,7 +12,10 @@ use matrix_voip::{
     id::{CallId, PartyId, RoomId},
     testing::{Sim, secs},
     time::Wall,
-    wire::ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
+    wire::{
+        ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
+        member::Dialect,
+    },
 };
 use serde_json::Value;
 
@@ -101,7 +104,11 @@ impl Seeds {
         let call_id = CallId::parse("c1").expect("a call id");
         let party_id = PartyId::parse("p1").expect("a party id");
         let live = vec![LiveCall { room: room.clone(), call_id: call_id.clone(), party_id }];
-        let memberships = vec![LiveMembership { room: room.clone(), session: "visit".to_owned() }];
+        let memberships = vec![LiveMembership {
+            room: room.clone(),
+            session: "visit".to_owned(),
+            dialect: Dialect::Famedly,
+        }];
         let ended = vec![EndedCall { room, call_id, until: Wall(1_786_100_000_000) }];
         self.put("stored", &Ledger { live, ended, memberships, left_out: 3 }.to_bytes());
         self.put("stored", &Ledger::default().to_bytes());

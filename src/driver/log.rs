@@ -62,6 +62,7 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::Declined(_) => debug!(session, "declined"),
         GroupEvent::ApplicationChanged(_) => debug!(session, "application changed"),
         GroupEvent::RightsChanged(rights) => debug!(session, ?rights, "rights changed"),
+        GroupEvent::AllowEveryoneFailed(why) => debug!(session, ?why, "rights as they were"),
         GroupEvent::ConnectionChanged { connection, .. } => {
             debug!(session, ?connection, "a connection changed");
         }

@@ -78,9 +78,17 @@ pub const MAX_DELAYED_TRIES: u32 = 5;
 /// How many legs one group call has: with more participants nobody's machine keeps up. Those that come
 /// later are in the call, and out of our reach.
 pub const MAX_LEGS: usize = 64;
+/// How many legs to one user, on all his devices, begin in a minute. Where he calls, those beyond are
+/// left; where we do, they wait.
+pub const MAX_LEGS_BEGUN_PER_USER: usize = 32;
 /// Of how many devices to-device messages wait for a membership, in one group call.
 pub const MAX_PARKED_MEMBERS: usize = 32;
+/// Of how many devices of one user, so that nobody takes all these places.
+pub const MAX_PARKED_PER_USER: usize = 4;
 /// How many messages of one such device wait; the oldest is dropped first.
 pub const MAX_PARKED_PER_MEMBER: usize = 64;
+/// How many bytes of descriptions and candidates they have together; beyond it, too, the oldest is
+/// dropped first.
+pub const MAX_PARKED_BYTES_PER_MEMBER: usize = 256 * 1024;
 /// How many numbers of a leg's messages are remembered against duplicates.
 pub const MAX_SEEN_NUMBERS: usize = 256;

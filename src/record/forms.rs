@@ -166,7 +166,7 @@ record_struct!(Timeouts {
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
-record_struct!(LiveMembership { room, session as visit });
+record_struct!(LiveMembership { room, session as visit, dialect });
 record_struct!(LiveCall { room, call_id, party_id });
 record_struct!(EndedCall { room, call_id, until });
 

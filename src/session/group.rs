@@ -82,8 +82,8 @@ impl GroupCallSession {
 
     /// Asks the homeserver to let every member of the room be in its group calls: the power level of
     /// memberships is set to what every member has. Never done without being asked. Resolves before
-    /// the homeserver has answered: `GroupEvent::RightsChanged` tells of success, and nothing happens
-    /// if we may not change power levels.
+    /// the homeserver has answered: [`GroupEvent::RightsChanged`] tells of success,
+    /// [`GroupEvent::AllowEveryoneFailed`] that it could not be done. It is tried once.
     ///
     /// # Errors
     /// [`ChangeGroupError`] when the room's power levels are not known, or the group call is over.

@@ -85,6 +85,9 @@ fn group(event: &GroupEvent) -> String {
         GroupEvent::ApplicationChanged(application) => format!("calls it {application}"),
         GroupEvent::RightsChanged(rights) if rights.can_join => "may join".to_owned(),
         GroupEvent::RightsChanged(_) => "may not join".to_owned(),
+        GroupEvent::AllowEveryoneFailed(why) => {
+            format!("cannot let everybody join: {why:?}").to_lowercase()
+        }
         GroupEvent::ConnectionChanged { participant, connection } => {
             format!("is {connection:?} to {}", device(participant)).to_lowercase()
         }

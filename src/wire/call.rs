@@ -103,6 +103,26 @@ pub enum Body {
     Replaces(Replaces),
 }
 
+impl Body {
+    /// How long its texts are that can be long: descriptions and candidates.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Invite(invite) => invite.offer.expose().len(),
+            Self::Answer(answer) => answer.sdp.expose().len(),
+            Self::Negotiate(negotiate) => negotiate.description.sdp.expose().len(),
+            Self::Candidates(candidates) => {
+                candidates.iter().map(|one| one.candidate.expose().len()).sum()
+            }
+            Self::SelectAnswer { .. }
+            | Self::Reject { .. }
+            | Self::Hangup { .. }
+            | Self::MetadataChanged(_)
+            | Self::AssertedIdentity(_)
+            | Self::Replaces(_) => 0,
+        }
+    }
+}
+
 /// `m.call.invite`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Invite {

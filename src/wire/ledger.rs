@@ -1,13 +1,16 @@
 //! The ledger as stored bytes: what must survive a crash of the process.
 //!
 //! JSON with a format number: `{"format":1,"live":[{"room","call","party"}],"ended":[{"room",
-//! "call","until"}],"memberships":[{"room","session"}],"left_out":0}`. Written within [`MAX_LEDGER_BYTES`] whatever the ledger holds,
+//! "call","until"}],"memberships":[{"room","session","dialect"?}],"left_out":0}`. Written within [`MAX_LEDGER_BYTES`] whatever the ledger holds,
 //! in time that does not grow with what is left out; read leniently, one bad entry harms no other.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::json::{Object, exact_text, id, whole};
+use super::{
+    json::{Object, exact_text, id, whole},
+    member::Dialect,
+};
 use crate::{
     id::{CallId, PartyId, RoomId},
     time::Wall,
@@ -43,6 +46,8 @@ pub struct LiveMembership {
     pub room: RoomId,
     /// Which visit it was (`membershipID`).
     pub session: String,
+    /// In which generation's words it stands there.
+    pub dialect: Dialect,
 }
 
 /// A call that a dead process leaves behind.
@@ -157,16 +162,31 @@ struct StoredLive<'a> {
 struct StoredMembership<'a> {
     room: &'a str,
     session: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dialect: Option<&'static str>,
 }
+
+/// How the ledger names the clients of matrix-js-sdk; ours it does not name.
+const MSC3401: &str = "msc3401";
 
 impl LiveMembership {
     fn stored(&self) -> StoredMembership<'_> {
-        StoredMembership { room: self.room.as_str(), session: &self.session }
+        let dialect = match self.dialect {
+            Dialect::Famedly => None,
+            Dialect::Msc3401 => Some(MSC3401),
+        };
+        StoredMembership { room: self.room.as_str(), session: &self.session, dialect }
     }
 
     fn from_json(stored: &Object) -> Option<Self> {
         let session = exact_text(stored, "session").ok()??.to_owned();
-        Some(Self { room: id(stored, "room").ok()?, session })
+        let dialect = match exact_text(stored, "dialect").ok()? {
+            None => Dialect::Famedly,
+            Some(MSC3401) => Dialect::Msc3401,
+            // Of a later version: nothing that we could take back.
+            Some(_) => return None,
+        };
+        Some(Self { room: id(stored, "room").ok()?, session, dialect })
     }
 }
 
@@ -228,7 +248,9 @@ mod tests {
     }
 
     fn visit(n: usize) -> LiveMembership {
-        LiveMembership { room: RoomId::parse("!r:x").unwrap(), session: format!("visit-{n}") }
+        let dialect = if n.is_multiple_of(2) { Dialect::Famedly } else { Dialect::Msc3401 };
+        let room = RoomId::parse("!r:x").unwrap();
+        LiveMembership { room, session: format!("visit-{n}"), dialect }
     }
 
     /// Bytes of one live entry of these tests, with its comma.
@@ -250,7 +272,7 @@ mod tests {
         let ledger = Ledger {
             live: vec![live(7)],
             ended: vec![ended(8)],
-            memberships: vec![visit(9)],
+            memberships: vec![visit(8), visit(9)],
             left_out: u64::MAX,
         };
         assert_eq!(
@@ -258,7 +280,8 @@ mod tests {
             concat!(
                 r#"{"format":1,"live":[{"room":"!r:x","call":"call-000007","party":"party"}],"#,
                 r#""ended":[{"room":"!r:x","call":"over-000008","until":1786100000008}],"#,
-                r#""memberships":[{"room":"!r:x","session":"visit-9"}],"#,
+                r#""memberships":[{"room":"!r:x","session":"visit-8"},"#,
+                r#"{"room":"!r:x","session":"visit-9","dialect":"msc3401"}],"#,
                 r#""left_out":18446744073709551615}"#
             )
         );

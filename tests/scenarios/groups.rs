@@ -433,6 +433,12 @@ fn whoever_may_not_write_memberships_is_refused() {
     assert_eq!(refused, Verdict::Refused(Refusal::MayNotJoin));
     assert_eq!(written(&sim, &room), 1, "nobody changed a power level unasked");
     let bens = enter(&sim, &ben, &room);
+    ben.next(OpKind::SendState, Cue::fails(Fault::Forbidden("M_FORBIDDEN".into())));
+    ben.group(bens, GroupCommand::AllowEveryone);
+    sim.advance(secs(60));
+    let failed = GroupEvent::AllowEveryoneFailed(GroupRefusal::Forbidden);
+    assert!(ben.group_events(bens).contains(&failed), "{}", sim.column());
+    assert!(!ada.group_snapshot(call).unwrap().rights.can_everyone_join, "nor is it tried again");
     ben.group(bens, GroupCommand::AllowEveryone);
     sim.advance(secs(1));
     assert!(ada.group_snapshot(call).unwrap().rights.can_everyone_join, "{}", sim.column());

@@ -9,6 +9,7 @@ use matrix_voip::{
     id::{InputId, RoomId, SessionId, UserId},
     machine::{
         Identity,
+        bounds::{MAX_LEGS, MAX_LEGS_BEGUN_PER_USER},
         event::VoipEvent,
         io::{
             CallMedia, Command, GroupCommand, Ignored, Input, Network, PeerState, Refusal, Verdict,
@@ -409,6 +410,36 @@ fn in_the_words_of_matrix_js_sdk_all_meet_and_nobody_meets_those_who_speak_other
     all_connected(&sim, &devices[1..3]);
     let written = state("org.matrix.msc3401.call.member", "@ada:example");
     assert_eq!(written, r#"{"m.calls":[]}"#);
+}
+
+#[test]
+fn what_a_crash_left_behind_in_the_words_of_matrix_js_sdk_is_taken_back() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let ada = &devices[0];
+    let session = ada.open_legacy_group(&room, "conf");
+    ada.group(session, GroupCommand::Enter(CallMedia::Voice));
+    sim.advance(secs(5));
+    ada.crash();
+    ada.restart();
+    sim.advance(secs(2));
+    let key = "org.matrix.msc3401.call.member";
+    let written = sim.server(|server| server.state_of(&room, key, "@ada:example"));
+    assert_eq!(written.as_deref(), Some(r#"{"m.calls":[]}"#), "{}", sim.column());
+    assert!(ada.ledger().unwrap().memberships.is_empty());
+}
+
+#[test]
+fn the_announcement_for_matrix_js_sdk_is_tried_until_it_is_taken() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let session = devices[0].open_legacy_group(&room, "conf");
+    devices[0].next(OpKind::SendState, Cue::dropped());
+    devices[0].group(session, GroupCommand::Enter(CallMedia::Voice));
+    let announced =
+        || sim.server(|server| server.state_of(&room, "org.matrix.msc3401.call", "conf"));
+    sim.advance(secs(1));
+    assert_eq!(announced(), None, "{}", sim.column());
+    sim.advance(secs(120));
+    assert!(announced().is_some(), "{}", sim.column());
 }
 
 #[test]
@@ -882,4 +913,83 @@ fn who_left_the_room_or_is_ignored_is_not_heard() {
     it.sim.advance(secs(1));
     assert_eq!(it.post(ada, &good, Protection::Clear), [Ignored::NotInRoom].into());
     assert_eq!(it.legs(), 0);
+}
+
+#[test]
+fn who_calls_anew_again_and_again_is_heard_so_often_a_minute_and_no_more() {
+    let it = Forgery::new();
+    let ada = &it.devices[0];
+    enter(ada, &it.room);
+    ada.always(OpKind::Offer, Cue::fails(matrix_voip::machine::io::Fault::Unsupported));
+    it.sim.advance(secs(1));
+    let good = it.invite();
+    let another = |n: usize| with(good.clone(), "call_id", json!(format!("forged-{n}")));
+    let judged = |n| it.post(ada, &another(n), Protection::Clear);
+    for n in 0..MAX_LEGS_BEGUN_PER_USER {
+        assert_eq!(judged(n), BTreeSet::new(), "{n}\n{}", it.sim.column());
+    }
+    assert_eq!(judged(MAX_LEGS_BEGUN_PER_USER), [Ignored::TooMany].into());
+    assert_eq!(it.legs(), 1, "the last that was heard goes on");
+    it.sim.advance(secs(60));
+    assert_eq!(judged(MAX_LEGS_BEGUN_PER_USER + 1), BTreeSet::new());
+}
+
+/// Somebody without an engine is in the room's call, on this visit; on none: out of it.
+fn stands(sim: &Sim, room: &RoomId, user: &str, visit: Option<&str>) {
+    let expires = sim.now().wall.0 + 3_600_000;
+    let entry = |visit: &str| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "D",
+            "expires_ts": expires, "membershipID": visit, "backend": { "type": "mesh" } })
+    };
+    let content = json!({ "memberships": visit.map(entry).into_iter().collect::<Vec<_>>() });
+    let state = SendState {
+        room: room.clone(),
+        event_type: "com.famedly.call.member".to_owned(),
+        state_key: user.to_owned(),
+        content: content.to_string(),
+    };
+    let (now, user) = (sim.now().wall, UserId::parse(user).unwrap());
+    sim.server(|server| server.put_state(now, &user, state));
+}
+
+#[test]
+fn who_is_there_anew_again_and_again_is_called_so_often_a_minute_and_no_more() {
+    let sim = Sim::new(1);
+    let room = sim.room("!room:example", ["@ada:example", "@ben:example"]);
+    let ada = sim.user("@ada:example").device("D");
+    enter(&ada, &room);
+    sim.advance(secs(1));
+    for n in 0..2 * MAX_LEGS_BEGUN_PER_USER {
+        stands(&sim, &room, "@ben:example", Some(&format!("visit-{n}")));
+        sim.advance(millis(100));
+    }
+    // A leg may be given up again before its invite is out.
+    let called = sent(&sim, &ada, INVITE);
+    assert!((MAX_LEGS_BEGUN_PER_USER - 2..=MAX_LEGS_BEGUN_PER_USER).contains(&called), "{called}");
+    sim.advance(secs(60));
+    assert_eq!(sent(&sim, &ada, INVITE), called + 1, "called after a while\n{}", sim.column());
+}
+
+#[test]
+fn a_place_that_becomes_free_is_taken_by_who_found_none() {
+    let users: Vec<_> = (0..MAX_LEGS).map(|n| format!("@ben{n}:example")).collect();
+    let sim = Sim::new(1);
+    let all = users.iter().map(String::as_str).chain(["@ada:example", "@cleo:example"]);
+    let room = sim.room("!room:example", all);
+    let ada = sim.user("@ada:example").device("D");
+    for user in &users {
+        stands(&sim, &room, user, Some("visit"));
+    }
+    enter(&ada, &room);
+    sim.advance(secs(1));
+    stands(&sim, &room, "@cleo:example", Some("visit"));
+    sim.advance(secs(1));
+    assert_eq!(sent(&sim, &ada, INVITE), MAX_LEGS, "there is no place for her");
+    assert_eq!(ada.peers().len(), MAX_LEGS);
+    stands(&sim, &room, &users[7], None);
+    sim.advance(secs(1));
+    assert_eq!(sent(&sim, &ada, INVITE), MAX_LEGS + 1);
+    let met: Vec<_> = ada.peers().into_iter().filter_map(|peer| peer.config.member).collect();
+    assert!(met.iter().any(|one| one.user.as_str() == "@cleo:example"), "{met:?}");
+    assert_eq!(met.len(), MAX_LEGS);
 }

@@ -8,7 +8,7 @@ use std::{
 use super::roster::{Participant, ParticipantId};
 use crate::{
     id::{RoomId, UserId},
-    machine::{event::Stream, media::MediaSource},
+    machine::{event::Stream, fault::Fault, media::MediaSource},
     wire::{
         member::{Backend, GroupCallId},
         reaction::Stay,
@@ -51,6 +51,9 @@ pub enum GroupEvent {
     ApplicationChanged(String),
     /// Who may be in group calls of the room changed.
     RightsChanged(Rights),
+    /// The homeserver did not let every member be in group calls of the room, as
+    /// [`allow_everyone`](crate::GroupCallSession::allow_everyone) asked; nothing changed.
+    AllowEveryoneFailed(GroupRefusal),
     /// How we are connected to a participant changed (mesh).
     ConnectionChanged {
         /// To whom.
@@ -149,15 +152,29 @@ impl Default for Rights {
     }
 }
 
-/// Why we are not in a group call that we wanted to be in.
+/// Why the homeserver did not take what a group call needs: our membership, or other rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum GroupRefusal {
-    /// The homeserver does not let us write our membership: our power level is too low, or the room
-    /// is not ours.
+    /// The homeserver does not let us write it: our power level is too low, or the room is not ours.
     Forbidden,
-    /// The host cannot write state, or the room's state cannot be had.
+    /// The host cannot write state, the room's state cannot be had, or it could not be reached where
+    /// a thing is tried once.
     Unsupported,
+}
+
+impl GroupRefusal {
+    pub(super) const fn of(fault: &Fault) -> Self {
+        match fault {
+            Fault::Forbidden(_) | Fault::NotFound | Fault::Denied => Self::Forbidden,
+            Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
+                Self::Unsupported
+            }
+            Fault::NoDeviceKeys => Self::Unsupported,
+            Fault::RateLimited { .. } | Fault::LoggedOut => Self::Unsupported,
+            Fault::Unsupported | Fault::Failed(_) => Self::Unsupported,
+        }
+    }
 }
 
 /// Why a group call is over.
@@ -267,7 +284,7 @@ impl GroupSnapshot {
             GroupEvent::HoldChanged { held } => self.held = *held,
             GroupEvent::ActiveSpeakerChanged(who) => self.active_speaker.clone_from(who),
             GroupEvent::MediaMissing(_) | GroupEvent::SwitchFailed(_) => {}
-            GroupEvent::UnverifiedDevice(_) => {}
+            GroupEvent::UnverifiedDevice(_) | GroupEvent::AllowEveryoneFailed(_) => {}
             GroupEvent::Refused(_) => {}
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;

@@ -285,8 +285,9 @@ impl Groups {
     /// Writes down what a crash would leave behind.
     fn note_memberships(&self, world: &mut World, room: &RoomId) {
         let Some(of_room) = self.rooms.get(room) else { return };
-        let live = of_room.ours.known_visits().cloned();
-        let live = live.map(|session| LiveMembership { room: room.clone(), session }).collect();
+        let (dialect, visits) = (of_room.ours.dialect(), of_room.ours.known_visits().cloned());
+        let live = visits.map(|session| LiveMembership { room: room.clone(), session, dialect });
+        let live = live.collect();
         world.note_memberships(room, live);
     }
 

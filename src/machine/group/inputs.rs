@@ -7,6 +7,7 @@ use super::{
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
     groups::GroupTimer,
     membership::{Outcome, Visit},
+    post::{Letter, Patience, Post, Purpose},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
@@ -15,8 +16,7 @@ use crate::{
     machine::{
         Engine, Service,
         event::{EndReason, RingStop, VoipEvent},
-        io::{CallMedia, Fault, GroupCommand, Ignored, MatrixOp, Op, Refusal, Reply, Verdict},
-        world::Owner,
+        io::{CallMedia, Fault, GroupCommand, Ignored, Refusal, Reply, Verdict},
     },
     time::Mono,
     wire::{
@@ -83,7 +83,7 @@ impl Engine {
             GroupCommand::Switch(source, input) => {
                 done(self.switch_in_group(session, source, input))
             }
-            GroupCommand::AllowEveryone => self.allow_everyone(&room),
+            GroupCommand::AllowEveryone => self.allow_everyone(&room, group),
             GroupCommand::SetApplication(application) => {
                 self.set_application(session, (&room, &group), application)
             }
@@ -162,15 +162,12 @@ impl Engine {
     /// Clients of the generation of matrix-js-sdk enter what is announced alone.
     fn announce_legacy_call(&mut self, session: SessionId) {
         let Some(call) = self.groups.calls.get(&session) else { return };
-        let GroupSnapshot { room, call, backend, participants, .. } = call.shown();
-        if *backend == Backend::Msc3401Mesh && participants.is_empty() {
-            let write = MatrixOp::SendState {
-                room: room.clone(),
-                event_type: legacy::CALL_TYPE.to_owned(),
-                state_key: call.call_id.clone(),
-                content: legacy::announcement(),
-            };
-            self.world.request(Owner::Nobody, Op::Matrix(write));
+        let GroupSnapshot { room, call, backend, participants, .. } = call.shown().clone();
+        if backend == Backend::Msc3401Mesh && participants.is_empty() {
+            let (key, content) = (call.call_id.clone(), legacy::announcement());
+            let letter = Letter::State(legacy::CALL_TYPE.to_owned(), key, content);
+            let purpose = Purpose::LegacyAnnouncement(call);
+            self.post(&room, Post { letter, purpose, patience: Patience::Endless });
         }
     }
 
@@ -194,20 +191,17 @@ impl Engine {
 
     /// Lowers what it takes to be in group calls of the room to what every member has. Asked for by the
     /// application, never done by itself (T-32).
-    fn allow_everyone(&mut self, room: &RoomId) -> Verdict {
+    fn allow_everyone(&mut self, room: &RoomId, group: GroupCallId) -> Verdict {
         let of_room = self.groups.room(room);
         let Some(levels) = &of_room.levels else {
             return Verdict::Refused(Refusal::UnknownPowerLevels);
         };
         if !levels.everybody_may_write_memberships() {
-            let write = MatrixOp::SendState {
-                room: room.clone(),
-                event_type: POWER_LEVELS_TYPE.to_owned(),
-                state_key: String::new(),
-                content: levels.allowing_everyone(),
-            };
-            // What the room says afterwards is told as `RightsChanged`.
-            self.world.request(Owner::Nobody, Op::Matrix(write));
+            let content = levels.allowing_everyone();
+            let letter = Letter::State(POWER_LEVELS_TYPE.to_owned(), String::new(), content);
+            // Once: what somebody else writes meanwhile a later try would undo.
+            let (purpose, patience) = (Purpose::Rights(group), Patience::Once);
+            self.post(room, Post { letter, purpose, patience });
         }
         Verdict::Handled
     }
@@ -336,16 +330,7 @@ impl Engine {
 
     fn on_refused(&mut self, room: &RoomId, group: &GroupCallId, fault: &Fault) {
         let Some(session) = self.groups.find(room, group) else { return };
-        let why = match fault {
-            Fault::Forbidden(_) | Fault::NotFound | Fault::Denied => GroupRefusal::Forbidden,
-            Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
-                GroupRefusal::Unsupported
-            }
-            Fault::NoDeviceKeys => GroupRefusal::Unsupported,
-            Fault::RateLimited { .. } | Fault::LoggedOut => GroupRefusal::Unsupported,
-            Fault::Unsupported | Fault::Failed(_) => GroupRefusal::Unsupported,
-        };
-        self.tell_group(session, GroupEvent::Refused(why));
+        self.tell_group(session, GroupEvent::Refused(GroupRefusal::of(fault)));
         self.set_group_state(session, GroupState::Idle);
         self.come_out(session);
         self.end_if_empty(session, room, group);
@@ -443,11 +428,11 @@ impl Engine {
     /// Takes back what a dead process left behind.
     pub(in crate::machine) fn lay_ghosts(&mut self, memberships: Vec<LiveMembership>) {
         let until = self.world.now.wall.plus(LONGEST_MEMBERSHIP);
-        for LiveMembership { room, session } in memberships {
+        for LiveMembership { room, session, dialect } in memberships {
             let on = self.world.config.delayed_leave == DelayedLeave::On;
             let of_room = self.groups.room(&room);
-            of_room.ours.haunt(session, until);
-            if on {
+            of_room.ours.haunt(session, dialect, until);
+            if on && dialect == Dialect::Famedly {
                 of_room.delayed.cleanse();
             }
             self.groups.push(&mut self.world, &room);

@@ -15,7 +15,6 @@ use crate::{
     id::{RoomId, SessionId, UserId},
     machine::{
         Engine,
-        bounds::MAX_LEGS,
         call::{
             Call,
             leg::{LegNews, Place},
@@ -54,6 +53,16 @@ impl GroupCall {
         }
     }
 
+    /// A leg is over. Its place may be what somebody else has waited for.
+    fn take_leg(&mut self, member: &ParticipantId) -> Option<Leg> {
+        let was_full = self.mesh.is_full();
+        let leg = self.mesh.seat_mut(member).on_leg_over();
+        if was_full {
+            self.touch_all();
+        }
+        leg
+    }
+
     /// How we are connected to a member, if that changed and he is there.
     fn show_connection(
         &mut self,
@@ -73,8 +82,8 @@ impl Engine {
     /// Brings every seat of a room's meshes of which something changed to what should be.
     pub(super) fn tend_meshes(&mut self, room: &RoomId) {
         for session in self.groups.sessions_of(room) {
-            let Some(call) = self.groups.calls.get_mut(&session) else { continue };
-            for member in call.mesh.take_touched() {
+            let next = |call: &mut GroupCall| call.mesh.next_touched();
+            while let Some(member) = self.groups.calls.get_mut(&session).and_then(next) {
                 self.tend_seat(session, &member);
             }
         }
@@ -99,9 +108,18 @@ impl Engine {
             }
         }
         if self.is_to_be_called(session, member) {
-            self.place_leg(session, &present);
+            self.place_leg_in_time(session, &present);
         }
         self.hear_parked(session, member);
+    }
+
+    /// Places a leg, or puts it off where too many were begun.
+    fn place_leg_in_time(&mut self, session: SessionId, member: &Participant) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        match call.mesh.pace.next(self.world.now.mono, &member.id.user) {
+            Some(at) => call.mesh.seat_mut(&member.id).retry_at(at),
+            None => self.place_leg(session, member),
+        }
     }
 
     /// Whether we are to call this member now.
@@ -112,7 +130,7 @@ impl Engine {
         known
             && !waits
             && !call.mesh.has_leg(member)
-            && call.mesh.legs().len() < MAX_LEGS
+            && !call.mesh.is_full()
             && call.calls(&self.ourselves(), member)
             && !self.ignored_users.contains(&member.user)
     }
@@ -155,6 +173,7 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let mut of_seat = Leg::new(leg.session(), leg.shown().call_id.clone());
         of_seat.is_new(number);
+        call.mesh.pace.note(self.world.now.mono, &member.user);
         call.mesh.seat_mut(member).begin(of_seat);
         call.show_connection(&mut self.world, member, Connection::Connecting);
         self.keep(leg);
@@ -171,7 +190,7 @@ impl Engine {
         if !call.mesh.has_leg(member) {
             return;
         }
-        let leg = call.mesh.seat_mut(member).on_leg_over();
+        let leg = call.take_leg(member);
         self.show_leg_over(session, member);
         if let Some(leg) = leg {
             self.with(leg.session, |call, world| call.fail(world, reason));
@@ -249,8 +268,8 @@ impl Engine {
     /// A leg ended by itself, while we and he are there: whoever calls does so again after a pause.
     fn on_leg_ended(&mut self, group: SessionId, member: &ParticipantId) {
         let Some(call) = self.groups.calls.get_mut(&group) else { return };
+        call.take_leg(member);
         let seat = call.mesh.seat_mut(member);
-        seat.on_leg_over();
         let pause = self.world.config.timeouts.leg_retry_pause(seat.failures());
         let at = self.world.now.mono.plus(pause);
         seat.retry_at(at);

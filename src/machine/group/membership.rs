@@ -159,16 +159,20 @@ impl Ours {
         dialect == self.dialect || idle
     }
 
+    /// From now on we write in these words. What is known is of another event then.
+    fn speak(&mut self, dialect: Dialect) {
+        if dialect != self.dialect {
+            *self = Self { dialect, ..Self::default() };
+        }
+    }
+
     pub(super) const fn dialect(&self) -> Dialect {
         self.dialect
     }
 
     /// We are in this call from now on, or are otherwise than before.
     pub(super) fn want(&mut self, group: GroupCallId, visit: Visit) {
-        if visit.backend.dialect() != self.dialect {
-            // What is known is of another event.
-            *self = Self { dialect: visit.backend.dialect(), ..Self::default() };
-        }
+        self.speak(visit.backend.dialect());
         self.wanted.insert(group, visit);
         self.stale = true;
         self.end_repair_pause();
@@ -197,8 +201,13 @@ impl Ours {
         self.wanted.get(group)
     }
 
-    /// A dead process left this visit behind, which may be believed until then.
-    pub(super) fn haunt(&mut self, session: String, until: Wall) {
+    /// A dead process left this visit behind, which may be believed until then. Of visits in two
+    /// dialects, which no process of ours leaves, those that came second expire.
+    pub(super) fn haunt(&mut self, session: String, dialect: Dialect, until: Wall) {
+        if !self.can_speak(dialect) {
+            return;
+        }
+        self.speak(dialect);
         self.retracting.insert(session);
         self.believed = self.believed.max(until);
         self.stale = true;

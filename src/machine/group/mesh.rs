@@ -10,10 +10,14 @@ use std::{
     time::Duration,
 };
 
+use super::pace::Pace;
 use crate::{
-    id::{CallId, SessionId},
+    id::{CallId, SessionId, UserId},
     machine::{
-        bounds::{MAX_PARKED_MEMBERS, MAX_PARKED_PER_MEMBER, MAX_SEEN_NUMBERS},
+        bounds::{
+            MAX_LEGS, MAX_PARKED_BYTES_PER_MEMBER, MAX_PARKED_MEMBERS, MAX_PARKED_PER_MEMBER,
+            MAX_PARKED_PER_USER, MAX_SEEN_NUMBERS,
+        },
         fingerprint::Fingerprint,
         io::ParticipantId,
     },
@@ -84,19 +88,20 @@ pub(super) struct Mesh {
     seats: Vec<Seat>,
     parked: Vec<(ParticipantId, VecDeque<Parked>)>,
     /// Members whose seat is to be looked at.
-    touched: Vec<ParticipantId>,
+    touched: VecDeque<ParticipantId>,
+    pub(super) pace: Pace,
 }
 
 impl Mesh {
     /// Something about this member changed.
     pub(super) fn touch(&mut self, member: &ParticipantId) {
         if !self.touched.contains(member) {
-            self.touched.push(member.clone());
+            self.touched.push_back(member.clone());
         }
     }
 
-    pub(super) fn take_touched(&mut self) -> Vec<ParticipantId> {
-        std::mem::take(&mut self.touched)
+    pub(super) fn next_touched(&mut self) -> Option<ParticipantId> {
+        self.touched.pop_front()
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
@@ -120,6 +125,11 @@ impl Mesh {
     /// The legs that there are.
     pub(super) fn legs(&self) -> Vec<SessionId> {
         self.seats.iter().filter_map(|seat| Some(seat.leg.as_ref()?.session)).collect()
+    }
+
+    /// Whether there are as many as there can be.
+    pub(super) fn is_full(&self) -> bool {
+        self.seats.iter().filter(|seat| seat.leg.is_some()).count() >= MAX_LEGS
     }
 
     pub(super) fn has_leg(&self, member: &ParticipantId) -> bool {
@@ -158,17 +168,26 @@ impl Mesh {
         let at = match place {
             Some(at) => at,
             None if self.parked.len() >= MAX_PARKED_MEMBERS => return false,
+            None if self.parked_of(&member.user) >= MAX_PARKED_PER_USER => return false,
             None => {
                 self.parked.push((member.clone(), VecDeque::new()));
                 self.parked.len() - 1
             }
         };
         let waiting = &mut self.parked[at].1;
-        if waiting.len() >= MAX_PARKED_PER_MEMBER {
+        waiting.push_back(message);
+        let bytes = |one: &Parked| one.message.body.bytes();
+        while waiting.len() > MAX_PARKED_PER_MEMBER
+            || waiting.iter().map(bytes).sum::<usize>() > MAX_PARKED_BYTES_PER_MEMBER
+        {
             waiting.pop_front();
         }
-        waiting.push_back(message);
         true
+    }
+
+    /// Of how many devices of this user something waits.
+    fn parked_of(&self, user: &UserId) -> usize {
+        self.parked.iter().filter(|(of, _)| of.user == *user).count()
     }
 
     /// What waits for this member's membership.
@@ -296,7 +315,13 @@ fn text(one: &ParticipantId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{DeviceId, UserId};
+    use crate::{
+        id::DeviceId,
+        wire::{
+            call::{Body, Description, Header, Negotiate, SdpKind, Version},
+            delivery::Protection,
+        },
+    };
 
     fn member(user: &str, device: &str) -> ParticipantId {
         ParticipantId {
@@ -355,6 +380,44 @@ mod tests {
         assert!(!leg.is_new(Some(0)), "forgotten, and yet not new");
     }
 
+    fn parked(sdp: &str) -> Parked {
+        let description = Description { kind: SdpKind::Offer, sdp: sdp.into() };
+        let (lifetime, capabilities, streams) = (None, None, None);
+        let header = Header {
+            call_id: CallId::parse("c").unwrap(),
+            party_id: None,
+            version: Version::V1,
+            device_id: None,
+            leg: None,
+        };
+        let facts = Facts {
+            event_id: None,
+            sender: UserId::parse("@ada:x").unwrap(),
+            device: None,
+            protection: Protection::Clear,
+            sent: None,
+            age: None,
+        };
+        let body = Body::Negotiate(Negotiate { description, lifetime, capabilities, streams });
+        Parked { since: Mono::default(), facts, message: CallMessage { header, body } }
+    }
+
+    #[test]
+    fn nobody_takes_all_places_for_what_waits_nor_more_than_so_many_bytes() {
+        let mut mesh = Mesh::default();
+        for device in 0..MAX_PARKED_PER_USER {
+            assert!(mesh.park(&member("@ada:x", &device.to_string()), parked("v=0")));
+        }
+        assert!(!mesh.park(&member("@ada:x", "another"), parked("v=0")));
+        assert!(mesh.park(&member("@ada:x", "0"), parked("v=0")), "known ones are heard");
+        let (ben, long) = (member("@ben:x", "B"), "x".repeat(MAX_PARKED_BYTES_PER_MEMBER / 4));
+        for _ in 0..6 {
+            assert!(mesh.park(&ben, parked(&long)));
+        }
+        assert!(mesh.park(&ben, parked("v=0")));
+        assert_eq!(mesh.take_parked(&ben).len(), 4, "the oldest are dropped");
+    }
+
     #[test]
     fn legs_that_fail_wait_longer_and_one_that_connected_begins_anew() {
         let mut mesh = Mesh::default();
@@ -371,8 +434,8 @@ mod tests {
         seat.retry_at(Mono(Duration::from_secs(5)));
         assert_eq!(mesh.next_retry(), Some(Mono(Duration::from_secs(5))));
         mesh.on_retry_due(Mono(Duration::from_secs(4)));
-        assert!(mesh.take_touched().is_empty());
+        assert_eq!(mesh.next_touched(), None);
         mesh.on_retry_due(Mono(Duration::from_secs(5)));
-        assert_eq!((mesh.take_touched(), mesh.next_retry()), (vec![ben], None));
+        assert_eq!((mesh.next_touched(), mesh.next_retry()), (Some(ben), None));
     }
 }

@@ -11,6 +11,7 @@
 //! | `delayed.rs`, `arming.rs` | the leave that the homeserver writes when we are gone (MSC4140) |
 //! | `groups.rs` | all group calls: in which rooms, what is being written |
 //! | `mesh.rs` | who calls whom, which leg is whose, when one is tried again |
+//! | `pace.rs` | how fast legs to one user begin |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
 //! | `media.rs` | what we send: one capture for all legs |
 //! | `speaker.rs` | who speaks loudest |
@@ -35,6 +36,7 @@ mod media;
 mod membership;
 mod mesh;
 mod order;
+mod pace;
 mod post;
 mod reactions;
 pub mod ringing;

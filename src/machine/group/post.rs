@@ -1,9 +1,12 @@
-//! Events of ours around the group calls of one room: reactions, announcements, declines. Each goes
+//! Events of ours around the group calls of one room: reactions, announcements, declines, rights. Each goes
 //! out until it is accepted, or no use to anybody any more.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::groups::GroupTimer;
+use super::{
+    event::{GroupEvent, GroupRefusal},
+    groups::GroupTimer,
+};
 use crate::{
     config::Timeouts,
     id::{EventId, OpId, RoomId},
@@ -27,6 +30,8 @@ pub(super) enum Letter {
     Clear(String, String),
     /// A redaction: what it redacts, and its content.
     Redaction(EventId, String),
+    /// A state event that is no membership: its type, its key and its content.
+    State(String, String, String),
 }
 
 /// What it is for: whoever is told what became of it.
@@ -36,6 +41,10 @@ pub(super) enum Purpose {
     Reaction(GroupCallId, String),
     /// The announcement of this call.
     Announcement(GroupCallId),
+    /// The same for clients of matrix-js-sdk, as state.
+    LegacyAnnouncement(GroupCallId),
+    /// Who may be in calls of the room: asked for in this one.
+    Rights(GroupCallId),
     /// Nobody needs to know.
     Nothing,
 }
@@ -86,6 +95,9 @@ impl Post {
             Letter::Redaction(redacts, content) => {
                 MatrixOp::Redact { room, redacts, content, transaction }
             }
+            Letter::State(event_type, state_key, content) => {
+                MatrixOp::SendState { room, event_type, state_key, content }
+            }
         };
         world.request(Owner::Groups, Op::Matrix(op))
     }
@@ -120,7 +132,13 @@ impl Posts {
     /// Drops what waits for this call: nobody needs it any more.
     pub(super) fn forget(&mut self, group: &GroupCallId) {
         self.entries.retain(|_, entry| match (&entry.post.purpose, entry.step) {
-            (Purpose::Reaction(of, _) | Purpose::Announcement(of), Step::Waiting(_)) => of != group,
+            (
+                Purpose::Reaction(of, _)
+                | Purpose::Announcement(of)
+                | Purpose::LegacyAnnouncement(of)
+                | Purpose::Rights(of),
+                Step::Waiting(_),
+            ) => of != group,
             (_, Step::Sending(_)) | (Purpose::Nothing, _) => true,
         });
     }
@@ -201,7 +219,7 @@ impl Engine {
                 self.groups.room(room).posts.entries.insert(number, entry);
                 self.watch_posts(room);
             }
-            None => self.on_unposted(room, number, entry.post.purpose),
+            None => self.on_unposted(room, (number, entry.post.purpose), fault),
         }
         true
     }
@@ -227,14 +245,21 @@ impl Engine {
                 self.on_reaction_sent(room, &group, (number, key), event);
             }
             Purpose::Announcement(group) => self.on_announced(room, &group, event),
-            Purpose::Nothing => {}
+            // What the room says afterwards is told as `RightsChanged`.
+            Purpose::Rights(_) | Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
         }
     }
 
-    fn on_unposted(&mut self, room: &RoomId, number: u64, purpose: Purpose) {
+    fn on_unposted(&mut self, room: &RoomId, (number, purpose): (u64, Purpose), fault: &Fault) {
         match purpose {
             Purpose::Reaction(group, key) => self.on_reaction_refused(room, &group, (number, key)),
-            Purpose::Announcement(_) | Purpose::Nothing => {}
+            Purpose::Rights(group) => {
+                if let Some(session) = self.groups.find(room, &group) {
+                    let why = GroupRefusal::of(fault);
+                    self.tell_group(session, GroupEvent::AllowEveryoneFailed(why));
+                }
+            }
+            Purpose::Announcement(_) | Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
         }
     }
 }

@@ -16,7 +16,6 @@ use crate::{
     id::{DeviceId, RoomId, SessionId, UserId},
     machine::{
         Engine,
-        bounds::MAX_LEGS,
         call::{Call, leg::LegInvite},
         event::EndReason,
         guard::Guard,
@@ -318,8 +317,9 @@ impl Engine {
         if call.calls(&ours, member) && world.holds(Guard::SmallerCalls) {
             return Err(Ignored::WrongDirection);
         }
-        let full = !call.mesh.has_leg(member) && call.mesh.legs().len() >= MAX_LEGS;
-        if full { Err(Ignored::TooMany) } else { Ok(()) }
+        let full = !call.mesh.has_leg(member) && call.mesh.is_full();
+        let hasty = call.mesh.pace.next(world.now.mono, &member.user).is_some();
+        if full || hasty { Err(Ignored::TooMany) } else { Ok(()) }
     }
 
     /// An invite or answer that counts came from a device that is not verified.

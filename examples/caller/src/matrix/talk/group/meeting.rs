@@ -187,6 +187,9 @@ impl<'a> Meeting<'a> {
                 let newly = rights.can_everyone_join && !self.present.rights.can_everyone_join;
                 newly.then(|| "every member of the room may be in its calls".to_owned())
             }
+            GroupEvent::AllowEveryoneFailed(why) => {
+                Some(format!("the homeserver does not let every member in: {why:?}"))
+            }
             GroupEvent::MediaMissing(source) => Some(format!("{} cannot be had", word(*source))),
             _ => None,
         }
