@@ -144,6 +144,29 @@ async fn another_microphone_is_heard_on_the_same_line_without_a_jump() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_gone_before_anybody_heard_it_is_told_to_who_comes() {
+    let mut a = Side::new(440.0);
+    a.log.ends_after.store(2, Ordering::SeqCst);
+    let plan = voice(1, "ours");
+    a.capture(&plan).await;
+    until("its end", || a.log.open.load(Ordering::SeqCst) == 0).await;
+    a.open(1).await;
+    let offer = a.engine.offer(PeerId(1), plan.clone()).await.unwrap();
+    a.engine.set_local(PeerId(1), offer).await.unwrap();
+    a.until(|news| *news == PeerNews::TrackEnded(TrackId(1))).await;
+
+    a.log.ends_after.store(usize::MAX, Ordering::SeqCst);
+    a.engine.replace(SessionId(1), TrackId(1), microphone("660")).await.unwrap();
+    a.news.clear();
+    a.open(2).await;
+    let offer = a.engine.offer(PeerId(2), plan).await.unwrap();
+    a.engine.set_local(PeerId(2), offer).await.unwrap();
+    a.until(|news| *news == PeerNews::GatheringDone).await;
+    let ended = |(_, news): &(PeerId, PeerNews)| matches!(news, PeerNews::TrackEnded(_));
+    assert!(!a.news.iter().any(ended), "another device goes on in its place: {:?}", a.news);
+}
+
+#[tokio::test]
 async fn a_muted_track_stays_muted_on_another_device() {
     let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;

@@ -24,7 +24,7 @@ use std::{
 use matrix_voip::{
     host::{Frame, FrameSource, Media, PeerEvents, SourceControl},
     id::{PeerId, SessionId, TrackId},
-    machine::io::{Capture, Fault, MediaKind},
+    machine::io::{Capture, Fault, MediaKind, PeerNews},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -53,7 +53,15 @@ pub(crate) struct Subscriber {
     pub(crate) events: PeerEvents,
 }
 
-type Subscribers = Arc<Mutex<BTreeMap<PeerId, Subscriber>>>;
+/// Who sends a track.
+#[derive(Default)]
+struct Audience {
+    of: BTreeMap<PeerId, Subscriber>,
+    /// The source ended by itself: whoever comes now is told so, nobody would hear it otherwise.
+    is_over: bool,
+}
+
+type Subscribers = Arc<Mutex<Audience>>;
 
 /// One local track.
 struct Track {
@@ -160,10 +168,14 @@ impl Tracks {
         let mut tracks = self.lock();
         for id in wanted {
             let track = tracks.entry(*id).or_default();
-            lock(&track.subscribers).insert(peer, to.clone());
+            let mut subscribers = lock(&track.subscribers);
+            subscribers.of.insert(peer, to.clone());
+            if subscribers.is_over {
+                to.events.report(PeerNews::TrackEnded(*id));
+            }
         }
         for (_, track) in tracks.iter().filter(|(id, _)| !wanted.contains(id)) {
-            lock(&track.subscribers).remove(&peer);
+            lock(&track.subscribers).of.remove(&peer);
         }
     }
 
@@ -171,8 +183,8 @@ impl Tracks {
     pub(crate) fn unsubscribe(&self, peer: PeerId) {
         self.lock().retain(|_, track| {
             let mut subscribers = lock(&track.subscribers);
-            subscribers.remove(&peer);
-            !track.is_idle() || !subscribers.is_empty()
+            subscribers.of.remove(&peer);
+            !track.is_idle() || !subscribers.of.is_empty()
         });
     }
 
@@ -180,7 +192,7 @@ impl Tracks {
     pub(crate) fn listeners(&self, id: TrackId) -> Vec<PeerId> {
         let tracks = self.lock();
         let track = tracks.get(&id);
-        track.map(|track| lock(&track.subscribers).keys().copied().collect()).unwrap_or_default()
+        track.map(|track| lock(&track.subscribers).of.keys().copied().collect()).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TrackId, Track>> {
@@ -244,6 +256,7 @@ impl Track {
     /// Lets the frames of a device flow, behind those of the one before it.
     fn run(&mut self, id: TrackId, source: Box<dyn FrameSource>) {
         let (controls, received) = mpsc::channel(MAX_WAITING_CONTROLS);
+        lock(&self.subscribers).is_over = false;
         let pump = pump::Pump {
             id,
             enabled: self.enabled.clone(),

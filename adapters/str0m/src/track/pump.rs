@@ -72,7 +72,7 @@ impl Pump {
         let frame = Frame { timestamp, ..frame };
         let Some(frame) = gate(frame, self.enabled.load(Ordering::SeqCst)) else { return };
         let frame = Arc::new(frame);
-        for subscriber in lock(&self.subscribers).values() {
+        for subscriber in lock(&self.subscribers).of.values() {
             // A connection that cannot follow loses frames rather than delaying the others.
             drop(subscriber.frames.try_send((self.id, frame.clone())));
         }
@@ -82,7 +82,9 @@ impl Pump {
 impl Drop for Pump {
     /// The source ended by itself, or its code panicked.
     fn drop(&mut self) {
-        for subscriber in lock(&self.subscribers).values() {
+        let mut subscribers = lock(&self.subscribers);
+        subscribers.is_over = true;
+        for subscriber in subscribers.of.values() {
             subscriber.events.report(PeerNews::TrackEnded(self.id));
         }
     }

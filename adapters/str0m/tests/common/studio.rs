@@ -38,6 +38,8 @@ pub struct Log {
     pub open: AtomicUsize,
     /// Frames after which the sink panics.
     pub breaks_after: AtomicUsize,
+    /// Frames after which a device ends by itself, as one that is unplugged.
+    pub ends_after: AtomicUsize,
 }
 
 /// Microphones give a tone (that of the input, where one is named), cameras a picture of numbers; screens are never granted.
@@ -113,6 +115,9 @@ impl FrameSource for Source {
     async fn next(&mut self) -> Option<Frame> {
         self.clock.tick().await;
         let n = self.made;
+        if n >= self.log.ends_after.load(Ordering::SeqCst) as u64 {
+            return None;
+        }
         self.made += 1;
         Some(if self.kind == MediaKind::Audio { self.tone.frame(n) } else { picture(n) })
     }
@@ -173,6 +178,7 @@ impl Side {
     ) -> Self {
         let log = Arc::new(Log::default());
         log.breaks_after.store(usize::MAX, Ordering::SeqCst);
+        log.ends_after.store(usize::MAX, Ordering::SeqCst);
         let media = Arc::new(Studio { hertz, log: log.clone() });
         let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
         let (driver, mailbox) = mailbox::pair();
