@@ -410,6 +410,16 @@ impl Stream {
         };
         (self.side, purpose)
     }
+
+    /// Whether this source of its sender is in it, muted or not.
+    pub(crate) fn carries(&self, source: MediaSource) -> bool {
+        let (purpose, kind) = match source {
+            MediaSource::Microphone => (Purpose::UserMedia, MediaKind::Audio),
+            MediaSource::Camera => (Purpose::UserMedia, MediaKind::Video),
+            MediaSource::Screen => (Purpose::Screenshare, MediaKind::Video),
+        };
+        self.purpose == purpose && self.kinds.contains(&kind)
+    }
 }
 
 /// How a call stands: what folding its events gives.

@@ -10,9 +10,8 @@ use crate::{
     id::{InputId, RoomId, UserId},
     machine::{
         event::{CallEvent, CallSnapshot, CallState, Side},
-        io::{CallCommand, MediaKind, MediaSource, Tones, TransferTo},
+        io::{CallCommand, MediaSource, Tones, TransferTo},
     },
-    wire::metadata::Purpose,
 };
 
 impl CallSession {
@@ -129,11 +128,6 @@ impl CallSession {
 
 /// Whether a source of ours is open, as the snapshot shows it.
 fn shows(snapshot: &CallSnapshot, source: MediaSource) -> bool {
-    let (purpose, kind) = match source {
-        MediaSource::Microphone => (Purpose::UserMedia, MediaKind::Audio),
-        MediaSource::Camera => (Purpose::UserMedia, MediaKind::Video),
-        MediaSource::Screen => (Purpose::Screenshare, MediaKind::Video),
-    };
-    let stream = snapshot.stream(Side::Local, &purpose);
-    stream.is_some_and(|stream| stream.kinds.contains(&kind))
+    let mut ours = snapshot.streams.iter().filter(|stream| stream.side == Side::Local);
+    ours.any(|stream| stream.carries(source))
 }

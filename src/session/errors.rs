@@ -8,7 +8,7 @@ use crate::{
     id::InvalidId,
     machine::{
         event::{CallState, End},
-        group::event::GroupEnd,
+        group::event::{GroupEnd, GroupRefusal},
         io::{Fault, InvalidTones, Refusal},
     },
 };
@@ -326,6 +326,12 @@ pub enum EnterError {
     /// reason.
     #[error("not allowed to join")]
     MayNotJoin,
+    /// A call of two is connected, and cannot be held.
+    #[error("another call is connected")]
+    OtherCallConnected,
+    /// We are in a call of the room with clients of another generation.
+    #[error("another dialect is spoken in that room now")]
+    OtherDialect,
     /// The host cannot write or read state.
     #[error("the host does no group calls")]
     Unsupported,
@@ -347,6 +353,8 @@ impl From<Refusal> for EnterError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::MayNotJoin => Self::MayNotJoin,
+            Refusal::OtherCallConnected => Self::OtherCallConnected,
+            Refusal::OtherDialect => Self::OtherDialect,
             Refusal::ShuttingDown => Self::ShuttingDown,
             Refusal::UnknownSession => Self::Ended(GroupEnd::Empty),
             other => Self::Refused(other),
@@ -358,9 +366,67 @@ impl From<Refusal> for EnterError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeGroupError {
-    /// The machine's reason: the group call is over, or what is to be changed is not known.
+    /// The group call is over.
+    #[error("the group call is over")]
+    Ended,
+    /// We are not in it.
+    #[error("not in the group call")]
+    NotEntered,
+    /// The call's media is not ours: an SFU carries it.
+    #[error("the group call's media is somebody else's")]
+    NoMesh,
+    /// The source could not be had.
+    #[error("the source cannot be had")]
+    MediaMissing,
+    /// We send nothing of that kind.
+    #[error("the call sends nothing of that kind")]
+    NoSuchTrack,
+    /// A call of two is connected, and cannot be held.
+    #[error("another call is connected")]
+    OtherCallConnected,
+    /// It cannot be written so that others read it.
+    #[error("it cannot be written so that others read it")]
+    NotWritable,
+    /// The room's power levels were not heard yet.
+    #[error("the room's power levels are not known")]
+    UnknownPowerLevels,
+    /// The homeserver does not let us.
+    #[error("the homeserver does not allow it")]
+    Forbidden,
+    /// The host cannot write such a thing, or the homeserver was not reached.
+    #[error("it could not be written")]
+    Unsupported,
+    /// The library shuts down.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Refused for a reason that it should not meet.
     #[error(transparent)]
     Refused(Refusal),
+}
+
+impl From<Refusal> for ChangeGroupError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownSession => Self::Ended,
+            Refusal::NotEntered => Self::NotEntered,
+            Refusal::NoMesh => Self::NoMesh,
+            Refusal::NoSuchTrack => Self::NoSuchTrack,
+            Refusal::OtherCallConnected => Self::OtherCallConnected,
+            Refusal::NotWritable => Self::NotWritable,
+            Refusal::UnknownPowerLevels => Self::UnknownPowerLevels,
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+impl From<GroupRefusal> for ChangeGroupError {
+    fn from(why: GroupRefusal) -> Self {
+        match why {
+            GroupRefusal::Forbidden => Self::Forbidden,
+            GroupRefusal::Unsupported => Self::Unsupported,
+        }
+    }
 }
 
 /// Why a group call was not left.

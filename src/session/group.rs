@@ -13,7 +13,7 @@ use crate::{
     driver::{GroupCell, GroupNews, Link},
     id::{InputId, SessionId},
     machine::{
-        event::Stream,
+        event::{Side, Stream},
         group::{
             event::{Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
             ringing::Announce,
@@ -80,15 +80,46 @@ impl GroupCallSession {
         self.cell.look(|snapshot| snapshot.rights.can_everyone_join)
     }
 
-    /// Asks the homeserver to let every member of the room be in its group calls: the power level of
-    /// memberships is set to what every member has. Never done without being asked. Resolves before
-    /// the homeserver has answered: [`GroupEvent::RightsChanged`] tells of success,
-    /// [`GroupEvent::AllowEveryoneFailed`] that it could not be done. It is tried once.
+    /// Lets every member of the room be in its group calls: the power level of memberships is set to
+    /// what every member has. Never done without being asked, and tried once. Resolves when the room
+    /// says so; at once where it is so already.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has done nothing; later, it is asked
+    /// all the same.
     ///
     /// # Errors
-    /// [`ChangeGroupError`] when the room's power levels are not known, or the group call is over.
+    /// [`ChangeGroupError::Forbidden`] when we may not change power levels, [`UnknownPowerLevels`] when
+    /// those of the room were not heard yet, or what else stands against it.
+    ///
+    /// [`UnknownPowerLevels`]: ChangeGroupError::UnknownPowerLevels
     pub async fn allow_everyone(&self) -> Result<(), ChangeGroupError> {
-        self.change(GroupCommand::AllowEveryone).await
+        let (mut present, mut events) = self.subscribe();
+        self.change(GroupCommand::AllowEveryone).await?;
+        while !present.rights.can_everyone_join {
+            let Some(news) = events.next().await else { return Err(ChangeGroupError::Ended) };
+            if let GroupNews::Event(GroupEvent::AllowEveryoneFailed(why)) = &news {
+                return Err((*why).into());
+            }
+            news.apply(&mut present);
+        }
+        Ok(())
+    }
+
+    /// Waits until we are in the call or out of it as this state says. It has to be one that comes:
+    /// who waits for [`Entered`](GroupState::Entered) and never enters waits until the end. Cancel safe.
+    ///
+    /// # Errors
+    /// How the group call ended, if it did so first; waiting for [`Ended`](GroupState::Ended) itself
+    /// never fails.
+    pub async fn until(&self, state: GroupState) -> Result<(), GroupEnd> {
+        let (mut present, mut events) = self.subscribe();
+        while present.state != state {
+            let Some(news) = events.next().await else {
+                return Err(present.end.unwrap_or(GroupEnd::ShutDown));
+            };
+            news.apply(&mut present);
+        }
+        Ok(())
     }
 
     /// Enters the call with the microphone, and waits until the homeserver has accepted our membership. While it cannot be
@@ -172,7 +203,7 @@ impl GroupCallSession {
     /// that nothing is sent from the first moment on. Idempotent.
     ///
     /// # Errors
-    /// [`ChangeGroupError`] when the group call is over, or its media is not ours (no mesh).
+    /// [`ChangeGroupError::NoMesh`] where the media is not ours, or what else stands against it.
     pub async fn mute(&self, source: MediaSource) -> Result<(), ChangeGroupError> {
         self.change(GroupCommand::Mute(source)).await
     }
@@ -188,7 +219,8 @@ impl GroupCallSession {
     /// Takes nothing in from anybody and sends silence, until [`unhold`](Self::unhold). Idempotent.
     ///
     /// # Errors
-    /// [`ChangeGroupError`] when we are not in the call, or its media is not ours.
+    /// [`ChangeGroupError::NotEntered`] when we are not in the call, [`ChangeGroupError::NoMesh`] where the
+    /// media is not ours, or what else stands against it.
     pub async fn hold(&self) -> Result<(), ChangeGroupError> {
         self.change(GroupCommand::Hold).await
     }
@@ -196,49 +228,56 @@ impl GroupCallSession {
     /// Everything flows as before. Idempotent.
     ///
     /// # Errors
-    /// As [`hold`](Self::hold).
+    /// As [`hold`](Self::hold); [`ChangeGroupError::OtherCallConnected`] when a call of two that is
+    /// connected cannot give way.
     pub async fn unhold(&self) -> Result<(), ChangeGroupError> {
         self.change(GroupCommand::Unhold).await
     }
 
-    /// Opens the screen and shows it to everybody, those too who come later. The membership says so.
-    /// Idempotent; a device that cannot be had is told as [`GroupEvent::MediaMissing`].
+    /// Opens a source and sends it to everybody, those too who come later: the camera makes a voice call
+    /// one with a picture of ours, the screen is shown beside it, and the membership says so. Resolves
+    /// when the source is open, which may take a person's consent. Idempotent.
+    ///
+    /// Cancel safe as every command is: dropped later, the source is opened all the same.
     ///
     /// # Errors
-    /// As [`hold`](Self::hold).
-    pub async fn start_screenshare(&self) -> Result<(), ChangeGroupError> {
-        self.change(GroupCommand::Start(MediaSource::Screen)).await
+    /// [`ChangeGroupError::MediaMissing`] when it cannot be had (the call goes on), or what else stands
+    /// against it.
+    pub async fn start(&self, source: MediaSource) -> Result<(), ChangeGroupError> {
+        let (mut present, mut events) = self.subscribe();
+        self.change(GroupCommand::Start(source)).await?;
+        while !sends(&present, source) {
+            let Some(news) = events.next().await else {
+                return Err(ChangeGroupError::ShuttingDown);
+            };
+            match &news {
+                GroupNews::Event(GroupEvent::MediaMissing(missing)) if *missing == source => {
+                    return Err(ChangeGroupError::MediaMissing);
+                }
+                GroupNews::Event(_) | GroupNews::Skipped { .. } => news.apply(&mut present),
+            }
+            match present.state {
+                GroupState::Entering | GroupState::Entered => {}
+                GroupState::Idle | GroupState::Leaving => return Err(ChangeGroupError::NotEntered),
+                GroupState::Ended => return Err(ChangeGroupError::Ended),
+            }
+        }
+        Ok(())
     }
 
-    /// Closes the screen. Idempotent.
+    /// Closes a source; what else we send goes on. Idempotent.
     ///
     /// # Errors
     /// As [`hold`](Self::hold).
-    pub async fn stop_screenshare(&self) -> Result<(), ChangeGroupError> {
-        self.change(GroupCommand::Stop(MediaSource::Screen)).await
-    }
-
-    /// Opens the camera: a voice call becomes one with a picture of ours. Idempotent.
-    ///
-    /// # Errors
-    /// As [`hold`](Self::hold).
-    pub async fn start_camera(&self) -> Result<(), ChangeGroupError> {
-        self.change(GroupCommand::Start(MediaSource::Camera)).await
-    }
-
-    /// Closes the camera. Idempotent.
-    ///
-    /// # Errors
-    /// As [`hold`](Self::hold).
-    pub async fn stop_camera(&self) -> Result<(), ChangeGroupError> {
-        self.change(GroupCommand::Stop(MediaSource::Camera)).await
+    pub async fn stop(&self, source: MediaSource) -> Result<(), ChangeGroupError> {
+        self.change(GroupCommand::Stop(source)).await
     }
 
     /// Takes another device for an open source, everywhere at once; `None`: the one that the host
     /// chooses. If that fails the old one goes on, and [`GroupEvent::SwitchFailed`] tells so.
     ///
     /// # Errors
-    /// [`ChangeGroupError`] when we are not in the call, or send nothing of that kind.
+    /// As [`hold`](Self::hold); [`ChangeGroupError::NoSuchTrack`] when we send nothing of that kind.
     pub async fn switch(
         &self,
         source: MediaSource,
@@ -264,7 +303,7 @@ impl GroupCallSession {
     }
 
     async fn change(&self, command: GroupCommand) -> Result<(), ChangeGroupError> {
-        self.command(command).await.map_err(ChangeGroupError::Refused)
+        Ok(self.command(command).await?)
     }
 
     /// Shows something to the others, and to ourselves as `GroupEvent::ReactionAdded`: at once, also
@@ -331,6 +370,12 @@ impl GroupCallSession {
     async fn command(&self, command: GroupCommand) -> Result<(), Refusal> {
         self.link.command(Command::Group(self.id(), command)).await.map(drop)
     }
+}
+
+/// Whether a source of ours is open, as the snapshot shows it.
+fn sends(snapshot: &GroupSnapshot, source: MediaSource) -> bool {
+    let mut ours = snapshot.streams.values().flatten().filter(|stream| stream.side == Side::Local);
+    ours.any(|stream| stream.carries(source))
 }
 
 impl From<GroupRefusal> for EnterError {

@@ -7,14 +7,17 @@ use std::{
 };
 
 use matrix_voip::{
-    Announce, CallOptions, CallSession, CallState, DeclineError, EndReason, EnterError,
-    GroupCallSession, GroupEnd, GroupEvent, GroupNews, GroupOptions, GroupState, Identity,
-    IncomingRing, Notify, RAISED_HAND, ReactError, RingStop, Stay, VoIP, VoipEvents, VoipNews,
+    Announce, CallOptions, CallSession, CallState, ChangeGroupError, DeclineError, EndReason,
+    EnterError, GroupCallSession, GroupEnd, GroupEvent, GroupNews, GroupOptions, GroupState,
+    Identity, IncomingRing, MediaKind, MediaSource, Notify, RAISED_HAND, ReactError, RingStop,
+    Stay, VoIP, VoipEvents, VoipNews,
+    host::SendState,
     id::{DeviceId, RoomId, UserId},
     testing::{
         Cue, EmbeddedEngine, EmbeddedHomeserver, EmbeddedWebRtc, OpKind, Passage, Way, secs,
     },
-    wire::member::MEMBER_TYPE,
+    time::Wall,
+    wire::{member::MEMBER_TYPE, power::POWER_LEVELS_TYPE},
 };
 
 use crate::common::{ADA, BEN};
@@ -285,4 +288,57 @@ async fn an_application_raises_its_hand_and_the_other_sees_it() {
         ours.react("👏", Stay::Ephemeral).await.unwrap();
     }
     assert_eq!(ours.react("👏", Stay::Ephemeral).await, Err(ReactError::TooMany));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_starts_a_source_of_a_group_call_and_hears_what_stands_against_it() {
+    let house = house();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    let camera = MediaSource::Camera;
+    assert_eq!(ours.start(camera).await, Err(ChangeGroupError::NotEntered));
+    ours.enter().await.unwrap();
+    assert_eq!(ours.until(GroupState::Entered).await, Ok(()));
+    ours.start(camera).await.unwrap();
+    let me = ours.participants()[0].id.clone();
+    assert_eq!(ours.streams(&me)[0].kinds, [MediaKind::Audio, MediaKind::Video]);
+    ours.start(camera).await.expect("it is open");
+    ours.stop(camera).await.unwrap();
+    assert_eq!(ours.streams(&me)[0].kinds, [MediaKind::Audio]);
+    assert_eq!(ours.switch(camera, None).await, Err(ChangeGroupError::NoSuchTrack));
+
+    house.ada.engine.next(OpKind::Capture, Cue::denied());
+    let screen = MediaSource::Screen;
+    assert_eq!(ours.start(screen).await, Err(ChangeGroupError::MediaMissing));
+    // Whoever leaves while a person is asked is told so.
+    house.ada.engine.next(OpKind::Capture, Cue::hangs());
+    let asking = ours.clone();
+    let asking = tokio::spawn(async move { asking.start(screen).await });
+    tokio::task::yield_now().await;
+    ours.leave().await.unwrap();
+    assert_eq!(asking.await.unwrap(), Err(ChangeGroupError::NotEntered));
+    assert_eq!(ours.ended().await, GroupEnd::Empty);
+    assert_eq!(ours.mute(camera).await, Err(ChangeGroupError::Ended));
+    assert_eq!(ours.until(GroupState::Entered).await, Err(GroupEnd::Empty));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_lets_everybody_join_and_waits_until_the_room_says_so() {
+    let house = house();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    assert_eq!(ours.allow_everyone().await, Err(ChangeGroupError::UnknownPowerLevels));
+    let levels = SendState {
+        room: RoomId::parse(ROOM).unwrap(),
+        event_type: POWER_LEVELS_TYPE.to_owned(),
+        state_key: String::new(),
+        content: r#"{"users":{"@ada:example":100}}"#.to_owned(),
+    };
+    let ada = UserId::parse(ADA).unwrap();
+    house.home.change(|server| server.put_state(Wall(1), &ada, levels));
+    let (mut present, mut events) = ours.subscribe();
+    while present.rights.can_everyone_join {
+        events.next().await.expect("it goes on").apply(&mut present);
+    }
+    ours.allow_everyone().await.unwrap();
+    assert!(ours.can_everyone_join());
+    ours.allow_everyone().await.expect("it is so");
 }

@@ -275,11 +275,9 @@ impl<'a> Meeting<'a> {
     async fn toggle(&self, source: MediaSource, mark: &str) -> Result<(), ChangeGroupError> {
         let ours = self.present.streams.get(&self.me).map(Vec::as_slice).unwrap_or_default();
         let shows = marks(ours).contains(&mark);
-        match (source, shows) {
-            (MediaSource::Screen, true) => self.call.stop_screenshare().await,
-            (MediaSource::Screen, false) => self.call.start_screenshare().await,
-            (_, true) => self.call.stop_camera().await,
-            (_, false) => self.call.start_camera().await,
+        match shows {
+            true => self.call.stop(source).await,
+            false => self.call.start(source).await,
         }
     }
 
