@@ -971,6 +971,38 @@ fn who_is_there_anew_again_and_again_is_called_so_often_a_minute_and_no_more() {
 }
 
 #[test]
+fn who_came_while_the_rooms_state_was_on_its_way_stays() {
+    let sim = Sim::new(1);
+    let room = sim.room("!room:example", ["@ada:example", "@ben:example", "@cleo:example"]);
+    let ada = sim.user("@ada:example").device("D");
+    stands(&sim, &room, "@cleo:example", Some("visit"));
+    sim.run_until_quiet();
+    sim.set_way(secs(2));
+    let session = enter(&ada, &room);
+    sim.advance(secs(3));
+    // The answer is on its way; syncs are faster.
+    sim.set_way(millis(20));
+    stands(&sim, &room, "@ben:example", Some("visit"));
+    stands(&sim, &room, "@cleo:example", None);
+    sim.advance(millis(500));
+    let present = || {
+        let others = latest(&ada).participants.into_iter().map(|one| one.id.user);
+        others.filter(|user| *user != ada.identity().user).collect::<Vec<_>>()
+    };
+    assert_eq!(present(), [id_of("@ben:example")], "{}", sim.column());
+    sim.advance(secs(1));
+    assert_eq!(present(), [id_of("@ben:example")], "what was fetched is older: {}", sim.column());
+    sim.advance(secs(10));
+    assert_eq!(ada.group_state(session), Some(GroupState::Entered));
+    let left = |event: &&GroupEvent| matches!(event, GroupEvent::ParticipantLeft(_));
+    assert_eq!(ada.group_events(session).iter().filter(left).count(), 1, "{}", sim.column());
+}
+
+fn id_of(user: &str) -> UserId {
+    UserId::parse(user).unwrap()
+}
+
+#[test]
 fn a_place_that_becomes_free_is_taken_by_who_found_none() {
     let users: Vec<_> = (0..MAX_LEGS).map(|n| format!("@ben{n}:example")).collect();
     let sim = Sim::new(1);

@@ -7,7 +7,7 @@ use super::{
     delayed::DelayedLeave,
     event::Rights,
     membership::{Next, Ours, Outcome},
-    order::Order,
+    order::{Order, StateKey},
     post::Posts,
     ringing::Rings,
     roster::{ParticipantId, Roster},
@@ -77,6 +77,8 @@ impl GroupTimer {
 pub(super) struct GroupRoom {
     pub(super) roster: Roster,
     pub(super) order: Order,
+    /// Whose memberships were told while a fetch of the room's state was under way.
+    pub(super) heard_meanwhile: BTreeSet<StateKey>,
     pub(super) ours: Ours,
     pub(super) delayed: DelayedLeave,
     pub(super) levels: Option<PowerLevels>,
@@ -261,6 +263,7 @@ impl Groups {
             Next::Fetch => {
                 let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
                 of_room.ours.on_fetching(op);
+                of_room.heard_meanwhile.clear();
                 op
             }
             Next::Write => {
@@ -338,7 +341,7 @@ impl Groups {
             of_room.ours.fingerprint(print);
             of_room.posts.fingerprint(print);
             of_room.delayed.fingerprint(print);
-            print.value((&of_room.levels, &of_room.creation));
+            print.value((&of_room.levels, &of_room.creation, &of_room.heard_meanwhile));
         }
         for (session, call) in &self.calls {
             print.session(*session);

@@ -24,7 +24,6 @@ use crate::{
         legacy,
         member::{Backend, Dialect, GroupCallId},
         power::POWER_LEVELS_TYPE,
-        state::{Extent, RoomState},
     },
 };
 
@@ -264,8 +263,7 @@ impl Engine {
             }
             Ok(Reply::State(state)) if state.room == room => {
                 self.groups.room(&room).ours.on_fetched();
-                let state = RoomState { extent: Extent::Whole, ..*state };
-                self.on_state(state);
+                self.on_fetched_state(*state);
             }
             Ok(_) => self.on_group_fault(&room, Fault::Unsupported),
             Err(fault) => self.on_group_fault(&room, fault),

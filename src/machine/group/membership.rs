@@ -421,6 +421,10 @@ impl Ours {
         self.step = Step::Writing(op, visits.collect());
     }
 
+    pub(super) const fn is_fetching(&self) -> bool {
+        matches!(self.step, Step::Fetching(_))
+    }
+
     pub(super) fn on_fetching(&mut self, op: OpId) {
         self.step = Step::Fetching(op);
     }

@@ -18,16 +18,16 @@ use crate::{
     wire::{member::Dialect, state::StateFacts},
 };
 
-/// The key of a state event.
-type Key = (Dialect, String);
+/// The key of a state event, with the generation whose event it is.
+pub(super) type StateKey = (Dialect, String);
 
 /// What was heard last under each key. No part of a fingerprint: it decides about nothing where state
 /// comes in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Order {
-    latest: BTreeMap<Key, Latest>,
+    latest: BTreeMap<StateKey, Latest>,
     /// Until when each is remembered.
-    ends: BTreeSet<(Wall, Key)>,
+    ends: BTreeSet<(Wall, StateKey)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use super::{
     event::{GroupEvent, GroupSnapshot, GroupState},
     media::GroupMedia,
     mesh::Mesh,
+    order::StateKey,
     reactions::Reactions,
     ringing::Calling,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
@@ -16,7 +17,7 @@ use crate::{
     id::{RoomId, SessionId},
     machine::{
         Engine, Service,
-        bounds::MAX_GROUP_CALLS_PER_ROOM,
+        bounds::{MAX_GROUP_CALLS_PER_ROOM, MAX_MEMBERSHIPS_PER_ROOM},
         event::VoipEvent,
         guard::Guard,
         io::{Ignored, Verdict},
@@ -28,10 +29,28 @@ use crate::{
 };
 
 impl Engine {
-    /// Judges every event of a room's state.
+    /// Judges every event of a room's state, as a sync tells it.
     pub(in crate::machine) fn on_state(&mut self, state: RoomState) -> Verdict {
+        let told = BTreeSet::new();
+        self.judge_state(state, told)
+    }
+
+    /// The same of what we asked for. It says nothing of what was heard while it was on its way, and
+    /// may be older: who came meanwhile stays.
+    pub(super) fn on_fetched_state(&mut self, state: RoomState) {
+        let overtaken = std::mem::take(&mut self.groups.room(&state.room).heard_meanwhile);
+        let is_old = |event: &ParsedState| match &event.content {
+            Ok(StateContent::Members(dialect, _)) => {
+                overtaken.contains(&(*dialect, event.facts.state_key.clone()))
+            }
+            Ok(StateContent::PowerLevels(_) | StateContent::Creation(_)) | Err(_) => false,
+        };
+        let events = state.events.into_iter().filter(|event| !is_old(event)).collect();
+        self.judge_state(RoomState { extent: Extent::Whole, events, ..state }, overtaken);
+    }
+
+    fn judge_state(&mut self, state: RoomState, mut told: BTreeSet<StateKey>) -> Verdict {
         let RoomState { room, extent, events } = state;
-        let mut told = BTreeSet::new();
         let verdicts = events.iter().map(|event| {
             if let Ok(StateContent::Members(dialect, _)) = &event.content {
                 told.insert((*dialect, event.facts.state_key.clone()));
@@ -56,7 +75,7 @@ impl Engine {
         Verdict::Batch(verdicts)
     }
 
-    fn on_whole_state(&mut self, room: &RoomId, told: &BTreeSet<(Dialect, String)>) {
+    fn on_whole_state(&mut self, room: &RoomId, told: &BTreeSet<StateKey>) {
         let now = self.world.now;
         let of_room = self.groups.room(room);
         let changes = of_room.roster.keep_only(now, told);
@@ -110,6 +129,9 @@ impl Engine {
             return Verdict::Ignored(Ignored::ForeignStateKey);
         }
         of_room.order.note(self.world.now.wall, dialect, facts);
+        if of_room.ours.is_fetching() && of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
+            of_room.heard_meanwhile.insert((dialect, facts.state_key.clone()));
+        }
         if our_key {
             let device = &self.world.identity.device;
             of_room.ours.on_seen(device, &facts.event_id, entries);
