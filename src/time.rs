@@ -171,6 +171,14 @@ impl<K: Ord + Clone> Timers<K> {
         }
     }
 
+    /// Forgets the deadlines of all keys that are meant.
+    pub(crate) fn clear_where(&mut self, meant: impl Fn(&K) -> bool) {
+        let keys: Vec<_> = self.by_key.keys().filter(|key| meant(key)).cloned().collect();
+        for key in keys {
+            self.clear(&key);
+        }
+    }
+
     /// Whether `key` has a deadline.
     pub(crate) fn is_set(&self, key: &K) -> bool {
         self.by_key.contains_key(key)

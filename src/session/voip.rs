@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// All calls of one device. Clones are handles to the same; when the last of them and of all
-/// [`CallSession`]s is dropped, every call is hung up and the library stops, as with
+/// [`CallSession`]s and [`GroupCallSession`]s is dropped, every call is hung up and the library stops, as with
 /// [`shutdown`](Self::shutdown). Hosts must hold a [`News`] instead, which keeps nothing alive.
 #[derive(Debug, Clone)]
 pub struct VoIP {

@@ -48,6 +48,9 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Famedly, Self::Msc3401];
+
     /// The event type that its memberships stand in.
     pub const fn member_type(self) -> &'static str {
         match self {

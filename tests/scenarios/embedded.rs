@@ -9,8 +9,8 @@ use std::{
 use matrix_voip::{
     Announce, CallOptions, CallSession, CallState, ChangeGroupError, DeclineError, EndReason,
     EnterError, GroupCallSession, GroupEnd, GroupEvent, GroupNews, GroupOptions, GroupState,
-    Identity, IncomingRing, MediaKind, MediaSource, Notify, RAISED_HAND, ReactError, RingStop,
-    Stay, VoIP, VoipEvents, VoipNews,
+    GroupUntilError, Identity, IncomingRing, MediaKind, MediaSource, Notify, RAISED_HAND,
+    ReactError, RingStop, Stay, VoIP, VoipEvents, VoipNews,
     host::SendState,
     id::{DeviceId, RoomId, UserId},
     testing::{
@@ -318,7 +318,8 @@ async fn an_application_starts_a_source_of_a_group_call_and_hears_what_stands_ag
     assert_eq!(asking.await.unwrap(), Err(ChangeGroupError::NotEntered));
     assert_eq!(ours.ended().await, GroupEnd::Empty);
     assert_eq!(ours.mute(camera).await, Err(ChangeGroupError::Ended));
-    assert_eq!(ours.until(GroupState::Entered).await, Err(GroupEnd::Empty));
+    let over = Err(GroupUntilError::Ended(GroupEnd::Empty));
+    assert_eq!(ours.until(GroupState::Entered).await, over);
 }
 
 #[tokio::test(start_paused = true)]

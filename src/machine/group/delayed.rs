@@ -389,7 +389,7 @@ impl DelayedLeave {
         let Some(mut unwanted) = self.unwanted.pop_front() else { return };
         unwanted.tries += 1;
         if fault.is_passing() && unwanted.tries < MAX_DELAYED_TRIES {
-            let pause = timeouts.retry_pause(unwanted.tries).max(fault.pause_obeyed(timeouts));
+            let pause = fault.pause_before(unwanted.tries, timeouts);
             self.clear_at = Some(now.mono.plus(pause));
             self.unwanted.push_back(unwanted);
         }
@@ -402,7 +402,7 @@ impl DelayedLeave {
             self.search = Search::Done;
             return;
         }
-        let pause = timeouts.retry_pause(*tries).max(fault.pause_obeyed(timeouts));
+        let pause = fault.pause_before(*tries, timeouts);
         self.clear_at = Some(now.mono.plus(pause));
     }
 

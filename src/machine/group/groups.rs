@@ -56,22 +56,6 @@ pub(in crate::machine) enum GroupTimer {
     Rings,
 }
 
-impl GroupTimer {
-    const ALL: [Self; 11] = [
-        Self::Expiry,
-        Self::Refresh,
-        Self::RefreshAwake,
-        Self::Retry,
-        Self::Legs,
-        Self::Levels,
-        Self::Posts,
-        Self::Rings,
-        Self::Heartbeat,
-        Self::Overslept,
-        Self::Cancelling,
-    ];
-}
-
 /// Whether a room's state was heard as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Reading {
@@ -102,13 +86,13 @@ pub(super) struct GroupRoom {
 }
 
 impl GroupRoom {
-    /// Who may write memberships, as far as is known.
-    pub(super) fn rights(&self, ours: &UserId) -> Rights {
+    /// Who may write memberships in these words, as far as is known.
+    pub(super) fn rights(&self, ours: &UserId, dialect: Dialect) -> Rights {
         let above = self.creation.as_ref().is_some_and(|it| it.creators.contains(ours));
         let Some(levels) = &self.levels else { return Rights::default() };
         Rights {
-            can_join: above || levels.may_write_memberships(ours),
-            can_everyone_join: levels.everybody_may_write_memberships(),
+            can_join: above || levels.may_write_memberships(ours, dialect),
+            can_everyone_join: levels.everybody_may_write_memberships(dialect),
         }
     }
 
@@ -358,11 +342,9 @@ impl Groups {
 
     /// We are in this room no more: nothing of it is kept.
     pub(super) fn forget_room(&mut self, world: &mut World, room: &RoomId) {
-        for timer in GroupTimer::ALL {
-            self.set_timer(room, timer, None);
-        }
-        if let Some(of_room) = self.rooms.remove(room) {
-            self.numbers.remove(&of_room.number);
+        if let Some(GroupRoom { number, .. }) = self.rooms.remove(room) {
+            self.timers.clear_where(|(of, _)| *of == number);
+            self.numbers.remove(&number);
         }
         self.rings.forget_room(room);
         let asked: Vec<_> = self.asked.iter().filter(|(_, of)| *of == room).collect();

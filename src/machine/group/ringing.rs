@@ -22,7 +22,7 @@ use crate::{
     id::{EventId, RoomId, SessionId, UserId},
     machine::{
         Engine,
-        bounds::{MAX_DECLINES, MAX_GROUP_RINGS, MAX_RINGING_PER_CALLER, MAX_WAITING_RINGS},
+        bounds::{MAX_DECLINES, MAX_RINGING_PER_CALLER, MAX_WAITING_RINGS},
         event::{RingStop, VoipEvent},
         fingerprint::Fingerprint,
         guard::Guard,
@@ -146,9 +146,9 @@ pub(in crate::machine) struct Rings {
 
 impl Rings {
     /// Whether no more rings, or no more of this caller.
-    fn is_full_for(&self, caller: &UserId) -> (bool, bool) {
+    fn is_full_for(&self, caller: &UserId, most: usize) -> (bool, bool) {
         let of_caller = self.live.values().filter(|ring| ring.caller == *caller).count();
-        (self.live.len() >= MAX_GROUP_RINGS, of_caller >= MAX_RINGING_PER_CALLER)
+        (self.live.len() >= most, of_caller >= MAX_RINGING_PER_CALLER)
     }
 
     fn wait(&mut self, waiting: Waiting) -> Verdict {
@@ -325,7 +325,8 @@ impl Engine {
         if self.are_we_in(session) && self.world.holds(Guard::PresentUnrung) {
             return Verdict::Ignored(Ignored::InTheCall);
         }
-        let (full, of_caller) = self.groups.rings.is_full_for(&facts.sender);
+        let (full, of_caller) =
+            self.groups.rings.is_full_for(&facts.sender, self.world.config.max_ringing);
         let full = full && self.world.holds(Guard::RingingBounded);
         if full || (of_caller && self.world.holds(Guard::CallerBounded)) {
             return Verdict::Ignored(Ignored::TooManyRinging);

@@ -206,9 +206,15 @@ impl Engine {
 
     /// Tells the calls of a room who may be in them, if that changed.
     fn tell_rights(&mut self, room: &RoomId) {
-        let rights = self.groups.room(room).rights(&self.world.identity.user);
-        let other = self.groups.of_room(room).filter(|call| call.shown.rights != rights);
-        for session in other.map(|call| call.session).collect::<Vec<_>>() {
+        let of_room = self.groups.rooms.get(room);
+        let Some(of_room) = of_room else { return };
+        let rights = |call: &GroupCall| {
+            let dialect = call.shown.backend.dialect();
+            (call.session, of_room.rights(&self.world.identity.user, dialect))
+        };
+        let calls = self.groups.of_room(room);
+        let other = calls.filter(|call| call.shown.rights != rights(call).1).map(rights);
+        for (session, rights) in other.collect::<Vec<_>>() {
             self.tell_group(session, GroupEvent::RightsChanged(rights));
         }
     }
@@ -283,16 +289,19 @@ impl Engine {
         // What stands of us there is of a visit that is over.
         participants.retain(|one| one.id != ourselves);
         let was_alive = !participants.is_empty();
+        let of_room = self.groups.room(room);
+        let rights = of_room.rights(&self.world.identity.user, backend.dialect());
         let shown = GroupSnapshot {
             room: room.clone(),
             call: call.clone(),
             backend,
             application,
             state: GroupState::Idle,
+            refused: None,
             reading: false,
             participants,
             reactions: BTreeMap::new(),
-            rights: self.groups.room(room).rights(&self.world.identity.user),
+            rights,
             connections: BTreeMap::new(),
             streams: BTreeMap::new(),
             muted: BTreeMap::new(),
