@@ -81,7 +81,7 @@ fn three_who_enter_and_of_whom_ben_and_cleo_leave_meet_in_every_order() {
 }
 
 #[test]
-#[ignore = "long: minutes, and some 3 GB of memory"]
+#[ignore = "long: minutes, and some 2 GB of memory"]
 fn three_who_enter_and_leave_meet_in_every_order() {
     explored([2, 2, 2], Search::Reduced);
 }
