@@ -137,8 +137,27 @@ impl Engine {
         self.world.memory.forget_seen(comes_again);
     }
 
+    /// The same for engines that will also mint the same ids from now on, beside what a test holds
+    /// of their peer connections. With these, which of two histories led to an engine makes no
+    /// difference to anybody who hears of it.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn fingerprint_beside<T: Hash>(&self, peers: &BTreeMap<PeerId, T>) -> u64 {
+        let mut print = self.print(self.world.now);
+        self.world.ids.fingerprint(&mut print);
+        let name = |peer: &PeerId| print.names.get(&(Space::Peer, peer.0)).copied();
+        let mut held: Vec<_> = peers.iter().map(|(peer, it)| (name(peer), it)).collect();
+        held.sort_by_key(|(name, _)| *name);
+        print.value(held);
+        print.hasher.finish()
+    }
+
     /// The same, a while after the engine last heard the time.
     pub(crate) fn fingerprint_at(&self, now: Now) -> u64 {
+        self.print(now).hasher.finish()
+    }
+
+    fn print(&self, now: Now) -> Fingerprint {
         let mut print = Fingerprint::new(now);
         print.value(self.service);
         print.value(&self.ignored_users);
@@ -148,7 +167,7 @@ impl Engine {
         }
         self.groups.fingerprint(&mut print, now);
         self.world.fingerprint(&mut print, now);
-        print.hasher.finish()
+        print
     }
 }
 
