@@ -179,6 +179,11 @@ impl<K: Ord + Clone> Timers<K> {
         }
     }
 
+    /// All of them, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Deadline)> {
+        self.by_key.iter().map(|(key, deadline)| (key, *deadline))
+    }
+
     /// Whether `key` has a deadline.
     pub(crate) fn is_set(&self, key: &K) -> bool {
         self.by_key.contains_key(key)

@@ -368,6 +368,11 @@ impl Groups {
                 Reading::Done => {}
             }
             print.value((&of_room.levels, &of_room.creation, &of_room.heard_meanwhile));
+            print.value(&of_room.first_in);
+        }
+        for ((room, timer), deadline) in self.timers.iter() {
+            print.value((self.numbers.get(room), timer));
+            print.deadline(deadline);
         }
         for (session, call) in &self.calls {
             print.session(*session);

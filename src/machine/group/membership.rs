@@ -21,7 +21,7 @@ use crate::{
     config::Timeouts,
     id::{DeviceId, EventId, OpId},
     machine::{fingerprint::Fingerprint, io::Fault},
-    time::{Now, Wall},
+    time::{Deadline, Now, Wall},
     wire::{
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, write_members},
         metadata::Purpose,
@@ -508,7 +508,8 @@ impl Ours {
             &self.retracting,
             self.tries,
         ));
-        print.value(self.kept.len());
+        print.value(&self.kept);
+        print.deadline(Deadline::Wall(self.believed));
         match &self.step {
             Step::Rest => print.value("rest"),
             Step::Pausing => print.value("pausing"),

@@ -228,7 +228,7 @@ impl Mesh {
             print.value(member);
             for parked in waiting {
                 print.value((&parked.facts, &parked.message));
-                print.deadline(Deadline::Mono(parked.since));
+                print.since(parked.since);
             }
         }
         print.value(&self.touched);

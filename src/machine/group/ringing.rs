@@ -190,6 +190,10 @@ impl Rings {
             print.value((id, ring.style));
             print.deadline(Deadline::Wall(ring.until));
         }
+        for waiting in &self.waiting {
+            print.value((&waiting.room, &waiting.facts.event_id, &waiting.facts.sender));
+            print.since(waiting.since);
+        }
     }
 }
 
