@@ -34,7 +34,8 @@ fn meet(scene: &Scene) -> Result<(), Failure> {
     for one in [&ada, &ben, &cleo] {
         one.log_in()?;
     }
-    let others = [enters(&ben, TONES[1])?, enters(&cleo, TONES[2])?];
+    let others =
+        [enters(&ben, TONES[1], "alone so far")?, enters(&cleo, TONES[2], "with 1 other")?];
     let mut ours =
         ada.start_at_terminal(&["group", "Kitchen", "--audio", "tone:440", "--record", "kept"])?;
     ours.says(&["r: raise", "w: who is there", "q: leave"], PATIENCE)?;
@@ -60,10 +61,10 @@ fn meet(scene: &Scene) -> Result<(), Failure> {
     Ok(())
 }
 
-fn enters(person: &Person, tone: u16) -> Result<Running, Failure> {
+fn enters(person: &Person, tone: u16, company: &str) -> Result<Running, Failure> {
     let tone = format!("tone:{tone}");
     let running = person.start(Tool::Caller, &["group", "Kitchen", "--audio", &tone])?;
-    running.says(&["you are in the call"], PATIENCE)?;
+    running.says(&["you are in the call, ", company], PATIENCE)?;
     Ok(running)
 }
 
@@ -127,11 +128,19 @@ fn hears_of_calls(scene: &Scene) -> Result<(), Failure> {
         (&["Den", "--announce", "ring"], Some("calls you into the group call of Den")),
     ];
     for (options, told) in calls {
-        let calling = enters_with(&ada, options)?;
-        if let Some(told) = told {
-            answer.says(&[&ada.user_id, told, ": caller group !"], PATIENCE)?;
+        match told {
+            // Time enough to be told.
+            None => {
+                assert_left(&ada.run(&[&["group"], options, &["--seconds", "2"]].concat(), "")?)
+            }
+            Some(told) => {
+                let known = answer.lines();
+                let calling = enters_with(&ada, options)?;
+                let told = [&ada.user_id, told, ": caller group !"];
+                answer.says_after(known, &told, PATIENCE)?;
+                leaves(calling)?;
+            }
         }
-        leaves(calling)?;
     }
     answer.says(&[&ada.user_id, "no longer calls you into the group call of Den"], PATIENCE)?;
     answer.signal("INT")?;
@@ -157,9 +166,14 @@ fn enters_with(person: &Person, options: &[&str]) -> Result<Running, Failure> {
 
 fn leaves(running: Running) -> Result<(), Failure> {
     running.signal("INT")?;
-    let said = running.ended(PATIENCE)?;
-    assert_eq!((said.code, said.err.len()), (Some(0), 0), "{said:?}");
+    assert_left(&running.ended(PATIENCE)?);
     Ok(())
+}
+
+#[track_caller]
+fn assert_left(said: &Said) {
+    assert_eq!((said.code, said.err.len()), (Some(0), 0), "{said:?}");
+    assert!(said.line(&["left", ", after "]).is_some(), "{said:?}");
 }
 
 /// Whoever has too little power is let in as soon as somebody with power says so; power levels
@@ -202,8 +216,7 @@ const MEMBER: &str = "com.famedly.call.member";
 /// The person left, and has heard these tones.
 #[track_caller]
 fn assert_met(said: &Said, met: &[(&Person, u16)]) {
-    assert_eq!((said.code, said.err.len()), (Some(0), 0), "{said:?}");
-    assert!(said.line(&["left", ", after "]).is_some(), "{said:?}");
+    assert_left(said);
     for (who, tone) in met {
         let words = ["heard a tone of", "from", who.user_id.as_str()];
         let told = said.line(&words).and_then(|line| line.split(' ').nth(4)?.parse::<f32>().ok());

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     hall::Hall,
-    words::{View, marks, name},
+    words::{View, company, marks, name},
 };
 use crate::matrix::{
     plain::plain,
@@ -158,7 +158,9 @@ impl<'a> Meeting<'a> {
 
     fn on_entered(&mut self) {
         self.entered.get_or_insert_with(Instant::now);
-        self.line.print("you are in the call");
+        // Who is there is known by now, which it need not be right after the first sync.
+        let company = company(&self.present, &self.me);
+        self.line.print(&format!("you are in the call, {company}"));
         self.show();
     }
 

@@ -75,7 +75,7 @@ async fn open(
     let user = user.and_then(|user| UserId::parse(user.as_str()).ok());
     let device = device.and_then(|device| DeviceId::parse(device.as_str()).ok());
     let (user, device) = user.zip(device).ok_or_else(|| Refusal::new("not logged in"))?;
-    say(format_args!("the call of {}: {}", plain(room.room_id()), words::count(&call.snapshot())));
+    say(format_args!("the call of {}", plain(room.room_id())));
     Ok((call, ParticipantId { user, device }))
 }
 
