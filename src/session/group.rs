@@ -367,6 +367,15 @@ impl GroupCallSession {
         present.end.unwrap_or(GroupEnd::ShutDown)
     }
 
+    /// Waits until the room's state was read, or cannot be.
+    pub(super) async fn until_read(&self) {
+        let (mut present, mut events) = self.subscribe();
+        while present.reading {
+            let Some(news) = events.next().await else { return };
+            news.apply(&mut present);
+        }
+    }
+
     async fn command(&self, command: GroupCommand) -> Result<(), Refusal> {
         self.link.command(Command::Group(self.id(), command)).await.map(drop)
     }

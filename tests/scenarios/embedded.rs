@@ -322,6 +322,27 @@ async fn an_application_starts_a_source_of_a_group_call_and_hears_what_stands_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_opens_a_call_of_a_room_that_nothing_was_heard_of_knows_who_is_in_it() {
+    let house = house();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    ours.enter().await.unwrap();
+    let home = house.home.clone().with_latency(secs(1));
+    // Her phone has heard of no room yet.
+    let user = UserId::parse("@cleo:example").unwrap();
+    home.set_room(
+        &RoomId::parse(ROOM).unwrap(),
+        [ADA, BEN, "@cleo:example"].map(|user| UserId::parse(user).unwrap()),
+    );
+    let identity = Identity { user, device: DeviceId::parse("PHONE").unwrap() };
+    let account = home.login(identity.clone());
+    let builder = VoIP::builder(identity).signaling(Arc::new(account));
+    let cleo = builder.webrtc(Arc::new(house.webrtc.engine())).start().unwrap();
+    let theirs = cleo.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    assert_eq!(theirs.participants().len(), 1, "{:?}", theirs.snapshot());
+    assert!(!theirs.snapshot().reading);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_application_lets_everybody_join_and_waits_until_the_room_says_so() {
     let house = house();
     let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();

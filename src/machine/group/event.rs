@@ -21,6 +21,13 @@ use crate::{
 pub enum GroupEvent {
     /// The state changed.
     StateChanged(GroupState),
+    /// The room's state is on its way, or no longer: it is asked for when the application opens a call
+    /// of a room that nothing was heard of. Until then it is not known who is in the call, and who may
+    /// be; if the state cannot be had, nor is it afterwards.
+    ReadingChanged {
+        /// Whether it is on its way.
+        reading: bool,
+    },
     /// A device is in the call: it may be ours.
     ParticipantJoined(Participant),
     /// A device is in the call no more.
@@ -216,6 +223,9 @@ pub struct GroupSnapshot {
     pub application: String,
     /// The state.
     pub state: GroupState,
+    /// Whether the room's state is on its way: until it is here it is not known who is in the call, and
+    /// who may be.
+    pub reading: bool,
     /// Who is in it, oldest first; we too.
     pub participants: Vec<Participant>,
     /// Permanent reactions, raised hands among them, by who shows them.
@@ -241,6 +251,7 @@ impl GroupSnapshot {
     pub fn apply(&mut self, event: &GroupEvent) {
         match event {
             GroupEvent::StateChanged(state) => self.state = *state,
+            GroupEvent::ReadingChanged { reading } => self.reading = *reading,
             GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
                 let old = self.participant(&who.id);
                 // Reactions belong to a visit.

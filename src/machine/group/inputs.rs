@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
-    groups::GroupTimer,
+    groups::{GroupTimer, Reading},
     membership::{Outcome, Visit},
     post::{Letter, Patience, Post, Purpose},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
@@ -48,14 +48,33 @@ impl Engine {
             let another = shown.is_some_and(|shown| shown.backend != backend);
             return match another {
                 true => Verdict::Refused(Refusal::OtherBackend),
-                false => Verdict::Started(session),
+                false => self.read_for(session, &room),
             };
         }
         let visit = Visit::new(String::new(), application.clone(), backend.clone());
         if !visit.membership(&call, &self.world.identity.device).is_writable() {
             return Verdict::Refused(Refusal::NotWritable);
         }
-        Verdict::Started(self.add_group(&room, call, backend, application))
+        let session = self.add_group(&room, call, backend, application);
+        self.read_for(session, &room)
+    }
+
+    /// Who opens a call hears who is in it, also where nothing was heard of the room yet.
+    fn read_for(&mut self, session: SessionId, room: &RoomId) -> Verdict {
+        if self.groups.read(&mut self.world, room) {
+            self.tell_group(session, GroupEvent::ReadingChanged { reading: true });
+        }
+        Verdict::Started(session)
+    }
+
+    /// What was asked for when a call was opened came, or did not.
+    fn on_room_read(&mut self, room: &RoomId, result: Result<Reply, Fault>) {
+        self.groups.room(room).reading = Reading::NotYet;
+        match result {
+            Ok(Reply::State(state)) if state.room == *room => self.on_fetched_state(*state),
+            // The host tells what it can when it can; whoever enters asks again.
+            Ok(_) | Err(_) => self.tell_read(room),
+        }
     }
 
     pub(in crate::machine) fn on_group_command(
@@ -257,6 +276,9 @@ impl Engine {
             return Verdict::Handled;
         }
         match result {
+            result if self.groups.room(&room).reading == Reading::Asked(op) => {
+                self.on_room_read(&room, result);
+            }
             Ok(Reply::Sent(event)) => {
                 let outcome = self.groups.room(&room).ours.on_written(event);
                 self.on_outcome(&room, outcome);

@@ -259,7 +259,8 @@ impl Engine {
                     self.tell_group(session, GroupEvent::AllowEveryoneFailed(why));
                 }
             }
-            Purpose::Announcement(_) | Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
+            Purpose::Announcement(group) => self.on_unannounced(room, &group),
+            Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
         }
     }
 }

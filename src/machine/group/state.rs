@@ -66,6 +66,9 @@ impl Engine {
             self.on_whole_state(&room, &told);
         }
         self.tell_rights(&room);
+        if extent == Extent::Whole {
+            self.tell_read(&room);
+        }
         self.ring_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
@@ -76,6 +79,7 @@ impl Engine {
     }
 
     fn on_whole_state(&mut self, room: &RoomId, told: &BTreeSet<StateKey>) {
+        self.groups.on_read(&mut self.world, room);
         let now = self.world.now;
         let of_room = self.groups.room(room);
         let changes = of_room.roster.keep_only(now, told);
@@ -129,7 +133,7 @@ impl Engine {
             return Verdict::Ignored(Ignored::ForeignStateKey);
         }
         of_room.order.note(self.world.now.wall, dialect, facts);
-        if of_room.ours.is_fetching() && of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
+        if of_room.is_being_read() && of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
             of_room.heard_meanwhile.insert((dialect, facts.state_key.clone()));
         }
         if our_key {
@@ -209,6 +213,14 @@ impl Engine {
         }
     }
 
+    /// Nobody waits for the room's state any more.
+    pub(super) fn tell_read(&mut self, room: &RoomId) {
+        let reading = self.groups.of_room(room).filter(|call| call.shown.reading);
+        for session in reading.map(|call| call.session).collect::<Vec<_>>() {
+            self.tell_group(session, GroupEvent::ReadingChanged { reading: false });
+        }
+    }
+
     /// After all that came at once: who leaves and who enters may be in any order there.
     pub(super) fn end_empty_groups(&mut self, room: &RoomId) {
         let of_room = self.groups.of_room(room);
@@ -277,6 +289,7 @@ impl Engine {
             backend,
             application,
             state: GroupState::Idle,
+            reading: false,
             participants,
             reactions: BTreeMap::new(),
             rights: self.groups.room(room).rights(&self.world.identity.user),
