@@ -33,7 +33,8 @@ pub struct Config {
     pub unverified: Unverified,
     /// Whether media waits for the application's permission.
     pub proceed: Proceed,
-    /// Most calls that ring at once; beyond them an invite is `Ignored(TooManyRinging)`.
+    /// Most calls that ring at once, and most group calls; beyond them an invite or announcement is
+    /// `Ignored(TooManyRinging)`.
     /// Default 8: more than a person can look at, few enough for a hostile room.
     pub max_ringing: usize,
     /// Whether only relayed candidates are used, so that the other side learns no address. Without

@@ -93,8 +93,11 @@ pub use crate::{
         io::{CallMedia, Callee, Chat, MediaKind, MediaSource, Network, PeerStats},
         quality::{CallStats, Flow, Quality},
     },
+    ring::{Inspection, RingInfo, RingKind, Seen, inspect},
     wire::{
-        member::{Backend, GroupCallId},
+        member::{Backend, Dialect, GroupCallId, Scope},
+        metadata::Purpose,
+        notify::{Mentions, Style},
         reaction::{RAISED_HAND, Stay},
     },
 };
@@ -105,8 +108,8 @@ pub use crate::{
     session::{
         AnswerError, CallEvents, CallOptions, CallSession, ChangeError, ChangeGroupError,
         DeclineError, EnterError, GroupCallError, GroupCallSession, GroupEvents, GroupOptions,
-        HangupError, IntoCallee, InviteError, LeaveError, MuteError, ProceedError, QualityWatch,
-        ReactError, RejectError, SessionEvents, StartError, StatsError, UntilError, VoIP,
-        VoIPBuilder, VoipEvents, VoipNews,
+        GroupUntilError, HangupError, IntoCallee, InviteError, LeaveError, MuteError, ProceedError,
+        QualityWatch, ReactError, RejectError, SessionEvents, StartError, StatsError, UntilError,
+        VoIP, VoIPBuilder, VoipEvents, VoipNews,
     },
 };

@@ -171,6 +171,19 @@ impl<K: Ord + Clone> Timers<K> {
         }
     }
 
+    /// Forgets the deadlines of all keys that are meant.
+    pub(crate) fn clear_where(&mut self, meant: impl Fn(&K) -> bool) {
+        let keys: Vec<_> = self.by_key.keys().filter(|key| meant(key)).cloned().collect();
+        for key in keys {
+            self.clear(&key);
+        }
+    }
+
+    /// All of them, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Deadline)> {
+        self.by_key.iter().map(|(key, deadline)| (key, *deadline))
+    }
+
     /// Whether `key` has a deadline.
     pub(crate) fn is_set(&self, key: &K) -> bool {
         self.by_key.contains_key(key)

@@ -54,6 +54,7 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
     let session = session.0;
     match event {
         GroupEvent::StateChanged(state) => debug!(session, %state, "state changed"),
+        GroupEvent::ReadingChanged { reading } => debug!(session, reading, "the room's state"),
         GroupEvent::ParticipantJoined(_) => debug!(session, "a participant joined"),
         GroupEvent::ParticipantLeft(_) => debug!(session, "a participant left"),
         GroupEvent::ParticipantChanged(_) => debug!(session, "a participant changed"),

@@ -61,13 +61,12 @@ pub const MAX_REACTIONS_OF_CALL_PER_SECOND: u32 = 100;
 pub const MAX_REACTION_EVENTS: usize = 8;
 /// How many of a visit's member events are known, so that what refers to an earlier one counts.
 pub const MAX_MEMBER_EVENTS: usize = 8;
-/// How many group calls ring at once.
-pub const MAX_GROUP_RINGS: usize = 8;
 /// How many announcements wait for the membership that they refer to; the oldest is dropped first.
 pub const MAX_WAITING_RINGS: usize = 32;
 /// Of how many users it is told that they declined one call of ours.
 pub const MAX_DECLINES: usize = 256;
-/// How many events of ours around the group calls of one room wait to be accepted.
+/// From how many events of ours around the group calls of one room on, that wait to be accepted, no more
+/// reactions are taken. What else goes out (declines, redactions) is no more than what was shown.
 pub const MAX_POSTS: usize = 64;
 /// How many pages of the homeserver's delayed events are looked through for what a crash left.
 pub const MAX_DELAYED_PAGES: usize = 8;

@@ -77,6 +77,12 @@ impl Fault {
         self.asked_pause().unwrap_or_default().min(timeouts.longest_invite)
     }
 
+    /// The pause before it is tried again, after so many tries. However long a server says: what was
+    /// written expires meanwhile.
+    pub(super) fn pause_before(&self, tries: u32, timeouts: &Timeouts) -> Duration {
+        timeouts.retry_pause(tries).max(self.pause_obeyed(timeouts))
+    }
+
     /// Whether trying again can help.
     pub const fn is_passing(&self) -> bool {
         match self {

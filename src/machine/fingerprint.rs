@@ -13,7 +13,7 @@ use std::{
 use super::Engine;
 use crate::{
     id::{OpId, PeerId, SessionId, TrackId},
-    time::{Deadline, Now},
+    time::{Deadline, Mono, Now},
 };
 
 /// What a renamed number names.
@@ -115,6 +115,11 @@ impl Fingerprint {
         self.value(self.now.until(deadline).min(FAR));
     }
 
+    /// Takes how long ago something was.
+    pub(super) fn since(&mut self, at: Mono) {
+        self.value(self.now.mono.since(at));
+    }
+
     fn renamed(&mut self, space: Space, number: u64) {
         let next = self.names.len() as u64;
         let name = *self.names.entry((space, number)).or_insert(next);
@@ -137,8 +142,27 @@ impl Engine {
         self.world.memory.forget_seen(comes_again);
     }
 
+    /// The same for engines that will also mint the same ids from now on, beside what a test holds
+    /// of their peer connections. With these, which of two histories led to an engine makes no
+    /// difference to anybody who hears of it.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn fingerprint_beside<T: Hash>(&self, peers: &BTreeMap<PeerId, T>) -> u64 {
+        let mut print = self.print(self.world.now);
+        self.world.ids.fingerprint(&mut print);
+        let name = |peer: &PeerId| print.names.get(&(Space::Peer, peer.0)).copied();
+        let mut held: Vec<_> = peers.iter().map(|(peer, it)| (name(peer), it)).collect();
+        held.sort_by_key(|(name, _)| *name);
+        print.value(held);
+        print.hasher.finish()
+    }
+
     /// The same, a while after the engine last heard the time.
     pub(crate) fn fingerprint_at(&self, now: Now) -> u64 {
+        self.print(now).hasher.finish()
+    }
+
+    fn print(&self, now: Now) -> Fingerprint {
         let mut print = Fingerprint::new(now);
         print.value(self.service);
         print.value(&self.ignored_users);
@@ -148,7 +172,7 @@ impl Engine {
         }
         self.groups.fingerprint(&mut print, now);
         self.world.fingerprint(&mut print, now);
-        print.hasher.finish()
+        print
     }
 }
 

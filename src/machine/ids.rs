@@ -33,6 +33,12 @@ impl Ids {
         }
     }
 
+    /// What decides which texts come next: numbers mean nothing to others.
+    #[cfg(feature = "testing")]
+    pub(super) fn fingerprint(&self, print: &mut super::fingerprint::Fingerprint) {
+        print.value((self.state, self.stream_state, self.visit_state));
+    }
+
     pub(super) fn party(&mut self) -> PartyId {
         PartyId::parse(text(&mut self.state)).expect("invariant: sixteen letters are a party id")
     }

@@ -9,9 +9,10 @@
 //! | `matrix.rs`, `media.rs`, `stats.rs`, `fault.rs` | what that speaks of: the homeserver, lines and sources, measurements, failures |
 //! | `verdict.rs` | what becomes of an input, and why |
 //! | `event.rs` | what the application learns |
-//! | `router.rs` | which call gets a delivered event; batch rules, staleness, parking |
+//! | `router/` | which call gets a delivered event; batch rules, staleness, parking |
 //! | `crossing.rs` | two users call each other at the same moment |
-//! | `call/` | one 1:1 call |
+//! | `call/` | one 1:1 call, or one leg of a group call |
+//! | `group/` | group calls |
 //! | `world.rs` | what all calls share: the way out, timers, ids |
 //! | `roster.rs` | which call is where |
 //! | `turn.rs`, `book.rs`, `memory.rs` | credentials, the ledger, what was seen and what is over |

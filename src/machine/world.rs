@@ -52,7 +52,7 @@ pub(super) enum Owner {
     Turn,
     /// The ledger.
     Ledger,
-    /// Our memberships of group calls.
+    /// A room's group calls: our memberships, delayed leaves and posts there.
     Groups,
     /// The media of a group call.
     Group(SessionId),

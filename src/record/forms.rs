@@ -434,7 +434,7 @@ record_struct!(Membership {
 record_struct!(GroupCallId { scope, call_id });
 record_enum!(Scope { Room, User, Other(text) });
 record_enum!(Backend { Mesh, Msc3401Mesh, Livekit { service_url, alias }, Unknown(kind) });
-record_struct!(PowerLevels { users, users_default, member_needed, content });
+record_struct!(PowerLevels { users, users_default, needed, content });
 record_struct!(Creation { owned_keys, creators });
 
 // -------------------------------------------------------------------------------------- verdicts

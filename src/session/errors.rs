@@ -335,6 +335,9 @@ pub enum EnterError {
     /// The host cannot write or read state.
     #[error("the host does no group calls")]
     Unsupported,
+    /// The homeserver was not reached.
+    #[error("the homeserver was not reached")]
+    NotReached,
     /// We left before we were in it.
     #[error("left meanwhile")]
     Left,
@@ -349,6 +352,17 @@ pub enum EnterError {
     Refused(Refusal),
 }
 
+impl From<GroupRefusal> for EnterError {
+    fn from(why: GroupRefusal) -> Self {
+        match why {
+            GroupRefusal::Forbidden => Self::MayNotJoin,
+            GroupRefusal::Unsupported => Self::Unsupported,
+            GroupRefusal::NotReached => Self::NotReached,
+            GroupRefusal::LoggedOut => Self::Ended(GroupEnd::LoggedOut),
+        }
+    }
+}
+
 impl From<Refusal> for EnterError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -356,6 +370,7 @@ impl From<Refusal> for EnterError {
             Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::OtherDialect => Self::OtherDialect,
             Refusal::ShuttingDown => Self::ShuttingDown,
+            // How it ended its own handle knows.
             Refusal::UnknownSession => Self::Ended(GroupEnd::Empty),
             other => Self::Refused(other),
         }
@@ -393,9 +408,12 @@ pub enum ChangeGroupError {
     /// The homeserver does not let us.
     #[error("the homeserver does not allow it")]
     Forbidden,
-    /// The host cannot write such a thing, or the homeserver was not reached.
-    #[error("it could not be written")]
+    /// The host cannot write such a thing.
+    #[error("the host does no group calls")]
     Unsupported,
+    /// The homeserver was not reached; it is not tried again.
+    #[error("the homeserver was not reached")]
+    NotReached,
     /// The library shuts down.
     #[error("shutting down")]
     ShuttingDown,
@@ -425,8 +443,19 @@ impl From<GroupRefusal> for ChangeGroupError {
         match why {
             GroupRefusal::Forbidden => Self::Forbidden,
             GroupRefusal::Unsupported => Self::Unsupported,
+            GroupRefusal::NotReached => Self::NotReached,
+            GroupRefusal::LoggedOut => Self::Ended,
         }
     }
+}
+
+/// Why a state of a group call did not come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupUntilError {
+    /// The group call ended first.
+    #[error("the group call is over: {0}")]
+    Ended(GroupEnd),
 }
 
 /// Why a group call was not left.
@@ -455,7 +484,10 @@ pub enum ReactError {
     /// The library is shutting down, or has.
     #[error("shutting down")]
     ShuttingDown,
-    /// Refused for another reason: the group call is over.
+    /// The group call is over.
+    #[error("the group call is over")]
+    Ended,
+    /// Refused for a reason that a reaction should not meet.
     #[error(transparent)]
     Refused(Refusal),
 }
@@ -463,6 +495,7 @@ pub enum ReactError {
 impl From<Refusal> for ReactError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::UnknownSession => Self::Ended,
             Refusal::NotEntered => Self::NotEntered,
             Refusal::TooManyReactions => Self::TooMany,
             Refusal::NotWritable => Self::NotWritable,

@@ -1,8 +1,9 @@
-//! The two event streams: [`VoipEvents`] about all calls, [`CallEvents`] about one.
+//! The event streams: [`VoipEvents`] about all calls, [`CallEvents`] about one, [`GroupEvents`] about one
+//! group call.
 //!
-//! Both are ordered streams of facts, with a queue of 1024 for each subscriber. A subscriber that
+//! All are ordered streams of facts, with a queue of 1024 for each subscriber. A subscriber that
 //! does not read loses facts, never the truth: one `Skipped` says how many and how things stand.
-//! Both implement `futures::Stream`; `next` does without that trait.
+//! All implement `futures::Stream`; `next` does without that trait.
 
 use std::{
     future::poll_fn,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    errors::{ChangeGroupError, EnterError, LeaveError, ReactError},
+    errors::{ChangeGroupError, EnterError, GroupUntilError, LeaveError, ReactError},
     events::GroupEvents,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     machine::{
         event::{Side, Stream},
         group::{
-            event::{Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
+            event::{Connection, GroupEnd, GroupEvent, GroupSnapshot, GroupState},
             ringing::Announce,
             roster::Participant,
         },
@@ -105,17 +105,18 @@ impl GroupCallSession {
         Ok(())
     }
 
-    /// Waits until we are in the call or out of it as this state says. It has to be one that comes:
-    /// who waits for [`Entered`](GroupState::Entered) and never enters waits until the end. Cancel safe.
+    /// Waits until the group call is in this state. Other than in calls of two we may be in and out of it
+    /// many times: who waits for [`Entered`](GroupState::Entered) and never enters waits until the
+    /// end. Cancel safe.
     ///
     /// # Errors
-    /// How the group call ended, if it did so first; waiting for [`Ended`](GroupState::Ended) itself
-    /// never fails.
-    pub async fn until(&self, state: GroupState) -> Result<(), GroupEnd> {
+    /// [`GroupUntilError::Ended`] when the group call ended first; waiting for
+    /// [`Ended`](GroupState::Ended) itself never fails.
+    pub async fn until(&self, state: GroupState) -> Result<(), GroupUntilError> {
         let (mut present, mut events) = self.subscribe();
         while present.state != state {
             let Some(news) = events.next().await else {
-                return Err(present.end.unwrap_or(GroupEnd::ShutDown));
+                return Err(GroupUntilError::Ended(present.end.unwrap_or(GroupEnd::ShutDown)));
             };
             news.apply(&mut present);
         }
@@ -147,18 +148,23 @@ impl GroupCallSession {
     /// [`EnterError`] names what stands against it.
     pub async fn enter_with(&self, media: CallMedia) -> Result<(), EnterError> {
         let (mut present, mut events) = self.subscribe();
-        self.command(GroupCommand::Enter(media)).await?;
+        if let Err(refusal) = self.command(GroupCommand::Enter(media)).await {
+            let over = self.snapshot().end.map(EnterError::Ended);
+            return Err(over.unwrap_or_else(|| refusal.into()));
+        }
         let mut entering = present.state == GroupState::Entering;
         while present.state != GroupState::Entered {
             let Some(news) = events.next().await else { break };
-            if let GroupNews::Event(GroupEvent::Refused(why)) = &news {
-                return Err((*why).into());
-            }
             news.apply(&mut present);
+            // The command was taken before news are looked at: what was skipped holds the beginning.
+            let skipped = matches!(news, GroupNews::Skipped { .. });
+            entering |= skipped || present.state == GroupState::Entering;
+            if entering && let Some(why) = present.refused {
+                return Err(why.into());
+            }
             if entering && matches!(present.state, GroupState::Leaving | GroupState::Idle) {
                 return Err(EnterError::Left);
             }
-            entering |= present.state == GroupState::Entering;
         }
         present.end.map_or(Ok(()), |end| Err(EnterError::Ended(end)))
     }
@@ -247,9 +253,7 @@ impl GroupCallSession {
         let (mut present, mut events) = self.subscribe();
         self.change(GroupCommand::Start(source)).await?;
         while !sends(&present, source) {
-            let Some(news) = events.next().await else {
-                return Err(ChangeGroupError::ShuttingDown);
-            };
+            let Some(news) = events.next().await else { return Err(ChangeGroupError::Ended) };
             match &news {
                 GroupNews::Event(GroupEvent::MediaMissing(missing)) if *missing == source => {
                     return Err(ChangeGroupError::MediaMissing);
@@ -367,6 +371,15 @@ impl GroupCallSession {
         present.end.unwrap_or(GroupEnd::ShutDown)
     }
 
+    /// Waits until the room's state was read, or cannot be.
+    pub(super) async fn until_read(&self) {
+        let (mut present, mut events) = self.subscribe();
+        while present.reading {
+            let Some(news) = events.next().await else { return };
+            news.apply(&mut present);
+        }
+    }
+
     async fn command(&self, command: GroupCommand) -> Result<(), Refusal> {
         self.link.command(Command::Group(self.id(), command)).await.map(drop)
     }
@@ -376,15 +389,6 @@ impl GroupCallSession {
 fn sends(snapshot: &GroupSnapshot, source: MediaSource) -> bool {
     let mut ours = snapshot.streams.values().flatten().filter(|stream| stream.side == Side::Local);
     ours.any(|stream| stream.carries(source))
-}
-
-impl From<GroupRefusal> for EnterError {
-    fn from(why: GroupRefusal) -> Self {
-        match why {
-            GroupRefusal::Forbidden => Self::MayNotJoin,
-            GroupRefusal::Unsupported => Self::Unsupported,
-        }
-    }
 }
 
 impl PartialEq for GroupCallSession {

@@ -30,8 +30,8 @@ pub use self::{
     call::CallSession,
     errors::{
         AnswerError, ChangeError, ChangeGroupError, DeclineError, EnterError, GroupCallError,
-        HangupError, InviteError, LeaveError, MuteError, ProceedError, ReactError, RejectError,
-        StatsError, UntilError,
+        GroupUntilError, HangupError, InviteError, LeaveError, MuteError, ProceedError, ReactError,
+        RejectError, StatsError, UntilError,
     },
     events::{CallEvents, GroupEvents, SessionEvents, VoipEvents, VoipNews},
     group::GroupCallSession,

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// All calls of one device. Clones are handles to the same; when the last of them and of all
-/// [`CallSession`]s is dropped, every call is hung up and the library stops, as with
+/// [`CallSession`]s and [`GroupCallSession`]s is dropped, every call is hung up and the library stops, as with
 /// [`shutdown`](Self::shutdown). Hosts must hold a [`News`] instead, which keeps nothing alive.
 #[derive(Debug, Clone)]
 pub struct VoIP {
@@ -194,7 +194,10 @@ impl VoIP {
     }
 
     /// The group call of that room, of which the application holds a handle from now on, whether
-    /// somebody is in it or not. Nothing is sent before [`GroupCallSession::enter`]. Cancel safe.
+    /// somebody is in it or not. Nothing is sent before [`GroupCallSession::enter`].
+    ///
+    /// Where nothing was heard of the room yet its state is asked for, and waited for (at most 30 s):
+    /// who is in the call and who may be is known then, as far as the homeserver says. Cancel safe.
     ///
     /// # Errors
     /// [`GroupCallError`] names what the caller can fix.
@@ -207,7 +210,9 @@ impl VoIP {
         let command = Command::OpenGroup { room, call, backend, application };
         match self.link.command(command).await? {
             Verdict::Started(session) => {
-                self.group_call(session).ok_or(GroupCallError::ShuttingDown)
+                let call = self.group_call(session).ok_or(GroupCallError::ShuttingDown)?;
+                call.until_read().await;
+                Ok(call)
             }
             Verdict::Refused(refusal) => Err(refusal.into()),
             Verdict::Handled | Verdict::Ignored(_) | Verdict::Batch(_) => {

@@ -24,6 +24,7 @@ use crate::{
     time::Wall,
     wire::{
         delivery::{Batch, Facts, Place, Protection, RawEvent},
+        member::Dialect,
         power::{POWER_LEVELS_TYPE, PowerLevels},
         state::{Extent, RawState, StateBatch, StateFacts},
     },
@@ -268,7 +269,8 @@ impl FakeHomeserver {
         }
         let levels = room.state.get(&(POWER_LEVELS_TYPE.to_owned(), String::new()));
         let levels = levels.and_then(|levels| PowerLevels::read(&levels.content).ok());
-        if levels.is_some_and(|levels| !levels.may_write_memberships(&from.user)) {
+        let dialect = Dialect::of(&event.event_type).unwrap_or_default();
+        if levels.is_some_and(|levels| !levels.may_write_memberships(&from.user, dialect)) {
             return refused("the power level is too low");
         }
         self.delays.on_state(&from.user, &event);

@@ -72,6 +72,8 @@ fn voip(event: &VoipEvent) -> Option<String> {
 fn group(event: &GroupEvent) -> String {
     match event {
         GroupEvent::StateChanged(state) => format!("is {state}"),
+        GroupEvent::ReadingChanged { reading: true } => "asks who is there".to_owned(),
+        GroupEvent::ReadingChanged { reading: false } => "knows who is there".to_owned(),
         GroupEvent::ParticipantJoined(who) => format!("sees {} join", device(&who.id)),
         GroupEvent::ParticipantLeft(who) => format!("sees {} leave", device(who)),
         GroupEvent::ParticipantChanged(who) => format!("sees {} change", device(&who.id)),

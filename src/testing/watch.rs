@@ -62,7 +62,7 @@ pub(super) struct Watch {
     /// What rings of group calls.
     rings: BTreeSet<(RoomId, EventId)>,
     /// Rooms whose state is being written.
-    writing: BTreeMap<OpId, RoomId>,
+    writing: BTreeMap<OpId, (RoomId, String)>,
     digest: u64,
     /// Neither searched for secrets nor mixed into the digest.
     quick: bool,
@@ -270,7 +270,7 @@ impl Watch {
         Ok(())
     }
 
-    /// One write of a room's state is under way at a time.
+    /// One write of a kind of state is under way in a room at a time.
     fn on_write(&mut self, id: OpId, write: &MatrixOp) -> Rule {
         let MatrixOp::SendState { room, event_type, content, .. } = write else { return Ok(()) };
         if !self.quick {
@@ -281,9 +281,10 @@ impl Watch {
             None => wire::power::PowerLevels::read(content).is_ok(),
         };
         rule(sound, || format!("it writes {event_type}, which cannot be read"))?;
-        let busy = self.writing.values().any(|other| other == room);
+        let what = (room.clone(), event_type.clone());
+        let busy = self.writing.values().any(|other| *other == what);
         rule(!busy, || format!("{event_type} before the last write was answered"))?;
-        self.writing.insert(id, room.clone());
+        self.writing.insert(id, what);
         Ok(())
     }
 

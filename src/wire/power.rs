@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     delivery::Malformed,
     json::{object, text},
-    member::MEMBER_TYPE,
+    member::Dialect,
     read::content_object,
 };
 use crate::{id::UserId, redact::Redacted};
@@ -26,7 +26,8 @@ const STATE_DEFAULT: i64 = 50;
 pub struct PowerLevels {
     pub(crate) users: BTreeMap<UserId, i64>,
     pub(crate) users_default: i64,
-    pub(crate) member_needed: i64,
+    /// What it takes to write memberships, in the words of each generation of clients.
+    pub(crate) needed: BTreeMap<Dialect, i64>,
     pub(crate) content: Redacted,
 }
 
@@ -40,36 +41,44 @@ impl PowerLevels {
         let content = content_object(text)?;
         let of_users = object(&content, "users").into_iter().flatten();
         let users = of_users.filter_map(|(user, it)| Some((UserId::parse(user).ok()?, level(it)?)));
-        let named = object(&content, "events").and_then(|events| events.get(MEMBER_TYPE));
         let default = content.get("state_default").and_then(level).unwrap_or(STATE_DEFAULT);
+        let events = object(&content, "events");
+        let needed = |dialect: Dialect| {
+            let named = events.and_then(|events| events.get(dialect.member_type()));
+            (dialect, named.and_then(level).unwrap_or(default))
+        };
         Ok(Self {
             users: users.collect(),
             users_default: content.get("users_default").and_then(level).unwrap_or(0),
-            member_needed: named.and_then(level).unwrap_or(default),
+            needed: Dialect::ALL.into_iter().map(needed).collect(),
             content: Redacted::from(text),
         })
     }
 
-    /// Whether this user may write memberships.
-    pub fn may_write_memberships(&self, user: &UserId) -> bool {
-        *self.users.get(user).unwrap_or(&self.users_default) >= self.member_needed
+    /// Whether this user may write memberships of this kind.
+    pub fn may_write_memberships(&self, user: &UserId, dialect: Dialect) -> bool {
+        *self.users.get(user).unwrap_or(&self.users_default) >= self.needed(dialect)
     }
 
     /// Whether everybody may.
-    pub fn everybody_may_write_memberships(&self) -> bool {
-        self.users_default >= self.member_needed
+    pub fn everybody_may_write_memberships(&self, dialect: Dialect) -> bool {
+        self.users_default >= self.needed(dialect)
     }
 
-    /// The content with which everybody may: the level of memberships is what everybody has, all
+    fn needed(&self, dialect: Dialect) -> i64 {
+        self.needed.get(&dialect).copied().unwrap_or(STATE_DEFAULT)
+    }
+
+    /// The content with which everybody may: the level of these memberships is what everybody has, all
     /// else is as it was.
-    pub fn allowing_everyone(&self) -> String {
+    pub fn allowing_everyone(&self, dialect: Dialect) -> String {
         let mut content = content_object(self.content.expose()).unwrap_or_default();
         let events = content.entry("events").or_insert_with(|| Value::Object(Map::new()));
         if !events.is_object() {
             *events = Value::Object(Map::new());
         }
         if let Some(events) = events.as_object_mut() {
-            events.insert(MEMBER_TYPE.to_owned(), self.users_default.into());
+            events.insert(dialect.member_type().to_owned(), self.users_default.into());
         }
         Value::Object(content).to_string()
     }
@@ -129,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_level_of_memberships_is_named_or_that_of_state() {
-        let of = |content| levels(content).everybody_may_write_memberships();
+        let of = |content| levels(content).everybody_may_write_memberships(Dialect::Famedly);
         assert!(!of(json!({})), "50 are needed, everybody has 0");
         assert!(of(json!({ "state_default": 0 })));
         assert!(of(json!({ "users_default": 50 })));
@@ -142,21 +151,26 @@ mod tests {
     #[test]
     fn a_user_has_his_own_level_or_everybodys() {
         let levels = levels(json!({ "users": { "@a:x": 50, "@b:x": 49, "nobody": 100 } }));
-        assert!(levels.may_write_memberships(&user("@a:x")));
-        assert!(!levels.may_write_memberships(&user("@b:x")));
-        assert!(!levels.may_write_memberships(&user("@c:x")));
+        assert!(levels.may_write_memberships(&user("@a:x"), Dialect::Famedly));
+        assert!(!levels.may_write_memberships(&user("@b:x"), Dialect::Famedly));
+        assert!(!levels.may_write_memberships(&user("@c:x"), Dialect::Famedly));
     }
 
     #[test]
     fn allowing_everyone_changes_one_level() {
         let before = json!({ "users_default": 5, "x": [1], "events": { "m.room.name": 50 } });
-        let after = levels(before).allowing_everyone();
+        let after = levels(before).allowing_everyone(Dialect::Famedly);
         let expected = json!({ "users_default": 5, "x": [1],
             "events": { "m.room.name": 50, "com.famedly.call.member": 5 } });
         assert_eq!(serde_json::from_str::<Value>(&after).unwrap(), expected);
-        assert!(PowerLevels::read(&after).unwrap().everybody_may_write_memberships());
-        let odd = levels(json!({ "events": 7 })).allowing_everyone();
-        assert!(PowerLevels::read(&odd).unwrap().everybody_may_write_memberships());
+        let after = PowerLevels::read(&after).unwrap();
+        assert!(after.everybody_may_write_memberships(Dialect::Famedly));
+        assert!(!after.everybody_may_write_memberships(Dialect::Msc3401));
+        let legacy = PowerLevels::read(&after.allowing_everyone(Dialect::Msc3401)).unwrap();
+        assert!(Dialect::ALL.iter().all(|it| legacy.everybody_may_write_memberships(*it)));
+        let odd = levels(json!({ "events": 7 })).allowing_everyone(Dialect::Famedly);
+        let odd = PowerLevels::read(&odd).unwrap();
+        assert!(odd.everybody_may_write_memberships(Dialect::Famedly));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::{
 use matrix_voip::{
     Announce, CallOptions, CallSession, CallState, ChangeGroupError, DeclineError, EndReason,
     EnterError, GroupCallSession, GroupEnd, GroupEvent, GroupNews, GroupOptions, GroupState,
-    Identity, IncomingRing, MediaKind, MediaSource, Notify, RAISED_HAND, ReactError, RingStop,
-    Stay, VoIP, VoipEvents, VoipNews,
+    GroupUntilError, Identity, IncomingRing, MediaKind, MediaSource, Notify, RAISED_HAND,
+    ReactError, RingStop, Stay, VoIP, VoipEvents, VoipNews,
     host::SendState,
     id::{DeviceId, RoomId, UserId},
     testing::{
@@ -318,7 +318,29 @@ async fn an_application_starts_a_source_of_a_group_call_and_hears_what_stands_ag
     assert_eq!(asking.await.unwrap(), Err(ChangeGroupError::NotEntered));
     assert_eq!(ours.ended().await, GroupEnd::Empty);
     assert_eq!(ours.mute(camera).await, Err(ChangeGroupError::Ended));
-    assert_eq!(ours.until(GroupState::Entered).await, Err(GroupEnd::Empty));
+    let over = Err(GroupUntilError::Ended(GroupEnd::Empty));
+    assert_eq!(ours.until(GroupState::Entered).await, over);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_opens_a_call_of_a_room_that_nothing_was_heard_of_knows_who_is_in_it() {
+    let house = house();
+    let ours = house.ada.voip.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    ours.enter().await.unwrap();
+    let home = house.home.clone().with_latency(secs(1));
+    // Her phone has heard of no room yet.
+    let user = UserId::parse("@cleo:example").unwrap();
+    home.set_room(
+        &RoomId::parse(ROOM).unwrap(),
+        [ADA, BEN, "@cleo:example"].map(|user| UserId::parse(user).unwrap()),
+    );
+    let identity = Identity { user, device: DeviceId::parse("PHONE").unwrap() };
+    let account = home.login(identity.clone());
+    let builder = VoIP::builder(identity).signaling(Arc::new(account));
+    let cleo = builder.webrtc(Arc::new(house.webrtc.engine())).start().unwrap();
+    let theirs = cleo.fetch_or_create_group_call(ROOM, GroupOptions::mesh()).await.unwrap();
+    assert_eq!(theirs.participants().len(), 1, "{:?}", theirs.snapshot());
+    assert!(!theirs.snapshot().reading);
 }
 
 #[tokio::test(start_paused = true)]

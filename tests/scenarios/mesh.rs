@@ -16,7 +16,7 @@ use matrix_voip::{
         },
     },
     testing::{Cue, Device, Habits, OpKind, Sim, millis, secs},
-    wire::{delivery::Protection, metadata::Purpose},
+    wire::{delivery::Protection, metadata::Purpose, power::POWER_LEVELS_TYPE},
 };
 use serde_json::{Value, json};
 
@@ -1024,4 +1024,32 @@ fn a_place_that_becomes_free_is_taken_by_who_found_none() {
     let met: Vec<_> = ada.peers().into_iter().filter_map(|peer| peer.config.member).collect();
     assert!(met.iter().any(|one| one.user.as_str() == "@cleo:example"), "{met:?}");
     assert_eq!(met.len(), MAX_LEGS);
+}
+
+#[test]
+fn who_may_join_is_asked_in_the_words_of_the_call() {
+    let (sim, room, devices) = room_of(&["ada", "ben"]);
+    let [ada, ben] = devices.as_slice() else { unreachable!() };
+    let levels = SendState {
+        room: room.clone(),
+        event_type: POWER_LEVELS_TYPE.to_owned(),
+        state_key: String::new(),
+        content: json!({ "users": { "@ben:example": 100 },
+            "events": { "com.famedly.call.member": 0 } })
+        .to_string(),
+    };
+    let (now, user) = (sim.now().wall, ben.identity().user);
+    sim.server(|server| server.put_state(now, &user, levels));
+    sim.run_until_quiet();
+    let call = ada.open_legacy_group(&room, "conf");
+    assert!(!ada.group_snapshot(call).unwrap().rights.can_join, "{}", sim.column());
+    let enter = Command::Group(call, GroupCommand::Enter(CallMedia::Voice));
+    assert_eq!(ada.command(enter.clone()), Verdict::Refused(Refusal::MayNotJoin));
+    let bens = ben.open_legacy_group(&room, "conf");
+    ben.group(bens, GroupCommand::AllowEveryone);
+    sim.advance(secs(1));
+    assert!(ada.group_snapshot(call).unwrap().rights.can_everyone_join, "{}", sim.column());
+    assert_eq!(ada.command(enter), Verdict::Handled);
+    sim.advance(secs(2));
+    assert_eq!(ada.group_state(call), Some(GroupState::Entered), "{}", sim.column());
 }

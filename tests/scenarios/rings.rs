@@ -367,6 +367,23 @@ fn declining_stops_it_on_all_devices_and_the_caller_hears_of_it_once() {
     assert_eq!(declined.collect::<Vec<_>>(), [GroupEvent::Declined(ring_of("@ben:example"))]);
 }
 
+#[test]
+fn who_declines_before_the_announcement_is_answered_for_is_heard() {
+    let (sim, room, [ada, ben, _]) = three();
+    ada.next(OpKind::SendEvent, Cue::answer_lost().after(millis(100)));
+    let adas = enter(&sim, &ada, &room, Announce::new(Notify::Ring));
+    let ring = rang(&ben).remove(0).0;
+    assert_eq!(decline(&ben, &ring), Verdict::Handled);
+    // Of no announcement of hers.
+    let other = json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$other"}});
+    sim.puppet("@cleo:example", "WEB").say_json(&room, DECLINE, &other.to_string());
+    sim.advance(secs(20));
+    let events = ada.group_events(adas).into_iter();
+    let declined: Vec<_> =
+        events.filter(|event| matches!(event, GroupEvent::Declined(_))).collect();
+    assert_eq!(declined, [GroupEvent::Declined(ring_of("@ben:example"))], "{}", sim.column());
+}
+
 fn ring_of(user: &str) -> UserId {
     UserId::parse(user).unwrap()
 }

@@ -184,8 +184,13 @@ impl Call {
 pub(super) fn reached(result: Result<Reply, Fault>) -> Result<(), Fault> {
     match result? {
         Reply::ToDevice(unreached) if !unreached.is_empty() => Err(Fault::NoDeviceKeys),
-        Reply::ToDevice(_) | Reply::Done | Reply::Sent(_) | Reply::Turn(_) => Ok(()),
-        Reply::Members(_) | Reply::State(_) | Reply::Description(_) | Reply::Stats(_) => Ok(()),
-        Reply::Scheduled(_) | Reply::Delayed(_) => Ok(()),
+        Reply::ToDevice(_) | Reply::Sent(_) => Ok(()),
+        // The host answers something else than it was asked.
+        Reply::Done | Reply::Turn(_) | Reply::Members(_) | Reply::State(_) => {
+            Err(Fault::Unsupported)
+        }
+        Reply::Description(_) | Reply::Stats(_) | Reply::Scheduled(_) | Reply::Delayed(_) => {
+            Err(Fault::Unsupported)
+        }
     }
 }

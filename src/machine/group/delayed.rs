@@ -389,7 +389,7 @@ impl DelayedLeave {
         let Some(mut unwanted) = self.unwanted.pop_front() else { return };
         unwanted.tries += 1;
         if fault.is_passing() && unwanted.tries < MAX_DELAYED_TRIES {
-            let pause = timeouts.retry_pause(unwanted.tries).max(fault.pause_obeyed(timeouts));
+            let pause = fault.pause_before(unwanted.tries, timeouts);
             self.clear_at = Some(now.mono.plus(pause));
             self.unwanted.push_back(unwanted);
         }
@@ -402,7 +402,7 @@ impl DelayedLeave {
             self.search = Search::Done;
             return;
         }
-        let pause = timeouts.retry_pause(*tries).max(fault.pause_obeyed(timeouts));
+        let pause = fault.pause_before(*tries, timeouts);
         self.clear_at = Some(now.mono.plus(pause));
     }
 
@@ -436,7 +436,14 @@ impl DelayedLeave {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.needed, self.off, self.excuse.is_some(), self.tries));
-        print.value(self.armed.as_ref().map(|armed| (&armed.id, armed.until, armed.kept.len())));
+        if let Some(armed) = &self.armed {
+            print.value((&armed.id, &armed.kept));
+            print.deadline(Deadline::Wall(armed.until));
+        }
+        for at in [self.beat, self.clear_at] {
+            print.value(at.is_some());
+            print.deadline(Deadline::Mono(at.unwrap_or_default()));
+        }
         print.value((self.unwanted.len(), matches!(self.search, Search::Going { .. })));
         print.value(self.asked.is_some());
         if let Some((op, _)) = &self.asked {

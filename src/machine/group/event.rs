@@ -21,6 +21,13 @@ use crate::{
 pub enum GroupEvent {
     /// The state changed.
     StateChanged(GroupState),
+    /// The room's state is on its way, or no longer: it is asked for when the application opens a call
+    /// of a room that nothing was heard of. Until then it is not known who is in the call, and who may
+    /// be; if the state cannot be had, nor is it afterwards.
+    ReadingChanged {
+        /// Whether it is on its way.
+        reading: bool,
+    },
     /// A device is in the call: it may be ours.
     ParticipantJoined(Participant),
     /// A device is in the call no more.
@@ -158,21 +165,22 @@ impl Default for Rights {
 pub enum GroupRefusal {
     /// The homeserver does not let us write it: our power level is too low, or the room is not ours.
     Forbidden,
-    /// The host cannot write state, the room's state cannot be had, or it could not be reached where
-    /// a thing is tried once.
+    /// The host cannot write or read state.
     Unsupported,
+    /// It was not reached, or would not now; only where a thing is tried once.
+    NotReached,
+    /// We are logged out.
+    LoggedOut,
 }
 
 impl GroupRefusal {
     pub(super) const fn of(fault: &Fault) -> Self {
         match fault {
             Fault::Forbidden(_) | Fault::NotFound | Fault::Denied => Self::Forbidden,
-            Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
-                Self::Unsupported
-            }
-            Fault::NoDeviceKeys => Self::Unsupported,
-            Fault::RateLimited { .. } | Fault::LoggedOut => Self::Unsupported,
-            Fault::Unsupported | Fault::Failed(_) => Self::Unsupported,
+            Fault::Timeout | Fault::Cancelled | Fault::Panicked => Self::NotReached,
+            Fault::Unreachable | Fault::RateLimited { .. } | Fault::Failed(_) => Self::NotReached,
+            Fault::LoggedOut => Self::LoggedOut,
+            Fault::NoDeviceKeys | Fault::Unsupported => Self::Unsupported,
         }
     }
 }
@@ -216,6 +224,11 @@ pub struct GroupSnapshot {
     pub application: String,
     /// The state.
     pub state: GroupState,
+    /// Why we are not in it, where we wanted to be last.
+    pub refused: Option<GroupRefusal>,
+    /// Whether the room's state is on its way: until it is here it is not known who is in the call, and
+    /// who may be.
+    pub reading: bool,
     /// Who is in it, oldest first; we too.
     pub participants: Vec<Participant>,
     /// Permanent reactions, raised hands among them, by who shows them.
@@ -240,7 +253,13 @@ impl GroupSnapshot {
     /// Takes an event into account.
     pub fn apply(&mut self, event: &GroupEvent) {
         match event {
-            GroupEvent::StateChanged(state) => self.state = *state,
+            GroupEvent::StateChanged(state) => {
+                self.state = *state;
+                if *state == GroupState::Entering {
+                    self.refused = None;
+                }
+            }
+            GroupEvent::ReadingChanged { reading } => self.reading = *reading,
             GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
                 let old = self.participant(&who.id);
                 // Reactions belong to a visit.
@@ -285,7 +304,7 @@ impl GroupSnapshot {
             GroupEvent::ActiveSpeakerChanged(who) => self.active_speaker.clone_from(who),
             GroupEvent::MediaMissing(_) | GroupEvent::SwitchFailed(_) => {}
             GroupEvent::UnverifiedDevice(_) | GroupEvent::AllowEveryoneFailed(_) => {}
-            GroupEvent::Refused(_) => {}
+            GroupEvent::Refused(why) => self.refused = Some(*why),
             GroupEvent::Ended(end) => {
                 self.state = GroupState::Ended;
                 self.end = Some(*end);

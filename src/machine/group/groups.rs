@@ -56,20 +56,14 @@ pub(in crate::machine) enum GroupTimer {
     Rings,
 }
 
-impl GroupTimer {
-    const ALL: [Self; 11] = [
-        Self::Expiry,
-        Self::Refresh,
-        Self::RefreshAwake,
-        Self::Retry,
-        Self::Legs,
-        Self::Levels,
-        Self::Posts,
-        Self::Rings,
-        Self::Heartbeat,
-        Self::Overslept,
-        Self::Cancelling,
-    ];
+/// Whether a room's state was heard as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Reading {
+    #[default]
+    NotYet,
+    /// The application opened a call there: it is asked for.
+    Asked(OpId),
+    Done,
 }
 
 /// What is known of a room besides who is joined.
@@ -77,6 +71,7 @@ impl GroupTimer {
 pub(super) struct GroupRoom {
     pub(super) roster: Roster,
     pub(super) order: Order,
+    pub(super) reading: Reading,
     /// Whose memberships were told while a fetch of the room's state was under way.
     pub(super) heard_meanwhile: BTreeSet<StateKey>,
     pub(super) ours: Ours,
@@ -91,14 +86,19 @@ pub(super) struct GroupRoom {
 }
 
 impl GroupRoom {
-    /// Who may write memberships, as far as is known.
-    pub(super) fn rights(&self, ours: &UserId) -> Rights {
+    /// Who may write memberships in these words, as far as is known.
+    pub(super) fn rights(&self, ours: &UserId, dialect: Dialect) -> Rights {
         let above = self.creation.as_ref().is_some_and(|it| it.creators.contains(ours));
         let Some(levels) = &self.levels else { return Rights::default() };
         Rights {
-            can_join: above || levels.may_write_memberships(ours),
-            can_everyone_join: levels.everybody_may_write_memberships(),
+            can_join: above || levels.may_write_memberships(ours, dialect),
+            can_everyone_join: levels.everybody_may_write_memberships(dialect),
         }
+    }
+
+    /// Whether the room's state was asked for and is on its way.
+    pub(super) const fn is_being_read(&self) -> bool {
+        matches!(self.reading, Reading::Asked(_)) || self.ours.is_fetching()
     }
 
     /// Under which key we write here.
@@ -260,6 +260,8 @@ impl Groups {
             Next::Write if of_room.delayed.holds_writes(world.now) => {
                 return self.note_memberships(world, room);
             }
+            // What comes tells this too.
+            Next::Fetch if of_room.is_being_read() => return self.note_memberships(world, room),
             Next::Fetch => {
                 let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
                 of_room.ours.on_fetching(op);
@@ -283,6 +285,27 @@ impl Groups {
         self.set_timer(room, GroupTimer::Refresh, None);
         self.set_timer(room, GroupTimer::RefreshAwake, None);
         self.note_memberships(world, room);
+    }
+
+    /// Asks for the state of a room of which nothing was heard; whether it is on its way.
+    pub(super) fn read(&mut self, world: &mut World, room: &RoomId) -> bool {
+        let of_room = self.room(room);
+        if of_room.reading == Reading::NotYet && !of_room.is_being_read() {
+            let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
+            of_room.reading = Reading::Asked(op);
+            of_room.heard_meanwhile.clear();
+            self.await_reply(op, room);
+        }
+        matches!(self.room(room).reading, Reading::Asked(_))
+    }
+
+    /// The state of a room was heard as a whole: what was asked for comes too late.
+    pub(super) fn on_read(&mut self, world: &mut World, room: &RoomId) {
+        if let Reading::Asked(op) = std::mem::replace(&mut self.room(room).reading, Reading::Done)
+            && self.take_asked(op).is_some()
+        {
+            world.cancel(op);
+        }
     }
 
     /// Writes down what a crash would leave behind.
@@ -319,11 +342,9 @@ impl Groups {
 
     /// We are in this room no more: nothing of it is kept.
     pub(super) fn forget_room(&mut self, world: &mut World, room: &RoomId) {
-        for timer in GroupTimer::ALL {
-            self.set_timer(room, timer, None);
-        }
-        if let Some(of_room) = self.rooms.remove(room) {
-            self.numbers.remove(&of_room.number);
+        if let Some(GroupRoom { number, .. }) = self.rooms.remove(room) {
+            self.timers.clear_where(|(of, _)| *of == number);
+            self.numbers.remove(&number);
         }
         self.rings.forget_room(room);
         let asked: Vec<_> = self.asked.iter().filter(|(_, of)| *of == room).collect();
@@ -341,7 +362,17 @@ impl Groups {
             of_room.ours.fingerprint(print);
             of_room.posts.fingerprint(print);
             of_room.delayed.fingerprint(print);
+            match of_room.reading {
+                Reading::NotYet => print.value("unread"),
+                Reading::Asked(op) => print.op(op),
+                Reading::Done => {}
+            }
             print.value((&of_room.levels, &of_room.creation, &of_room.heard_meanwhile));
+            print.value(&of_room.first_in);
+        }
+        for ((room, timer), deadline) in self.timers.iter() {
+            print.value((self.numbers.get(room), timer));
+            print.deadline(deadline);
         }
         for (session, call) in &self.calls {
             print.session(*session);

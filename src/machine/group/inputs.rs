@@ -1,12 +1,12 @@
-//! Commands, state, replies and timers that concern group calls.
+//! Commands, replies and timers that concern group calls, and what rooms and users do.
 
 use std::time::Duration;
 
 use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
-    groups::GroupTimer,
-    membership::{Outcome, Visit},
+    groups::{GroupTimer, Reading},
+    membership::{Awaited, Outcome, Visit},
     post::{Letter, Patience, Post, Purpose},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
@@ -48,14 +48,32 @@ impl Engine {
             let another = shown.is_some_and(|shown| shown.backend != backend);
             return match another {
                 true => Verdict::Refused(Refusal::OtherBackend),
-                false => Verdict::Started(session),
+                false => self.read_for(session, &room),
             };
         }
-        let visit = Visit::new(String::new(), application.clone(), backend.clone());
-        if !visit.membership(&call, &self.world.identity.device).is_writable() {
+        if !self.is_writable(&call, &application, &backend) {
             return Verdict::Refused(Refusal::NotWritable);
         }
-        Verdict::Started(self.add_group(&room, call, backend, application))
+        let session = self.add_group(&room, call, backend, application);
+        self.read_for(session, &room)
+    }
+
+    /// Who opens a call hears who is in it, also where nothing was heard of the room yet.
+    fn read_for(&mut self, session: SessionId, room: &RoomId) -> Verdict {
+        if self.groups.read(&mut self.world, room) {
+            self.tell_group(session, GroupEvent::ReadingChanged { reading: true });
+        }
+        Verdict::Started(session)
+    }
+
+    /// What was asked for when a call was opened came, or did not.
+    fn on_room_read(&mut self, room: &RoomId, result: Result<Reply, Fault>) {
+        self.groups.room(room).reading = Reading::NotYet;
+        match result {
+            Ok(Reply::State(state)) if state.room == *room => self.on_fetched_state(*state),
+            // The host tells what it can when it can; whoever enters asks again.
+            Ok(_) | Err(_) => self.tell_read(room),
+        }
     }
 
     pub(in crate::machine) fn on_group_command(
@@ -89,16 +107,26 @@ impl Engine {
         }
     }
 
+    /// Whether others would read our membership as it is.
+    fn is_writable(&self, group: &GroupCallId, application: &str, backend: &Backend) -> bool {
+        // Whatever the visit is called: its id is ours, and short.
+        let visit = Visit::new(String::new(), application.to_owned(), backend.clone());
+        visit.membership(group, &self.world.identity.device).is_writable()
+    }
+
     fn set_application(
         &mut self,
         session: SessionId,
         (room, group): (&RoomId, &GroupCallId),
         application: String,
     ) -> Verdict {
-        let shown = self.groups.calls.get(&session).map(GroupCall::shown);
-        let backend = shown.map_or(Backend::Mesh, |shown| shown.backend.clone());
-        let visit = Visit::new(String::new(), application.clone(), backend);
-        if !visit.membership(group, &self.world.identity.device).is_writable() {
+        let Some(shown) = self.groups.calls.get(&session).map(GroupCall::shown) else {
+            return Verdict::Refused(Refusal::UnknownSession);
+        };
+        if shown.application == application {
+            return Verdict::Handled;
+        }
+        if !self.is_writable(group, &application, &shown.backend) {
             return Verdict::Refused(Refusal::NotWritable);
         }
         if let Some(visit) = self.groups.room(room).ours.change(group) {
@@ -129,9 +157,7 @@ impl Engine {
         let visit = (call.shown.application.clone(), call.shown.backend.clone());
         let dialect = visit.1.dialect();
         let of_room = self.groups.room(room);
-        // The power levels that are read are those of Famedly's memberships.
-        let may_join = of_room.rights(&self.world.identity.user).can_join;
-        if dialect == Dialect::Famedly && !may_join {
+        if !of_room.rights(&self.world.identity.user, dialect).can_join {
             return Verdict::Refused(Refusal::MayNotJoin);
         }
         if !of_room.ours.can_speak(dialect) {
@@ -191,12 +217,18 @@ impl Engine {
     /// Lowers what it takes to be in group calls of the room to what every member has. Asked for by the
     /// application, never done by itself (T-32).
     fn allow_everyone(&mut self, room: &RoomId, group: GroupCallId) -> Verdict {
+        let Some(session) = self.groups.find(room, &group) else {
+            return Verdict::Refused(Refusal::UnknownSession);
+        };
+        let dialect = self.groups.calls.get(&session).map(|call| call.shown.backend.dialect());
+        let dialect = dialect.unwrap_or_default();
         let of_room = self.groups.room(room);
         let Some(levels) = &of_room.levels else {
             return Verdict::Refused(Refusal::UnknownPowerLevels);
         };
-        if !levels.everybody_may_write_memberships() {
-            let content = levels.allowing_everyone();
+        let asked = of_room.posts.has_rights();
+        if !asked && !levels.everybody_may_write_memberships(dialect) {
+            let content = levels.allowing_everyone(dialect);
             let letter = Letter::State(POWER_LEVELS_TYPE.to_owned(), String::new(), content);
             // Once: what somebody else writes meanwhile a later try would undo.
             let (purpose, patience) = (Purpose::Rights(group), Patience::Once);
@@ -256,17 +288,22 @@ impl Engine {
             self.groups.push(&mut self.world, &room);
             return Verdict::Handled;
         }
-        match result {
-            Ok(Reply::Sent(event)) => {
-                let outcome = self.groups.room(&room).ours.on_written(event);
+        let of_room = self.groups.room(&room);
+        match (of_room.ours.awaits(op), result) {
+            (None, result) if of_room.reading == Reading::Asked(op) => {
+                self.on_room_read(&room, result);
+            }
+            (None, _) => return Verdict::Ignored(Ignored::StaleReply),
+            (Some(Awaited::Write), Ok(Reply::Sent(event))) => {
+                let outcome = of_room.ours.on_written(event);
                 self.on_outcome(&room, outcome);
             }
-            Ok(Reply::State(state)) if state.room == room => {
-                self.groups.room(&room).ours.on_fetched();
+            (Some(Awaited::Fetch), Ok(Reply::State(state))) if state.room == room => {
+                of_room.ours.on_fetched();
                 self.on_fetched_state(*state);
             }
-            Ok(_) => self.on_group_fault(&room, Fault::Unsupported),
-            Err(fault) => self.on_group_fault(&room, fault),
+            (Some(_), Ok(_)) => self.on_group_fault(&room, Fault::Unsupported),
+            (Some(_), Err(fault)) => self.on_group_fault(&room, fault),
         }
         self.tend_meshes(&room);
         self.groups.push(&mut self.world, &room);

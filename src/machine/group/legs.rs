@@ -58,7 +58,11 @@ impl GroupCall {
         let was_full = self.mesh.is_full();
         let leg = self.mesh.seat_mut(member).on_leg_over();
         if was_full {
-            self.touch_all();
+            let all = self.shown.participants.iter().map(|one| one.id.clone());
+            let waiting: Vec<_> = all.filter(|member| !self.mesh.has_leg(member)).collect();
+            for member in waiting {
+                self.mesh.touch(&member);
+            }
         }
         leg
     }

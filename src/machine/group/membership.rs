@@ -21,7 +21,7 @@ use crate::{
     config::Timeouts,
     id::{DeviceId, EventId, OpId},
     machine::{fingerprint::Fingerprint, io::Fault},
-    time::{Now, Wall},
+    time::{Deadline, Now, Wall},
     wire::{
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, write_members},
         metadata::Purpose,
@@ -93,6 +93,13 @@ enum Step {
     Writing(OpId, Written),
     /// A try failed; the next comes after a pause.
     Pausing,
+}
+
+/// What a reply answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Fetch,
+    Write,
 }
 
 /// What is to be done now.
@@ -421,6 +428,15 @@ impl Ours {
         self.step = Step::Writing(op, visits.collect());
     }
 
+    /// What was asked by this request, if it is the one that is under way.
+    pub(super) fn awaits(&self, op: OpId) -> Option<Awaited> {
+        match &self.step {
+            Step::Fetching(asked) => (*asked == op).then_some(Awaited::Fetch),
+            Step::Writing(asked, _) => (*asked == op).then_some(Awaited::Write),
+            Step::Rest | Step::Pausing => None,
+        }
+    }
+
     pub(super) const fn is_fetching(&self) -> bool {
         matches!(self.step, Step::Fetching(_))
     }
@@ -470,9 +486,7 @@ impl Ours {
         }
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
-        // However long it says: what was written expires meanwhile.
-        let asked = fault.pause_obeyed(timeouts);
-        Outcome::Later(asked.max(timeouts.retry_pause(self.tries)))
+        Outcome::Later(fault.pause_before(self.tries, timeouts))
     }
 
     /// The pause is over, or the network is back. After an outage our other devices may have written
@@ -494,7 +508,8 @@ impl Ours {
             &self.retracting,
             self.tries,
         ));
-        print.value(self.kept.len());
+        print.value(&self.kept);
+        print.deadline(Deadline::Wall(self.believed));
         match &self.step {
             Step::Rest => print.value("rest"),
             Step::Pausing => print.value("pausing"),

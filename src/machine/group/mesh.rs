@@ -89,19 +89,22 @@ pub(super) struct Mesh {
     parked: Vec<(ParticipantId, VecDeque<Parked>)>,
     /// Members whose seat is to be looked at.
     touched: VecDeque<ParticipantId>,
+    is_touched: BTreeSet<ParticipantId>,
     pub(super) pace: Pace,
 }
 
 impl Mesh {
     /// Something about this member changed.
     pub(super) fn touch(&mut self, member: &ParticipantId) {
-        if !self.touched.contains(member) {
+        if self.is_touched.insert(member.clone()) {
             self.touched.push_back(member.clone());
         }
     }
 
     pub(super) fn next_touched(&mut self) -> Option<ParticipantId> {
-        self.touched.pop_front()
+        let member = self.touched.pop_front()?;
+        self.is_touched.remove(&member);
+        Some(member)
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
@@ -225,7 +228,7 @@ impl Mesh {
             print.value(member);
             for parked in waiting {
                 print.value((&parked.facts, &parked.message));
-                print.deadline(Deadline::Mono(parked.since));
+                print.since(parked.since);
             }
         }
         print.value(&self.touched);

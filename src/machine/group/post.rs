@@ -106,8 +106,7 @@ impl Post {
 impl Entry {
     /// After which pause it is tried again, if it is.
     fn pause(&self, fault: &Fault, now: Now, timeouts: &Timeouts) -> Option<Duration> {
-        let asked = fault.pause_obeyed(timeouts);
-        let pause = asked.max(timeouts.retry_pause(self.tries));
+        let pause = fault.pause_before(self.tries, timeouts);
         let useful = match self.post.patience {
             Patience::Once => false,
             Patience::Until(until) => now.wall.plus(pause) <= until,
@@ -127,6 +126,11 @@ pub(super) struct Posts {
 impl Posts {
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= MAX_POSTS
+    }
+
+    /// Whether other rights are on their way.
+    pub(super) fn has_rights(&self) -> bool {
+        self.entries.values().any(|entry| matches!(entry.post.purpose, Purpose::Rights(_)))
     }
 
     /// Drops what waits for this call: nobody needs it any more.
@@ -259,7 +263,8 @@ impl Engine {
                     self.tell_group(session, GroupEvent::AllowEveryoneFailed(why));
                 }
             }
-            Purpose::Announcement(_) | Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
+            Purpose::Announcement(group) => self.on_unannounced(room, &group),
+            Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
         }
     }
 }

@@ -170,7 +170,10 @@ impl Engine {
         if key.is_empty() || key.len() > MAX_REACTION_KEY_BYTES {
             return Verdict::Refused(Refusal::NotWritable);
         }
-        let (ours, full) = (self.ourselves(), self.groups.room(room).posts.is_full());
+        let ours = self.ourselves();
+        if self.groups.room(room).posts.is_full() {
+            return Verdict::Refused(Refusal::TooManyReactions);
+        }
         let Some(member_event) = self.our_member_event(room, group) else {
             return Verdict::Refused(Refusal::NotEntered);
         };
@@ -188,7 +191,7 @@ impl Engine {
             Stay::Permanent => shown.is_some_and(|of| of.len() >= MAX_REACTIONS_PER_PARTICIPANT),
             Stay::Ephemeral => !call.reactions.outstanding.take(self.world.now.mono),
         };
-        if many || full {
+        if many {
             return Verdict::Refused(Refusal::TooManyReactions);
         }
         self.show_ours(session, &key, stay);

@@ -22,7 +22,7 @@ use crate::{
     id::{EventId, RoomId, SessionId, UserId},
     machine::{
         Engine,
-        bounds::{MAX_DECLINES, MAX_GROUP_RINGS, MAX_RINGING_PER_CALLER, MAX_WAITING_RINGS},
+        bounds::{MAX_DECLINES, MAX_RINGING_PER_CALLER, MAX_WAITING_RINGS},
         event::{RingStop, VoipEvent},
         fingerprint::Fingerprint,
         guard::Guard,
@@ -119,7 +119,11 @@ pub(super) struct Calling {
     how: Announce,
     /// The same for the next time.
     next: Announce,
+    /// The announcement goes out, and is not answered yet.
+    on_its_way: bool,
     sent: Option<EventId>,
+    /// Who declined what may be the announcement that is on its way.
+    early: Vec<(UserId, EventId)>,
     declined: BTreeSet<UserId>,
 }
 
@@ -142,9 +146,9 @@ pub(in crate::machine) struct Rings {
 
 impl Rings {
     /// Whether no more rings, or no more of this caller.
-    fn is_full_for(&self, caller: &UserId) -> (bool, bool) {
+    fn is_full_for(&self, caller: &UserId, most: usize) -> (bool, bool) {
         let of_caller = self.live.values().filter(|ring| ring.caller == *caller).count();
-        (self.live.len() >= MAX_GROUP_RINGS, of_caller >= MAX_RINGING_PER_CALLER)
+        (self.live.len() >= most, of_caller >= MAX_RINGING_PER_CALLER)
     }
 
     fn wait(&mut self, waiting: Waiting) -> Verdict {
@@ -185,6 +189,10 @@ impl Rings {
         for (id, ring) in &self.live {
             print.value((id, ring.style));
             print.deadline(Deadline::Wall(ring.until));
+        }
+        for waiting in &self.waiting {
+            print.value((&waiting.room, &waiting.facts.event_id, &waiting.facts.sender));
+            print.since(waiting.since);
         }
     }
 }
@@ -233,6 +241,9 @@ impl Engine {
         };
         let until = self.world.now.wall.plus(DEFAULT_NOTIFICATION_LIFETIME);
         let purpose = Purpose::Announcement(group.clone());
+        if let Some(call) = self.groups.calls.get_mut(&session) {
+            call.calling.on_its_way = true;
+        }
         self.post_event(room, &RtcEvent::Notification(notification), purpose, until);
     }
 
@@ -244,9 +255,22 @@ impl Engine {
 
     /// Our announcement was accepted: what declines it names this event.
     pub(super) fn on_announced(&mut self, room: &RoomId, group: &GroupCallId, event: EventId) {
+        let Some(session) = self.groups.find(room, group) else { return };
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let early = std::mem::take(&mut call.calling.early);
+        call.calling.on_its_way = false;
+        call.calling.sent = Some(event.clone());
+        for (user, _) in early.into_iter().filter(|(_, declined)| *declined == event) {
+            self.on_declined(Some(session), &user);
+        }
+    }
+
+    /// Nobody will hear of the call any more.
+    pub(super) fn on_unannounced(&mut self, room: &RoomId, group: &GroupCallId) {
         let session = self.groups.find(room, group);
         if let Some(call) = session.and_then(|session| self.groups.calls.get_mut(&session)) {
-            call.calling.sent = Some(event);
+            call.calling.on_its_way = false;
+            call.calling.early.clear();
         }
     }
 
@@ -305,7 +329,8 @@ impl Engine {
         if self.are_we_in(session) && self.world.holds(Guard::PresentUnrung) {
             return Verdict::Ignored(Ignored::InTheCall);
         }
-        let (full, of_caller) = self.groups.rings.is_full_for(&facts.sender);
+        let (full, of_caller) =
+            self.groups.rings.is_full_for(&facts.sender, self.world.config.max_ringing);
         let full = full && self.world.holds(Guard::RingingBounded);
         if full || (of_caller && self.world.holds(Guard::CallerBounded)) {
             return Verdict::Ignored(Ignored::TooManyRinging);
@@ -409,7 +434,22 @@ impl Engine {
         }
         let ours = self
             .group_where(room, |call| call.calling.sent.as_ref() == Some(&decline.notification));
-        self.on_declined(ours, &facts.sender)
+        match ours.or_else(|| self.group_where(room, |call| call.calling.on_its_way)) {
+            Some(session) if ours.is_none() => self.keep_decline(session, facts, decline),
+            session => self.on_declined(session, &facts.sender),
+        }
+    }
+
+    /// The announcement may have arrived before its answer did.
+    fn keep_decline(&mut self, session: SessionId, facts: &Facts, decline: &Decline) -> Verdict {
+        let Some(call) = self.groups.calls.get_mut(&session) else {
+            return Verdict::Ignored(Ignored::UnknownRing);
+        };
+        if call.calling.early.len() >= MAX_DECLINES {
+            return Verdict::Ignored(Ignored::TooMany);
+        }
+        call.calling.early.push((facts.sender.clone(), decline.notification.clone()));
+        Verdict::Ignored(Ignored::Parked)
     }
 
     /// Somebody in a call of two refuses it in Famedly's way, which names no announcement.
@@ -429,8 +469,9 @@ impl Engine {
             };
         }
         let ours = self.group_where(room, |call| {
-            let announced = call.calling.sent.is_some() && call.shown.state == GroupState::Entered;
-            announced && is_call_of_two(&call.shown.application)
+            let announced = call.calling.sent.is_some() || call.calling.on_its_way;
+            let entered = call.shown.state == GroupState::Entered;
+            announced && entered && is_call_of_two(&call.shown.application)
         });
         self.on_declined(ours, &facts.sender)
     }

@@ -66,6 +66,9 @@ impl Engine {
             self.on_whole_state(&room, &told);
         }
         self.tell_rights(&room);
+        if extent == Extent::Whole {
+            self.tell_read(&room);
+        }
         self.ring_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
@@ -76,6 +79,7 @@ impl Engine {
     }
 
     fn on_whole_state(&mut self, room: &RoomId, told: &BTreeSet<StateKey>) {
+        self.groups.on_read(&mut self.world, room);
         let now = self.world.now;
         let of_room = self.groups.room(room);
         let changes = of_room.roster.keep_only(now, told);
@@ -129,7 +133,7 @@ impl Engine {
             return Verdict::Ignored(Ignored::ForeignStateKey);
         }
         of_room.order.note(self.world.now.wall, dialect, facts);
-        if of_room.ours.is_fetching() && of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
+        if of_room.is_being_read() && of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
             of_room.heard_meanwhile.insert((dialect, facts.state_key.clone()));
         }
         if our_key {
@@ -202,10 +206,24 @@ impl Engine {
 
     /// Tells the calls of a room who may be in them, if that changed.
     fn tell_rights(&mut self, room: &RoomId) {
-        let rights = self.groups.room(room).rights(&self.world.identity.user);
-        let other = self.groups.of_room(room).filter(|call| call.shown.rights != rights);
-        for session in other.map(|call| call.session).collect::<Vec<_>>() {
+        let of_room = self.groups.rooms.get(room);
+        let Some(of_room) = of_room else { return };
+        let rights = |call: &GroupCall| {
+            let dialect = call.shown.backend.dialect();
+            (call.session, of_room.rights(&self.world.identity.user, dialect))
+        };
+        let calls = self.groups.of_room(room);
+        let other = calls.filter(|call| call.shown.rights != rights(call).1).map(rights);
+        for (session, rights) in other.collect::<Vec<_>>() {
             self.tell_group(session, GroupEvent::RightsChanged(rights));
+        }
+    }
+
+    /// Nobody waits for the room's state any more.
+    pub(super) fn tell_read(&mut self, room: &RoomId) {
+        let reading = self.groups.of_room(room).filter(|call| call.shown.reading);
+        for session in reading.map(|call| call.session).collect::<Vec<_>>() {
+            self.tell_group(session, GroupEvent::ReadingChanged { reading: false });
         }
     }
 
@@ -271,15 +289,19 @@ impl Engine {
         // What stands of us there is of a visit that is over.
         participants.retain(|one| one.id != ourselves);
         let was_alive = !participants.is_empty();
+        let of_room = self.groups.room(room);
+        let rights = of_room.rights(&self.world.identity.user, backend.dialect());
         let shown = GroupSnapshot {
             room: room.clone(),
             call: call.clone(),
             backend,
             application,
             state: GroupState::Idle,
+            refused: None,
+            reading: false,
             participants,
             reactions: BTreeMap::new(),
-            rights: self.groups.room(room).rights(&self.world.identity.user),
+            rights,
             connections: BTreeMap::new(),
             streams: BTreeMap::new(),
             muted: BTreeMap::new(),
