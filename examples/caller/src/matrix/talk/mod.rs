@@ -226,10 +226,8 @@ async fn talk(
     if let Some(tone) = status::tone(&gear.ear.overall()) {
         say(format_args!("heard a tone of {:.0} Hz", tone.hz));
     }
-    for kept in gear.finish().await {
-        say(kept);
-    }
-    if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
+    let kept = gear::tell_kept(&gear.finish().await);
+    if outcome.is_good() && kept { ExitCode::SUCCESS } else { ExitCode::from(WRONG) }
 }
 
 /// What can come after a call.

@@ -4,17 +4,21 @@
 //! | --- | --- |
 //! | `hall.rs` | what is heard and seen of each, and what is kept of it |
 //! | `meeting.rs` | the call, from entering to leaving |
+//! | `told.rs` | lines about what happens |
 //! | `words.rs` | lines about who is there |
 
 mod hall;
 mod meeting;
+#[cfg(test)]
+mod testkit;
+mod told;
 mod words;
 
 use std::{process::ExitCode, time::Duration};
 
 use matrix_voip::{
-    Announce, ChangeGroupError, GroupCallId, GroupCallSession, GroupOptions as Opening, Notify,
-    ParticipantId,
+    Announce, ChangeGroupError, EnterError, GroupCallId, GroupCallSession, GroupOptions as Opening,
+    Notify, ParticipantId,
     id::{DeviceId, UserId},
 };
 use tokio::time::interval;
@@ -25,7 +29,7 @@ use crate::{
     cli::online::{Announce as Announcing, GroupOptions},
     exit::WRONG,
     matrix::{
-        account::rooms::room_named,
+        account::rooms::{named, room_named},
         patience::{PATIENCE, within},
         plain::plain,
         refusal::Refusal,
@@ -38,8 +42,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Enters the call of a room and stays until the person leaves it.
 pub(crate) async fn group(options: &GroupOptions) -> Result<ExitCode, Refusal> {
-    let hall = Hall::open(&options.talk)?;
+    named(&options.room)?;
     let studio = gear::said_and_shown(&options.talk)?;
+    let hall = Hall::open(&options.talk)?;
     let line = Line::open(hall.listens_in(studio).build(), &options.talk).await?;
     let keys = Keys::signals();
     match open(&line, options).await {
@@ -117,10 +122,21 @@ async fn meet(
     meeting.staying(length).run(&mut keys).await
 }
 
+/// Why we could not enter, with what can be done about it.
+fn refused(why: &EnterError) -> Refusal {
+    Refusal::new(match why {
+        EnterError::MayNotJoin => format!(
+            "{why}: the room's power levels are against it; who may change them lets every member \
+             in with --allow-everyone"
+        ),
+        _ => why.to_string(),
+    })
+}
+
 /// The last lines: how it ended, which tones were heard of whom, what was kept.
 async fn told(met: meeting::Outcome, hall: Hall) -> Result<ExitCode, Refusal> {
     if let Some(why) = &met.refused {
-        return Err(Refusal::new(why.to_string()));
+        return Err(refused(why));
     }
     say(&met);
     for (who, heard) in hall.heard() {
@@ -128,8 +144,18 @@ async fn told(met: meeting::Outcome, hall: Hall) -> Result<ExitCode, Refusal> {
             say(format_args!("heard a tone of {:.0} Hz from {}", tone.hz, name(&who)));
         }
     }
-    for kept in hall.finish().await {
-        say(kept);
+    let kept = gear::tell_kept(&hall.finish().await);
+    Ok(if met.is_good() && kept { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_join_is_told_of_the_option_that_lets_everybody_in() {
+        let refused = refused(&EnterError::MayNotJoin).to_string();
+        assert!(refused.starts_with("not allowed to join: "), "{refused}");
+        assert!(refused.contains("--allow-everyone"), "{refused}");
     }
-    Ok(if met.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
 }
