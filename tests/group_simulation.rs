@@ -1,6 +1,7 @@
 //! Random schedules of group calls: users with several devices enter, leave, crash and come back in
 //! a world that loses, delays and reorders. When it is quiet everybody sees the same participants,
-//! and these are those who are in the call.
+//! and these are those who are in the call, with the hands that they have raised; and what rings has
+//! at every time a caller in the call, and nobody who is there already.
 //!
 //! `SIM_RUNS=200000 cargo test --features testing --test group_simulation`; `schedules/mod.rs` says
 //! how else they are played.
@@ -9,16 +10,17 @@
 
 mod schedules;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use matrix_voip::{
-    Backend, Config, Connection, DelayedLeave, GroupCallId, GroupState, MediaSource, MemberKey,
-    ParticipantId,
-    id::{RoomId, SessionId},
+    Announce, Backend, Config, Connection, DelayedLeave, GroupCallId, GroupSnapshot, GroupState,
+    MediaSource, MemberKey, Notify, ParticipantId, RAISED_HAND, Stay,
+    id::{EventId, RoomId, SessionId},
     machine::io::{
         CallMedia, Command, Fault, GroupCommand, Input, Lifecycle, Network, PeerState, Verdict,
     },
     testing::{Cue, DelaySupport, Device, Dice, OpKind, Sim, millis, secs},
+    time::Mono,
     wire::member::DEFAULT_APPLICATION,
 };
 
@@ -26,7 +28,10 @@ use matrix_voip::{
 const RUNS: u64 = 5_000;
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 6] = [
+const REGRESSIONS: [(u64, &[usize]); 0] = [];
+
+/// The same from before there were asides.
+const OLDER_REGRESSIONS: [(u64, &[usize]); 6] = [
     // A refresh kept the other device's membership as it was seen last, until it expired.
     (48, &[1, 2]),
     // Two devices that woke together wrote over each other for ever.
@@ -46,26 +51,52 @@ fn whatever_happens_everybody_sees_the_same_participants_in_the_end() {
     schedules::run(
         play,
         RUNS,
-        &["is entered", "is leaving", "is idle", "sees a group call", "is connected to "],
+        &[
+            "is entered",
+            "is leaving",
+            "is idle",
+            "sees a group call",
+            "is connected to ",
+            "is called by ",
+            "sees 🖐️ of ",
+        ],
     );
 }
 
 #[test]
 fn what_failed_once_fails_no_more() {
+    for (seed, steps) in OLDER_REGRESSIONS {
+        play_with(seed, steps, Asides::LeftOut);
+    }
     for (seed, steps) in REGRESSIONS {
         play(seed, steps);
     }
 }
 
+/// Whether people also show something to each other, and call each other into calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asides {
+    Played,
+    LeftOut,
+}
+
 /// These steps of one schedule, until nothing will ever happen again.
 fn play(seed: u64, steps: &[usize]) -> Sim {
+    play_with(seed, steps, Asides::Played)
+}
+
+fn play_with(seed: u64, steps: &[usize], asides: Asides) -> Sim {
     let mut stage = Stage::new(seed);
     for step in steps {
         stage.dice = schedules::dice(seed, *step);
+        // Dice of their own: what the others make of a seed stays as it was.
+        stage.asides = (asides == Asides::Played).then(|| schedules::dice(!seed, *step));
         stage.scene();
+        stage.aside();
         let longest = *stage.dice.one_of(&[millis(20), millis(200), secs(3), secs(90)]);
         let pause = stage.dice.span(longest);
         stage.sim.advance(pause);
+        stage.rings_rightly();
     }
     // Whatever somebody left behind without a word is gone by then, and what failed was tried again.
     stage.sim.advance(secs(700));
@@ -77,9 +108,16 @@ fn play(seed: u64, steps: &[usize]) -> Sim {
 struct Stage {
     sim: Sim,
     dice: Dice,
+    asides: Option<Dice>,
     rooms: [RoomId; 2],
     devices: Vec<Device>,
     support: DelaySupport,
+    /// Since when a device has heard everything.
+    hearing: BTreeMap<ParticipantId, Mono>,
+    /// When somebody raised his hand in a call for the last time, and before whom.
+    raised: BTreeMap<(RoomId, GroupCallId, ParticipantId), (Mono, BTreeSet<ParticipantId>)>,
+    /// What was declined on which device, since it started.
+    declined: BTreeSet<(ParticipantId, EventId)>,
 }
 
 impl Stage {
@@ -112,7 +150,9 @@ impl Stage {
         }
         sim.run_until_quiet();
         schedules::set_delays(&sim, &mut dice, &users, millis(400));
-        Self { sim, dice, rooms, devices, support }
+        let (hearing, raised, declined) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let asides = None;
+        Self { sim, dice, asides, rooms, devices, support, hearing, raised, declined }
     }
 
     /// Where the homeserver cancels a delayed leave as its user writes that state, another device of his
@@ -143,7 +183,11 @@ impl Stage {
             8..=11 => self.command(&device, GroupCommand::Leave),
             12 => self.command(&device, GroupCommand::SetApplication("m.call.video".into())),
             13 | 14 => self.trouble(&device),
-            15 => schedules::outage(&self.sim, &mut self.dice, &device, secs(200)),
+            15 => {
+                schedules::outage(&self.sim, &mut self.dice, &device, secs(200));
+                // Whom he believed no more meanwhile comes back without a hand.
+                self.hearing.insert(myself(&device), self.sim.now().mono);
+            }
             16 => self.crash(&device),
             17 => self.leave_room(&device),
             18 => self.sleep(&device),
@@ -177,8 +221,82 @@ impl Stage {
         // Who has not heard yet that he is in the room again is refused.
         let opened = device.command(Command::OpenGroup { room, call, backend, application });
         if let Verdict::Started(session) = opened {
+            self.announce(device, session);
             device.command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice)));
         }
+    }
+
+    /// How the others hear of it.
+    fn announce(&mut self, device: &Device, session: SessionId) {
+        let Some(dice) = &mut self.asides else { return };
+        let ways = [Notify::Ring, Notify::Ring, Notify::Notification, Notify::Automatic];
+        let announce = Announce::new(*dice.one_of(&ways));
+        let other = dice.one_of(&self.devices).identity().user;
+        let announce = if dice.percent(20) { announce.users([other]) } else { announce };
+        device.group(session, GroupCommand::AnnounceAs(announce));
+    }
+
+    /// People show something to each other, and refuse to come or come.
+    fn aside(&mut self) {
+        let Some(mut dice) = self.asides.take() else { return };
+        for _ in 0..dice.below(4) {
+            let running = self.devices.iter().filter(|device| device.is_running());
+            let Some(device) = pick(&mut dice, running.cloned().collect()) else { continue };
+            match dice.below(14) {
+                0..=5 => self.show(&mut dice, &device),
+                6..=9 => self.answer_ring(&mut dice, &device),
+                10 | 11 => {
+                    let kinds = [OpKind::SendClear, OpKind::SendClear, OpKind::Redact];
+                    let kind = *dice.one_of(&kinds);
+                    device.next(kind, schedules::trouble(&mut dice));
+                }
+                _ => device.next(OpKind::SendEvent, schedules::trouble(&mut dice)),
+            }
+            let span = dice.span(millis(500));
+            self.sim.advance(span);
+        }
+        self.asides = Some(dice);
+    }
+
+    /// Somebody raises or lowers his hand, or shows what he thinks of it.
+    fn show(&mut self, dice: &mut Dice, device: &Device) {
+        let mut entered = calls(device);
+        entered.retain(|(_, shown)| shown.state == GroupState::Entered);
+        let Some((session, shown)) = pick(dice, entered) else { return };
+        let raise = |key: &str, stay| GroupCommand::React { key: key.to_owned(), stay };
+        let command = match dice.below(10) {
+            0..=4 => raise(RAISED_HAND, Stay::Permanent),
+            5..=6 => GroupCommand::Unreact(RAISED_HAND.to_owned()),
+            7 => raise("1", Stay::Permanent),
+            _ => raise("2", Stay::Ephemeral),
+        };
+        let is_up = |shown: &GroupSnapshot| hands(shown).contains(&myself(device));
+        device.command(Command::Group(session, command));
+        let now_up = device.group_snapshot(session).is_some_and(|shown| is_up(&shown));
+        if now_up && !is_up(&shown) {
+            let sees = |other: &&Device| {
+                let mut all = calls(other).into_iter().map(|(_, it)| it);
+                let here = all.find(|it| it.room == shown.room && it.call == shown.call);
+                here.is_some_and(|it| it.participant(&myself(device)).is_some())
+            };
+            let before = self.devices.iter().filter(sees).map(myself).collect();
+            let raised = (self.sim.now().mono, before);
+            self.raised.insert((shown.room, shown.call, myself(device)), raised);
+        }
+    }
+
+    /// Somebody who is called comes, or says that he does not.
+    fn answer_ring(&mut self, dice: &mut Dice, device: &Device) {
+        let Some(ring) = pick(dice, device.group_rings()) else { return };
+        if dice.percent(40) {
+            let enter = GroupCommand::Enter(CallMedia::Voice);
+            device.command(Command::Group(ring.session, enter));
+            return;
+        }
+        let (room, notification) = (ring.room, ring.notification);
+        self.declined.insert((myself(device), notification.clone()));
+        let verdict = device.command(Command::DeclineRing { room, notification });
+        assert_eq!(verdict, Verdict::Handled);
     }
 
     fn command(&mut self, device: &Device, command: GroupCommand) {
@@ -245,6 +363,8 @@ impl Stage {
             self.sim.advance(span - secs(45));
         }
         device.restart();
+        self.hearing.insert(myself(device), self.sim.now().mono);
+        self.declined.retain(|(of, _)| *of != myself(device));
     }
 
     /// A user leaves the room and comes back.
@@ -254,12 +374,21 @@ impl Stage {
         let span = self.dice.span(secs(5));
         self.sim.advance(span);
         self.sim.server(|server| server.join(&room, &user));
+        // This homeserver does not tell who joins what stands there, so he hears of it with refreshes.
+        let since = self.sim.now().mono.plus(secs(200));
+        for of_user in self.devices.iter().filter(|it| it.identity().user == user) {
+            self.hearing.insert(myself(of_user), since);
+        }
     }
 
     /// All machines sleep: the wall clock goes on.
     fn sleep(&mut self, device: &Device) {
         let span = self.dice.span(secs(500));
         self.sim.suspend(span);
+        // What was on its way then comes after its sender was believed no more.
+        for device in &self.devices {
+            self.hearing.insert(myself(device), self.sim.now().mono);
+        }
         device.input(Input::Lifecycle(Lifecycle::Foreground));
     }
 
@@ -288,6 +417,53 @@ impl Stage {
         }
         for device in &self.devices {
             self.meets_all(device);
+            self.sees_hands(device);
+        }
+    }
+
+    /// Nobody sees a hand that is not up; and who saw its owner and has heard everything since, sees
+    /// each that is.
+    fn sees_hands(&self, device: &Device) {
+        let since = self.hearing.get(&myself(device)).copied().unwrap_or_default();
+        for (_, shown) in calls(device) {
+            for other in &self.devices {
+                let id = myself(other);
+                let of_other = calls(other).into_iter().map(|(_, it)| it);
+                let mut his = of_other.filter(|it| it.room == shown.room && it.call == shown.call);
+                let up = his.any(|it| hands(&it).contains(&id));
+                let seen = hands(&shown).contains(&id);
+                let at = self.raised.get(&(shown.room.clone(), shown.call.clone(), id));
+                let heard =
+                    at.is_some_and(|(at, before)| *at > since && before.contains(&myself(device)));
+                let (one, two) = (device.name(), other.name());
+                assert!(up || !seen, "{one} sees a hand of {two}\n{}", self.told());
+                assert!(seen || !up || !heard, "{one} sees no hand of {two}\n{}", self.told());
+            }
+        }
+    }
+
+    /// What rings has time left, a caller who is in the call, and is not over for who hears it.
+    fn rings_rightly(&self) {
+        let now = self.sim.now().wall;
+        for device in self.devices.iter().filter(|device| device.is_running()) {
+            let us = device.identity().user;
+            for ring in device.group_rings() {
+                let shown = device.group_snapshot(ring.session);
+                let here = |user| {
+                    let all = shown.iter().flat_map(|shown| &shown.participants);
+                    all.filter(|one| one.id.user == user).count() > 0
+                };
+                let declined = (myself(device), ring.notification.clone());
+                let right = [
+                    ring.until > now,
+                    ring.caller != us,
+                    here(ring.caller.clone()),
+                    !here(us.clone()),
+                    !self.declined.contains(&declined),
+                ];
+                let name = device.name();
+                assert_eq!(right, [true; 5], "{name} rings: {ring:?}\n{}", self.told());
+            }
         }
     }
 
@@ -326,6 +502,7 @@ impl Stage {
             assert!(device.engine(|engine| engine.poll_timeout().is_none()));
             let ghosts = device.ledger().map(|ledger| ledger.memberships).unwrap_or_default();
             assert!(ghosts.is_empty(), "{} keeps {ghosts:?}\n{}", device.name(), self.told());
+            assert!(device.group_rings().is_empty(), "{} rings\n{}", device.name(), self.told());
         }
     }
 
@@ -353,10 +530,21 @@ fn delayed_leaves(sim: &Sim, dice: &mut Dice) -> DelaySupport {
 }
 
 /// The group calls that live.
-fn calls(device: &Device) -> Vec<(SessionId, matrix_voip::GroupSnapshot)> {
+fn calls(device: &Device) -> Vec<(SessionId, GroupSnapshot)> {
     let all = device.groups().into_iter();
     let all = all.filter_map(|session| Some((session, device.group_snapshot(session)?)));
     all.filter(|(_, shown)| shown.end.is_none()).collect()
+}
+
+/// Who has a hand up.
+fn hands(shown: &GroupSnapshot) -> BTreeSet<ParticipantId> {
+    let up = shown.reactions.iter().filter(|(_, keys)| keys.contains(RAISED_HAND));
+    up.map(|(who, _)| who.clone()).collect()
+}
+
+/// One of these, if there is one.
+fn pick<T>(dice: &mut Dice, mut from: Vec<T>) -> Option<T> {
+    if from.is_empty() { None } else { Some(from.swap_remove(dice.below(from.len()))) }
 }
 
 fn myself(device: &Device) -> ParticipantId {

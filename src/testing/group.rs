@@ -4,7 +4,10 @@ use super::{delays::Delayed, device::Device};
 use crate::{
     id::{RoomId, SessionId},
     machine::{
-        group::event::{GroupEvent, GroupSnapshot, GroupState},
+        group::{
+            event::{GroupEvent, GroupSnapshot, GroupState},
+            ringing::IncomingRing,
+        },
         io::{Command, GroupCommand, Verdict},
     },
     wire::member::{Backend, DEFAULT_APPLICATION, GroupCallId},
@@ -67,6 +70,11 @@ impl Device {
     /// The state of a group call.
     pub fn group_state(&self, session: SessionId) -> Option<GroupState> {
         self.group_snapshot(session).map(|snapshot| snapshot.state)
+    }
+
+    /// The group calls that ring.
+    pub fn group_rings(&self) -> Vec<IncomingRing> {
+        self.host(|host| host.watch.rings.values().cloned().collect())
     }
 
     /// The leaves that the homeserver writes for this device when it does not hear from it.

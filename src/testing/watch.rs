@@ -15,7 +15,10 @@ use crate::{
         Engine,
         diagnostics::KEPT,
         event::{CallEvent, CallSnapshot, CallState, VoipEvent},
-        group::event::{GroupEvent, GroupSnapshot, GroupState},
+        group::{
+            event::{GroupEvent, GroupSnapshot, GroupState},
+            ringing::IncomingRing,
+        },
         io::{DelayOp, Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
     },
     wire::{self, ledger::MAX_LEDGER_BYTES},
@@ -60,7 +63,7 @@ pub(super) struct Watch {
     /// Calls with a message that the homeserver has not answered.
     sending: BTreeMap<OpId, CallId>,
     /// What rings of group calls.
-    rings: BTreeSet<(RoomId, EventId)>,
+    pub(super) rings: BTreeMap<(RoomId, EventId), IncomingRing>,
     /// Rooms whose state is being written.
     writing: BTreeMap<OpId, (RoomId, String)>,
     digest: u64,
@@ -349,11 +352,12 @@ impl Watch {
             VoipEvent::GroupRingStarted { ring } => {
                 let id = (ring.room.clone(), ring.notification.clone());
                 self.group(ring.session)?;
-                rule(self.rings.insert(id), || "a group call rings twice".to_owned())
+                let old = self.rings.insert(id, (**ring).clone());
+                rule(old.is_none(), || "a group call rings twice".to_owned())
             }
             VoipEvent::GroupRingStopped { ring, .. } => {
                 let id = (ring.room.clone(), ring.notification.clone());
-                rule(self.rings.remove(&id), || "what did not ring stops".to_owned())
+                rule(self.rings.remove(&id).is_some(), || "what did not ring stops".to_owned())
             }
             VoipEvent::Missed { .. }
             | VoipEvent::TransferRequested { .. }

@@ -219,6 +219,44 @@ fn a_raised_hand_stays_over_refreshes_is_sent_once_and_is_lowered_afterwards() {
     assert_eq!(party.bens(), ["@ada 🖐️", "@ada no 🖐️"], "{}", party.sim.column());
 }
 
+#[test]
+fn a_hand_is_raised_anew_for_those_for_whom_its_owner_was_gone() {
+    let party = party();
+    party.raise();
+    party.sim.advance(secs(1));
+    party.ada.partition();
+    party.sim.advance(secs(400));
+    assert!(Party::standing(&party.ben, party.calls[1]).is_empty(), "she is believed no more");
+    party.ada.heal();
+    party.sim.advance(secs(60));
+    let hand = BTreeSet::from([RAISED_HAND.to_owned()]);
+    assert_eq!(Party::standing(&party.ben, party.calls[1]), hand, "{}", party.sim.column());
+    assert_eq!(Party::seen(&party.ada, party.calls[0]), ["@ada 🖐️"], "she was there all the time");
+    assert_eq!(party.sent(REACTION).len(), 2);
+    party.lower();
+    party.sim.advance(secs(1));
+    assert!(Party::standing(&party.ben, party.calls[1]).is_empty());
+}
+
+#[test]
+fn a_hand_that_is_raised_again_before_it_is_known_to_be_down_stays_up() {
+    let slow = [(OpKind::SendClear, Cue::answer_lost()), (OpKind::Redact, Cue::dropped())];
+    for (kind, cue) in slow {
+        let party = party();
+        party.ada.next(kind, cue);
+        party.raise();
+        party.sim.advance(millis(200));
+        party.lower();
+        party.raise();
+        party.sim.advance(secs(60));
+        let hand = BTreeSet::from([RAISED_HAND.to_owned()]);
+        assert_eq!(Party::standing(&party.ben, party.calls[1]), hand, "{}", party.sim.column());
+        party.lower();
+        party.sim.advance(secs(1));
+        assert!(Party::standing(&party.ben, party.calls[1]).is_empty(), "{}", party.sim.column());
+    }
+}
+
 /// T-42: what deployed clients do at each refresh.
 #[test]
 fn a_hand_that_others_send_anew_with_each_membership_is_one_hand() {

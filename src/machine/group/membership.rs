@@ -154,6 +154,8 @@ pub(super) struct Ours {
     /// Until when the homeserver wants to be left alone.
     quiet: Option<Mono>,
     echoes: VecDeque<EventId>,
+    /// What we wrote last, until it is seen.
+    unseen: Option<EventId>,
     repairs: Repairs,
     /// Until when what we wrote last may be believed: then a retract matters no more.
     believed: Wall,
@@ -227,11 +229,10 @@ impl Ours {
         self.wanted.keys()
     }
 
-    /// The event that says that we are there: the one that was seen, unless it is an earlier one of
-    /// our own than the last.
+    /// The event that says that we are there: what we wrote last, until it is seen; then what was seen
+    /// last, which may be of another device that keeps our entry.
     pub(super) fn member_event(&self, seen: Option<&EventId>) -> Option<EventId> {
-        let foreign = seen.filter(|seen| !self.echoes.contains(seen));
-        foreign.or(self.echoes.back()).cloned()
+        self.unseen.as_ref().or(seen).or(self.echoes.back()).cloned()
     }
 
     /// The visits that a crash would leave behind.
@@ -279,6 +280,7 @@ impl Ours {
     /// A device of ours wrote under our key.
     pub(super) fn on_seen(&mut self, ours: &DeviceId, event: &EventId, entries: &[MemberEntry]) {
         self.on_told();
+        self.unseen.take_if(|unseen| unseen == event);
         let writing = matches!(self.step, Step::Writing(..));
         // The latest stands as we wrote it, or was redacted: then it comes again, empty.
         let latest = self.echoes.back() == Some(event) && !writing;
@@ -465,6 +467,7 @@ impl Ours {
         };
         self.tries = 0;
         self.retracting.retain(|session| in_it.values().any(|other| other == session));
+        self.unseen = Some(event.clone()).filter(|event| !self.echoes.contains(event));
         self.echoes.retain(|known| *known != event);
         self.remember(&event);
         for (group, visit) in &mut self.wanted {

@@ -39,6 +39,8 @@ pub(super) enum Letter {
 pub(super) enum Purpose {
     /// A permanent reaction of ours, by what it shows.
     Reaction(GroupCallId, String),
+    /// That it is taken back.
+    Removal(GroupCallId, String),
     /// The announcement of this call.
     Announcement(GroupCallId),
     /// The same for clients of matrix-js-sdk, as state.
@@ -141,7 +143,7 @@ impl Posts {
             let of = match &entry.post.purpose {
                 Purpose::Reaction(of, _) | Purpose::Announcement(of) => of,
                 Purpose::LegacyAnnouncement(of) | Purpose::Rights(of) => of,
-                Purpose::Nothing => return true,
+                Purpose::Removal(..) | Purpose::Nothing => return true,
             };
             if of != group {
                 return true;
@@ -234,7 +236,7 @@ impl Engine {
         entry.tries = entry.tries.saturating_add(1);
         let fault = match result {
             Ok(Reply::Sent(event)) => {
-                self.on_posted(room, number, entry.post.purpose, event.clone());
+                self.on_posted(room, entry.post.purpose, event.clone());
                 return true;
             }
             Ok(_) => &Fault::Unsupported,
@@ -267,11 +269,10 @@ impl Engine {
         self.groups.set_timer(room, GroupTimer::Posts, next.map(Deadline::Mono));
     }
 
-    fn on_posted(&mut self, room: &RoomId, number: u64, purpose: Purpose, event: EventId) {
+    fn on_posted(&mut self, room: &RoomId, purpose: Purpose, event: EventId) {
         match purpose {
-            Purpose::Reaction(group, key) => {
-                self.on_reaction_sent(room, &group, (number, key), event);
-            }
+            Purpose::Reaction(group, key) => self.on_reaction_sent(room, &group, key, event),
+            Purpose::Removal(group, key) => self.on_removal_sent(room, &group, key),
             Purpose::Announcement(group) => self.on_announced(room, &group, event),
             // What the room says afterwards is told as `RightsChanged`.
             Purpose::Rights(_) | Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
@@ -288,7 +289,7 @@ impl Engine {
                 }
             }
             Purpose::Announcement(group) => self.on_unannounced(room, &group),
-            Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
+            Purpose::Removal(..) | Purpose::LegacyAnnouncement(_) | Purpose::Nothing => {}
         }
     }
 }

@@ -101,6 +101,8 @@ pub(super) struct Reactions {
     heard: BTreeMap<ParticipantId, Rate>,
     heard_of_all: Rate,
     outstanding: Outstanding,
+    /// Whether we were gone for the others meanwhile, who take what we showed to be gone with us.
+    lapsed: bool,
 }
 
 impl Reactions {
@@ -128,7 +130,7 @@ impl Reactions {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value(&self.events);
+        print.value((&self.events, self.lapsed));
         for key in self.own.keys() {
             print.value(key);
         }
@@ -301,9 +303,10 @@ impl Engine {
         // What is under way is taken back as soon as its id is known.
         call.reactions.own.remove(&key);
         let events = call.reactions.take_events(&participant, &key);
-        self.tell_group(session, GroupEvent::ReactionRemoved { participant, key });
+        let removed = GroupEvent::ReactionRemoved { participant, key: key.clone() };
+        self.tell_group(session, removed);
         for event in events {
-            self.redact_reaction(room, group, event);
+            self.redact_reaction(room, (group, &key), event);
         }
         Verdict::Handled
     }
@@ -320,29 +323,77 @@ impl Engine {
         self.groups.room(&room).posts.forget(&group);
     }
 
-    fn redact_reaction(&mut self, room: &RoomId, group: &GroupCallId, redacts: EventId) {
+    /// For the others we are gone, although we want to be there.
+    pub(super) fn on_lapsed(&mut self, session: SessionId) {
+        if let Some(call) = self.groups.calls.get_mut(&session) {
+            call.reactions.lapsed = true;
+        }
+    }
+
+    /// We are there again for the others: what we have shown all the time is sent anew. Whoever has it
+    /// still takes it for the same (T-42).
+    pub(super) fn react_again(&mut self, session: SessionId) {
+        let ours = self.ourselves();
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if !std::mem::take(&mut call.reactions.lapsed) {
+            return;
+        }
+        for key in call.shown.reactions.get(&ours).cloned().unwrap_or_default() {
+            self.say_again(session, key);
+        }
+    }
+
+    fn say_again(&mut self, session: SessionId, key: String) {
+        let Some(call) = self.groups.calls.get(&session) else { return };
+        let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
+        let full = self.groups.room(&room).posts.is_full();
+        let event = self.our_member_event(&room, &group).filter(|_| !full);
+        let Some(member_event) = event else { return };
+        let (stay, of) = (Stay::Permanent, self.our_origin(&group));
+        let reaction = Reaction { key, stay, of, member_event };
+        self.send_reaction(session, (&room, &group), &reaction);
+    }
+
+    fn redact_reaction(
+        &mut self,
+        room: &RoomId,
+        (group, key): (&GroupCallId, &str),
+        redacts: EventId,
+    ) {
         let of = self.our_origin(group);
         let removal = ReactionRemoval { redacts: redacts.clone(), of };
         let (_, content) = RtcEvent::ReactionRemoval(removal).write();
         let letter = Letter::Redaction(redacts, content);
-        let post = Post { letter, purpose: Purpose::Nothing, patience: Patience::Endless };
-        self.post(room, post);
+        let purpose = Purpose::Removal(group.clone(), key.to_owned());
+        self.post(room, Post { letter, purpose, patience: Patience::Endless });
     }
 
-    /// A permanent reaction of ours was accepted. Where it is wanted no more, it goes at once.
+    /// What we took back is back. Where it is shown again by now, the others may have heard that
+    /// before, and taken this to be the later word.
+    pub(super) fn on_removal_sent(&mut self, room: &RoomId, group: &GroupCallId, key: String) {
+        let ours = self.ourselves();
+        let Some(session) = self.groups.find(room, group) else { return };
+        let shown = self.groups.calls.get(&session).map(|call| &call.shown.reactions);
+        if shown.and_then(|all| all.get(&ours)).is_some_and(|keys| keys.contains(&key)) {
+            self.say_again(session, key);
+        }
+    }
+
+    /// A permanent reaction of ours was accepted. Where it is wanted no more, it goes at once; where it
+    /// was taken back and is shown again, it is one more event that says so.
     pub(super) fn on_reaction_sent(
         &mut self,
         room: &RoomId,
         group: &GroupCallId,
-        (number, key): (u64, String),
+        key: String,
         event: EventId,
     ) {
         let ours = self.ourselves();
         let session = self.groups.find(room, group);
         let call = session.and_then(|session| self.groups.calls.get_mut(&session));
-        match call.filter(|call| call.reactions.own.get(&key) == Some(&number)) {
+        match call.filter(|call| call.reactions.own.contains_key(&key)) {
             Some(call) => call.reactions.note_event(&ours, &key, event),
-            None => self.redact_reaction(room, group, event),
+            None => self.redact_reaction(room, (group, &key), event),
         }
     }
 

@@ -195,6 +195,9 @@ impl Engine {
         let found = self.groups.find(room, &group);
         let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
         self.on_our_device_in(session, &who);
+        if ours {
+            self.react_again(session);
+        }
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.was_alive = true;
         call.mesh.touch(&who.id);
@@ -211,8 +214,9 @@ impl Engine {
     fn on_absent(&mut self, room: &RoomId, group: &GroupCallId, who: &ParticipantId) {
         let Some(session) = self.groups.find(room, group) else { return };
         let wanted = self.groups.room(room).ours.visit(group).is_some();
-        // We are about to write that we are there: nobody leaves and comes back.
+        // We are about to write that we are there: for us nobody leaves and comes back.
         if *who == self.ourselves() && wanted {
+            self.on_lapsed(session);
             return;
         }
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
