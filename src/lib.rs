@@ -38,6 +38,30 @@
 //! # }
 //! ```
 //!
+//! A group call of a room, in which each meets each:
+//!
+//! ```no_run
+//! use matrix_voip::{GroupOptions, Stay, VoIP};
+//!
+//! # async fn meet(voip: VoIP) -> Result<(), Box<dyn std::error::Error>> {
+//! let group = voip.fetch_or_create_group_call("!team:hs", GroupOptions::mesh()).await?;
+//! let (snapshot, mut events) = group.subscribe();
+//! println!("{} are in it", snapshot.participants.len());
+//! group.enter().await?;
+//! group.raise_hand().await?;
+//! group.react("👏", Stay::Ephemeral).await?;
+//! println!("{:?} speaks", group.active_speaker());
+//! while let Some(news) = events.next().await {
+//!     println!("{news:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Whoever is called into one hears [`VoipNews::GroupRingStarted`], enters the call or declines
+//! ([`VoIP::decline_ring`]). What rings in a push handler, without session and network, [`inspect`]
+//! tells, of calls of two too.
+//!
 //! Incoming events go in through [`VoIP::deliver`] or the [`News`] that a host holds: a complete,
 //! ordered batch per room and sync response, decrypted, with its facts (`wire::delivery`).
 //!

@@ -31,6 +31,10 @@ use crate::{
 /// A group call is there while somebody is in it, whether we are or not; and from the moment that the
 /// application [opens](super::VoIP::fetch_or_create_group_call) it. When the last has left it is over,
 /// and the next that begins under the same id is another: open it anew.
+///
+/// Every command is cancel safe in this sense: a future that is dropped before it was polled has done
+/// nothing; later, the command takes effect all the same and only its result is lost. Where nothing
+/// else is said a command resolves when the machine has accepted or refused it.
 #[derive(Debug, Clone)]
 pub struct GroupCallSession {
     cell: Arc<GroupCell>,
@@ -123,8 +127,9 @@ impl GroupCallSession {
         Ok(())
     }
 
-    /// Enters the call with the microphone, and waits until the homeserver has accepted our membership. While it cannot be
-    /// reached this waits as well: the membership is tried again and again. Idempotent.
+    /// Enters the call with the microphone, and waits until the homeserver has accepted our membership.
+    /// While it cannot be reached this waits as well: the membership is tried again and again.
+    /// Idempotent.
     ///
     /// Where nobody is in the call before us, others hear that it begins: everybody in the room, like
     /// a message; nobody in a direct chat. [`announce_as`](Self::announce_as) says otherwise.
@@ -140,7 +145,8 @@ impl GroupCallSession {
 
     /// The same, and sends this: the microphone, or the camera too. Where we meet the others ourselves
     /// (mesh) the devices are opened now, and closed when we leave; what cannot be had is told
-    /// ([`GroupEvent::MediaMissing`]), and we are in the call without it.
+    /// ([`GroupEvent::MediaMissing`]), and we are in the call without it. In a call that we are in
+    /// already nothing changes: [`start`](Self::start) adds the camera.
     ///
     /// Cancel safe like [`enter`](Self::enter).
     ///
@@ -183,7 +189,8 @@ impl GroupCallSession {
     }
 
     /// Leaves the call. Resolves at once: that our membership is taken back follows by itself, also
-    /// later, when the homeserver can be reached again. Idempotent.
+    /// later, when the homeserver can be reached again. Idempotent. A group call in which nobody is,
+    /// we neither, is over then ([`GroupEnd::Empty`]): open it anew to enter it.
     ///
     /// # Errors
     /// [`LeaveError`], which no state of a group call causes.
@@ -206,7 +213,7 @@ impl GroupCallSession {
     }
 
     /// Stops sending what a source gives, at once, and says so to everybody; also before entering, so
-    /// that nothing is sent from the first moment on. Idempotent.
+    /// that nothing is sent from the first moment on, and of a source that is not open yet. Idempotent.
     ///
     /// # Errors
     /// [`ChangeGroupError::NoMesh`] where the media is not ours, or what else stands against it.
@@ -242,7 +249,8 @@ impl GroupCallSession {
 
     /// Opens a source and sends it to everybody, those too who come later: the camera makes a voice call
     /// one with a picture of ours, the screen is shown beside it, and the membership says so. Resolves
-    /// when the source is open, which may take a person's consent. Idempotent.
+    /// when the source is open, which may take a person's consent. A picture that was muted is muted no
+    /// more; a microphone stays as it was. Idempotent.
     ///
     /// Cancel safe as every command is: dropped later, the source is opened all the same.
     ///
@@ -290,7 +298,11 @@ impl GroupCallSession {
         self.change(GroupCommand::Switch(source, input)).await
     }
 
-    /// Who spoke loudest last, of the others. Silence changes nothing.
+    /// Who spoke loudest last, of the others. It is looked each 500 ms ([`Timeouts::speaker`]); whoever
+    /// is to be the next has to be 6 dB louder in two looks, one after the other. Silence (below
+    /// -50 dBov) changes nothing.
+    ///
+    /// [`Timeouts::speaker`]: crate::config::Timeouts::speaker
     pub fn active_speaker(&self) -> Option<ParticipantId> {
         self.cell.look(|snapshot| snapshot.active_speaker.clone())
     }
@@ -311,7 +323,8 @@ impl GroupCallSession {
     }
 
     /// Shows something to the others, and to ourselves as `GroupEvent::ReactionAdded`: at once, also
-    /// where the homeserver has not accepted it yet. An ephemeral one is sent once. A permanent one is
+    /// where the homeserver has not accepted it yet. An ephemeral one is sent once; eleven may be sent at
+    /// once, then one each second. A permanent one is
     /// tried until it is accepted, is shown once however often it is asked for, stays until
     /// [`unreact`](Self::unreact), and goes when we leave. It is not sent again: whose application
     /// starts later does not see it.

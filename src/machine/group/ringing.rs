@@ -104,7 +104,7 @@ pub struct IncomingRing {
     pub notification: EventId,
     /// Who calls.
     pub caller: UserId,
-    /// The group call: to answer is to enter it.
+    /// The group call ([`VoIP::group_call`](crate::VoIP::group_call)): to answer is to enter it.
     pub session: SessionId,
     /// Which group call of the room.
     pub call: GroupCallId,
@@ -112,7 +112,7 @@ pub struct IncomingRing {
     pub kind: RingKind,
     /// Whether it wants to ring like a telephone, or to be shown like a message.
     pub style: Style,
-    /// When it stops by itself.
+    /// When it stops by itself: in milliseconds since 1970, by our wall clock.
     pub until: Wall,
 }
 
