@@ -34,6 +34,16 @@ pub enum Deadline {
     Wall(Wall),
 }
 
+impl Deadline {
+    /// The same deadline after the wall clock was set back.
+    pub(crate) fn set_back(self, by: Duration) -> Self {
+        match self {
+            Self::Mono(at) => Self::Mono(at),
+            Self::Wall(at) => Self::Wall(at.minus(by)),
+        }
+    }
+}
+
 impl Mono {
     /// This instant and then some.
     pub fn plus(self, span: Duration) -> Self {
@@ -50,6 +60,11 @@ impl Wall {
     /// This instant and then some.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// This instant less some; not before the epoch.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span.as_millis().try_into().unwrap_or(u64::MAX)))
     }
 
     /// How long ago `earlier` was; zero if it is not in the past.
@@ -176,6 +191,13 @@ impl<K: Ord + Clone> Timers<K> {
         let keys: Vec<_> = self.by_key.keys().filter(|key| meant(key)).cloned().collect();
         for key in keys {
             self.clear(&key);
+        }
+    }
+
+    /// The wall clock was set back: nobody waits longer for that.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        for (key, deadline) in std::mem::take(self).by_key {
+            self.set(key, deadline.set_back(by));
         }
     }
 

@@ -196,6 +196,17 @@ impl DelayedLeave {
         }
     }
 
+    /// Our wall clock was set back.
+    pub(super) fn on_clock_set_back(&mut self, by: Duration) {
+        if let Some(armed) = &mut self.armed {
+            armed.until = armed.until.minus(by);
+        }
+        if let Some((_, Asked::Schedule { until, .. } | Asked::Restart { until })) = &mut self.asked
+        {
+            *until = until.minus(by);
+        }
+    }
+
     // ------------------------------------------------------------------------------- asking
 
     /// What is to be asked now.
