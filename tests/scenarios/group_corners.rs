@@ -405,7 +405,7 @@ fn a_game_and_a_board_are_carried_beside_each_other() {
     let shown: Vec<_> = ben.groups().iter().filter_map(|it| ben.group_snapshot(*it)).collect();
     let applications: Vec<_> = shown.iter().map(|it| it.application.as_str()).collect();
     assert_eq!(applications, ["m.game", "m.board"], "{}", sim.column());
-    // Ben comes to the board alone, in the middle of a game of his own in the same call.
+    // Ben comes to the board alone.
     let bens = open(&ben, "sketch", "m.board");
     let snapshot = |device: &Device, session| device.group_snapshot(session).unwrap();
     assert!(snapshot(&ada, adas[0]).connections.is_empty(), "{}", sim.column());
@@ -521,7 +521,10 @@ fn nobody_is_transferred_or_renamed_on_a_leg_and_it_goes_on() {
     }
     let mut asserted = it.header(10);
     asserted["asserted_identity"] = json!({"id": "@cleo:example", "display_name": "Cleo"});
+    let ignored = || it.ben.engine(|engine| engine.diagnostics().counts().clone());
+    let unheard = ignored();
     it.says("com.famedly.call.member.asserted_identity", &asserted);
+    assert_eq!(ignored(), unheard, "it is heard, and nothing comes of it");
     assert_eq!((shown(), it.ben.group_events(it.call).len()), (before, events));
     assert_eq!(it.ben.calls(), calls, "nobody is called");
     assert!(connected() && it.legs() == 1, "{}", it.sim.column());
