@@ -21,7 +21,7 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use crate::common::three;
+use crate::common::{both_dialects, three};
 
 const NOTIFICATION: &str = "org.matrix.msc4075.rtc.notification";
 const REACTION: &str = "com.famedly.call.member.reaction";
@@ -254,17 +254,6 @@ fn who_slept_through_his_delayed_leave_throws_out_nobody_who_came_meanwhile() {
     stands(&sim, &room, "ada", &[entry(&sim, "X", "x")]);
     sim.advance(secs(5));
     both_stand(&sim, &room);
-}
-
-#[test]
-fn our_refresh_goes_on_though_the_clock_is_set_back() {
-    let (sim, room, [ada, ..]) = three();
-    let call = enter(&sim, &ada, &room);
-    let before = written(&sim, &room);
-    sim.set_back(secs(3_600));
-    sim.advance(secs(610));
-    assert_eq!(written(&sim, &room) - before, 5, "one each two minutes\n{}", sim.column());
-    assert_eq!(ada.group_state(call), Some(GroupState::Entered));
 }
 
 #[test]
@@ -521,7 +510,11 @@ fn nobody_is_transferred_or_renamed_on_a_leg_and_it_goes_on() {
     }
     let mut asserted = it.header(10);
     asserted["asserted_identity"] = json!({"id": "@cleo:example", "display_name": "Cleo"});
-    let ignored = || it.ben.engine(|engine| engine.diagnostics().counts().clone());
+    let ignored = || {
+        let mut counts = it.ben.engine(|engine| engine.diagnostics().counts().clone());
+        counts.remove(&Ignored::StaleReply);
+        counts
+    };
     let unheard = ignored();
     it.says("com.famedly.call.member.asserted_identity", &asserted);
     assert_eq!(ignored(), unheard, "it is heard, and nothing comes of it");
@@ -541,7 +534,7 @@ fn a_message_that_names_no_room_is_not_heard_where_its_call_is_in_two() {
         let sim = Sim::new(1);
         let all = ["@ada:example", "@ben:example"];
         let (room, other) = (sim.room("!room:example", all), sim.room("!other:example", all));
-        let ben = sim.user("@ben:example").device("D");
+        let ben = sim.user("@ben:example").device_with("D", both_dialects());
         let ada = sim.puppet("@ada:example", "D");
         sim.run_until_quiet();
         let rooms = if both { vec![&other, &room] } else { vec![&room] };
