@@ -77,10 +77,12 @@
 //! ```
 
 pub mod audio;
+mod desk;
 pub mod error;
 pub mod file;
 pub mod sink;
 pub mod source;
+pub mod splice;
 pub mod studio;
 pub mod video;
 
@@ -102,6 +104,7 @@ pub use error::{CodecError, FileKind, OpenError, ReadError, WriteError};
 pub use file::AtEnd;
 pub use sink::{Recording, Tee, Threaded, Written};
 pub use source::{Made, Paced, Script, Weight};
+pub use splice::Splice;
 pub use studio::{CAMERA, MICROPHONE, SCREEN, Studio, StudioBuilder};
 pub use video::{
     check::{VideoCheck, VideoReport, VideoView},

@@ -15,6 +15,8 @@ use matrix_voip::{
     machine::io::{Capture, Fault, MediaKind, MediaSource},
 };
 
+use crate::desk::Desk;
+
 type Source = Box<dyn FrameSource>;
 type Sink = Box<dyn FrameSink>;
 
@@ -38,12 +40,13 @@ pub struct Studio {
     local: Vec<(Capture, Local)>,
     audio: Option<Remote>,
     video: Option<Remote>,
+    desk: Desk,
 }
 
 impl Studio {
     /// A studio without anything: captures find no device, remote tracks are discarded.
     pub fn builder() -> StudioBuilder {
-        StudioBuilder(Self { local: Vec::new(), audio: None, video: None })
+        StudioBuilder(Self { local: Vec::new(), audio: None, video: None, desk: Desk::default() })
     }
 
     /// The source that is asked for; the first of its kind serves whoever names none.
@@ -141,7 +144,8 @@ impl StudioBuilder {
         self.local(what, Local::Unanswered)
     }
 
-    /// Who hears remote sound: asked for each remote track.
+    /// Who hears remote sound: asked for each remote track, and again after a hold. In a group call
+    /// [`RemoteTrack::member`] says whose it is.
     #[must_use]
     pub fn speaker<S: FrameSink + 'static>(
         mut self,
@@ -151,7 +155,12 @@ impl StudioBuilder {
         self
     }
 
-    /// Who hears the first remote track of sound; later ones are discarded.
+    /// Who hears remote sound in one call, a track at a time: the first, and when that has ended, as
+    /// by a hold, the next, as if it went on. Those that come meanwhile are discarded: in a group
+    /// call it hears one participant at a time; for all of them there is [`speaker`](Self::speaker).
+    ///
+    /// The sink is dropped when no track has it and the last source of this studio was closed (the
+    /// call is over), or with the studio.
     #[must_use]
     pub fn speaker_once(self, sink: impl FrameSink + 'static) -> Self {
         self.sink_once(MediaKind::Audio, sink)
@@ -167,7 +176,8 @@ impl StudioBuilder {
         self
     }
 
-    /// Who sees the first remote track of pictures; later ones are discarded.
+    /// Who sees remote pictures in one call, a track at a time, as
+    /// [`speaker_once`](Self::speaker_once) hears sound.
     #[must_use]
     pub fn screen_once(self, sink: impl FrameSink + 'static) -> Self {
         self.sink_once(MediaKind::Video, sink)
@@ -180,6 +190,7 @@ impl StudioBuilder {
         kind: MediaKind,
         open: impl Fn(&RemoteTrack) -> Option<Sink> + Send + Sync + 'static,
     ) -> Self {
+        self.0.desk.forget(kind);
         match kind {
             MediaKind::Audio => self.0.audio = Some(Box::new(open)),
             MediaKind::Video => self.0.video = Some(Box::new(open)),
@@ -194,8 +205,11 @@ impl StudioBuilder {
     }
 
     fn sink_once(self, kind: MediaKind, sink: impl FrameSink + 'static) -> Self {
-        let sink = Mutex::new(Some(Box::new(sink) as Sink));
-        self.sink(kind, move |_| sink.lock().unwrap_or_else(PoisonError::into_inner).take())
+        let desk = self.0.desk.clone();
+        let lending = desk.clone();
+        let built = self.sink(kind, move |_| lending.lend(kind));
+        desk.keep(kind, sink);
+        built
     }
 
     fn local(mut self, what: Capture, local: Local) -> Self {
@@ -213,14 +227,16 @@ impl Media for Studio {
         _track: TrackId,
         what: Capture,
     ) -> Result<Source, Fault> {
-        match self.find(&what).ok_or(Fault::NotFound)? {
-            Local::Each(open) => open(session),
+        let source = match self.find(&what).ok_or(Fault::NotFound)? {
+            Local::Each(open) => open(session)?,
             Local::Once(source) => {
-                source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Fault::NotFound)
+                let source = source.lock().unwrap_or_else(PoisonError::into_inner).take();
+                source.ok_or(Fault::NotFound)?
             }
-            Local::Denied => Err(Fault::Denied),
+            Local::Denied => return Err(Fault::Denied),
             Local::Unanswered => std::future::pending().await,
-        }
+        };
+        Ok(self.desk.open(source))
     }
 
     fn sink(&self, track: RemoteTrack) -> Option<Sink> {
@@ -250,7 +266,7 @@ mod tests {
     use std::time::Duration;
 
     use matrix_voip::{
-        host::Codec,
+        host::{Codec, Frame},
         id::{InputId, PeerId},
     };
 
@@ -258,6 +274,7 @@ mod tests {
     use crate::{
         audio::{
             ear::EarSink,
+            pcm::pcm_sink,
             tone::{Silence, Tone},
             voice::Pcm,
             wav::WavFile,
@@ -354,11 +371,62 @@ mod tests {
         assert_eq!(*opened.lock().unwrap(), ["ear", "desk", "desk"]);
     }
 
-    #[test]
-    fn a_speaker_for_once_takes_the_first_track() {
-        let studio = Studio::builder().speaker_once(EarSink::new().0).build();
+    /// One frame of a tone as the first of a track: its numbers begin anew.
+    async fn first_frame() -> Frame {
+        let mut source = Tone::new(440.0, 0.2).source();
+        Frame { sequence: Some(0), ..source.next().await.unwrap() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_speaker_for_once_hears_one_track_at_a_time_and_hears_again_after_a_hold() {
+        let (ear, heard) = EarSink::new();
+        let studio = Studio::builder().microphone(|| Silence.source()).speaker_once(ear).build();
+        let _microphone = studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.unwrap();
+        for before in 0..3 {
+            let mut sink = studio.sink(track(MediaKind::Audio)).expect("a sink again");
+            assert!(studio.sink(track(MediaKind::Audio)).is_none(), "one at a time");
+            sink.push(first_frame().await);
+            assert_eq!(heard.counts().decoded, before + 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_speaker_for_once_is_told_of_the_end_of_the_call_whatever_ends_first() {
+        for sink_first in [true, false] {
+            let (speaker, mut heard) = pcm_sink();
+            let builder = Studio::builder().microphone(|| Silence.source());
+            let studio = builder.speaker_once(speaker).build();
+            // A call that nobody answered has not used it.
+            drop(studio.capture(SessionId(1), TrackId(1), MICROPHONE).await.unwrap());
+            let microphone = studio.capture(SessionId(2), TrackId(2), MICROPHONE).await.unwrap();
+            drop(studio.sink(track(MediaKind::Audio)).unwrap());
+            let sink = studio.sink(track(MediaKind::Audio)).unwrap();
+            match sink_first {
+                true => drop((sink, microphone)),
+                false => drop((microphone, sink)),
+            }
+            assert_eq!(heard.read::<i16>().await, None);
+            assert!(studio.sink(track(MediaKind::Audio)).is_none());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_speaker_of_a_studio_without_sources_serves_until_that_is_gone() {
+        let (speaker, mut heard) = pcm_sink();
+        let studio = Studio::builder().speaker_once(speaker).build();
+        drop(studio.sink(track(MediaKind::Audio)).unwrap());
+        let sink = studio.sink(track(MediaKind::Audio)).unwrap();
+        drop(studio);
+        drop(sink);
+        assert_eq!(heard.read::<i16>().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_speakers_the_later_one_holds() {
+        let ((once, mut heard), (ear, _)) = (pcm_sink(), EarSink::new());
+        let studio = Studio::builder().speaker_once(once).speaker_once(ear).build();
+        assert_eq!(heard.read::<i16>().await, None);
         assert!(studio.sink(track(MediaKind::Audio)).is_some());
-        assert!(studio.sink(track(MediaKind::Audio)).is_none());
     }
 
     #[test]

@@ -95,6 +95,7 @@ async fn what_was_recorded_can_be_played() {
     let both = Tee::new().and(Threaded::new(wav)).and(speaker);
     let ben = Studio::builder().speaker_once(both).build();
     carry(&ada, &ben, MICROPHONE, Duration::from_millis(110), |_| false).await;
+    drop(ben);
     assert_eq!(recording.finished().await.expect("a whole file").frames, 6);
     let mut frames = 0;
     while heard.read::<i16>().await.is_some() {

@@ -42,11 +42,12 @@ pub(crate) enum Command {
 /// Options of `caller demo`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoOptions {
-    /// How long the two talk, in seconds.
+    /// How long they talk, in seconds.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) seconds: u32,
 
-    /// A group call of so many, each connected to each, each with a tone of its own.
+    /// A group call of so many, 2 to 8 (without N: 3), each connected to each, each with a tone of its
+    /// own. Not together with --video or --record.
     #[arg(
         long,
         value_name = "N",
@@ -140,6 +141,16 @@ mod tests {
         for wrong in [["--group", "1"], ["--group", "9"], ["--group", "--video"]] {
             assert_eq!(group(&wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_help_says_how_many_a_group_can_be_and_what_it_excludes() {
+        let help = demo(&["--help"]).unwrap_err().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in ["2 to 8 (without N: 3)", "Not together with --video or --record"] {
+            assert!(help.contains(words), "{help}");
+        }
+        assert!(!help.contains("the two talk"), "{help}");
     }
 
     #[test]

@@ -160,6 +160,10 @@ fn three_hear_the_tones_of_each_other() {
         assert!(ran.printed.contains(words), "no {words:?}: {ran}");
     }
     assert!(!ran.printed.contains('\x1b'), "no ANSI sequences into a pipe: {ran}");
+    let sent = ran.printed.lines().find_map(|line| line.trim().strip_prefix("packets sent "));
+    let sent: u32 = sent.unwrap().split(',').next().unwrap().parse().unwrap();
+    // Fifty a second, each of three to two others.
+    assert!(sent >= 2 * 50 * 6 * 9 / 10, "all of the two seconds are counted: {ran}");
 }
 
 #[test]
@@ -197,6 +201,14 @@ fn in_a_group_one_who_is_silent_is_noticed_by_all_others() {
 }
 
 #[test]
+fn in_a_group_one_who_never_comes_is_noticed() {
+    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "nobody-answers"]);
+    ran.ended_with(1, "Wrong: cleo was never in the call.");
+    assert_eq!(ran.printed.matches("Wrong: ").count(), 1, "the other two meet: {ran}");
+    assert!(!ran.printed.contains("until all hear all"), "they never did: {ran}");
+}
+
+#[test]
 fn in_a_group_two_with_the_same_tone_are_noticed() {
     let ran = demo(&["--group", "3", "--seconds", "1", "--break", "same-tone"]);
     ran.ended_with(1, "heard the wrong tone: 440 Hz instead of 660 Hz (from ben)");
@@ -208,13 +220,6 @@ fn in_a_group_two_who_change_their_tones_are_noticed() {
     let ran = demo(&["--group", "3", "--seconds", "1", "--break", "tone-swapped"]);
     ran.ended_with(1, "heard the wrong tone");
     assert_eq!(ran.printed.matches("Wrong: ").count(), 4, "both, at two others each: {ran}");
-}
-
-#[test]
-fn in_a_group_one_who_never_comes_is_noticed() {
-    let ran = demo(&["--group", "3", "--seconds", "1", "--break", "nobody-answers"]);
-    ran.ended_with(1, "Wrong: cleo was never in the call.");
-    assert_eq!(ran.printed.matches("Wrong: ").count(), 1, "the other two meet: {ran}");
 }
 
 #[test]

@@ -132,6 +132,32 @@ mod with_matrix {
         fs::remove_dir_all(&folder).unwrap();
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_in_which_nothing_can_be_kept_is_told_before_anything_else() {
+        // Nobody can make a file there, whoever runs this.
+        refuses(&["group", "Kitchen", "--record", "/proc"], "/proc: nothing can be kept there");
+        refuses(&["group", "Kitchen", "--record", "/proc/kept"], "/proc/kept: nothing can be kept");
+    }
+
+    #[test]
+    fn a_group_call_that_is_refused_leaves_what_was_kept_as_it_was() {
+        let folder = std::env::temp_dir().join(format!("caller-kept-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let heard = folder.join("heard-1.wav");
+        fs::write(&heard, "of an earlier call").unwrap();
+        refuses(&["group", "Kitchen", "--record", folder.to_str().unwrap()], "not logged in");
+        assert_eq!(fs::read_to_string(&heard).unwrap(), "of an earlier call");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_room_has_to_be_named() {
+        refuses(&["group", ""], "a room has to be named");
+        refuses(&["call", " "], "a room has to be named");
+    }
+
     #[test]
     fn two_people_cannot_be_called_at_once() {
         refuses(&["call", "@ben:b", "--user", "@cat:b"], "@ben:b or @cat:b");

@@ -138,6 +138,8 @@ impl Engine {
             }
             MeshPlace::Later(at) => {
                 call.mesh.seat_mut(member).wait_for_place(at);
+                let room = call.shown.room.clone();
+                self.groups.watch_legs(&room);
                 self.note("leg", Some((&member.user, Some(session))), Ignored::TooMany);
                 false
             }

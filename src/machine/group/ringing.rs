@@ -530,6 +530,8 @@ impl Engine {
         self.groups.rings.live = left;
         let ended = !over.is_empty();
         for ring in over.into_values() {
+            let (now, seen) = (self.world.now.wall, &mut self.groups.rings.seen);
+            ring::on_stopped(now, seen, (&ring.room, &ring.notification));
             self.watch_rings(&ring.room);
             self.world.tell(VoipEvent::GroupRingStopped { ring: Box::new(ring), why });
         }

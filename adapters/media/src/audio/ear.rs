@@ -90,6 +90,12 @@ impl Ear {
         self.now
     }
 
+    /// Nothing is heard any more: [`now`](Self::now) is silence until sound comes again.
+    pub fn hush(&mut self) {
+        self.window.clear();
+        self.now = Heard::default();
+    }
+
     /// All whole windows so far. Where the tone sounded only part of the time, its level is the
     /// lower for it.
     pub fn overall(&self) -> Heard {
@@ -174,8 +180,14 @@ impl FrameSink for EarSink {
     }
 }
 
+impl Drop for EarSink {
+    fn drop(&mut self) {
+        self.ear.lock().unwrap_or_else(PoisonError::into_inner).0.hush();
+    }
+}
+
 impl EarView {
-    /// The last 85 ms, for a meter.
+    /// The last 85 ms, for a meter; silence when the sink was dropped.
     pub fn now(&self) -> Heard {
         self.read(|(ear, _)| ear.now())
     }
@@ -254,6 +266,20 @@ mod tests {
         let mut in_pieces = Ear::new();
         sound.chunks(331).for_each(|piece| in_pieces.push(piece));
         assert_eq!(in_pieces.overall(), heard(sound));
+    }
+
+    #[test]
+    fn of_a_track_that_has_ended_nothing_is_heard_now_and_all_in_all_as_before() {
+        let (mut sink, view) = EarSink::new();
+        let mut voice = Voice::new(Tone::new(440.0, 0.2));
+        for _ in 0..20 {
+            let Made::Frame(frame) = voice.make() else { panic!("a tone has no end") };
+            sink.push(frame);
+        }
+        let overall = view.overall();
+        assert!(view.now().tone.is_some() && overall.tone.is_some());
+        drop(sink);
+        assert_eq!((view.now(), view.overall()), (Heard::default(), overall));
     }
 
     #[test]

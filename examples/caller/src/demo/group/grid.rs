@@ -35,7 +35,7 @@ pub(crate) fn now(story: &Story, ink: Ink) -> Vec<String> {
             None => ("–".to_owned(), Style::Dim),
         }
     }));
-    lines.push(ink.paint(Style::Dim, &format!("  packets {}", packets(story))));
+    lines.push(ink.paint(Style::Dim, &format!("  {}", counted(story))));
     lines
 }
 
@@ -57,15 +57,27 @@ pub(crate) fn line(story: &Story) -> String {
         .ways()
         .filter(|(_, of, way)| way.gauge.now.tone.is_some_and(|tone| is_tone(tone.hz, of.hz())));
     let (heard, all) = (heard.count(), Who::ways(story.size).count());
-    format!("{heard} of {all} tones heard · {}", packets(story))
+    format!("{heard} of {all} tones heard · {}", counted(story))
 }
 
 /// Packets of all legs in words.
 pub(crate) fn packets(story: &Story) -> String {
-    let sum = |of: fn(&WayStory) -> u64| story.ways().map(|(.., way)| of(way)).sum::<u64>();
-    let sent = sum(|way| way.gauge.sent);
-    let (received, lost) = (sum(|way| way.gauge.received), sum(|way| way.gauge.lost));
+    let [sent, received, lost] = sums(story);
     format!("sent {sent}, received {received}, lost {lost}")
+}
+
+/// The same while they talk: the engine counts once a second.
+fn counted(story: &Story) -> String {
+    match sums(story) {
+        [0, 0, 0] => "packets not counted yet".to_owned(),
+        [..] => packets(story),
+    }
+}
+
+/// Packets sent, received and lost on all legs.
+fn sums(story: &Story) -> [u64; 3] {
+    let sum = |of: fn(&WayStory) -> u64| story.ways().map(|(.., way)| of(way)).sum::<u64>();
+    [sum(|way| way.gauge.sent), sum(|way| way.gauge.received), sum(|way| way.gauge.lost)]
 }
 
 /// A state in words, as the time line shows it.
@@ -110,4 +122,23 @@ fn look(of: Who, hz: f32) -> Style {
 fn bar(sound: &Sound) -> char {
     let part = (1.0 - decibels(sound.rms) / FLOOR).clamp(0.0, 1.0);
     BARS[((part * BARS.len() as f32) as usize).min(BARS.len() - 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::{
+        fact::Gauge,
+        group::{Moment, fact::Fact},
+    };
+
+    #[test]
+    fn packets_that_the_engine_has_not_counted_yet_are_no_zeros() {
+        let mut story = Story::new(2);
+        assert_eq!(line(&story), "0 of 2 tones heard · packets not counted yet");
+        let gauge = Gauge { sent: 50, received: 49, ..Gauge::default() };
+        let fact = Fact::Meters(Who::ADA, vec![(Who::BEN, gauge)]);
+        story.apply(&Moment { at: std::time::Duration::ZERO, fact });
+        assert_eq!(line(&story), "0 of 2 tones heard · sent 50, received 49, lost 0");
+    }
 }

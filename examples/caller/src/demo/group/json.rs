@@ -153,7 +153,8 @@ fn used(story: &Story) -> Value {
     let cost = |mark| story.cost(mark);
     let (begin, talking) = (cost(Mark::Begin), cost(Mark::Talking));
     let talked = cost(Mark::Talked);
-    let setting_up = begin.zip(talking).map(|(from, to)| to.cpu.saturating_sub(from.cpu));
+    let set_up = begin.zip(talking).filter(|_| story.all_hear_all());
+    let setting_up = set_up.map(|(from, to)| to.cpu.saturating_sub(from.cpu));
     let load = talking.zip(talked).map(|(from, to)| to.load_since(from));
     json!({
         "processor_ms_until_all_hear_all": millis(setting_up),

@@ -21,6 +21,10 @@ use crate::{
     demo::call::{PATIENCE, SETTLING, Stuck, in_time},
 };
 
+/// How much longer they talk, so that what they sent and received until then is counted: an engine
+/// counts once a second, and `watch.rs` asks it twice as often.
+const COUNTING: Duration = Duration::from_millis(1_500);
+
 /// What is done.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
@@ -37,16 +41,17 @@ pub(crate) struct Script {
 /// # Errors
 /// [`Stuck`]: the library refused what it should not, or did not end in time.
 pub(crate) async fn play(cast: &[Member], script: &Script, common: &Common) -> Result<(), Stuck> {
-    let teller = &common.teller;
+    let (teller, ways) = (&common.teller, Who::ways(common.size).count());
     let (calls, mut watches) = open(cast, script, common).await?;
     teller.placed();
     tell_cost(teller, Mark::Begin);
     enter(&calls, common.breakage).await?;
     // Whoever is not heard until now is told of by the verdict.
-    drop(timeout(script.setting_up, common.tally.reaches(Who::ways(common.size).count())).await);
+    drop(timeout(script.setting_up, common.tally.reaches(ways)).await);
     tell_cost(teller, Mark::Talking);
     sleep_until(Instant::now() + script.talk + SETTLING).await;
     tell_cost(teller, Mark::Talked);
+    sleep_until(Instant::now() + COUNTING).await;
     teller.tell(Fact::Leaving);
     for call in &calls {
         call.leave().await.map_err(|why| Stuck::refused("leaving", why))?;

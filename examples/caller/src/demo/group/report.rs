@@ -39,8 +39,10 @@ fn costs(story: &Story, ink: Ink) -> Vec<String> {
     };
     let mut lines = vec![ink.paint(Style::Bold, "what all of them used")];
     let mut say = |name: &str, text: String| lines.push(format!("  {name:36}{text:>10}"));
-    let spent = talking.cpu.saturating_sub(begin.cpu);
-    say("processor until all hear all", format!("{:.2} s", spent.as_secs_f64()));
+    if story.all_hear_all() {
+        let spent = talking.cpu.saturating_sub(begin.cpu);
+        say("processor until all hear all", format!("{:.2} s", spent.as_secs_f64()));
+    }
     if let Some(talked) = cost(Mark::Talked) {
         say(
             "one processor while they talk",

@@ -175,6 +175,11 @@ impl Story {
         self.way(one, other).connected.is_some() && self.way(other, one).connected.is_some()
     }
 
+    /// Whether each has heard each.
+    pub(crate) fn all_hear_all(&self) -> bool {
+        self.ways.values().all(|way| way.first_sound.is_some())
+    }
+
     /// What was used up to a mark.
     pub(crate) fn cost(&self, mark: Mark) -> Option<&Cost> {
         self.costs.get(&mark)

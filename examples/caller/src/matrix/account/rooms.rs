@@ -90,8 +90,9 @@ pub(crate) async fn target(
     Ok(Target { room, user })
 }
 
-/// Whether a user who is called, and one named with `--user`, are the same.
+/// Whether somebody or a room is named, and a user who is called is the one of `--user`.
 pub(crate) fn one_callee(whom: &str, user: Option<&str>) -> Result<(), Refusal> {
+    named(whom)?;
     match user {
         Some(user) if whom.starts_with('@') && user != whom => {
             Err(Refusal::new(format!("{whom} or {user}: --user names somebody in a room")))
@@ -123,6 +124,14 @@ async fn room_with(client: &Client, user: &UserId) -> Result<Room, Refusal> {
         }
     }
     Err(Refusal::new(format!("you share no room with {user}")))
+}
+
+/// Refuses a name of nothing: a room without a name has another, made of its members'.
+pub(crate) fn named(name: &str) -> Result<(), Refusal> {
+    match name.trim() {
+        "" => Err(Refusal::new("a room has to be named: !id, #alias:server or its name")),
+        _ => Ok(()),
+    }
 }
 
 /// The joined room of that id, alias or name.
@@ -181,7 +190,8 @@ async fn others(room: &Room) -> Result<Vec<OwnedUserId>, Refusal> {
     Ok(members)
 }
 
-async fn name(room: &Room) -> String {
+/// How a room is called.
+pub(crate) async fn name(room: &Room) -> String {
     let name = room.display_name().await;
     name.map_or_else(|_| room.room_id().to_string(), |name| name.to_string())
 }

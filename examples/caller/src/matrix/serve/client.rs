@@ -10,7 +10,7 @@ use std::{
 
 use matrix_sdk::{Client as Sdk, SessionMeta, reqwest::Url, ruma::UserId};
 use matrix_sdk_ui::sync_service::SyncService;
-use matrix_voip::{Config, VoIP, config::Busy};
+use matrix_voip::{Config, Msc3401, VoIP, config::Busy};
 use matrix_voip_matrix_sdk::{Matrix, connect};
 use serde_json::{Value, json};
 use tokio::{
@@ -312,6 +312,8 @@ async fn authenticate(sdk: &Sdk, args: &Args) -> Result<(), String> {
 /// How its calls behave.
 fn config(args: &Args) -> Result<Config, String> {
     let mut config = Config::default();
+    // Which one is spoken each command says.
+    config.msc3401 = Msc3401::On;
     config.relay_only = args.flag("forceTURN", false)?;
     config.timeouts.invite =
         Duration::from_millis(args.number("lifetimeMs")?.unwrap_or(LIFETIME_MS));

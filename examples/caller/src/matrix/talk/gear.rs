@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,18 +16,25 @@ use matrix_voip::{
 };
 use matrix_voip_media::{
     AtEnd, CAMERA, EarSink, EarView, IvfFile, IvfSink, MICROPHONE, OggFile, OpenError, Pcm,
-    Recording, SCREEN, Script, Silence, Studio, StudioBuilder, TestPicture, Threaded, Tone,
-    VideoCheck, VideoView, WavFile, WavSink,
+    Recording, SAMPLE_RATE, SCREEN, Script, Silence, Studio, StudioBuilder, TestPicture, Threaded,
+    Tone, VideoCheck, VideoView, WavFile, WavSink,
 };
 
 use super::slot::Slot;
 use crate::{
     cli::online::{Sound, TalkOptions},
-    matrix::refusal::Refusal,
+    matrix::{
+        plain::plain,
+        refusal::Refusal,
+        say::{complain, say},
+    },
 };
 
 /// Amplitude of a tone.
 const LOUDNESS: f32 = 0.25;
+
+/// Bytes of a second of recorded sound.
+const PROBE: usize = 2 * SAMPLE_RATE as usize;
 
 /// Names of recordings in their folder.
 const HEARD: &str = "heard.wav";
@@ -62,8 +70,7 @@ impl Gear {
     /// Opens the recordings, before the call is placed or taken.
     pub(crate) fn record(&mut self) -> Result<(), Refusal> {
         let Some(folder) = &self.record else { return Ok(()) };
-        fs::create_dir_all(folder)
-            .map_err(|why| Refusal::new(format!("{}: {why}", folder.display())))?;
+        open_folder(folder)?;
         let path = folder.join(HEARD);
         let (sink, recording) = WavSink::create(&path).map_err(refused(&path))?;
         self.speaker.join(sink);
@@ -77,8 +84,8 @@ impl Gear {
         Ok(())
     }
 
-    /// Waits until the recordings are closed, and says what is in them, a line for each.
-    pub(crate) async fn finish(self) -> Vec<String> {
+    /// Waits until the recordings are closed; what is in each, or why it is not whole.
+    pub(crate) async fn finish(self) -> Vec<Kept> {
         let Self { studio, speaker, screen, recordings, .. } = self;
         drop(studio);
         [speaker, screen].iter().for_each(Slot::close);
@@ -86,11 +93,51 @@ impl Gear {
         for (path, recording) in recordings {
             let path = path.display();
             told.push(match recording.finished().await {
-                Ok(written) => format!("{path}: {} frames", written.frames),
-                Err(why) => format!("{path}: {why}"),
+                Ok(written) => Ok(format!("{path}: {} frames", written.frames)),
+                Err(why) => Err(format!("{path}: {why}")),
             });
         }
         told
+    }
+}
+
+/// A line about a recording: what is in it, or why it is not whole.
+pub(super) type Kept = Result<String, String>;
+
+/// Says what was kept, and on standard error what was not; whether all of it was.
+pub(super) fn tell_kept(kept: &[Kept]) -> bool {
+    for line in kept {
+        match line {
+            Ok(line) => say(line),
+            Err(why) => complain(plain(why)),
+        }
+    }
+    kept.iter().all(Result::is_ok)
+}
+
+/// Makes the folder for recordings, and finds out whether a second of sound can be kept in it.
+/// Nothing that is there is touched.
+pub(super) fn open_folder(folder: &Path) -> Result<(), Refusal> {
+    fs::create_dir_all(folder).and_then(|()| probe(folder)).map_err(|why| {
+        Refusal::new(format!("{}: nothing can be kept there: {why}", folder.display()))
+    })
+}
+
+fn probe(folder: &Path) -> io::Result<()> {
+    let path = folder.join(format!(".caller-{}", std::process::id()));
+    let written = fs::File::create_new(&path).and_then(|mut file| {
+        file.write_all(&[0; PROBE])?;
+        // Some file systems find out only then that there is no room.
+        file.sync_all()
+    });
+    match written {
+        // Whose file it is was never ours to remove.
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(why) => {
+            drop(fs::remove_file(&path));
+            Err(why)
+        }
+        Ok(()) => fs::remove_file(&path),
     }
 }
 

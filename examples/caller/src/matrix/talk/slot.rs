@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use matrix_voip::host::{Frame, FrameSink, RemoteTrack};
-use matrix_voip_media::{Tee, Threaded};
+use matrix_voip_media::{Splice, Tee, Threaded};
 
 /// Takes the first remote track of a kind, and when that is over the next.
 #[derive(Clone)]
@@ -13,22 +13,15 @@ pub(crate) struct Slot(Arc<Mutex<Place>>);
 /// The sinks, while no track has them.
 struct Place {
     sinks: Option<Tee>,
-    /// Where the frames that were taken end.
-    end: Position,
+    /// What the frames of the next track are added to.
+    splice: Splice,
     closed: bool,
-}
-
-/// What follows the last frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Position {
-    sequence: u64,
-    timestamp: u64,
 }
 
 impl Slot {
     pub(crate) fn new(first: impl FrameSink + 'static) -> Self {
         let sinks = Some(Tee::new().and(first));
-        let place = Place { sinks, end: Position::default(), closed: false };
+        let place = Place { sinks, splice: Splice::new(), closed: false };
         Self(Arc::new(Mutex::new(place)))
     }
 
@@ -54,8 +47,9 @@ impl Slot {
 
     fn lend(&self) -> Option<Lent> {
         let mut place = self.place();
-        let (sinks, end) = (place.sinks.take()?, place.end);
-        Some(Lent { sinks: Some(sinks), slot: self.clone(), end, began: None })
+        let (sinks, mut splice) = (place.sinks.take()?, place.splice);
+        splice.cut();
+        Some(Lent { sinks: Some(sinks), slot: self.clone(), splice })
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -68,36 +62,12 @@ impl Slot {
 struct Lent {
     sinks: Option<Tee>,
     slot: Slot,
-    end: Position,
-    /// How the numbers of this track are moved.
-    began: Option<Position>,
-}
-
-impl Lent {
-    fn moved(&mut self, mut frame: Frame) -> Frame {
-        let (sequence, timestamp) = (frame.sequence.unwrap_or_default(), frame.timestamp);
-        let end = self.end;
-        let by = *self.began.get_or_insert_with(|| Position {
-            sequence: end.sequence.wrapping_sub(sequence),
-            timestamp: end.timestamp.wrapping_sub(timestamp),
-        });
-        let at = Position {
-            sequence: sequence.wrapping_add(by.sequence),
-            timestamp: timestamp.wrapping_add(by.timestamp),
-        };
-        frame.sequence = frame.sequence.map(|_| at.sequence);
-        frame.timestamp = at.timestamp;
-        self.end = Position {
-            sequence: at.sequence.wrapping_add(1),
-            timestamp: at.timestamp.wrapping_add(1),
-        };
-        frame
-    }
+    splice: Splice,
 }
 
 impl FrameSink for Lent {
     fn push(&mut self, frame: Frame) {
-        let frame = self.moved(frame);
+        let frame = self.splice.join(frame);
         if let Some(sinks) = &mut self.sinks {
             sinks.push(frame);
         }
@@ -112,7 +82,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let mut place = self.slot.place();
         if !place.closed {
-            place.end = self.end;
+            place.splice = self.splice;
             place.sinks = self.sinks.take();
         }
     }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -52,13 +51,12 @@ struct Kept {
 }
 
 impl Hall {
-    /// Makes the folder for what is kept, if anything is.
+    /// Makes the folder for what is kept, if anything is, and finds out whether it can be.
     pub(super) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
         let shelf = match &options.record {
             None => None,
             Some(folder) => {
-                fs::create_dir_all(folder)
-                    .map_err(|why| Refusal::new(format!("{}: {why}", folder.display())))?;
+                gear::open_folder(folder)?;
                 let spared = gear::sources(options).cloned().collect();
                 let (files, kept) = (0, Vec::new());
                 Some(Shelf { folder: folder.clone(), spared, files, kept })
@@ -92,8 +90,8 @@ impl Hall {
         inside.ears.iter().map(|(who, ear)| (who.clone(), ear.overall())).collect()
     }
 
-    /// Waits until what is kept is closed, and says what is in it, a line for each.
-    pub(super) async fn finish(self) -> Vec<String> {
+    /// Waits until what is kept is closed; what is in each file, or why it is not whole.
+    pub(super) async fn finish(self) -> Vec<gear::Kept> {
         let kept = self.inside().shelf.take().map(|shelf| shelf.kept).unwrap_or_default();
         let mut told = Vec::new();
         for Kept { path, of, recording } in kept {
@@ -103,8 +101,8 @@ impl Hall {
                 Err(why) => Err(why),
             };
             told.push(match written {
-                Ok(written) => format!("{path}: {} frames from {of}", written.frames),
-                Err(why) => format!("{path}: {why}"),
+                Ok(written) => Ok(format!("{path}: {} frames from {of}", written.frames)),
+                Err(why) => Err(format!("{path}: {why}")),
             });
         }
         told
@@ -154,5 +152,50 @@ impl Shelf {
         };
         self.kept.push(Kept { path, of: of.clone(), recording });
         sink
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Seek, SeekFrom, Write};
+
+    use matrix_voip::host::{Codec, Frame};
+
+    use super::{super::testkit::ben, *};
+
+    /// A disk that has room for the head of a file.
+    struct FullDisk;
+
+    impl Write for FullDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes.len() > 100 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    impl Seek for FullDisk {
+        fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_kept_is_told_as_such() {
+        let (mut tape, recording) = WavSink::write(FullDisk).unwrap();
+        tape.push(Frame::new(Codec::Opus, 0, vec![0xf8, 0xff, 0xfe]));
+        drop(tape);
+        let kept = Kept { path: "d/heard-1.wav".into(), of: ben(), recording: Ok(recording) };
+        let never = Kept { path: "d/heard-2.wav".into(), of: ben(), recording: Err("no".into()) };
+        let (folder, spared) = (PathBuf::from("d"), Vec::new());
+        let shelf = Some(Shelf { folder, spared, files: 2, kept: vec![kept, never] });
+        let (ears, eyes) = (BTreeMap::new(), BTreeMap::new());
+        let hall = Hall(Arc::new(Mutex::new(Inside { ears, eyes, shelf })));
+        let kept = hall.finish().await;
+        assert!(kept[0].as_ref().unwrap_err().starts_with("d/heard-1.wav: "), "{kept:?}");
+        assert_eq!(kept[1], Err("d/heard-2.wav: no".to_owned()));
+        assert!(!gear::tell_kept(&kept), "the exit code says so");
     }
 }

@@ -1,28 +1,25 @@
-//! A group call of a person, from entering to leaving: what is told meanwhile, and which keys are
+//! A group call of a person, from entering to leaving: what is shown meanwhile, and which keys are
 //! obeyed.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use matrix_voip::{
-    CallMedia, ChangeGroupError, Connection, EnterError, GroupCallSession, GroupEnd, GroupEvent,
-    GroupEvents, GroupNews, GroupSnapshot, GroupState, MediaSource, ParticipantId, RAISED_HAND,
-    ReactError, Stay, Stream,
+    CallMedia, ChangeGroupError, EnterError, GroupCallSession, GroupEnd, GroupEvents, GroupNews,
+    GroupSnapshot, GroupState, MediaSource, ParticipantId, RAISED_HAND, ReactError, Stay,
 };
 use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     hall::Hall,
-    words::{View, marks, name},
+    told::Told,
+    words::{View, company, marks},
 };
-use crate::matrix::{
-    plain::plain,
-    talk::{
-        conversation::{LISTEN, LISTENS_A_LOOK, answered},
-        keys::{GROUP_HELP, Keyboard, Keys, Wish},
-        line::StatusLine,
-    },
+use crate::matrix::talk::{
+    conversation::{LISTEN, LISTENS_A_LOOK, answered},
+    keys::{GROUP_HELP, Keyboard, Keys, Wish},
+    line::StatusLine,
 };
 
 /// How long the homeserver may take to take our membership back; after that it is told later.
@@ -32,6 +29,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub(super) struct Meeting<'a> {
     call: GroupCallSession,
     me: ParticipantId,
+    told: Told,
     present: GroupSnapshot,
     events: GroupEvents,
     hall: &'a Hall,
@@ -82,6 +80,7 @@ impl<'a> Meeting<'a> {
         let (present, events) = call.subscribe();
         Self {
             call,
+            told: Told::new(me.clone()),
             me,
             present,
             events,
@@ -121,12 +120,15 @@ impl<'a> Meeting<'a> {
             tokio::select! {
                 news = self.events.next() => match news {
                     Some(news) => self.on_news(&news),
-                    None => break,
+                    None => {
+                        refused = self.refusal().await;
+                        break;
+                    }
                 },
                 entered = answered(&mut self.entering) => match entered {
-                    Ok(()) => self.on_entered(),
-                    // Who leaves before he was in it has wanted so.
-                    Err(why) => refused = self.leaving.is_none().then_some(why),
+                    // The state says so too, in its place among the other news.
+                    Ok(()) => {}
+                    Err(why) => refused = self.refused(why),
                 },
                 wish = keys.next() => self.obey(wish).await,
                 _ = ticks.tick() => self.on_tick().await,
@@ -142,81 +144,46 @@ impl<'a> Meeting<'a> {
         self.leaving.is_some_and(|until| is_out || Instant::now() >= until)
     }
 
-    fn on_entered(&mut self) {
-        self.entered.get_or_insert_with(Instant::now);
-        self.line.print("you are in the call");
-        self.show();
+    /// Why we are not in a call that is over.
+    async fn refusal(&mut self) -> Option<EnterError> {
+        let answer = self.entering.take()?.await;
+        answer.err().and_then(|why| self.refused(why))
+    }
+
+    /// Who leaves before he was in it has wanted so.
+    fn refused(&self, why: EnterError) -> Option<EnterError> {
+        self.leaving.is_none().then_some(why)
     }
 
     fn on_news(&mut self, news: &GroupNews) {
         if let GroupNews::Event(event) = news
-            && let Some(told) = self.told(event)
+            && let Some(told) = self.told.on_event(event, &self.present, Instant::now())
         {
             self.line.print(&told);
         }
         let before = self.present.state;
         news.apply(&mut self.present);
         if self.present.state != before {
-            self.show();
+            self.on_state();
         }
     }
 
-    /// What the person is told of it.
-    fn told(&self, event: &GroupEvent) -> Option<String> {
-        match event {
-            GroupEvent::ParticipantJoined(one) if one.id != self.me => {
-                Some(format!("{} is in the call", name(&one.id)))
-            }
-            GroupEvent::ParticipantLeft(who) if *who != self.me => {
-                Some(format!("{} has left", name(who)))
-            }
-            GroupEvent::ConnectionChanged { participant, connection } => {
-                self.connection_told(participant, *connection)
-            }
-            GroupEvent::StreamsChanged { participant, streams } if *participant != self.me => {
-                self.streams_told(participant, streams)
-            }
-            GroupEvent::ReactionAdded { participant, key, .. } => {
-                Some(format!("{}: {}", name(participant), plain(key)))
-            }
-            GroupEvent::ReactionRemoved { participant, key } => {
-                Some(format!("{}: no more {}", name(participant), plain(key)))
-            }
-            GroupEvent::Declined(user) => Some(format!("{} does not come", plain(user.as_str()))),
-            GroupEvent::RightsChanged(rights) => {
-                let newly = rights.can_everyone_join && !self.present.rights.can_everyone_join;
-                newly.then(|| "every member of the room may be in its calls".to_owned())
-            }
-            GroupEvent::AllowEveryoneFailed(why) => {
-                Some(format!("the homeserver does not let every member in: {why:?}"))
-            }
-            GroupEvent::MediaMissing(source) => Some(format!("{} cannot be had", word(*source))),
-            _ => None,
+    fn on_state(&mut self) {
+        if self.present.state == GroupState::Entered && self.entered.is_none() {
+            self.entered = Some(Instant::now());
+            let company = company(&self.present, &self.me);
+            self.line.print(&format!("you are in the call, {company}"));
         }
-    }
-
-    fn connection_told(&self, who: &ParticipantId, now: Connection) -> Option<String> {
-        let before = self.present.connections.get(who).copied();
-        match now {
-            Connection::Connected => Some(format!("connected to {}", name(who))),
-            _ if before == Some(Connection::Connected) => {
-                Some(format!("the connection to {} is lost", name(who)))
-            }
-            _ => None,
-        }
-    }
-
-    fn streams_told(&self, who: &ParticipantId, streams: &[Stream]) -> Option<String> {
-        let before = self.present.streams.get(who).map(|old| marks(old)).unwrap_or_default();
-        let now = marks(streams);
-        let words = if now.is_empty() { "sound".to_owned() } else { now.join(", ") };
-        (now != before).then(|| format!("{}: {words}", name(who)))
+        self.show();
     }
 
     async fn on_tick(&mut self) {
         let over = self.entered.zip(self.length).is_some_and(|(at, long)| at.elapsed() >= long);
         if over && self.leaving.is_none() {
             self.leave().await;
+        }
+        for told in self.told.overdue(&self.present, Instant::now()) {
+            self.line.print(&told);
         }
         self.listen();
         self.listened += 1;
@@ -239,11 +206,7 @@ impl<'a> Meeting<'a> {
         let call = self.call.clone();
         let microphone = MediaSource::Microphone;
         let done = match wish {
-            Wish::HangUp => {
-                self.line.print("leaving");
-                self.leave().await;
-                Ok(())
-            }
+            Wish::HangUp => return self.leave().await,
             Wish::ToggleMute if self.is_muted() => call.unmute(microphone).await,
             Wish::ToggleMute => call.mute(microphone).await,
             Wish::ToggleHold if self.present.held => call.unhold().await,
@@ -297,6 +260,7 @@ impl<'a> Meeting<'a> {
     }
 
     async fn leave(&mut self) {
+        self.line.print("leaving");
         self.leaving.get_or_insert_with(|| Instant::now() + LEAVING);
         // Our membership is taken back by itself, whatever comes of this.
         drop(self.call.leave().await);
@@ -312,6 +276,10 @@ impl<'a> Meeting<'a> {
     }
 
     fn show(&mut self) {
+        // Of what passes until we are out the last line tells.
+        if self.leaving.is_some() {
+            return;
+        }
         let senses = |who: &ParticipantId| self.senses(who);
         self.line.show(&self.view(&senses).line());
         self.loudest.clear();
@@ -327,15 +295,6 @@ impl<'a> Meeting<'a> {
     fn view<'v>(&'v self, senses: &'v dyn Fn(&ParticipantId) -> (Heard, u64)) -> View<'v> {
         let talking = self.entered.map(|since| since.elapsed());
         View { call: &self.present, me: &self.me, talking, senses }
-    }
-}
-
-const fn word(source: MediaSource) -> &'static str {
-    match source {
-        MediaSource::Microphone => "the microphone",
-        MediaSource::Camera => "the camera",
-        MediaSource::Screen => "the screen",
-        _ => "a source",
     }
 }
 

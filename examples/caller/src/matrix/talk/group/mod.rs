@@ -4,19 +4,24 @@
 //! | --- | --- |
 //! | `hall.rs` | what is heard and seen of each, and what is kept of it |
 //! | `meeting.rs` | the call, from entering to leaving |
+//! | `told.rs` | lines about what happens |
 //! | `words.rs` | lines about who is there |
 
 mod hall;
 mod meeting;
+#[cfg(test)]
+mod testkit;
+mod told;
 mod words;
 
 use std::{process::ExitCode, time::Duration};
 
 use matrix_voip::{
-    Announce, ChangeGroupError, GroupCallId, GroupCallSession, GroupOptions as Opening, Notify,
-    ParticipantId,
+    Announce, ChangeGroupError, EnterError, GroupCallId, GroupCallSession, GroupOptions as Opening,
+    Notify, ParticipantId,
     id::{DeviceId, UserId},
 };
+use tokio::time::interval;
 
 use self::{hall::Hall, meeting::Meeting, words::name};
 use super::{Line, gear, keys::Keys, status};
@@ -24,7 +29,7 @@ use crate::{
     cli::online::{Announce as Announcing, GroupOptions},
     exit::WRONG,
     matrix::{
-        account::rooms::room_named,
+        account::rooms::{named, room_named},
         patience::{PATIENCE, within},
         plain::plain,
         refusal::Refusal,
@@ -32,10 +37,14 @@ use crate::{
     },
 };
 
+/// Between two looks at something that nothing tells of.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Enters the call of a room and stays until the person leaves it.
 pub(crate) async fn group(options: &GroupOptions) -> Result<ExitCode, Refusal> {
-    let hall = Hall::open(&options.talk)?;
+    named(&options.room)?;
     let studio = gear::said_and_shown(&options.talk)?;
+    let hall = Hall::open(&options.talk)?;
     let line = Line::open(hall.listens_in(studio).build(), &options.talk).await?;
     let keys = Keys::signals();
     match open(&line, options).await {
@@ -62,7 +71,7 @@ async fn open(
     let call = opened.map_err(|why| Refusal::new(why.to_string()))?;
     let refused = |why: ChangeGroupError| Refusal::new(why.to_string());
     if options.allow_everyone {
-        call.allow_everyone().await.map_err(refused)?;
+        within("power levels", PATIENCE, allow_everyone(&call)).await?;
     }
     if let Some(how) = options.announce {
         call.announce_as(announce(how)).await.map_err(refused)?;
@@ -71,8 +80,26 @@ async fn open(
     let user = user.and_then(|user| UserId::parse(user.as_str()).ok());
     let device = device.and_then(|device| DeviceId::parse(device.as_str()).ok());
     let (user, device) = user.zip(device).ok_or_else(|| Refusal::new("not logged in"))?;
-    say(format_args!("the call of {}: {}", plain(room.room_id()), words::count(&call.snapshot())));
+    say(format_args!("the call of {}", plain(room.room_id())));
     Ok((call, ParticipantId { user, device }))
+}
+
+/// Lets every member in, if the person may. What the room says about power comes soon after the
+/// first sync.
+async fn allow_everyone(call: &GroupCallSession) -> Result<(), Refusal> {
+    let mut looks = interval(LOOK);
+    let asked = loop {
+        looks.tick().await;
+        match call.allow_everyone().await {
+            Err(ChangeGroupError::UnknownPowerLevels) => {}
+            asked => break asked,
+        }
+    };
+    match asked {
+        Ok(()) => say("every member of the room may be in its calls"),
+        Err(why) => say(format_args!("not every member may be in it: {why}")),
+    }
+    Ok(())
 }
 
 fn announce(how: Announcing) -> Announce {
@@ -95,10 +122,21 @@ async fn meet(
     meeting.staying(length).run(&mut keys).await
 }
 
+/// Why we could not enter, with what can be done about it.
+fn refused(why: &EnterError) -> Refusal {
+    Refusal::new(match why {
+        EnterError::MayNotJoin => format!(
+            "{why}: the room's power levels are against it; who may change them lets every member \
+             in with --allow-everyone"
+        ),
+        _ => why.to_string(),
+    })
+}
+
 /// The last lines: how it ended, which tones were heard of whom, what was kept.
 async fn told(met: meeting::Outcome, hall: Hall) -> Result<ExitCode, Refusal> {
     if let Some(why) = &met.refused {
-        return Err(Refusal::new(why.to_string()));
+        return Err(refused(why));
     }
     say(&met);
     for (who, heard) in hall.heard() {
@@ -106,8 +144,18 @@ async fn told(met: meeting::Outcome, hall: Hall) -> Result<ExitCode, Refusal> {
             say(format_args!("heard a tone of {:.0} Hz from {}", tone.hz, name(&who)));
         }
     }
-    for kept in hall.finish().await {
-        say(kept);
+    let kept = gear::tell_kept(&hall.finish().await);
+    Ok(if met.is_good() && kept { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_join_is_told_of_the_option_that_lets_everybody_in() {
+        let refused = refused(&EnterError::MayNotJoin).to_string();
+        assert!(refused.starts_with("not allowed to join: "), "{refused}");
+        assert!(refused.contains("--allow-everyone"), "{refused}");
     }
-    Ok(if met.is_good() { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
 }

@@ -21,12 +21,12 @@ fn short(who: &ParticipantId) -> String {
     name.split(':').next().unwrap_or_default().to_owned()
 }
 
-/// How many are there.
-pub(super) fn count(call: &GroupSnapshot) -> String {
-    match call.participants.len() {
-        0 => "nobody is in it".to_owned(),
-        1 => "1 is in it".to_owned(),
-        n => format!("{n} are in it"),
+/// How many others are there.
+pub(super) fn company(call: &GroupSnapshot, me: &ParticipantId) -> String {
+    match call.participants.iter().filter(|one| one.id != *me).count() {
+        0 => "alone so far".to_owned(),
+        1 => "with 1 other".to_owned(),
+        n => format!("with {n} others"),
     }
 }
 
@@ -89,8 +89,9 @@ impl View<'_> {
             let id = &one.id;
             let device = plain(id.device.as_str());
             let how = if id == self.me { "you".to_owned() } else { self.how(id) };
+            let held = (id == self.me && self.call.held).then_some("on hold");
             let speaks = self.speaks(id).then_some("speaks");
-            let marks = marks(self.streams(id)).into_iter().chain(speaks);
+            let marks = marks(self.streams(id)).into_iter().chain(held).chain(speaks);
             let shown = self.call.reactions.get(id).into_iter().flatten().map(plain);
             let marks: Vec<_> = marks.map(str::to_owned).chain(shown).collect();
             format!("{} ({device})  {how}  {}", name(id), marks.join(", ")).trim_end().to_owned()
@@ -102,7 +103,8 @@ impl View<'_> {
     /// How somebody is connected, or what is heard of him.
     fn how(&self, who: &ParticipantId) -> String {
         match self.call.connections.get(who) {
-            Some(Connection::Connected) => {
+            // While we hold the call nothing comes in.
+            Some(Connection::Connected) if !self.call.held => {
                 let (heard, pictures) = (self.senses)(who);
                 let seen =
                     if pictures > 0 { format!(", {pictures} pictures") } else { String::new() };
@@ -114,7 +116,7 @@ impl View<'_> {
     }
 
     fn speaks(&self, who: &ParticipantId) -> bool {
-        self.call.active_speaker.as_ref() == Some(who)
+        !self.call.held && self.call.active_speaker.as_ref() == Some(who)
     }
 
     fn streams(&self, who: &ParticipantId) -> &[Stream] {
@@ -126,9 +128,10 @@ impl View<'_> {
 mod tests {
     use super::*;
     use matrix_voip::{
-        Side,
+        GroupEvent, Side,
         id::{DeviceId, UserId},
     };
+    use matrix_voip_media::Level;
 
     fn stream(purpose: Purpose, kinds: &[MediaKind]) -> Stream {
         Stream {
@@ -152,6 +155,25 @@ mod tests {
         let camera = stream(Purpose::UserMedia, &both);
         assert_eq!(marks(&[Stream { video_muted: true, ..camera.clone() }]), Vec::<&str>::new());
         assert_eq!(marks(&[camera]), ["camera"]);
+    }
+
+    #[tokio::test]
+    async fn while_we_hold_the_call_it_is_said_and_nobody_is_heard() {
+        use super::super::testkit::{ada, ben, call_with_ben};
+        let level = Level { rms: 0.1, peak: 0.2 };
+        let senses = |_: &ParticipantId| (Heard { level, ..Heard::default() }, 0);
+        let me = ada();
+        let mut call = call_with_ben().await;
+        call.apply(&GroupEvent::ActiveSpeakerChanged(Some(ben())));
+        let shown = |call: &GroupSnapshot| {
+            let view = View { call, me: &me, talking: None, senses: &senses };
+            (view.line(), view.who())
+        };
+        assert_eq!(shown(&call).0, "entered  @ben -20 dB speaks");
+        call.apply(&GroupEvent::HoldChanged { held: true });
+        let (line, who) = shown(&call);
+        assert_eq!(line, "entered  on hold  @ben connected");
+        assert_eq!(who, ["@ada:x (D)  you  on hold", "@ben:x (D)  connected"]);
     }
 
     #[test]
