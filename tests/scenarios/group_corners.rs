@@ -544,7 +544,7 @@ fn a_message_that_names_no_room_is_not_heard_where_its_call_is_in_two() {
             sim.advance(secs(2));
             session
         });
-        let session = sessions.last().unwrap();
+        let session = *sessions.collect::<Vec<_>>().last().unwrap();
         let content = json!({"m.calls": [{"m.call_id": "conf", "m.devices": [{
             "device_id": "D", "session_id": "a", "feeds": [],
             "expires_ts": sim.now().wall.plus(secs(3_600)).0}]}]});
