@@ -20,6 +20,7 @@ mod glare;
 mod glare_devices;
 mod glare_media;
 mod glare_orders;
+mod group_corners;
 mod groups;
 mod hold;
 mod incoming;
