@@ -46,6 +46,8 @@ pub struct Config {
     pub reactions: ReactionsSent,
     /// Whether the homeserver is asked to take our membership back when we are gone without a word.
     pub delayed_leave: DelayedLeave,
+    /// Whether group calls of matrix-js-sdk can be begun and entered.
+    pub msc3401: Msc3401,
     /// Under which names the to-device events of group calls are written. Default: as deployed
     /// clients do.
     pub wire_form: WireForm,
@@ -66,6 +68,7 @@ impl Default for Config {
             member_key: MemberKey::Protected,
             reactions: ReactionsSent::InTheClear,
             delayed_leave: DelayedLeave::On,
+            msc3401: Msc3401::Off,
             wire_form: WireForm::Deployed,
         }
     }
@@ -226,6 +229,18 @@ pub enum DelayedLeave {
     Off,
     /// It does, where it can; to be in a call never depends on it.
     #[default]
+    On,
+}
+
+/// Whether group calls in the words of matrix-js-sdk (MSC3401 as it was first, `Backend::Msc3401Mesh`)
+/// can be begun and entered. Those of others are shown in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Msc3401 {
+    /// They cannot: nothing is written in these words.
+    #[default]
+    Off,
+    /// They can.
     On,
 }
 

@@ -74,8 +74,8 @@ pub mod wire;
 #[doc(no_inline)]
 pub use crate::{
     config::{
-        Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Transfers,
-        Unverified, WireForm,
+        Busy, Config, DelayedLeave, Glare, MemberKey, Msc3401, OnAnswer, Proceed, ReactionsSent,
+        Transfers, Unverified, WireForm,
     },
     host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
     machine::{

@@ -34,6 +34,16 @@ pub enum Deadline {
     Wall(Wall),
 }
 
+impl Deadline {
+    /// The same deadline after the wall clock was set back.
+    pub(crate) fn set_back(self, by: Duration) -> Self {
+        match self {
+            Self::Mono(at) => Self::Mono(at),
+            Self::Wall(at) => Self::Wall(at.minus(by)),
+        }
+    }
+}
+
 impl Mono {
     /// This instant and then some.
     pub fn plus(self, span: Duration) -> Self {
@@ -50,6 +60,11 @@ impl Wall {
     /// This instant and then some.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// This instant less some; not before the epoch.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span.as_millis().try_into().unwrap_or(u64::MAX)))
     }
 
     /// How long ago `earlier` was; zero if it is not in the past.
@@ -177,6 +192,18 @@ impl<K: Ord + Clone> Timers<K> {
         for key in keys {
             self.clear(&key);
         }
+    }
+
+    /// The wall clock was set back: nobody waits longer for that.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        for (key, deadline) in std::mem::take(self).by_key {
+            self.set(key, deadline.set_back(by));
+        }
+    }
+
+    /// All of them, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Deadline)> {
+        self.by_key.iter().map(|(key, deadline)| (key, *deadline))
     }
 
     /// Whether `key` has a deadline.

@@ -59,6 +59,11 @@ pub const MAX_REACTIONS_OF_CALL_PER_SECOND: u32 = 100;
 /// Of how many events it is remembered that they show the same reaction of one participant: some
 /// clients send it anew with each membership.
 pub const MAX_REACTION_EVENTS: usize = 8;
+/// How many permanent reactions of one room wait for the membership that they refer to, and how many
+/// removals are known of what was not heard yet.
+pub const MAX_EARLY_REACTIONS: usize = 64;
+/// How many of them one user has.
+pub const MAX_EARLY_REACTIONS_PER_USER: usize = 4;
 /// How many of a visit's member events are known, so that what refers to an earlier one counts.
 pub const MAX_MEMBER_EVENTS: usize = 8;
 /// How many announcements wait for the membership that they refer to; the oldest is dropped first.

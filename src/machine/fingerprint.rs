@@ -13,7 +13,7 @@ use std::{
 use super::Engine;
 use crate::{
     id::{OpId, PeerId, SessionId, TrackId},
-    time::{Deadline, Now},
+    time::{Deadline, Mono, Now},
 };
 
 /// What a renamed number names.
@@ -113,6 +113,11 @@ impl Fingerprint {
 
     pub(super) fn deadline(&mut self, deadline: Deadline) {
         self.value(self.now.until(deadline).min(FAR));
+    }
+
+    /// Takes how long ago something was.
+    pub(super) fn since(&mut self, at: Mono) {
+        self.value(self.now.mono.since(at));
     }
 
     fn renamed(&mut self, space: Space, number: u64) {

@@ -118,7 +118,7 @@ impl Engine {
     /// Takes up what a dead process left behind: its calls are hung up under their own party id,
     /// and calls that were over do not ring again. To be called once, before anything else.
     pub fn restore(&mut self, now: Now, ledger: Ledger) {
-        self.world.now = now;
+        self.set_now(now);
         for call in ledger.ended {
             self.world.memory.note_over(&call.room, &call.call_id, call.until);
         }
@@ -133,7 +133,7 @@ impl Engine {
 
     /// Takes one input. Drain [`poll_output`](Self::poll_output) to `None` afterwards.
     pub fn handle(&mut self, now: Now, input: Input) -> Verdict {
-        self.world.now = now;
+        self.set_now(now);
         let what = kind_of(&input);
         if let Input::Command(_) = input {
             // The machine may have slept: nobody takes a call whose time is over.
@@ -174,9 +174,15 @@ impl Engine {
         verdict
     }
 
+    fn set_now(&mut self, now: Now) {
+        if let Some(by) = self.world.set_now(now) {
+            self.groups.on_clock_set_back(by);
+        }
+    }
+
     /// Does what is due at `now`. Drain [`poll_output`](Self::poll_output) to `None` afterwards.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.world.now = now;
+        self.set_now(now);
         while let Some(timer) = self.world.agenda.pop_due(now) {
             match timer {
                 Timer::Call(session, timer) => {

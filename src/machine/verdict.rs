@@ -156,6 +156,9 @@ pub enum Refusal {
     /// We are in a group call of that room in another dialect, or were a moment ago.
     #[error("another dialect is spoken in that room now")]
     OtherDialect,
+    /// Group calls of matrix-js-sdk are switched off (`Config::msc3401`).
+    #[error("group calls of matrix-js-sdk are switched off")]
+    DialectOff,
     /// Our power level is too low to be in group calls of this room.
     #[error("the power level is too low to join")]
     MayNotJoin,

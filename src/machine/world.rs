@@ -123,6 +123,14 @@ impl World {
         }
     }
 
+    /// Time went on; by how much the wall clock was set back meanwhile. Less than a second is no more
+    /// than clocks are corrected all the time.
+    pub(super) fn set_now(&mut self, now: Now) -> Option<Duration> {
+        let former = std::mem::replace(&mut self.now, now);
+        let expected = former.wall.plus(now.mono.since(former.mono));
+        Some(expected.since(now.wall)).filter(|by| *by >= Duration::from_secs(1))
+    }
+
     /// Asks the world for something; the reply comes back to `owner`.
     pub(super) fn request(&mut self, owner: Owner, op: Op) -> OpId {
         let id = self.ids.op();

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     config::{
-        Busy, Config, DelayedLeave, Glare, MemberKey, OnAnswer, Proceed, ReactionsSent, Timeouts,
-        Transfers, Unverified,
+        Busy, Config, DelayedLeave, Glare, MemberKey, Msc3401, OnAnswer, Proceed, ReactionsSent,
+        Timeouts, Transfers, Unverified,
     },
     id::{
         CallId, DelayId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId,
@@ -128,6 +128,7 @@ record_struct!(Config {
     member_key,
     reactions,
     delayed_leave,
+    msc3401,
     wire_form,
 });
 record_enum!(DelayedLeave { Off, On });
@@ -420,6 +421,7 @@ record_enum!(StateContent {
     PowerLevels(levels),
     Creation(creation),
 });
+record_enum!(Msc3401 { Off, On });
 record_enum!(Dialect { Famedly, Msc3401 });
 record_struct!(MemberEntry { membership, device, raw });
 record_struct!(Membership {
@@ -502,6 +504,7 @@ record_enum!(Refusal {
     CallingOurselves,
     OtherBackend,
     OtherDialect,
+    DialectOff,
     MayNotJoin,
     NotWritable,
     TooManyReactions,

@@ -68,6 +68,12 @@ pub fn on_member(
     end_rings(now, (seen, room), why, |note, ring| ring.sent <= at && (by_us || note.by == *user))
 }
 
+/// An announcement rings no more, as the engine knows: whoever announces the next call is heard.
+pub(crate) fn on_stopped(now: Wall, seen: &mut Seen, (room, event): (&RoomId, &EventId)) {
+    let is_it = |note: &Note, _| matches!(&note.about, About::Notification(id) if id == event);
+    end_rings(now, (seen, room), Why::Ended, is_it);
+}
+
 /// Ends the rings of group calls in a room.
 fn end_rings(
     now: Wall,

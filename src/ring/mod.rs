@@ -17,6 +17,7 @@
 mod group;
 mod invite;
 
+pub(crate) use self::group::on_stopped;
 pub(crate) use self::group::sent_and_spent;
 pub use self::group::{CLOCK_TOLERANCE, MemberChange, MemberNews, on_member};
 pub use crate::wire::{

@@ -298,6 +298,9 @@ pub enum GroupCallError {
     /// We are not in that room, as far as the host told.
     #[error("not in the room")]
     NotInRoom,
+    /// Group calls of matrix-js-sdk are switched off (`Config::msc3401`).
+    #[error("group calls of matrix-js-sdk are switched off")]
+    DialectOff,
     /// The library is shutting down, or has.
     #[error("shutting down")]
     ShuttingDown,
@@ -312,6 +315,7 @@ impl From<Refusal> for GroupCallError {
             Refusal::OtherBackend => Self::OtherBackend,
             Refusal::NotWritable => Self::NotWritable,
             Refusal::NotInRoom => Self::NotInRoom,
+            Refusal::DialectOff => Self::DialectOff,
             Refusal::ShuttingDown => Self::ShuttingDown,
             other => Self::Refused(other),
         }
@@ -329,6 +333,9 @@ pub enum EnterError {
     /// A call of two is connected, and cannot be held.
     #[error("another call is connected")]
     OtherCallConnected,
+    /// Group calls of matrix-js-sdk are switched off (`Config::msc3401`).
+    #[error("group calls of matrix-js-sdk are switched off")]
+    DialectOff,
     /// We are in a call of the room with clients of another generation.
     #[error("another dialect is spoken in that room now")]
     OtherDialect,
@@ -369,6 +376,7 @@ impl From<Refusal> for EnterError {
             Refusal::MayNotJoin => Self::MayNotJoin,
             Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::OtherDialect => Self::OtherDialect,
+            Refusal::DialectOff => Self::DialectOff,
             Refusal::ShuttingDown => Self::ShuttingDown,
             // How it ended its own handle knows.
             Refusal::UnknownSession => Self::Ended(GroupEnd::Empty),

@@ -85,6 +85,14 @@ impl GroupOptions {
         self
     }
 
+    /// Met in another way than each with each by ourselves: for `Backend::Msc3401Mesh`
+    /// [`Config::msc3401`](crate::config::Config::msc3401) has to be on.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
     /// About something else than sound and picture.
     #[must_use]
     pub fn application(mut self, application: impl Into<String>) -> Self {

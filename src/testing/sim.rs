@@ -120,6 +120,11 @@ impl Sim {
         self.world.borrow_mut().suspend(span);
     }
 
+    /// Everybody's wall clock is set back.
+    pub fn set_back(&self, span: Duration) {
+        self.world.borrow_mut().set_back(span);
+    }
+
     /// The present.
     pub fn now(&self) -> Now {
         self.world.borrow().now

@@ -264,6 +264,11 @@ impl World {
         }
     }
 
+    /// The wall clock is set back.
+    pub(super) fn set_back(&mut self, span: Duration) {
+        self.now.wall = Wall(self.now.wall.0 - span.as_millis() as u64);
+    }
+
     fn set_time(&mut self, target: Mono) {
         let span = target.since(self.now.mono);
         if !span.is_zero() {

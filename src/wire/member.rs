@@ -251,7 +251,7 @@ pub(super) fn feeds(entry: &Object) -> Vec<Purpose> {
 
 /// One entry of a member event. What it says is read; how it was written is kept, because whoever
 /// writes the event anew must keep the entries of a user's other devices as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MemberEntry {
     /// What it says, or why it says nothing.
     pub membership: Result<Membership, Malformed>,

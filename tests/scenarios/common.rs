@@ -1,6 +1,7 @@
 //! The usual cast: Ada and Ben in a room, each with a device.
 
 use matrix_voip::{
+    Config, Msc3401,
     id::RoomId,
     machine::{
         event::{CallState, End, EndParty, EndReason},
@@ -37,6 +38,13 @@ pub(crate) fn three() -> (Sim, RoomId, [Device; 3]) {
     let devices = members.map(|user| sim.user(user).device("D"));
     sim.run_until_quiet();
     (sim, room, devices)
+}
+
+/// Calls of matrix-js-sdk too.
+pub(crate) fn both_dialects() -> Config {
+    let mut config = Config::default();
+    config.msc3401 = Msc3401::On;
+    config
 }
 
 impl Two {

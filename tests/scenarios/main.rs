@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod adverse;
 mod busy;
 mod common;
 mod corners;

@@ -20,12 +20,14 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
+use crate::common::both_dialects;
+
 /// What is done at once is done without that time goes on.
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// A room of these users, and a device of each.
 fn room_of(users: &[&str]) -> (Sim, RoomId, Vec<Device>) {
-    room_with(users, |_| Config::default())
+    room_with(users, |_| both_dialects())
 }
 
 fn room_with(users: &[&str], config: impl Fn(&str) -> Config) -> (Sim, RoomId, Vec<Device>) {

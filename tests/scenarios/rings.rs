@@ -448,6 +448,18 @@ fn a_ring_stops_when_its_caller_leaves_whatever_the_others_do() {
     assert_eq!(ben.group_snapshot(rang(&ben)[0].0.session).unwrap().room, room);
 }
 
+/// Found over Synapse: whoever hung up and called again soon was not heard.
+#[test]
+fn who_gives_up_and_calls_again_rings_again() {
+    let (sim, room, [ada, ben, cleo], call) = ringing();
+    ada.group(call, GroupCommand::Leave);
+    sim.advance(secs(1));
+    enter(&sim, &ada, &room, Announce::new(Notify::Ring));
+    for device in [&ben, &cleo] {
+        assert_eq!(stops(device), [Some(RingStop::CallerGone), None], "{}", sim.column());
+    }
+}
+
 #[test]
 fn a_ring_stops_when_we_leave_the_room_or_ignore_its_caller() {
     let (sim, room, [_, ben, cleo], _) = ringing();

@@ -196,6 +196,17 @@ impl DelayedLeave {
         }
     }
 
+    /// Our wall clock was set back.
+    pub(super) fn on_clock_set_back(&mut self, by: Duration) {
+        if let Some(armed) = &mut self.armed {
+            armed.until = armed.until.minus(by);
+        }
+        if let Some((_, Asked::Schedule { until, .. } | Asked::Restart { until })) = &mut self.asked
+        {
+            *until = until.minus(by);
+        }
+    }
+
     // ------------------------------------------------------------------------------- asking
 
     /// What is to be asked now.
@@ -436,7 +447,14 @@ impl DelayedLeave {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         print.value((self.needed, self.off, self.excuse.is_some(), self.tries));
-        print.value(self.armed.as_ref().map(|armed| (&armed.id, armed.until, armed.kept.len())));
+        if let Some(armed) = &self.armed {
+            print.value((&armed.id, &armed.kept));
+            print.deadline(Deadline::Wall(armed.until));
+        }
+        for at in [self.beat, self.clear_at] {
+            print.value(at.is_some());
+            print.deadline(Deadline::Mono(at.unwrap_or_default()));
+        }
         print.value((self.unwanted.len(), matches!(self.search, Search::Going { .. })));
         print.value(self.asked.is_some());
         if let Some((op, _)) = &self.asked {

@@ -1,6 +1,9 @@
 //! All group calls of an engine: which there are, in which rooms, and what is being written there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     GroupCall,
@@ -9,6 +12,7 @@ use super::{
     membership::{Next, Ours, Outcome},
     order::{Order, StateKey},
     post::Posts,
+    reactions::EarlyReactions,
     ringing::Rings,
     roster::{ParticipantId, Roster},
 };
@@ -20,11 +24,12 @@ use crate::{
         io::{Fetch, MatrixOp, Op, Refusal},
         world::{Owner, World},
     },
-    time::{Deadline, Now, Timers},
+    time::{Deadline, Now, Timers, Wall},
     wire::{
         ledger::LiveMembership,
         member::{Dialect, GroupCallId, KeyLayout},
         power::{Creation, PowerLevels},
+        state::StateFacts,
     },
 };
 
@@ -56,6 +61,17 @@ pub(in crate::machine) enum GroupTimer {
     Rings,
 }
 
+/// No clock is further ahead of ours than that: what says so says nothing.
+const MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a state event tells of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Told {
+    Members(StateKey),
+    PowerLevels,
+    Creation,
+}
+
 /// Whether a room's state was heard as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Reading {
@@ -72,13 +88,14 @@ pub(super) struct GroupRoom {
     pub(super) roster: Roster,
     pub(super) order: Order,
     pub(super) reading: Reading,
-    /// Whose memberships were told while a fetch of the room's state was under way.
-    pub(super) heard_meanwhile: BTreeSet<StateKey>,
+    /// What was told while a fetch of the room's state was under way.
+    pub(super) heard_meanwhile: BTreeSet<Told>,
     pub(super) ours: Ours,
     pub(super) delayed: DelayedLeave,
     pub(super) levels: Option<PowerLevels>,
     pub(super) creation: Option<Creation>,
     pub(super) posts: Posts,
+    pub(super) early: EarlyReactions,
     /// The calls in which nobody else was when we wrote our membership.
     pub(super) first_in: BTreeSet<GroupCallId>,
     /// By which its timers know it: in the order in which rooms came, whatever their ids.
@@ -111,10 +128,14 @@ impl GroupRoom {
         }
     }
 
-    /// The calls that we want to be in, and in which nobody else is.
-    fn empty_calls(&self, ours: &ParticipantId) -> BTreeSet<GroupCallId> {
+    /// The calls that we want to be in, and in which nobody is before us: a write whose answer was lost
+    /// may stand there already.
+    fn first_calls(&self, ours: &ParticipantId) -> BTreeSet<GroupCallId> {
         let alone = |group: &&GroupCallId| {
-            self.roster.participants(group).iter().all(|one| one.id == *ours)
+            let visit = self.ours.visit(group).map(|visit| &visit.session);
+            let present = self.roster.participants(group);
+            let first = present.iter().find(|one| one.id != *ours || one.session.as_ref() == visit);
+            first.is_none_or(|first| first.id == *ours)
         };
         self.ours.wanted().filter(alone).cloned().collect()
     }
@@ -139,6 +160,8 @@ pub(in crate::machine) struct Groups {
     timers: Timers<(u64, GroupTimer)>,
     numbers: BTreeMap<u64, RoomId>,
     latest: u64,
+    /// By how much the homeserver's clock was seen ahead of ours.
+    ahead: Duration,
     asked: BTreeMap<OpId, RoomId>,
     pub(super) rings: Rings,
 }
@@ -271,12 +294,14 @@ impl Groups {
             Next::Write => {
                 let until = world.now.wall.plus(world.config.timeouts.membership);
                 let state_key = of_room.our_key(world);
-                let content = of_room.ours.content(&world.identity.device, until);
+                // Others count from when the homeserver took it, by its clock.
+                let said = until.plus(self.ahead);
+                let content = of_room.ours.content(&world.identity.device, said);
                 let event_type = of_room.ours.dialect().member_type().to_owned();
                 let room = room.clone();
                 let write = MatrixOp::SendState { room, event_type, state_key, content };
                 let op = world.request(Owner::Groups, Op::Matrix(write));
-                of_room.first_in = of_room.empty_calls(&world.ourselves());
+                of_room.first_in = of_room.first_calls(&world.ourselves());
                 of_room.ours.on_writing(op, until);
                 op
             }
@@ -285,6 +310,15 @@ impl Groups {
         self.set_timer(room, GroupTimer::Refresh, None);
         self.set_timer(room, GroupTimer::RefreshAwake, None);
         self.note_memberships(world, room);
+    }
+
+    /// What the homeserver's clock said when it told of an event, at the latest: a clock of ours that is
+    /// slow would have our memberships expire before they are written anew.
+    pub(super) fn note_clock(&mut self, now: Wall, facts: &StateFacts) {
+        if let Some(age) = facts.age {
+            let ahead = facts.sent.plus(age).since(now);
+            self.ahead = self.ahead.max(ahead).min(MAX_AHEAD);
+        }
     }
 
     /// Asks for the state of a room of which nothing was heard; whether it is on its way.
@@ -340,6 +374,19 @@ impl Groups {
         self.set_timer(room, GroupTimer::Expiry, next.map(Deadline::Wall));
     }
 
+    /// Our wall clock was set back: what counts until some time of it would count for longer.
+    pub(in crate::machine) fn on_clock_set_back(&mut self, by: Duration) {
+        self.timers.set_back(by);
+        self.rings.on_clock_set_back(by);
+        for of_room in self.rooms.values_mut() {
+            of_room.roster.on_clock_set_back(by);
+            of_room.order.on_clock_set_back(by);
+            of_room.ours.on_clock_set_back(by);
+            of_room.delayed.on_clock_set_back(by);
+            of_room.posts.on_clock_set_back(by);
+        }
+    }
+
     /// We are in this room no more: nothing of it is kept.
     pub(super) fn forget_room(&mut self, world: &mut World, room: &RoomId) {
         if let Some(GroupRoom { number, .. }) = self.rooms.remove(room) {
@@ -361,6 +408,7 @@ impl Groups {
             of_room.roster.fingerprint(print, now);
             of_room.ours.fingerprint(print);
             of_room.posts.fingerprint(print);
+            of_room.early.fingerprint(print);
             of_room.delayed.fingerprint(print);
             match of_room.reading {
                 Reading::NotYet => print.value("unread"),
@@ -368,6 +416,11 @@ impl Groups {
                 Reading::Done => {}
             }
             print.value((&of_room.levels, &of_room.creation, &of_room.heard_meanwhile));
+            print.value(&of_room.first_in);
+        }
+        for ((room, timer), deadline) in self.timers.iter() {
+            print.value((self.numbers.get(room), timer));
+            print.deadline(deadline);
         }
         for (session, call) in &self.calls {
             print.session(*session);

@@ -1,7 +1,5 @@
 //! Commands, replies and timers that concern group calls, and what rooms and users do.
 
-use std::time::Duration;
-
 use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
@@ -11,14 +9,13 @@ use super::{
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
 };
 use crate::{
-    config::DelayedLeave,
+    config::{DelayedLeave, Msc3401},
     id::{EventId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine, Service,
         event::{EndReason, RingStop, VoipEvent},
         io::{CallMedia, Fault, GroupCommand, Ignored, Refusal, Reply, Verdict},
     },
-    time::Mono,
     wire::{
         ledger::LiveMembership,
         legacy,
@@ -42,6 +39,9 @@ impl Engine {
         }
         if self.world.is_outside(&room, &self.world.identity.user) {
             return Verdict::Refused(Refusal::NotInRoom);
+        }
+        if let Err(refusal) = self.check_dialect(&backend) {
+            return Verdict::Refused(refusal);
         }
         if let Some(session) = self.groups.find(&room, &call) {
             let shown = self.groups.calls.get(&session).map(GroupCall::shown);
@@ -107,6 +107,13 @@ impl Engine {
         }
     }
 
+    fn check_dialect(&self, backend: &Backend) -> Result<(), Refusal> {
+        match (backend.dialect(), self.world.config.msc3401) {
+            (Dialect::Famedly, _) | (Dialect::Msc3401, Msc3401::On) => Ok(()),
+            (Dialect::Msc3401, Msc3401::Off) => Err(Refusal::DialectOff),
+        }
+    }
+
     /// Whether others would read our membership as it is.
     fn is_writable(&self, group: &GroupCallId, application: &str, backend: &Backend) -> bool {
         // Whatever the visit is called: its id is ours, and short.
@@ -155,6 +162,9 @@ impl Engine {
             GroupState::Ended => return Verdict::Refused(Refusal::UnknownSession),
         }
         let visit = (call.shown.application.clone(), call.shown.backend.clone());
+        if let Err(refusal) = self.check_dialect(&visit.1) {
+            return Verdict::Refused(refusal);
+        }
         let dialect = visit.1.dialect();
         let of_room = self.groups.room(room);
         if !of_room.rights(&self.world.identity.user, dialect).can_join {
@@ -386,7 +396,10 @@ impl Engine {
                     let now = self.world.now.wall;
                     self.groups.room(&room).ours.on_refresh(now);
                 }
-                GroupTimer::Retry => self.groups.room(&room).ours.on_pause_over(),
+                GroupTimer::Retry => {
+                    let now = self.world.now.mono;
+                    self.groups.room(&room).ours.on_pause_over(now);
+                }
                 // What is due then is seen below.
                 GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
                 GroupTimer::Legs => self.on_legs_due(&room),
@@ -404,10 +417,12 @@ impl Engine {
     /// The network is back: what failed is tried at once.
     pub(in crate::machine) fn on_groups_network_back(&mut self) {
         for room in self.groups.all_rooms() {
+            let now = self.world.now.mono;
             let of_room = self.groups.room(&room);
-            of_room.ours.on_pause_over();
+            of_room.ours.on_pause_over(now);
             of_room.delayed.on_network_back();
-            self.on_posts_due(&room, Mono(Duration::MAX));
+            self.groups.room(&room).posts.on_network_back(now);
+            self.on_posts_due(&room, now);
             self.groups.push(&mut self.world, &room);
         }
     }

@@ -7,7 +7,7 @@ use super::{
     GroupCall,
     event::{Connection, GroupEvent, GroupState},
     groups::GroupTimer,
-    mesh::{Leg, we_call},
+    mesh::{Leg, Place as MeshPlace, we_call},
     roster::Participant,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
             leg::{LegNews, Place},
         },
         event::{CallEvent, CallState, EndReason, Side, Stream},
-        io::ParticipantId,
+        io::{Ignored, ParticipantId},
         world::World,
     },
     time::Deadline,
@@ -58,11 +58,7 @@ impl GroupCall {
         let was_full = self.mesh.is_full();
         let leg = self.mesh.seat_mut(member).on_leg_over();
         if was_full {
-            let all = self.shown.participants.iter().map(|one| one.id.clone());
-            let waiting: Vec<_> = all.filter(|member| !self.mesh.has_leg(member)).collect();
-            for member in waiting {
-                self.mesh.touch(&member);
-            }
+            self.mesh.on_place_free();
         }
         leg
     }
@@ -117,13 +113,45 @@ impl Engine {
         self.hear_parked(session, member);
     }
 
-    /// Places a leg, or puts it off where too many were begun.
+    /// Places a leg, or puts it off where there are too many.
     fn place_leg_in_time(&mut self, session: SessionId, member: &Participant) {
-        let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        match call.mesh.pace.next(self.world.now.mono, &member.id.user) {
-            Some(at) => call.mesh.seat_mut(&member.id).retry_at(at),
-            None => self.place_leg(session, member),
+        if self.make_place(session, &member.id) {
+            self.place_leg(session, member);
         }
+    }
+
+    /// Whether a leg to this member may begin now. If not it is looked again later, and counted.
+    pub(super) fn make_place(&mut self, session: SessionId, member: &ParticipantId) -> bool {
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return false };
+        if let Some(at) = call.mesh.pace.next(now, &member.user) {
+            call.mesh.seat_mut(member).retry_at(at);
+            self.note("leg", Some((&member.user, Some(session))), Ignored::TooMany);
+            return false;
+        }
+        match call.mesh.place_for(now, member) {
+            MeshPlace::Free => true,
+            MeshPlace::Of(other) => {
+                self.drop_leg(session, &other, EndReason::IceFailed);
+                self.put_off(session, &other);
+                true
+            }
+            MeshPlace::Later(at) => {
+                call.mesh.seat_mut(member).wait_for_place(at);
+                let room = call.shown.room.clone();
+                self.groups.watch_legs(&room);
+                self.note("leg", Some((&member.user, Some(session))), Ignored::TooMany);
+                false
+            }
+        }
+    }
+
+    /// A leg failed: the next is placed after a pause.
+    fn put_off(&mut self, session: SessionId, member: &ParticipantId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let seat = call.mesh.seat_mut(member);
+        let pause = self.world.config.timeouts.leg_retry_pause(seat.failures());
+        seat.retry_at(self.world.now.mono.plus(pause));
     }
 
     /// Whether we are to call this member now.
@@ -134,7 +162,6 @@ impl Engine {
         known
             && !waits
             && !call.mesh.has_leg(member)
-            && !call.mesh.is_full()
             && call.calls(&self.ourselves(), member)
             && !self.ignored_users.contains(&member.user)
     }
@@ -175,7 +202,7 @@ impl Engine {
         (leg, number): (Call, Option<u64>),
     ) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        let mut of_seat = Leg::new(leg.session(), leg.shown().call_id.clone());
+        let mut of_seat = Leg::new(leg.session(), leg.shown().call_id.clone(), self.world.now.mono);
         of_seat.is_new(number);
         call.mesh.pace.note(self.world.now.mono, &member.user);
         call.mesh.seat_mut(member).begin(of_seat);
@@ -273,11 +300,8 @@ impl Engine {
     fn on_leg_ended(&mut self, group: SessionId, member: &ParticipantId) {
         let Some(call) = self.groups.calls.get_mut(&group) else { return };
         call.take_leg(member);
-        let seat = call.mesh.seat_mut(member);
-        let pause = self.world.config.timeouts.leg_retry_pause(seat.failures());
-        let at = self.world.now.mono.plus(pause);
-        seat.retry_at(at);
         let room = call.shown.room.clone();
+        self.put_off(group, member);
         self.show_leg_over(group, member);
         self.groups.watch_legs(&room);
     }

@@ -21,7 +21,7 @@ use crate::{
     config::Timeouts,
     id::{DeviceId, EventId, OpId},
     machine::{fingerprint::Fingerprint, io::Fault},
-    time::{Now, Wall},
+    time::{Deadline, Mono, Now, Wall},
     wire::{
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, write_members},
         metadata::Purpose,
@@ -151,6 +151,8 @@ pub(super) struct Ours {
     stale: bool,
     step: Step,
     tries: u32,
+    /// Until when the homeserver wants to be left alone.
+    quiet: Option<Mono>,
     echoes: VecDeque<EventId>,
     /// What we wrote last, until it is seen.
     unseen: Option<EventId>,
@@ -237,6 +239,12 @@ impl Ours {
     pub(super) fn known_visits(&self) -> impl Iterator<Item = &String> {
         let tried = self.wanted.values().filter(|visit| visit.tried);
         tried.map(|visit| &visit.session).chain(&self.retracting)
+    }
+
+    /// Our wall clock was set back.
+    pub(super) fn on_clock_set_back(&mut self, by: Duration) {
+        self.believed = self.believed.minus(by);
+        self.repairs.last = self.repairs.last.minus(by);
     }
 
     /// It is time to write what we wrote again, before it is believed no more. Who slept through
@@ -489,13 +497,15 @@ impl Ours {
         }
         self.step = Step::Pausing;
         self.tries = self.tries.saturating_add(1);
+        self.quiet = fault.asked_pause().map(|_| now.mono.plus(fault.pause_obeyed(timeouts)));
         Outcome::Later(fault.pause_before(self.tries, timeouts))
     }
 
     /// The pause is over, or the network is back. After an outage our other devices may have written
     /// what we have not heard yet.
-    pub(super) fn on_pause_over(&mut self) {
-        if self.step == Step::Pausing {
+    pub(super) fn on_pause_over(&mut self, now: Mono) {
+        let asked = self.quiet.is_some_and(|until| until > now);
+        if self.step == Step::Pausing && !asked {
             self.step = Step::Rest;
             self.known &= self.tries < TRIES_OF_OUTAGE;
         }
@@ -511,7 +521,8 @@ impl Ours {
             &self.retracting,
             self.tries,
         ));
-        print.value(self.kept.len());
+        print.value(&self.kept);
+        print.deadline(Deadline::Wall(self.believed));
         match &self.step {
             Step::Rest => print.value("rest"),
             Step::Pausing => print.value("pausing"),

@@ -39,7 +39,22 @@ pub(super) struct Seat {
     failures: u32,
     /// When the next is placed, if it is not to be at once.
     retry: Option<Mono>,
+    /// It waits for a place, not for its time.
+    crowded: bool,
     over: VecDeque<CallId>,
+}
+
+/// How long a leg may be on its way before it gives way, where there are too many.
+const CHANCE: Duration = Duration::from_secs(10);
+
+/// Whether there is a place for a leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    /// The one that this member has, and makes nothing of.
+    Of(ParticipantId),
+    /// Not now; it is worth looking again then.
+    Later(Mono),
 }
 
 /// The leg of a seat.
@@ -47,14 +62,15 @@ pub(super) struct Seat {
 pub(super) struct Leg {
     pub(super) session: SessionId,
     pub(super) call: CallId,
+    begun: Mono,
     connected: bool,
     /// The numbers of their messages that were heard.
     heard: BTreeSet<u64>,
 }
 
 impl Leg {
-    pub(super) fn new(session: SessionId, call: CallId) -> Self {
-        Self { session, call, connected: false, heard: BTreeSet::new() }
+    pub(super) fn new(session: SessionId, call: CallId, begun: Mono) -> Self {
+        Self { session, call, begun, connected: false, heard: BTreeSet::new() }
     }
 
     /// Whether a message of that number was not heard before. Of very many the smallest are
@@ -118,7 +134,15 @@ impl Mesh {
     pub(super) fn seat_mut(&mut self, member: &ParticipantId) -> &mut Seat {
         let at = self.seats.iter().position(|seat| seat.member == *member).unwrap_or_else(|| {
             let (member, over) = (member.clone(), VecDeque::new());
-            let seat = Seat { member, leg: None, theirs: None, failures: 0, retry: None, over };
+            let seat = Seat {
+                member,
+                leg: None,
+                theirs: None,
+                failures: 0,
+                retry: None,
+                crowded: false,
+                over,
+            };
             self.seats.push(seat);
             self.seats.len() - 1
         });
@@ -133,6 +157,36 @@ impl Mesh {
     /// Whether there are as many as there can be.
     pub(super) fn is_full(&self) -> bool {
         self.seats.iter().filter(|seat| seat.leg.is_some()).count() >= MAX_LEGS
+    }
+
+    /// A place became free: who waits for one is looked at.
+    pub(super) fn on_place_free(&mut self) {
+        let crowded = self.seats.iter_mut().filter(|seat| seat.crowded);
+        let waiting: Vec<_> = crowded
+            .map(|seat| ((seat.retry, seat.crowded) = (None, false), seat.member.clone()).1)
+            .collect();
+        for member in waiting {
+            self.touch(&member);
+        }
+    }
+
+    /// Whether there is a place for a leg to this member. Where all are taken, a leg that has not
+    /// connected in a while gives way to whoever was not tried yet: nobody keeps others out by
+    /// pretending to be there.
+    pub(super) fn place_for(&self, now: Mono, member: &ParticipantId) -> Place {
+        if self.has_leg(member) || !self.is_full() {
+            return Place::Free;
+        }
+        let pending = self.seats.iter().filter_map(|seat| {
+            let leg = seat.leg.as_ref().filter(|leg| !leg.connected)?;
+            Some((leg.begun.plus(CHANCE), seat))
+        });
+        let tried = self.seat(member).is_some_and(|seat| seat.failures > 0);
+        match pending.min_by_key(|(at, _)| *at) {
+            Some((at, seat)) if at <= now && !tried => Place::Of(seat.member.clone()),
+            Some((at, _)) => Place::Later(at.max(now.plus(Duration::from_secs(1)))),
+            None => Place::Later(now.plus(CHANCE)),
+        }
     }
 
     pub(super) fn has_leg(&self, member: &ParticipantId) -> bool {
@@ -165,7 +219,7 @@ impl Mesh {
 
     // --------------------------------------------------------------------------------- parked
 
-    /// Keeps a message for the membership of whoever sent it; whether there was room.
+    /// Keeps a message for the membership of whoever sent it; whether nothing had to go for it.
     pub(super) fn park(&mut self, member: &ParticipantId, message: Parked) -> bool {
         let place = self.parked.iter().position(|(of, _)| of == member);
         let at = match place {
@@ -180,12 +234,14 @@ impl Mesh {
         let waiting = &mut self.parked[at].1;
         waiting.push_back(message);
         let bytes = |one: &Parked| one.message.body.bytes();
+        let mut all_kept = true;
         while waiting.len() > MAX_PARKED_PER_MEMBER
             || waiting.iter().map(bytes).sum::<usize>() > MAX_PARKED_BYTES_PER_MEMBER
         {
             waiting.pop_front();
+            all_kept = false;
         }
-        true
+        all_kept
     }
 
     /// Of how many devices of this user something waits.
@@ -228,7 +284,7 @@ impl Mesh {
             print.value(member);
             for parked in waiting {
                 print.value((&parked.facts, &parked.message));
-                print.deadline(Deadline::Mono(parked.since));
+                print.since(parked.since);
             }
         }
         print.value(&self.touched);
@@ -239,7 +295,7 @@ impl Seat {
     /// A leg to him begins.
     pub(super) fn begin(&mut self, leg: Leg) {
         self.leg = Some(leg);
-        self.retry = None;
+        (self.retry, self.crowded) = (None, false);
     }
 
     pub(super) fn on_connected(&mut self) {
@@ -265,7 +321,12 @@ impl Seat {
     }
 
     pub(super) fn retry_at(&mut self, at: Mono) {
-        self.retry = Some(at);
+        (self.retry, self.crowded) = (Some(at), false);
+    }
+
+    /// There is no place now: the next try is then, or as soon as there is one.
+    pub(super) fn wait_for_place(&mut self, at: Mono) {
+        (self.retry, self.crowded) = (Some(at), true);
     }
 
     /// Whether a new leg waits for its time.
@@ -282,7 +343,7 @@ impl Seat {
     pub(super) fn start_over(&mut self, visit: Option<String>) {
         self.theirs = visit;
         self.failures = 0;
-        self.retry = None;
+        (self.retry, self.crowded) = (None, false);
     }
 
     /// Whether his leg is of this call.
@@ -373,7 +434,7 @@ mod tests {
     #[test]
     fn numbers_are_heard_once_and_remembered_within_a_bound() {
         let call = CallId::parse("c").unwrap();
-        let mut leg = Leg::new(SessionId(1), call);
+        let mut leg = Leg::new(SessionId(1), call, Mono::default());
         assert!(leg.is_new(Some(0)) && leg.is_new(Some(2)) && leg.is_new(Some(1)));
         assert!(!leg.is_new(Some(2)) && !leg.is_new(Some(0)));
         assert!(leg.is_new(None) && leg.is_new(None), "who does not number is heard");
@@ -415,9 +476,9 @@ mod tests {
         assert!(mesh.park(&member("@ada:x", "0"), parked("v=0")), "known ones are heard");
         let (ben, long) = (member("@ben:x", "B"), "x".repeat(MAX_PARKED_BYTES_PER_MEMBER / 4));
         for _ in 0..6 {
-            assert!(mesh.park(&ben, parked(&long)));
+            mesh.park(&ben, parked(&long));
         }
-        assert!(mesh.park(&ben, parked("v=0")));
+        assert!(!mesh.park(&ben, parked("v=0")), "one had to go");
         assert_eq!(mesh.take_parked(&ben).len(), 4, "the oldest are dropped");
     }
 
@@ -427,7 +488,8 @@ mod tests {
         let ben = member("@ben:x", "B");
         let seat = mesh.seat_mut(&ben);
         let mut fail = |connected: bool| {
-            let mut leg = Leg::new(SessionId(1), CallId::parse("c").unwrap());
+            let call = CallId::parse("c").unwrap();
+            let mut leg = Leg::new(SessionId(1), call, Mono::default());
             leg.connected = connected;
             seat.begin(leg);
             seat.on_leg_over();

@@ -81,8 +81,8 @@ impl GroupCall {
 
     fn tell(&mut self, world: &mut World, event: GroupEvent) {
         self.shown.apply(&event);
-        if may_end_reactions(&event) {
-            self.reactions.keep_shown(&self.shown, &world.ourselves());
+        if let Some(of) = whose_reactions_may_end(&event) {
+            self.reactions.keep_shown(&self.shown, of, &world.ourselves());
         }
         world.tell_group(self.session, event);
     }
@@ -107,13 +107,30 @@ impl GroupCall {
     }
 }
 
-/// Reactions go with their participants' visits.
-fn may_end_reactions(event: &GroupEvent) -> bool {
-    matches!(
-        event,
-        GroupEvent::ReactionRemoved { .. }
-            | GroupEvent::ParticipantJoined(_)
-            | GroupEvent::ParticipantLeft(_)
-            | GroupEvent::ParticipantChanged(_)
-    )
+/// Reactions go with their participants' visits: whose it may be, and whether he has left.
+fn whose_reactions_may_end(event: &GroupEvent) -> Option<(&ParticipantId, bool)> {
+    match event {
+        GroupEvent::ReactionRemoved { participant, .. } => Some((participant, false)),
+        GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
+            Some((&who.id, false))
+        }
+        GroupEvent::ParticipantLeft(who) => Some((who, true)),
+        GroupEvent::StateChanged(_)
+        | GroupEvent::ReadingChanged { .. }
+        | GroupEvent::ReactionAdded { .. }
+        | GroupEvent::Declined(_)
+        | GroupEvent::ApplicationChanged(_)
+        | GroupEvent::RightsChanged(_)
+        | GroupEvent::AllowEveryoneFailed(_)
+        | GroupEvent::ConnectionChanged { .. }
+        | GroupEvent::StreamsChanged { .. }
+        | GroupEvent::MuteChanged { .. }
+        | GroupEvent::HoldChanged { .. }
+        | GroupEvent::MediaMissing(_)
+        | GroupEvent::SwitchFailed(_)
+        | GroupEvent::UnverifiedDevice(_)
+        | GroupEvent::ActiveSpeakerChanged(_)
+        | GroupEvent::Refused(_)
+        | GroupEvent::Ended(_) => None,
+    }
 }

@@ -82,6 +82,8 @@ struct Entry {
     transaction: String,
     step: Step,
     tries: u32,
+    /// Until when the homeserver wants to be left alone.
+    quiet: Option<Mono>,
 }
 
 impl Post {
@@ -137,16 +139,28 @@ impl Posts {
 
     /// Drops what waits for this call: nobody needs it any more.
     pub(super) fn forget(&mut self, group: &GroupCallId) {
-        self.entries.retain(|_, entry| match (&entry.post.purpose, entry.step) {
-            (
-                Purpose::Reaction(of, _)
-                | Purpose::Announcement(of)
-                | Purpose::LegacyAnnouncement(of)
-                | Purpose::Rights(of),
-                Step::Waiting(_),
-            ) => of != group,
-            (_, Step::Sending(_)) | (Purpose::Removal(..) | Purpose::Nothing, _) => true,
+        self.entries.retain(|_, entry| {
+            let of = match &entry.post.purpose {
+                Purpose::Reaction(of, _) | Purpose::Announcement(of) => of,
+                Purpose::LegacyAnnouncement(of) | Purpose::Rights(of) => of,
+                Purpose::Removal(..) | Purpose::Nothing => return true,
+            };
+            if of != group {
+                return true;
+            }
+            // What is under way may arrive, but is not tried again.
+            entry.post.patience = Patience::Once;
+            matches!(entry.step, Step::Sending(_))
         });
+    }
+
+    /// Our wall clock was set back: nothing is tried longer for that.
+    pub(super) fn on_clock_set_back(&mut self, by: Duration) {
+        for entry in self.entries.values_mut() {
+            if let Patience::Until(until) = &mut entry.post.patience {
+                *until = until.minus(by);
+            }
+        }
     }
 
     fn take(&mut self, op: OpId) -> Option<(u64, Entry)> {
@@ -161,6 +175,15 @@ impl Posts {
             Step::Sending(_) => None,
         });
         waiting.min()
+    }
+
+    /// What waits waits no longer, but where the homeserver asked for it.
+    pub(super) fn on_network_back(&mut self, now: Mono) {
+        for entry in self.entries.values_mut() {
+            if let Step::Waiting(at) = &mut entry.step {
+                *at = (*at).min(entry.quiet.unwrap_or_default().max(now));
+            }
+        }
     }
 
     fn send_due(&mut self, world: &mut World, room: &RoomId, by: Mono) -> Vec<OpId> {
@@ -193,7 +216,7 @@ impl Engine {
         let transaction = self.world.ids.transaction(&self.world.party);
         let op = post.send(&mut self.world, room, &transaction);
         self.groups.await_reply(op, room);
-        let entry = Entry { post, transaction, step: Step::Sending(op), tries: 0 };
+        let entry = Entry { post, transaction, step: Step::Sending(op), tries: 0, quiet: None };
         let posts = &mut self.groups.room(room).posts;
         posts.latest += 1;
         posts.entries.insert(posts.latest, entry);
@@ -221,6 +244,7 @@ impl Engine {
         };
         match entry.pause(fault, self.world.now, &self.world.config.timeouts) {
             Some(pause) => {
+                entry.quiet = fault.asked_pause().map(|_| self.world.now.mono.plus(pause));
                 entry.step = Step::Waiting(self.world.now.mono.plus(pause));
                 self.groups.room(room).posts.entries.insert(number, entry);
                 self.watch_posts(room);

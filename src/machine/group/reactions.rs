@@ -21,11 +21,12 @@ use super::{
 };
 use crate::{
     config::ReactionsSent,
-    id::{EventId, RoomId, SessionId},
+    id::{EventId, RoomId, SessionId, UserId},
     machine::{
         Engine,
         bounds::{
-            MAX_REACTION_EVENTS, MAX_REACTIONS_OF_CALL_PER_SECOND, MAX_REACTIONS_PER_PARTICIPANT,
+            MAX_EARLY_REACTIONS, MAX_EARLY_REACTIONS_PER_USER, MAX_REACTION_EVENTS,
+            MAX_REACTIONS_OF_CALL_PER_SECOND, MAX_REACTIONS_PER_PARTICIPANT,
             MAX_REACTIONS_PER_SECOND,
         },
         fingerprint::Fingerprint,
@@ -105,17 +106,27 @@ pub(super) struct Reactions {
 }
 
 impl Reactions {
-    /// Forgets what is shown no more.
-    pub(super) fn keep_shown(&mut self, shown: &GroupSnapshot, ours: &ParticipantId) {
-        let stands = |who: &ParticipantId, key: &String| {
-            shown.reactions.get(who).is_some_and(|keys| keys.contains(key))
-        };
-        for (who, keys) in &mut self.events {
-            keys.retain(|key, _| stands(who, key));
+    /// Forgets what this participant shows no more; of who has left, everything.
+    pub(super) fn keep_shown(
+        &mut self,
+        shown: &GroupSnapshot,
+        (who, left): (&ParticipantId, bool),
+        ours: &ParticipantId,
+    ) {
+        let keys = shown.reactions.get(who);
+        let stands = |key: &String| keys.is_some_and(|keys| keys.contains(key));
+        if let Some(events) = self.events.get_mut(who) {
+            events.retain(|key, _| stands(key));
+            if events.is_empty() {
+                self.events.remove(who);
+            }
         }
-        self.events.retain(|_, keys| !keys.is_empty());
-        self.own.retain(|key, _| stands(ours, key));
-        self.heard.retain(|who, _| shown.participant(who).is_some());
+        if who == ours {
+            self.own.retain(|key, _| stands(key));
+        }
+        if left {
+            self.heard.remove(who);
+        }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
@@ -156,6 +167,49 @@ impl Reactions {
             self.heard_of_all.count += 1;
         }
         heard
+    }
+}
+
+/// Events of a room that came before what they refer to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct EarlyReactions {
+    /// Permanent reactions of whom no such membership was heard yet.
+    waiting: VecDeque<(Facts, Reaction, Mono)>,
+    /// What was removed before it was heard, and by whom.
+    removed: VecDeque<(UserId, EventId)>,
+}
+
+impl EarlyReactions {
+    /// Keeps a reaction for its membership; whether nobody else's had to go for it.
+    fn wait(&mut self, facts: &Facts, reaction: &Reaction, now: Mono) -> bool {
+        let of_user = self.waiting.iter().filter(|(it, ..)| it.sender == facts.sender).count();
+        if of_user >= MAX_EARLY_REACTIONS_PER_USER || self.waiting.len() >= MAX_EARLY_REACTIONS {
+            return false;
+        }
+        self.waiting.push_back((facts.clone(), reaction.clone(), now));
+        true
+    }
+
+    fn note_removal(&mut self, user: &UserId, event: &EventId) {
+        if self.removed.len() == MAX_EARLY_REACTIONS {
+            self.removed.pop_front();
+        }
+        self.removed.push_back((user.clone(), event.clone()));
+    }
+
+    fn was_removed(&self, facts: &Facts) -> bool {
+        let of_event = |event: &EventId| {
+            self.removed.iter().any(|(user, of)| *user == facts.sender && of == event)
+        };
+        facts.event_id.as_ref().is_some_and(of_event)
+    }
+
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        for (facts, reaction, since) in &self.waiting {
+            print.value((&facts.event_id, &facts.sender, &reaction.key));
+            print.since(*since);
+        }
+        print.value(&self.removed);
     }
 }
 
@@ -389,10 +443,42 @@ impl Engine {
         if late && world.holds(Guard::ReactionsFresh) {
             return Verdict::Ignored(Ignored::Expired);
         }
+        if self.groups.room(room).early.was_removed(facts) {
+            return Verdict::Ignored(Ignored::AlreadyOver);
+        }
         let Some((session, who)) = self.reacting(room, &id, reaction) else {
-            return Verdict::Ignored(Ignored::NoMembership);
+            return self.keep_reaction(room, facts, reaction);
         };
         self.show_reaction(session, who, reaction, facts.event_id.clone())
+    }
+
+    /// A hand may be heard of before the membership of whoever raises it.
+    fn keep_reaction(&mut self, room: &RoomId, facts: &Facts, reaction: &Reaction) -> Verdict {
+        let (now, early) = (self.world.now.mono, &mut self.groups.room(room).early);
+        let patience = self.world.config.timeouts.parked;
+        early.waiting.retain(|(_, _, since)| now.since(*since) < patience);
+        Verdict::Ignored(match reaction.stay {
+            Stay::Ephemeral => Ignored::NoMembership,
+            Stay::Permanent if early.wait(facts, reaction, now) => Ignored::Parked,
+            Stay::Permanent => Ignored::TooMany,
+        })
+    }
+
+    /// The room's state changed: perhaps the membership came that a reaction refers to.
+    pub(super) fn react_waiting(&mut self, room: &RoomId) {
+        let waiting = std::mem::take(&mut self.groups.room(room).early.waiting);
+        for (facts, reaction, since) in waiting {
+            let device = reaction.of.device_id.clone();
+            let id = ParticipantId { user: facts.sender.clone(), device };
+            match self.reacting(room, &id, &reaction) {
+                Some((session, who)) => {
+                    self.show_reaction(session, who, &reaction, facts.event_id.clone());
+                }
+                None => {
+                    self.groups.room(room).early.waiting.push_back((facts, reaction, since));
+                }
+            }
+        }
     }
 
     /// In which call a reaction is shown, and whose it is.
@@ -461,6 +547,13 @@ impl Engine {
             Some((call.session, who, key))
         });
         let Some((session, participant, key)) = shown.next() else {
+            drop(shown);
+            let early = &mut self.groups.room(room).early;
+            early.note_removal(&facts.sender, &removal.redacts);
+            let redacted = |it: &Facts| {
+                it.sender == facts.sender && it.event_id.as_ref() == Some(&removal.redacts)
+            };
+            early.waiting.retain(|(it, ..)| !redacted(it));
             return Verdict::Ignored(Ignored::UnknownReaction);
         };
         drop(shown);

@@ -9,7 +9,10 @@
 //! Lifetimes, clocks and mentions are judged by [`crate::ring`], as in push handlers; who is in
 //! the call is known better here, from the room's state.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     GroupCall,
@@ -141,10 +144,18 @@ struct Waiting {
 pub(in crate::machine) struct Rings {
     seen: Seen,
     live: BTreeMap<(RoomId, EventId), IncomingRing>,
+    /// When each of them is over, by our clock as it is now.
+    ends: BTreeMap<(RoomId, EventId), Wall>,
     waiting: VecDeque<Waiting>,
 }
 
 impl Rings {
+    pub(super) fn on_clock_set_back(&mut self, by: Duration) {
+        for at in self.ends.values_mut() {
+            *at = at.minus(by);
+        }
+    }
+
     /// Whether no more rings, or no more of this caller.
     fn is_full_for(&self, caller: &UserId, most: usize) -> (bool, bool) {
         let of_caller = self.live.values().filter(|ring| ring.caller == *caller).count();
@@ -178,7 +189,7 @@ impl Rings {
 
     /// When the next ring of a room stops by itself.
     fn next_end(&self, room: &RoomId) -> Option<Wall> {
-        self.live.values().filter(|ring| ring.room == *room).map(|ring| ring.until).min()
+        self.ends.iter().filter(|((of, _), _)| of == room).map(|(_, at)| *at).min()
     }
 
     pub(super) fn forget_room(&mut self, room: &RoomId) {
@@ -187,8 +198,14 @@ impl Rings {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         for (id, ring) in &self.live {
-            print.value((id, ring.style));
-            print.deadline(Deadline::Wall(ring.until));
+            print.value((id, ring.style, ring.until));
+        }
+        for at in self.ends.values() {
+            print.deadline(Deadline::Wall(*at));
+        }
+        for waiting in &self.waiting {
+            print.value((&waiting.room, &waiting.facts.event_id, &waiting.facts.sender));
+            print.since(waiting.since);
         }
     }
 }
@@ -369,6 +386,7 @@ impl Engine {
             style,
             until: expires,
         };
+        self.groups.rings.ends.insert((room.clone(), event_id.clone()), expires);
         self.groups.rings.live.insert((room.clone(), event_id), ring.clone());
         self.watch_rings(&room);
         self.world.tell(VoipEvent::GroupRingStarted { ring: Box::new(ring) });
@@ -458,7 +476,13 @@ impl Engine {
         let by_us = facts.sender == self.world.identity.user;
         if by_us || !self.world.holds(Guard::DeclineBound) {
             self.judge(room, facts, &RtcEvent::SfuReject(reject.clone()));
-            let rings = |it: &IncomingRing| it.room == *room && it.style == Style::Ring;
+            let of_two: BTreeSet<_> = self
+                .groups
+                .of_room(room)
+                .filter(|call| is_call_of_two(&call.shown.application))
+                .map(|call| call.session)
+                .collect();
+            let rings = |it: &IncomingRing| it.style == Style::Ring && of_two.contains(&it.session);
             return match self.end_rings(rings, RingStop::Elsewhere) {
                 true => Verdict::Handled,
                 false => Verdict::Ignored(Ignored::UnknownRing),
@@ -502,9 +526,12 @@ impl Engine {
     ) -> bool {
         let live = std::mem::take(&mut self.groups.rings.live);
         let (over, left): (BTreeMap<_, _>, _) = live.into_iter().partition(|(_, it)| which(it));
+        self.groups.rings.ends.retain(|ring, _| left.contains_key(ring));
         self.groups.rings.live = left;
         let ended = !over.is_empty();
         for ring in over.into_values() {
+            let (now, seen) = (self.world.now.wall, &mut self.groups.rings.seen);
+            ring::on_stopped(now, seen, (&ring.room, &ring.notification));
             self.watch_rings(&ring.room);
             self.world.tell(VoipEvent::GroupRingStopped { ring: Box::new(ring), why });
         }
@@ -539,7 +566,10 @@ impl Engine {
 
     pub(super) fn on_rings_due(&mut self, room: &RoomId) {
         let now = self.world.now.wall;
-        self.end_rings(|it| it.room == *room && it.until <= now, RingStop::Expired);
+        let ends = self.groups.rings.ends.iter();
+        let over = ends.filter(|((of, _), at)| of == room && **at <= now);
+        let over: BTreeSet<_> = over.map(|((_, id), _)| id.clone()).collect();
+        self.end_rings(|it| it.room == *room && over.contains(&it.notification), RingStop::Expired);
         self.watch_rings(room);
     }
 

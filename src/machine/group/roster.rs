@@ -247,6 +247,17 @@ impl Roster {
         self.settle(now.wall, touched)
     }
 
+    /// Our wall clock was set back: nothing counts longer for that.
+    pub(in crate::machine) fn on_clock_set_back(&mut self, by: Duration) {
+        let seats = self.calls.values_mut().flat_map(BTreeMap::values_mut);
+        for claim in seats.flat_map(BTreeMap::values_mut).flat_map(|seat| seat.claims.values_mut())
+        {
+            claim.until = claim.until.minus(by);
+        }
+        let expiries = std::mem::take(&mut self.expiries).into_iter();
+        self.expiries = expiries.map(|(at, a, b, c)| (at.minus(by), a, b, c)).collect();
+    }
+
     /// Who is in a group call, oldest first.
     pub(in crate::machine) fn participants(&self, group: &GroupCallId) -> Vec<Participant> {
         let seats = self.calls.get(group).into_iter().flatten().flat_map(|(_, seats)| seats);

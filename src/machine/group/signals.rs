@@ -106,7 +106,9 @@ impl Engine {
     /// The room of a message that names none, as matrix-js-sdk sends them: ids of its calls are in one
     /// room alone.
     fn room_of(&self, leg: &Leg) -> Option<RoomId> {
-        let of_id = self.groups.calls.values().map(GroupCall::shown).filter(|shown| {
+        // What others call so elsewhere is no matter, as long as we are not in it.
+        let wanted = self.groups.calls.values().filter(|call| call.is_wanted());
+        let of_id = wanted.map(GroupCall::shown).filter(|shown| {
             shown.backend == Backend::Msc3401Mesh && shown.call.call_id == leg.conf_id
         });
         let mut rooms = of_id.map(|shown| &shown.room);
@@ -274,6 +276,11 @@ impl Engine {
         if let Err(reason) = self.check_leg_invite(*group, member, invite) {
             return Verdict::Ignored(reason);
         }
+        if !self.make_place(*group, member) {
+            // As long as it is alive a place may become free.
+            self.park_signal(signal);
+            return Verdict::Ignored(Ignored::TooMany);
+        }
         if waited >= lifetime && self.world.holds(Guard::InviteExpires) {
             return Verdict::Ignored(Ignored::Expired);
         }
@@ -317,9 +324,7 @@ impl Engine {
         if call.calls(&ours, member) && world.holds(Guard::SmallerCalls) {
             return Err(Ignored::WrongDirection);
         }
-        let full = !call.mesh.has_leg(member) && call.mesh.is_full();
-        let hasty = call.mesh.pace.next(world.now.mono, &member.user).is_some();
-        if full || hasty { Err(Ignored::TooMany) } else { Ok(()) }
+        Ok(())
     }
 
     /// An invite or answer that counts came from a device that is not verified.

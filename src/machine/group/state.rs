@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     GroupCall,
     event::{GroupEvent, GroupSnapshot, GroupState},
+    groups::Told,
     media::GroupMedia,
     mesh::Mesh,
     order::StateKey,
@@ -28,6 +29,17 @@ use crate::{
     },
 };
 
+fn told(event: &ParsedState) -> Option<Told> {
+    match &event.content {
+        Ok(StateContent::Members(dialect, _)) => {
+            Some(Told::Members((*dialect, event.facts.state_key.clone())))
+        }
+        Ok(StateContent::PowerLevels(_)) => Some(Told::PowerLevels),
+        Ok(StateContent::Creation(_)) => Some(Told::Creation),
+        Err(_) => None,
+    }
+}
+
 impl Engine {
     /// Judges every event of a room's state, as a sync tells it.
     pub(in crate::machine) fn on_state(&mut self, state: RoomState) -> Verdict {
@@ -39,18 +51,25 @@ impl Engine {
     /// may be older: who came meanwhile stays.
     pub(super) fn on_fetched_state(&mut self, state: RoomState) {
         let overtaken = std::mem::take(&mut self.groups.room(&state.room).heard_meanwhile);
-        let is_old = |event: &ParsedState| match &event.content {
-            Ok(StateContent::Members(dialect, _)) => {
-                overtaken.contains(&(*dialect, event.facts.state_key.clone()))
-            }
-            Ok(StateContent::PowerLevels(_) | StateContent::Creation(_)) | Err(_) => false,
-        };
+        let is_old = |event: &ParsedState| told(event).is_some_and(|it| overtaken.contains(&it));
         let events = state.events.into_iter().filter(|event| !is_old(event)).collect();
-        self.judge_state(RoomState { extent: Extent::Whole, events, ..state }, overtaken);
+        let state = RoomState { extent: Extent::Whole, events, ..state };
+        let of_members = overtaken.into_iter().filter_map(|told| match told {
+            Told::Members(key) => Some(key),
+            Told::PowerLevels | Told::Creation => None,
+        });
+        self.judge_state(state, of_members.collect());
     }
 
     fn judge_state(&mut self, state: RoomState, mut told: BTreeSet<StateKey>) -> Verdict {
         let RoomState { room, extent, events } = state;
+        // Whose keys are whose depends on the room's version, wherever in the batch that is said.
+        for event in &events {
+            if let Ok(StateContent::Creation(creation)) = &event.content {
+                self.groups.room(&room).creation = Some(creation.clone());
+            }
+            self.groups.note_clock(self.world.now.wall, &event.facts);
+        }
         let verdicts = events.iter().map(|event| {
             if let Ok(StateContent::Members(dialect, _)) = &event.content {
                 told.insert((*dialect, event.facts.state_key.clone()));
@@ -70,6 +89,7 @@ impl Engine {
             self.tell_read(&room);
         }
         self.ring_waiting(&room);
+        self.react_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
         self.tend_meshes(&room);
@@ -91,16 +111,18 @@ impl Engine {
     }
 
     fn on_state_event(&mut self, room: &RoomId, extent: Extent, event: &ParsedState) -> Verdict {
+        let of_room = self.groups.room(room);
+        let heard = told(event).filter(|_| of_room.is_being_read());
+        if of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
+            of_room.heard_meanwhile.extend(heard);
+        }
         match &event.content {
             Err(_) => Verdict::Ignored(Ignored::Malformed),
             Ok(StateContent::PowerLevels(levels)) => {
                 self.groups.room(room).levels = Some(levels.clone());
                 Verdict::Handled
             }
-            Ok(StateContent::Creation(creation)) => {
-                self.groups.room(room).creation = Some(creation.clone());
-                Verdict::Handled
-            }
+            Ok(StateContent::Creation(_)) => Verdict::Handled,
             Ok(StateContent::Members(dialect, entries)) => {
                 let facts = &event.facts;
                 if extent == Extent::Changes && self.is_outdated(room, *dialect, facts) {
@@ -115,7 +137,7 @@ impl Engine {
     }
 
     fn is_outdated(&mut self, room: &RoomId, dialect: Dialect, facts: &StateFacts) -> bool {
-        let now = self.world.now.wall;
+        let now = self.world.now;
         let outdated = self.groups.room(room).order.is_outdated(now, dialect, facts);
         outdated && self.world.holds(Guard::StateInOrder)
     }
@@ -132,10 +154,7 @@ impl Engine {
             }
             return Verdict::Ignored(Ignored::ForeignStateKey);
         }
-        of_room.order.note(self.world.now.wall, dialect, facts);
-        if of_room.is_being_read() && of_room.heard_meanwhile.len() < MAX_MEMBERSHIPS_PER_ROOM {
-            of_room.heard_meanwhile.insert((dialect, facts.state_key.clone()));
-        }
+        of_room.order.note(self.world.now, dialect, facts);
         if our_key {
             let device = &self.world.identity.device;
             of_room.ours.on_seen(device, &facts.event_id, entries);

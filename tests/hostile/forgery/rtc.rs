@@ -59,7 +59,7 @@ struct Scene {
 
 fn member(sender: &str, device: &str) -> RawState {
     let until = start().wall.plus(secs(280)).0;
-    let content = json!({"memberships": [{"call_id": "", "device_id": device, "membershipID": "s",
+    let content = json!({"memberships": [{"application": "m.call.audio", "call_id": "", "device_id": device, "membershipID": "s",
         "expires_ts": until, "foci_active": [{"type": "mesh"}]}]});
     let facts = StateFacts {
         event_id: EventId::parse(format!("${sender}")).unwrap(),
@@ -238,8 +238,8 @@ fn rings_of_unverified_devices_are_refused_where_the_policy_says_so() {
 fn a_reaction_is_bound_to_its_senders_membership_device_and_moment() {
     let scene = |event| Scene { rig: rig(Config::default()), encrypted: false, event };
     let foreign = scene(reaction("third", "$1", "T", false));
-    foreign.judge("by another's membership", Ignored::NoMembership, Guard::ReactionBound);
-    let unknown = scene(reaction("you", "$1", "OTHER", false));
+    foreign.judge("by another's membership", Ignored::Parked, Guard::ReactionBound);
+    let unknown = scene(reaction("you", "$1", "OTHER", true));
     unknown.judge("of a device that is not there", Ignored::NoMembership, Guard::ReactionBound);
     let mut proven = scene(reaction("you", "$1", "Y", false));
     proven.event.facts.device = DeviceId::parse("ANOTHER").ok();

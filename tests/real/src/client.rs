@@ -199,6 +199,21 @@ impl Client {
         })
     }
 
+    /// The event of that name before which there were so many of that name, past or to come.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come within `patience`, or the process has ended.
+    pub fn nth_event(&self, name: &str, nth: usize, patience: Duration) -> Result<Value, Failure> {
+        let found = self.seat.wait(patience, |heard| {
+            heard.events.iter().filter(|event| event["ev"] == name).nth(nth).cloned()
+        });
+        found.map_err(|gone| {
+            let why = gone.unwrap_or_else(|| format!("not within {} s", patience.as_secs()));
+            Failure(format!("{}: {name} after {nth} others: {why}", self.peer))
+        })
+    }
+
     /// All events so far of that name.
     #[must_use]
     pub fn events(&self, name: &str) -> Vec<Value> {
@@ -448,5 +463,7 @@ mod tests {
         let client = played_by("cat >/dev/null", "silent");
         let failure = client.event("news", Duration::from_millis(1), |_| true).unwrap_err();
         assert_eq!(failure.0, "a: news: not within 0 s");
+        let failure = client.nth_event("news", 2, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(failure.0, "a: news after 2 others: not within 0 s");
     }
 }

@@ -141,14 +141,31 @@ impl<'s> Person<'s> {
     ///
     /// What the homeserver says.
     pub fn make_room(&self, name: &str, others: &[&str]) -> Result<String, Failure> {
+        self.make_room_like(name, others, &json!({}))
+    }
+
+    /// The same, with these fields of the request added, or in place of the usual ones.
+    ///
+    /// # Errors
+    ///
+    /// What the homeserver says.
+    pub fn make_room_like(
+        &self,
+        name: &str,
+        others: &[&str],
+        fields: &Value,
+    ) -> Result<String, Failure> {
         let algorithm = json!({"algorithm": "m.megolm.v1.aes-sha2"});
         let encryption =
             json!({"type": "m.room.encryption", "state_key": "", "content": algorithm});
         let encrypted = self.scene.privacy() == Privacy::Encrypted;
-        let wish = json!({
+        let mut wish = json!({
             "name": name, "invite": others, "is_direct": true, "preset": "trusted_private_chat",
             "initial_state": if encrypted { vec![encryption] } else { Vec::new() },
         });
+        for (field, value) in fields.as_object().into_iter().flatten() {
+            wish[field] = value.clone();
+        }
         let room = self.ask("POST", "createRoom", Some(&wish))?;
         Ok(room["room_id"].as_str().unwrap_or_default().to_owned())
     }

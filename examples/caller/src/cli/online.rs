@@ -16,7 +16,7 @@ pub(crate) enum Online {
     /// Call somebody: in a room of two, or a user in a room that you share.
     Call(CallOptions),
     /// Wait for a call and take it. A call that rings already rings here too, unless `call` or
-    /// `login` ran since it began.
+    /// `login` ran since it began. Of group calls that ring it tells; `group` enters them.
     Answer(AnswerOptions),
     /// Enter the group call of a room, with all who are in it, each connected to each.
     Group(GroupOptions),

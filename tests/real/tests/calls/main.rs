@@ -16,6 +16,7 @@ mod measure;
 mod meetings;
 mod meshes;
 mod person;
+mod rings;
 mod rivals;
 mod servers;
 mod stage;
@@ -43,6 +44,7 @@ fn main() {
         encrypted::SCENARIOS,
         groups::SCENARIOS,
         meshes::SCENARIOS,
+        rings::SCENARIOS,
         doctor::SCENARIOS,
         examples::SCENARIOS,
         login::SCENARIOS,

@@ -7,13 +7,19 @@ use serde_json::{Value, json};
 use crate::{
     basics::AUDIBLE,
     measure::say,
-    stage::{Cast, OURS, Scenario},
+    stage::{Cast, OURS, SLIDING, Scenario},
 };
 
 /// Meshes over a real homeserver.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("three_in_a_mesh", Cast::Scene(three)).using(&[Tool::Caller]),
     Scenario::new("three_in_a_mesh_encrypted", Cast::Scene(three))
+        .within(Privacy::Encrypted)
+        .using(&[Tool::Caller]),
+    Scenario::new("three_in_a_mesh_by_sliding_sync", Cast::Scene(three_sliding))
+        .using(&[Tool::Caller])
+        .long(),
+    Scenario::new("three_in_a_mesh_by_sliding_sync_encrypted", Cast::Scene(three_sliding))
         .within(Privacy::Encrypted)
         .using(&[Tool::Caller]),
     Scenario::new("mesh_with_matrix_js_sdk", Cast::Scene(with_matrix_js_sdk))
@@ -147,12 +153,13 @@ fn famedly(room: &str) -> Value {
     json!({"roomId": room, "dialect": "famedly"})
 }
 
-fn all_meet(scene: &Scene, how_many: usize) -> Result<(), Failure> {
-    let (clients, room) = scene.gathering(&vec![OURS; how_many])?;
+fn all_meet(scene: &Scene, kinds: &[Kind]) -> Result<(), Failure> {
+    let (clients, room) = scene.gathering(kinds)?;
     let meeting = Meeting::of(&clients, famedly(&room));
     let began = meeting.enter()?;
     meeting.all_hear_all()?;
-    let what = format!("mesh of {how_many}, {:?} room", scene.privacy());
+    let of = kinds.first().map(|kind| kind.name()).unwrap_or_default();
+    let what = format!("mesh of {} {of}, {:?} room", kinds.len(), scene.privacy());
     meeting.measure(scene, &what, began)?;
     meeting.leave()?;
     // Nobody is left in it, and nothing of it disturbs the next.
@@ -163,11 +170,15 @@ fn all_meet(scene: &Scene, how_many: usize) -> Result<(), Failure> {
 }
 
 fn three(scene: &Scene) -> Result<(), Failure> {
-    all_meet(scene, 3)
+    all_meet(scene, &[OURS; 3])
+}
+
+fn three_sliding(scene: &Scene) -> Result<(), Failure> {
+    all_meet(scene, &[SLIDING; 3])
 }
 
 fn five(scene: &Scene) -> Result<(), Failure> {
-    all_meet(scene, 5)
+    all_meet(scene, &[OURS; 5])
 }
 
 /// The same three in two rooms at once: what they say in one is not heard in the other.

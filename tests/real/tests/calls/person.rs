@@ -104,9 +104,9 @@ fn calls_browser(scene: &Scene) -> Result<(), Failure> {
 }
 
 /// Frames of each of these files were told.
-fn assert_kept(said: &Said, files: &[&str]) {
+pub(crate) fn assert_kept(said: &Said, files: &[&str]) {
     for file in files {
-        let told = said.line(&[file]).and_then(|line| line.strip_suffix(" frames"));
+        let told = said.line(&[file, " frames"]).and_then(|line| line.split(" frames").next());
         let frames = told.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         assert!(frames > Some(5), "{file}: {said:?}");
     }

@@ -117,7 +117,8 @@ impl Scenario {
 
 /// Our client, in the way that most applications sync.
 pub(crate) const OURS: Kind = Kind::Ours(Sync::Classic);
-const SLIDING: Kind = Kind::Ours(Sync::Sliding);
+/// The same, by sliding sync.
+pub(crate) const SLIDING: Kind = Kind::Ours(Sync::Sliding);
 
 /// Who calls whom.
 pub(crate) const PAIRS: [(Kind, Kind); 5] = [

@@ -181,7 +181,8 @@ async fn others(room: &Room) -> Result<Vec<OwnedUserId>, Refusal> {
     Ok(members)
 }
 
-async fn name(room: &Room) -> String {
+/// How a room is called.
+pub(crate) async fn name(room: &Room) -> String {
     let name = room.display_name().await;
     name.map_or_else(|_| room.room_id().to_string(), |name| name.to_string())
 }

@@ -39,6 +39,10 @@ pub(crate) enum GroupCommand {
     State,
     #[serde(rename = "groupLeave")]
     Leave,
+    #[serde(rename = "groupReact")]
+    React,
+    #[serde(rename = "groupDecline")]
+    Decline,
 }
 
 /// What concerns account, rooms and the way to the homeserver.
@@ -109,6 +113,7 @@ mod tests {
             ("followTransfer", call(CallCommand::FollowTransfer)),
             ("explain", call(CallCommand::Explain)),
             ("groupEnter", Command::Client(ClientCommand::Group(GroupCommand::Enter))),
+            ("groupDecline", Command::Client(ClientCommand::Group(GroupCommand::Decline))),
         ] {
             assert_eq!(Command::named(name), Some(command), "{name}");
         }

@@ -33,6 +33,8 @@ impl Client {
             GroupCommand::Enter => self.enter_group(args).await,
             GroupCommand::State => self.group_state(args).await,
             GroupCommand::Leave => self.leave_group(args).await,
+            GroupCommand::React => self.react_in_group(args).await,
+            GroupCommand::Decline => self.decline_ring(args).await,
         }
     }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use matrix_voip::{
-    Backend, CallMedia, Connection, GroupCallId, GroupCallSession, GroupOptions, GroupSnapshot,
-    GroupState, ParticipantId,
+    Announce, Backend, CallMedia, Connection, GroupCallId, GroupCallSession, GroupOptions,
+    GroupSnapshot, GroupState, Notify, ParticipantId, Stay,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -35,15 +35,37 @@ impl Client {
             "video" => CallMedia::Video,
             other => return Err(format!("kind must be voice or video, not {other}")),
         };
-        let tone = args.number("tone")?;
+        let (tone, announcement) = (args.number("tone")?, announcement(args)?);
         let wish = Wish::of(args)?;
         let id = self.look_until("a group call", PATIENCE, |_| self.id_in_room(&wish)).await?;
         let group = self.open_group(wish, id).await?;
         if let Some(hertz) = tone {
             self.senses.of(group.id()).sound_like(hertz as f32);
         }
+        if let Some(how) = announcement {
+            group.announce_as(how).await.map_err(|why| why.to_string())?;
+        }
         group.enter_with(media).await.map_err(|why| why.to_string())?;
         Ok(named(&group))
+    }
+
+    /// Shows something in a group call, or takes it back.
+    pub(crate) async fn react_in_group(&self, args: &Args) -> Result<Value, String> {
+        let (key, on) = (args.needed("key")?, args.flag("on", true)?);
+        let stay = if args.flag("stays", true)? { Stay::Permanent } else { Stay::Ephemeral };
+        let group = self.group(args).await?;
+        let done = if on { group.react(key, stay).await } else { group.unreact(key).await };
+        done.map_err(|why| why.to_string())?;
+        Ok(named(&group))
+    }
+
+    /// Refuses what rings in a room.
+    pub(crate) async fn decline_ring(&self, args: &Args) -> Result<Value, String> {
+        let room = args.needed("roomId")?;
+        let ring = self.voip.rings().into_iter().find(|ring| ring.room.as_str() == room);
+        let ring = ring.ok_or("no group call rings there")?;
+        self.voip.decline_ring(&ring).await.map_err(|why| why.to_string())?;
+        Ok(json!({"groupCallId": ring.call.call_id}))
     }
 
     /// Leaves, and answers when our membership is taken back.
@@ -142,6 +164,20 @@ impl Wish {
         let id = args.text("groupCallId")?.map(str::to_owned);
         Ok(Self { room: args.needed("roomId")?.to_owned(), backend, id })
     }
+}
+
+/// How others are to hear that a call begins; `None`: as the library does by itself.
+fn announcement(args: &Args) -> Result<Option<Announce>, String> {
+    let notify = match args.text("announce")? {
+        None => return Ok(None),
+        Some("ring") => Notify::Ring,
+        Some("message") => Notify::Notification,
+        Some("nobody") => Notify::Nobody,
+        Some(other) => {
+            return Err(format!("announce must be ring, message or nobody, not {other}"));
+        }
+    };
+    Ok(Some(Announce::new(notify)))
 }
 
 /// The protocol's name of how a group call meets.

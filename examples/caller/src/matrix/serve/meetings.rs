@@ -7,7 +7,7 @@ use std::{
 
 use matrix_voip::{
     Connection, GroupCallSession, GroupEvent, GroupEvents, GroupNews, GroupSnapshot, IncomingRing,
-    ParticipantId, VoipEvents, VoipNews, id::SessionId, wire::notify::Style,
+    ParticipantId, RingStop, Stay, VoipEvents, VoipNews, id::SessionId, wire::notify::Style,
 };
 use serde_json::{Value, json};
 
@@ -46,8 +46,8 @@ impl Meetings {
                     self.see(&call, &snapshot);
                     tokio::spawn(Arc::clone(&self).follow_one(call.id(), *snapshot, events));
                 }
-                VoipNews::GroupRingStarted { ring, .. } => self.rings("groupRing", &ring),
-                VoipNews::GroupRingStopped { ring, .. } => self.rings("groupRingStopped", &ring),
+                VoipNews::GroupRingStarted { ring, .. } => self.rings(&ring, None),
+                VoipNews::GroupRingStopped { ring, why, .. } => self.rings(&ring, Some(why)),
                 VoipNews::GroupCallEnded { call, .. } => {
                     lock(&self.names).remove(&call.id());
                     senses.forget(call.id());
@@ -109,6 +109,19 @@ impl Meetings {
                 told["feeds"] = streams.iter().map(|it| it.purpose.as_str()).collect();
                 self.tell("groupFeeds", call, told);
             }
+            GroupEvent::ReactionAdded { participant, key, stay } => {
+                let shows = match stay {
+                    Stay::Permanent => Shows::FromNowOn,
+                    Stay::Ephemeral => Shows::ForAMoment,
+                };
+                self.reacts(call, participant, key, shows);
+            }
+            GroupEvent::ReactionRemoved { participant, key } => {
+                self.reacts(call, participant, key, Shows::NoMore);
+            }
+            GroupEvent::Declined(user) => {
+                self.tell("groupDeclined", call, json!({"user": user.as_str()}));
+            }
             GroupEvent::Refused(why) => {
                 self.tell("groupError", call, json!({"message": format!("{why:?}")}));
             }
@@ -116,21 +129,53 @@ impl Meetings {
         }
     }
 
-    fn rings(&self, name: &str, ring: &IncomingRing) {
+    /// Something rings, or has stopped for this reason.
+    fn rings(&self, ring: &IncomingRing, stopped: Option<RingStop>) {
         let style = match ring.style {
             Style::Ring => "ring",
             Style::Notification => "notification",
         };
-        let told = json!({
+        let mut told = json!({
             "groupCallId": ring.call.call_id, "roomId": ring.room.as_str(),
             "user": ring.caller.as_str(), "style": style,
         });
-        self.events.tell(name, told);
+        let Some(why) = stopped else { return self.events.tell("groupRing", told) };
+        told["why"] = stop_name(why).into();
+        self.events.tell("groupRingStopped", told);
+    }
+
+    fn reacts(&self, call: SessionId, who: &ParticipantId, key: &str, shows: Shows) {
+        let mut told = named(who);
+        told["key"] = key.into();
+        told["on"] = (shows != Shows::NoMore).into();
+        told["stays"] = (shows != Shows::ForAMoment).into();
+        self.tell("groupReaction", call, told);
     }
 
     fn tell(&self, name: &str, call: SessionId, mut told: Value) {
         told["groupCallId"] = lock(&self.names).get(&call).cloned().into();
         self.events.tell(name, told);
+    }
+}
+
+/// How something is shown in a group call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    FromNowOn,
+    ForAMoment,
+    NoMore,
+}
+
+/// Why a ring has stopped, in the words of the library.
+fn stop_name(why: RingStop) -> &'static str {
+    match why {
+        RingStop::Answered => "answered",
+        RingStop::Rejected => "rejected",
+        RingStop::Elsewhere => "elsewhere",
+        RingStop::CallerGone => "caller_gone",
+        RingStop::Expired => "expired",
+        RingStop::Ended => "ended",
+        _ => "unknown",
     }
 }
 

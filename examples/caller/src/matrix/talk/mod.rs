@@ -5,6 +5,7 @@
 //! | `gear.rs`, `slot.rs` | what is said and shown, and where what comes back is kept |
 //! | `conversation.rs` | one call to its end |
 //! | `status.rs`, `line.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
+//! | `rings.rs` | group calls that ring while a call is waited for |
 //! | `transfers.rs` | whom the other side asks to talk to instead |
 //! | `group/` | the call of a room, with all who are in it |
 
@@ -13,6 +14,7 @@ mod gear;
 pub(crate) mod group;
 pub(crate) mod keys;
 mod line;
+mod rings;
 mod slot;
 mod status;
 mod transfers;
@@ -143,7 +145,7 @@ pub(crate) async fn answer(options: &AnswerOptions) -> Result<ExitCode, Refusal>
     let mut keys = Keys::signals();
     say(format_args!("waiting for a call to {me} (Ctrl-C ends it)"));
     let rings = tokio::select! {
-        rings = first_ring(&mut line.events) => rings,
+        rings = rings::next_call(&line.client, &mut line.events) => rings,
         // Nothing else ends it.
         _ = &mut line.syncing => None,
         _ = keys.next() => {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     hall::Hall,
-    words::{View, marks, name},
+    words::{View, company, marks, name},
 };
 use crate::matrix::{
     plain::plain,
@@ -121,13 +121,12 @@ impl<'a> Meeting<'a> {
             tokio::select! {
                 news = self.events.next() => match news {
                     Some(news) => self.on_news(&news),
-                    None => break,
+                    None => {
+                        refused = self.refusal().await;
+                        break;
+                    }
                 },
-                entered = answered(&mut self.entering) => match entered {
-                    Ok(()) => self.on_entered(),
-                    // Who leaves before he was in it has wanted so.
-                    Err(why) => refused = self.leaving.is_none().then_some(why),
-                },
+                entered = answered(&mut self.entering) => refused = self.on_answer(entered),
                 wish = keys.next() => self.obey(wish).await,
                 _ = ticks.tick() => self.on_tick().await,
             }
@@ -142,9 +141,26 @@ impl<'a> Meeting<'a> {
         self.leaving.is_some_and(|until| is_out || Instant::now() >= until)
     }
 
+    /// Why we are not in a call that is over.
+    async fn refusal(&mut self) -> Option<EnterError> {
+        let answer = self.entering.take()?.await;
+        self.on_answer(answer)
+    }
+
+    fn on_answer(&mut self, entered: Result<(), EnterError>) -> Option<EnterError> {
+        match entered {
+            Ok(()) => self.on_entered(),
+            // Who leaves before he was in it has wanted so.
+            Err(why) => return self.leaving.is_none().then_some(why),
+        }
+        None
+    }
+
     fn on_entered(&mut self) {
         self.entered.get_or_insert_with(Instant::now);
-        self.line.print("you are in the call");
+        // Who is there is known by now, which it need not be right after the first sync.
+        let company = company(&self.present, &self.me);
+        self.line.print(&format!("you are in the call, {company}"));
         self.show();
     }
 
@@ -186,9 +202,6 @@ impl<'a> Meeting<'a> {
             GroupEvent::RightsChanged(rights) => {
                 let newly = rights.can_everyone_join && !self.present.rights.can_everyone_join;
                 newly.then(|| "every member of the room may be in its calls".to_owned())
-            }
-            GroupEvent::AllowEveryoneFailed(why) => {
-                Some(format!("the homeserver does not let every member in: {why:?}"))
             }
             GroupEvent::MediaMissing(source) => Some(format!("{} cannot be had", word(*source))),
             _ => None,

@@ -17,6 +17,7 @@ use matrix_voip::{
     ParticipantId,
     id::{DeviceId, UserId},
 };
+use tokio::time::interval;
 
 use self::{hall::Hall, meeting::Meeting, words::name};
 use super::{Line, gear, keys::Keys, status};
@@ -31,6 +32,9 @@ use crate::{
         say::say,
     },
 };
+
+/// Between two looks at something that nothing tells of.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Enters the call of a room and stays until the person leaves it.
 pub(crate) async fn group(options: &GroupOptions) -> Result<ExitCode, Refusal> {
@@ -62,7 +66,7 @@ async fn open(
     let call = opened.map_err(|why| Refusal::new(why.to_string()))?;
     let refused = |why: ChangeGroupError| Refusal::new(why.to_string());
     if options.allow_everyone {
-        call.allow_everyone().await.map_err(refused)?;
+        within("power levels", PATIENCE, allow_everyone(&call)).await?;
     }
     if let Some(how) = options.announce {
         call.announce_as(announce(how)).await.map_err(refused)?;
@@ -71,8 +75,26 @@ async fn open(
     let user = user.and_then(|user| UserId::parse(user.as_str()).ok());
     let device = device.and_then(|device| DeviceId::parse(device.as_str()).ok());
     let (user, device) = user.zip(device).ok_or_else(|| Refusal::new("not logged in"))?;
-    say(format_args!("the call of {}: {}", plain(room.room_id()), words::count(&call.snapshot())));
+    say(format_args!("the call of {}", plain(room.room_id())));
     Ok((call, ParticipantId { user, device }))
+}
+
+/// Lets every member in, if the person may. What the room says about power comes soon after the
+/// first sync.
+async fn allow_everyone(call: &GroupCallSession) -> Result<(), Refusal> {
+    let mut looks = interval(LOOK);
+    let asked = loop {
+        looks.tick().await;
+        match call.allow_everyone().await {
+            Err(ChangeGroupError::UnknownPowerLevels) => {}
+            asked => break asked,
+        }
+    };
+    match asked {
+        Ok(()) => say("every member of the room may be in its calls"),
+        Err(why) => say(format_args!("not every member may be in it: {why}")),
+    }
+    Ok(())
 }
 
 fn announce(how: Announcing) -> Announce {

@@ -21,12 +21,12 @@ fn short(who: &ParticipantId) -> String {
     name.split(':').next().unwrap_or_default().to_owned()
 }
 
-/// How many are there.
-pub(super) fn count(call: &GroupSnapshot) -> String {
-    match call.participants.len() {
-        0 => "nobody is in it".to_owned(),
-        1 => "1 is in it".to_owned(),
-        n => format!("{n} are in it"),
+/// How many others are there.
+pub(super) fn company(call: &GroupSnapshot, me: &ParticipantId) -> String {
+    match call.participants.iter().filter(|one| one.id != *me).count() {
+        0 => "alone so far".to_owned(),
+        1 => "with 1 other".to_owned(),
+        n => format!("with {n} others"),
     }
 }
 
