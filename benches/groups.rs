@@ -4,6 +4,8 @@
 //! The baseline is the same beside nobody: what the number of members adds is the difference. Run
 //! with `cargo bench --bench groups`.
 
+use std::time::Duration;
+
 use divan::{Bencher, black_box};
 use matrix_voip::{
     Config, Identity,
@@ -14,6 +16,7 @@ use matrix_voip::{
     },
     time::{Mono, Now, Wall},
     wire::{
+        delivery::{Batch, Facts, Place, Protection, RawEvent},
         member::MEMBER_TYPE,
         state::{Extent, RawState, RoomState, StateBatch, StateFacts},
     },
@@ -80,12 +83,46 @@ fn drain(engine: &mut Engine) {
 /// One member shows his screen and takes it away again: two changes.
 #[divan::bench(args = [1, 1000])]
 fn one_changes_twice_beside(bencher: Bencher<'_, '_>, members: usize) {
+    change_twice(bencher, engine(members), now());
+}
+
+/// The same where everybody has applauded once.
+#[divan::bench(args = [1, 1000])]
+fn one_changes_twice_beside_so_many_who_applauded(bencher: Bencher<'_, '_>, members: usize) {
+    let mut engine = engine(members);
+    let mut at = now();
+    for n in 0..members {
+        at = at.plus(Duration::from_millis(20));
+        let place = Place::Room { room: room(), encrypted: false };
+        engine.handle(at, Input::Deliver(Batch { place, events: vec![applause(n, at)] }.parse()));
+        drain(&mut engine);
+    }
+    change_twice(bencher, engine, at);
+}
+
+fn applause(n: usize, at: Now) -> RawEvent {
+    let facts = Facts {
+        event_id: EventId::parse(format!("$reaction{n}")).ok(),
+        sender: user(n),
+        device: None,
+        protection: Protection::Clear,
+        sent: Some(at.wall),
+        age: None,
+    };
+    let content = format!(
+        r#"{{"key":"x","call_id":"","device_id":"D","is_ephemeral":true,
+        "m.relates_to":{{"rel_type":"m.reference","event_id":"$event{n}"}}}}"#
+    );
+    let event_type = "com.famedly.call.member.reaction".to_owned();
+    RawEvent { facts, event_type, content, redacts: None }
+}
+
+fn change_twice(bencher: Bencher<'_, '_>, mut engine: Engine, now: Now) {
     let on = state(Extent::Changes, vec![membership(0, r#"[{"purpose":"m.screenshare"}]"#)]);
     let off = state(Extent::Changes, vec![membership(0, "[]")]);
-    let mut engine = engine(members);
     bencher.bench_local(|| {
         for change in [&on, &off] {
-            engine.handle(now(), Input::State(change.clone()));
+            engine.handle(now, Input::State(change.clone()));
             drain(&mut engine);
         }
     });
