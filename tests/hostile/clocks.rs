@@ -1,16 +1,24 @@
 //! Wrong clocks, and deadlines to the millisecond.
 
 use matrix_voip::{
+    Backend, GroupCallId,
+    id::EventId,
     machine::{
         event::CallState,
         io::{
-            CallCommand, Fault, Fetch, Ignored, Input, Op, PeerState, Reply, TurnServers, Verdict,
+            CallCommand, CallMedia, Command, Fault, Fetch, GroupCommand, Ignored, Input, MatrixOp,
+            Op, PeerState, Reply, TurnServers, Verdict,
         },
     },
     time::Wall,
+    wire::{
+        member::DEFAULT_APPLICATION,
+        power::POWER_LEVELS_TYPE,
+        state::{Extent, RawState, StateBatch, StateFacts},
+    },
 };
 
-use crate::rig::{Rig, answer, good, hangup, invite, invite_for, millis, said, secs};
+use crate::rig::{Rig, answer, good, hangup, invite, invite_for, millis, room, said, secs, user};
 
 const DAY: u64 = 24 * 3600 * 1000;
 
@@ -192,4 +200,38 @@ fn the_connect_deadline_is_kept_to_the_millisecond() {
     let peer = saved.peer_of(session);
     let news = matrix_voip::machine::io::PeerNews::State(PeerState::Connected);
     assert_eq!(saved.input(Input::Peer(peer, news)), Verdict::Ignored(Ignored::NoChange));
+}
+
+/// A clock of ours that is slow: others believe a membership until it says, by the homeserver's clock.
+#[test]
+fn a_membership_of_ours_counts_for_its_time_though_our_clock_is_three_minutes_slow() {
+    let mut rig = Rig::new();
+    let homeserver = rig.now.wall.plus(secs(180));
+    let facts = StateFacts {
+        event_id: EventId::parse("$levels").unwrap(),
+        sender: user("you"),
+        state_key: String::new(),
+        sent: Wall(homeserver.0 - 50_000),
+        age: Some(secs(50)),
+    };
+    let event_type = POWER_LEVELS_TYPE.to_owned();
+    let levels = RawState { facts, event_type, content: r#"{"state_default":0}"#.to_owned() };
+    let whole = StateBatch { room: room("r"), extent: Extent::Whole, events: vec![levels] };
+    rig.input(Input::State(whole.parse()));
+    let open = Command::OpenGroup {
+        room: room("r"),
+        call: GroupCallId::room(),
+        backend: Backend::Mesh,
+        application: DEFAULT_APPLICATION.to_owned(),
+    };
+    let Verdict::Started(session) = rig.input(Input::Command(open)) else { panic!("not opened") };
+    let enter = Command::Group(session, GroupCommand::Enter(CallMedia::Voice));
+    assert_eq!(rig.input(Input::Command(enter)), Verdict::Handled);
+    let written = rig.ops.iter().find_map(|op| match op {
+        Op::Matrix(MatrixOp::SendState { content, .. }) => Some(content.clone()),
+        _ => None,
+    });
+    let written: serde_json::Value = serde_json::from_str(&written.expect("a membership")).unwrap();
+    let until = written["memberships"][0]["expires_ts"].as_u64().unwrap();
+    assert_eq!(until, homeserver.plus(secs(300)).0);
 }
