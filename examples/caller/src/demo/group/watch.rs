@@ -99,6 +99,10 @@ impl Watch {
         let voices = || streams.iter().filter(|stream| stream.purpose == Purpose::UserMedia);
         let ids = voices().filter_map(|stream| stream.id.clone()).collect();
         self.teller.tell(Fact::Streams(self.who, of, ids));
+        if streams.is_empty() {
+            // Whoever leaves has muted nothing, and unmuted nothing.
+            return;
+        }
         let muted = voices().any(|stream| stream.audio_muted);
         let how = if muted { OtherMicrophone::Muted } else { OtherMicrophone::On };
         self.teller.tell(Fact::OtherMicrophone(self.who, of, how));
