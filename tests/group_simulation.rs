@@ -28,13 +28,15 @@ use matrix_voip::{
 const RUNS: u64 = 5_000;
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 3] = [
+const REGRESSIONS: [(u64, &[usize]); 4] = [
     // A hand was raised while its owner was gone for the others, who never saw it.
     (109, &[1, 6, 12]),
     // A hand that was raised again before its lowering was known went down with it.
     (408, &[17, 18, 19, 20, 21, 22, 24]),
     // It referred to what another device of its owner had written meanwhile.
     (493, &[4, 5, 6, 8]),
+    // Its owner was on a former visit for the others for a moment, by an old leave of another device.
+    (67015, &[2, 6, 9, 15, 16, 17]),
 ];
 
 /// The same from before there were asides.

@@ -188,11 +188,14 @@ impl Engine {
         let ours = who.id == self.ourselves();
         let visit = self.groups.room(room).ours.visit(&group);
         let stale = visit.is_none_or(|visit| who.session.as_deref() != Some(&visit.session));
-        // A visit of ours that is over, or of a dead process.
+        let found = self.groups.find(room, &group);
+        // A visit of ours that is over, or of a dead process: for the others we are on that one now.
         if ours && stale {
+            if let Some(session) = found {
+                self.on_lapsed(session);
+            }
             return;
         }
-        let found = self.groups.find(room, &group);
         let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
         self.on_our_device_in(session, &who);
         if ours {

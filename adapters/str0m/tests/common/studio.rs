@@ -38,7 +38,7 @@ pub struct Log {
     pub open: AtomicUsize,
     /// Frames after which the sink panics.
     pub breaks_after: AtomicUsize,
-    /// Frames after which a device ends by itself, as one that is unplugged.
+    /// Frames after which a device ends by itself, as one that is unplugged; 0: it does not.
     pub ends_after: AtomicUsize,
 }
 
@@ -115,7 +115,8 @@ impl FrameSource for Source {
     async fn next(&mut self) -> Option<Frame> {
         self.clock.tick().await;
         let n = self.made;
-        if n >= self.log.ends_after.load(Ordering::SeqCst) as u64 {
+        let ends_after = self.log.ends_after.load(Ordering::SeqCst) as u64;
+        if ends_after > 0 && n >= ends_after {
             return None;
         }
         self.made += 1;
@@ -178,7 +179,6 @@ impl Side {
     ) -> Self {
         let log = Arc::new(Log::default());
         log.breaks_after.store(usize::MAX, Ordering::SeqCst);
-        log.ends_after.store(usize::MAX, Ordering::SeqCst);
         let media = Arc::new(Studio { hertz, log: log.clone() });
         let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
         let (driver, mailbox) = mailbox::pair();
