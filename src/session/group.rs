@@ -117,14 +117,8 @@ impl GroupCallSession {
     /// [`GroupUntilError::Ended`] when the group call ended first; waiting for
     /// [`Ended`](GroupState::Ended) itself never fails.
     pub async fn until(&self, state: GroupState) -> Result<(), GroupUntilError> {
-        let (mut present, mut events) = self.subscribe();
-        while present.state != state {
-            let Some(news) = events.next().await else {
-                return Err(GroupUntilError::Ended(present.end.unwrap_or(GroupEnd::ShutDown)));
-            };
-            news.apply(&mut present);
-        }
-        Ok(())
+        let present = self.folded_until(|present| present.state == state).await;
+        if present.state == state { Ok(()) } else { Err(GroupUntilError::Ended(end_of(&present))) }
     }
 
     /// Enters the call with the microphone, and waits until the homeserver has accepted our membership.
@@ -376,26 +370,33 @@ impl GroupCallSession {
 
     /// Waits for the end and tells how it came. Cancel safe.
     pub async fn ended(&self) -> GroupEnd {
-        let (mut present, mut events) = self.subscribe();
-        while let Some(news) = events.next().await {
-            news.apply(&mut present);
-        }
-        // `Ended` is the last of every stream; without it the library itself is gone.
-        present.end.unwrap_or(GroupEnd::ShutDown)
+        end_of(&self.folded_until(|_| false).await)
     }
 
     /// Waits until the room's state was read, or cannot be.
     pub(super) async fn until_read(&self) {
+        self.folded_until(|present| !present.reading).await;
+    }
+
+    /// How the group call stands as soon as it is so, or at the end of all news.
+    async fn folded_until(&self, is_so: impl Fn(&GroupSnapshot) -> bool) -> GroupSnapshot {
         let (mut present, mut events) = self.subscribe();
-        while present.reading {
-            let Some(news) = events.next().await else { return };
+        while !is_so(&present) {
+            let Some(news) = events.next().await else { break };
             news.apply(&mut present);
         }
+        present
     }
 
     async fn command(&self, command: GroupCommand) -> Result<(), Refusal> {
         self.link.command(Command::Group(self.id(), command)).await.map(drop)
     }
+}
+
+/// How a group call ended of which no more news comes: `Ended` is the last of them, or the library
+/// itself is gone.
+fn end_of(last: &GroupSnapshot) -> GroupEnd {
+    last.end.unwrap_or(GroupEnd::ShutDown)
 }
 
 /// Whether a source of ours is open, as the snapshot shows it.

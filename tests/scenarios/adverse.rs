@@ -6,20 +6,20 @@ use std::time::Duration;
 use matrix_voip::{
     Announce, GroupCallId, GroupState, Notify, RingStop,
     host::SendState,
-    id::{Identity, RoomId, SessionId, UserId},
+    id::{Identity, RoomId, SessionId},
     machine::{
         bounds::MAX_LEGS,
         event::VoipEvent,
         io::{CallMedia, Command, Fault, GroupCommand, Ignored, MediaKind, ParticipantId, SdpKind},
     },
     testing::{Cue, Device, OpKind, Sim, millis, secs},
-    wire::delivery::Protection,
+    time::Wall,
+    wire::{delivery::Protection, member::MEMBER_TYPE},
 };
 use serde_json::json;
 
-use crate::common::{both_dialects, three};
+use crate::common::{both_dialects, crowd, put, stands, three, user};
 
-const MEMBER: &str = "com.famedly.call.member";
 const NOTIFICATION: &str = "org.matrix.msc4075.rtc.notification";
 
 fn enter(device: &Device, room: &RoomId) -> SessionId {
@@ -37,37 +37,6 @@ fn present(device: &Device) -> Vec<String> {
     let latest = device.groups().last().and_then(|session| device.group_snapshot(*session));
     let Some(shown) = latest else { return Vec::new() };
     shown.participants.iter().map(|one| one.id.user.as_str().replace(":example", "")).collect()
-}
-
-fn user(user: &str) -> UserId {
-    UserId::parse(user).unwrap()
-}
-
-fn put(
-    sim: &Sim,
-    room: &RoomId,
-    by: &str,
-    (event_type, key): (&str, &str),
-    content: String,
-) -> String {
-    let state = SendState {
-        room: room.clone(),
-        event_type: event_type.to_owned(),
-        state_key: key.to_owned(),
-        content,
-    };
-    let now = sim.now().wall;
-    sim.server(|server| server.put_state(now, &user(by), state)).to_string()
-}
-
-fn stands(sim: &Sim, room: &RoomId, by: &str, visit: Option<&str>) -> String {
-    let expires = sim.now().wall.0 + 3_600_000;
-    let entry = |visit: &str| {
-        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "D",
-            "expires_ts": expires, "membershipID": visit, "backend": { "type": "mesh" } })
-    };
-    let content = json!({ "memberships": visit.map(entry).into_iter().collect::<Vec<_>>() });
-    put(sim, room, by, (MEMBER, by), content.to_string())
 }
 
 fn announced(sim: &Sim, room: &RoomId) -> usize {
@@ -171,7 +140,7 @@ fn power_levels_heard_while_the_state_was_fetched_stay() {
     let sim = Sim::new(1);
     let room = sim.room("!room:example", ["@ada:example", "@ben:example"]);
     let ada = sim.user("@ada:example").device("D");
-    let levels = |needed: u32| json!({ "events": { MEMBER: needed } }).to_string();
+    let levels = |needed: u32| json!({ "events": { MEMBER_TYPE: needed } }).to_string();
     put(&sim, &room, "@ben:example", ("m.room.power_levels", ""), levels(0));
     sim.run_until_quiet();
     sim.set_way(secs(2));
@@ -233,14 +202,7 @@ fn a_call_of_the_same_id_in_another_room_takes_no_leg_from_ours() {
 
 #[test]
 fn legs_beyond_the_bound_are_counted() {
-    let users: Vec<_> = (0..=MAX_LEGS).map(|n| format!("@ben{n}:example")).collect();
-    let sim = Sim::new(1);
-    let all = users.iter().map(String::as_str).chain(["@ada:example"]);
-    let room = sim.room("!room:example", all);
-    let ada = sim.user("@ada:example").device("D");
-    for user in &users {
-        stands(&sim, &room, user, Some("visit"));
-    }
+    let (sim, room, ada) = crowd(MAX_LEGS + 1);
     enter(&ada, &room);
     sim.advance(secs(1));
     assert_eq!(ada.peers().len(), MAX_LEGS);
@@ -266,7 +228,7 @@ fn crowded_out(watcher: &str, honest: &str) -> Option<Duration> {
                 "backend": { "type": "mesh" } })
             };
             let content = json!({ "memberships": (0..16).map(entry).collect::<Vec<_>>() });
-            put(&sim, &room, by, (MEMBER, by), content.to_string());
+            put(&sim, &room, by, (MEMBER_TYPE, by), content.to_string());
         }
     };
     pretend();
@@ -312,6 +274,15 @@ fn a_reject_of_a_call_of_two_stops_no_ring_of_another_call_of_the_room() {
 
 // --------------------------------------------------------------------- other orders of events
 
+/// The number of the next event that the homeserver makes.
+fn next_event(sim: &Sim) -> u64 {
+    let (room, event_type) = (RoomId::parse("!nowhere:example").unwrap(), "x".to_owned());
+    let (state_key, content) = (String::new(), "{}".to_owned());
+    let state = SendState { room, event_type, state_key, content };
+    let id = sim.server(|server| server.clone().put_state(Wall(0), &user("@cleo:example"), state));
+    id.as_str().trim_start_matches("$event").parse().unwrap()
+}
+
 #[test]
 fn a_hand_whose_removal_came_first_is_not_shown() {
     let sim = Sim::new(1);
@@ -323,18 +294,7 @@ fn a_hand_whose_removal_came_first_is_not_shown() {
     let event = stands(&sim, &room, "@cleo:example", Some("c"));
     sim.advance(secs(1));
     let cleo = sim.puppet("@cleo:example", "D");
-    let next: u64 = sim.server(|server| {
-        let mut copy = server.clone();
-        let room = RoomId::parse("!nowhere:example").unwrap();
-        let state = SendState {
-            room,
-            event_type: "x".into(),
-            state_key: String::new(),
-            content: "{}".into(),
-        };
-        let id = copy.put_state(matrix_voip::time::Wall(0), &user("@cleo:example"), state);
-        id.as_str().trim_start_matches("$event").parse().unwrap()
-    });
+    let next = next_event(&sim);
     let reaction = format!("$event{}", next + 1);
     let removal = json!({"redacts": reaction, "redacts_type": "com.famedly.call.member.reaction",
         "device_id": "D", "call_id": ""});
@@ -357,18 +317,7 @@ fn a_hand_raised_before_the_membership_was_heard_is_shown_when_it_is() {
     sim.run_until_quiet();
     let call = enter(&ada, &room);
     sim.advance(secs(1));
-    let next: u64 = sim.server(|server| {
-        let mut copy = server.clone();
-        let room = RoomId::parse("!nowhere:example").unwrap();
-        let state = SendState {
-            room,
-            event_type: "x".into(),
-            state_key: String::new(),
-            content: "{}".into(),
-        };
-        let id = copy.put_state(matrix_voip::time::Wall(0), &user("@cleo:example"), state);
-        id.as_str().trim_start_matches("$event").parse().unwrap()
-    });
+    let next = next_event(&sim);
     let content = json!({"key": "hand", "call_id": "", "device_id": "D", "is_ephemeral": false,
         "m.relates_to": {"rel_type": "m.reference", "event_id": format!("$event{}", next + 1)}});
     sim.puppet("@cleo:example", "D").say_json(

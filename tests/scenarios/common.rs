@@ -2,14 +2,19 @@
 
 use matrix_voip::{
     Config, Msc3401,
-    id::RoomId,
+    host::SendState,
+    id::{RoomId, UserId},
     machine::{
         event::{CallState, End, EndParty, EndReason},
         io::{CallMedia, PeerState},
     },
     testing::{Device, Puppet, Sim, millis, secs},
-    wire::call::{Body, Description, Negotiate, SdpKind},
+    wire::{
+        call::{Body, Description, Negotiate, SdpKind},
+        member::MEMBER_TYPE,
+    },
 };
+use serde_json::json;
 
 pub(crate) const ADA: &str = "@ada:example";
 pub(crate) const BEN: &str = "@ben:example";
@@ -45,6 +50,53 @@ pub(crate) fn both_dialects() -> Config {
     let mut config = Config::default();
     config.msc3401 = Msc3401::On;
     config
+}
+
+/// This user.
+pub(crate) fn user(user: &str) -> UserId {
+    UserId::parse(user).unwrap()
+}
+
+/// Writes state as somebody whom nobody asks; the event.
+pub(crate) fn put(
+    sim: &Sim,
+    room: &RoomId,
+    by: &str,
+    (event_type, key): (&str, &str),
+    content: String,
+) -> String {
+    let state = SendState {
+        room: room.clone(),
+        event_type: event_type.to_owned(),
+        state_key: key.to_owned(),
+        content,
+    };
+    let now = sim.now().wall;
+    sim.server(|server| server.put_state(now, &user(by), state)).to_string()
+}
+
+/// Somebody without an engine is in the room's call, on this visit; on none: out of it. The event.
+pub(crate) fn stands(sim: &Sim, room: &RoomId, by: &str, visit: Option<&str>) -> String {
+    let expires = sim.now().wall.0 + 3_600_000;
+    let entry = |visit: &str| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "D",
+            "expires_ts": expires, "membershipID": visit, "backend": { "type": "mesh" } })
+    };
+    let content = json!({ "memberships": visit.map(entry).into_iter().collect::<Vec<_>>() });
+    put(sim, room, by, (MEMBER_TYPE, by), content.to_string())
+}
+
+/// Ada with an engine, Cleo without, and so many others who are in the room's call.
+pub(crate) fn crowd(size: usize) -> (Sim, RoomId, Device) {
+    let users: Vec<_> = (0..size).map(|n| format!("@ben{n}:example")).collect();
+    let sim = Sim::new(1);
+    let all = users.iter().map(String::as_str).chain([ADA, "@cleo:example"]);
+    let room = sim.room("!room:example", all);
+    let ada = sim.user(ADA).device("D");
+    for user in &users {
+        stands(&sim, &room, user, Some("visit"));
+    }
+    (sim, room, ada)
 }
 
 impl Two {

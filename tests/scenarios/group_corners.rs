@@ -3,7 +3,6 @@
 use matrix_voip::{
     Announce, Backend, Config, Connection, DelayedLeave, GroupCallId, GroupState, MemberKey,
     Notify, RAISED_HAND, RingStop, Stay,
-    host::SendState,
     id::{EventId, RoomId, SessionId, UserId},
     machine::{
         Identity,
@@ -21,7 +20,7 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use crate::common::{both_dialects, three};
+use crate::common::{self, both_dialects, three};
 
 const NOTIFICATION: &str = "org.matrix.msc4075.rtc.notification";
 const REACTION: &str = "com.famedly.call.member.reaction";
@@ -51,15 +50,8 @@ fn present(device: &Device) -> Vec<String> {
 }
 
 /// Writes state as somebody whom nobody asks.
-fn put(sim: &Sim, room: &RoomId, by: &str, (event_type, state_key, content): (&str, &str, &Value)) {
-    let state = SendState {
-        room: room.clone(),
-        event_type: event_type.to_owned(),
-        state_key: state_key.to_owned(),
-        content: content.to_string(),
-    };
-    let now = sim.now().wall;
-    sim.server(|server| server.put_state(now, &user(by), state));
+fn put(sim: &Sim, room: &RoomId, by: &str, (event_type, key, content): (&str, &str, &Value)) {
+    common::put(sim, room, user(by).as_str(), (event_type, key), content.to_string());
 }
 
 /// A visit of a device, for an hour.

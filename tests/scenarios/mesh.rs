@@ -20,7 +20,7 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use crate::common::both_dialects;
+use crate::common::{both_dialects, crowd, stands, user};
 
 /// What is done at once is done without that time goes on.
 const AT_ONCE: Duration = Duration::ZERO;
@@ -936,24 +936,6 @@ fn who_calls_anew_again_and_again_is_heard_so_often_a_minute_and_no_more() {
     assert_eq!(judged(MAX_LEGS_BEGUN_PER_USER + 1), BTreeSet::new());
 }
 
-/// Somebody without an engine is in the room's call, on this visit; on none: out of it.
-fn stands(sim: &Sim, room: &RoomId, user: &str, visit: Option<&str>) {
-    let expires = sim.now().wall.0 + 3_600_000;
-    let entry = |visit: &str| {
-        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "D",
-            "expires_ts": expires, "membershipID": visit, "backend": { "type": "mesh" } })
-    };
-    let content = json!({ "memberships": visit.map(entry).into_iter().collect::<Vec<_>>() });
-    let state = SendState {
-        room: room.clone(),
-        event_type: "com.famedly.call.member".to_owned(),
-        state_key: user.to_owned(),
-        content: content.to_string(),
-    };
-    let (now, user) = (sim.now().wall, UserId::parse(user).unwrap());
-    sim.server(|server| server.put_state(now, &user, state));
-}
-
 #[test]
 fn who_is_there_anew_again_and_again_is_called_so_often_a_minute_and_no_more() {
     let sim = Sim::new(1);
@@ -991,36 +973,25 @@ fn who_came_while_the_rooms_state_was_on_its_way_stays() {
         let others = latest(&ada).participants.into_iter().map(|one| one.id.user);
         others.filter(|user| *user != ada.identity().user).collect::<Vec<_>>()
     };
-    assert_eq!(present(), [id_of("@ben:example")], "{}", sim.column());
+    assert_eq!(present(), [user("@ben:example")], "{}", sim.column());
     sim.advance(secs(1));
-    assert_eq!(present(), [id_of("@ben:example")], "what was fetched is older: {}", sim.column());
+    assert_eq!(present(), [user("@ben:example")], "what was fetched is older: {}", sim.column());
     sim.advance(secs(10));
     assert_eq!(ada.group_state(session), Some(GroupState::Entered));
     let left = |event: &&GroupEvent| matches!(event, GroupEvent::ParticipantLeft(_));
     assert_eq!(ada.group_events(session).iter().filter(left).count(), 1, "{}", sim.column());
 }
 
-fn id_of(user: &str) -> UserId {
-    UserId::parse(user).unwrap()
-}
-
 #[test]
 fn a_place_that_becomes_free_is_taken_by_who_found_none() {
-    let users: Vec<_> = (0..MAX_LEGS).map(|n| format!("@ben{n}:example")).collect();
-    let sim = Sim::new(1);
-    let all = users.iter().map(String::as_str).chain(["@ada:example", "@cleo:example"]);
-    let room = sim.room("!room:example", all);
-    let ada = sim.user("@ada:example").device("D");
-    for user in &users {
-        stands(&sim, &room, user, Some("visit"));
-    }
+    let (sim, room, ada) = crowd(MAX_LEGS);
     enter(&ada, &room);
     sim.advance(secs(1));
     stands(&sim, &room, "@cleo:example", Some("visit"));
     sim.advance(secs(1));
     assert_eq!(sent(&sim, &ada, INVITE), MAX_LEGS, "there is no place for her");
     assert_eq!(ada.peers().len(), MAX_LEGS);
-    stands(&sim, &room, &users[7], None);
+    stands(&sim, &room, "@ben7:example", None);
     sim.advance(secs(1));
     assert_eq!(sent(&sim, &ada, INVITE), MAX_LEGS + 1);
     let met: Vec<_> = ada.peers().into_iter().filter_map(|peer| peer.config.member).collect();

@@ -118,6 +118,12 @@ impl GroupRoom {
         matches!(self.reading, Reading::Asked(_)) || self.ours.is_fetching()
     }
 
+    /// Asks for the room's state; what is told from now on is newer.
+    fn fetch(&mut self, world: &mut World, room: &RoomId) -> OpId {
+        self.heard_meanwhile.clear();
+        world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())))
+    }
+
     /// Under which key we write here.
     pub(super) fn layout(&self, world: &World) -> KeyLayout {
         let owned = self.creation.as_ref().is_some_and(|creation| creation.owned_keys);
@@ -286,9 +292,8 @@ impl Groups {
             // What comes tells this too.
             Next::Fetch if of_room.is_being_read() => return self.note_memberships(world, room),
             Next::Fetch => {
-                let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
+                let op = of_room.fetch(world, room);
                 of_room.ours.on_fetching(op);
-                of_room.heard_meanwhile.clear();
                 op
             }
             Next::Write => {
@@ -325,9 +330,8 @@ impl Groups {
     pub(super) fn read(&mut self, world: &mut World, room: &RoomId) -> bool {
         let of_room = self.room(room);
         if of_room.reading == Reading::NotYet && !of_room.is_being_read() {
-            let op = world.request(Owner::Groups, Op::Fetch(Fetch::State(room.clone())));
+            let op = of_room.fetch(world, room);
             of_room.reading = Reading::Asked(op);
-            of_room.heard_meanwhile.clear();
             self.await_reply(op, room);
         }
         matches!(self.room(room).reading, Reading::Asked(_))

@@ -100,7 +100,10 @@ impl Engine {
             GroupCommand::Switch(source, input) => {
                 done(self.switch_in_group(session, source, input))
             }
-            GroupCommand::AllowEveryone => self.allow_everyone(&room, group),
+            GroupCommand::AllowEveryone => {
+                let dialect = call.shown.backend.dialect();
+                self.allow_everyone(&room, (group, dialect))
+            }
             GroupCommand::SetApplication(application) => {
                 self.set_application(session, (&room, &group), application)
             }
@@ -226,12 +229,11 @@ impl Engine {
 
     /// Lowers what it takes to be in group calls of the room to what every member has. Asked for by the
     /// application, never done by itself (T-32).
-    fn allow_everyone(&mut self, room: &RoomId, group: GroupCallId) -> Verdict {
-        let Some(session) = self.groups.find(room, &group) else {
-            return Verdict::Refused(Refusal::UnknownSession);
-        };
-        let dialect = self.groups.calls.get(&session).map(|call| call.shown.backend.dialect());
-        let dialect = dialect.unwrap_or_default();
+    fn allow_everyone(
+        &mut self,
+        room: &RoomId,
+        (group, dialect): (GroupCallId, Dialect),
+    ) -> Verdict {
         let of_room = self.groups.room(room);
         let Some(levels) = &of_room.levels else {
             return Verdict::Refused(Refusal::UnknownPowerLevels);
@@ -421,7 +423,7 @@ impl Engine {
             let of_room = self.groups.room(&room);
             of_room.ours.on_pause_over(now);
             of_room.delayed.on_network_back();
-            self.groups.room(&room).posts.on_network_back(now);
+            of_room.posts.on_network_back(now);
             self.on_posts_due(&room, now);
             self.groups.push(&mut self.world, &room);
         }

@@ -38,9 +38,7 @@ pub(super) struct Seat {
     /// How often a leg failed without having connected.
     failures: u32,
     /// When the next is placed, if it is not to be at once.
-    retry: Option<Mono>,
-    /// It waits for a place, not for its time.
-    crowded: bool,
+    retry: Option<Retry>,
     over: VecDeque<CallId>,
 }
 
@@ -55,6 +53,14 @@ pub(super) enum Place {
     Of(ParticipantId),
     /// Not now; it is worth looking again then.
     Later(Mono),
+}
+
+/// What a seat waits for before its next leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Retry {
+    at: Mono,
+    /// Or a place, whichever comes first.
+    for_place: bool,
 }
 
 /// The leg of a seat.
@@ -134,15 +140,7 @@ impl Mesh {
     pub(super) fn seat_mut(&mut self, member: &ParticipantId) -> &mut Seat {
         let at = self.seats.iter().position(|seat| seat.member == *member).unwrap_or_else(|| {
             let (member, over) = (member.clone(), VecDeque::new());
-            let seat = Seat {
-                member,
-                leg: None,
-                theirs: None,
-                failures: 0,
-                retry: None,
-                crowded: false,
-                over,
-            };
+            let seat = Seat { member, leg: None, theirs: None, failures: 0, retry: None, over };
             self.seats.push(seat);
             self.seats.len() - 1
         });
@@ -161,13 +159,7 @@ impl Mesh {
 
     /// A place became free: who waits for one is looked at.
     pub(super) fn on_place_free(&mut self) {
-        let crowded = self.seats.iter_mut().filter(|seat| seat.crowded);
-        let waiting: Vec<_> = crowded
-            .map(|seat| ((seat.retry, seat.crowded) = (None, false), seat.member.clone()).1)
-            .collect();
-        for member in waiting {
-            self.touch(&member);
-        }
+        self.wake(|retry| retry.for_place);
     }
 
     /// Whether there is a place for a leg to this member. Where all are taken, a leg that has not
@@ -205,14 +197,21 @@ impl Mesh {
 
     /// When the next leg is due to be placed anew.
     pub(super) fn next_retry(&self) -> Option<Mono> {
-        self.seats.iter().filter_map(|seat| seat.retry).min()
+        self.seats.iter().filter_map(|seat| Some(seat.retry?.at)).min()
     }
 
     /// Members whose leg is due to be placed anew are to be looked at.
     pub(super) fn on_retry_due(&mut self, now: Mono) {
-        let due = self.seats.iter_mut().filter(|seat| seat.retry.is_some_and(|at| at <= now));
-        let due: Vec<_> = due.map(|seat| (seat.retry = None, seat.member.clone()).1).collect();
-        for member in due {
+        self.wake(|retry| retry.at <= now);
+    }
+
+    /// Seats that have waited are looked at.
+    fn wake(&mut self, has_waited: impl Fn(&Retry) -> bool) {
+        let waiting =
+            self.seats.iter_mut().filter(|seat| seat.retry.as_ref().is_some_and(&has_waited));
+        let woken: Vec<_> =
+            waiting.map(|seat| (seat.retry = None, seat.member.clone()).1).collect();
+        for member in woken {
             self.touch(&member);
         }
     }
@@ -276,7 +275,7 @@ impl Mesh {
                 print.session(leg.session);
                 print.value((&leg.call, leg.connected, &leg.heard));
             }
-            if let Some(at) = seat.retry {
+            if let Some(Retry { at, .. }) = seat.retry {
                 print.deadline(Deadline::Mono(at));
             }
         }
@@ -295,7 +294,7 @@ impl Seat {
     /// A leg to him begins.
     pub(super) fn begin(&mut self, leg: Leg) {
         self.leg = Some(leg);
-        (self.retry, self.crowded) = (None, false);
+        self.retry = None;
     }
 
     pub(super) fn on_connected(&mut self) {
@@ -321,12 +320,12 @@ impl Seat {
     }
 
     pub(super) fn retry_at(&mut self, at: Mono) {
-        (self.retry, self.crowded) = (Some(at), false);
+        self.retry = Some(Retry { at, for_place: false });
     }
 
     /// There is no place now: the next try is then, or as soon as there is one.
     pub(super) fn wait_for_place(&mut self, at: Mono) {
-        (self.retry, self.crowded) = (Some(at), true);
+        self.retry = Some(Retry { at, for_place: true });
     }
 
     /// Whether a new leg waits for its time.
@@ -343,7 +342,7 @@ impl Seat {
     pub(super) fn start_over(&mut self, visit: Option<String>) {
         self.theirs = visit;
         self.failures = 0;
-        (self.retry, self.crowded) = (None, false);
+        self.retry = None;
     }
 
     /// Whether his leg is of this call.
