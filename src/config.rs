@@ -244,6 +244,39 @@ pub enum Msc3401 {
     On,
 }
 
+/// How a call through an SFU uses its media keys. The clients of a call must agree on it: it is
+/// nowhere on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyProfile {
+    /// How many keys of a participant are kept at once, 1 to 256; a key's index is below it.
+    pub ring_size: u16,
+    /// How the key of the cipher is made from what is sent.
+    pub derivation: KeyDerivation,
+}
+
+impl KeyProfile {
+    /// What Famedly's apps have: LiveKit's Flutter SDK with its defaults.
+    pub const FAMEDLY: Self = Self { ring_size: 16, derivation: KeyDerivation::Pbkdf2 };
+    /// What Element Call has.
+    pub const ELEMENT_CALL: Self = Self { ring_size: 256, derivation: KeyDerivation::Hkdf };
+}
+
+impl Default for KeyProfile {
+    fn default() -> Self {
+        Self::FAMEDLY
+    }
+}
+
+/// How the key of the cipher is made from what is sent (`livekit.md` §2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum KeyDerivation {
+    /// PBKDF2 with HMAC-SHA-256, 100 000 rounds.
+    Pbkdf2,
+    /// HKDF with SHA-256.
+    Hkdf,
+}
+
 /// Whether a call waits for the application between "it exists" and "media starts". A group call never
 /// does: to enter it is the application's permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -1,6 +1,7 @@
 //! Wrappers that keep private things out of logs.
 //!
-//! [`Redacted`] prints as a length; [`Secret`] prints as nothing at all and is wiped on drop.
+//! [`Redacted`] prints as a length; [`Secret`] and [`SecretBytes`] print as nothing at all and are
+//! wiped on drop.
 
 use std::fmt;
 
@@ -72,6 +73,38 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A key in bytes: prints as `<secret>`, wiped from memory when dropped.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Zeroize, ZeroizeOnDrop)]
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Wraps a key.
+    pub fn new(key: impl Into<Vec<u8>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key itself: for the cipher and for those who must have it, never for a log.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +113,6 @@ mod tests {
     fn debug_output_shows_no_content() {
         let text = format!("{:?} {:?}", Redacted::new("10.0.0.1"), Secret::new("hunter2"));
         assert_eq!(text, "<8 bytes> <secret>");
+        assert_eq!(format!("{:?}", SecretBytes::new([7; 32])), "<secret>");
     }
 }

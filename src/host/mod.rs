@@ -6,16 +6,20 @@
 //! from them. Values go in, values come out; no foreign object reaches the library.
 
 pub mod frames;
+pub mod keys;
 mod lanes;
 pub mod mailbox;
 pub mod serve;
 pub mod signaling;
+pub mod tokens;
 pub mod webrtc;
 
 pub use frames::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl};
+pub use keys::KeyProvider;
 pub use mailbox::{HostRequest, Mailbox, News};
 pub use serve::{Hosts, serve};
 pub use signaling::{
     DelayUpdate, LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling,
 };
+pub use tokens::TokenSource;
 pub use webrtc::{PeerEvents, WebRtc};

@@ -22,6 +22,7 @@ pub use super::{
     stats::{
         CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
     },
+    token::{OpenIdToken, SfuToken, TokenFault, TokenRequest},
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{

@@ -50,6 +50,7 @@ pub mod quality;
 mod roster;
 mod router;
 mod stats;
+mod token;
 mod transferring;
 mod turn;
 mod vacant;

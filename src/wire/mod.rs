@@ -27,6 +27,7 @@ pub mod candidate;
 pub mod delayed;
 pub mod delivery;
 mod json;
+pub mod keys;
 mod kind;
 pub mod ledger;
 pub mod legacy;

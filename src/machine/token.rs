@@ -1,0 +1,109 @@
+//! What lets us into an SFU: the token that its service gives whom our homeserver vouches for.
+//!
+//! Values only; tokens print as `<secret>`, addresses of services are no secrets. The service's
+//! dialects and its HTTP are an adapter's (`host::TokenSource`).
+
+use std::time::Duration;
+
+use crate::{
+    id::{DeviceId, RoomId, UserId},
+    redact::Secret,
+};
+
+/// A token by which another service can ask our homeserver who we are
+/// (`POST /_matrix/client/v3/user/{userId}/openid/request_token`). To be used once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpenIdToken {
+    /// The token.
+    pub access_token: Secret,
+    /// `Bearer`.
+    pub token_type: String,
+    /// The homeserver to ask.
+    pub server_name: String,
+    /// How long it is good for.
+    pub expires_in: Duration,
+}
+
+/// For whom a token is asked, and for which call.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenRequest {
+    /// The service: `livekit_service_url` of the call's backend.
+    pub service_url: String,
+    /// `livekit_alias` of the call's backend.
+    pub alias: String,
+    /// The Matrix room.
+    pub room: RoomId,
+    /// The call's slot in it, as MatrixRTC counts them: `m.call#ROOM`.
+    pub slot: String,
+    /// Who we are.
+    pub user: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// The id of our visit (`membershipID`).
+    pub member: String,
+    /// What proves it; `None`: the host could not get one, and services that need it refuse.
+    pub open_id: Option<OpenIdToken>,
+}
+
+/// What lets us into the SFU.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SfuToken {
+    /// Where to connect (`wss://…`).
+    pub url: String,
+    /// The token (JWT).
+    pub jwt: Secret,
+    /// How long it is good for, from now; `None`: it does not say.
+    pub lifetime: Option<Duration>,
+    /// As whom the SFU knows us then, where the token says so (`sub`).
+    pub identity: Option<String>,
+}
+
+/// Why there is no token, and what to do about it. Says nothing that is personal, and no token.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenFault {
+    /// The service was not reached.
+    #[error(
+        "the token service was not reached: check livekit_service_url, the network and its certificate"
+    )]
+    NotReached,
+    /// What answers is no token service.
+    #[error(
+        "what answers at livekit_service_url is no token service of this kind (HTTP {0}): check the path and the kind"
+    )]
+    NoService(u16),
+    /// The service does not believe our homeserver.
+    #[error(
+        "the token service does not accept our OpenID token: it must reach our homeserver's federation API (listener resource `openid`)"
+    )]
+    NotBelieved,
+    /// The service refuses; with its error code.
+    #[error("the token service refuses ({0}): ask its operator to admit this homeserver and room")]
+    Refused(String),
+    /// Too many requests.
+    #[error("the token service wants us to wait")]
+    RateLimited {
+        /// How long.
+        retry_after: Option<Duration>,
+    },
+    /// The service failed.
+    #[error("the token service failed (HTTP {0}): see its log")]
+    ServiceFailed(u16),
+    /// What the service gave is no token, or one that is expired already.
+    #[error("the token service gave no usable token ({0}): check its clock and version")]
+    Unusable(String),
+    /// The service needs an OpenID token, and the host has none.
+    #[error("the token service needs an OpenID token: implement Signaling::open_id_token")]
+    NeedsOpenId,
+}
+
+impl TokenFault {
+    /// Whether trying again can help.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::NotReached | Self::RateLimited { .. } | Self::ServiceFailed(_) => true,
+            Self::NoService(_) | Self::NotBelieved | Self::Refused(_) => false,
+            Self::Unusable(_) | Self::NeedsOpenId => false,
+        }
+    }
+}
