@@ -143,11 +143,12 @@ pub struct News {
 impl News {
     /// Hands in Matrix events: all events of one room of one sync response, or a batch of
     /// to-device messages, in order. Those of the types that [`is_call_event`] and [`is_rtc_event`]
-    /// name; others are left out at the door. What the same response changes in the room's state is
+    /// name, and to-device those of [`is_key_event`]; others are left out at the door. What the same response changes in the room's state is
     /// handed in first ([`state`](Self::state)): a ring and a reaction refer to it.
     ///
     /// [`is_call_event`]: crate::wire::call::is_call_event
     /// [`is_rtc_event`]: crate::wire::rtc::is_rtc_event
+    /// [`is_key_event`]: crate::wire::keys::is_key_event
     pub fn deliver(&self, batch: Batch) {
         self.report(Input::Deliver(batch.parse()));
     }

@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use super::pseudonym::Pseudonyms;
-use crate::redact::{Redacted, Secret};
+use crate::redact::{Redacted, Secret, SecretBytes};
 
 /// What a value could not be read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +149,7 @@ macro_rules! record_numbers {
     )+};
 }
 
-record_numbers!(u16, u32, u64, usize);
+record_numbers!(u8, u16, u32, u64, usize);
 
 /// Exact both ways: every `f32` is an `f64`.
 impl Form for f32 {
@@ -208,6 +209,18 @@ impl Form for Secret {
 
     fn read(value: &Value) -> Result<Self, Unfit> {
         text(value).map(Self::new)
+    }
+}
+
+/// Other bytes, as many: whatever the machine was given of a key, the file holds nothing of it.
+impl Form for SecretBytes {
+    fn write(&self, names: &mut Pseudonyms) -> Value {
+        Value::String(STANDARD.encode(names.bytes(self.expose())))
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        let bytes = STANDARD.decode(text(value)?);
+        bytes.map(Self::new).map_err(|_| Unfit("a key"))
     }
 }
 

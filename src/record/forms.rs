@@ -38,6 +38,7 @@ use crate::{
         },
         delayed::{DelayedMember, DelayedPage},
         delivery::{Content, Delivery, Facts, Malformed, Parsed, Place, Protection},
+        keys::{KeyBody, KeyMessage, MediaKey},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, Scope},
         metadata::{Purpose, StreamInfo},
@@ -327,7 +328,7 @@ record_enum!(ServerFault {
 record_struct!(Delivery { place, events });
 record_enum!(Place { Room { room, encrypted }, ToDevice });
 record_struct!(Parsed { facts, event, event_type as plain });
-record_enum!(Content { Call(message), Rtc(event) });
+record_enum!(Content { Call(message), Rtc(event), Key(message) });
 record_struct!(Facts { event_id, sender, device, protection, sent, age });
 record_enum!(Protection { Clear, Verified, Unverified });
 record_enum!(Malformed {
@@ -399,6 +400,9 @@ record_enum!(RtcEvent {
     ReactionRemoval(removal),
     SfuReject(reject),
 });
+record_struct!(KeyMessage { room, conf_id, device, body });
+record_enum!(KeyBody { Keys(keys), Request });
+record_struct!(MediaKey { index, key });
 record_struct!(Notification { style, sender_ts, lifetime, mentions, member_event, intent });
 record_enum!(Style { Ring, Notification });
 record_struct!(Mentions { room, users });

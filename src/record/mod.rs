@@ -31,7 +31,7 @@
 //!
 //! | written as it is | pseudonym | skeleton |
 //! | --- | --- | --- |
-//! | call ids (glare compares them), stream ids and our own party id (random), `mid`s, event types, times, policies, error codes | users, rooms, devices, parties, events, candidates, ICE credentials, fingerprints, TURN servers and passwords, names, free text of others | SDP: only the lines that the machine looks at |
+//! | call ids (glare compares them), stream ids and our own party id (random), `mid`s, event types, times, policies, error codes | users, rooms, devices, parties, events, candidates, ICE credentials, fingerprints, TURN servers and passwords, media keys, names, free text of others | SDP: only the lines that the machine looks at |
 //!
 //! | file | holds |
 //! | --- | --- |

@@ -201,6 +201,14 @@ impl Pseudonyms {
         format!("{scheme}{}", self.of(&text[scheme.len()..]))
     }
 
+    /// For a key: as many other bytes. Keys are long and made by chance, so that no two of them meet.
+    pub(super) fn bytes(&self, key: &[u8]) -> Vec<u8> {
+        let tag = self.key.hash_one(key);
+        let words =
+            (0..key.len().div_ceil(8)).flat_map(|at| self.key.hash_one((tag, at)).to_le_bytes());
+        words.take(key.len()).collect()
+    }
+
     /// Another text of the same length and form.
     fn of(&mut self, text: &str) -> String {
         if !text.bytes().any(is_private) {
@@ -412,6 +420,21 @@ mod tests {
                 assert_ne!(names.text(text), text);
             }
         }
+    }
+
+    #[test]
+    fn a_key_has_other_bytes_of_its_length_and_always_the_same() {
+        let names = Pseudonyms::default();
+        for length in [0, 16, 20, 32] {
+            let key: Vec<u8> = (0..length).collect();
+            assert_eq!(names.bytes(&key), names.bytes(&key));
+            assert_eq!(names.bytes(&key).len(), key.len());
+        }
+        let [key, other] = [[7; 32], [8; 32]];
+        assert_ne!(names.bytes(&key), key);
+        assert_ne!(names.bytes(&key), names.bytes(&other));
+        assert_ne!(names.bytes(&key), Pseudonyms::default().bytes(&key));
+        assert_ne!(names.bytes(&key)[..16], names.bytes(&key)[16..]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     wire::{
         call::{Body, Candidate, Invite},
         delivery::{Content, Delivery, Malformed, Parsed},
+        keys::{KeyBody, KeyMessage},
         ledger::Ledger,
         metadata::StreamMetadata,
         rtc::RtcEvent,
@@ -70,7 +71,8 @@ fn of_event(event: &Parsed) -> usize {
     let said = match &event.event {
         Ok(Content::Call(message)) => of_body(&message.body),
         Ok(Content::Rtc(RtcEvent::Notification(ring))) => ring.mentions.users.len() * SMALL,
-        Ok(Content::Rtc(_)) | Err(_) => 0,
+        Ok(Content::Key(KeyMessage { body: KeyBody::Keys(keys), .. })) => keys.len() * SMALL,
+        Ok(Content::Rtc(_) | Content::Key(_)) | Err(_) => 0,
     };
     LEAST + event.event_type.len() + said
 }

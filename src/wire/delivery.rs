@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     call::CallMessage,
+    keys::{KeyMessage, is_key_event, read_key_event},
     read::{is_call_event, read},
     rtc::{RtcEvent, is_rtc_event, read_rtc_event},
 };
@@ -137,6 +138,8 @@ pub enum Content {
     Call(CallMessage),
     /// Something around a group call: its announcement, a reaction.
     Rtc(RtcEvent),
+    /// Media keys of a group call, or a request for them.
+    Key(KeyMessage),
 }
 
 impl From<CallMessage> for Content {
@@ -148,6 +151,12 @@ impl From<CallMessage> for Content {
 impl From<RtcEvent> for Content {
     fn from(event: RtcEvent) -> Self {
         Self::Rtc(event)
+    }
+}
+
+impl From<KeyMessage> for Content {
+    fn from(message: KeyMessage) -> Self {
+        Self::Key(message)
     }
 }
 
@@ -167,7 +176,7 @@ impl Parsed {
     pub fn call(&self) -> Option<&CallMessage> {
         match &self.event {
             Ok(Content::Call(message)) => Some(message),
-            Ok(Content::Rtc(_)) | Err(_) => None,
+            Ok(Content::Rtc(_) | Content::Key(_)) | Err(_) => None,
         }
     }
 }
@@ -213,6 +222,9 @@ impl Malformed {
         "invitee",
         "invitee_device_id",
         "key",
+        "keys",
+        "keys.index",
+        "keys.key",
         "livekit_alias",
         "livekit_service_url",
         "m.call_id",
@@ -247,8 +259,7 @@ impl Batch {
             let event = if events.len() < MAX_BATCH_EVENTS {
                 read_any(&event_type, &content, redacts.as_ref())
             } else {
-                let concerns = is_call_event(&event_type) || is_rtc_event(&event_type);
-                concerns.then_some(Err(Malformed::TooLarge("batch")))
+                concerns_calls(&event_type).then_some(Err(Malformed::TooLarge("batch")))
             };
             events.extend(event.map(|event| Parsed { facts, event, event_type }));
         }
@@ -256,7 +267,11 @@ impl Batch {
     }
 }
 
-/// An event of either kind. An `m.call.reject` without a call id is about a group call.
+fn concerns_calls(event_type: &str) -> bool {
+    is_call_event(event_type) || is_rtc_event(event_type) || is_key_event(event_type)
+}
+
+/// An event of any kind. An `m.call.reject` without a call id is about a group call.
 fn read_any(
     event_type: &str,
     content: &str,
@@ -264,7 +279,9 @@ fn read_any(
 ) -> Option<Result<Content, Malformed>> {
     let rtc = read_rtc_event(event_type, content, redacts);
     let rtc = rtc.map(|event| event.map(Content::Rtc));
-    rtc.or_else(|| read(event_type, content).map(|message| message.map(Content::Call)))
+    let key = || read_key_event(event_type, content).map(|message| message.map(Content::Key));
+    let call = || read(event_type, content).map(|message| message.map(Content::Call));
+    rtc.or_else(key).or_else(call)
 }
 
 #[cfg(test)]
@@ -338,10 +355,30 @@ mod tests {
         let mut events = vec![raw("m.call.hangup", HANGUP); MAX_BATCH_EVENTS + 1];
         events.insert(0, raw("m.room.message", "{}"));
         events.push(raw("m.room.message", "{}"));
+        events.push(raw(KEYS, "{}"));
         let read = Batch { place: Place::ToDevice, events }.parse().events;
-        assert_eq!(read.len(), MAX_BATCH_EVENTS + 1);
+        assert_eq!(read.len(), MAX_BATCH_EVENTS + 2);
         assert!(read[MAX_BATCH_EVENTS - 1].event.is_ok());
         assert_eq!(read[MAX_BATCH_EVENTS].event, Err(Malformed::TooLarge("batch")));
+        assert_eq!(read[MAX_BATCH_EVENTS + 1].event, Err(Malformed::TooLarge("batch")));
+    }
+
+    const KEYS: &str = "com.famedly.call.member.encryption_keys";
+
+    #[test]
+    fn media_keys_are_read_and_print_nowhere() {
+        let text = "AAECAwQFBgcICQoLDA0ODw==";
+        let content = format!(
+            r#"{{"keys":[{{"index":1,"key":"{text}"}}],"conf_id":"","device_id":"D","room_id":"!r"}}"#
+        );
+        let batch = Batch { place: Place::ToDevice, events: vec![raw(KEYS, &content)] };
+        assert!(!format!("{batch:?}").contains("AAEC"), "{batch:?}");
+        let delivery = batch.parse();
+        assert_eq!(delivery.events[0].call(), None);
+        assert!(matches!(delivery.events[0].event, Ok(Content::Key(_))), "{delivery:?}");
+        let printed = format!("{delivery:?}");
+        assert!(printed.contains("<secret>") && !printed.contains("AAEC"), "{printed}");
+        assert!(!printed.contains("[0, 1, 2"), "{printed}");
     }
 
     #[test]

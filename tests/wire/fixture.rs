@@ -72,7 +72,12 @@ pub(crate) fn golden(dialect: &str) -> Vec<Golden> {
 
 /// Files of events around group calls.
 pub(crate) fn rtc_files() -> Vec<String> {
-    names("rtc", ".json").into_iter().map(|name| format!("rtc/{name}")).collect()
+    files_in("rtc")
+}
+
+/// The files of a folder.
+pub(crate) fn files_in(folder: &str) -> Vec<String> {
+    names(folder, ".json").into_iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
 /// The events of a file written by hand.

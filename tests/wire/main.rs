@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fixture;
+mod keys;
 mod members;
 mod property;
 mod rtc;

@@ -61,6 +61,7 @@ impl Engine {
             Content::Call(message) => message,
             // Said in rooms alone.
             Content::Rtc(_) => return Err(Ignored::WrongPlace),
+            Content::Key(_) => return Err(Ignored::Unsupported),
         };
         let leg = message.header.leg.as_ref().ok_or(Ignored::NoConference)?;
         let facts = &event.facts;

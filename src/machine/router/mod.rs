@@ -53,6 +53,8 @@ impl Engine {
         let verdicts = events.iter().enumerate().map(|(at, event)| {
             let verdict = match &event.event {
                 Ok(Content::Rtc(said)) => self.on_rtc_event(&place, &event.facts, said),
+                // A key that the whole room can read is none.
+                Ok(Content::Key(_)) => Verdict::Ignored(Ignored::WrongPlace),
                 Ok(Content::Call(_)) | Err(_) => self.on_event(&place, event, ends.after(at)),
             };
             if let Verdict::Ignored(reason) = verdict {
