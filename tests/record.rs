@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use matrix_voip::{
     Announce, Backend, CallOptions, CallState, EndReason, GroupCallId, GroupEvent, Identity,
-    Notify, RAISED_HAND, Stay, VoIP, VoipNews,
+    Notify, RAISED_HAND, Stay, VoIP, VoipNews, WireForm,
     id::{DeviceId, InputId, OpId, RoomId, SessionId, UserId},
     machine::{
         event::VoipEvent,
@@ -21,11 +25,13 @@ use matrix_voip::{
         },
     },
     record::{Entry, FORMAT, Origin, RecordError, Recorder, RecorderStatus, Replay, Scribe, Step},
+    redact::SecretBytes,
     testing::{Column, Device, EmbeddedHomeserver, EmbeddedWebRtc, Kind, Replayed, Sim, secs},
     time::{Mono, Now, Wall},
     wire::{
         call::Body,
-        delivery::{Batch, Facts, Place, Protection, RawEvent},
+        delivery::{Batch, Content, Facts, Place, Protection, RawEvent},
+        keys::{KeyBody, KeyMessage, MediaKey},
     },
 };
 
@@ -358,6 +364,77 @@ fn the_same_text_has_the_same_pseudonym_in_one_file_only() {
     let (one, other) = (header(&ada.recording()), header(&a_call().1.recording()));
     assert_ne!(one, other, "another file, another key");
     assert!(!one.contains("ada") && one.contains(r#""format":1"#), "{one}");
+}
+
+// ---------------------------------------------------------------------------------- media keys
+
+/// A delivery with these keys, and one that says the first of them again.
+fn key_deliveries(keys: &[MediaKey]) -> Vec<Input> {
+    let facts = |event: &Input| match event {
+        Input::Deliver(delivery) => delivery.events[0].facts.clone(),
+        other => panic!("{other:?}"),
+    };
+    let facts = Facts { event_id: None, ..facts(&event("m.call.invite", "7")) };
+    let deliver = |keys: &[MediaKey]| {
+        let message = KeyMessage {
+            room: RoomId::parse("!theroom:engine.example").unwrap(),
+            conf_id: "confOpaque".into(),
+            device: DeviceId::parse("ADAPHONE2").unwrap(),
+            body: KeyBody::Keys(keys.to_vec()),
+        };
+        let (event_type, content) = message.write(WireForm::Deployed);
+        let event = RawEvent { facts: facts.clone(), event_type, content, redacts: None };
+        Input::Deliver(Batch { place: Place::ToDevice, events: vec![event] }.parse())
+    };
+    vec![deliver(keys), deliver(&keys[..1])]
+}
+
+fn keys_of(step: &Step) -> Vec<MediaKey> {
+    let Entry::Input(input, _) = &step.entry else { panic!("{step:?}") };
+    let Input::Deliver(delivery) = &**input else { panic!("{step:?}") };
+    match &delivery.events[0].event {
+        Ok(Content::Key(KeyMessage { body: KeyBody::Keys(keys), .. })) => keys.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_media_key_stands_in_a_file_as_other_bytes_of_its_length_and_replays_with_the_same_verdict() {
+    let key = |index, bytes: &[u8]| MediaKey { index, key: SecretBytes::new(bytes) };
+    let bytes = [*b"the key of the first: 32 bytes !", [0xfb; 32]];
+    let keys = [key(3, &bytes[0]), key(4, &bytes[1]), key(5, &bytes[1][..16]), key(6, &bytes[0])];
+    let at = Now { mono: Mono::default(), wall: Wall(1_786_100_000_000) };
+    let mut scribe = Scribe::begin(Vec::new(), &origin(), at).unwrap();
+    let mut engine = origin().engine();
+    for input in key_deliveries(&keys) {
+        let verdict = engine.handle(at, input.clone());
+        scribe.note(at, &Entry::Input(Box::new(input), verdict)).unwrap();
+    }
+    let file = scribe.finish().unwrap();
+    let text = String::from_utf8(file.clone()).unwrap();
+    for bytes in &bytes {
+        for bytes in [&bytes[..], &bytes[..16]] {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let base64 = STANDARD_NO_PAD.encode(bytes);
+            let url = URL_SAFE_NO_PAD.encode(bytes);
+            // The last character of the shorter one has bits of what follows.
+            for needle in [&hex, &hex.to_uppercase(), &base64[..20], &url[..20]] {
+                assert!(!text.contains(needle), "{needle} in\n{text}");
+            }
+            assert!(!text.contains(&format!("{:?}", &bytes[..4]).replace(' ', "")), "{text}");
+        }
+    }
+    assert!(!text.contains("the key of") && !text.contains("confOpaque"), "{text}");
+    let steps = steps(&file);
+    assert!(steps.iter().all(Step::agrees), "{steps:?}");
+    let read = keys_of(&steps[0]);
+    let shape =
+        |keys: &[MediaKey]| keys.iter().map(|it| (it.index, it.key.len())).collect::<Vec<_>>();
+    assert_eq!(shape(&read), shape(&keys));
+    assert_eq!(read[0].key, read[3].key, "the same key, the same pseudonym");
+    assert_ne!(read[0].key, read[1].key);
+    assert_eq!(keys_of(&steps[1])[0], read[0], "in the whole file");
+    assert!(read.iter().zip(&keys).all(|(name, key)| name.key != key.key));
 }
 
 // --------------------------------------------------------------------------------- hostile files

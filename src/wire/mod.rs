@@ -15,6 +15,7 @@
 //! | `state.rs`, `power.rs` | the state of a room; who may write memberships |
 //! | `metadata.rs`, `candidate.rs`, `reason.rs` | stream metadata, ICE candidates, hangup reasons |
 //! | `rtc.rs` | the events around group calls, and their names |
+//! | `focus.rs` | the SFU of a call: where homeservers announce one, as whom it knows participants |
 //! | `keys.rs` | media keys of calls through an SFU, and requests for them |
 //! | `notify.rs`, `reaction.rs` | notifications and declines; reactions and raised hands |
 //! | `read.rs`, `write.rs` | JSON to types, types to JSON |
@@ -27,6 +28,7 @@ pub mod call;
 pub mod candidate;
 pub mod delayed;
 pub mod delivery;
+pub mod focus;
 mod json;
 pub mod keys;
 mod kind;
