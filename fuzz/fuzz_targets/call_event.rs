@@ -1,12 +1,13 @@
-//! The contents of call events and of those around group calls: first byte, which type; the rest,
+//! The contents of call events, of those around group calls and of those about media keys: first byte, which type; the rest,
 //! JSON. Nothing panics, every bound is kept, and what is read can be written and is then read as the
 //! same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use matrix_voip::wire::{
-    call::Body,
+    call::{Body, WireForm},
     candidate::MAX_CANDIDATES_PER_EVENT,
+    keys::{KEY_BYTES, KeyBody, MAX_KEYS, is_key_event, read_key_event},
     metadata::MAX_STREAMS,
     notify::{MAX_MENTIONS, MAX_NOTIFICATION_LIFETIME},
     read::read,
@@ -19,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(content) = std::str::from_utf8(rest) else { return };
     let event_type = EVENT_TYPES[usize::from(*first) % EVENT_TYPES.len()];
     rtc_event(event_type, content);
+    key_event(event_type, content);
     let Some(Ok(message)) = read(event_type, content) else { return };
     match &message.body {
         Body::Candidates(candidates) => assert!(candidates.len() <= MAX_CANDIDATES_PER_EVENT),
@@ -46,4 +48,19 @@ fn rtc_event(event_type: &str, content: &str) {
     let (written_type, written) = event.write();
     let again = read_rtc_event(&written_type, &written, None).expect("ours is one of these events");
     assert_eq!(again, Ok(event), "what we write is read as the same");
+}
+
+fn key_event(event_type: &str, content: &str) {
+    let Some(read) = read_key_event(event_type, content) else { return };
+    assert!(is_key_event(event_type));
+    let Ok(message) = read else { return };
+    if let KeyBody::Keys(keys) = &message.body {
+        assert!((1..=MAX_KEYS).contains(&keys.len()));
+        assert!(keys.iter().all(|key| KEY_BYTES.contains(&key.key.len())));
+    }
+    for form in [WireForm::Deployed, WireForm::Readme] {
+        let (event_type, content) = message.write(form);
+        let again = read_key_event(&event_type, &content).expect("ours is about keys");
+        assert_eq!(again.as_ref(), Ok(&message), "what we write is read as the same");
+    }
 }

@@ -13,8 +13,8 @@ use matrix_voip::{
     time::Now,
 };
 
-/// The call events, the events around group calls, and what is neither. A seed's first byte is an index of it.
-pub const EVENT_TYPES: [&str; 20] = [
+/// The call events, the events around group calls, those about media keys, and what is neither. A seed's first byte is an index of it.
+pub const EVENT_TYPES: [&str; 24] = [
     "m.call.invite",
     "m.call.candidates",
     "m.call.answer",
@@ -35,6 +35,10 @@ pub const EVENT_TYPES: [&str; 20] = [
     "m.rtc.decline",
     "com.famedly.call.member.reaction",
     "m.room.redaction",
+    "com.famedly.call.member.encryption_keys",
+    "com.famedly.call.member.encryption_keys_request",
+    "com.famedly.call.encryption_keys",
+    "com.famedly.call.encryption_keys.request",
 ];
 
 /// Who plays.

@@ -117,6 +117,12 @@ impl Seeds {
     fn answers_and_lines(&self) {
         let turn = r#"{"uris":["turn:t.example:3478?transport=udp","turns:t.example"],"username":"u","password":"p","ttl":86400.5}"#;
         self.put("stored", turn.as_bytes());
+        for announced in [
+            r#"{"rtc_transports":[{"type":"livekit","livekit_service_url":"https://s"},{"type":"m.livekit","url":"wss://s"}]}"#,
+            r#"{"org.matrix.msc4143.rtc_foci":[{"type":"livekit","livekit_service_url":"https://s"}]}"#,
+        ] {
+            self.put("stored", announced.as_bytes());
+        }
         for line in [
             r#"{"id":1,"peer":"bob","cmd":"call","args":{"roomId":"!r","userId":"@b:c","type":"video"}}"#,
             r#"{"id":2,"cmd":"hangup","args":{"callId":"c","reason":null}}"#,

@@ -25,6 +25,7 @@ use matrix_voip::{
     wire::{
         call::is_call_event,
         delivery::{Facts, Protection, RawEvent},
+        keys::is_key_event,
         member::{Dialect, read_members},
         rtc::is_rtc_event,
         state::{RawState, STATE_TYPES, StateFacts},
@@ -263,12 +264,12 @@ impl<'a> Outline<'a> {
         sent.as_u64().or_else(|| sent.as_f64().map(|sent| sent as u64)).map(Wall)
     }
 
-    /// A call event's type and content; state events are none.
-    fn call(&self) -> Option<(String, Content)> {
-        self.message(is_call_event)
+    /// Type and content of what is said between devices: a call event, or one about media keys.
+    fn call_or_key(&self) -> Option<(String, Content)> {
+        self.message(|name| is_call_event(name) || is_key_event(name))
     }
 
-    /// The same, or that of an event around a group call.
+    /// Those of a call event, or of one around a group call; state events are none.
     fn call_or_around(&self) -> Option<(String, Content)> {
         self.message(|name| is_call_event(name) || self.is_around_call(name))
     }
@@ -503,7 +504,7 @@ pub(crate) fn direct_chats(content: &Value) -> BTreeSet<RoomId> {
 /// What a to-device message is to us.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A call event.
+    /// A call event, or one about media keys.
     Call(Box<RawEvent>),
     /// Encrypted, and not for us to read.
     Undecryptable,
@@ -520,7 +521,7 @@ pub(crate) fn to_device(message: &Raw<AnyToDeviceEvent>, info: Option<&Encryptio
     if info.is_none() && outline.event_type.as_str() == Some("m.room.encrypted") {
         return Message::Undecryptable;
     }
-    let Some((event_type, content)) = outline.call() else { return Message::Other };
+    let Some((event_type, content)) = outline.call_or_key() else { return Message::Other };
     if info.is_some_and(is_forged) {
         return Message::Other;
     }

@@ -118,6 +118,32 @@ fn a_field_of_a_wrong_type_or_size_is_turned_away_at_the_door() {
     }
 }
 
+/// A key that a whole room can read is none, however good it looks; nor is a request asked there.
+#[test]
+fn a_media_key_in_a_room_is_at_the_wrong_place_and_a_bad_one_is_turned_away_at_the_door() {
+    let names = [
+        "com.famedly.call.member.encryption_keys",
+        "com.famedly.call.member.encryption_keys_request",
+        "com.famedly.call.encryption_keys",
+        "com.famedly.call.encryption_keys.request",
+    ];
+    let good = json!({"keys": [{"index": 0, "key": "AAECAwQFBgcICQoLDA0ODw=="}], "conf_id": "",
+                      "device_id": "D", "room_id": "!r"});
+    let cases = [
+        (good.clone(), Ignored::WrongPlace),
+        (with(good.clone(), "/room_id", json!(7)), Ignored::Malformed),
+        (with(good.clone(), "/device_id", json!("x".repeat(1000))), Ignored::Malformed),
+        (with(good, "/conf_id", json!({})), Ignored::Malformed),
+    ];
+    for name in names {
+        for (content, reason) in &cases {
+            let (verdict, changed) = hand(Honest::Hangup, name, &content.to_string());
+            assert_eq!(verdict, Verdict::Ignored(*reason), "{name} {content}");
+            assert!(!changed, "{name} {content}");
+        }
+    }
+}
+
 /// Each name of the door stands in its list, and comes back from a recording as it was.
 #[test]
 fn what_was_turned_away_is_recorded_by_its_name() {

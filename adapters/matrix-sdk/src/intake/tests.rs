@@ -381,6 +381,20 @@ fn both_names_of_a_message_between_devices_are_call_events() {
 }
 
 #[test]
+fn messages_about_media_keys_are_taken_under_all_their_names() {
+    for event_type in [
+        "com.famedly.call.member.encryption_keys",
+        "com.famedly.call.member.encryption_keys_request",
+        "com.famedly.call.encryption_keys",
+        "com.famedly.call.encryption_keys.request",
+    ] {
+        let mut message = hangup();
+        message["type"] = json!(event_type);
+        assert_eq!(called(&message, None).event_type, event_type);
+    }
+}
+
+#[test]
 fn to_device_messages_that_are_no_call_events_are_left() {
     let around = "com.famedly.call.member.reaction";
     for event_type in ["m.room_key", "m.key.verification.request", around] {
