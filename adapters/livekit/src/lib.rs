@@ -58,3 +58,7 @@ pub use crate::{
     http::{DEADLINE, Settings, SetupError},
     services::{GetToken, Newest, RoomField, SfuGet},
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,7 +13,7 @@ use matrix_voip_livekit::{
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
-use crate::{
+use crate::kit::{
     OPEN_ID, SFU, asked, given, good_jwt, jwt, now, paths, refusal, request, script, server,
     sfu_get,
 };
@@ -157,8 +157,8 @@ async fn who_is_not_logged_in_asks_no_homeserver() {
     let source = HomeserverRtc::new(server.uri(), || None, &Settings::default()).unwrap();
     assert_eq!(source.token(request(SFU)).await, Err(TokenFault::LoggedOut));
     assert_eq!(paths(&server).await.len(), 0);
-    let refusing = crate::server(STABLE, refusal(401, "M_UNKNOWN_TOKEN")).await;
-    assert_eq!(rtc(&refusing).token(request(SFU)).await, Err(TokenFault::LoggedOut));
+    script(&server, STABLE, refusal(401, "M_UNKNOWN_TOKEN")).await;
+    assert_eq!(rtc(&server).token(request(SFU)).await, Err(TokenFault::LoggedOut));
 }
 
 #[tokio::test]

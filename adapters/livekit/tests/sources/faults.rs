@@ -7,7 +7,7 @@ use matrix_voip_livekit::{DEADLINE, GetToken, PlainText, Settings, SfuGet};
 use serde_json::{Value, json};
 use wiremock::{MockServer, ResponseTemplate};
 
-use crate::{SFU, good_jwt, jwt, now, paths, refusal, request, server, sfu_get};
+use crate::kit::{SFU, given, good_jwt, jwt, now, paths, refusal, request, server, sfu_get};
 
 /// What becomes of this answer.
 async fn after(answer: ResponseTemplate) -> TokenFault {
@@ -86,14 +86,14 @@ async fn of_an_answer_without_end_nothing_is_believed() {
 
 #[tokio::test]
 async fn a_token_that_is_expired_or_none_is_refused() {
-    let given = |jwt: String| json!({"url": SFU, "jwt": jwt});
+    let giving = |jwt: String| json!({"url": SFU, "jwt": jwt});
     let old = jwt(&json!({"nbf": now() - 7200, "exp": now() - 3600}));
-    assert!(unusable(&after_giving(given(old)).await, "expired"));
+    assert!(unusable(&after_giving(giving(old)).await, "expired"));
     for none in ["", "not.a.token", "a.b"] {
-        assert!(unusable(&after_giving(given(none.to_owned())).await, "no JWT"), "{none}");
+        assert!(unusable(&after_giving(giving(none.to_owned())).await, "no JWT"), "{none}");
     }
     let long = jwt(&json!({"padding": "a".repeat(16 * 1024)}));
-    assert!(unusable(&after_giving(given(long)).await, "too long"));
+    assert!(unusable(&after_giving(giving(long)).await, "too long"));
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_token_goes_nowhere_in_the_clear_unless_switched_on() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let other = server("/sfu/get", crate::given()).await;
+    let other = server("/sfu/get", given()).await;
     for status in [301, 302, 303, 307, 308] {
         let target = format!("{}/sfu/get", other.uri());
         let answer = ResponseTemplate::new(status).insert_header("location", target);

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use wiremock::{MockServer, ResponseTemplate};
 
-use crate::{SFU, request, script, sfu_get};
+use crate::kit::{SFU, request, script, sfu_get};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
