@@ -1,6 +1,6 @@
 //! What each bad answer becomes.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, process::Command, time::Duration};
 
 use matrix_voip::{host::TokenSource, machine::io::TokenFault};
 use matrix_voip_livekit::{DEADLINE, GetToken, PlainText, Settings, SfuGet};
@@ -180,4 +180,16 @@ async fn a_service_that_says_nothing_is_given_up_at_the_deadline() {
     let begun = tokio::time::Instant::now();
     assert_eq!(sfu_get().token(request(service)).await, Err(TokenFault::NotReached));
     assert_eq!(begun.elapsed().as_secs(), DEADLINE.as_secs());
+}
+
+/// In a process of its own, with a proxy in its environment that nobody serves: another test passes
+/// there.
+#[test]
+fn this_machine_is_never_asked_through_a_proxy() {
+    let asking = "asking::sfu_get_asks_exactly_what_strict_services_take";
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args([asking, "--exact"]).env("http_proxy", "http://127.0.0.1:9");
+    let output = again.env_remove("no_proxy").env_remove("NO_PROXY").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
