@@ -3,7 +3,7 @@
 //! Values only; tokens print as `<secret>`, addresses of services are no secrets. The service's
 //! dialects and its HTTP are an adapter's (`host::TokenSource`).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
     id::{DeviceId, RoomId, UserId},
@@ -45,8 +45,9 @@ pub struct TokenRequest {
     pub open_id: Option<OpenIdToken>,
 }
 
-/// What lets us into the SFU.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What lets us into the SFU. The identity, which is personal where it is no hash, prints as its
+/// length.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SfuToken {
     /// Where to connect (`wss://…`).
     pub url: String,
@@ -58,13 +59,34 @@ pub struct SfuToken {
     pub identity: Option<String>,
 }
 
+impl fmt::Debug for SfuToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SfuToken")
+            .field("url", &self.url)
+            .field("jwt", &self.jwt)
+            .field("lifetime", &self.lifetime)
+            .field("identity_bytes", &self.identity.as_ref().map(String::len))
+            .finish()
+    }
+}
+
 /// Why there is no token, and what to do about it. Says nothing that is personal, and no token.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFault {
-    /// The service was not reached.
+    /// The service's address is none.
     #[error(
-        "the token service was not reached: check livekit_service_url, the network and its certificate"
+        "livekit_service_url is no address of a token service: it begins with https:// and a host, and holds no password"
+    )]
+    BadAddress,
+    /// A token would travel in the clear.
+    #[error(
+        "livekit_service_url is plain http, by which others could read the token: use https, or switch plain text on for a test"
+    )]
+    InTheClear,
+    /// The service was not reached, or did not answer in time.
+    #[error(
+        "the token service was not reached, or did not answer in time: check livekit_service_url, the network and its certificate"
     )]
     NotReached,
     /// What answers is no token service.
@@ -74,9 +96,14 @@ pub enum TokenFault {
     NoService(u16),
     /// The service does not believe our homeserver.
     #[error(
-        "the token service does not accept our OpenID token: it must reach our homeserver's federation API (listener resource `openid`)"
+        "the token service does not accept our OpenID token: it must reach our homeserver's federation API (listener resource `openid`), and the token must be new and our own"
     )]
     NotBelieved,
+    /// The service does not understand the request; with its error code.
+    #[error(
+        "the token service does not understand the request ({0}): its version differs, try another kind of source"
+    )]
+    NotUnderstood(String),
     /// The service refuses; with its error code.
     #[error("the token service refuses ({0}): ask its operator to admit this homeserver and room")]
     Refused(String),
@@ -89,12 +116,16 @@ pub enum TokenFault {
     /// The service failed.
     #[error("the token service failed (HTTP {0}): see its log")]
     ServiceFailed(u16),
-    /// What the service gave is no token, or one that is expired already.
-    #[error("the token service gave no usable token ({0}): check its clock and version")]
+    /// What the service gave is no token, or one that is expired already. The text, the library's
+    /// own and never the service's, says what is wrong.
+    #[error("the token service gave no usable token: {0}")]
     Unusable(String),
     /// The service needs an OpenID token, and the host has none.
     #[error("the token service needs an OpenID token: implement Signaling::open_id_token")]
     NeedsOpenId,
+    /// The homeserver, which gives tokens itself, does not accept our login.
+    #[error("the homeserver gives tokens to those who are logged in: log in again")]
+    LoggedOut,
 }
 
 impl TokenFault {
@@ -102,8 +133,45 @@ impl TokenFault {
     pub const fn is_passing(&self) -> bool {
         match self {
             Self::NotReached | Self::RateLimited { .. } | Self::ServiceFailed(_) => true,
-            Self::NoService(_) | Self::NotBelieved | Self::Refused(_) => false,
-            Self::Unusable(_) | Self::NeedsOpenId => false,
+            Self::BadAddress | Self::InTheClear | Self::NoService(_) => false,
+            Self::NotBelieved | Self::NotUnderstood(_) | Self::Refused(_) => false,
+            Self::Unusable(_) | Self::NeedsOpenId | Self::LoggedOut => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_prints_neither_itself_nor_whom_it_is_for() {
+        let token = SfuToken {
+            url: "wss://sfu".to_owned(),
+            jwt: Secret::new("e.y.J"),
+            lifetime: None,
+            identity: Some("@ada:here:PHONE".to_owned()),
+        };
+        let text = format!("{token:?}");
+        assert!(!text.contains("ada") && !text.contains("e.y.J"), "{text}");
+    }
+
+    #[test]
+    fn trying_again_helps_against_what_passes_alone() {
+        let limited = TokenFault::RateLimited { retry_after: None };
+        let passing = [TokenFault::NotReached, limited, TokenFault::ServiceFailed(502)];
+        assert!(passing.iter().all(TokenFault::is_passing));
+        let lasting = [
+            TokenFault::BadAddress,
+            TokenFault::InTheClear,
+            TokenFault::NoService(404),
+            TokenFault::NotBelieved,
+            TokenFault::NotUnderstood("M_NOT_JSON".to_owned()),
+            TokenFault::Refused("M_FORBIDDEN".to_owned()),
+            TokenFault::Unusable("expired".to_owned()),
+            TokenFault::NeedsOpenId,
+            TokenFault::LoggedOut,
+        ];
+        assert!(!lasting.iter().any(TokenFault::is_passing));
     }
 }

@@ -80,17 +80,14 @@ impl Tool {
     ///
     /// When it is not built.
     pub fn find(self) -> Result<PathBuf, Missing> {
-        // target/debug/deps/calls-…, target/debug/caller and target/debug/examples/….
-        let beside = env::current_exe().unwrap_or_default();
-        let beside = beside.ancestors().nth(2);
         let (found, what, how) = match self {
             Self::Caller => {
                 let said = env::var_os("REAL_CALLER").map(PathBuf::from);
-                let built = said.or_else(|| beside.map(|folder| folder.join("caller")));
+                let built = said.or_else(|| beside_tests("caller"));
                 (built, "our caller", "cargo build -p caller --features matrix")
             }
             Self::Example(name) => {
-                let built = beside.map(|folder| folder.join("examples").join(name));
+                let built = beside_tests(&format!("examples/{name}"));
                 let how = "cargo build -p matrix-voip-examples --features matrix --examples";
                 (built, "our examples", how)
             }
@@ -98,6 +95,13 @@ impl Tool {
         let missing = Missing { what, why: format!("not built: {how}") };
         found.filter(|program| program.is_file()).ok_or(missing)
     }
+}
+
+/// A program that cargo builds beside these tests: `target/debug/caller` and
+/// `target/debug/examples/…`, for `target/debug/deps/calls-…`.
+pub(crate) fn beside_tests(name: &str) -> Option<PathBuf> {
+    let tests = env::current_exe().ok()?;
+    Some(tests.ancestors().nth(2)?.join(name))
 }
 
 /// The command line of our caller: `root` is the file (PEM) of the root that TURN servers may have

@@ -7,13 +7,14 @@
 //! matrix-js-sdk in Chromium or our own `caller serve` ([`Kind`]). A [`Person`] runs our programs by
 //! hand, with arguments and keys.
 //!
-//! There is no runtime here: a test is a thread, each process has a thread that reads it, and waits
+//! There is no runtime here but in the token service, a process of its own: a test is a thread, each process has a thread that reads it, and waits
 //! are on condition variables.
 
 mod certificate;
 mod client;
 pub mod clock;
 mod coturn;
+mod door;
 mod equipment;
 mod failure;
 pub mod film;
@@ -28,6 +29,7 @@ mod scene;
 pub mod sound;
 mod synapse;
 mod terminal;
+pub mod token_service;
 mod usage;
 mod world;
 

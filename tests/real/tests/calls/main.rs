@@ -20,6 +20,7 @@ mod rings;
 mod rivals;
 mod servers;
 mod stage;
+mod tokens;
 mod transfers;
 mod trouble;
 
@@ -52,6 +53,7 @@ fn main() {
         keys::SCENARIOS,
         meetings::SCENARIOS,
         servers::SCENARIOS,
+        tokens::SCENARIOS,
         measure::SCENARIOS,
     ];
     let trials = stage::trials(&stage, &scenarios);
