@@ -78,6 +78,7 @@
 
 pub mod audio;
 mod desk;
+pub mod e2ee;
 pub mod error;
 pub mod file;
 pub mod sink;
