@@ -447,6 +447,26 @@ mod tests {
         assert!(matches!(opened(&ben, "ada", &frame), Passage::Changed(_)));
     }
 
+    fn nonce(frame: &Frame) -> Vec<u8> {
+        let end = frame.data.len() - 2;
+        frame.data[end - 12..end].to_vec()
+    }
+
+    #[tokio::test]
+    async fn all_tracks_under_a_key_share_its_nonces_and_a_key_that_comes_again_has_new_ones() {
+        let (ada, _) = two().await;
+        let mut nonces = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            // The same key again, as after a crash: what was counted is forgotten.
+            give(&ada, "ada", key(0, 1)).await;
+            for codec in [Codec::Opus, Codec::Vp8, Codec::Opus] {
+                let frame = Frame { codec, data: vec![0x91; 50], ..sound() };
+                let Passage::Changed(data) = ada.seal(CALL, &frame) else { panic!("{codec:?}") };
+                assert!(nonces.insert(nonce(&Frame { data, ..sound() })));
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_ratcheted_key_is_exported_and_others_follow_by_themselves() {
         let (ada, ben) = two().await;
