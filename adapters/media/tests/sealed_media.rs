@@ -1,6 +1,8 @@
 //! Two studios with encrypted frames and, instead of an engine, a pipe that everybody can read: what
 //! passes it, and what arrives. Virtual time: nothing here waits.
 
+#![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
