@@ -110,30 +110,42 @@ fn is_thrown_away(first: u8) -> bool {
 
 /// Appends the bytes, escaped.
 pub(super) fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut zeros = 0;
-    for byte in bytes {
-        if zeros >= 2 && *byte <= 3 {
-            out.push(3);
-            zeros = 0;
-        }
-        out.push(*byte);
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
+    let mut rest = bytes;
+    while let Some(at) = after_two_zeros(rest, |byte| byte <= 3) {
+        let (before, behind) = rest.split_at(at);
+        out.extend_from_slice(before);
+        out.push(3);
+        rest = behind;
     }
+    out.extend_from_slice(rest);
 }
 
 /// The bytes without escapes.
 pub(super) fn unescaped(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
-    let mut zeros = 0;
-    for byte in bytes {
-        if zeros >= 2 && *byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        out.push(*byte);
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
+    let mut rest = bytes;
+    while let Some(at) = after_two_zeros(rest, |byte| byte == 3) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
     out
+}
+
+/// Where the first byte of this kind, which is at most 3, stands that follows two zeros. Of most bytes
+/// only every third is looked at: one above 3 can be none of the three.
+fn after_two_zeros(bytes: &[u8], is_kind: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut at = 2;
+    while let Some(byte) = bytes.get(at) {
+        if *byte > 3 {
+            at += 3;
+        } else if bytes[at - 2] == 0 && bytes[at - 1] == 0 && is_kind(*byte) {
+            return Some(at);
+        } else {
+            at += 1;
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -55,11 +55,10 @@ impl<'a> Sealed<'a> {
     /// The frame as it was before, if this is its key.
     pub(super) fn open(&self, key: &LessSafeKey) -> Option<Vec<u8>> {
         let (text, tag) = self.text.split_at(self.text.len() - TAG_BYTES);
-        let mut frame = Vec::with_capacity(self.clear.len() + text.len());
-        frame.extend_from_slice(self.clear);
-        frame.resize(self.clear.len() + text.len(), 0);
+        let mut frame = vec![0; self.clear.len() + text.len()];
+        let (head, plain) = frame.split_at_mut(self.clear.len());
+        head.copy_from_slice(self.clear);
         let nonce = Nonce::assume_unique_for_key(self.nonce);
-        let plain = &mut frame[self.clear.len()..];
         key.open_separate_gather(nonce, Aad::from(self.clear), text, tag, plain).ok()?;
         Some(frame)
     }

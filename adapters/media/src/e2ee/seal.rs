@@ -104,16 +104,16 @@ pub(super) fn seal_with(
         Coding::H264 => SealError::NoSlice,
         Coding::Opus | Coding::Vp8 | Coding::Vp9 => SealError::TooShort,
     })?;
-    let mut sealed = Vec::with_capacity(clear.len() + plain.len() + TAG_BYTES + TRAILER_BYTES);
-    sealed.extend_from_slice(&clear);
-    sealed.resize(clear.len() + plain.len() + TAG_BYTES, 0);
+    let mut sealed = vec![0; clear.len() + plain.len() + TAG_BYTES + TRAILER_BYTES];
     let (head, body) = sealed.split_at_mut(clear.len());
-    let (text, tag) = body.split_at_mut(plain.len());
+    let (text, end) = body.split_at_mut(plain.len());
+    let (tag, trailer) = end.split_at_mut(TAG_BYTES);
+    head.copy_from_slice(&clear);
     let nonce = Nonce::assume_unique_for_key(stamp.nonce);
     key.seal_out_of_place_scatter(nonce, Aad::from(&*head), plain, text, &[], tag)
         .map_err(|_| SealError::Cipher)?;
-    sealed.extend_from_slice(&stamp.nonce);
-    sealed.extend_from_slice(&[NONCE_MARK, stamp.index]);
+    trailer[..NONCE_BYTES].copy_from_slice(&stamp.nonce);
+    trailer[NONCE_BYTES..].copy_from_slice(&[NONCE_MARK, stamp.index]);
     Ok(match coding {
         Coding::H264 => escaped_behind(&sealed, clear.len()),
         Coding::Opus | Coding::Vp8 | Coding::Vp9 => sealed,
