@@ -14,6 +14,8 @@
 //! Sound is 48 kHz, one channel, in steps of 20 ms, `f32` from -1 to 1 (applications may use `i16`
 //! as well); on the way it is Opus. Pictures are VP8, or H.264 from and to files.
 //!
+//! Frames that only members of a call can read, whatever server they pass: [`e2ee`].
+//!
 //! # PCM in, PCM out
 //!
 //! A bot that answers what it hears:
@@ -78,6 +80,7 @@
 
 pub mod audio;
 mod desk;
+pub mod e2ee;
 pub mod error;
 pub mod file;
 pub mod sink;
@@ -88,6 +91,11 @@ pub mod video;
 
 #[cfg(test)]
 mod testkit;
+
+/// The examples of README.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use audio::{
     ear::{Ear, EarSink, EarView, Heard, HeardTone},

@@ -55,6 +55,32 @@ impl Equipment {
     }
 }
 
+/// What the frame judge needs: it asks for no server and no browser.
+#[derive(Debug, Clone)]
+pub(crate) struct JudgeEquipment {
+    /// Runs the judge.
+    pub(crate) node: PathBuf,
+    /// The folder whose `node_modules` the judge uses.
+    pub(crate) modules: PathBuf,
+}
+
+impl JudgeEquipment {
+    /// Looks for it.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is not there.
+    pub(crate) fn find() -> Result<Self, Missing> {
+        let modules = installed(
+            "livekit-client",
+            &cache().join("frame-judge"),
+            "package-lock.json",
+            include_str!("../frame-judge/package-lock.json"),
+        )?;
+        Ok(Self { node: node()?, modules })
+    }
+}
+
 /// The folder of the user's cache that is ours.
 #[must_use]
 pub fn cache() -> PathBuf {

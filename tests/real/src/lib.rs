@@ -7,7 +7,11 @@
 //! matrix-js-sdk in Chromium or our own `caller serve` ([`Kind`]). A [`Person`] runs our programs by
 //! hand, with arguments and keys.
 //!
-//! There is no runtime here but in the token service, a process of its own: a test is a thread, each process has a thread that reads it, and waits
+//! A [`Judge`] is LiveKit's own frame worker on Node, which opens and makes encrypted frames
+//! (`tests/frames.rs`); it needs nothing of all that.
+//!
+//! There is no runtime here but in the token service, a process of its own: a test is a thread, each
+//! process has a thread that reads it, and waits
 //! are on condition variables.
 
 mod certificate;
@@ -20,6 +24,7 @@ mod failure;
 pub mod film;
 mod house;
 mod http;
+mod judge;
 mod kind;
 mod log;
 mod person;
@@ -40,6 +45,7 @@ pub use crate::{
     equipment::{Equipment, cache},
     failure::{Context, Failure, Missing},
     house::House,
+    judge::{Judge, JudgedCoding, NoJudge},
     kind::{Kind, Sync, Tool},
     log::Log,
     person::Person,

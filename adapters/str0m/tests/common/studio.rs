@@ -177,12 +177,20 @@ impl Side {
         hertz: f32,
         change: impl FnOnce(matrix_voip_str0m::Builder) -> matrix_voip_str0m::Builder,
     ) -> Self {
+        let loopback = |media| Str0m::builder(media).interfaces(Interfaces::Loopback);
+        Self::over(hertz, |media| change(loopback(media)))
+    }
+
+    /// An engine over media of which the studio is the innermost part.
+    pub fn over(
+        hertz: f32,
+        wrap: impl FnOnce(Arc<dyn Media>) -> matrix_voip_str0m::Builder,
+    ) -> Self {
         let log = Arc::new(Log::default());
         log.breaks_after.store(usize::MAX, Ordering::SeqCst);
-        let media = Arc::new(Studio { hertz, log: log.clone() });
-        let builder = Str0m::builder(media).interfaces(Interfaces::Loopback);
+        let engine = wrap(Arc::new(Studio { hertz, log: log.clone() })).build();
         let (driver, mailbox) = mailbox::pair();
-        let (engine, config) = (change(builder).build(), PeerConfig::default());
+        let config = PeerConfig::default();
         Self { engine, config, log, driver, mailbox, news: Vec::new(), others: Vec::new() }
     }
 
