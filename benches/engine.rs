@@ -370,7 +370,10 @@ impl Bench {
                 panic!("a call of two schedules nothing")
             }
             Op::Matrix(matrix_voip::machine::io::MatrixOp::SendToDevice { .. })
-            | Op::Fetch(Fetch::State(_)) => panic!("a call asks for no state and sends no device"),
+            | Op::Fetch(Fetch::State(_) | Fetch::OpenId | Fetch::SfuToken(_))
+            | Op::Fetch(Fetch::Transports | Fetch::KeyMaterial)
+            | Op::Sfu(..)
+            | Op::Keys(..) => panic!("a call of two asks for no such thing"),
             Op::Fetch(Fetch::Turn) => {
                 Reply::Turn(TurnServers { servers: vec![], ttl: Duration::from_secs(86_400) })
             }

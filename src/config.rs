@@ -51,6 +51,16 @@ pub struct Config {
     /// Under which names the to-device events of group calls are written. Default: as deployed
     /// clients do.
     pub wire_form: WireForm,
+    /// How media keys of calls through an SFU are used, where a call is not opened with another
+    /// profile. Default: [`KeyProfile::FAMEDLY`].
+    pub key_profile: KeyProfile,
+    /// Whether our media key is ratcheted for whoever joins.
+    pub ratchet: Ratchet,
+    /// Where tokens for the SFU of a group call are had that we begin (`livekit_service_url`). Default:
+    /// `None`, the homeserver is asked.
+    pub livekit_service_url: Option<String>,
+    /// Who connects to SFUs. `VoIPBuilder::sfu` sets it.
+    pub sfu_client: SfuClient,
 }
 
 impl Default for Config {
@@ -70,6 +80,10 @@ impl Default for Config {
             delayed_leave: DelayedLeave::On,
             msc3401: Msc3401::Off,
             wire_form: WireForm::Deployed,
+            key_profile: KeyProfile::default(),
+            ratchet: Ratchet::Off,
+            livekit_service_url: None,
+            sfu_client: SfuClient::Application,
         }
     }
 }
@@ -267,6 +281,30 @@ impl Default for KeyProfile {
     }
 }
 
+/// Whether our media key is ratcheted for whoever joins a call: a key is computed from the one before,
+/// which he does not learn, and goes to him alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Ratchet {
+    /// It is not: a fresh one is made, and goes to everybody.
+    #[default]
+    Off,
+    /// It is. On a leave a fresh one is made nevertheless.
+    OnJoin,
+}
+
+/// Who connects to the SFU of a group call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum SfuClient {
+    /// The application, by itself: it is told of tokens and keys, and media is its own.
+    #[default]
+    Application,
+    /// The host, when it is asked to (`host::Sfu`): sources are opened, muted and closed through it as
+    /// those of a mesh are.
+    Host,
+}
+
 /// How the key of the cipher is made from what is sent (`livekit.md` §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -357,6 +395,22 @@ pub struct Timeouts {
     pub leg_retry_longest: Duration,
     /// How often it is looked who speaks in a group call; zero: never. 500 ms.
     pub speaker: Duration,
+    /// From the leave of a member of a call through an SFU until our media key is made anew; further
+    /// leaves prolong it. 4 s, as deployed clients: who leaves and comes back costs nothing.
+    pub key_on_leave: Duration,
+    /// But no longer than that after the first of them. 8 s.
+    pub key_on_leave_longest: Duration,
+    /// For how long after it was made our media key is given to who joins; later he gets a fresh one. 8 s,
+    /// as deployed clients: a call in which all join at once has one key.
+    pub key_reuse: Duration,
+    /// From sharing our media key until it is used: so long it may take to the others. 4 s, as deployed
+    /// clients.
+    pub key_use: Duration,
+    /// From the arrival of a member until he is asked for his media key, if it does not come by itself;
+    /// doubles with each of 5 requests. 3 s.
+    pub key_request: Duration,
+    /// A token of an SFU is fetched again this long before it expires, or after half of its time. 60 s.
+    pub token_margin: Duration,
     /// From a change of the ledger until it is saved. 50 ms: coalesces bursts, and little is lost
     /// in a crash.
     pub ledger: Duration,
@@ -405,6 +459,12 @@ impl Default for Timeouts {
             leg_retry_first: Duration::from_secs(1),
             leg_retry_longest: Duration::from_secs(30),
             speaker: Duration::from_millis(500),
+            key_on_leave: Duration::from_secs(4),
+            key_on_leave_longest: Duration::from_secs(8),
+            key_reuse: Duration::from_secs(8),
+            key_use: Duration::from_secs(4),
+            key_request: Duration::from_secs(3),
+            token_margin: Duration::from_secs(60),
             ledger: Duration::from_millis(50),
         }
     }

@@ -1,5 +1,5 @@
-//! Native Matrix VoIP: 1:1 calls over `m.call.*` and group calls in which each meets each, for any
-//! Matrix client and any WebRTC engine.
+//! Native Matrix VoIP: 1:1 calls over `m.call.*`, group calls in which each meets each, and state, tokens
+//! and media keys of group calls through an SFU, for any Matrix client and any WebRTC engine.
 //!
 //! The protocol is a value without clock, task or I/O ([`machine`]); one task drives it; an
 //! application holds a [`VoIP`] and a [`CallSession`] or [`GroupCallSession`] per call. How it reaches the homeserver and
@@ -58,6 +58,32 @@
 //! # }
 //! ```
 //!
+//! The same call through an SFU, to which the application connects with an SDK of its own: keys go to a
+//! [`KeyProvider`], tokens come from a [`TokenSource`] and are told.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use matrix_voip::{GroupEvent, GroupNews, GroupOptions, KeyProvider, TokenSource, VoIP, VoIPBuilder};
+//!
+//! # async fn meet(
+//! #     builder: VoIPBuilder,
+//! #     keys: Arc<dyn KeyProvider>,
+//! #     tokens: Arc<dyn TokenSource>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let voip: VoIP = builder.tokens(tokens).keys(keys).start()?;
+//! let group = voip.fetch_or_create_group_call("!team:hs", GroupOptions::sfu()).await?;
+//! let (_, mut events) = group.subscribe();
+//! group.enter().await?;
+//! while let Some(news) = events.next().await {
+//!     if let GroupNews::Event(GroupEvent::TokenReady(token)) = news {
+//!         println!("connect to {} now: {}", token.url, group.explain());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Whoever is called into one hears [`VoipNews::GroupRingStarted`], enters the call or declines
 //! ([`VoIP::decline_ring`]). What rings in a push handler, without session and network, [`inspect`]
 //! tells, of calls of two too.
@@ -68,7 +94,8 @@
 //! Supported: 1:1 calls, voice and video, versions 0 and 1 of the protocol; ringing on several
 //! devices; glare, busy policies, missed calls; mute; a ledger against ghosts of crashed
 //! processes; hold, screen sharing, upgrades, DTMF, ICE restart, transfer; group calls by a mesh, who is
-//! in them, rings, reactions. Not supported yet: group calls through an SFU, media keys.
+//! in them, rings, reactions; group calls through an SFU over an SDK of the application, with media keys.
+//! Not supported yet: a participant of an SFU of our own.
 //!
 //! Every type of the usual path has its name here at the root; the modules hold the rest, for
 //! hosts, bindings and tests. With the feature `testing`, `testing` is a simulation kit
@@ -98,10 +125,12 @@ pub mod wire;
 #[doc(no_inline)]
 pub use crate::{
     config::{
-        Busy, Config, DelayedLeave, Glare, MemberKey, Msc3401, OnAnswer, Proceed, ReactionsSent,
-        Transfers, Unverified, WireForm,
+        Busy, Config, DelayedLeave, Glare, KeyDerivation, KeyProfile, MemberKey, Msc3401, OnAnswer,
+        Proceed, Ratchet, ReactionsSent, SfuClient, Transfers, Unverified, WireForm,
     },
-    host::{Hosts, LedgerStore, Mailbox, News, Signaling, WebRtc, serve},
+    host::{
+        Hosts, KeyProvider, LedgerStore, Mailbox, News, Sfu, Signaling, TokenSource, WebRtc, serve,
+    },
     machine::{
         Identity,
         event::{CallDirection, CallEvent, CallSnapshot, CallState, End, EndParty, EndReason},
@@ -110,11 +139,15 @@ pub use crate::{
         group::{
             event::{
                 Connection, GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState, Rights,
+                SfuStatus,
             },
+            explain::GroupExplanation,
+            key_event::{KeyEvent, KeyName, KeySnapshot, Undelivered},
             ringing::{Announce, IncomingRing, Notify},
             roster::{Participant, ParticipantId},
         },
-        io::{CallMedia, Callee, Chat, MediaKind, MediaSource, Network, PeerStats},
+        io::{CallMedia, Callee, Chat, KeyUse, MediaKind, MediaSource, Network, PeerStats},
+        io::{KeyOwner, SfuLoss, SfuToken, TokenFault},
         quality::{CallStats, Flow, Quality},
     },
     ring::{Inspection, RingInfo, RingKind, Seen, inspect},

@@ -228,7 +228,13 @@ impl Stage {
         }
         let (backend, application) = (Backend::Mesh, DEFAULT_APPLICATION.to_owned());
         // Who has not heard yet that he is in the room again is refused.
-        let opened = device.command(Command::OpenGroup { room, call, backend, application });
+        let opened = device.command(Command::OpenGroup {
+            room,
+            call,
+            backend,
+            application,
+            keys: matrix_voip::KeyUse::Usual,
+        });
         if let Verdict::Started(session) = opened {
             self.announce(device, session);
             device.command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice)));

@@ -10,10 +10,13 @@ mod watcher;
 use std::{fmt::Debug, time::Duration};
 
 use matrix_voip::{
-    CallOptions, Identity, Mailbox, VoIP, VoipNews,
+    CallOptions, GroupOptions, Identity, Mailbox, ParticipantId, VoIP, VoipNews,
     host::{HostRequest, SendEvent},
-    machine::io::{Candidate, Description, Fault, IceServer, Op, PeerOp, Reply, SdpKind},
-    redact::Secret,
+    machine::io::{
+        Candidate, Description, Fault, Fetch, IceServer, KeyOp, MatrixOp, Op, OpenIdToken, PeerOp,
+        Reply, SdpKind, SfuToken, TokenFault,
+    },
+    redact::{Secret, SecretBytes},
     wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
 };
 use serde_json::json;
@@ -134,6 +137,83 @@ async fn calls_that_go_wrong_log_nothing_private() {
             _ => {}
         }
     }
+    voip.shutdown().await;
+    assert!(watcher.seen() > 1, "no deadline was logged");
+    assert!(watcher.leaks().is_empty(), "{:?}", watcher.leaks());
+}
+
+const KEY: &[u8; 32] = b"mediaKey of the one who calls...";
+
+/// A host of a call through an SFU, on which everything goes wrong from time to time.
+async fn falter(mut mailbox: Mailbox) {
+    let mut turn = 0;
+    while let Some(request) = mailbox.next().await {
+        let HostRequest::Do { id, op } = request else { continue };
+        turn += 1;
+        let result = match op {
+            // Never answered: the driver's deadline passes.
+            Op::Keys(..) if turn % 4 == 0 => continue,
+            Op::Keys(_, KeyOp::Set { .. }) if turn % 4 == 1 => Err(Fault::Panicked),
+            Op::Keys(..) => Ok(Reply::Done),
+            Op::Fetch(Fetch::KeyMaterial) => Ok(Reply::KeyMaterial(SecretBytes::new(*KEY))),
+            Op::Fetch(Fetch::OpenId) => Ok(Reply::OpenId(OpenIdToken {
+                access_token: Secret::new("token-of-open-id"),
+                token_type: "Bearer".into(),
+                server_name: "example.org".into(),
+                expires_in: Duration::from_secs(3600),
+            })),
+            Op::Fetch(Fetch::SfuToken(_)) if turn % 3 == 0 => {
+                Err(Fault::Token(TokenFault::NotReached))
+            }
+            Op::Fetch(Fetch::SfuToken(_)) => Ok(Reply::SfuToken(SfuToken {
+                url: "wss://sfu.example.org".into(),
+                jwt: Secret::new("token-of-the-sfu"),
+                lifetime: Some(Duration::from_secs(60)),
+                identity: Some("@ada:example.org:A".into()),
+            })),
+            Op::Matrix(MatrixOp::SendState { .. }) => Ok(Reply::Sent("$member".parse().unwrap())),
+            Op::Matrix(MatrixOp::SendToDevice { .. }) if turn % 2 == 0 => {
+                Ok(Reply::ToDevice([].into()))
+            }
+            _ => Err(Fault::Unreachable),
+        };
+        mailbox.reply(id, result);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_through_an_sfu_with_keys_logs_neither_keys_nor_tokens() {
+    let watcher = Watcher::default();
+    let _guard = tracing::subscriber::set_default(watcher.clone());
+    let me = Identity { user: "@ada:example.org".parse().unwrap(), device: "A".parse().unwrap() };
+    let (voip, mailbox) = VoIP::builder(me).start_with_mailbox().unwrap();
+    tokio::spawn(falter(mailbox));
+    let options = GroupOptions::livekit("https://sfu.example.org");
+    let call = voip.fetch_or_create_group_call("!room:example.org", options).await.unwrap();
+    call.enter().await.unwrap();
+    let keys = |key: &str| {
+        json!({ "keys": [{ "index": 1, "key": key }], "call_id": "", "conf_id": "",
+            "device_id": "B", "room_id": "!room:example.org" })
+    };
+    let names = ["com.famedly.call.member.encryption_keys", "com.famedly.call.encryption_keys"];
+    let good = keys("bWVkaWFLZXkgb2YgdGhlIG9uZSB3aG8gY2FsbHMuLi4=");
+    let bad = keys("bWVkaWFLZXkgb2YgdGhlIG9uZSB3aG8gY2FsbHMuLi4!");
+    for content in [&good, &bad] {
+        let events = names.map(|name| event("@bob:example.org", name, content)).to_vec();
+        voip.deliver(Batch { place: Place::ToDevice, events });
+        let never = std::future::pending::<()>();
+        tokio::time::timeout(Duration::from_secs(100), never).await.unwrap_err();
+    }
+    let bob =
+        ParticipantId { user: "@bob:example.org".parse().unwrap(), device: "B".parse().unwrap() };
+    let _not_there = call.request_encryption_keys([bob]).await;
+    let shown = call.snapshot();
+    assert!(shown.keys.own.is_some() && shown.token.is_some(), "{shown:?}");
+    assert!(!is_private(&call.explain().to_string()), "{}", call.explain());
+    for secret in ["mediaKey", "bWVkaWFLZX", "token-of", "109, 101, 100"] {
+        assert!(!format!("{shown:?} {voip:?}").contains(secret), "{secret}");
+    }
+    call.leave().await.unwrap();
     voip.shutdown().await;
     assert!(watcher.seen() > 1, "no deadline was logged");
     assert!(watcher.leaks().is_empty(), "{:?}", watcher.leaks());

@@ -108,6 +108,7 @@ fn a_group_call_that_rings_and_in_which_people_react_replays_as_it_was() {
             call: GroupCallId::room(),
             backend: Backend::Mesh,
             application: "m.call.audio".into(),
+            keys: matrix_voip::KeyUse::Usual,
         };
         let Verdict::Started(session) = device.command(command) else { panic!("not opened") };
         session
@@ -436,6 +437,44 @@ fn a_media_key_stands_in_a_file_as_other_bytes_of_its_length_and_replays_with_th
     assert_ne!(read[0].key, read[1].key);
     assert_eq!(keys_of(&steps[1])[0], read[0], "in the whole file");
     assert!(read.iter().zip(&keys).all(|(name, key)| name.key != key.key));
+}
+
+#[test]
+fn a_call_through_an_sfu_with_keys_replays_as_it_was_and_its_keys_and_tokens_stand_in_no_file() {
+    let sim = Sim::new(3);
+    sim.set_records(true);
+    let users = ["@ada:example", "@ben:example", "@cleo:example"];
+    let room = sim.room("!room:example", users);
+    sim.server(|server| server.encrypt(&room));
+    let config = || {
+        let mut config = matrix_voip::Config::default();
+        config.sfu_client = matrix_voip::SfuClient::Host;
+        config.ratchet = matrix_voip::Ratchet::OnJoin;
+        config
+    };
+    let devices = users.map(|user| sim.user(user).device_with("D", config()));
+    for device in &devices {
+        let call = device.open_sfu_group(&room, Some("https://sfu.example"));
+        device.group(call, GroupCommand::Enter(CallMedia::Voice));
+        sim.advance(secs(20));
+    }
+    assert!(devices[2].reads(&devices[0]) && devices[0].reads(&devices[2]), "{}", sim.column());
+    for device in &devices {
+        device.group(device.groups()[0], GroupCommand::Leave);
+        sim.advance(secs(20));
+    }
+    let files = sim.recordings();
+    assert_eq!(files.len(), 3);
+    for file in files {
+        let text = String::from_utf8(file.clone()).unwrap();
+        // What every key, every token and every OpenID token of the kit begins with.
+        for secret in
+            ["mediaKey", "bWVkaWFLZX", "6d656469614b", "109,101,100", "fake.token", "fakeOpenId"]
+        {
+            assert!(!text.contains(secret), "{secret} in\n{text}");
+        }
+        assert!(steps(&file).iter().all(Step::agrees));
+    }
 }
 
 // --------------------------------------------------------------------------------- hostile files

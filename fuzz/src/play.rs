@@ -16,18 +16,21 @@ use matrix_voip::{
     machine::{
         event::{Transfer, VoipEvent},
         io::{
-            CallCommand, CallMedia, Callee, Candidate, Command, DelayOp, Description, Fault, Input,
-            Lifecycle, MatrixOp, MediaKind, MediaSource, Network, Op, Output, PeerNews, PeerOp,
-            PeerState, Reply, RoomNews, SdpKind, Tell, Tones, TransferTo, TurnServers, Verdict,
+            CallCommand, CallMedia, Callee, Candidate, Command, DelayOp, Description, Fault, Fetch,
+            Input, KeyOp, Lifecycle, MatrixOp, MediaKind, MediaSource, Network, Op, OpenIdToken,
+            Output, PeerNews, PeerOp, PeerState, Reply, RoomNews, SdpKind, SfuToken, Tell, Tones,
+            TransferTo, TurnServers, Verdict,
         },
     },
     record::{Entry, Origin, Replay, Scribe},
+    redact::{Secret, SecretBytes},
     testing::Checked,
     time::Now,
     wire::{
         call::Reason,
         delayed::DelayedPage,
         delivery::{Batch, Facts, Place, Protection, RawEvent},
+        focus::Transport,
     },
 };
 
@@ -508,15 +511,34 @@ fn proper_reply(op: &Op) -> Reply {
         Op::Matrix(MatrixOp::Delay(DelayOp::List { .. })) => Reply::Delayed(DelayedPage::default()),
         Op::Matrix(MatrixOp::Delay(_)) => Reply::Done,
         Op::Matrix(MatrixOp::SendToDevice { .. }) => Reply::ToDevice([].into()),
-        Op::Fetch(matrix_voip::machine::io::Fetch::Turn) => {
+        Op::Fetch(Fetch::Turn) => {
             Reply::Turn(TurnServers { servers: Vec::new(), ttl: Duration::from_secs(600) })
         }
-        Op::Fetch(matrix_voip::machine::io::Fetch::State(room)) => {
+        Op::Fetch(Fetch::State(room)) => {
             let (room, extent) = (room.clone(), matrix_voip::wire::state::Extent::Whole);
             let events = Vec::new();
             Reply::State(Box::new(matrix_voip::wire::state::RoomState { room, extent, events }))
         }
-        Op::Fetch(_) => Reply::Members([user(0), user(1)].into()),
+        Op::Fetch(Fetch::OpenId) => Reply::OpenId(OpenIdToken {
+            access_token: Secret::new("open"),
+            token_type: "Bearer".to_owned(),
+            server_name: "example".to_owned(),
+            expires_in: Duration::from_secs(60),
+        }),
+        Op::Fetch(Fetch::SfuToken(_)) => Reply::SfuToken(SfuToken {
+            url: "wss://sfu.example".to_owned(),
+            jwt: Secret::new("token"),
+            lifetime: Some(Duration::from_secs(120)),
+            identity: None,
+        }),
+        Op::Fetch(Fetch::Transports) => {
+            let service_url = "https://sfu.example".to_owned();
+            Reply::Transports(vec![Transport::Livekit { service_url }])
+        }
+        Op::Fetch(Fetch::KeyMaterial) => Reply::KeyMaterial(SecretBytes::new([7; 32])),
+        Op::Keys(_, KeyOp::Ratchet { .. }) => Reply::Key(Some(SecretBytes::new([8; 32]))),
+        Op::Keys(..) | Op::Sfu(..) => Reply::Done,
+        Op::Fetch(Fetch::Members(_)) => Reply::Members([user(0), user(1)].into()),
         Op::Peer(_, PeerOp::Offer(_) | PeerOp::LocalDescription) => described(SdpKind::Offer),
         Op::Peer(_, PeerOp::Answer(_)) => described(SdpKind::Answer),
         Op::Peer(_, PeerOp::Stats) => Reply::Stats(Box::default()),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::machine::io::{Fetch, MatrixOp, Op, PeerOp, TrackOp};
+use crate::machine::io::{Fetch, MatrixOp, Op, PeerOp, SfuOp, TrackOp};
 
 /// A person is being asked for the microphone, and may first look for his glasses.
 const CAPTURE: Duration = Duration::from_secs(120);
@@ -31,6 +31,10 @@ const STATS: Duration = Duration::from_secs(5);
 const ENABLE: Duration = Duration::from_secs(5);
 /// Closing frees what is left; nobody waits for it but a shutdown.
 const CLOSE: Duration = Duration::from_secs(5);
+/// The token service asks our homeserver who we are, and the SFU for the room.
+const TOKEN: Duration = Duration::from_secs(15);
+/// To derive the cipher's key takes tens of milliseconds, of a phone some hundred.
+const KEYS: Duration = Duration::from_secs(10);
 /// 16 KiB to a file.
 const SAVE: Duration = Duration::from_secs(5);
 
@@ -44,11 +48,24 @@ pub(super) const fn deadline(op: &Op) -> Duration {
         Op::Fetch(Fetch::Turn) => TURN,
         Op::Fetch(Fetch::Members(_)) => MEMBERS,
         Op::Fetch(Fetch::State(_)) => STATE,
+        Op::Fetch(Fetch::OpenId | Fetch::Transports) => MEMBERS,
+        Op::Fetch(Fetch::SfuToken(_)) => TOKEN,
+        Op::Fetch(Fetch::KeyMaterial) => KEYS,
+        Op::Sfu(_, SfuOp::Track(_, op)) => track_deadline(op),
+        Op::Sfu(_, SfuOp::Connect(_) | SfuOp::Renew(_) | SfuOp::Subscribe(_)) => PEER_WORK,
+        Op::Sfu(_, SfuOp::Disconnect) => CLOSE,
+        Op::Keys(..) => KEYS,
         Op::Peer(_, op) => peer_deadline(op),
-        Op::Track(_, TrackOp::Capture(..) | TrackOp::Replace(..)) => CAPTURE,
-        Op::Track(_, TrackOp::Enable(_) | TrackOp::Dtmf(_)) => ENABLE,
-        Op::Track(_, TrackOp::Release) => CLOSE,
+        Op::Track(_, op) => track_deadline(op),
         Op::Save(_) => SAVE,
+    }
+}
+
+const fn track_deadline(op: &TrackOp) -> Duration {
+    match op {
+        TrackOp::Capture(..) | TrackOp::Replace(..) => CAPTURE,
+        TrackOp::Enable(_) | TrackOp::Dtmf(_) => ENABLE,
+        TrackOp::Release => CLOSE,
     }
 }
 

@@ -9,7 +9,10 @@ use crate::{
     id::{OpId, SessionId},
     machine::{
         event::{CallEvent, EndReason, VoipEvent},
-        group::event::GroupEvent,
+        group::{
+            event::{GroupEvent, SfuStatus},
+            key_event::{KeyEvent, KeyName},
+        },
         io::{Fault, MatrixOp, Op, Verdict},
     },
 };
@@ -76,8 +79,47 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::SwitchFailed(source) => debug!(session, ?source, "the old device goes on"),
         GroupEvent::UnverifiedDevice(_) => debug!(session, "an unverified device"),
         GroupEvent::ActiveSpeakerChanged(_) => debug!(session, "another speaks"),
+        GroupEvent::BackendChanged(_) => debug!(session, "another SFU"),
+        GroupEvent::SfuChanged(status) => sfu(session, status),
+        GroupEvent::TokenReady(_) => debug!(session, "a token for the SFU"),
+        GroupEvent::Key(event) => key(session, event),
         GroupEvent::Refused(why) => debug!(session, ?why, "not in the call"),
         GroupEvent::Ended(end) => debug!(session, %end, "ended"),
+    }
+}
+
+/// News of media keys: fingerprints, never a key.
+fn key(session: u64, event: &KeyEvent) {
+    match event {
+        KeyEvent::Used(KeyName { index, fingerprint }) => {
+            debug!(session, index, fingerprint, "our media key is in use");
+        }
+        KeyEvent::Received { key: KeyName { index, fingerprint }, .. } => {
+            debug!(session, index, fingerprint, "a media key");
+        }
+        KeyEvent::Missing(_) => debug!(session, "a media key is missing"),
+        KeyEvent::Refused(_) => debug!(session, "a media key is not taken"),
+        KeyEvent::Delivered { key: KeyName { index, fingerprint }, .. } => {
+            debug!(session, index, fingerprint, "our media key is delivered");
+        }
+        KeyEvent::Undelivered { why, .. } => {
+            debug!(session, ?why, "our media key is not delivered")
+        }
+    }
+}
+
+/// How it stands with an SFU. What its service said is a word at most.
+fn sfu(session: u64, status: &SfuStatus) {
+    match status {
+        SfuStatus::NoToken(fault) => debug!(session, %fault, "no token"),
+        SfuStatus::Off
+        | SfuStatus::FindingFocus
+        | SfuStatus::FetchingToken
+        | SfuStatus::HandedOver
+        | SfuStatus::Connecting
+        | SfuStatus::Connected
+        | SfuStatus::Reconnecting
+        | SfuStatus::Lost(_) => debug!(session, ?status, "the SFU"),
     }
 }
 
@@ -135,6 +177,8 @@ fn name(op: &Op) -> &'static str {
         Op::Fetch(_) => "fetch",
         Op::Peer(..) => "peer connection",
         Op::Track(..) => "track",
+        Op::Sfu(..) => "SFU",
+        Op::Keys(..) => "media keys",
         Op::Save(_) => "save",
     }
 }

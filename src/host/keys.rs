@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::{
     config::KeyProfile,
     id::SessionId,
-    machine::io::{Fault, ParticipantId},
+    machine::io::{Fault, KeyOwner, ParticipantId},
     redact::SecretBytes,
     wire::keys::MediaKey,
 };
@@ -18,9 +18,9 @@ use crate::{
 /// Calls for one session come one after the other, in the order of the library.
 #[async_trait]
 pub trait KeyProvider: Send + Sync + 'static {
-    /// Takes a key of a participant at its index of his ring, in place of what stood there. What is
-    /// received of him may be encrypted with it from now on. Under our own id: what we send is
-    /// encrypted with it **from now on**; the library waits so long with it that others have it.
+    /// Takes a key of its owner at its index of his ring, in place of what stood there. What is received of
+    /// him may be encrypted with it from now on. Of ours: what we send is encrypted with it **from now
+    /// on**; the library waits so long with it that others have it.
     ///
     /// `profile` says how the key is to be used; in one call it is always the same. A key has 16 or
     /// 32 bytes.
@@ -31,32 +31,39 @@ pub trait KeyProvider: Send + Sync + 'static {
         &self,
         call: SessionId,
         profile: KeyProfile,
-        participant: ParticipantId,
+        owner: KeyOwner,
         key: MediaKey,
     ) -> Result<(), Fault>;
 
     /// Ratchets the key of a participant at this index, and gives the new one
-    /// (`livekit.md` §2.2); `None`: there is no key to begin with.
+    /// (`livekit.md` §2.2); `None`: there is no key to begin with. Asked only where
+    /// [`Config::ratchet`](crate::Config) is on.
     ///
     /// # Errors
-    /// A [`Fault`]: the library then makes a fresh key.
+    /// A [`Fault`]: the library then makes a fresh key. By default [`Fault::Unsupported`].
     async fn ratchet(
         &self,
         call: SessionId,
         participant: ParticipantId,
         index: u8,
-    ) -> Result<Option<SecretBytes>, Fault>;
+    ) -> Result<Option<SecretBytes>, Fault> {
+        let _ = (call, participant, index);
+        Err(Fault::Unsupported)
+    }
 
     /// The key of a participant at this index, as it is in use.
     ///
     /// # Errors
-    /// A [`Fault`].
+    /// A [`Fault`]; by default [`Fault::Unsupported`].
     async fn export(
         &self,
         call: SessionId,
         participant: ParticipantId,
         index: u8,
-    ) -> Result<Option<SecretBytes>, Fault>;
+    ) -> Result<Option<SecretBytes>, Fault> {
+        let _ = (call, participant, index);
+        Err(Fault::Unsupported)
+    }
 
     /// Forgets all keys of a participant; `None`: of everybody, because we left the call.
     ///

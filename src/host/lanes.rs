@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
-    id::{OpId, PeerId, TrackId},
-    machine::io::{Op, PeerOp, TrackOp},
+    id::{OpId, PeerId, SessionId, TrackId},
+    machine::io::{Op, PeerOp, SfuOp, TrackOp},
 };
 
 /// What keeps an order among requests.
@@ -19,6 +19,10 @@ pub(super) enum Lane {
     Device(TrackId),
     /// A track's switch.
     Switch(TrackId),
+    /// The SFU of a group call.
+    Sfu(SessionId),
+    /// The media keys of a group call.
+    Keys(SessionId),
     /// The stored ledger.
     Ledger,
 }
@@ -39,13 +43,25 @@ impl Lane {
             Op::Matrix(_) | Op::Fetch(_) => None,
             Op::Peer(peer, PeerOp::Close) => Some((Self::Peer(*peer), Entry::Overtake)),
             Op::Peer(peer, _) => Some((Self::Peer(*peer), Entry::Queue)),
-            Op::Track(_, TrackOp::Dtmf(_)) => None,
-            Op::Track(track, TrackOp::Capture(..) | TrackOp::Replace(..)) => {
-                Some((Self::Device(*track), Entry::Queue))
-            }
-            Op::Track(track, TrackOp::Release) => Some((Self::Device(*track), Entry::Overtake)),
-            Op::Track(track, TrackOp::Enable(_)) => Some((Self::Switch(*track), Entry::Overtake)),
+            Op::Track(track, op) => Self::of_track(*track, op),
+            Op::Sfu(_, SfuOp::Track(track, op)) => Self::of_track(*track, op),
+            Op::Sfu(call, SfuOp::Disconnect) => Some((Self::Sfu(*call), Entry::Overtake)),
+            Op::Sfu(call, _) => Some((Self::Sfu(*call), Entry::Queue)),
+            Op::Keys(call, _) => Some((Self::Keys(*call), Entry::Queue)),
             Op::Save(_) => Some((Self::Ledger, Entry::Queue)),
+        }
+    }
+}
+
+impl Lane {
+    fn of_track(track: TrackId, op: &TrackOp) -> Option<(Self, Entry)> {
+        match op {
+            TrackOp::Dtmf(_) => None,
+            TrackOp::Capture(..) | TrackOp::Replace(..) => {
+                Some((Self::Device(track), Entry::Queue))
+            }
+            TrackOp::Release => Some((Self::Device(track), Entry::Overtake)),
+            TrackOp::Enable(_) => Some((Self::Switch(track), Entry::Overtake)),
         }
     }
 }

@@ -39,8 +39,8 @@ use std::{
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{
-    id::{OpId, PeerId, RoomId, UserId},
-    machine::io::{Fault, Input, Lifecycle, Network, Op, PeerNews, Reply, RoomNews},
+    id::{OpId, PeerId, RoomId, SessionId, UserId},
+    machine::io::{Fault, Input, Lifecycle, Network, Op, PeerNews, Reply, RoomNews, SfuNews},
     wire::{delivery::Batch, state::StateBatch},
 };
 
@@ -143,8 +143,9 @@ pub struct News {
 impl News {
     /// Hands in Matrix events: all events of one room of one sync response, or a batch of
     /// to-device messages, in order. Those of the types that [`is_call_event`] and [`is_rtc_event`]
-    /// name, and to-device those of [`is_key_event`]; others are left out at the door. What the same response changes in the room's state is
-    /// handed in first ([`state`](Self::state)): a ring and a reaction refer to it.
+    /// name, and to-device those of [`is_key_event`]; others are left out at the door. What the same
+    /// response changes in the room's state is handed in first ([`state`](Self::state)): a ring and a
+    /// reaction refer to it.
     ///
     /// [`is_call_event`]: crate::wire::call::is_call_event
     /// [`is_rtc_event`]: crate::wire::rtc::is_rtc_event
@@ -163,6 +164,12 @@ impl News {
     /// Reports news of a peer connection.
     pub fn peer(&self, peer: PeerId, news: PeerNews) {
         self.report(Input::Peer(peer, news));
+    }
+
+    /// Reports news of the SFU of a group call. Applications that connect to it by themselves may do so
+    /// too: then snapshots show who is there, and `explain()` knows.
+    pub fn sfu(&self, call: SessionId, news: SfuNews) {
+        self.report(Input::Sfu(call, news));
     }
 
     /// Reports news of a room. A host that gives [`RoomNews::Members`] gives them again whenever

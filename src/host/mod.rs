@@ -10,6 +10,7 @@ pub mod keys;
 mod lanes;
 pub mod mailbox;
 pub mod serve;
+pub mod sfu;
 pub mod signaling;
 pub mod tokens;
 pub mod webrtc;
@@ -18,6 +19,7 @@ pub use frames::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, Sourc
 pub use keys::KeyProvider;
 pub use mailbox::{HostRequest, Mailbox, News};
 pub use serve::{Hosts, serve};
+pub use sfu::{Sfu, SfuEvents};
 pub use signaling::{
     DelayUpdate, LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling,
 };

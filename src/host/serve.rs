@@ -8,6 +8,8 @@
 //! | one peer connection | one after the other; `Close` overtakes and aborts the others |
 //! | one track's device | `Release` overtakes and aborts a `Capture` |
 //! | one track's switch | the latest `Enable` wins; it waits for nothing but an aborted elder |
+//! | one call's SFU | one after the other; `Disconnect` overtakes and aborts the others |
+//! | one call's media keys | one after the other |
 //! | the ledger | one after the other |
 //!
 //! An overtaking call starts when the call that it aborted is gone, so that nothing of the elder
@@ -17,16 +19,24 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use zeroize::Zeroizing;
 
 use super::{
+    keys::KeyProvider,
     lanes::{Entry, Lane, Lanes},
     mailbox::{HostRequest, Mailbox, News},
+    sfu::{Sfu, SfuEvents},
     signaling::{DelayUpdate, LedgerStore, Redact, SendEvent, SendState, SendToDevice, Signaling},
+    tokens::TokenSource,
     webrtc::{PeerEvents, WebRtc},
 };
 use crate::{
-    id::{OpId, PeerId, TrackId},
-    machine::io::{DelayOp, Fault, Fetch, MatrixOp, Op, PeerOp, Reply, TrackOp},
+    id::{OpId, PeerId, SessionId, TrackId},
+    machine::io::{
+        DelayOp, Fault, Fetch, KeyOp, MatrixOp, Op, PeerOp, Reply, SfuOp, TokenFault, TokenRequest,
+        TrackOp,
+    },
+    redact::SecretBytes,
     wire::ledger::Ledger,
 };
 
@@ -35,11 +45,25 @@ use crate::{
 pub struct Hosts {
     /// The homeserver.
     pub signaling: Arc<dyn Signaling>,
-    /// Peer connections and local media.
-    pub webrtc: Arc<dyn WebRtc>,
+    /// Peer connections and local media; `None`: there are only group calls through an SFU to which
+    /// the application connects by itself.
+    pub webrtc: Option<Arc<dyn WebRtc>>,
     /// Where the ledger is kept; `None`: it is not, and calls of a crashed process ring on at the
     /// other side until they time out.
     pub ledger: Option<Arc<dyn LedgerStore>>,
+    /// Where tokens for SFUs come from; `None`: there are no calls through an SFU.
+    pub tokens: Option<Arc<dyn TokenSource>>,
+    /// Who connects to SFUs; `None`: the application, by itself.
+    pub sfu: Option<Arc<dyn Sfu>>,
+    /// Who encrypts frames; `None`: keys are made and shared, and used by nobody.
+    pub keys: Option<Arc<dyn KeyProvider>>,
+}
+
+impl Hosts {
+    /// What 1:1 calls and group calls that meet each with each need; set what else there is.
+    pub fn new(signaling: Arc<dyn Signaling>, webrtc: Arc<dyn WebRtc>) -> Self {
+        Self { signaling, webrtc: Some(webrtc), ledger: None, tokens: None, sfu: None, keys: None }
+    }
 }
 
 impl fmt::Debug for Hosts {
@@ -90,7 +114,9 @@ impl Server {
     }
 
     fn on_request(&mut self, id: OpId, op: Op) {
-        if let Op::Track(track, TrackOp::Release) = op {
+        if let Op::Track(track, TrackOp::Release)
+        | Op::Sfu(_, SfuOp::Track(track, TrackOp::Release)) = op
+        {
             self.clear(Lane::Switch(track));
         }
         match Lane::of(&op) {
@@ -162,12 +188,19 @@ impl Hosts {
     fn answer(&self, op: Op, news: &News) -> BoxFuture<'static, Answer> {
         match op {
             Op::Matrix(op) => Box::pin(matrix(Arc::clone(&self.signaling), op)),
+            Op::Fetch(Fetch::SfuToken(request)) => Box::pin(token(self.tokens.clone(), *request)),
+            Op::Fetch(Fetch::KeyMaterial) => Box::pin(async { material() }),
             Op::Fetch(what) => Box::pin(fetch(Arc::clone(&self.signaling), what)),
+            Op::Sfu(call, op) => {
+                let events = SfuEvents::new(call, news.clone());
+                Box::pin(sfu_op(self.sfu.clone(), call, op, events))
+            }
+            Op::Keys(call, op) => Box::pin(key_op(self.keys.clone(), call, op)),
             Op::Peer(peer, op) => {
                 let events = PeerEvents::new(peer, news.clone());
-                Box::pin(peer_op(Arc::clone(&self.webrtc), peer, op, events))
+                Box::pin(peer_op(self.webrtc.clone(), peer, op, events))
             }
-            Op::Track(track, op) => Box::pin(track_op(Arc::clone(&self.webrtc), track, op)),
+            Op::Track(track, op) => Box::pin(track_op(self.webrtc.clone(), track, op)),
             Op::Save(ledger) => Box::pin(save(self.ledger.clone(), ledger)),
         }
     }
@@ -220,10 +253,67 @@ async fn fetch(signaling: Arc<dyn Signaling>, what: Fetch) -> Answer {
             let state = signaling.room_state(room).await?;
             Ok(Reply::State(Box::new(state.parse())))
         }
+        Fetch::OpenId => signaling.open_id_token().await.map(Reply::OpenId),
+        Fetch::Transports => signaling.transports().await.map(Reply::Transports),
+        Fetch::SfuToken(_) | Fetch::KeyMaterial => Err(Fault::Unsupported),
     }
 }
 
-async fn peer_op(webrtc: Arc<dyn WebRtc>, peer: PeerId, op: PeerOp, events: PeerEvents) -> Answer {
+async fn token(tokens: Option<Arc<dyn TokenSource>>, request: TokenRequest) -> Answer {
+    let tokens = tokens.ok_or(Fault::Token(TokenFault::NoSource))?;
+    tokens.token(request).await.map(Reply::SfuToken).map_err(Fault::Token)
+}
+
+fn material() -> Answer {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(|_| Fault::Failed("no randomness".into()))?;
+    Ok(Reply::KeyMaterial(SecretBytes::new(bytes.as_slice())))
+}
+
+async fn sfu_op(
+    sfu: Option<Arc<dyn Sfu>>,
+    call: SessionId,
+    op: SfuOp,
+    events: SfuEvents,
+) -> Answer {
+    let sfu = sfu.ok_or(Fault::Unsupported)?;
+    match op {
+        SfuOp::Connect(token) => sfu.connect(call, token, events).await?,
+        SfuOp::Renew(token) => sfu.renew(call, token).await?,
+        SfuOp::Subscribe(on) => sfu.subscribe(call, on).await?,
+        SfuOp::Disconnect => sfu.disconnect(call).await?,
+        SfuOp::Track(track, TrackOp::Capture(_, what)) => sfu.publish(call, track, what).await?,
+        SfuOp::Track(track, TrackOp::Replace(_, what)) => sfu.replace(call, track, what).await?,
+        SfuOp::Track(track, TrackOp::Enable(on)) => sfu.enable(call, track, on).await?,
+        SfuOp::Track(track, TrackOp::Release) => sfu.unpublish(call, track).await?,
+        SfuOp::Track(_, TrackOp::Dtmf(_)) => return Err(Fault::Unsupported),
+    }
+    Ok(Reply::Done)
+}
+
+async fn key_op(keys: Option<Arc<dyn KeyProvider>>, call: SessionId, op: KeyOp) -> Answer {
+    let keys = keys.ok_or(Fault::Unsupported)?;
+    match op {
+        KeyOp::Set { profile, owner, key } => {
+            keys.set_key(call, profile, owner, key).await.map(|()| Reply::Done)
+        }
+        KeyOp::Ratchet { participant, index } => {
+            keys.ratchet(call, participant, index).await.map(Reply::Key)
+        }
+        KeyOp::Export { participant, index } => {
+            keys.export(call, participant, index).await.map(Reply::Key)
+        }
+        KeyOp::Forget(participant) => keys.forget(call, participant).await.map(|()| Reply::Done),
+    }
+}
+
+async fn peer_op(
+    webrtc: Option<Arc<dyn WebRtc>>,
+    peer: PeerId,
+    op: PeerOp,
+    events: PeerEvents,
+) -> Answer {
+    let webrtc = webrtc.ok_or(Fault::Unsupported)?;
     let done = |()| Reply::Done;
     match op {
         PeerOp::Open(config) => webrtc.open(peer, config, events).await.map(done),
@@ -241,7 +331,8 @@ async fn peer_op(webrtc: Arc<dyn WebRtc>, peer: PeerId, op: PeerOp, events: Peer
     }
 }
 
-async fn track_op(webrtc: Arc<dyn WebRtc>, track: TrackId, op: TrackOp) -> Answer {
+async fn track_op(webrtc: Option<Arc<dyn WebRtc>>, track: TrackId, op: TrackOp) -> Answer {
+    let webrtc = webrtc.ok_or(Fault::Unsupported)?;
     match op {
         TrackOp::Capture(session, what) => webrtc.capture(session, track, what).await?,
         TrackOp::Enable(on) => webrtc.enable(track, on).await?,

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::{
     id::{DelayId, EventId, RoomId, UserId},
-    machine::io::{Fault, ParticipantId, TurnServers},
-    wire::{delayed::DelayedPage, state::StateBatch},
+    machine::io::{Fault, OpenIdToken, ParticipantId, TurnServers},
+    wire::{delayed::DelayedPage, focus::Transport, state::StateBatch},
 };
 
 /// A room event to be sent.
@@ -218,6 +218,31 @@ pub trait Signaling: Send + Sync + 'static {
     /// [`News::state`]: super::mailbox::News::state
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
         let _ = room;
+        Err(Fault::Unsupported)
+    }
+
+    /// A token by which another service can ask our homeserver who we are: what the token service of an
+    /// SFU wants. A fresh one each time: `POST /_matrix/client/v3/user/{userId}/openid/request_token`
+    /// with the body `{}`. A host without calls through an SFU need not have it.
+    ///
+    /// # Errors
+    /// A [`Fault`]; what is passing is tried again. By default [`Fault::Unsupported`]: services that need
+    /// none are asked without.
+    async fn open_id_token(&self) -> Result<OpenIdToken, Fault> {
+        Err(Fault::Unsupported)
+    }
+
+    /// The SFUs that our homeserver names, the best first: of `GET /.well-known/matrix/client`
+    /// ([`read_well_known`]), then of `GET /_matrix/client/v1/rtc/transports` or, as long as that is
+    /// young, `/_matrix/client/unstable/org.matrix.msc4143/rtc/transports` ([`read_transports`]). Asked
+    /// for where nobody else says at which SFU a call is. A homeserver that names none: an empty list.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the call is then not entered. By default [`Fault::Unsupported`].
+    ///
+    /// [`read_well_known`]: crate::wire::focus::read_well_known
+    /// [`read_transports`]: crate::wire::focus::read_transports
+    async fn transports(&self) -> Result<Vec<Transport>, Fault> {
         Err(Fault::Unsupported)
     }
 

@@ -96,3 +96,19 @@ pub const MAX_PARKED_PER_MEMBER: usize = 64;
 pub const MAX_PARKED_BYTES_PER_MEMBER: usize = 256 * 1024;
 /// How many numbers of a leg's messages are remembered against duplicates.
 pub const MAX_SEEN_NUMBERS: usize = 256;
+/// After how many failed tries a device gets no more of one media key of ours; the next one is tried
+/// again.
+pub const MAX_KEY_TRIES: u32 = 6;
+/// How often the provider is asked to ratchet a key that it does not have, before a fresh one is made.
+pub const MAX_RATCHETS: u32 = 9;
+/// How often in a row a token for an SFU is asked for, with growing pauses some four minutes long; then
+/// when the network is back, or the call is entered anew.
+pub const MAX_TOKEN_TRIES: u32 = 20;
+/// How often a member is asked for his media key.
+pub const MAX_KEY_REQUESTS: u32 = 5;
+/// How many media keys of a device wait for its membership.
+pub const MAX_EARLY_KEYS: usize = 4;
+/// Of how many participants of an SFU something is known, members or not.
+pub const MAX_SFU_PARTICIPANTS: usize = 1024;
+/// How many tracks one participant of an SFU has.
+pub const MAX_SFU_TRACKS: usize = 16;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::token::TokenFault;
 use crate::config::Timeouts;
 
 /// Why a request was not carried out.
@@ -45,6 +46,9 @@ pub enum Fault {
     /// The host cannot do such a thing.
     #[error("unsupported")]
     Unsupported,
+    /// There is no token for the SFU.
+    #[error(transparent)]
+    Token(TokenFault),
     /// Something the host did not foresee; the text is for a developer and holds nothing personal.
     #[error("failed: {0}")]
     Failed(String),
@@ -58,17 +62,20 @@ impl Fault {
             Self::Failed(_) => true,
             Self::Denied | Self::NotFound | Self::RateLimited { .. } => false,
             Self::NoDeviceKeys => false,
-            Self::LoggedOut | Self::Forbidden(_) | Self::Unsupported => false,
+            Self::LoggedOut | Self::Forbidden(_) | Self::Unsupported | Self::Token(_) => false,
         }
     }
 
     /// How long whoever serves it wants us to wait.
     pub const fn asked_pause(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => *retry_after,
+            Self::RateLimited { retry_after }
+            | Self::Token(
+                TokenFault::RateLimited { retry_after } | TokenFault::NoOpenId { retry_after },
+            ) => *retry_after,
             Self::Timeout | Self::Cancelled | Self::Panicked | Self::Unreachable => None,
             Self::Denied | Self::NotFound | Self::LoggedOut | Self::NoDeviceKeys => None,
-            Self::Forbidden(_) | Self::Unsupported | Self::Failed(_) => None,
+            Self::Forbidden(_) | Self::Unsupported | Self::Failed(_) | Self::Token(_) => None,
         }
     }
 
@@ -90,6 +97,7 @@ impl Fault {
             Self::Failed(_) | Self::RateLimited { .. } | Self::NoDeviceKeys => true,
             Self::Denied | Self::NotFound | Self::LoggedOut => false,
             Self::Forbidden(_) | Self::Unsupported => false,
+            Self::Token(fault) => fault.is_passing(),
         }
     }
 }
@@ -114,6 +122,8 @@ mod tests {
             (Fault::LoggedOut, false, false),
             (Fault::Forbidden("x".into()), false, false),
             (Fault::Unsupported, false, false),
+            (Fault::Token(TokenFault::NotReached), false, passing),
+            (Fault::Token(TokenFault::NotBelieved), false, false),
         ];
         for (fault, ambiguous, passing) in table {
             assert_eq!((fault.is_ambiguous(), fault.is_passing()), (ambiguous, passing), "{fault}");

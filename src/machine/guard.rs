@@ -92,6 +92,12 @@ pub enum Guard {
     RingingBounded,
     /// So many calls of one caller ring at once; without: any number.
     CallerBounded,
+    /// A media key is of the device that encrypted it; without: of the one that it names.
+    KeyDeviceBound,
+    /// A media key has a place in the ring; without: any.
+    KeyInRing,
+    /// Media keys are taken from members, and given to them; without: from and to everybody.
+    KeysOfMembers,
     /// So many invites are refused at once; without: any number.
     PartingsBounded,
     /// A call that has ended hears nothing; without: it does.

@@ -19,6 +19,7 @@ pub use super::{
         CallMedia, Capture, InvalidTones, MAX_TONES, MediaKind, MediaSource, Plan, PlanLine, Slot,
         Tones,
     },
+    sfu::{KeyOp, KeyOwner, SfuLoss, SfuNews, SfuOp, SfuState, SfuTrack, Speaking},
     stats::{
         CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
     },
@@ -26,13 +27,16 @@ pub use super::{
     verdict::{Ignored, Refusal, Verdict},
 };
 use crate::{
+    config::KeyProfile,
     id::{
         DelayId, DeviceId, EventId, InputId, OpId, PeerId, RoomId, SessionId, StreamId, TrackId,
         UserId,
     },
+    redact::SecretBytes,
     wire::{
         delayed::DelayedPage,
         delivery::Delivery,
+        focus::Transport,
         ledger::Ledger,
         member::{Backend, GroupCallId},
         reaction::Stay,
@@ -69,6 +73,8 @@ pub enum Input {
     /// Other encryption keys of this user's devices are known than before: what could not be
     /// encrypted for one of them may be tried again.
     DeviceKeys(UserId),
+    /// News of the SFU of a group call, by whoever connects to it.
+    Sfu(SessionId, SfuNews),
     /// The network changed under us.
     Network(Network),
     /// The process is about to sleep, woke, or ends.
@@ -108,10 +114,12 @@ pub enum Command {
         room: RoomId,
         /// Which group call of the room.
         call: GroupCallId,
-        /// How we meet the others.
+        /// How we meet the others; of an SFU, any ([`Backend::sfu`]) or a certain one.
         backend: Backend,
         /// What the call is about, if nobody is in it yet.
         application: String,
+        /// Whether what we send is encrypted, beyond what the connection does.
+        keys: KeyUse,
     },
     /// Something about one group call.
     Group(SessionId, GroupCommand),
@@ -165,6 +173,22 @@ pub enum GroupCommand {
     Stop(MediaSource),
     /// Take another device for this open source; `None`: the one that the host chooses.
     Switch(MediaSource, Option<InputId>),
+    /// Ask these participants for their media keys.
+    RequestKeys(BTreeSet<ParticipantId>),
+}
+
+/// Whether what we send in a group call is encrypted for its members alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum KeyUse {
+    /// Through an SFU, with the profile of the configuration; in a mesh, whose connections end at
+    /// members, not.
+    #[default]
+    Usual,
+    /// Not: no key is made, shared or taken.
+    Off,
+    /// With this profile.
+    On(KeyProfile),
 }
 
 /// Whom to call. A whole room cannot be called.
@@ -366,6 +390,10 @@ pub enum Op {
     Peer(PeerId, PeerOp),
     /// Do something with a local track.
     Track(TrackId, TrackOp),
+    /// Do something with the SFU of a group call.
+    Sfu(SessionId, SfuOp),
+    /// Do something with the media keys of a group call.
+    Keys(SessionId, KeyOp),
     /// Keep this where a crash does not reach it. Reply: [`Reply::Done`].
     Save(Ledger),
 }
@@ -379,6 +407,15 @@ pub enum Fetch {
     Members(RoomId),
     /// The state of a room, as far as it concerns calls. Reply: [`Reply::State`].
     State(RoomId),
+    /// A token by which a service can ask our homeserver who we are. Reply: [`Reply::OpenId`].
+    OpenId,
+    /// A token for an SFU. Reply: [`Reply::SfuToken`]; [`Fault::Token`] says what to fix.
+    SfuToken(Box<TokenRequest>),
+    /// The SFUs that our homeserver names, the best first. Reply: [`Reply::Transports`].
+    Transports,
+    /// 32 bytes from the operating system's randomness, for a media key. Reply:
+    /// [`Reply::KeyMaterial`].
+    KeyMaterial,
 }
 
 /// Something to do with a peer connection.
@@ -478,6 +515,16 @@ pub enum Reply {
     Description(Description),
     /// Measurements.
     Stats(Box<PeerStats>),
+    /// A token for who asks our homeserver.
+    OpenId(OpenIdToken),
+    /// A token for an SFU.
+    SfuToken(SfuToken),
+    /// The SFUs that our homeserver names.
+    Transports(Vec<Transport>),
+    /// Bytes for a media key.
+    KeyMaterial(SecretBytes),
+    /// A key of the provider; `None`: it has none there.
+    Key(Option<SecretBytes>),
 }
 
 // Measurements hold floats, which are never NaN: they are made from counters.

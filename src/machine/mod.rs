@@ -49,6 +49,7 @@ mod memory;
 pub mod quality;
 mod roster;
 mod router;
+mod sfu;
 mod stats;
 mod token;
 mod transferring;
@@ -150,8 +151,8 @@ impl Engine {
             Input::Command(Command::Call(session, command)) => {
                 self.on_call_command(session, command)
             }
-            Input::Command(Command::OpenGroup { room, call, backend, application }) => {
-                self.open_group(room, call, (backend, application))
+            Input::Command(Command::OpenGroup { room, call, backend, application, keys }) => {
+                self.open_group(room, call, (backend, application, keys))
             }
             Input::Command(Command::Group(session, command)) => {
                 self.on_group_command(session, command)
@@ -166,6 +167,7 @@ impl Engine {
             Input::Room(room, news) => self.on_room(room, news),
             Input::IgnoredUsers(users) => self.on_ignored_users(users),
             Input::DeviceKeys(user) => self.on_device_keys(&user),
+            Input::Sfu(session, news) => self.on_sfu_news(session, news),
             Input::Network(network) => self.on_network(network),
             Input::Lifecycle(lifecycle) => self.on_lifecycle(lifecycle),
         };
@@ -345,6 +347,8 @@ impl Engine {
             Some(Owner::Turn) => self.on_turn(result),
             Some(Owner::Groups) => self.on_group_reply(op, result),
             Some(Owner::Group(session)) => self.on_group_media_reply(session, op, &result),
+            Some(Owner::Sfu(session)) => self.on_sfu_reply(session, op, result),
+            Some(Owner::Keys(session)) => self.on_key_reply(session, op, result),
             Some(Owner::Ledger) => {
                 self.world.on_saved();
                 Verdict::Handled
@@ -363,7 +367,8 @@ impl Engine {
     /// Whether the homeserver was asked: only it knows whether we are logged out.
     fn is_for_server(&self, op: OpId, owner: Option<Owner>) -> bool {
         match owner {
-            Some(Owner::Turn | Owner::Groups) => true,
+            // Neither who gives tokens nor who takes keys says so of us.
+            Some(Owner::Turn | Owner::Groups | Owner::Sfu(_) | Owner::Keys(_)) => true,
             Some(Owner::Call(session)) => {
                 self.calls.get(&session).is_some_and(|call| call.asks_server(op))
             }
@@ -406,7 +411,11 @@ impl Engine {
         for leg in &legs {
             self.with(*leg, Call::on_device_keys);
         }
-        if legs.is_empty() { Verdict::Ignored(Ignored::NoChange) } else { Verdict::Handled }
+        let waited = self.on_device_keys_of_groups(user);
+        match waited || !legs.is_empty() {
+            true => Verdict::Handled,
+            false => Verdict::Ignored(Ignored::NoChange),
+        }
     }
 
     fn is_with(&self, session: SessionId, user: &UserId) -> bool {
@@ -535,6 +544,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Room(..) => "room",
         Input::IgnoredUsers(_) => "ignored_users",
         Input::DeviceKeys(_) => "device_keys",
+        Input::Sfu(..) => "sfu",
         Input::Network(_) => "network",
         Input::Lifecycle(_) => "lifecycle",
     }

@@ -120,6 +120,15 @@ pub enum TokenFault {
     /// own and never the service's, says what is wrong.
     #[error("the token service gave no usable token: {0}")]
     Unusable(String),
+    /// There is no token source.
+    #[error("there is no token source: give one to the builder (VoIPBuilder::tokens)")]
+    NoSource,
+    /// Our homeserver gives no OpenID token now.
+    #[error("our homeserver was not reached, or gives no OpenID token now: it is asked again")]
+    NoOpenId {
+        /// How long it wants us to wait.
+        retry_after: Option<Duration>,
+    },
     /// The service needs an OpenID token, and the host has none.
     #[error("the token service needs an OpenID token: implement Signaling::open_id_token")]
     NeedsOpenId,
@@ -133,9 +142,10 @@ impl TokenFault {
     pub const fn is_passing(&self) -> bool {
         match self {
             Self::NotReached | Self::RateLimited { .. } | Self::ServiceFailed(_) => true,
+            Self::NoOpenId { .. } => true,
             Self::BadAddress | Self::InTheClear | Self::NoService(_) => false,
             Self::NotBelieved | Self::NotUnderstood(_) | Self::Refused(_) => false,
-            Self::Unusable(_) | Self::NeedsOpenId | Self::LoggedOut => false,
+            Self::Unusable(_) | Self::NoSource | Self::NeedsOpenId | Self::LoggedOut => false,
         }
     }
 }

@@ -96,6 +96,16 @@ pub enum Ignored {
     WrongSession,
     /// The event does not say from which device it is.
     NoDevice,
+    /// The event claims another device than the one that encrypted it.
+    WrongDevice,
+    /// A media key for a place that the call's ring does not have.
+    OutsideRing,
+    /// A message about media keys for a call that has none.
+    KeysOff,
+    /// A track of an SFU that is not encrypted, although the call has media keys.
+    NotEncrypted,
+    /// News of an SFU of a call that we are not in, or that has none.
+    UnknownSfu,
     /// Understood, but this version does nothing with it.
     Unsupported,
     /// A reply that nobody awaits.
@@ -175,9 +185,15 @@ pub enum Refusal {
     /// We are not in the group call.
     #[error("not in the group call")]
     NotEntered,
-    /// The group call's media is not ours: it does not meet each with each.
+    /// What is sent in the group call is not encrypted beyond its connections: there are no media keys.
+    #[error("the group call has no media keys")]
+    NoKeys,
+    /// None of them is in the group call.
+    #[error("no such participant")]
+    NoSuchParticipant,
+    /// The group call's media is not ours: the application connects to the SFU by itself.
     #[error("the group call's media is somebody else's")]
-    NoMesh,
+    MediaNotOurs,
     /// The room's power levels are not known: what is not known is not changed.
     #[error("the room's power levels are not known")]
     UnknownPowerLevels,

@@ -56,6 +56,10 @@ pub(super) enum Owner {
     Groups,
     /// The media of a group call.
     Group(SessionId),
+    /// Its SFU: the token, our connection.
+    Sfu(SessionId),
+    /// Its media keys.
+    Keys(SessionId),
     /// Nobody any more: a close or release whose call may be gone.
     Nobody,
 }
@@ -263,7 +267,9 @@ impl World {
                 Owner::Turn => print.value("turn"),
                 Owner::Ledger => print.value("ledger"),
                 Owner::Groups => print.value("groups"),
-                Owner::Group(session) => print.session(*session),
+                Owner::Group(session) | Owner::Sfu(session) | Owner::Keys(session) => {
+                    print.session(*session);
+                }
                 Owner::Nobody => print.value("nobody"),
             }
             print.op(*op);

@@ -162,6 +162,17 @@ impl Form for f32 {
     }
 }
 
+impl Form for i8 {
+    fn write(&self, _: &mut Pseudonyms) -> Value {
+        Value::from(*self)
+    }
+
+    fn read(value: &Value) -> Result<Self, Unfit> {
+        let number = value.as_i64().and_then(|number| Self::try_from(number).ok());
+        number.ok_or(Unfit("a number"))
+    }
+}
+
 impl Form for i64 {
     fn write(&self, _: &mut Pseudonyms) -> Value {
         Value::from(*self)
@@ -470,6 +481,24 @@ pub(super) mod state_key {
 
     pub(in crate::record) fn write(key: &str, names: &mut Pseudonyms) -> Value {
         Value::String(names.state_key(key))
+    }
+
+    pub(in crate::record) fn read(value: &Value) -> Result<String, Unfit> {
+        Form::read(value)
+    }
+}
+
+/// As whom an SFU knows a participant: a user and a device, where it says so.
+pub(super) mod identity {
+    use super::{Form, Pseudonyms, Unfit, Value};
+
+    pub(in crate::record) fn write(identity: &str, names: &mut Pseudonyms) -> Value {
+        let parts = identity.starts_with('@').then(|| identity.rsplit_once(':')).flatten();
+        let parts = parts.filter(|(user, _)| user.contains(':'));
+        Value::String(match parts {
+            Some((user, device)) => format!("{}:{}", names.member(user), names.member(device)),
+            None => names.text(identity),
+        })
     }
 
     pub(in crate::record) fn read(value: &Value) -> Result<String, Unfit> {

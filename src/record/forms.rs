@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     config::{
-        Busy, Config, DelayedLeave, Glare, MemberKey, Msc3401, OnAnswer, Proceed, ReactionsSent,
-        Timeouts, Transfers, Unverified,
+        Busy, Config, DelayedLeave, Glare, KeyDerivation, KeyProfile, MemberKey, Msc3401, OnAnswer,
+        Proceed, Ratchet, ReactionsSent, SfuClient, Timeouts, Transfers, Unverified,
     },
     id::{
         CallId, DelayId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId,
@@ -25,9 +25,10 @@ use crate::{
         group::ringing::{Announce, Notify},
         io::{
             CallCommand, CallMedia, Callee, CandidateInfo, CandidatePair, Chat, Command, Fault,
-            GroupCommand, Ignored, Input, Lifecycle, MediaKind, MediaSource, Network,
-            ParticipantId, PeerNews, PeerState, PeerStats, Refusal, Reply, RoomNews, ServerFault,
-            ServerState, ServerStats, StreamStats, Tell, Tones, TransferTo, Verdict,
+            GroupCommand, Ignored, Input, KeyUse, Lifecycle, MediaKind, MediaSource, Network,
+            OpenIdToken, ParticipantId, PeerNews, PeerState, PeerStats, Refusal, Reply, RoomNews,
+            ServerFault, ServerState, ServerStats, SfuLoss, SfuNews, SfuState, SfuToken, SfuTrack,
+            Slot, Speaking, StreamStats, Tell, TokenFault, Tones, TransferTo, Verdict,
         },
     },
     time::{Mono, Now, Wall},
@@ -38,6 +39,7 @@ use crate::{
         },
         delayed::{DelayedMember, DelayedPage},
         delivery::{Content, Delivery, Facts, Malformed, Parsed, Place, Protection},
+        focus::Transport,
         keys::{KeyBody, KeyMessage, MediaKey},
         ledger::{EndedCall, Ledger, LiveCall, LiveMembership},
         member::{Backend, Dialect, GroupCallId, MemberEntry, Membership, Scope},
@@ -131,7 +133,15 @@ record_struct!(Config {
     delayed_leave,
     msc3401,
     wire_form,
+    key_profile,
+    ratchet,
+    livekit_service_url,
+    sfu_client,
 });
+record_struct!(KeyProfile { ring_size, derivation });
+record_enum!(KeyDerivation { Pbkdf2, Hkdf });
+record_enum!(Ratchet { Off, OnJoin });
+record_enum!(SfuClient { Application, Host });
 record_enum!(DelayedLeave { Off, On });
 record_enum!(MemberKey { Protected, Device });
 record_enum!(ReactionsSent { InTheClear, AsTheRoomIs });
@@ -165,6 +175,12 @@ record_struct!(Timeouts {
     leg_retry_first,
     leg_retry_longest,
     speaker,
+    key_on_leave,
+    key_on_leave_longest,
+    key_reuse,
+    key_use,
+    key_request,
+    token_margin,
     ledger,
 });
 record_struct!(Ledger { live, ended, memberships, left_out });
@@ -183,6 +199,7 @@ record_enum!(Input {
     Room(room, news),
     IgnoredUsers(users),
     DeviceKeys(user),
+    Sfu(session, news),
     Network(news),
     Lifecycle(news),
 });
@@ -190,7 +207,7 @@ record_enum!(Command {
     Invite { room, callee, media },
     Follow { session, transfer, room, media },
     Call(session, command),
-    OpenGroup { room, call, backend, application as application },
+    OpenGroup { room, call, backend, application as application, keys },
     Group(session, command),
     DeclineRing { room, notification },
 });
@@ -209,7 +226,25 @@ record_enum!(GroupCommand {
     Start(source),
     Stop(source),
     Switch(source, input),
+    RequestKeys(members),
 });
+record_enum!(KeyUse { Usual, Off, On(profile) });
+record_enum!(SfuNews {
+    State(state),
+    Joined(identity as identity),
+    Left(identity as identity),
+    Published(identity as identity, track),
+    Unpublished(identity as identity, track),
+    Speakers(speakers),
+    Undecryptable(identity as identity),
+    TrackEnded(track),
+    MutedByServer(track),
+});
+record_enum!(SfuState { Connected, Reconnecting, Lost(why) });
+record_enum!(SfuLoss { Unreachable, TokenRefused, Replaced, Removed });
+record_struct!(SfuTrack { id, slot, muted, encrypted });
+record_enum!(Slot { Audio, Video, Screen, ScreenAudio });
+record_struct!(Speaking { identity as identity, level });
 record_struct!(Announce { notify, mentions });
 record_enum!(Notify { Automatic, Ring, Notification, Nobody });
 record_struct!(Transfer { call_id, user, room, display_name });
@@ -262,6 +297,34 @@ record_enum!(Reply {
     State(state),
     Description(description),
     Stats(stats),
+    OpenId(token),
+    SfuToken(token),
+    Transports(transports),
+    KeyMaterial(key),
+    Key(key),
+});
+record_struct!(OpenIdToken { access_token, token_type as plain, server_name, expires_in });
+record_struct!(SfuToken { url, jwt, lifetime, identity });
+record_enum!(Transport {
+    Livekit { service_url },
+    LivekitOfHomeserver { url },
+    Unknown(kind),
+});
+record_enum!(TokenFault {
+    NotReached,
+    NoService(status),
+    NotBelieved,
+    Refused(code as plain),
+    RateLimited { retry_after },
+    ServiceFailed(status),
+    Unusable(why as plain),
+    NoSource,
+    NoOpenId { retry_after },
+    NeedsOpenId,
+    BadAddress,
+    InTheClear,
+    NotUnderstood(code as plain),
+    LoggedOut,
 });
 record_enum!(Fault {
     Timeout,
@@ -275,6 +338,7 @@ record_enum!(Fault {
     LoggedOut,
     Forbidden(code as plain),
     Unsupported,
+    Token(fault),
     Failed(text),
 });
 record_struct!(DelayedPage { members, next });
@@ -487,6 +551,11 @@ record_enum!(Ignored {
     NoConference,
     WrongSession,
     NoDevice,
+    WrongDevice,
+    OutsideRing,
+    KeysOff,
+    NotEncrypted,
+    UnknownSfu,
     Unsupported,
     StaleReply,
     UnknownPeer,
@@ -515,7 +584,9 @@ record_enum!(Refusal {
     NoSuchRing,
     UnknownPowerLevels,
     NotEntered,
-    NoMesh,
+    NoKeys,
+    NoSuchParticipant,
+    MediaNotOurs,
     NotInRoom,
     ShuttingDown,
 });

@@ -219,8 +219,7 @@ fn members(input: &Input) -> Vec<&str> {
             state.events.iter().map(|event| event.facts.sender.as_str()).collect()
         }
         Input::Command(_) | Input::Deliver(_) | Input::Peer(..) | Input::Reply(..) => Vec::new(),
-        Input::Room(..) | Input::DeviceKeys(_) | Input::Network(_) | Input::Lifecycle(_) => {
-            Vec::new()
-        }
+        Input::Room(..) | Input::DeviceKeys(_) | Input::Sfu(..) => Vec::new(),
+        Input::Network(_) | Input::Lifecycle(_) => Vec::new(),
     }
 }

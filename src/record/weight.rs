@@ -38,6 +38,7 @@ pub(super) fn of(input: &Input) -> usize {
             | Input::Reply(_, Err(_))
             | Input::Room(..)
             | Input::DeviceKeys(_)
+            | Input::Sfu(..)
             | Input::Network(_)
             | Input::Lifecycle(_) => 0,
         }
@@ -109,6 +110,9 @@ fn of_reply(reply: &Reply) -> usize {
         Reply::Stats(stats) => (stats.inbound.len() + stats.outbound.len()) * SMALL,
         Reply::State(state) => of_state(state),
         Reply::Delayed(page) => page.members.len() * SMALL,
+        Reply::Transports(transports) => transports.len() * SMALL,
+        Reply::SfuToken(token) => token.jwt.expose().len(),
+        Reply::OpenId(_) | Reply::KeyMaterial(_) | Reply::Key(_) => SMALL,
         Reply::Done | Reply::Sent(_) | Reply::Scheduled(_) => 0,
     }
 }

@@ -6,12 +6,15 @@ use tokio::runtime::Handle;
 
 use super::voip::VoIP;
 use crate::{
-    config::Config,
+    config::{Config, SfuClient},
     driver::{Driver, Hub, Start, WallClock},
     host::{
+        keys::KeyProvider,
         mailbox::Mailbox,
         serve::{Hosts, serve},
+        sfu::Sfu,
         signaling::{LedgerStore, Signaling},
+        tokens::TokenSource,
         webrtc::WebRtc,
     },
     machine::Identity,
@@ -32,8 +35,8 @@ pub enum StartError {
     /// No `Signaling` was given.
     #[error("no signaling: give one, or use start_with_mailbox()")]
     NoSignaling,
-    /// No `WebRtc` was given.
-    #[error("no webrtc engine: give one, or use start_with_mailbox()")]
+    /// No `WebRtc` was given, nor a source of tokens for an SFU.
+    #[error("no webrtc engine: give one (or tokens for an SFU), or use start_with_mailbox()")]
     NoWebRtc,
     /// The operating system gave no randomness for ids.
     #[error("the operating system gives no randomness")]
@@ -49,6 +52,9 @@ pub struct VoIPBuilder {
     signaling: Option<Arc<dyn Signaling>>,
     webrtc: Option<Arc<dyn WebRtc>>,
     ledger: Option<Arc<dyn LedgerStore>>,
+    tokens: Option<Arc<dyn TokenSource>>,
+    sfu: Option<Arc<dyn Sfu>>,
+    keys: Option<Arc<dyn KeyProvider>>,
     stored: Option<Vec<u8>>,
     wall: WallClock,
     seed: Option<u64>,
@@ -69,6 +75,9 @@ impl VoIPBuilder {
             signaling: None,
             webrtc: None,
             ledger: None,
+            tokens: None,
+            sfu: None,
+            keys: None,
             stored: None,
             wall: WallClock::system(),
             seed: None,
@@ -82,7 +91,8 @@ impl VoIPBuilder {
         self
     }
 
-    /// The WebRTC engine. Mandatory for [`start`](Self::start).
+    /// The WebRTC engine. Mandatory for [`start`](Self::start), but where there are only group calls
+    /// through an SFU ([`tokens`](Self::tokens)): all others then fail.
     pub fn webrtc(mut self, webrtc: Arc<dyn WebRtc>) -> Self {
         self.webrtc = Some(webrtc);
         self
@@ -92,6 +102,25 @@ impl VoIPBuilder {
     /// other side until they time out.
     pub fn ledger(mut self, ledger: Arc<dyn LedgerStore>) -> Self {
         self.ledger = Some(ledger);
+        self
+    }
+
+    /// Where tokens for SFUs come from. Without one there are no group calls through an SFU.
+    pub fn tokens(mut self, tokens: Arc<dyn TokenSource>) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Who connects to SFUs, where that is not the application by itself; sets
+    /// [`Config::sfu_client`].
+    pub fn sfu(mut self, sfu: Arc<dyn Sfu>) -> Self {
+        self.sfu = Some(sfu);
+        self
+    }
+
+    /// Who encrypts frames with the media keys of group calls.
+    pub fn keys(mut self, keys: Arc<dyn KeyProvider>) -> Self {
+        self.keys = Some(keys);
         self
     }
 
@@ -136,9 +165,18 @@ impl VoIPBuilder {
     pub fn start(mut self) -> Result<VoIP, StartError> {
         let hosts = Hosts {
             signaling: self.signaling.take().ok_or(StartError::NoSignaling)?,
-            webrtc: self.webrtc.take().ok_or(StartError::NoWebRtc)?,
+            webrtc: self.webrtc.take(),
             ledger: self.ledger.take(),
+            tokens: self.tokens.take(),
+            sfu: self.sfu.take(),
+            keys: self.keys.take(),
         };
+        if hosts.webrtc.is_none() && hosts.tokens.is_none() {
+            return Err(StartError::NoWebRtc);
+        }
+        if hosts.sfu.is_some() {
+            self.config.sfu_client = SfuClient::Host;
+        }
         let (voip, mailbox) = self.start_with_mailbox()?;
         tokio::spawn(serve(mailbox, hosts));
         Ok(voip)

@@ -345,6 +345,10 @@ pub enum EnterError {
     /// The homeserver was not reached.
     #[error("the homeserver was not reached")]
     NotReached,
+    /// Nobody names an SFU: neither members of the call, nor `Config::livekit_service_url`, nor the
+    /// homeserver.
+    #[error("no SFU is known: name its token service (Config::livekit_service_url)")]
+    NoFocus,
     /// We left before we were in it.
     #[error("left meanwhile")]
     Left,
@@ -366,6 +370,7 @@ impl From<GroupRefusal> for EnterError {
             GroupRefusal::Unsupported => Self::Unsupported,
             GroupRefusal::NotReached => Self::NotReached,
             GroupRefusal::LoggedOut => Self::Ended(GroupEnd::LoggedOut),
+            GroupRefusal::NoFocus => Self::NoFocus,
         }
     }
 }
@@ -395,9 +400,15 @@ pub enum ChangeGroupError {
     /// We are not in it.
     #[error("not in the group call")]
     NotEntered,
-    /// The call's media is not ours: an SFU carries it.
+    /// The call's media is not ours: the application connects to the SFU by itself.
     #[error("the group call's media is somebody else's")]
-    NoMesh,
+    MediaNotOurs,
+    /// The call has no media keys.
+    #[error("the group call has no media keys")]
+    NoKeys,
+    /// None of them is in the call.
+    #[error("no such participant")]
+    NoSuchParticipant,
     /// The source could not be had.
     #[error("the source cannot be had")]
     MediaMissing,
@@ -435,7 +446,9 @@ impl From<Refusal> for ChangeGroupError {
         match refusal {
             Refusal::UnknownSession => Self::Ended,
             Refusal::NotEntered => Self::NotEntered,
-            Refusal::NoMesh => Self::NoMesh,
+            Refusal::MediaNotOurs => Self::MediaNotOurs,
+            Refusal::NoKeys => Self::NoKeys,
+            Refusal::NoSuchParticipant => Self::NoSuchParticipant,
             Refusal::NoSuchTrack => Self::NoSuchTrack,
             Refusal::OtherCallConnected => Self::OtherCallConnected,
             Refusal::NotWritable => Self::NotWritable,
@@ -453,6 +466,7 @@ impl From<GroupRefusal> for ChangeGroupError {
             GroupRefusal::Unsupported => Self::Unsupported,
             GroupRefusal::NotReached => Self::NotReached,
             GroupRefusal::LoggedOut => Self::Ended,
+            GroupRefusal::NoFocus => Self::Unsupported,
         }
     }
 }

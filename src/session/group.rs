@@ -15,11 +15,12 @@ use crate::{
     machine::{
         event::{Side, Stream},
         group::{
-            event::{Connection, GroupEnd, GroupEvent, GroupSnapshot, GroupState},
+            event::{Connection, GroupEnd, GroupEvent, GroupSnapshot, GroupState, SfuStatus},
+            explain::GroupExplanation,
             ringing::Announce,
             roster::Participant,
         },
-        io::{CallMedia, Command, GroupCommand, MediaSource, ParticipantId, Refusal},
+        io::{CallMedia, Command, GroupCommand, MediaSource, ParticipantId, Refusal, SfuToken},
     },
     wire::reaction::{RAISED_HAND, Stay},
 };
@@ -137,8 +138,8 @@ impl GroupCallSession {
         self.enter_with(CallMedia::Voice).await
     }
 
-    /// The same, and sends this: the microphone, or the camera too. Where we meet the others ourselves
-    /// (mesh) the devices are opened now, and closed when we leave; what cannot be had is told
+    /// The same, and sends this: the microphone, or the camera too. Where media is ours (a mesh, or an SFU
+    /// to which the host connects) the devices are opened now, and closed when we leave; what cannot be had is told
     /// ([`GroupEvent::MediaMissing`]), and we are in the call without it. In a call that we are in
     /// already nothing changes: [`start`](Self::start) adds the camera.
     ///
@@ -210,7 +211,8 @@ impl GroupCallSession {
     /// that nothing is sent from the first moment on, and of a source that is not open yet. Idempotent.
     ///
     /// # Errors
-    /// [`ChangeGroupError::NoMesh`] where the media is not ours, or what else stands against it.
+    /// [`ChangeGroupError::MediaNotOurs`] where the application connects to the SFU by itself, or what else
+    /// stands against it.
     pub async fn mute(&self, source: MediaSource) -> Result<(), ChangeGroupError> {
         self.change(GroupCommand::Mute(source)).await
     }
@@ -226,7 +228,7 @@ impl GroupCallSession {
     /// Takes nothing in from anybody and sends silence, until [`unhold`](Self::unhold). Idempotent.
     ///
     /// # Errors
-    /// [`ChangeGroupError::NotEntered`] when we are not in the call, [`ChangeGroupError::NoMesh`] where the
+    /// [`ChangeGroupError::NotEntered`] when we are not in the call, [`ChangeGroupError::MediaNotOurs`] where the
     /// media is not ours, or what else stands against it.
     pub async fn hold(&self) -> Result<(), ChangeGroupError> {
         self.change(GroupCommand::Hold).await
@@ -290,6 +292,39 @@ impl GroupCallSession {
         input: Option<InputId>,
     ) -> Result<(), ChangeGroupError> {
         self.change(GroupCommand::Switch(source, input)).await
+    }
+
+    /// Asks these participants for their media keys: for when what they send cannot be read. Whoever has
+    /// shared none is asked by itself, a few times; this begins anew. Resolves when the machine has taken
+    /// it; [`KeyEvent::Received`](crate::KeyEvent) tells what came, `Missing` what did not.
+    ///
+    /// Cancel safe: a future that is dropped before it was polled has done nothing.
+    ///
+    /// # Errors
+    /// [`ChangeGroupError::NoSuchParticipant`] when none of them is in the call,
+    /// [`ChangeGroupError::NoKeys`] when it has no media keys, or what else stands against it.
+    pub async fn request_encryption_keys(
+        &self,
+        participants: impl IntoIterator<Item = ParticipantId>,
+    ) -> Result<(), ChangeGroupError> {
+        let participants = participants.into_iter().collect();
+        self.change(GroupCommand::RequestKeys(participants)).await
+    }
+
+    /// How it stands with the SFU.
+    pub fn sfu_status(&self) -> SfuStatus {
+        self.cell.look(|snapshot| snapshot.sfu.clone())
+    }
+
+    /// The newest token for the SFU, where the application connects to it by itself.
+    pub fn sfu_token(&self) -> Option<SfuToken> {
+        self.cell.look(|snapshot| snapshot.token.clone())
+    }
+
+    /// What the call waits for, from our membership over the token and the connection to each
+    /// participant's tracks and keys: in facts, and in sentences (`Display`).
+    pub fn explain(&self) -> GroupExplanation {
+        self.cell.look(GroupSnapshot::explain)
     }
 
     /// Who spoke loudest last, of the others. It is looked each 500 ms ([`Timeouts::speaker`]); whoever

@@ -18,7 +18,7 @@ use crate::{
         diagnostics::Diagnostics,
         event::Transfer,
         group::ringing::IncomingRing,
-        io::{CallMedia, Callee, Command, Refusal, Verdict},
+        io::{CallMedia, Callee, Command, KeyUse, Refusal, Verdict},
     },
     wire::{
         delivery::Batch,
@@ -66,15 +66,38 @@ pub struct GroupOptions {
     pub backend: Backend,
     /// What it is about, if nobody is in it yet: `m.call`, `m.call.audio`, `m.game`, anything.
     pub application: String,
+    /// Whether what we send is encrypted for its members alone.
+    pub keys: KeyUse,
 }
 
 impl GroupOptions {
+    /// The call of the room, through an SFU: the one at which its oldest members are; if nobody is in
+    /// it, the one of [`Config::livekit_service_url`](crate::config::Config::livekit_service_url), or
+    /// one that the homeserver names.
+    pub fn sfu() -> Self {
+        Self { backend: Backend::sfu(), ..Self::mesh() }
+    }
+
+    /// The same, through this LiveKit SFU alone: where tokens for it are had. Its name of the call is the
+    /// room's id, as with Famedly's apps; [`Backend::livekit`] gives another.
+    pub fn livekit(service_url: impl Into<String>) -> Self {
+        Self { backend: Backend::livekit(service_url, ""), ..Self::mesh() }
+    }
+
+    /// With media keys or without, where that is not as usual.
+    #[must_use]
+    pub fn keys(mut self, keys: KeyUse) -> Self {
+        self.keys = keys;
+        self
+    }
+
     /// The call of the room, each with each.
     pub fn mesh() -> Self {
         Self {
             call: GroupCallId::room(),
             backend: Backend::Mesh,
             application: DEFAULT_APPLICATION.to_owned(),
+            keys: KeyUse::Usual,
         }
     }
 
@@ -214,8 +237,9 @@ impl VoIP {
         room: impl AsRef<str>,
         options: GroupOptions,
     ) -> Result<GroupCallSession, GroupCallError> {
-        let (room, GroupOptions { call, backend, application }) = (RoomId::parse(room)?, options);
-        let command = Command::OpenGroup { room, call, backend, application };
+        let (room, options) = (RoomId::parse(room)?, options);
+        let GroupOptions { call, backend, application, keys } = options;
+        let command = Command::OpenGroup { room, call, backend, application, keys };
         match self.link.command(command).await? {
             Verdict::Started(session) => {
                 let call = self.group_call(session).ok_or(GroupCallError::ShuttingDown)?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::machine::io::{DelayOp, Fault, Fetch, MatrixOp, Op, PeerOp, TrackOp};
+use crate::machine::io::{DelayOp, Fault, Fetch, MatrixOp, Op, PeerOp, SfuOp, TrackOp};
 
 /// Kinds of requests, without what they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,20 @@ pub enum OpKind {
     Dtmf,
     /// Close a microphone, camera or screen.
     Release,
+    /// Get an OpenID token.
+    OpenId,
+    /// Get a token for an SFU.
+    SfuToken,
+    /// Ask the homeserver for SFUs.
+    Transports,
+    /// Make material for a key.
+    KeyMaterial,
+    /// Connect to an SFU, or change something there.
+    SfuConnect,
+    /// Leave an SFU.
+    SfuDisconnect,
+    /// Give a media key to the provider, or have it ratcheted.
+    Keys,
     /// Save the ledger.
     Save,
     /// Write a state event.
@@ -91,12 +105,25 @@ impl OpKind {
             Op::Fetch(Fetch::Turn) => Self::Turn,
             Op::Fetch(Fetch::Members(_)) => Self::Members,
             Op::Peer(_, op) => Self::of_peer(op),
-            Op::Track(_, TrackOp::Capture(..)) => Self::Capture,
-            Op::Track(_, TrackOp::Enable(_)) => Self::Enable,
-            Op::Track(_, TrackOp::Replace(..)) => Self::Replace,
-            Op::Track(_, TrackOp::Dtmf(_)) => Self::Dtmf,
-            Op::Track(_, TrackOp::Release) => Self::Release,
+            Op::Track(_, op) | Op::Sfu(_, SfuOp::Track(_, op)) => Self::of_track(op),
+            Op::Fetch(Fetch::OpenId) => Self::OpenId,
+            Op::Fetch(Fetch::SfuToken(_)) => Self::SfuToken,
+            Op::Fetch(Fetch::Transports) => Self::Transports,
+            Op::Fetch(Fetch::KeyMaterial) => Self::KeyMaterial,
+            Op::Sfu(_, SfuOp::Disconnect) => Self::SfuDisconnect,
+            Op::Sfu(..) => Self::SfuConnect,
+            Op::Keys(..) => Self::Keys,
             Op::Save(_) => Self::Save,
+        }
+    }
+
+    fn of_track(op: &TrackOp) -> Self {
+        match op {
+            TrackOp::Capture(..) => Self::Capture,
+            TrackOp::Enable(_) => Self::Enable,
+            TrackOp::Replace(..) => Self::Replace,
+            TrackOp::Dtmf(_) => Self::Dtmf,
+            TrackOp::Release => Self::Release,
         }
     }
 

@@ -491,6 +491,7 @@ fn group_deed(command: &GroupCommand) -> String {
         GroupCommand::Start(source) => format!("starts {}", telling::source(*source)),
         GroupCommand::Stop(source) => format!("stops {}", telling::source(*source)),
         GroupCommand::Switch(source, _) => format!("switches {}", telling::source(*source)),
+        GroupCommand::RequestKeys(members) => format!("asks {} for keys", members.len()),
     }
 }
 

@@ -23,11 +23,13 @@ use crate::{
     id::{DeviceId, EventId, RoomId, UserId},
     machine::{
         Identity,
-        io::{Fault, ParticipantId, TurnServers},
+        io::{Fault, OpenIdToken, ParticipantId, TurnServers},
     },
+    redact::Secret,
     time::Wall,
     wire::{
         delivery::{Place, RawEvent},
+        focus::Transport,
         state::StateBatch,
     },
 };
@@ -86,6 +88,7 @@ struct State {
     connected: BTreeMap<(UserId, DeviceId), News>,
     tap: Option<Tap>,
     latency: Duration,
+    transports: Vec<Transport>,
 }
 
 impl std::fmt::Debug for EmbeddedHomeserver {
@@ -108,6 +111,7 @@ impl EmbeddedHomeserver {
             connected: BTreeMap::new(),
             tap: None,
             latency: Duration::ZERO,
+            transports: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), clock: Clock::start() }
     }
@@ -153,6 +157,11 @@ impl EmbeddedHomeserver {
     /// Makes a room with these members, or replaces its members.
     pub fn set_room(&self, room: &RoomId, members: impl IntoIterator<Item = UserId>) {
         self.change(|server| server.set_room(room, members));
+    }
+
+    /// The SFUs that the server names from now on; at first none.
+    pub fn set_transports(&self, transports: impl IntoIterator<Item = Transport>) {
+        self.lock().transports = transports.into_iter().collect();
     }
 
     /// Does something at the server, half of the latency after it was asked for and half before it is
@@ -346,6 +355,23 @@ impl Signaling for EmbeddedAccount {
         self.home.trip(|home| home.send_to_device(&self.identity, message)).await
     }
 
+    /// One that nobody can ask the server about: for token sources that believe it.
+    async fn open_id_token(&self) -> Result<OpenIdToken, Fault> {
+        let user = self.identity.user.as_str();
+        let server_name = user.split_once(':').map_or("", |(_, server)| server).to_owned();
+        let token = OpenIdToken {
+            access_token: Secret::new(format!("open-id of {user}")),
+            token_type: "Bearer".to_owned(),
+            server_name,
+            expires_in: Duration::from_secs(3600),
+        };
+        self.home.trip(|_| Ok(token)).await
+    }
+
+    async fn transports(&self) -> Result<Vec<Transport>, Fault> {
+        self.home.trip(|home| Ok(home.lock().transports.clone())).await
+    }
+
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
         self.home.trip(|home| home.lock().server.room_state(home.clock.now(), &room)).await
     }
@@ -379,6 +405,19 @@ mod tests {
 
     fn identity(user: &str) -> Identity {
         Identity { user: UserId::parse(user).unwrap(), device: DeviceId::parse("D").unwrap() }
+    }
+
+    #[tokio::test]
+    async fn an_sfu_is_named_once_it_is_set_and_a_made_up_token_prints_nothing() {
+        let home = EmbeddedHomeserver::new();
+        let account = home.login(identity("@ada:x"));
+        assert_eq!(account.transports().await, Ok(Vec::new()));
+        let sfu = Transport::Livekit { service_url: "https://sfu".to_owned() };
+        home.set_transports([sfu.clone()]);
+        assert_eq!(account.transports().await, Ok(vec![sfu]));
+        let token = account.open_id_token().await.unwrap();
+        assert_eq!((token.token_type.as_str(), token.server_name.as_str()), ("Bearer", "x"));
+        assert!(!format!("{token:?}").contains("ada"));
     }
 
     #[tokio::test]

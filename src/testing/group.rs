@@ -1,6 +1,6 @@
 //! Group calls of a simulated device: what its user does, and what he sees.
 
-use super::{delays::Delayed, device::Device};
+use super::{delays::Delayed, device::Device, webrtc::FakeTrack};
 use crate::{
     id::{RoomId, SessionId},
     machine::{
@@ -8,9 +8,12 @@ use crate::{
             event::{GroupEvent, GroupSnapshot, GroupState},
             ringing::IncomingRing,
         },
-        io::{Command, GroupCommand, Verdict},
+        io::{Command, GroupCommand, KeyUse, Verdict},
     },
-    wire::member::{Backend, DEFAULT_APPLICATION, GroupCallId},
+    wire::{
+        keys::MediaKey,
+        member::{Backend, DEFAULT_APPLICATION, GroupCallId},
+    },
 };
 
 impl Device {
@@ -25,11 +28,77 @@ impl Device {
             call,
             backend: Backend::Mesh,
             application: DEFAULT_APPLICATION.to_owned(),
+            keys: KeyUse::Usual,
         };
         match self.command(command) {
             Verdict::Started(session) => session,
             other => panic!("{} cannot open a group call: {other:?}", self.name()),
         }
+    }
+
+    /// Has the call of a room at hand, through the SFU of this service or, without one, whichever there
+    /// is.
+    ///
+    /// # Panics
+    /// When the machine refuses.
+    #[track_caller]
+    pub fn open_sfu_group(&self, room: &RoomId, service: Option<&str>) -> SessionId {
+        let backend = service.map_or(Backend::sfu(), |url| Backend::livekit(url, room.as_str()));
+        let application = DEFAULT_APPLICATION.to_owned();
+        let (room, call, keys) = (room.clone(), GroupCallId::room(), KeyUse::Usual);
+        let command = Command::OpenGroup { room, call, backend, application, keys };
+        match self.command(command) {
+            Verdict::Started(session) => session,
+            other => panic!("{} cannot open a group call: {other:?}", self.name()),
+        }
+    }
+
+    /// Whether this device could decrypt what another sends now, in its latest group call.
+    pub fn reads(&self, sender: &Self) -> bool {
+        let end = |device: &Self| {
+            let call = device.groups().last().copied();
+            call.map(|call| (device.host(|host| host.seat), call))
+        };
+        let (Some(ours), Some(theirs)) = (end(self), end(sender)) else { return false };
+        self.sim.sfu(|sfu| sfu.reads(ours, theirs))
+    }
+
+    /// Every media key with which this device sent since its process started, oldest first.
+    pub fn keys_used(&self) -> Vec<MediaKey> {
+        let seat = self.host(|host| host.seat);
+        self.sim.sfu(|sfu| sfu.used(seat).cloned().collect())
+    }
+
+    /// The media key with which this device sends now, in its latest group call.
+    pub fn key_in_use(&self) -> Option<MediaKey> {
+        let (call, seat) = (self.groups().last().copied()?, self.host(|host| host.seat));
+        self.sim.sfu(|sfu| sfu.in_use((seat, call)))
+    }
+
+    /// The sources of this device that are open at the SFU.
+    pub fn sfu_tracks(&self) -> Vec<FakeTrack> {
+        let seat = self.host(|host| host.seat);
+        self.sim.sfu(|sfu| sfu.tracks(seat).cloned().collect())
+    }
+
+    /// Whether this device takes in what others publish at the SFU.
+    pub fn takes_in(&self) -> bool {
+        let seat = self.host(|host| host.seat);
+        self.sim.sfu(|sfu| sfu.takes_in(seat))
+    }
+
+    /// Whether this device has a connection or a source open at an SFU.
+    pub fn is_at_sfu(&self) -> bool {
+        let seat = self.host(|host| host.seat);
+        self.sim.sfu(|sfu| sfu.is_open(seat))
+    }
+
+    /// The user speaks so loud, in dBov, at the SFU.
+    pub fn speaks(&self, level: i8) {
+        let seat = self.host(|host| host.seat);
+        let mut world = self.sim.world.borrow_mut();
+        let told = world.sfu.speak(seat, level);
+        world.tell_of_sfu(told);
     }
 
     /// The same in the words of matrix-js-sdk.
@@ -40,7 +109,13 @@ impl Device {
     pub fn open_legacy_group(&self, room: &RoomId, call: &str) -> SessionId {
         let (call, backend) = (GroupCallId::named(call), Backend::Msc3401Mesh);
         let application = DEFAULT_APPLICATION.to_owned();
-        let command = Command::OpenGroup { room: room.clone(), call, backend, application };
+        let command = Command::OpenGroup {
+            room: room.clone(),
+            call,
+            backend,
+            application,
+            keys: KeyUse::Usual,
+        };
         match self.command(command) {
             Verdict::Started(session) => session,
             other => panic!("{} cannot open a group call: {other:?}", self.name()),

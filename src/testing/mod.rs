@@ -9,6 +9,7 @@
 //! | [`Checked`] | one engine under the eyes of the invariants, for fuzzing |
 //! | [`FakeHomeserver`] | a homeserver as a value: rooms, members, timelines, syncs per device |
 //! | [`FakeWebRtc`] | WebRTC engines as a value: descriptions, candidates, states, no media |
+//! | [`FakeSfu`] | SFUs, their tokens and the keys of providers as a value, no media |
 //! | [`SmallWorld`] | two or three engines, and everything that can happen to them |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
@@ -73,6 +74,7 @@ mod replayed;
 mod sdp;
 mod server;
 mod serving;
+mod sfu;
 mod sim;
 mod tape;
 mod telling;
@@ -89,8 +91,10 @@ pub use dice::Dice;
 pub use embedded::{EmbeddedAccount, EmbeddedHomeserver, Passage, Way};
 pub use embedded_webrtc::{EmbeddedEngine, EmbeddedWebRtc};
 pub use explore::{Counterexample, Explored, Order, Role, SmallWorld, Trouble};
+pub use posted::SentToDevice;
 pub use puppet::Puppet;
 pub use replayed::Replayed;
 pub use server::{FakeHomeserver, StoredEvent, SyncItem};
+pub use sfu::{FakeSfu, SfuFollowUp};
 pub use sim::{Sim, User, millis, secs};
 pub use webrtc::{FakePeer, FakeTrack, FakeWebRtc, FollowUp, Habits, Performed, Seat};

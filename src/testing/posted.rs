@@ -9,6 +9,7 @@ use crate::{
         Identity,
         io::{Fault, ParticipantId},
     },
+    redact::Redacted,
     time::Wall,
     wire::delivery::{Facts, Protection, RawEvent},
 };
@@ -21,6 +22,23 @@ pub(super) struct Posted {
     /// Devices whose keys nobody knows.
     without_keys: BTreeSet<Account>,
     sent: usize,
+    log: Vec<SentToDevice>,
+}
+
+/// A message that a device sent to another, whether or not it was read there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SentToDevice {
+    /// When.
+    pub at: Wall,
+    /// By whom.
+    pub from: ParticipantId,
+    /// To whom.
+    pub to: ParticipantId,
+    /// Its type.
+    pub event_type: String,
+    /// Its content, JSON text.
+    pub content: Redacted,
 }
 
 impl FakeHomeserver {
@@ -43,11 +61,19 @@ impl FakeHomeserver {
         let protection = if encrypted { Protection::Verified } else { Protection::Clear };
         let event = (message.event_type.as_str(), message.content.as_str());
         let mut unreached = BTreeSet::new();
+        let us = ParticipantId { user: from.user.clone(), device: from.device.clone() };
         for target in message.targets {
             let place = (target.user.clone(), target.device.clone());
             if encrypted && self.to_device.without_keys.contains(&place) {
                 unreached.insert(target);
             } else {
+                self.to_device.log.push(SentToDevice {
+                    at: now,
+                    from: us.clone(),
+                    to: target.clone(),
+                    event_type: message.event_type.clone(),
+                    content: Redacted::new(message.content.as_str()),
+                });
                 self.post(now, from, &target, (event, protection));
             }
         }
@@ -95,6 +121,11 @@ impl FakeHomeserver {
             true => self.to_device.without_keys.remove(&account(device)),
             false => self.to_device.without_keys.insert(account(device)),
         };
+    }
+
+    /// Every to-device message of an engine that was sent, for each device that it was sent to.
+    pub fn to_device_log(&self) -> &[SentToDevice] {
+        &self.to_device.log
     }
 
     /// How many to-device messages were sent.

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     id::OpId,
-    machine::io::{Fault, Input, MatrixOp, Op, Output, PeerNews, Reply, RoomNews, Verdict},
+    machine::io::{
+        Fault, Input, MatrixOp, Op, Output, PeerNews, Reply, RoomNews, SfuNews, Verdict,
+    },
     record::{Entry, RecordError, Replay, Step},
     time::Mono,
     wire::delivery::{Delivery, Parsed},
@@ -119,6 +121,10 @@ impl Teller {
             Input::Room(_, RoomNews::Left(user)) => {
                 self.line(at, Kind::Detail, format!("hears that {user} left"));
             }
+            Input::Sfu(_, SfuNews::State(state)) => {
+                self.line(at, Kind::Media, format!("SFU: {state:?}").to_lowercase());
+            }
+            Input::Sfu(..) => {}
             Input::Room(..) | Input::IgnoredUsers(_) | Input::DeviceKeys(_) => {}
             Input::Network(news) => self.line(at, Kind::Deed, format!("network: {news:?}")),
             Input::Lifecycle(news) => self.line(at, Kind::Deed, format!("process: {news:?}")),

@@ -1,7 +1,7 @@
 //! What engines ask for, carried out: by the homeserver, by the WebRTC engine, by the disk.
 //!
-//! As in `host::serve`, requests of one peer connection are served one after the other, and a
-//! close overtakes them. Each request takes what its cue says, and the way to the homeserver where
+//! As in `host::serve`, requests of one peer connection, one SFU and one call's keys are served one
+//! after the other, and a close overtakes them. Each request takes what its cue says, and the way to the homeserver where
 //! it goes there; the driver's deadline ends it when nothing else does.
 
 use std::{collections::VecDeque, time::Duration};
@@ -10,16 +10,22 @@ use super::{
     column::{Kind, Line},
     cue::{Cue, Ending, OpKind},
     server::SyncItem,
+    sfu::SfuFollowUp,
+    watch::{KEY_MARK, OPEN_ID_SECRET},
     webrtc::{FollowUp, Seat},
-    world::{Happening, Job, Station, World},
+    world::{Happening, Job, Lane, Station, World},
 };
 use crate::{
     host::{DelayUpdate, Redact, SendEvent, SendState, SendToDevice},
-    id::{DelayId, OpId, PeerId, RoomId},
+    id::{DelayId, OpId, RoomId},
     machine::{
         Identity,
-        io::{DelayOp, Fault, Fetch, Input, MatrixOp, Op, Output, PeerOp, Reply, Verdict},
+        io::{
+            DelayOp, Fault, Fetch, Input, MatrixOp, Op, OpenIdToken, Output, ParticipantId, PeerOp,
+            Reply, SfuOp, Verdict,
+        },
     },
+    redact::{Secret, SecretBytes},
     wire::delivery::Batch,
 };
 
@@ -42,9 +48,9 @@ impl World {
         }
     }
 
-    /// Requests of one peer connection are served one after the other; closing overtakes.
-    fn queue(&mut self, at: Station, lane: (Seat, PeerId), job: Job) {
-        if let Op::Peer(_, PeerOp::Close) = job.op {
+    /// Requests of one lane are served one after the other; closing overtakes.
+    fn queue(&mut self, at: Station, lane: (Seat, Lane), job: Job) {
+        if overtakes(&job.op) {
             self.lanes.remove(&lane);
             return self.begin(at, job);
         }
@@ -91,9 +97,9 @@ impl World {
     }
 
     /// Whether a close came between the beginning of a request and its end.
-    fn was_overtaken(&self, lane: (Seat, PeerId), id: OpId, op: &Op) -> bool {
+    fn was_overtaken(&self, lane: (Seat, Lane), id: OpId, op: &Op) -> bool {
         let runs = self.lanes.get(&lane).and_then(VecDeque::front).is_some_and(|job| job.id == id);
-        !runs && !matches!(op, Op::Peer(_, PeerOp::Close))
+        !runs && !overtakes(op)
     }
 
     fn failed(&mut self, at: Station, op: &Op, fault: Fault) -> Result<Reply, Fault> {
@@ -110,6 +116,24 @@ impl World {
             Op::Fetch(Fetch::State(room)) => {
                 let state = self.server.room_state(self.now.wall, room)?;
                 Ok(Reply::State(Box::new(state.parse())))
+            }
+            Op::Fetch(Fetch::OpenId) => Ok(Reply::OpenId(self.open_id(at.device))),
+            Op::Fetch(Fetch::Transports) => Ok(Reply::Transports(self.transports.clone())),
+            Op::Fetch(Fetch::SfuToken(request)) => self.sfu.token(request),
+            Op::Fetch(Fetch::KeyMaterial) => {
+                let words = [(); 3].map(|()| self.dice.word().to_le_bytes());
+                let bytes = [KEY_MARK.as_slice(), &words.concat()].concat();
+                Ok(Reply::KeyMaterial(SecretBytes::new(bytes)))
+            }
+            Op::Sfu(call, op) => {
+                let (result, told) = self.sfu.perform((at.seat, *call), op);
+                self.tell_of_sfu(told);
+                result
+            }
+            Op::Keys(call, op) => {
+                let us = self.hosts[at.device].identity.clone();
+                let us = ParticipantId { user: us.user, device: us.device };
+                self.sfu.keys((at.seat, *call), &us, op)
             }
             Op::Fetch(Fetch::Turn) => self.server.turn_servers().map(Reply::Turn),
             Op::Fetch(Fetch::Members(room)) => self.server.members(room).map(Reply::Members),
@@ -330,6 +354,31 @@ impl World {
         }
     }
 
+    fn open_id(&self, device: usize) -> OpenIdToken {
+        let user = self.hosts[device].identity.user.as_str();
+        OpenIdToken {
+            access_token: Secret::new(format!("{OPEN_ID_SECRET} of {user}")),
+            token_type: "Bearer".to_owned(),
+            server_name: user.split_once(':').map_or("", |(_, server)| server).to_owned(),
+            expires_in: Duration::from_secs(3600),
+        }
+    }
+
+    pub(super) fn tell_of_sfu(&mut self, told: Vec<SfuFollowUp>) {
+        for news in told {
+            self.plan(news.after, Happening::Sfu(news));
+        }
+    }
+
+    pub(super) fn on_sfu_news(&mut self, news: SfuFollowUp) {
+        if self.sfu.is_outdated(&news) {
+            return;
+        }
+        if let Some(device) = self.hosts.iter().position(|host| host.seat == news.seat) {
+            self.feed(device, Input::Sfu(news.call, news.news));
+        }
+    }
+
     pub(super) fn follow_up(&mut self, follow_up: FollowUp) {
         let (seat, peer) = (follow_up.seat, follow_up.peer);
         let Some(news) = self.webrtc.happen(follow_up) else { return };
@@ -341,15 +390,28 @@ impl World {
 
 /// Whether the homeserver serves it.
 const fn is_far(op: &Op) -> bool {
-    matches!(op, Op::Matrix(_) | Op::Fetch(_))
+    match op {
+        Op::Fetch(Fetch::KeyMaterial) => false,
+        Op::Matrix(_) | Op::Fetch(_) => true,
+        Op::Peer(..) | Op::Track(..) | Op::Sfu(..) | Op::Keys(..) | Op::Save(_) => false,
+    }
 }
 
 /// What keeps an order among requests, as in `host::serve`.
-fn lane(at: Station, op: &Op) -> Option<(Seat, PeerId)> {
-    match op {
-        Op::Peer(peer, _) => Some((at.seat, *peer)),
-        Op::Matrix(_) | Op::Fetch(_) | Op::Track(..) | Op::Save(_) => None,
-    }
+fn lane(at: Station, op: &Op) -> Option<(Seat, Lane)> {
+    let lane = match op {
+        Op::Peer(peer, _) => Lane::Peer(*peer),
+        Op::Sfu(_, SfuOp::Track(..)) => return None,
+        Op::Sfu(call, _) => Lane::Sfu(*call),
+        Op::Keys(call, _) => Lane::Keys(*call),
+        Op::Matrix(_) | Op::Fetch(_) | Op::Track(..) | Op::Save(_) => return None,
+    };
+    Some((at.seat, lane))
+}
+
+/// Whether a request does not wait for those before it in its lane, which are given up.
+const fn overtakes(op: &Op) -> bool {
+    matches!(op, Op::Peer(_, PeerOp::Close) | Op::Sfu(_, SfuOp::Disconnect))
 }
 
 /// How long the driver waits for each kind of request: the figures of `driver/deadlines.rs`.
@@ -365,5 +427,8 @@ const fn deadline(kind: OpKind) -> Duration {
         OpKind::Schedule | OpKind::Restart | OpKind::SendDelayed => 5,
         OpKind::Cancel | OpKind::List => 5,
         OpKind::Release | OpKind::Save | OpKind::Dtmf => 5,
+        OpKind::SfuToken | OpKind::SfuConnect => 15,
+        OpKind::OpenId | OpKind::Transports | OpKind::KeyMaterial | OpKind::Keys => 10,
+        OpKind::SfuDisconnect => 5,
     })
 }

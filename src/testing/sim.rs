@@ -7,6 +7,7 @@ use super::{
     device::Device,
     puppet::Puppet,
     server::FakeHomeserver,
+    sfu::FakeSfu,
     webrtc::FakeWebRtc,
     world::World,
 };
@@ -15,6 +16,7 @@ use crate::{
     id::{DeviceId, RoomId, UserId},
     machine::Identity,
     time::{Mono, Now},
+    wire::focus::Transport,
 };
 
 /// How long nothing may be due for a simulation to be called quiet: longer than candidates wait
@@ -165,6 +167,23 @@ impl Sim {
         world.plan_syncs();
         world.plan_fire();
         result
+    }
+
+    /// Looks at the SFUs, or changes them; devices hear of it.
+    pub fn sfu<T>(&self, look: impl FnOnce(&mut FakeSfu) -> T) -> T {
+        look(&mut self.world.borrow_mut().sfu)
+    }
+
+    /// The SFU cannot be reached any more, or again.
+    pub fn set_sfu_down(&self, down: bool) {
+        let mut world = self.world.borrow_mut();
+        let told = world.sfu.set_down(down);
+        world.tell_of_sfu(told);
+    }
+
+    /// Which SFUs the homeserver names.
+    pub fn set_transports(&self, transports: Vec<Transport>) {
+        self.world.borrow_mut().transports = transports;
     }
 
     /// Looks at the WebRTC engines.

@@ -1,10 +1,19 @@
 //! Outputs of an engine in the words of the column.
 
 use super::{column::Kind, world::World};
-use crate::machine::{
-    event::{CallEvent, CallState, End, EndParty, EndReason, Hold, MissedWhy, RingStop, VoipEvent},
-    group::{event::GroupEvent, roster::ParticipantId},
-    io::{CallMedia, MediaSource, Op, Output, PeerOp, TrackOp},
+use crate::{
+    machine::{
+        event::{
+            CallEvent, CallState, End, EndParty, EndReason, Hold, MissedWhy, RingStop, VoipEvent,
+        },
+        group::{
+            event::{GroupEvent, SfuStatus},
+            key_event::KeyEvent,
+            roster::ParticipantId,
+        },
+        io::{CallMedia, MediaSource, Op, Output, PeerOp, SfuOp, TrackOp},
+    },
+    wire::member::Backend,
 };
 
 /// Writes down what an output tells; requests to the homeserver are written down when it has them.
@@ -27,19 +36,27 @@ pub(super) fn words(output: &Output) -> (Kind, Option<String>) {
 
 fn request(op: &Op) -> Option<String> {
     Some(match op {
+        Op::Sfu(_, SfuOp::Connect(_)) => "connects to the SFU".to_owned(),
+        Op::Sfu(_, SfuOp::Disconnect) => "leaves the SFU".to_owned(),
+        Op::Sfu(_, SfuOp::Track(_, op)) => return track(op),
+        Op::Sfu(..) | Op::Keys(..) => return None,
+        Op::Track(_, op) => return track(op),
         Op::Peer(_, PeerOp::Open(_)) => "opens a peer".to_owned(),
         Op::Peer(_, PeerOp::Close) => "closes a peer".to_owned(),
-        Op::Track(_, TrackOp::Capture(_, capture)) => {
-            format!("captures {}", source(capture.source))
-        }
-        Op::Track(_, TrackOp::Replace(_, capture)) => {
+        Op::Matrix(_) | Op::Fetch(_) | Op::Peer(..) | Op::Save(_) => return None,
+    })
+}
+
+fn track(op: &TrackOp) -> Option<String> {
+    Some(match op {
+        TrackOp::Capture(_, capture) => format!("captures {}", source(capture.source)),
+        TrackOp::Replace(_, capture) => {
             format!("takes another {:?}", capture.source).to_lowercase()
         }
-        Op::Track(_, TrackOp::Dtmf(_)) => "sends tones".to_owned(),
-        Op::Track(_, TrackOp::Release) => "releases a track".to_owned(),
-        Op::Track(_, TrackOp::Enable(true)) => "enables a track".to_owned(),
-        Op::Track(_, TrackOp::Enable(false)) => "disables a track".to_owned(),
-        Op::Matrix(_) | Op::Fetch(_) | Op::Peer(..) | Op::Save(_) => return None,
+        TrackOp::Dtmf(_) => "sends tones".to_owned(),
+        TrackOp::Release => "releases a track".to_owned(),
+        TrackOp::Enable(true) => "enables a track".to_owned(),
+        TrackOp::Enable(false) => "disables a track".to_owned(),
     })
 }
 
@@ -109,8 +126,51 @@ fn group(event: &GroupEvent) -> String {
         }
         GroupEvent::ActiveSpeakerChanged(Some(who)) => format!("hears {} speak", device(who)),
         GroupEvent::ActiveSpeakerChanged(None) => "hears nobody speak".to_owned(),
+        GroupEvent::BackendChanged(backend) => format!("meets at {}", focus(backend)),
+        GroupEvent::SfuChanged(status) => sfu(status),
+        GroupEvent::TokenReady(_) => "has a token".to_owned(),
+        GroupEvent::Key(event) => key(event),
         GroupEvent::Refused(why) => format!("is refused: {why:?}").to_lowercase(),
         GroupEvent::Ended(end) => format!("group call ended: {end}"),
+    }
+}
+
+fn key(event: &KeyEvent) -> String {
+    match event {
+        KeyEvent::Used(key) => format!("uses key {}", key.index),
+        KeyEvent::Received { participant, key } => {
+            format!("has key {} of {}", key.index, device(participant))
+        }
+        KeyEvent::Missing(who) => format!("misses the key of {}", device(who)),
+        KeyEvent::Refused(who) => format!("cannot use the key of {}", device(who)),
+        KeyEvent::Delivered { participant, key } => {
+            format!("has shared key {} with {}", key.index, device(participant))
+        }
+        KeyEvent::Undelivered { participant, why } => {
+            format!("cannot share its key with {}: {why:?}", device(participant))
+        }
+    }
+}
+
+fn focus(backend: &Backend) -> &str {
+    match backend {
+        Backend::Livekit { service_url, .. } => service_url,
+        Backend::Mesh | Backend::Msc3401Mesh => "each other",
+        Backend::Unknown(kind) => kind,
+    }
+}
+
+fn sfu(status: &SfuStatus) -> String {
+    match status {
+        SfuStatus::Off => "needs no SFU".to_owned(),
+        SfuStatus::FindingFocus => "looks for an SFU".to_owned(),
+        SfuStatus::FetchingToken => "asks for a token".to_owned(),
+        SfuStatus::NoToken(fault) => format!("has no token: {fault}"),
+        SfuStatus::HandedOver => "leaves the SFU to the application".to_owned(),
+        SfuStatus::Connecting => "is on its way to the SFU".to_owned(),
+        SfuStatus::Connected => "is at the SFU".to_owned(),
+        SfuStatus::Reconnecting => "looks for the SFU again".to_owned(),
+        SfuStatus::Lost(why) => format!("has lost the SFU: {why:?}").to_lowercase(),
     }
 }
 

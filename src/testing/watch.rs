@@ -16,16 +16,27 @@ use crate::{
         diagnostics::KEPT,
         event::{CallEvent, CallSnapshot, CallState, VoipEvent},
         group::{
-            event::{GroupEvent, GroupSnapshot, GroupState},
+            event::{GroupEvent, GroupSnapshot, GroupState, SfuStatus},
             ringing::IncomingRing,
         },
-        io::{DelayOp, Fetch, Ignored, MatrixOp, Op, Output, PeerOp, TrackOp, Verdict},
+        io::{
+            DelayOp, Fetch, Ignored, KeyOp, MatrixOp, Op, Output, PeerOp, SfuOp, TrackOp, Verdict,
+        },
     },
     wire::{self, ledger::MAX_LEDGER_BYTES},
 };
 
 /// Stands in every TURN password of the kit: whoever prints one is found by it.
 pub(super) const TURN_SECRET: &str = "fakeTurnSecret";
+
+/// Every media key of the kit begins with it.
+pub(super) const KEY_MARK: [u8; 8] = *b"mediaKey";
+/// As it is seen: in base64, and as numbers.
+const KEY_SECRETS: [&str; 3] = ["bWVkaWFLZX", "109, 101, 100, 105, 97, 75", "6d656469614b"];
+/// Every token of the kit's SFU begins with it.
+pub(super) const TOKEN_SECRET: &str = "fake.token";
+/// Every OpenID token of the kit begins with it.
+pub(super) const OPEN_ID_SECRET: &str = "fakeOpenId";
 
 /// One call as its events tell it.
 #[derive(Debug, Clone)]
@@ -59,6 +70,7 @@ pub(super) struct Watch {
     asked: BTreeSet<OpId>,
     peers: BTreeSet<PeerId>,
     tracks: BTreeSet<TrackId>,
+    sfus: BTreeSet<SessionId>,
     transactions: BTreeSet<String>,
     /// Calls with a message that the homeserver has not answered.
     sending: BTreeMap<OpId, CallId>,
@@ -184,6 +196,7 @@ impl Watch {
             return Ok(());
         }
         rule(self.peers.is_empty(), || format!("peers left open: {:?}", self.peers))?;
+        rule(self.sfus.is_empty(), || format!("SFUs left open: {:?}", self.sfus))?;
         rule(self.tracks.is_empty(), || format!("tracks left open: {:?}", self.tracks))
     }
 
@@ -192,7 +205,16 @@ impl Watch {
         self.allowed_now(op)?;
         match op {
             Op::Peer(peer, op) => self.on_peer_op(*peer, op)?,
-            Op::Track(track, op) => self.on_track_op(*track, op)?,
+            Op::Track(track, op) | Op::Sfu(_, SfuOp::Track(track, op)) => {
+                self.on_track_op(*track, op)?;
+            }
+            Op::Sfu(call, SfuOp::Connect(_)) => {
+                rule(self.sfus.insert(*call), || format!("call {call} connects twice"))?;
+            }
+            Op::Sfu(call, SfuOp::Disconnect) => {
+                rule(self.sfus.remove(call), || format!("call {call} is not connected"))?;
+            }
+            Op::Sfu(..) | Op::Keys(..) => {}
             Op::Matrix(send) => self.on_send(id, send)?,
             Op::Save(ledger) => {
                 let bytes = ledger.to_bytes().len();
@@ -258,6 +280,9 @@ impl Watch {
         if !self.quick {
             self.mix(content);
         }
+        if let Some(read) = wire::keys::read_key_event(event_type, content) {
+            return rule(read.is_ok(), || "it sends a key that cannot be read".to_owned());
+        }
         let Some(Ok(message)) = wire::read::read(event_type, content) else {
             return Err(format!("it sends {event_type}, which cannot be read"));
         };
@@ -295,10 +320,14 @@ impl Watch {
     fn allowed_now(&self, op: &Op) -> Rule {
         let farewell = match op {
             Op::Peer(_, op) => *op == PeerOp::Close,
-            Op::Track(_, op) => *op == TrackOp::Release,
+            Op::Track(_, op) | Op::Sfu(_, SfuOp::Track(_, op)) => *op == TrackOp::Release,
+            Op::Sfu(_, op) => *op == SfuOp::Disconnect,
+            Op::Keys(_, op) => *op == KeyOp::Forget(None),
             Op::Matrix(_) | Op::Save(_) => true,
             Op::Fetch(Fetch::State(_)) => true,
             Op::Fetch(Fetch::Turn | Fetch::Members(_)) => false,
+            Op::Fetch(Fetch::OpenId | Fetch::SfuToken(_)) => false,
+            Op::Fetch(Fetch::Transports | Fetch::KeyMaterial) => false,
         };
         rule(farewell || self.has_live_calls(), || {
             format!("with no live call it asks for {:?}", OpKind::of(op))
@@ -419,6 +448,10 @@ impl Watch {
         if !quick {
             group.events.push(event.clone());
         }
+        // What is lost need not be left.
+        if matches!(event, GroupEvent::SfuChanged(SfuStatus::Lost(_))) {
+            self.sfus.remove(&session);
+        }
         Ok(())
     }
 
@@ -450,6 +483,8 @@ fn readable(event_type: &str, content: &str) -> Rule {
 }
 
 fn leaks(text: &str) -> Rule {
-    let found = [sdp::SECRET, sdp::ADDRESS, TURN_SECRET].into_iter().find(|s| text.contains(s));
+    let secrets = [sdp::SECRET, sdp::ADDRESS, TURN_SECRET].into_iter();
+    let mut secrets = secrets.chain(KEY_SECRETS).chain([TOKEN_SECRET, OPEN_ID_SECRET]);
+    let found = secrets.find(|secret| text.contains(secret));
     rule(found.is_none(), || format!("{found:?} can be read in {text}"))
 }

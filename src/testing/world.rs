@@ -14,20 +14,21 @@ use super::{
     cue::{Cue, Cues, Ending},
     dice::Dice,
     server::FakeHomeserver,
+    sfu::{FakeSfu, SfuFollowUp},
     tape,
     watch::Watch,
     webrtc::{FakeWebRtc, FollowUp, Seat},
 };
 use crate::{
     config::Config,
-    id::{OpId, PeerId},
+    id::{OpId, PeerId, SessionId},
     machine::{
         Engine, Identity,
         io::{Fault, Ignored, Input, Op, Reply, Verdict},
     },
     record::{Entry, Origin, Scribe},
     time::{Mono, Now, Wall},
-    wire::{delivery::Batch, ledger::Ledger},
+    wire::{delivery::Batch, focus::Transport, ledger::Ledger},
 };
 
 /// Where simulations begin: a wall clock that looks like one.
@@ -50,6 +51,8 @@ pub(super) enum Happening {
     Fire,
     /// A peer connection does something by itself.
     FollowUp(FollowUp),
+    /// An SFU tells something.
+    Sfu(SfuFollowUp),
 }
 
 /// A request that waits for its turn, or has it.
@@ -58,6 +61,14 @@ pub(super) struct Job {
     pub(super) id: OpId,
     pub(super) op: Op,
     pub(super) cue: Cue,
+}
+
+/// What keeps an order among requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Peer(PeerId),
+    Sfu(SessionId),
+    Keys(SessionId),
 }
 
 /// A device in one life of its process.
@@ -96,6 +107,9 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) server: FakeHomeserver,
     pub(super) webrtc: FakeWebRtc,
+    pub(super) sfu: FakeSfu,
+    /// The SFUs that the homeserver names.
+    pub(super) transports: Vec<Transport>,
     pub(super) hosts: Vec<Host>,
     pub(super) column: Column,
     /// How long a request takes to the homeserver, and the answer or a sync from there.
@@ -105,7 +119,7 @@ pub(super) struct World {
     /// Whether what engines are given is written down.
     pub(super) records: bool,
     agenda: BTreeMap<(Mono, u64), Happening>,
-    pub(super) lanes: BTreeMap<(Seat, PeerId), VecDeque<Job>>,
+    pub(super) lanes: BTreeMap<(Seat, Lane), VecDeque<Job>>,
     entries: u64,
     seats: u32,
     steps_now: u32,
@@ -121,6 +135,8 @@ impl World {
             dice: Dice::new(seed),
             server: FakeHomeserver::new(),
             webrtc: FakeWebRtc::new(),
+            sfu: FakeSfu::default(),
+            transports: Vec::new(),
             hosts: Vec::new(),
             column: Column::default(),
             way: Duration::from_millis(20),
@@ -192,6 +208,8 @@ impl World {
         host.due = None;
         let noticed = self.webrtc.crash(host.seat);
         self.follow(noticed);
+        let noticed = self.sfu.crash(self.hosts[device].seat);
+        self.tell_of_sfu(noticed);
     }
 
     pub(super) fn note(&mut self, device: usize, kind: Kind, what: impl Into<String>) {
@@ -324,6 +342,7 @@ impl World {
                 self.fire();
             }
             Happening::FollowUp(follow_up) => self.follow_up(follow_up),
+            Happening::Sfu(news) => self.on_sfu_news(news),
         }
     }
 

@@ -45,6 +45,15 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Where tokens for it are had; `None` for what we do not know.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Self::Livekit { service_url } => Some(service_url),
+            Self::LivekitOfHomeserver { url } => Some(url),
+            Self::Unknown(_) => None,
+        }
+    }
+
     /// The address decides: clients write both under both types.
     fn read(entry: &Value) -> Option<Self> {
         let entry = entry.as_object()?;

@@ -17,7 +17,7 @@ use super::{
     read::content_object,
 };
 use crate::{
-    id::{DeviceId, UserId},
+    id::{DeviceId, RoomId, UserId},
     redact::Redacted,
     time::Wall,
 };
@@ -153,6 +153,46 @@ impl Backend {
         matches!(self, Self::Mesh | Self::Msc3401Mesh)
     }
 
+    /// Through an SFU, whichever: the oldest members say, our configuration, or the homeserver, when we
+    /// enter.
+    pub const fn sfu() -> Self {
+        Self::Livekit { service_url: String::new(), alias: String::new() }
+    }
+
+    /// Through the LiveKit SFU whose tokens are had there, under this name of the call; an empty one
+    /// becomes the room's id when the call is opened, as Famedly's apps have it.
+    pub fn livekit(service_url: impl Into<String>, alias: impl Into<String>) -> Self {
+        Self::Livekit { service_url: service_url.into(), alias: alias.into() }
+    }
+
+    /// Whether the participants meet through an SFU.
+    pub const fn is_sfu(&self) -> bool {
+        matches!(self, Self::Livekit { .. })
+    }
+
+    /// Whether it is said where: of an SFU which.
+    pub fn has_focus(&self) -> bool {
+        match self {
+            Self::Livekit { service_url, .. } => !service_url.is_empty(),
+            Self::Mesh | Self::Msc3401Mesh | Self::Unknown(_) => true,
+        }
+    }
+
+    /// The same, with the room's id for a name where an SFU is named and its call is not.
+    pub(crate) fn named_by(self, room: &RoomId) -> Self {
+        match &self {
+            Self::Livekit { service_url, alias } if alias.is_empty() && !service_url.is_empty() => {
+                Self::livekit(service_url, room.as_str())
+            }
+            Self::Livekit { .. } | Self::Mesh | Self::Msc3401Mesh | Self::Unknown(_) => self,
+        }
+    }
+
+    /// Whether who wants this one is content with that.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self == other || (self.is_sfu() && other.is_sfu() && !self.has_focus())
+    }
+
     /// In which words a membership of this backend is written.
     pub const fn dialect(&self) -> Dialect {
         match self {
@@ -165,6 +205,10 @@ impl Backend {
         let livekit = |key| exact_text(focus, key)?.ok_or(Malformed::Missing(key));
         match text(focus, "type") {
             Some("mesh") => Ok(Self::Mesh),
+            // Without an address it would be any.
+            Some("livekit") if livekit("livekit_service_url")?.is_empty() => {
+                Err(Malformed::Missing("livekit_service_url"))
+            }
             Some("livekit") => Ok(Self::Livekit {
                 service_url: livekit("livekit_service_url")?.to_owned(),
                 alias: livekit("livekit_alias")?.to_owned(),

@@ -212,7 +212,7 @@ fn served(delegate: &Delegate) -> DriverEnd {
     desk::watch();
     let (driver, mailbox) = pair();
     let host = Arc::new(delegate.clone());
-    let hosts = Hosts { signaling: host.clone(), webrtc: host, ledger: None };
+    let hosts = Hosts::new(host.clone(), host);
     tokio::spawn(serve(mailbox, hosts));
     driver
 }

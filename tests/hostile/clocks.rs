@@ -223,6 +223,7 @@ fn a_membership_of_ours_counts_for_its_time_though_our_clock_is_three_minutes_sl
         call: GroupCallId::room(),
         backend: Backend::Mesh,
         application: DEFAULT_APPLICATION.to_owned(),
+        keys: matrix_voip::KeyUse::Usual,
     };
     let Verdict::Started(session) = rig.input(Input::Command(open)) else { panic!("not opened") };
     let enter = Command::Group(session, GroupCommand::Enter(CallMedia::Voice));

@@ -16,9 +16,11 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Parts of everything private in tests: users, SDP, candidates and addresses, credentials.
+/// Parts of everything private in tests: users, SDP, candidates and addresses, credentials,
+/// media keys (as bytes, in base64, in hexadecimal), tokens.
 const PRIVATE: &str = "@ada: @bob: v=0 a=ice-pwd a=fingerprint candidate:1 192.0.2. 127.0.0. \
-                       2001:db8:: turn-user turn-password";
+                       2001:db8:: turn-user turn-password mediaKey bWVkaWFLZX 6d656469614b \
+                       token-of-the-sfu token-of-open-id";
 
 /// What was logged although it is private. Clones share what they saw.
 #[derive(Debug, Clone, Default)]

@@ -369,6 +369,7 @@ fn a_game_and_a_board_are_carried_beside_each_other() {
             call: GroupCallId::named(name),
             backend: Backend::Mesh,
             application: application.to_owned(),
+            keys: matrix_voip::KeyUse::Usual,
         };
         let Verdict::Started(session) = device.command(command) else { panic!("not opened") };
         device.group(session, GroupCommand::Enter(CallMedia::Voice));

@@ -209,7 +209,13 @@ fn what_others_would_not_read_as_it_is_is_refused() {
     let (_, room, [ada, _, _]) = three();
     let open = |call, application: &str, backend| {
         let (room, application) = (room.clone(), application.to_owned());
-        ada.command(Command::OpenGroup { room, call, backend, application })
+        ada.command(Command::OpenGroup {
+            room,
+            call,
+            backend,
+            application,
+            keys: matrix_voip::KeyUse::Usual,
+        })
     };
     let refused = Verdict::Refused(Refusal::NotWritable);
     let long = "x".repeat(256);
@@ -541,6 +547,7 @@ fn a_call_that_meets_otherwise_is_not_joined_by_mistake() {
         call: GroupCallId::room(),
         backend: livekit,
         application: "m.call".into(),
+        keys: matrix_voip::KeyUse::Usual,
     };
     assert_eq!(ben.command(command), Verdict::Refused(Refusal::OtherBackend));
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod adverse;
+mod backends;
 mod busy;
 mod common;
 mod corners;
@@ -15,6 +16,7 @@ mod disorder;
 mod embedded;
 mod encrypted;
 mod explaining;
+mod focus;
 mod found;
 mod glare;
 mod glare_devices;
@@ -24,6 +26,9 @@ mod group_corners;
 mod groups;
 mod hold;
 mod incoming;
+mod key_traffic;
+mod keys;
+mod keys_heard;
 mod ledger;
 mod mesh;
 mod negotiation;
@@ -33,6 +38,7 @@ mod pipeline;
 mod reactions;
 mod recovery;
 mod rings;
+mod sfu;
 mod sources;
 mod streams;
 mod transfer;

@@ -396,6 +396,7 @@ fn in_the_words_of_matrix_js_sdk_all_meet_and_nobody_meets_those_who_speak_other
         call: GroupCallId::named("conf"),
         backend: Backend::Mesh,
         application: "m.call".to_owned(),
+        keys: matrix_voip::KeyUse::Usual,
     };
     assert_eq!(devices[3].command(other), Verdict::Refused(Refusal::OtherBackend));
     sim.advance(secs(5));

@@ -49,6 +49,7 @@ fn call_of_two(sim: &Sim, device: &Device, room: &RoomId, application: &str) -> 
         call: GroupCallId::room(),
         backend: Backend::Livekit { service_url: "https://sfu".into(), alias: "a".into() },
         application: application.to_owned(),
+        keys: matrix_voip::KeyUse::Usual,
     };
     let Verdict::Started(session) = device.command(command) else { panic!("it is not opened") };
     device.group(session, GroupCommand::AnnounceAs(Announce::new(Notify::Ring)));

@@ -117,6 +117,7 @@ impl Member {
             call: GroupCallId::room(),
             backend: Backend::Mesh,
             application: DEFAULT_APPLICATION.to_owned(),
+            keys: matrix_voip::KeyUse::Usual,
         };
         let Verdict::Started(session) = self.input(Input::Command(open)) else { panic!() };
         self.session = Some(session);
@@ -189,7 +190,7 @@ impl Member {
             }
             Op::Fetch(_) => return (Err(Fault::Unsupported), Vec::new()),
             Op::Peer(peer, op) => return self.peer(*peer, op),
-            Op::Track(..) | Op::Save(_) => Reply::Done,
+            Op::Track(..) | Op::Sfu(..) | Op::Keys(..) | Op::Save(_) => Reply::Done,
         };
         (Ok(reply), Vec::new())
     }

@@ -10,12 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
+    Side,
     config::KeyProfile,
     host::{
         Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl, keys::KeyProvider,
     },
     id::{DeviceId, PeerId, SessionId, TrackId, UserId},
-    machine::io::{Capture, MediaKind, ParticipantId},
+    machine::io::{Capture, KeyOwner, MediaKind, ParticipantId},
     redact::SecretBytes,
     wire::keys::MediaKey,
 };
@@ -39,7 +40,9 @@ fn track(kind: MediaKind, member: Option<ParticipantId>) -> RemoteTrack {
 
 async fn give(keys: &FrameKeys, byte: u8) {
     let key = MediaKey { index: 3, key: SecretBytes::new([byte; 32]) };
-    keys.set_key(CALL, KeyProfile::ELEMENT_CALL, person("ada"), key).await.unwrap();
+    keys.set_key(CALL, KeyProfile::ELEMENT_CALL, KeyOwner::new(person("ada"), Side::Remote), key)
+        .await
+        .unwrap();
 }
 
 /// Ada sends and Ben receives.

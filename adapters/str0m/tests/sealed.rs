@@ -18,7 +18,7 @@ use matrix_voip::{
         keys::KeyProvider,
     },
     id::{DeviceId, SessionId, TrackId, UserId},
-    machine::io::{Capture, Fault, MediaKind, ParticipantId},
+    machine::io::{Capture, Fault, KeyOwner, MediaKind, ParticipantId},
     redact::SecretBytes,
     wire::keys::MediaKey,
 };
@@ -54,7 +54,14 @@ fn with(mut side: Side, other: &str) -> Side {
 
 async fn give(keys: &FrameKeys, whose: &str, byte: u8) {
     let key = MediaKey { index: byte, key: SecretBytes::new([byte; 32]) };
-    keys.set_key(CALL, KeyProfile::ELEMENT_CALL, person(whose), key).await.unwrap();
+    keys.set_key(
+        CALL,
+        KeyProfile::ELEMENT_CALL,
+        KeyOwner::new(person(whose), matrix_voip::Side::Remote),
+        key,
+    )
+    .await
+    .unwrap();
 }
 
 /// Both have both keys.

@@ -192,5 +192,7 @@ pub(super) fn reached(result: Result<Reply, Fault>) -> Result<(), Fault> {
         Reply::Description(_) | Reply::Stats(_) | Reply::Scheduled(_) | Reply::Delayed(_) => {
             Err(Fault::Unsupported)
         }
+        Reply::OpenId(_) | Reply::SfuToken(_) | Reply::Transports(_) => Err(Fault::Unsupported),
+        Reply::KeyMaterial(_) | Reply::Key(_) => Err(Fault::Unsupported),
     }
 }

@@ -149,6 +149,12 @@ impl LocalMedia {
         }
     }
 
+    /// Which source a track is.
+    pub(in crate::machine) fn source_of(&self, track: TrackId) -> Option<MediaSource> {
+        let mut sources = self.sources.iter();
+        sources.find(|(_, entry)| entry.track == track).map(|(source, _)| *source)
+    }
+
     /// A track ended by itself; which source it was.
     pub(in crate::machine) fn on_track_ended(&mut self, track: TrackId) -> Option<MediaSource> {
         let (source, entry) = self.sources.iter_mut().find(|(_, entry)| entry.track == track)?;

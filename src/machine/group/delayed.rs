@@ -369,7 +369,7 @@ impl DelayedLeave {
             Fault::Unreachable => Some(not_reached).filter(|_| self.tries >= PATIENCE),
             Fault::Timeout | Fault::Cancelled => Some(not_reached),
             Fault::Panicked | Fault::Denied | Fault::NotFound => Some(Excuse::Refused),
-            Fault::NoDeviceKeys => Some(Excuse::Refused),
+            Fault::NoDeviceKeys | Fault::Token(_) => Some(Excuse::Refused),
             Fault::RateLimited { .. } | Fault::LoggedOut => Some(Excuse::Refused),
             Fault::Forbidden(_) | Fault::Unsupported | Fault::Failed(_) => Some(Excuse::Refused),
         };

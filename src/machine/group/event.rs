@@ -5,10 +5,19 @@ use std::{
     fmt,
 };
 
-use super::roster::{Participant, ParticipantId};
+use super::{
+    key_event::{KeyEvent, KeySnapshot},
+    roster::{Participant, ParticipantId},
+};
 use crate::{
     id::{RoomId, UserId},
-    machine::{event::Stream, fault::Fault, media::MediaSource},
+    machine::{
+        event::Stream,
+        fault::Fault,
+        media::MediaSource,
+        sfu::SfuLoss,
+        token::{SfuToken, TokenFault},
+    },
     wire::{
         member::{Backend, GroupCallId},
         reaction::Stay,
@@ -97,6 +106,16 @@ pub enum GroupEvent {
     UnverifiedDevice(UserId),
     /// Another participant speaks loudest now. Silence changes nothing; `None`: who spoke has left.
     ActiveSpeakerChanged(Option<ParticipantId>),
+    /// The call is at another SFU than before: the oldest members say at which, or the homeserver.
+    BackendChanged(Backend),
+    /// How it stands with the SFU.
+    SfuChanged(SfuStatus),
+    /// Here is a token for the SFU, where the application connects to it by itself
+    /// ([`SfuClient::Application`](crate::config::SfuClient)): the first, and a fresh one before each
+    /// expires.
+    TokenReady(SfuToken),
+    /// Something about the call's media keys.
+    Key(KeyEvent),
     /// We are not in the call: the state changes to [`GroupState::Idle`] next.
     Refused(GroupRefusal),
     /// The call is over. Nothing follows.
@@ -129,6 +148,31 @@ impl fmt::Display for GroupState {
             Self::Ended => "ended",
         })
     }
+}
+
+/// How it stands with the SFU of a group call.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SfuStatus {
+    /// There is none, or we are not in the call.
+    Off,
+    /// The homeserver is asked which there are.
+    FindingFocus,
+    /// A token is being fetched.
+    FetchingToken,
+    /// None can be had, for this reason; what is passing is tried again.
+    NoToken(TokenFault),
+    /// The application has a token, and connects by itself.
+    HandedOver,
+    /// The host connects.
+    Connecting,
+    /// Media can flow.
+    Connected,
+    /// The path is lost, and looked for again.
+    Reconnecting,
+    /// The connection is lost. Where it helps another one is made, with a fresh token; our membership
+    /// stands.
+    Lost(SfuLoss),
 }
 
 /// How we are connected to a participant.
@@ -171,6 +215,8 @@ pub enum GroupRefusal {
     NotReached,
     /// We are logged out.
     LoggedOut,
+    /// Nobody names an SFU: neither members of the call, nor our configuration, nor the homeserver.
+    NoFocus,
 }
 
 impl GroupRefusal {
@@ -180,7 +226,7 @@ impl GroupRefusal {
             Fault::Timeout | Fault::Cancelled | Fault::Panicked => Self::NotReached,
             Fault::Unreachable | Fault::RateLimited { .. } | Fault::Failed(_) => Self::NotReached,
             Fault::LoggedOut => Self::LoggedOut,
-            Fault::NoDeviceKeys | Fault::Unsupported => Self::Unsupported,
+            Fault::NoDeviceKeys | Fault::Unsupported | Fault::Token(_) => Self::Unsupported,
         }
     }
 }
@@ -214,6 +260,8 @@ impl fmt::Display for GroupEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GroupSnapshot {
+    /// Who we are.
+    pub ours: ParticipantId,
     /// The room.
     pub room: RoomId,
     /// Which group call of the room.
@@ -245,6 +293,12 @@ pub struct GroupSnapshot {
     pub held: bool,
     /// Who spoke loudest last.
     pub active_speaker: Option<ParticipantId>,
+    /// How it stands with the SFU.
+    pub sfu: SfuStatus,
+    /// The newest token for it, where the application connects by itself.
+    pub token: Option<SfuToken>,
+    /// How it stands with media keys.
+    pub keys: KeySnapshot,
     /// Why it is over.
     pub end: Option<GroupEnd>,
 }
@@ -253,30 +307,22 @@ impl GroupSnapshot {
     /// Takes an event into account.
     pub fn apply(&mut self, event: &GroupEvent) {
         match event {
-            GroupEvent::StateChanged(state) => {
-                self.state = *state;
-                if *state == GroupState::Entering {
-                    self.refused = None;
-                }
-            }
+            GroupEvent::StateChanged(state) => self.enter(*state),
             GroupEvent::ReadingChanged { reading } => self.reading = *reading,
             GroupEvent::ParticipantJoined(who) | GroupEvent::ParticipantChanged(who) => {
-                let old = self.participant(&who.id);
-                // Reactions belong to a visit.
-                if old.is_some_and(|old| old.session != who.session) {
-                    self.reactions.remove(&who.id);
-                }
-                self.participants.retain(|old| old.id != who.id);
-                let key = |one: &Participant| (one.since, one.id.clone());
-                let at = self.participants.partition_point(|old| key(old) < key(who));
-                self.participants.insert(at, who.clone());
+                self.place(who);
             }
             GroupEvent::ParticipantLeft(who) => {
                 self.participants.retain(|old| old.id != *who);
                 self.connections.remove(who);
                 self.streams.remove(who);
                 self.reactions.remove(who);
+                self.keys.forget(who);
             }
+            GroupEvent::BackendChanged(backend) => self.backend = backend.clone(),
+            GroupEvent::SfuChanged(status) => self.sfu = status.clone(),
+            GroupEvent::TokenReady(token) => self.token = Some(token.clone()),
+            GroupEvent::Key(event) => self.keys.apply(event, &self.ours),
             GroupEvent::ReactionAdded { participant, key, stay: Stay::Permanent } => {
                 self.reactions.entry(participant.clone()).or_default().insert(key.clone());
             }
@@ -310,6 +356,32 @@ impl GroupSnapshot {
                 self.end = Some(*end);
             }
         }
+    }
+
+    fn enter(&mut self, state: GroupState) {
+        self.state = state;
+        match state {
+            GroupState::Entering => self.refused = None,
+            // We are not in the call: nothing of tokens and keys is known.
+            GroupState::Idle | GroupState::Leaving => {
+                self.token = None;
+                self.keys = KeySnapshot::default();
+            }
+            GroupState::Entered | GroupState::Ended => {}
+        }
+    }
+
+    /// A participant in his place among the others, oldest first.
+    fn place(&mut self, who: &Participant) {
+        let old = self.participant(&who.id);
+        // Reactions belong to a visit.
+        if old.is_some_and(|old| old.session != who.session) {
+            self.reactions.remove(&who.id);
+        }
+        self.participants.retain(|old| old.id != who.id);
+        let key = |one: &Participant| (one.since, one.id.clone());
+        let at = self.participants.partition_point(|old| key(old) < key(who));
+        self.participants.insert(at, who.clone());
     }
 
     fn remove_reaction(&mut self, participant: &ParticipantId, key: &str) {

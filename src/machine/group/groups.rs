@@ -24,7 +24,7 @@ use crate::{
         io::{Fetch, MatrixOp, Op, Refusal},
         world::{Owner, World},
     },
-    time::{Deadline, Now, Timers, Wall},
+    time::{Deadline, Mono, Now, Timers, Wall},
     wire::{
         ledger::LiveMembership,
         member::{Dialect, GroupCallId, KeyLayout},
@@ -55,6 +55,10 @@ pub(in crate::machine) enum GroupTimer {
     Legs,
     /// It is looked who speaks (`Timeouts::speaker`, monotonic).
     Levels,
+    /// A token of an SFU or a connection to it is due (monotonic).
+    Sfus,
+    /// A media key is to be made, used, sent or asked for (monotonic).
+    Keys,
     /// A post that failed is tried again (monotonic).
     Posts,
     /// A ring is over (wall).
@@ -63,6 +67,9 @@ pub(in crate::machine) enum GroupTimer {
 
 /// No clock is further ahead of ours than that: what says so says nothing.
 const MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a room's state is not asked for once more.
+const READ_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a state event tells of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +95,8 @@ pub(super) struct GroupRoom {
     pub(super) roster: Roster,
     pub(super) order: Order,
     pub(super) reading: Reading,
+    /// When it was asked for once more.
+    read_again: Option<Mono>,
     /// What was told while a fetch of the room's state was under way.
     pub(super) heard_meanwhile: BTreeSet<Told>,
     pub(super) ours: Ours,
@@ -177,12 +186,12 @@ impl Groups {
         self.calls.get(&session)
     }
 
-    /// The meshes in which the user talks: those that he is in and does not hold.
+    /// The calls in which the user talks by our media: those that he is in and does not hold.
     pub(in crate::machine) fn talking(&self) -> impl Iterator<Item = SessionId> {
         let talking = self
             .calls
             .values()
-            .filter(|call| call.shown.backend.is_mesh() && call.is_wanted() && !call.shown.held);
+            .filter(|call| call.media.is_ours() && call.is_wanted() && !call.shown.held);
         talking.map(|call| call.session)
     }
 
@@ -207,15 +216,15 @@ impl Groups {
         self.of_room(room).map(|call| call.session).collect()
     }
 
-    /// A mesh: its media and its legs are ours.
-    pub(super) fn mesh(&mut self, session: SessionId) -> Result<&mut GroupCall, Refusal> {
+    /// A call whose media is ours: a mesh, or one through an SFU to which the host connects.
+    pub(super) fn with_media(&mut self, session: SessionId) -> Result<&mut GroupCall, Refusal> {
         let call = self.calls.get_mut(&session).ok_or(Refusal::UnknownSession)?;
-        if call.shown.backend.is_mesh() { Ok(call) } else { Err(Refusal::NoMesh) }
+        if call.media.is_ours() { Ok(call) } else { Err(Refusal::MediaNotOurs) }
     }
 
-    /// A mesh that we are in.
-    pub(super) fn entered_mesh(&mut self, session: SessionId) -> Result<&mut GroupCall, Refusal> {
-        let call = self.mesh(session)?;
+    /// The same, which we are in.
+    pub(super) fn entered(&mut self, session: SessionId) -> Result<&mut GroupCall, Refusal> {
+        let call = self.with_media(session)?;
         if call.is_wanted() { Ok(call) } else { Err(Refusal::NotEntered) }
     }
 
@@ -337,6 +346,20 @@ impl Groups {
         matches!(self.room(room).reading, Reading::Asked(_))
     }
 
+    /// Asks for the state of a room once more: somebody may be there of whom we have not heard. Not
+    /// as often as whoever has us ask likes.
+    pub(super) fn read_again(&mut self, world: &mut World, room: &RoomId) {
+        let now = world.now.mono;
+        let of_room = self.room(room);
+        let lately = of_room.read_again.is_some_and(|at| now.since(at) < READ_AGAIN);
+        if !lately && !of_room.is_being_read() {
+            of_room.read_again = Some(now);
+            let op = of_room.fetch(world, room);
+            of_room.reading = Reading::Asked(op);
+            self.await_reply(op, room);
+        }
+    }
+
     /// The state of a room was heard as a whole: what was asked for comes too late.
     pub(super) fn on_read(&mut self, world: &mut World, room: &RoomId) {
         if let Reading::Asked(op) = std::mem::replace(&mut self.room(room).reading, Reading::Done)
@@ -429,7 +452,10 @@ impl Groups {
         for (session, call) in &self.calls {
             print.session(*session);
             print.value(call.shown());
+            call.touched.fingerprint(print);
             call.mesh.fingerprint(print);
+            call.sfu.fingerprint(print);
+            call.keys.fingerprint(print);
             call.media.fingerprint(print);
             call.reactions.fingerprint(print);
             print.value(&call.calling);

@@ -4,6 +4,7 @@ use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
     groups::{GroupTimer, Reading},
+    keys,
     membership::{Awaited, Outcome, Visit},
     post::{Letter, Patience, Post, Purpose},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
@@ -14,7 +15,7 @@ use crate::{
     machine::{
         Engine, Service,
         event::{EndReason, RingStop, VoipEvent},
-        io::{CallMedia, Fault, GroupCommand, Ignored, Refusal, Reply, Verdict},
+        io::{CallMedia, Fault, GroupCommand, Ignored, KeyUse, Refusal, Reply, Verdict},
     },
     wire::{
         ledger::LiveMembership,
@@ -32,7 +33,7 @@ impl Engine {
         &mut self,
         room: RoomId,
         call: GroupCallId,
-        (backend, application): (Backend, String),
+        (backend, application, keys): (Backend, String, KeyUse),
     ) -> Verdict {
         if self.service == Service::ShuttingDown {
             return Verdict::Refused(Refusal::ShuttingDown);
@@ -43,19 +44,49 @@ impl Engine {
         if let Err(refusal) = self.check_dialect(&backend) {
             return Verdict::Refused(refusal);
         }
+        let backend = backend.named_by(&room);
         if let Some(session) = self.groups.find(&room, &call) {
-            let shown = self.groups.calls.get(&session).map(GroupCall::shown);
-            let another = shown.is_some_and(|shown| shown.backend != backend);
-            return match another {
-                true => Verdict::Refused(Refusal::OtherBackend),
-                false => self.read_for(session, &room),
+            return match self.open_again(session, backend, keys) {
+                Ok(()) => self.read_for(session, &room),
+                Err(refusal) => Verdict::Refused(refusal),
             };
         }
         if !self.is_writable(&call, &application, &backend) {
             return Verdict::Refused(Refusal::NotWritable);
         }
         let session = self.add_group(&room, call, backend, application);
+        self.use_keys(session, keys);
         self.read_for(session, &room)
+    }
+
+    /// The call is there already: in which others are, or that was opened before.
+    fn open_again(
+        &mut self,
+        session: SessionId,
+        backend: Backend,
+        keys: KeyUse,
+    ) -> Result<(), Refusal> {
+        let Some(shown) = self.groups.calls.get(&session).map(GroupCall::shown) else {
+            return Err(Refusal::UnknownSession);
+        };
+        let alone = shown.participants.is_empty() && shown.state == GroupState::Idle;
+        if !backend.agrees_with(&shown.backend) {
+            if !alone || backend.is_sfu() != shown.backend.is_sfu() {
+                return Err(Refusal::OtherBackend);
+            }
+            self.take_focus(session, &backend);
+        }
+        self.use_keys(session, keys);
+        Ok(())
+    }
+
+    /// Whether there are media keys: to be said before we enter.
+    fn use_keys(&mut self, session: SessionId, keys: KeyUse) {
+        let usual = self.world.config.key_profile;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if !call.is_wanted() {
+            call.keys.set_profile(keys::profile(keys, &call.shown.backend, usual));
+        }
     }
 
     /// Who opens a call hears who is in it, also where nothing was heard of the room yet.
@@ -86,7 +117,7 @@ impl Engine {
         };
         let (room, group) = (call.shown.room.clone(), call.shown.call.clone());
         match command {
-            GroupCommand::Enter(media) => self.enter_group(session, &room, (group, media)),
+            GroupCommand::Enter(media) => self.enter_group(session, &room, media),
             GroupCommand::AnnounceAs(how) => self.set_announcement(session, how),
             GroupCommand::React { key, stay } => self.react(session, (&room, &group), key, stay),
             GroupCommand::Unreact(key) => self.unreact(session, (&room, &group), key),
@@ -104,6 +135,7 @@ impl Engine {
                 let dialect = call.shown.backend.dialect();
                 self.allow_everyone(&room, (group, dialect))
             }
+            GroupCommand::RequestKeys(members) => done(self.request_keys(session, &members)),
             GroupCommand::SetApplication(application) => {
                 self.set_application(session, (&room, &group), application)
             }
@@ -119,8 +151,9 @@ impl Engine {
 
     /// Whether others would read our membership as it is.
     fn is_writable(&self, group: &GroupCallId, application: &str, backend: &Backend) -> bool {
-        // Whatever the visit is called: its id is ours, and short.
-        let visit = Visit::new(String::new(), application.to_owned(), backend.clone());
+        let backend = if *backend == Backend::sfu() { Backend::Mesh } else { backend.clone() };
+        // Which SFU it is to be and how the visit is called is found later: its id is ours, and short.
+        let visit = Visit::new(String::new(), application.to_owned(), backend);
         visit.membership(group, &self.world.identity.device).is_writable()
     }
 
@@ -147,12 +180,7 @@ impl Engine {
         Verdict::Handled
     }
 
-    fn enter_group(
-        &mut self,
-        session: SessionId,
-        room: &RoomId,
-        (group, media): (GroupCallId, CallMedia),
-    ) -> Verdict {
+    fn enter_group(&mut self, session: SessionId, room: &RoomId, media: CallMedia) -> Verdict {
         if self.service == Service::ShuttingDown {
             return Verdict::Refused(Refusal::ShuttingDown);
         }
@@ -164,37 +192,53 @@ impl Engine {
             GroupState::Entering | GroupState::Entered => return Verdict::Handled,
             GroupState::Ended => return Verdict::Refused(Refusal::UnknownSession),
         }
-        let visit = (call.shown.application.clone(), call.shown.backend.clone());
-        if let Err(refusal) = self.check_dialect(&visit.1) {
+        let backend = call.shown.backend.clone();
+        if let Err(refusal) = self.check_entering(room, &backend) {
             return Verdict::Refused(refusal);
         }
-        let dialect = visit.1.dialect();
-        let of_room = self.groups.room(room);
-        if !of_room.rights(&self.world.identity.user, dialect).can_join {
-            return Verdict::Refused(Refusal::MayNotJoin);
-        }
-        if !of_room.ours.can_speak(dialect) {
-            return Verdict::Refused(Refusal::OtherDialect);
-        }
-        if visit.1.is_mesh()
-            && let Err(refusal) = self.make_way_for_group()
-        {
-            return Verdict::Refused(refusal);
-        }
-        let visit = Visit::new(self.world.ids.visit(), visit.0, visit.1);
-        self.groups.room(room).ours.want(group, visit);
         self.set_group_state(session, GroupState::Entering);
         self.begin_calling(session);
         self.end_rings(|ring| ring.session == session, RingStop::Answered);
+        if let Some(backend) = self.choose_focus(session, media) {
+            self.begin_visit(session, room, (backend, media));
+        }
+        Verdict::Handled
+    }
+
+    fn check_entering(&mut self, room: &RoomId, backend: &Backend) -> Result<(), Refusal> {
+        self.check_dialect(backend)?;
+        let dialect = backend.dialect();
+        let of_room = self.groups.room(room);
+        if !of_room.rights(&self.world.identity.user, dialect).can_join {
+            return Err(Refusal::MayNotJoin);
+        }
+        if !of_room.ours.can_speak(dialect) {
+            return Err(Refusal::OtherDialect);
+        }
+        if self.has_our_media(backend) { self.make_way_for_group() } else { Ok(()) }
+    }
+
+    /// We are in the call from now on, whoever knows of it yet: membership, media, token and keys are
+    /// made beside each other.
+    pub(super) fn begin_visit(
+        &mut self,
+        session: SessionId,
+        room: &RoomId,
+        (backend, media): (Backend, CallMedia),
+    ) {
+        self.take_focus(session, &backend);
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let group = call.shown.call.clone();
+        let visit = (self.world.ids.visit(), call.shown.application.clone());
+        // Who calls us before our membership is accepted is on the visit that stands there now.
+        call.touch_all();
+        self.groups.room(room).ours.want(group, Visit::new(visit.0, visit.1, backend));
         self.announce_legacy_call(session);
         self.open_group_media(session, media);
-        // Who calls us before our membership is accepted is on the visit that stands there now.
-        if let Some(call) = self.groups.calls.get_mut(&session) {
-            call.touch_all();
-        }
-        self.tend_meshes(room);
+        self.start_keys(session);
+        self.start_sfu(session);
+        self.tend_groups(room);
         self.groups.push(&mut self.world, room);
-        Verdict::Handled
     }
 
     /// Clients of the generation of matrix-js-sdk enter what is announced alone.
@@ -258,7 +302,9 @@ impl Engine {
         let room = call.shown.room.clone();
         self.drop_our_reactions(session);
         self.close_group_media(session);
-        self.tend_meshes(&room);
+        self.stop_keys(session);
+        self.stop_sfu(session);
+        self.tend_groups(&room);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         // Whatever waited for a membership was for the visit that is over.
         call.mesh.clear();
@@ -317,7 +363,7 @@ impl Engine {
             (Some(_), Ok(_)) => self.on_group_fault(&room, Fault::Unsupported),
             (Some(_), Err(fault)) => self.on_group_fault(&room, fault),
         }
-        self.tend_meshes(&room);
+        self.tend_groups(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Handled
     }
@@ -360,6 +406,7 @@ impl Engine {
             call.enter_state(&mut self.world, GroupState::Entered);
             call.touch_all();
         }
+        self.settle_sfu(session);
     }
 
     /// Whoever waits for his membership to be taken back waits no more, unless it has to be written.
@@ -405,11 +452,13 @@ impl Engine {
                 // What is due then is seen below.
                 GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
                 GroupTimer::Legs => self.on_legs_due(&room),
+                GroupTimer::Sfus => self.on_sfus_due(&room),
+                GroupTimer::Keys => self.on_keys_due(&room),
                 GroupTimer::Levels => self.on_levels_due(&room),
                 GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),
                 GroupTimer::Rings => self.on_rings_due(&room),
             }
-            self.tend_meshes(&room);
+            self.tend_groups(&room);
             self.groups.push(&mut self.world, &room);
         }
     }
@@ -427,6 +476,8 @@ impl Engine {
             self.on_posts_due(&room, now);
             self.groups.push(&mut self.world, &room);
         }
+        self.on_sfus_network_back();
+        self.on_keys_network_back();
     }
 
     /// All members of a room were told.
@@ -449,7 +500,7 @@ impl Engine {
         let changes = of_room.roster.set_outside(now, user, left);
         self.on_changes(room, changes);
         self.end_empty_groups(room);
-        self.tend_meshes(room);
+        self.tend_groups(room);
     }
 
     fn end_groups_of(&mut self, room: &RoomId) {
@@ -529,7 +580,7 @@ impl Engine {
         self.end_rings(|ring| ring.session == session, RingStop::Ended);
         let Some(mut call) = self.groups.calls.remove(&session) else { return };
         self.groups.by_id.remove(&(call.shown.room.clone(), call.shown.call.clone()));
-        self.end_mesh(&mut call, &leg_reason(end));
+        self.end_meeting(&mut call, &leg_reason(end));
         call.tell(&mut self.world, GroupEvent::Ended(end));
         self.world.tell(VoipEvent::GroupCallEnded { session, end });
     }

@@ -1,12 +1,13 @@
 //! Legs of a mesh come and go: one to each member that is there, for as long as he is and we are.
 //!
-//! Whatever changed touches the seats that it concerns; [`tend_meshes`](Engine::tend_meshes) then
+//! Whatever changed touches the seats that it concerns; [`tend_groups`](Engine::tend_groups) then
 //! brings each of these to what should be: no leg, one that is to be placed, or the one that there is.
 
 use super::{
     GroupCall,
     event::{Connection, GroupEvent, GroupState},
     groups::GroupTimer,
+    keys, link,
     mesh::{Leg, Place as MeshPlace, we_call},
     roster::Participant,
 };
@@ -49,7 +50,7 @@ impl GroupCall {
         let seats = self.mesh.seats().map(|seat| seat.member.clone()).collect::<Vec<_>>();
         let members = self.shown.participants.iter().map(|one| one.id.clone());
         for member in members.chain(seats).collect::<Vec<_>>() {
-            self.mesh.touch(&member);
+            self.touched.touch(&member);
         }
     }
 
@@ -58,13 +59,13 @@ impl GroupCall {
         let was_full = self.mesh.is_full();
         let leg = self.mesh.seat_mut(member).on_leg_over();
         if was_full {
-            self.mesh.on_place_free();
+            self.mesh.on_place_free().iter().for_each(|member| self.touched.touch(member));
         }
         leg
     }
 
     /// How we are connected to a member, if that changed and he is there.
-    fn show_connection(
+    pub(super) fn show_connection(
         &mut self,
         world: &mut World,
         member: &ParticipantId,
@@ -79,15 +80,22 @@ impl GroupCall {
 }
 
 impl Engine {
-    /// Brings every seat of a room's meshes of which something changed to what should be.
-    pub(super) fn tend_meshes(&mut self, room: &RoomId) {
+    /// Brings everything of a room's calls of which something changed to what should be: legs, what is
+    /// known of an SFU, media keys.
+    pub(super) fn tend_groups(&mut self, room: &RoomId) {
         for session in self.groups.sessions_of(room) {
-            let next = |call: &mut GroupCall| call.mesh.next_touched();
+            let next = |call: &mut GroupCall| call.touched.next();
             while let Some(member) = self.groups.calls.get_mut(&session).and_then(next) {
                 self.tend_seat(session, &member);
+                self.tend_sfu_of(session, &member);
+                self.tend_keys_of(session, &member);
             }
+            self.tend_sfu(session);
+            self.tend_keys(session);
         }
         self.groups.watch_legs(room);
+        self.groups.watch_sfus(room);
+        self.groups.watch_keys(room);
     }
 
     fn tend_seat(&mut self, session: SessionId, member: &ParticipantId) {
@@ -311,10 +319,11 @@ impl Engine {
         let now = self.world.now.mono;
         for session in self.groups.sessions_of(room) {
             if let Some(call) = self.groups.calls.get_mut(&session) {
-                call.mesh.on_retry_due(now);
+                let due = call.mesh.on_retry_due(now);
+                due.iter().for_each(|member| call.touched.touch(member));
             }
         }
-        self.tend_meshes(room);
+        self.tend_groups(room);
     }
 
     /// These users are ignored from now on, or no more. A leg goes on; a new one may begin or may not.
@@ -326,15 +335,17 @@ impl Engine {
                 let members = call.shown.participants.iter().map(|one| one.id.clone());
                 let members = members.filter(|one| changed.contains(&one.user));
                 for member in members.collect::<Vec<_>>() {
-                    call.mesh.touch(&member);
+                    call.touched.touch(&member);
                 }
             }
-            self.tend_meshes(&room);
+            self.tend_groups(&room);
         }
     }
 
-    /// Everything of a mesh ends: its legs, with this reason, and its media.
-    pub(super) fn end_mesh(&mut self, call: &mut GroupCall, reason: &EndReason) {
+    /// Everything of a call ends: its legs, with this reason, its media, its SFU, its keys.
+    pub(super) fn end_meeting(&mut self, call: &mut GroupCall, reason: &EndReason) {
+        keys::stop(call, &mut self.world);
+        link::stop(call, &mut self.world);
         call.media.release(&mut self.world);
         call.speaker.stop(&mut self.world);
         for leg in call.mesh.legs() {

@@ -1,4 +1,5 @@
-//! What we send in a mesh: one capture of each source, lent to every leg.
+//! What we send in a group call: one capture of each source, lent to every leg of a mesh, or published
+//! at the SFU.
 //!
 //! Sources are opened when we enter and released when we leave, whatever becomes of the legs and of the
 //! homeserver (T-30, T-39). Mute, hold and another device change the one track; what legs have to tell
@@ -8,17 +9,19 @@ use std::collections::BTreeMap;
 
 use super::event::GroupEvent;
 use crate::{
-    id::{InputId, OpId, SessionId, StreamId},
+    config::SfuClient,
+    id::{InputId, OpId, SessionId, StreamId, TrackId},
     machine::{
         Engine,
         call::{Call, media::LocalMedia},
         fingerprint::Fingerprint,
         io::{
-            CallMedia, Capture, Fault, Ignored, MediaSource, Op, Refusal, Reply, TrackOp, Verdict,
+            CallMedia, Capture, Fault, Ignored, MediaSource, Op, Refusal, Reply, SfuOp, TrackOp,
+            Verdict,
         },
         world::{Owner, World},
     },
-    wire::metadata::Purpose,
+    wire::{member::Backend, metadata::Purpose},
 };
 
 /// What a reply answers.
@@ -38,16 +41,57 @@ impl Ask {
     }
 }
 
-/// Our media in a mesh.
+/// By whom our sources are opened, muted and closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Via {
+    /// By the WebRTC delegate: a mesh.
+    Delegate,
+    /// By the host that connects to the SFU.
+    Sfu,
+    /// By the application, which tells us nothing of it.
+    Application,
+}
+
+impl Via {
+    pub(super) const fn of(backend: &Backend, client: SfuClient) -> Self {
+        match (backend, client) {
+            (Backend::Mesh | Backend::Msc3401Mesh, _) => Self::Delegate,
+            (Backend::Livekit { .. }, SfuClient::Host) => Self::Sfu,
+            (Backend::Livekit { .. }, SfuClient::Application) => Self::Application,
+            (Backend::Unknown(_), _) => Self::Application,
+        }
+    }
+
+    fn op(self, session: SessionId, track: TrackId, op: TrackOp) -> Op {
+        match self {
+            Self::Delegate | Self::Application => Op::Track(track, op),
+            Self::Sfu => Op::Sfu(session, SfuOp::Track(track, op)),
+        }
+    }
+}
+
+/// Our media in a group call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GroupMedia {
+    session: SessionId,
+    via: Via,
     local: LocalMedia,
     asks: BTreeMap<OpId, Ask>,
 }
 
 impl GroupMedia {
-    pub(super) fn new(stream: StreamId) -> Self {
-        Self { local: LocalMedia::new(stream), asks: BTreeMap::new() }
+    pub(super) fn new(session: SessionId, via: Via, stream: StreamId) -> Self {
+        Self { session, via, local: LocalMedia::new(stream), asks: BTreeMap::new() }
+    }
+
+    /// Whether sources are opened and closed at our word.
+    pub(super) fn is_ours(&self) -> bool {
+        self.via != Via::Application
+    }
+
+    /// Which source a track of ours is.
+    pub(super) fn source_of(&self, track: TrackId) -> Option<MediaSource> {
+        self.local.source_of(track)
     }
 
     /// For a leg.
@@ -61,21 +105,21 @@ impl GroupMedia {
         [Purpose::UserMedia].into_iter().chain(screen).collect()
     }
 
-    fn open(&mut self, world: &mut World, session: SessionId, source: MediaSource) {
+    fn open(&mut self, world: &mut World, source: MediaSource) {
         let track = world.ids.track();
         let stream = (source == MediaSource::Screen).then(|| world.ids.stream());
         if let Some(former) = self.local.ask(source, track, stream) {
             self.forget_asks_of(world, source);
-            world.request(Owner::Nobody, Op::Track(former, TrackOp::Release));
+            world.request(Owner::Nobody, self.via.op(self.session, former, TrackOp::Release));
         }
-        let capture = TrackOp::Capture(session, Capture::of(source));
-        self.ask(world, session, Ask::Capture(source), Op::Track(track, capture));
+        let capture = TrackOp::Capture(self.session, Capture::of(source));
+        self.ask(world, Ask::Capture(source), (track, capture));
     }
 
     fn close(&mut self, world: &mut World, source: MediaSource) {
         let Some(track) = self.local.close(source) else { return };
         self.forget_asks_of(world, source);
-        world.request(Owner::Nobody, Op::Track(track, TrackOp::Release));
+        world.request(Owner::Nobody, self.via.op(self.session, track, TrackOp::Release));
     }
 
     /// Closes everything, also what nobody has granted yet.
@@ -85,8 +129,9 @@ impl GroupMedia {
         }
     }
 
-    fn ask(&mut self, world: &mut World, session: SessionId, ask: Ask, op: Op) {
-        let id = world.request(Owner::Group(session), op);
+    fn ask(&mut self, world: &mut World, ask: Ask, (track, op): (TrackId, TrackOp)) {
+        let op = self.via.op(self.session, track, op);
+        let id = world.request(Owner::Group(self.session), op);
         self.asks.insert(id, ask);
     }
 
@@ -97,20 +142,15 @@ impl GroupMedia {
     }
 
     /// Tells the engine whether an open source is sent.
-    fn refresh_switch(
-        &mut self,
-        world: &mut World,
-        (session, held): (SessionId, bool),
-        source: MediaSource,
-    ) {
+    fn refresh_switch(&mut self, world: &mut World, held: bool, source: MediaSource) {
         if let Some(track) = self.local.own(source) {
             let on = !held && !self.local.is_muted(source);
-            let op = Op::Track(track, TrackOp::Enable(on));
-            self.ask(world, session, Ask::Switch(source, on), op);
+            self.ask(world, Ask::Switch(source, on), (track, TrackOp::Enable(on)));
         }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value(self.via);
         self.local.fingerprint(print);
         for (op, ask) in &self.asks {
             print.op(*op);
@@ -120,14 +160,19 @@ impl GroupMedia {
 }
 
 impl Engine {
-    /// We are about to be in a mesh: its media is opened.
+    /// Whether sources are opened and closed at our word, in a call of this backend.
+    pub(super) fn has_our_media(&self, backend: &Backend) -> bool {
+        Via::of(backend, self.world.config.sfu_client) != Via::Application
+    }
+
+    /// We are about to be in the call: its media is opened, where it is ours.
     pub(super) fn open_group_media(&mut self, session: SessionId, media: CallMedia) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        if !call.shown.backend.is_mesh() {
+        if !call.media.is_ours() {
             return;
         }
         for source in LocalMedia::sources_of(media) {
-            call.media.open(&mut self.world, session, *source);
+            call.media.open(&mut self.world, *source);
         }
     }
 
@@ -147,28 +192,29 @@ impl Engine {
         source: MediaSource,
         muted: bool,
     ) -> Result<(), Refusal> {
-        let call = self.groups.mesh(session)?;
+        let call = self.groups.with_media(session)?;
         if call.media.local.is_muted(source) == muted {
             return Ok(());
         }
         call.media.local.set_muted(source, muted);
         call.tell(&mut self.world, GroupEvent::MuteChanged { source, muted });
         if !call.shown.held {
-            call.media.refresh_switch(&mut self.world, (session, false), source);
+            call.media.refresh_switch(&mut self.world, false, source);
         }
         self.on_group_media(session);
         Ok(())
     }
 
     pub(super) fn hold_group(&mut self, session: SessionId, held: bool) -> Result<(), Refusal> {
-        let call = self.groups.entered_mesh(session)?;
+        let call = self.groups.entered(session)?;
         if call.shown.held == held {
             return Ok(());
         }
         call.tell(&mut self.world, GroupEvent::HoldChanged { held });
         for source in call.media.local.open_sources() {
-            call.media.refresh_switch(&mut self.world, (session, held), source);
+            call.media.refresh_switch(&mut self.world, held, source);
         }
+        call.subscribe(&mut self.world, held);
         for leg in call.mesh.legs() {
             self.hold_leg(leg, held);
         }
@@ -177,7 +223,7 @@ impl Engine {
 
     /// Talks in it again: calls of two give way.
     pub(super) fn unhold_group(&mut self, session: SessionId) -> Result<(), Refusal> {
-        if self.groups.entered_mesh(session)?.shown.held {
+        if self.groups.entered(session)?.shown.held {
             self.make_way_for_group()?;
         }
         self.hold_group(session, false)
@@ -194,7 +240,7 @@ impl Engine {
         session: SessionId,
         source: MediaSource,
     ) -> Result<(), Refusal> {
-        let call = self.groups.entered_mesh(session)?;
+        let call = self.groups.entered(session)?;
         if call.media.local.is_open(source) {
             return Ok(());
         }
@@ -203,7 +249,7 @@ impl Engine {
             call.media.local.set_muted(source, false);
             call.tell(&mut self.world, GroupEvent::MuteChanged { source, muted: false });
         }
-        call.media.open(&mut self.world, session, source);
+        call.media.open(&mut self.world, source);
         Ok(())
     }
 
@@ -212,7 +258,7 @@ impl Engine {
         session: SessionId,
         source: MediaSource,
     ) -> Result<(), Refusal> {
-        let call = self.groups.entered_mesh(session)?;
+        let call = self.groups.entered(session)?;
         call.media.close(&mut self.world, source);
         self.on_group_media(session);
         Ok(())
@@ -224,11 +270,11 @@ impl Engine {
         source: MediaSource,
         input: Option<InputId>,
     ) -> Result<(), Refusal> {
-        let call = self.groups.entered_mesh(session)?;
+        let call = self.groups.entered(session)?;
         let track = call.media.local.own(source).ok_or(Refusal::NoSuchTrack)?;
         let capture = Capture { input, ..Capture::of(source) };
-        let op = Op::Track(track, TrackOp::Replace(session, capture));
-        call.media.ask(&mut self.world, session, Ask::Replace(source), op);
+        let replace = TrackOp::Replace(session, capture);
+        call.media.ask(&mut self.world, Ask::Replace(source), (track, replace));
         Ok(())
     }
 
@@ -252,7 +298,7 @@ impl Engine {
                     call.tell(&mut self.world, GroupEvent::MediaMissing(source));
                 } else if call.shown.held || call.media.local.is_muted(source) {
                     let held = call.shown.held;
-                    call.media.refresh_switch(&mut self.world, (session, held), source);
+                    call.media.refresh_switch(&mut self.world, held, source);
                 }
                 self.on_group_media(session);
             }

@@ -109,26 +109,10 @@ pub(super) struct Mesh {
     /// In the order in which members came: no id decides what happens first.
     seats: Vec<Seat>,
     parked: Vec<(ParticipantId, VecDeque<Parked>)>,
-    /// Members whose seat is to be looked at.
-    touched: VecDeque<ParticipantId>,
-    is_touched: BTreeSet<ParticipantId>,
     pub(super) pace: Pace,
 }
 
 impl Mesh {
-    /// Something about this member changed.
-    pub(super) fn touch(&mut self, member: &ParticipantId) {
-        if self.is_touched.insert(member.clone()) {
-            self.touched.push_back(member.clone());
-        }
-    }
-
-    pub(super) fn next_touched(&mut self) -> Option<ParticipantId> {
-        let member = self.touched.pop_front()?;
-        self.is_touched.remove(&member);
-        Some(member)
-    }
-
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
         self.seats.iter()
     }
@@ -157,9 +141,9 @@ impl Mesh {
         self.seats.iter().filter(|seat| seat.leg.is_some()).count() >= MAX_LEGS
     }
 
-    /// A place became free: who waits for one is looked at.
-    pub(super) fn on_place_free(&mut self) {
-        self.wake(|retry| retry.for_place);
+    /// A place became free: who waits for one is to be looked at.
+    pub(super) fn on_place_free(&mut self) -> Vec<ParticipantId> {
+        self.wake(|retry| retry.for_place)
     }
 
     /// Whether there is a place for a leg to this member. Where all are taken, a leg that has not
@@ -200,20 +184,16 @@ impl Mesh {
         self.seats.iter().filter_map(|seat| Some(seat.retry?.at)).min()
     }
 
-    /// Members whose leg is due to be placed anew are to be looked at.
-    pub(super) fn on_retry_due(&mut self, now: Mono) {
-        self.wake(|retry| retry.at <= now);
+    /// Members whose leg is due to be placed anew.
+    pub(super) fn on_retry_due(&mut self, now: Mono) -> Vec<ParticipantId> {
+        self.wake(|retry| retry.at <= now)
     }
 
-    /// Seats that have waited are looked at.
-    fn wake(&mut self, has_waited: impl Fn(&Retry) -> bool) {
+    /// Whose seats have waited.
+    fn wake(&mut self, has_waited: impl Fn(&Retry) -> bool) -> Vec<ParticipantId> {
         let waiting =
             self.seats.iter_mut().filter(|seat| seat.retry.as_ref().is_some_and(&has_waited));
-        let woken: Vec<_> =
-            waiting.map(|seat| (seat.retry = None, seat.member.clone()).1).collect();
-        for member in woken {
-            self.touch(&member);
-        }
+        waiting.map(|seat| (seat.retry = None, seat.member.clone()).1).collect()
     }
 
     // --------------------------------------------------------------------------------- parked
@@ -286,7 +266,6 @@ impl Mesh {
                 print.since(parked.since);
             }
         }
-        print.value(&self.touched);
     }
 }
 
@@ -497,9 +476,8 @@ mod tests {
         assert_eq!([false, false, false, true].map(&mut fail), [1, 2, 3, 1]);
         seat.retry_at(Mono(Duration::from_secs(5)));
         assert_eq!(mesh.next_retry(), Some(Mono(Duration::from_secs(5))));
-        mesh.on_retry_due(Mono(Duration::from_secs(4)));
-        assert_eq!(mesh.next_touched(), None);
-        mesh.on_retry_due(Mono(Duration::from_secs(5)));
-        assert_eq!((mesh.next_touched(), mesh.next_retry()), (Some(ben), None));
+        assert_eq!(mesh.on_retry_due(Mono(Duration::from_secs(4))), []);
+        assert_eq!(mesh.on_retry_due(Mono(Duration::from_secs(5))), [ben]);
+        assert_eq!(mesh.next_retry(), None);
     }
 }

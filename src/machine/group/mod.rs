@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `event.rs` | what an application learns |
+//! | `event.rs`, `key_event.rs`, `explain.rs` | what an application learns; what a call waits for |
 //! | `roster.rs` | memberships → participants, as differences |
 //! | `membership.rs` | our own memberships in a room: one write at a time |
 //! | `reactions.rs` | applause and raised hands |
@@ -14,6 +14,9 @@
 //! | `pace.rs` | how fast legs to one user begin |
 //! | `legs.rs`, `signals.rs` | legs come and go; to-device messages find theirs |
 //! | `media.rs` | what we send: one capture for all legs |
+//! | `sfu.rs`, `focus.rs`, `link.rs`, `sfu_news.rs` | calls through an SFU: the plan; which one; token and connection; who is there |
+//! | `keyring.rs`, `heard.rs`, `keys.rs` | media keys: ours, those of the others, what is done for them |
+//! | `touched.rs` | members of whom something changed |
 //! | `speaker.rs` | who speaks loudest |
 //! | `inputs.rs`, `state.rs` | commands, replies and timers that concern them; the state of rooms |
 //!
@@ -29,9 +32,16 @@
 mod arming;
 mod delayed;
 pub mod event;
+pub mod explain;
+mod focus;
 mod groups;
+mod heard;
 mod inputs;
+pub mod key_event;
+mod keyring;
+mod keys;
 mod legs;
+mod link;
 mod media;
 mod membership;
 mod mesh;
@@ -41,18 +51,24 @@ mod post;
 mod reactions;
 pub mod ringing;
 pub mod roster;
+mod sfu;
+mod sfu_news;
 mod signals;
 mod speaker;
 mod state;
+mod touched;
 
 pub(super) use self::groups::Groups;
 use self::{
     event::{GroupEvent, GroupSnapshot, GroupState},
+    keys::Keys,
     media::GroupMedia,
     mesh::Mesh,
     reactions::Reactions,
     ringing::Calling,
+    sfu::Sfu,
     speaker::Speaker,
+    touched::Touched,
 };
 use super::world::World;
 use crate::{
@@ -69,7 +85,11 @@ pub(super) struct GroupCall {
     was_alive: bool,
     reactions: Reactions,
     calling: Calling,
+    touched: Touched,
+    /// In use by the backend: the legs of a mesh, or the SFU.
     mesh: Mesh,
+    sfu: Sfu,
+    keys: Keys,
     media: GroupMedia,
     speaker: Speaker,
 }
@@ -130,6 +150,10 @@ fn whose_reactions_may_end(event: &GroupEvent) -> Option<(&ParticipantId, bool)>
         | GroupEvent::SwitchFailed(_)
         | GroupEvent::UnverifiedDevice(_)
         | GroupEvent::ActiveSpeakerChanged(_)
+        | GroupEvent::BackendChanged(_)
+        | GroupEvent::SfuChanged(_)
+        | GroupEvent::TokenReady(_)
+        | GroupEvent::Key(_)
         | GroupEvent::Refused(_)
         | GroupEvent::Ended(_) => None,
     }

@@ -331,13 +331,14 @@ impl Engine {
     }
 
     /// We are there again for the others: what we have shown all the time is sent anew. Whoever has it
-    /// still takes it for the same (T-42).
-    pub(super) fn react_again(&mut self, session: SessionId) {
+    /// still takes it for the same (T-42). So is our media key, which they have dropped.
+    pub(super) fn on_back(&mut self, session: SessionId) {
         let ours = self.ourselves();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         if !std::mem::take(&mut call.reactions.lapsed) {
             return;
         }
+        call.keys.share_again();
         for key in call.shown.reactions.get(&ours).cloned().unwrap_or_default() {
             self.say_again(session, key);
         }

@@ -42,6 +42,9 @@ struct Signal<'a> {
 impl Engine {
     /// Judges a to-device message.
     pub(in crate::machine) fn on_to_device(&mut self, event: &Parsed) -> Verdict {
+        if let Ok(Content::Key(message)) = &event.event {
+            return self.on_key_message(&event.facts, message);
+        }
         match self.check_signal(event) {
             Ok(signal) => self.on_signal(signal),
             Err(reason) => Verdict::Ignored(reason),
@@ -61,7 +64,8 @@ impl Engine {
             Content::Call(message) => message,
             // Said in rooms alone.
             Content::Rtc(_) => return Err(Ignored::WrongPlace),
-            Content::Key(_) => return Err(Ignored::Unsupported),
+            // Judged before.
+            Content::Key(_) => return Err(Ignored::NoChange),
         };
         let leg = message.header.leg.as_ref().ok_or(Ignored::NoConference)?;
         let facts = &event.facts;

@@ -63,6 +63,15 @@ impl Speaker {
         self.present = self.present.take().filter(|present| is_there(present));
     }
 
+    /// Somebody else measures, and names him.
+    pub(super) fn name(&mut self, present: Option<ParticipantId>) {
+        self.present = present;
+    }
+
+    pub(super) fn is(&self, member: &ParticipantId) -> bool {
+        self.present.as_ref() == Some(member)
+    }
+
     /// Nobody is heard any more.
     pub(super) fn stop(&mut self, world: &mut World) {
         self.keep_only(world, &[]);
@@ -142,6 +151,9 @@ impl Engine {
     fn look_who_speaks(&mut self, session: SessionId) {
         self.drop_unheard(session);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if !call.shown.backend.is_mesh() {
+            return;
+        }
         call.speaker.look();
         self.tell_speaker(session);
     }
@@ -154,11 +166,12 @@ impl Engine {
         let connected: Vec<_> = connected.map(|(member, _)| member.clone()).collect();
         call.speaker.keep_only(&mut self.world, &connected);
         let mesh = &call.mesh;
-        call.speaker.keep_present(|member| mesh.has_leg(member));
+        let sfu = call.shown.backend.is_sfu();
+        call.speaker.keep_present(|member| sfu || mesh.has_leg(member));
         self.tell_speaker(session);
     }
 
-    fn tell_speaker(&mut self, session: SessionId) {
+    pub(super) fn tell_speaker(&mut self, session: SessionId) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let speaks = call.speaker.present.clone();
         if speaks != call.shown.active_speaker {
@@ -202,7 +215,8 @@ impl Engine {
     pub(super) fn watch_levels(&mut self, room: &RoomId) {
         let every = self.world.config.timeouts.speaker;
         let connected = |call: &super::GroupCall| {
-            call.shown.connections.values().any(|it| *it == Connection::Connected)
+            let connected = |it: &Connection| *it == Connection::Connected;
+            call.shown.backend.is_mesh() && call.shown.connections.values().any(connected)
         };
         let wanted = !every.is_zero() && self.groups.of_room(room).any(connected);
         let at = wanted.then(|| self.world.now.mono_after(every));

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupCall,
-    event::{GroupEvent, GroupSnapshot, GroupState},
+    event::{GroupEvent, GroupSnapshot, GroupState, SfuStatus},
     groups::Told,
-    media::GroupMedia,
+    key_event::KeySnapshot,
+    keys::{self, Keys},
+    media::{GroupMedia, Via},
     mesh::Mesh,
     order::StateKey,
     reactions::Reactions,
     ringing::Calling,
     roster::{Change, Changed, Participant, ParticipantId, Statement},
+    sfu::Sfu,
     speaker::Speaker,
+    touched::Touched,
 };
 use crate::{
     id::{RoomId, SessionId},
@@ -21,7 +25,7 @@ use crate::{
         bounds::{MAX_GROUP_CALLS_PER_ROOM, MAX_MEMBERSHIPS_PER_ROOM},
         event::VoipEvent,
         guard::Guard,
-        io::{Ignored, Verdict},
+        io::{Ignored, KeyUse, Verdict},
     },
     wire::{
         member::{Backend, Dialect, GroupCallId, names_another},
@@ -92,7 +96,7 @@ impl Engine {
         self.react_waiting(&room);
         self.settle_leaving(&room);
         self.end_empty_groups(&room);
-        self.tend_meshes(&room);
+        self.tend_groups(&room);
         self.groups.watch_expiry(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Batch(verdicts)
@@ -199,11 +203,11 @@ impl Engine {
         let Some(session) = found.or_else(|| self.discover(room, group, &who)) else { return };
         self.on_our_device_in(session, &who);
         if ours {
-            self.react_again(session);
+            self.on_back(session);
         }
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.was_alive = true;
-        call.mesh.touch(&who.id);
+        call.touched.touch(&who.id);
         let known = call.shown.participant(&who.id).filter(|known| known.session == who.session);
         let who = Participant { since: known.map_or(who.since, |known| known.since), ..who };
         let event = match call.shown.participant(&who.id) {
@@ -223,7 +227,7 @@ impl Engine {
             return;
         }
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        call.mesh.touch(who);
+        call.touched.touch(who);
         if call.shown.participant(who).is_some() {
             call.tell(&mut self.world, GroupEvent::ParticipantLeft(who.clone()));
         }
@@ -317,7 +321,9 @@ impl Engine {
         let was_alive = !participants.is_empty();
         let of_room = self.groups.room(room);
         let rights = of_room.rights(&self.world.identity.user, backend.dialect());
+        let profile = keys::profile(KeyUse::Usual, &backend, self.world.config.key_profile);
         let shown = GroupSnapshot {
+            ours: ourselves,
             room: room.clone(),
             call: call.clone(),
             backend,
@@ -333,19 +339,26 @@ impl Engine {
             muted: BTreeMap::new(),
             held: false,
             active_speaker: None,
+            sfu: SfuStatus::Off,
+            token: None,
+            keys: KeySnapshot::default(),
             end: None,
         };
         let snapshot = Box::new(shown.clone());
         self.world.tell(VoipEvent::GroupCallAdded { session, snapshot });
         self.groups.by_id.insert((room.clone(), call), session);
-        let media = GroupMedia::new(self.world.ids.stream());
+        let via = Via::of(&shown.backend, self.world.config.sfu_client);
+        let media = GroupMedia::new(session, via, self.world.ids.stream());
         let call = GroupCall {
             session,
             shown,
             was_alive,
             reactions: Reactions::default(),
             calling: Calling::default(),
+            touched: Touched::default(),
             mesh: Mesh::default(),
+            sfu: Sfu::default(),
+            keys: Keys::new(profile),
             media,
             speaker: Speaker::default(),
         };

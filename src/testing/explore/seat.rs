@@ -332,7 +332,9 @@ impl Seat {
                     }
                 }
                 Op::Fetch(what) => due.push_back(Input::Reply(id, found(&what))),
-                Op::Track(..) | Op::Save(_) => due.push_back(Input::Reply(id, Ok(Reply::Done))),
+                Op::Track(..) | Op::Sfu(..) | Op::Keys(..) | Op::Save(_) => {
+                    due.push_back(Input::Reply(id, Ok(Reply::Done)))
+                }
             },
             Output::Cancel(id) => {
                 self.sends.remove(&id);
@@ -510,6 +512,7 @@ fn found(what: &Fetch) -> Result<Reply, Fault> {
     match what {
         Fetch::Turn => Ok(Reply::Turn(TurnServers { servers: Vec::new(), ttl: NEVER })),
         Fetch::Members(_) => Ok(Reply::Members(BTreeSet::new())),
-        Fetch::State(_) => Err(Fault::Unsupported),
+        Fetch::State(_) | Fetch::OpenId | Fetch::SfuToken(_) => Err(Fault::Unsupported),
+        Fetch::Transports | Fetch::KeyMaterial => Err(Fault::Unsupported),
     }
 }

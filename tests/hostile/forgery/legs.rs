@@ -99,6 +99,7 @@ fn open(rig: &mut Rig) -> SessionId {
         call: GroupCallId::room(),
         backend: Backend::Mesh,
         application: "m.call".to_owned(),
+        keys: matrix_voip::KeyUse::Usual,
     };
     match rig.input(Input::Command(open)) {
         Verdict::Started(session) => session,

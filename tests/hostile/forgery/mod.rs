@@ -14,11 +14,13 @@
 //! | `rtc.rs` | reactions, announcements and declines of group calls |
 //! | `state.rs` | memberships of group calls: whose key, who wrote it |
 //! | `legs.rs` | messages to this device about a group call |
+//! | `keys.rs` | media keys of calls through an SFU, and requests for them |
 //! | `adapter.rs` | what only a Matrix client can see: forged Megolm senders, state keys |
 
 mod adapter;
 mod door;
 mod envelope;
+mod keys;
 mod legs;
 mod moments;
 mod outcomes;
@@ -144,6 +146,7 @@ fn rows() -> Vec<Row> {
     let mut rows = envelope::rows();
     rows.extend(moments::rows());
     rows.extend(legs::rows());
+    rows.extend(keys::rows());
     rows
 }
 
@@ -195,7 +198,15 @@ fn every_reason_to_ignore_an_event_has_a_row() {
     let all = variants(include_str!("../../../src/machine/verdict.rs"), "pub enum Ignored");
     assert!(all.len() > 20, "{all:?}");
     // Inputs that are no events; what the door turns away; what goes with news (`outcomes.rs`).
-    let others = ["StaleReply", "UnknownPeer", "NoChange", "Busy", "LostGlare"];
+    let others = [
+        "StaleReply",
+        "UnknownPeer",
+        "UnknownSfu",
+        "NotEncrypted",
+        "NoChange",
+        "Busy",
+        "LostGlare",
+    ];
     let rows = rows();
     let of_state = state::REASONS.into_iter().chain(rtc::REASONS);
     let shown = rows.iter().map(|row| row.reason).chain(of_state);

@@ -297,6 +297,7 @@ fn a_ring_is_bound_to_its_callers_membership_and_we_are_called_from_outside() {
         call: GroupCallId::room(),
         backend: Backend::Mesh,
         application: "m.call".into(),
+        keys: matrix_voip::KeyUse::Usual,
     };
     let Verdict::Started(session) = scene.rig.input(Input::Command(open)) else { panic!() };
     scene.rig.input(Input::Command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice))));

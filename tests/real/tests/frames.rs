@@ -11,10 +11,11 @@ use std::{
 };
 
 use matrix_voip::{
+    Side,
     config::{KeyDerivation, KeyProfile},
     host::{Codec, Frame, FrameSink, Media, RemoteTrack, keys::KeyProvider},
     id::{DeviceId, PeerId, SessionId, UserId},
-    machine::io::{MediaKind, ParticipantId},
+    machine::io::{KeyOwner, MediaKind, ParticipantId},
     redact::SecretBytes,
     wire::keys::MediaKey,
 };
@@ -244,7 +245,12 @@ fn silence_of_the_server_is_known_by_the_worker_and_dropped_by_us() {
     };
     let (call, keys) = (SessionId(1), FrameKeys::new(person("ben")));
     let key = media_key(5, 6);
-    let set = keys.set_key(call, KeyProfile::ELEMENT_CALL, person("ada"), key);
+    let set = keys.set_key(
+        call,
+        KeyProfile::ELEMENT_CALL,
+        KeyOwner::new(person("ada"), Side::Remote),
+        key,
+    );
     runtime.block_on(set).unwrap();
     keys.set_trailer(call, trailer);
     let heard = Collected::default();

@@ -308,9 +308,10 @@ impl FrameKeys {
 #[cfg(test)]
 mod tests {
     use matrix_voip::{
+        Side,
         host::{Codec, keys::KeyProvider},
         id::{DeviceId, UserId},
-        machine::io::Fault,
+        machine::io::{Fault, KeyOwner},
         redact::SecretBytes,
         wire::keys::MediaKey,
     };
@@ -340,7 +341,7 @@ mod tests {
     }
 
     async fn give(keys: &FrameKeys, whose: &str, key: MediaKey) {
-        keys.set_key(CALL, HKDF, person(whose), key).await.unwrap();
+        keys.set_key(CALL, HKDF, KeyOwner::new(person(whose), Side::Remote), key).await.unwrap();
     }
 
     fn sealed(keys: &FrameKeys) -> Frame {
@@ -495,7 +496,14 @@ mod tests {
     async fn pbkdf2_is_derived_beside_the_caller_and_opens_frames_too() {
         let (ada, ben) = (FrameKeys::new(person("ada")), FrameKeys::new(person("ben")));
         for keys in [&ada, &ben] {
-            keys.set_key(CALL, KeyProfile::FAMEDLY, person("ada"), key(15, 1)).await.unwrap();
+            keys.set_key(
+                CALL,
+                KeyProfile::FAMEDLY,
+                KeyOwner::new(person("ada"), Side::Remote),
+                key(15, 1),
+            )
+            .await
+            .unwrap();
         }
         assert_eq!(opened(&ben, "ada", &sealed(&ada)), Passage::Changed(sound().data));
         ada.ratchet(CALL, person("ada"), 15).await.unwrap().expect("a key");
@@ -507,7 +515,14 @@ mod tests {
         let ada = FrameKeys::new(person("ada"));
         let ben = FrameKeys::builder(person("ben")).window(1).build();
         for keys in [&ada, &ben] {
-            keys.set_key(CALL, KeyProfile::FAMEDLY, person("ada"), key(0, 1)).await.unwrap();
+            keys.set_key(
+                CALL,
+                KeyProfile::FAMEDLY,
+                KeyOwner::new(person("ada"), Side::Remote),
+                key(0, 1),
+            )
+            .await
+            .unwrap();
         }
         for _ in 0..2 {
             ada.ratchet(CALL, person("ada"), 0).await.unwrap().expect("a key");
@@ -522,7 +537,9 @@ mod tests {
     #[tokio::test]
     async fn keys_that_cannot_be_are_refused_with_a_reason() {
         let ada = FrameKeys::new(person("ada"));
-        let set = |profile, key| ada.set_key(CALL, profile, person("ada"), key);
+        let set = |profile, key| {
+            ada.set_key(CALL, profile, KeyOwner::new(person("ada"), Side::Remote), key)
+        };
         let outside = KeyError::OutsideRing { index: 16, ring_size: 16 };
         let failed = |error: KeyError| Err(Fault::Failed(error.to_string()));
         assert_eq!(set(KeyProfile::FAMEDLY, key(16, 1)).await, failed(outside));

@@ -6,7 +6,7 @@ use matrix_voip::{
     config::{KeyDerivation, KeyProfile},
     host::keys::KeyProvider,
     id::SessionId,
-    machine::io::{Fault, ParticipantId},
+    machine::io::{Fault, KeyOwner, ParticipantId},
     redact::SecretBytes,
     wire::keys::MediaKey,
 };
@@ -25,9 +25,10 @@ impl KeyProvider for FrameKeys {
         &self,
         call: SessionId,
         profile: KeyProfile,
-        participant: ParticipantId,
+        owner: KeyOwner,
         key: MediaKey,
     ) -> Result<(), Fault> {
+        let participant = owner.participant;
         // Before anything is derived for nothing.
         Ring::new(profile)?.check(key.index)?;
         let window = self.window(profile.derivation, &participant);

@@ -360,6 +360,7 @@ impl Phones {
             }
             Op::Peer(peer, op) => self.peer(phone, peer, op),
             Op::Track(track, op) => self.track(phone, track, op),
+            Op::Sfu(..) | Op::Keys(..) => Err(Fault::Unsupported),
             Op::Save(_) => Ok(Reply::Done),
         };
         self.plan(phone, after, Happening::Reply(id, result));
@@ -369,7 +370,11 @@ impl Phones {
         match fetch {
             Fetch::Turn => self.server.turn_servers().map(Reply::Turn),
             Fetch::Members(room) => self.server.members(&room).map(Reply::Members),
-            Fetch::State(_) => Err(Fault::Unsupported),
+            Fetch::State(_)
+            | Fetch::OpenId
+            | Fetch::SfuToken(_)
+            | Fetch::Transports
+            | Fetch::KeyMaterial => Err(Fault::Unsupported),
         }
     }
 

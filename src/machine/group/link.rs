@@ -1,0 +1,378 @@
+//! Group calls through an SFU: the token for it, and our connection.
+//!
+//! What is asked of the homeserver, the token service and whoever connects, and what follows when one of
+//! them fails. None of it waits for our membership, nor the membership for it.
+
+use super::{
+    GroupCall, Groups,
+    event::{GroupEvent, SfuStatus},
+    groups::GroupTimer,
+    sfu::{CONNECT, Link, SETTLING, SOONEST_REFRESH, Sfu, Token},
+};
+use crate::{
+    config::SfuClient,
+    id::{OpId, RoomId, SessionId},
+    machine::{
+        Engine,
+        bounds::MAX_TOKEN_TRIES,
+        io::{
+            Fault, Fetch, Ignored, Op, OpenIdToken, ParticipantId, Reply, SfuLoss, SfuOp, SfuToken,
+            TokenFault, TokenRequest, Verdict,
+        },
+        world::{Owner, World},
+    },
+    time::{Deadline, Mono},
+    wire::member::Backend,
+};
+
+/// The slot of a room's call, as MatrixRTC counts them.
+const SLOT: &str = "m.call#ROOM";
+
+impl GroupCall {
+    /// Shows how it stands with the SFU.
+    pub(super) fn show_sfu(&mut self, world: &mut World, status: SfuStatus) {
+        if self.shown.sfu != status {
+            self.tell(world, GroupEvent::SfuChanged(status));
+        }
+    }
+
+    /// Takes in what others publish, unless we hold the call.
+    pub(super) fn subscribe(&mut self, world: &mut World, held: bool) {
+        if self.shown.backend.is_sfu() && self.sfu.link != Link::Off {
+            ask(self, world, SfuOp::Subscribe(!held));
+        }
+    }
+}
+
+impl Engine {
+    // ------------------------------------------------------------------------ coming and going
+
+    /// We are about to be in the call: the token is fetched while the membership is written.
+    pub(super) fn start_sfu(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.shown.backend.is_sfu() {
+            call.show_sfu(&mut self.world, SfuStatus::FetchingToken);
+            self.fetch_token(session);
+        }
+    }
+
+    /// Our membership is accepted: who entered as we did shows himself soon.
+    pub(super) fn settle_sfu(&mut self, session: SessionId) {
+        let until = self.world.now.mono.plus(SETTLING);
+        if let Some(call) = self.groups.calls.get_mut(&session)
+            && call.sfu.settled.is_none()
+        {
+            call.sfu.settled = Some(until);
+        }
+    }
+
+    /// We are not in the call any more.
+    pub(super) fn stop_sfu(&mut self, session: SessionId) {
+        self.leave_sfu(session);
+        if let Some(call) = self.groups.calls.get_mut(&session) {
+            stop(call, &mut self.world);
+            call.show_sfu(&mut self.world, SfuStatus::Off);
+        }
+    }
+
+    /// Whoever was there is not, for us; the sources that we opened are published at the next.
+    pub(super) fn leave_sfu(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if !call.shown.backend.is_sfu() {
+            return;
+        }
+        disconnect(call, &mut self.world);
+        call.sfu.forget_people();
+        call.speaker.name(None);
+        self.tell_speaker(session);
+        let Some(call) = self.groups.calls.get(&session) else { return };
+        let members: Vec<_> = call.shown.participants.iter().map(|one| one.id.clone()).collect();
+        for member in members {
+            self.show_sfu_member(session, &member);
+        }
+    }
+
+    // --------------------------------------------------------------------------------- token
+
+    fn fetch_token(&mut self, session: SessionId) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let op = self.world.request(Owner::Sfu(session), Op::Fetch(Fetch::OpenId));
+        call.sfu.token = Token::OpenId(op);
+    }
+
+    fn on_open_id(&mut self, session: SessionId, result: Result<Reply, Fault>) {
+        let open_id = match result {
+            Ok(Reply::OpenId(token)) => Some(token),
+            // Some services need none; those that do say so.
+            Ok(_) => None,
+            Err(fault) if fault.is_passing() => {
+                let retry_after = fault.asked_pause();
+                let silent = Fault::Token(TokenFault::NoOpenId { retry_after });
+                return self.on_token_fault(session, &silent);
+            }
+            Err(_) => None,
+        };
+        let Some(request) = self.token_request(session, open_id) else { return };
+        let op = Op::Fetch(Fetch::SfuToken(Box::new(request)));
+        let op = self.world.request(Owner::Sfu(session), op);
+        if let Some(call) = self.groups.calls.get_mut(&session) {
+            call.sfu.token = Token::Asked(op);
+        }
+    }
+
+    fn token_request(
+        &mut self,
+        session: SessionId,
+        open_id: Option<OpenIdToken>,
+    ) -> Option<TokenRequest> {
+        let shown = self.groups.calls.get(&session)?.shown();
+        let (room, group) = (shown.room.clone(), shown.call.clone());
+        let Backend::Livekit { service_url, alias } = shown.backend.clone() else { return None };
+        let member = self.groups.room(&room).ours.visit(&group)?.session.clone();
+        let ParticipantId { user, device } = self.ourselves();
+        let slot = SLOT.to_owned();
+        Some(TokenRequest { service_url, alias, room, slot, user, device, member, open_id })
+    }
+
+    fn on_token(&mut self, session: SessionId, result: Result<Reply, Fault>) {
+        match result {
+            Ok(Reply::SfuToken(token)) => self.take_token(session, token),
+            Ok(_) => self.on_token_fault(session, &Fault::Unsupported),
+            Err(fault) => self.on_token_fault(session, &fault),
+        }
+    }
+
+    fn take_token(&mut self, session: SessionId, token: SfuToken) {
+        let (now, margin) = (self.world.now.mono, self.world.config.timeouts.token_margin);
+        let by_host = self.world.config.sfu_client == SfuClient::Host;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let refresh = token.lifetime.map(|lifetime| {
+            let early = lifetime.saturating_sub(margin).max(lifetime / 2);
+            now.plus(early.max(SOONEST_REFRESH))
+        });
+        call.sfu.token = Token::Here(refresh);
+        call.sfu.token_tries = 0;
+        call.sfu.latest = Some(token.clone());
+        if !by_host {
+            call.tell(&mut self.world, GroupEvent::TokenReady(token));
+            if call.sfu.link == Link::Off {
+                call.show_sfu(&mut self.world, SfuStatus::HandedOver);
+            }
+            return;
+        }
+        match call.sfu.link {
+            Link::Off | Link::Pausing(_) => connect(call, &mut self.world, token),
+            Link::Connecting(_) | Link::Connected | Link::Reconnecting(_) => {
+                ask(call, &mut self.world, SfuOp::Renew(token));
+            }
+            Link::Lost(_) => {}
+        }
+    }
+
+    fn on_token_fault(&mut self, session: SessionId, fault: &Fault) {
+        let (now, timeouts) = (self.world.now.mono, &self.world.config.timeouts);
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        call.sfu.token_tries = call.sfu.token_tries.saturating_add(1);
+        let again = fault.is_passing() && call.sfu.token_tries < MAX_TOKEN_TRIES;
+        call.sfu.token = match again {
+            true => Token::Pausing(now.plus(fault.pause_before(call.sfu.token_tries, timeouts))),
+            false => Token::None,
+        };
+        // With a token that is good still nobody notices.
+        if !matches!(call.sfu.link, Link::Connected | Link::Reconnecting(_)) {
+            call.show_sfu(&mut self.world, SfuStatus::NoToken(token_fault(fault)));
+        }
+    }
+
+    // ---------------------------------------------------------------------------- connection
+
+    /// Takes the reply to a request about a group call's SFU.
+    pub(in crate::machine) fn on_sfu_reply(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        result: Result<Reply, Fault>,
+    ) -> Verdict {
+        let Some(call) = self.groups.calls.get_mut(&session) else {
+            return Verdict::Ignored(Ignored::StaleReply);
+        };
+        let room = call.shown.room.clone();
+        if call.sfu.choosing.is_some_and(|(asked, _)| asked == op) {
+            self.on_transports(session, result);
+        } else if call.sfu.token == Token::OpenId(op) {
+            self.on_open_id(session, result);
+        } else if call.sfu.token == Token::Asked(op) {
+            self.on_token(session, result);
+        } else if call.sfu.asks.remove(&op) {
+            if let Err(fault) = result
+                && matches!(call.sfu.link, Link::Connecting(_))
+            {
+                let refused = matches!(fault, Fault::Denied | Fault::Forbidden(_));
+                let refused = refused.then_some(SfuLoss::TokenRefused);
+                self.on_sfu_lost(session, refused.unwrap_or(SfuLoss::Unreachable));
+            }
+        } else {
+            return Verdict::Ignored(Ignored::StaleReply);
+        }
+        self.tend_groups(&room);
+        self.groups.watch_sfus(&room);
+        self.groups.push(&mut self.world, &room);
+        Verdict::Handled
+    }
+
+    /// The connection is gone; the membership stands, and where it helps another one is made.
+    pub(super) fn on_sfu_lost(&mut self, session: SessionId, why: SfuLoss) {
+        let by_host = self.world.config.sfu_client == SfuClient::Host;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let now = self.world.now.mono;
+        hang_up(call, &mut self.world);
+        call.sfu.forget_people();
+        call.show_sfu(&mut self.world, SfuStatus::Lost(why));
+        let again = matches!(why, SfuLoss::Unreachable | SfuLoss::TokenRefused);
+        if !again {
+            call.sfu.link = Link::Lost(why);
+        } else if by_host {
+            call.sfu.link_tries = call.sfu.link_tries.saturating_add(1);
+            let pause = self.world.config.timeouts.retry_pause(call.sfu.link_tries);
+            call.sfu.link = Link::Pausing(now.plus(pause));
+        } else {
+            call.sfu.link = Link::Off;
+        }
+        // The application that connects by itself needs a fresh one at once; the host's next try fetches
+        // its own, after the pause.
+        let refused = why == SfuLoss::TokenRefused && !by_host;
+        if refused && matches!(call.sfu.token, Token::Here(_)) {
+            self.fetch_token(session);
+        }
+        self.show_sfu_members(session);
+    }
+
+    // ---------------------------------------------------------------------------------- timers
+
+    /// Something of a room's SFUs is due.
+    pub(super) fn on_sfus_due(&mut self, room: &RoomId) {
+        let now = self.world.now.mono;
+        for session in self.groups.sessions_of(room) {
+            self.on_sfu_due(session, now);
+        }
+        self.groups.watch_sfus(room);
+    }
+
+    fn on_sfu_due(&mut self, session: SessionId, now: Mono) {
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        match call.sfu.link {
+            Link::Connecting(at) | Link::Reconnecting(at) if at <= now => {
+                self.on_sfu_lost(session, SfuLoss::Unreachable);
+            }
+            Link::Pausing(at) if at <= now => {
+                // With a fresh token: nobody knows how long the path was lost.
+                call.sfu.link = Link::Off;
+                if !matches!(call.sfu.token, Token::OpenId(_) | Token::Asked(_)) {
+                    self.fetch_token(session);
+                }
+            }
+            Link::Connecting(_) | Link::Reconnecting(_) | Link::Pausing(_) => {}
+            Link::Off | Link::Connected | Link::Lost(_) => {}
+        }
+        let token = self.groups.calls.get(&session).map(|call| call.sfu.token);
+        match token {
+            Some(Token::Pausing(at) | Token::Here(Some(at))) if at <= now => {
+                self.fetch_token(session);
+            }
+            Some(Token::Pausing(_) | Token::Here(_) | Token::None) | None => {}
+            Some(Token::OpenId(_) | Token::Asked(_)) => {}
+        }
+    }
+
+    /// The network is back: what failed is tried at once.
+    pub(super) fn on_sfus_network_back(&mut self) {
+        for call in self.groups.calls.values_mut() {
+            let gave_up = call.sfu.token == Token::None
+                && call.is_wanted()
+                && matches!(call.shown.sfu, SfuStatus::NoToken(_));
+            if gave_up {
+                call.sfu.token_tries = 0;
+                call.sfu.token = Token::Pausing(Mono::default());
+            }
+            if let Token::Pausing(at) = &mut call.sfu.token {
+                *at = Mono::default();
+            }
+            if let Link::Pausing(at) = &mut call.sfu.link {
+                *at = Mono::default();
+            }
+        }
+        for room in self.groups.all_rooms() {
+            self.on_sfus_due(&room);
+        }
+    }
+}
+
+fn ask(call: &mut GroupCall, world: &mut World, op: SfuOp) {
+    let op = world.request(Owner::Sfu(call.session), Op::Sfu(call.session, op));
+    call.sfu.asks.insert(op);
+}
+
+fn connect(call: &mut GroupCall, world: &mut World, token: SfuToken) {
+    call.sfu.link = Link::Connecting(world.now.mono.plus(CONNECT));
+    call.show_sfu(world, SfuStatus::Connecting);
+    ask(call, world, SfuOp::Connect(token));
+    // Every connection begins with taking in.
+    if call.shown.held {
+        ask(call, world, SfuOp::Subscribe(false));
+    }
+}
+
+/// Takes back the connection and the token, and what is under way for them.
+fn disconnect(call: &mut GroupCall, world: &mut World) {
+    hang_up(call, world);
+    if let Token::OpenId(op) | Token::Asked(op) = std::mem::take(&mut call.sfu.token) {
+        world.cancel(op);
+    }
+}
+
+/// Takes back the connection: sources stay open, for the next.
+fn hang_up(call: &mut GroupCall, world: &mut World) {
+    for op in std::mem::take(&mut call.sfu.asks) {
+        world.cancel(op);
+    }
+    let former = std::mem::take(&mut call.sfu.link);
+    let by_host = world.config.sfu_client == SfuClient::Host;
+    if by_host && matches!(former, Link::Connecting(_) | Link::Connected | Link::Reconnecting(_)) {
+        let op = Op::Sfu(call.session, SfuOp::Disconnect);
+        world.request(Owner::Nobody, op);
+    }
+}
+
+/// Nothing of the SFU is wanted any more.
+pub(super) fn stop(call: &mut GroupCall, world: &mut World) {
+    disconnect(call, world);
+    if let Some((op, _)) = call.sfu.choosing.take() {
+        world.cancel(op);
+    }
+    call.sfu = Sfu::default();
+}
+
+/// What is said of a fault on the way to a token.
+fn token_fault(fault: &Fault) -> TokenFault {
+    match fault {
+        Fault::Token(fault) => fault.clone(),
+        Fault::Unsupported => TokenFault::NoSource,
+        Fault::RateLimited { retry_after } => TokenFault::RateLimited { retry_after: *retry_after },
+        Fault::Forbidden(code) => TokenFault::Refused(code.clone()),
+        Fault::Timeout | Fault::Cancelled | Fault::Panicked | Fault::Unreachable => {
+            TokenFault::NotReached
+        }
+        Fault::Denied | Fault::NotFound | Fault::LoggedOut | Fault::NoDeviceKeys => {
+            TokenFault::NotBelieved
+        }
+        Fault::Failed(what) => TokenFault::Unusable(what.clone()),
+    }
+}
+
+impl Groups {
+    /// The timer of a room's SFUs is set anew.
+    pub(super) fn watch_sfus(&mut self, room: &RoomId) {
+        let next = self.of_room(room).filter_map(|call| call.sfu.next_deadline()).min();
+        self.set_timer(room, GroupTimer::Sfus, next.map(Deadline::Mono));
+    }
+}
