@@ -35,7 +35,7 @@
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
 //! | `state.rs` | the state of a room, from the store or the homeserver |
-//! | `signaling.rs`, `turn.rs`, `delayed.rs`, `request.rs`, `endpoint.rs`, `fault.rs` | the way out |
+//! | `signaling.rs`, `turn.rs`, `transports.rs`, `delayed.rs`, `request.rs`, `endpoint.rs`, `fault.rs` | the way out |
 //! | `ledger.rs` | what survives a crash, in the client's store |
 //! | `to_device.rs` | messages to devices, of the library and of [`Matrix`] |
 //! | `services.rs` | more of the homeserver, as methods of [`Matrix`] |
@@ -56,11 +56,12 @@ mod shell;
 mod signaling;
 mod state;
 mod to_device;
+mod transports;
 mod turn;
 mod worker;
 
 pub use connect::{ConnectError, Matrix, connect};
 pub use counts::Counts;
 pub use ledger::{KeptLedger, ledger};
-pub use services::{DelayedAction, OpenIdToken, RoomFacts, StateEvent};
+pub use services::{DelayedAction, RoomFacts, StateEvent};
 pub use to_device::{Envelope, KnownDevice, ToDeviceMessage};

@@ -22,7 +22,7 @@ use matrix_sdk::{
 };
 use matrix_voip::{
     id::{EventId, RoomId, UserId},
-    machine::io::Fault,
+    machine::io::{Fault, OpenIdToken},
     redact::Secret,
 };
 use serde_json::{Value, json};
@@ -55,24 +55,6 @@ impl fmt::Debug for StateEvent {
             .field("event_type", &self.event_type)
             .field("content_bytes", &self.content.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// A token by which another service can ask our homeserver who we are.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OpenIdToken {
-    /// The token: it prints as `<secret>`, and is wiped from our memory when dropped. The service
-    /// that is to ask gets it by [`Secret::expose`].
-    pub access_token: Secret,
-    /// The homeserver to ask.
-    pub server_name: String,
-    /// How long it is good for.
-    pub expires_in: Duration,
-}
-
-impl fmt::Debug for OpenIdToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenIdToken").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
 
@@ -133,15 +115,7 @@ impl Matrix {
     /// # Errors
     /// A [`Fault`].
     pub async fn open_id_token(&self) -> Result<OpenIdToken, Fault> {
-        let client = self.attached.client()?;
-        let me = client.user_id().ok_or(Fault::LoggedOut)?.to_owned();
-        let request = request_openid_token::v3::Request::new(me);
-        let token = ask(SERVICE, client.send(request)).await?;
-        Ok(OpenIdToken {
-            access_token: Secret::new(token.access_token),
-            server_name: token.matrix_server_name.to_string(),
-            expires_in: token.expires_in,
-        })
+        open_id(&self.attached.client()?, SERVICE).await
     }
 
     /// The whole present state of a room, as the server has it. What is not understood of it is
@@ -257,6 +231,18 @@ impl Matrix {
         let room = known_room(&client, room)?;
         Ok((client, room))
     }
+}
+
+/// A fresh token for a service that asks our homeserver who we are.
+pub(crate) async fn open_id(client: &Client, span: Duration) -> Result<OpenIdToken, Fault> {
+    let me = client.user_id().ok_or(Fault::LoggedOut)?.to_owned();
+    let token = ask(span, client.send(request_openid_token::v3::Request::new(me))).await?;
+    Ok(OpenIdToken {
+        access_token: Secret::new(token.access_token),
+        token_type: token.token_type.to_string(),
+        server_name: token.matrix_server_name.to_string(),
+        expires_in: token.expires_in,
+    })
 }
 
 fn room_id(room: &RoomId) -> Result<OwnedRoomId, Fault> {

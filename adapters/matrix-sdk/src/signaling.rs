@@ -17,8 +17,8 @@ use matrix_sdk::ruma::{
 use matrix_voip::{
     host::{DelayUpdate, Redact, SendEvent, SendState, SendToDevice, Signaling},
     id::{DelayId, EventId, RoomId, UserId},
-    machine::io::{Fault, ParticipantId, TurnServers},
-    wire::{delayed::DelayedPage, state::StateBatch},
+    machine::io::{Fault, OpenIdToken, ParticipantId, TurnServers},
+    wire::{delayed::DelayedPage, focus::Transport, state::StateBatch},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -30,9 +30,11 @@ use crate::{
     fault::fault,
     inbox::Arrival,
     request::{ask, joined, known_room, once, within},
+    services,
     shell::{Clock, encrypted},
     state,
     to_device::{self, Letter},
+    transports,
     turn::TurnRequest,
 };
 
@@ -45,6 +47,8 @@ const ENCRYPTION: Duration = Duration::from_secs(4);
 const TURN: Duration = Duration::from_millis(4500);
 /// For the members of a room; the library gives it 10 s.
 const MEMBERS: Duration = Duration::from_secs(9);
+/// For an OpenID token; the library gives it 10 s.
+const OPEN_ID: Duration = Duration::from_secs(9);
 
 /// The homeserver, as one device of one user reaches it.
 #[derive(Debug)]
@@ -155,6 +159,14 @@ impl Signaling for Homeserver {
     async fn delayed_events(&self, from: Option<String>) -> Result<DelayedPage, Fault> {
         let page = delayed::list(&self.0.client()?, from.as_deref()).await?;
         DelayedPage::read(&page).map_err(|_| Fault::Failed("no JSON object".into()))
+    }
+
+    async fn open_id_token(&self) -> Result<OpenIdToken, Fault> {
+        services::open_id(&self.0.client()?, OPEN_ID).await
+    }
+
+    async fn transports(&self) -> Result<Vec<Transport>, Fault> {
+        transports::named(&self.0.client()?).await
     }
 
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {

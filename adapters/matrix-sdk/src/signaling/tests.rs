@@ -11,6 +11,7 @@ use crate::inbox::{Outlet, inbox};
 
 mod clear;
 mod delayed;
+mod sfu;
 mod to_device;
 
 struct Rig {
