@@ -18,13 +18,10 @@ use matrix_voip::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    address::{self, BadSfu, PlainText, endpoint},
+    address::{self, BadSfu, endpoint},
     answer,
     http::{Answer, Http, Request, Settings, SetupError, within_deadline},
 };
-
-/// More transports of a homeserver are not read.
-const MOST_TRANSPORTS: usize = 16;
 
 /// Where the endpoints are, in the order in which they are tried: the proposal's own, and before it
 /// is accepted.
@@ -32,26 +29,10 @@ const TOKENS: [&str; 2] = [
     "_matrix/client/v1/rtc/livekit/get_token",
     "_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token",
 ];
-const TRANSPORTS: [&str; 2] = [
-    "_matrix/client/v1/rtc/transports",
-    "_matrix/client/unstable/org.matrix.msc4143/rtc/transports",
-];
-
-/// Where a homeserver's users publish (MSC4143).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Transport {
-    /// An SFU (`wss://…`) whose tokens the homeserver gives itself (`m.livekit`): for
-    /// [`HomeserverRtc`].
-    Sfu(String),
-    /// A token service beside an SFU (`livekit`, `livekit_service_url`): for
-    /// [`SfuGet`](crate::SfuGet) and its like.
-    Service(String),
-}
 
 /// Tokens by the homeserver itself (MSC4195, text of 2026; `livekit.md` §3.3). The call's
-/// `service_url` is the SFU's own address then (`wss://…`), as [`transports`](Self::transports)
-/// announces it.
+/// `service_url` is the SFU's own address then (`wss://…`), as the homeserver announces it
+/// (`Signaling::transports`).
 ///
 /// **Tried against a scripted server only**: no homeserver has these endpoints yet. They are looked
 /// for under `/_matrix/client/v1/rtc/`, then under the proposals' unstable prefixes.
@@ -99,26 +80,6 @@ impl HomeserverRtc {
     pub fn of_server(mut self, server_name: impl Into<String>) -> Self {
         self.server_name = Some(server_name.into());
         self
-    }
-
-    /// Where this homeserver's users publish. What is not understood of it, or has no good address,
-    /// is left out.
-    ///
-    /// # Errors
-    /// A [`TokenFault`]; [`NoService`](TokenFault::NoService) when it announces nothing.
-    pub async fn transports(&self) -> Result<Vec<Transport>, TokenFault> {
-        within_deadline(async {
-            let stable = self.ask(TRANSPORTS[0], None).await?;
-            let read: Result<Transports, _> = answer::content(&stable);
-            let transports = match read {
-                Err(TokenFault::NoService(404 | 405)) => {
-                    answer::content(&self.ask(TRANSPORTS[1], None).await?)?
-                }
-                read => read?,
-            };
-            Ok(transports.known(self.http.plain()))
-        })
-        .await
     }
 
     async fn once(&self, request: &TokenRequest) -> Result<SfuToken, TokenFault> {
@@ -190,39 +151,4 @@ struct Body<'a> {
 #[derive(Deserialize)]
 struct Given {
     jwt: String,
-}
-
-#[derive(Deserialize)]
-struct Transports {
-    rtc_transports: Vec<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Announced {
-    #[serde(rename = "type")]
-    kind: String,
-    url: Option<String>,
-    livekit_service_url: Option<String>,
-}
-
-impl Transports {
-    fn known(self, plain: PlainText) -> Vec<Transport> {
-        let all = self.rtc_transports.into_iter();
-        let read = all.filter_map(|one| serde_json::from_value::<Announced>(one).ok());
-        read.filter_map(|one| one.known(plain)).take(MOST_TRANSPORTS).collect()
-    }
-}
-
-impl Announced {
-    fn known(self, plain: PlainText) -> Option<Transport> {
-        match self.kind.as_str() {
-            "m.livekit" => Some(Transport::Sfu(address::sfu(&self.url?, plain).ok()?)),
-            "livekit" => {
-                let service = self.livekit_service_url?;
-                endpoint(&service, &[], plain).ok()?;
-                Some(Transport::Service(service))
-            }
-            _ => None,
-        }
-    }
 }

@@ -35,7 +35,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `services.rs` | [`SfuGet`], [`GetToken`], [`Newest`] |
-//! | `homeserver.rs` | [`HomeserverRtc`], [`Transport`] |
+//! | `homeserver.rs` | [`HomeserverRtc`] |
 //! | `fixed.rs` | [`StaticToken`] |
 //! | `claims.rs` | [`Claims`]: what a token says of itself |
 //! | `address.rs` | which addresses are taken, [`PlainText`] |
@@ -54,7 +54,7 @@ pub use crate::{
     address::PlainText,
     claims::{BadToken, Claims},
     fixed::StaticToken,
-    homeserver::{HomeserverRtc, Transport},
+    homeserver::HomeserverRtc,
     http::{DEADLINE, Settings, SetupError},
     services::{GetToken, Newest, RoomField, SfuGet},
 };

@@ -8,10 +8,10 @@ use matrix_voip::{
     redact::Secret,
 };
 use matrix_voip_livekit::{
-    GetToken, HomeserverRtc, Newest, PlainText, RoomField, Settings, StaticToken, Transport,
+    GetToken, HomeserverRtc, Newest, PlainText, RoomField, Settings, StaticToken,
 };
 use serde_json::{Value, json};
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+use wiremock::{MockServer, ResponseTemplate};
 
 use crate::kit::{
     OPEN_ID, SFU, asked, given, good_jwt, jwt, now, paths, refusal, request, script, server,
@@ -170,31 +170,6 @@ async fn a_homeserver_gives_no_token_for_an_sfu_without_a_good_address() {
         assert_eq!(rtc(&server).token(request(sfu)).await, Err(fault));
     }
     assert_eq!(paths(&server).await.len(), 0);
-}
-
-#[tokio::test]
-async fn a_homeserver_announces_sfus_and_token_services() {
-    let announced = json!({"rtc_transports": [
-        {"type": "m.livekit", "url": "wss://sfu.example/", "more": true},
-        {"type": "livekit", "livekit_service_url": "https://rtc.example/jwt"},
-        {"type": "m.livekit", "url": "ws://in.the.clear"},
-        {"type": "m.livekit"}, {"type": "m.livekit", "url": 5}, 7, {}, {"type": "carrier_pigeon"},
-    ]});
-    let known = [
-        Transport::Sfu("wss://sfu.example".to_owned()),
-        Transport::Service("https://rtc.example/jwt".to_owned()),
-    ];
-    let stable = "/_matrix/client/v1/rtc/transports";
-    let unstable = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";
-    for path in [stable, unstable] {
-        let server = MockServer::start().await;
-        let good = ResponseTemplate::new(200).set_body_json(&announced);
-        let get = Mock::given(matchers::method("GET")).and(matchers::path(path));
-        get.respond_with(good).mount(&server).await;
-        assert_eq!(rtc(&server).transports().await.unwrap(), known);
-    }
-    let nothing = MockServer::start().await;
-    assert_eq!(rtc(&nothing).transports().await, Err(TokenFault::NoService(404)));
 }
 
 #[tokio::test]
