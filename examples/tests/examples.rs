@@ -68,6 +68,29 @@ fn a_group_call_of_three_is_at_most_150_lines_and_each_hears_the_others() {
 }
 
 #[test]
+fn an_application_with_its_own_sfu_client_is_at_most_150_lines_and_each_has_the_others_key() {
+    let lines = include_str!("../examples/own_sfu.rs").lines().count();
+    assert!(lines <= 150, "{lines} lines");
+    let text = printed("own_sfu");
+    for line in [
+        "@ada:example.org's token: fetched from https://sfu.example.org/jwt",
+        "@ada:example.org's client: connect to wss://sfu.example.org",
+        "@ben:example.org's client: open and publish the Microphone",
+        "@ada:example.org's client: mute it",
+        "@ben:example.org's client: forget the keys of everybody",
+        "@ada:example.org's client: leave the SFU",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "no line {line:?} in\n{text}");
+    }
+    let bens_key =
+        |line: &&str| line.starts_with("@ben:example.org's client: encrypt with our key");
+    let key = text.lines().find(bens_key).and_then(|line| line.split("our ").nth(1)).unwrap();
+    let decrypts = format!("@ada:example.org's client: decrypt with his {key}");
+    assert!(text.lines().any(|printed| printed == decrypts), "{text}");
+    assert!(!text.contains("a JWT"), "{text}");
+}
+
+#[test]
 fn device_to_device_rings_one_device_of_the_same_user() {
     let text = printed("device_to_device");
     for line in ["the phone rings", "the laptop hears 660 Hz", "the phone hears 440 Hz"] {

@@ -153,6 +153,13 @@ mod with_matrix {
     }
 
     #[test]
+    fn through_an_sfu_there_are_keys_and_no_media_yet_and_that_is_told_first() {
+        refuses(&["group", "Kitchen", "--livekit"], "no sound and picture through an SFU yet");
+        refuses(&["group", "Kitchen", "--livekit", "https://a/jwt"], "--keys-only");
+        refuses(&["group", "Kitchen", "--livekit", "auto", "--keys-only"], "not logged in");
+    }
+
+    #[test]
     fn a_room_has_to_be_named() {
         refuses(&["group", ""], "a room has to be named");
         refuses(&["call", " "], "a room has to be named");

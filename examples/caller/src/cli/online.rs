@@ -133,8 +133,46 @@ pub(crate) struct GroupOptions {
     #[arg(long)]
     pub(crate) allow_everyone: bool,
 
+    /// Through an SFU (LiveKit): that whose tokens are had there (livekit_service_url); `auto`: the one
+    /// at which its members are, or that the homeserver names. Only with --keys-only so far.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "auto",
+          value_parser = Focus::parse)]
+    pub(crate) livekit: Option<Focus>,
+
+    /// Without sound and picture: be in the call, and show who is in it, tokens, and media keys by their
+    /// fingerprints.
+    #[arg(long, requires = "livekit", conflicts_with_all = ["video", "screen", "record"])]
+    pub(crate) keys_only: bool,
+
+    /// Fetch tokens by plain http too, which others can read: for a test network. This machine itself
+    /// is always reached so.
+    #[arg(long, requires = "livekit")]
+    pub(crate) plain_http: bool,
+
     #[command(flatten)]
     pub(crate) talk: TalkOptions,
+}
+
+/// At which SFU a group call is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Focus {
+    /// At that of its members, or of the homeserver.
+    Auto,
+    /// At the one whose tokens are had there.
+    At(String),
+}
+
+impl Focus {
+    /// Reads `auto` or an address.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ if text.starts_with("https://") || text.starts_with("http://") => {
+                Ok(Self::At(text.to_owned()))
+            }
+            _ => Err("https://… (where tokens are had), or auto".to_owned()),
+        }
+    }
 }
 
 /// How others hear that a group call begins.
@@ -223,9 +261,13 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_enum, default_value = "classic")]
     pub(crate) sync: Flavour,
 
-    /// Trust this root certificate (PEM) too, for the homeserver and for TURN over TLS.
+    /// Trust this root certificate (PEM) too, for homeserver, TURN over TLS and token services.
     #[arg(long, value_name = "FILE.pem")]
     pub(crate) trust: Option<PathBuf>,
+
+    /// Tell media keys themselves (`keyB64`), not their fingerprints alone: for tests.
+    #[arg(long)]
+    pub(crate) show_keys: bool,
 }
 
 /// The two ways to sync.
@@ -285,6 +327,25 @@ mod tests {
             call("caller group !a:b --call chess --announce ring --allow-everyone").1,
             "chess"
         );
+    }
+
+    #[test]
+    fn an_sfu_is_at_an_address_or_whichever_it_is() {
+        let focus = |line| match online(line) {
+            Ok(Online::Group(options)) => Ok(options.livekit),
+            Ok(other) => panic!("{other:?}"),
+            Err(why) => Err(why.exit_code()),
+        };
+        assert_eq!(focus("caller group Kitchen"), Ok(None));
+        for auto in ["caller group Kitchen --livekit", "caller group Kitchen --livekit auto"] {
+            assert_eq!(focus(auto), Ok(Some(Focus::Auto)));
+        }
+        let at = focus("caller group Kitchen --livekit https://a/jwt --keys-only --plain-http");
+        assert_eq!(at, Ok(Some(Focus::At("https://a/jwt".to_owned()))));
+        // The room comes first: here it would be the address.
+        assert_eq!(focus("caller group --livekit Kitchen"), Err(2));
+        assert_eq!(focus("caller group Kitchen --keys-only"), Err(2));
+        assert_eq!(focus("caller group K --livekit auto --keys-only --video a.ivf"), Err(2));
     }
 
     #[test]

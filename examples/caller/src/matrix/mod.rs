@@ -6,12 +6,13 @@
 //! | `talk/` | `call`, `answer` and `group`: a person in a call |
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
-//! | `sync.rs`, `http.rs`, `trust.rs`, `patience.rs` | what they share |
+//! | `sync.rs`, `http.rs`, `trust.rs`, `patience.rs`, `keyring.rs` | what they share |
 //! | `refusal.rs`, `say.rs`, `plain.rs` | words to the person |
 
 mod account;
 mod doctor;
 mod http;
+mod keyring;
 mod patience;
 mod plain;
 mod refusal;

@@ -1,9 +1,11 @@
-//! Whom we trust: the system's roots, and one more from a file, for homeserver and TURN alike.
+//! Whom we trust: the system's roots, and one more from a file, for homeserver, TURN and token services
+//! alike.
 
 use std::{fs, path::Path, sync::Arc};
 
 use matrix_sdk::reqwest::{Certificate, Client};
 use matrix_voip::host::{Media, WebRtc};
+use matrix_voip_livekit::{PlainText, Settings, SfuGet};
 use matrix_voip_str0m::{Str0m, TrustedRoots};
 
 /// Roots that are trusted beside the system's.
@@ -47,6 +49,16 @@ impl Trust {
             }
         };
         Ok(Arc::new(builder.build()))
+    }
+
+    /// How tokens of an SFU are fetched.
+    pub(crate) fn tokens(&self, plain: PlainText) -> Result<SfuGet, String> {
+        let settings = Settings::default().plain_text(plain);
+        let settings = match &self.pem {
+            None => settings,
+            Some(pem) => settings.trusted_root(pem.as_slice()),
+        };
+        SfuGet::new(&settings).map_err(|why| why.to_string())
     }
 
     fn build(&self, builder: matrix_sdk::reqwest::ClientBuilder) -> Result<Client, String> {

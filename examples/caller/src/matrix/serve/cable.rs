@@ -68,6 +68,11 @@ impl Cable {
         self.line.held.begin();
     }
 
+    /// What has waited never goes out; how many requests that is.
+    pub(crate) fn lose(&self) -> usize {
+        self.line.held.end().len()
+    }
+
     /// What has waited goes out, in order; how many requests that is.
     pub(crate) fn release(&self) -> usize {
         let letters = self.line.held.end();
@@ -247,5 +252,17 @@ mod tests {
         assert_eq!(asks(&mut open, "PUT", letter).await, letter, "it is still held back");
         let came = tokio::task::spawn_blocking(move || [paths.recv(), paths.recv()]);
         assert_eq!(came.await.unwrap(), [Ok(letter.to_owned()), Ok(letter.to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_can_be_lost() {
+        let (cable, paths) = cable().await;
+        let mut open = connect(&cable).await;
+        let letter = "/_matrix/client/v3/sendToDevice/m.room.encrypted/1";
+        cable.hold();
+        assert_eq!(asks(&mut open, "PUT", letter).await, "{}");
+        assert_eq!((cable.lose(), cable.release()), (1, 0));
+        assert_eq!(asks(&mut open, "PUT", "/next").await, "/next");
+        assert_eq!(paths.try_iter().collect::<Vec<_>>(), ["/next"]);
     }
 }

@@ -10,7 +10,8 @@ use std::{
 
 use matrix_sdk::{Client as Sdk, SessionMeta, reqwest::Url, ruma::UserId};
 use matrix_sdk_ui::sync_service::SyncService;
-use matrix_voip::{Config, Msc3401, VoIP, config::Busy};
+use matrix_voip::{Config, Msc3401, ParticipantId, VoIP, config::Busy, id::DeviceId};
+use matrix_voip_livekit::{PlainText, SfuGet};
 use matrix_voip_matrix_sdk::{Matrix, connect};
 use serde_json::{Value, json};
 use tokio::{
@@ -26,14 +27,16 @@ use super::{
     line::Args,
     meetings::Meetings,
     out::Events,
+    rtc::{self, ShowKeys},
     senses::{FirstAudio, Senses},
     wire,
 };
 use crate::{
-    cli::online::Flavour,
+    cli::online::{Flavour, ServeOptions},
     matrix::{
         account::open::{restore, session},
         http::{Http, HttpError, escaped},
+        keyring::Keyring,
         sync::{self, STOPPED, Syncing},
         trust::Trust,
     },
@@ -54,6 +57,17 @@ const LIFETIME_MS: u64 = 60_000;
 pub(crate) struct Ways {
     pub(crate) flavour: Flavour,
     pub(crate) trust: Trust,
+    tokens: SfuGet,
+    show_keys: ShowKeys,
+}
+
+impl Ways {
+    pub(crate) fn of(options: &ServeOptions) -> Result<Self, String> {
+        let trust = Trust::read(options.trust.as_deref())?;
+        let tokens = trust.tokens(PlainText::Loopback)?;
+        let show_keys = if options.show_keys { ShowKeys::Whole } else { ShowKeys::Fingerprint };
+        Ok(Self { flavour: options.sync, trust, tokens, show_keys })
+    }
 }
 
 /// A logged in client.
@@ -254,8 +268,11 @@ impl Phone {
         let engine = Arc::<Watched>::default();
         let listener = Arc::clone(&engine);
         let overheard = Overheard::new(ways.trust.engine(senses.studio())?, listener);
-        let (voip, matrix) = connect(sdk, |voip| voip.webrtc(overheard).config(config))
-            .map_err(|why| why.to_string())?;
+        let tokens = Arc::new(ways.tokens.clone());
+        let keys = Arc::new(keyring(me, ways.show_keys, &meetings)?);
+        let (voip, matrix) =
+            connect(sdk, |voip| voip.webrtc(overheard).config(config).tokens(tokens).keys(keys))
+                .map_err(|why| why.to_string())?;
         let (user, ears) = (me.user_id.as_str(), senses.clone());
         let calls = Arc::new(Calls::new(user, events.clone(), ears, Arc::clone(&engine)));
         // Nobody reads it before the first call.
@@ -264,6 +281,16 @@ impl Phone {
         tokio::spawn(Arc::clone(&meetings).follow(voip.events(), senses.clone()));
         Ok(Self { voip, matrix, calls, meetings, senses, engine })
     }
+}
+
+/// Where media keys are kept, and told of.
+fn keyring(me: &SessionMeta, show: ShowKeys, meetings: &Arc<Meetings>) -> Result<Keyring, String> {
+    let user = matrix_voip::UserId::parse(me.user_id.as_str()).map_err(|why| why.to_string())?;
+    let device = DeviceId::parse(me.device_id.as_str()).map_err(|why| why.to_string())?;
+    let (ours, meetings) = (ParticipantId { user, device }, Arc::clone(meetings));
+    Ok(Keyring::telling(move |call, who, key| {
+        meetings.note_key(call, rtc::given(who, &ours, key, show));
+    }))
 }
 
 /// A homeserver's base URL as the client is to use it: through a cable where that can be.

@@ -43,6 +43,8 @@ pub(crate) enum GroupCommand {
     React,
     #[serde(rename = "groupDecline")]
     Decline,
+    #[serde(rename = "requestKeys")]
+    RequestKeys,
 }
 
 /// What concerns account, rooms and the way to the homeserver.
@@ -113,6 +115,7 @@ mod tests {
             ("followTransfer", call(CallCommand::FollowTransfer)),
             ("explain", call(CallCommand::Explain)),
             ("groupEnter", Command::Client(ClientCommand::Group(GroupCommand::Enter))),
+            ("requestKeys", Command::Client(ClientCommand::Group(GroupCommand::RequestKeys))),
             ("groupDecline", Command::Client(ClientCommand::Group(GroupCommand::Decline))),
         ] {
             assert_eq!(Command::named(name), Some(command), "{name}");

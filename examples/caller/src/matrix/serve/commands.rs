@@ -35,6 +35,7 @@ impl Client {
             GroupCommand::Leave => self.leave_group(args).await,
             GroupCommand::React => self.react_in_group(args).await,
             GroupCommand::Decline => self.decline_ring(args).await,
+            GroupCommand::RequestKeys => self.request_keys(args).await,
         }
     }
 
@@ -175,11 +176,14 @@ impl Client {
 
     fn hold_to_device(&self, args: &Args) -> Result<Value, String> {
         let cable = self.cable("holdToDevice")?;
-        let released = if args.flag("on", true)? {
-            cable.hold();
-            0
-        } else {
-            cable.release()
+        let (on, lost) = (args.flag("on", true)?, args.flag("lost", false)?);
+        let released = match (on, lost) {
+            (true, _) => {
+                cable.hold();
+                0
+            }
+            (false, true) => return Ok(json!({"released": 0, "lost": cable.lose()})),
+            (false, false) => cable.release(),
         };
         Ok(json!({"released": released}))
     }

@@ -1,10 +1,11 @@
 //! Commands about group calls: who is in them, entering and leaving, who is heard. In the dialect of
-//! matrix-js-sdk's meshes, which the protocol means where nothing is said, and in Famedly's.
+//! matrix-js-sdk's meshes, which the protocol means where nothing is said, and in Famedly's, where media
+//! may go through an SFU too (`rtc.rs`): then it is none of ours.
 
 use std::time::Duration;
 
 use matrix_voip::{
-    Announce, Backend, CallMedia, Connection, GroupCallId, GroupCallSession, GroupOptions,
+    Announce, Backend, CallMedia, Connection, Dialect, GroupCallId, GroupCallSession, GroupOptions,
     GroupSnapshot, GroupState, Notify, ParticipantId, Stay,
 };
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use super::{
     client::{Client, session_id},
     line::Args,
     meetings::{connection_name, named as whom},
+    rtc,
     senses::Listening,
 };
 
@@ -91,6 +93,9 @@ impl Client {
         sleep_until(Instant::now() + Duration::from_millis(length)).await;
         let shown = group.snapshot();
         let mut told = described(&shown);
+        if shown.backend.is_sfu() {
+            told["sfu"] = rtc::describe(&shown);
+        }
         told["tone"] = self.senses.tone(group.id()).into();
         for (who, ear) in listening {
             let calls = told["calls"].as_array_mut().into_iter().flatten();
@@ -113,7 +118,7 @@ impl Client {
     }
 
     /// The group call that a command is about: of that room; without one that of the last command.
-    async fn group(&self, args: &Args) -> Result<GroupCallSession, String> {
+    pub(crate) async fn group(&self, args: &Args) -> Result<GroupCallSession, String> {
         if args.value("roomId").is_none() {
             return self.meetings.latest().ok_or_else(|| "no group call".to_owned());
         }
@@ -136,7 +141,7 @@ impl Client {
         if wish.id.is_some() {
             return wish.id.clone();
         }
-        if wish.backend == Backend::Mesh {
+        if wish.backend.dialect() == Dialect::Famedly {
             // The call of the room.
             return Some(String::new());
         }
@@ -156,13 +161,17 @@ struct Wish {
 
 impl Wish {
     fn of(args: &Args) -> Result<Self, String> {
-        let backend = match args.text("dialect")?.unwrap_or("msc3401") {
-            "msc3401" => Backend::Msc3401Mesh,
-            "famedly" => Backend::Mesh,
-            other => return Err(format!("unsupported: group calls of dialect {other}")),
+        let room = args.needed("roomId")?.to_owned();
+        let backend = match (rtc::wanted(args, &room)?, args.text("dialect")?) {
+            (Some(sfu), _) => sfu,
+            (None, None | Some("msc3401")) => Backend::Msc3401Mesh,
+            (None, Some("famedly")) => Backend::Mesh,
+            (None, Some(other)) => {
+                return Err(format!("unsupported: group calls of dialect {other}"));
+            }
         };
         let id = args.text("groupCallId")?.map(str::to_owned);
-        Ok(Self { room: args.needed("roomId")?.to_owned(), backend, id })
+        Ok(Self { room, backend, id })
     }
 }
 
@@ -183,7 +192,7 @@ fn announcement(args: &Args) -> Result<Option<Announce>, String> {
 /// The protocol's name of how a group call meets.
 pub(crate) fn dialect(backend: &Backend) -> Option<&'static str> {
     match backend {
-        Backend::Mesh => Some("famedly"),
+        Backend::Mesh | Backend::Livekit { .. } => Some("famedly"),
         Backend::Msc3401Mesh => Some("msc3401"),
         _ => None,
     }
@@ -204,6 +213,7 @@ fn described(shown: &GroupSnapshot) -> Value {
     json!({
         "state": shown.state.to_string(),
         "groupCallId": shown.call.call_id,
+        "backend": rtc::backend(&shown.backend),
         "participants": participants.collect::<Vec<_>>(),
         "calls": calls.collect::<Vec<_>>(),
         "activeSpeaker": shown.active_speaker.as_ref().map(whom),

@@ -161,7 +161,7 @@ pub(crate) fn hello() -> Value {
         "name": concat!("caller ", env!("CARGO_PKG_VERSION")),
         "capabilities": [
             "voice", "video", "screenshare", "dtmf", "transfer", "iceRestart", "crypto",
-            "forceTURN", "mesh", "manyPeers",
+            "forceTURN", "mesh", "sfuKeys", "manyPeers",
         ],
     })
 }

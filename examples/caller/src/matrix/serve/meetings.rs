@@ -11,7 +11,7 @@ use matrix_voip::{
 };
 use serde_json::{Value, json};
 
-use super::{out::Events, senses::Senses};
+use super::{out::Events, rtc, senses::Senses};
 
 /// All group calls that live.
 #[derive(Debug)]
@@ -62,13 +62,18 @@ impl Meetings {
         self.tell("groupFirstAudio", call, named(of));
     }
 
+    /// The keeper of media keys has got one.
+    pub(crate) fn note_key(&self, call: SessionId, told: Value) {
+        self.tell("rtcKey", call, told);
+    }
+
     /// A group call is there; one in which nobody is was opened by ourselves.
     fn see(&self, call: &GroupCallSession, shown: &GroupSnapshot) {
         lock(&self.names).insert(call.id(), shown.call.call_id.clone());
         if let Some(first) = shown.participants.first() {
             let told = json!({
                 "roomId": shown.room.as_str(), "dialect": super::groups::dialect(&shown.backend),
-                "application": first.application,
+                "application": first.application, "backend": rtc::backend(&shown.backend),
             });
             self.tell("groupIncoming", call.id(), told);
         }
@@ -125,7 +130,11 @@ impl Meetings {
             GroupEvent::Refused(why) => {
                 self.tell("groupError", call, json!({"message": format!("{why:?}")}));
             }
-            _ => {}
+            other => {
+                if let Some((name, told)) = rtc::event(other) {
+                    self.tell(name, call, told);
+                }
+            }
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `client.rs`, `cable.rs`, `held.rs` | a logged in client and its way to the homeserver |
 //! | `sent.rs`, `wire.rs` | what went out and what came, as events |
 //! | `groups.rs`, `meetings.rs` | group calls: commands, and what happens in them |
+//! | `rtc.rs` | those through an SFU: tokens and media keys |
 //! | `calls.rs`, `engine.rs`, `senses.rs` | its calls, connections, ears and eyes |
 //! | `commands.rs`, `changes.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it does when it is told |
 //! | `object.rs` | calls as the protocol shows them |
@@ -33,6 +34,7 @@ mod meetings;
 mod object;
 mod out;
 mod rooms;
+mod rtc;
 mod senses;
 mod sent;
 mod wait;
@@ -44,16 +46,12 @@ use std::{
 };
 
 use self::{client::Ways, desk::Desk, line::MAX_LINE_BYTES, out::Out};
-use crate::{
-    cli::online::ServeOptions,
-    exit::NOT_BEGUN,
-    matrix::{say::complain, trust::Trust},
-};
+use crate::{cli::online::ServeOptions, exit::NOT_BEGUN, matrix::say::complain};
 
 /// Reads commands until `quit` or the end of standard input.
 pub(crate) fn main(options: &ServeOptions) -> ExitCode {
-    let ways = match Trust::read(options.trust.as_deref()) {
-        Ok(trust) => Ways { flavour: options.sync, trust },
+    let ways = match Ways::of(options) {
+        Ok(ways) => ways,
         Err(why) => {
             complain(why);
             return ExitCode::from(NOT_BEGUN);

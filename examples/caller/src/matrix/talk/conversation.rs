@@ -234,7 +234,7 @@ impl<'a> Conversation<'a> {
                 Ok(())
             }
             // No key of a call between two means these.
-            Wish::Who | Wish::ToggleHand | Wish::React(_) => Ok(()),
+            Wish::Who | Wish::AskForKeys | Wish::ToggleHand | Wish::React(_) => Ok(()),
         };
         if let Err(why) = done {
             self.line.print(&why.to_string());

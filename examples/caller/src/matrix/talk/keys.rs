@@ -29,6 +29,10 @@ pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: 
 pub(crate) const GROUP_HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · r: raise or lower your hand \
      · 1-5: react · w: who is there · q: leave";
 
+/// The keys where media is not ours.
+pub(crate) const KEYS_ONLY_HELP: &str =
+    "w: who is there · k: ask everybody for keys · e: explain · q: leave";
+
 /// What the keys 1 to 5 show.
 const REACTIONS: [&str; 5] = ["👍", "👏", "❤️", "😂", "🎉"];
 
@@ -47,6 +51,8 @@ pub(crate) enum Wish {
     Explain,
     /// Say who is in the group call.
     Who,
+    /// Ask who is in it for media keys.
+    AskForKeys,
     /// Raise our hand there, or lower it.
     ToggleHand,
     /// Show this there for a moment.
@@ -237,6 +243,7 @@ pub(crate) struct Keyboard {
 enum Layout {
     Call,
     Group,
+    KeysOnly,
 }
 
 /// The longest user id.
@@ -251,6 +258,11 @@ impl Keyboard {
     /// The keys that [`GROUP_HELP`] names.
     pub(crate) const fn of_group() -> Self {
         Self { layout: Layout::Group, entry: None }
+    }
+
+    /// The keys that [`KEYS_ONLY_HELP`] names.
+    pub(crate) const fn of_keys_only() -> Self {
+        Self { layout: Layout::KeysOnly, entry: None }
     }
 
     fn press(&mut self, key: KeyEvent) -> Option<Press> {
@@ -289,6 +301,7 @@ impl Keyboard {
 fn wish(layout: Layout, code: KeyCode) -> Option<Wish> {
     match (code, layout) {
         (KeyCode::Char('q') | KeyCode::Esc, _) => Some(Wish::HangUp),
+        (code, Layout::KeysOnly) => wish_of_keys_only(code),
         (KeyCode::Char('m'), _) => Some(Wish::ToggleMute),
         (KeyCode::Char('h'), _) => Some(Wish::ToggleHold),
         (KeyCode::Char('v'), _) => Some(Wish::ToggleCamera),
@@ -304,6 +317,16 @@ fn wish(layout: Layout, code: KeyCode) -> Option<Wish> {
 fn reaction(digit: char) -> Option<&'static str> {
     let at = digit.to_digit(10)?.checked_sub(1)?;
     REACTIONS.get(usize::try_from(at).ok()?).copied()
+}
+
+/// What has a meaning without media of ours.
+fn wish_of_keys_only(code: KeyCode) -> Option<Wish> {
+    match code {
+        KeyCode::Char('w') => Some(Wish::Who),
+        KeyCode::Char('k') => Some(Wish::AskForKeys),
+        KeyCode::Char('e') => Some(Wish::Explain),
+        _ => None,
+    }
 }
 
 /// What has a meaning between two alone.

@@ -23,8 +23,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use matrix_sdk::Client;
 use matrix_voip::{
-    CallMedia, CallOptions as Placing, CallSession, CallState, Config, VoIP, VoipEvents, VoipNews,
-    host::Media, id::UserId,
+    CallMedia, CallOptions as Placing, CallSession, CallState, Config, VoIP, VoIPBuilder,
+    VoipEvents, VoipNews, host::Media, id::UserId,
 };
 use matrix_voip_matrix_sdk::{Matrix, connect, ledger};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -72,6 +72,15 @@ impl Line {
     /// Connects, then syncs: a call that waits for us already comes with the first sync. Calls of a
     /// run that crashed are hung up.
     async fn open(studio: Arc<dyn Media>, options: &TalkOptions) -> Result<Self, Refusal> {
+        Self::open_with(studio, options, |voip| voip).await
+    }
+
+    /// The same, with more than sound and picture.
+    async fn open_with(
+        studio: Arc<dyn Media>,
+        options: &TalkOptions,
+        more: impl FnOnce(VoIPBuilder) -> VoIPBuilder,
+    ) -> Result<Self, Refusal> {
         let trust = Trust::read(options.profile.trust.as_deref())?;
         let client = open(&options.profile, &trust).await?;
         let mut config = Config::default();
@@ -80,7 +89,7 @@ impl Line {
         let kept = ledger(&client).await;
         let (ledger, kept) = kept.map_err(|why| Refusal::new(format!("the ledger: {why}")))?;
         let connected = connect(&client, |voip| {
-            voip.webrtc(engine).config(config).ledger(ledger).restore(kept)
+            more(voip.webrtc(engine).config(config).ledger(ledger).restore(kept))
         });
         let (voip, matrix) = connected.map_err(|why| Refusal::new(why.to_string()))?;
         let events = voip.events();

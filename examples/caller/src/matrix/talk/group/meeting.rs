@@ -5,20 +5,22 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use matrix_voip::{
-    CallMedia, ChangeGroupError, EnterError, GroupCallSession, GroupEnd, GroupEvents, GroupNews,
-    GroupSnapshot, GroupState, MediaSource, ParticipantId, RAISED_HAND, ReactError, Stay,
+    CallMedia, ChangeGroupError, EnterError, GroupCallSession, GroupEnd, GroupEvent, GroupEvents,
+    GroupNews, GroupSnapshot, GroupState, MediaSource, ParticipantId, RAISED_HAND, ReactError,
+    Stay,
 };
 use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     hall::Hall,
+    key_words,
     told::Told,
     words::{View, company, marks},
 };
 use crate::matrix::talk::{
     conversation::{LISTEN, LISTENS_A_LOOK, answered},
-    keys::{GROUP_HELP, Keyboard, Keys, Wish},
+    keys::{GROUP_HELP, KEYS_ONLY_HELP, Keyboard, Keys, Wish},
     line::StatusLine,
 };
 
@@ -110,8 +112,12 @@ impl<'a> Meeting<'a> {
 
     /// Goes on until we have left. A terminal stays as the keys want it.
     pub(super) async fn run(mut self, keys: &mut Keys) -> Outcome {
-        if keys.read_keyboard(Keyboard::of_group()) {
-            self.line.print(GROUP_HELP);
+        let (keyboard, help) = match self.present.backend.is_sfu() {
+            true => (Keyboard::of_keys_only(), KEYS_ONLY_HELP),
+            false => (Keyboard::of_group(), GROUP_HELP),
+        };
+        if keys.read_keyboard(keyboard) {
+            self.line.print(help);
         }
         let mut ticks = interval(LISTEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -157,7 +163,7 @@ impl<'a> Meeting<'a> {
 
     fn on_news(&mut self, news: &GroupNews) {
         if let GroupNews::Event(event) = news
-            && let Some(told) = self.told.on_event(event, &self.present, Instant::now())
+            && let Some(told) = self.words(event)
         {
             self.line.print(&told);
         }
@@ -166,6 +172,11 @@ impl<'a> Meeting<'a> {
         if self.present.state != before {
             self.on_state();
         }
+    }
+
+    fn words(&mut self, event: &GroupEvent) -> Option<String> {
+        let told = self.told.on_event(event, &self.present, Instant::now());
+        told.or_else(|| key_words::on_event(event))
     }
 
     fn on_state(&mut self) {
@@ -217,6 +228,11 @@ impl<'a> Meeting<'a> {
                 self.print_who();
                 Ok(())
             }
+            Wish::Explain => {
+                self.line.print(&call.explain().to_string());
+                Ok(())
+            }
+            Wish::AskForKeys => self.ask_for_keys().await,
             Wish::ToggleHand => return self.reacted(self.toggle_hand().await),
             Wish::React(shown) => {
                 return self.reacted(call.react(shown, Stay::Ephemeral).await);
@@ -225,7 +241,6 @@ impl<'a> Meeting<'a> {
             Wish::Tone(_)
             | Wish::RestartIce
             | Wish::Follow
-            | Wish::Explain
             | Wish::Typing(_)
             | Wish::Transfer(_) => Ok(()),
         };
@@ -233,6 +248,16 @@ impl<'a> Meeting<'a> {
             Ok(()) => self.show(),
             Err(why) => self.line.print(&why.to_string()),
         }
+    }
+
+    /// Asks everybody, whoever's key we have.
+    async fn ask_for_keys(&self) -> Result<(), ChangeGroupError> {
+        let all = self.present.participants.iter().map(|one| &one.id);
+        let others: Vec<_> = all.filter(|one| **one != self.me).cloned().collect();
+        let asked = others.len();
+        self.call.request_encryption_keys(others).await?;
+        self.line.print(&format!("asked {asked} for keys"));
+        Ok(())
     }
 
     async fn toggle(&self, source: MediaSource, mark: &str) -> Result<(), ChangeGroupError> {
@@ -260,6 +285,9 @@ impl<'a> Meeting<'a> {
     }
 
     async fn leave(&mut self) {
+        if self.present.backend.is_sfu() && self.leaving.is_none() {
+            self.line.print(&self.call.explain().to_string());
+        }
         self.line.print("leaving");
         self.leaving.get_or_insert_with(|| Instant::now() + LEAVING);
         // Our membership is taken back by itself, whatever comes of this.

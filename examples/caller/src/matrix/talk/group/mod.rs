@@ -4,48 +4,57 @@
 //! | --- | --- |
 //! | `hall.rs` | what is heard and seen of each, and what is kept of it |
 //! | `meeting.rs` | the call, from entering to leaving |
-//! | `told.rs` | lines about what happens |
+//! | `told.rs`, `key_words.rs` | lines about what happens, and about media keys |
 //! | `words.rs` | lines about who is there |
 
 mod hall;
+mod key_words;
 mod meeting;
 #[cfg(test)]
 mod testkit;
 mod told;
 mod words;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use matrix_voip::{
     Announce, ChangeGroupError, EnterError, GroupCallId, GroupCallSession, GroupOptions as Opening,
-    Notify, ParticipantId,
+    Notify, ParticipantId, VoIPBuilder,
+    host::Media,
     id::{DeviceId, UserId},
 };
+use matrix_voip_livekit::PlainText;
 use tokio::time::interval;
 
 use self::{hall::Hall, meeting::Meeting, words::name};
 use super::{Line, gear, keys::Keys, status};
 use crate::{
-    cli::online::{Announce as Announcing, GroupOptions},
+    cli::online::{Announce as Announcing, Focus, GroupOptions},
     exit::WRONG,
     matrix::{
         account::rooms::{named, room_named},
+        keyring::Keyring,
         patience::{PATIENCE, within},
         plain::plain,
         refusal::Refusal,
         say::say,
+        trust::Trust,
     },
 };
 
 /// Between two looks at something that nothing tells of.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Enters the call of a room and stays until the person leaves it.
+/// Enters the call of a room and stays until the person leaves it. Through an SFU nothing is said or
+/// heard: only who is there, tokens and keys are shown.
 pub(crate) async fn group(options: &GroupOptions) -> Result<ExitCode, Refusal> {
     named(&options.room)?;
+    if options.livekit.is_some() && !options.keys_only {
+        return Err(Refusal::new(NO_MEDIA));
+    }
     let studio = gear::said_and_shown(&options.talk)?;
     let hall = Hall::open(&options.talk)?;
-    let line = Line::open(hall.listens_in(studio).build(), &options.talk).await?;
+    let line = dial(options, hall.listens_in(studio).build()).await?;
     let keys = Keys::signals();
     match open(&line, options).await {
         Ok((call, me)) => {
@@ -60,13 +69,38 @@ pub(crate) async fn group(options: &GroupOptions) -> Result<ExitCode, Refusal> {
     }
 }
 
+/// What is not there yet.
+const NO_MEDIA: &str = "no sound and picture through an SFU yet: --keys-only enters the call and shows \
+                        who is in it, tokens and media keys";
+
+/// A client with calls, in sync; for an SFU with what fetches tokens and keeps keys.
+async fn dial(options: &GroupOptions, media: Arc<dyn Media>) -> Result<Line, Refusal> {
+    if options.livekit.is_none() {
+        return Line::open(media, &options.talk).await;
+    }
+    let plain = if options.plain_http { PlainText::Anywhere } else { PlainText::Loopback };
+    let tokens = Trust::read(options.talk.profile.trust.as_deref())?.tokens(plain)?;
+    let more = |voip: VoIPBuilder| voip.tokens(Arc::new(tokens)).keys(Arc::new(Keyring::new()));
+    Line::open_with(media, &options.talk, more).await
+}
+
+/// Which call, and how its participants meet.
+fn opening(options: &GroupOptions) -> Opening {
+    let opening = match &options.livekit {
+        None => Opening::mesh(),
+        Some(Focus::Auto) => Opening::sfu(),
+        Some(Focus::At(url)) => Opening::livekit(url),
+    };
+    opening.call(GroupCallId::named(&options.call))
+}
+
 /// The call, and who we are in it.
 async fn open(
     line: &Line,
     options: &GroupOptions,
 ) -> Result<(GroupCallSession, ParticipantId), Refusal> {
     let room = within("rooms", PATIENCE, room_named(&line.client, &options.room)).await?;
-    let opening = Opening::mesh().call(GroupCallId::named(&options.call));
+    let opening = opening(options);
     let opened = line.voip.fetch_or_create_group_call(room.room_id(), opening).await;
     let call = opened.map_err(|why| Refusal::new(why.to_string()))?;
     let refused = |why: ChangeGroupError| Refusal::new(why.to_string());
@@ -81,6 +115,7 @@ async fn open(
     let device = device.and_then(|device| DeviceId::parse(device.as_str()).ok());
     let (user, device) = user.zip(device).ok_or_else(|| Refusal::new("not logged in"))?;
     say(format_args!("the call of {}", plain(room.room_id())));
+    key_words::place(&call.snapshot().backend).into_iter().for_each(say);
     Ok((call, ParticipantId { user, device }))
 }
 
@@ -129,6 +164,11 @@ fn refused(why: &EnterError) -> Refusal {
             "{why}: the room's power levels are against it; who may change them lets every member \
              in with --allow-everyone"
         ),
+        EnterError::NoFocus => {
+            "no SFU is known: neither members of the call nor your homeserver name \
+                                one; say where tokens are had with --livekit URL"
+                .to_owned()
+        }
         _ => why.to_string(),
     })
 }
@@ -151,6 +191,11 @@ async fn told(met: meeting::Outcome, hall: Hall) -> Result<ExitCode, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nobody_names_an_sfu_the_option_that_does_is_named() {
+        assert!(refused(&EnterError::NoFocus).to_string().ends_with("with --livekit URL"));
+    }
 
     #[test]
     fn who_may_not_join_is_told_of_the_option_that_lets_everybody_in() {

@@ -8,6 +8,7 @@ use matrix_voip::{
 };
 use matrix_voip_media::Heard;
 
+use super::key_words::{key_of, own_key};
 use crate::matrix::{plain::plain, talk::status::level};
 
 /// Somebody's user id.
@@ -74,6 +75,7 @@ impl View<'_> {
         parts.extend(ours.iter().filter(|mark| **mark != "muted").map(ToString::to_string));
         parts.extend(muted.then(|| "muted".to_owned()));
         parts.extend(self.call.held.then(|| "on hold".to_owned()));
+        parts.extend(self.call.backend.is_sfu().then(|| own_key(self.call)));
         let others = self.call.participants.iter().map(|one| &one.id);
         let others = others.filter(|one| *one != self.me);
         parts.extend(others.map(|one| {
@@ -100,8 +102,12 @@ impl View<'_> {
         if all.is_empty() { vec!["nobody is there".to_owned()] } else { all }
     }
 
-    /// How somebody is connected, or what is heard of him.
+    /// How somebody is connected, or what is heard of him; of an SFU, where nothing is heard, what there
+    /// is of his key.
     fn how(&self, who: &ParticipantId) -> String {
+        if self.call.backend.is_sfu() {
+            return key_of(self.call, who);
+        }
         match self.call.connections.get(who) {
             // While we hold the call nothing comes in.
             Some(Connection::Connected) if !self.call.held => {
