@@ -108,7 +108,7 @@ pub(crate) fn beside_tests(name: &str) -> Option<PathBuf> {
 /// their certificates from, beside the usual ones.
 pub(crate) fn serve(house: &House, caller: &Path, sync: Sync, root: &Path) -> Command {
     let mut command = house.command(caller);
-    command.args(["serve", "--sync", sync.name()]).arg("--trust").arg(root);
+    command.args(["serve", "--show-keys", "--sync", sync.name()]).arg("--trust").arg(root);
     if env::var_os("RUST_LOG").is_none() {
         // Few lines: what the engine notices and tells nobody.
         command.env("RUST_LOG", "matrix_voip_str0m=trace");

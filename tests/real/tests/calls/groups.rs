@@ -99,8 +99,12 @@ fn sees_within(
         if since.elapsed() > patience {
             return Err(Failure(format!("{} sees {state} instead of {devices:?}", client.peer())));
         }
-        // A pause of 200 ms, during which other commands are served.
-        let pause = json!({"callId": "none", "incoming": true, "timeoutMs": 200});
-        drop(client.ask("waitFor", &pause));
+        pause(client);
     }
+}
+
+/// A pause of 200 ms, during which other commands are served.
+pub(crate) fn pause(client: &Client) {
+    let pause = json!({"callId": "none", "incoming": true, "timeoutMs": 200});
+    drop(client.ask("waitFor", &pause));
 }

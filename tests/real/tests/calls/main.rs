@@ -13,6 +13,7 @@ mod groups;
 mod keys;
 mod login;
 mod measure;
+mod media_keys;
 mod meetings;
 mod meshes;
 mod person;
@@ -54,6 +55,7 @@ fn main() {
         meetings::SCENARIOS,
         servers::SCENARIOS,
         tokens::SCENARIOS,
+        media_keys::SCENARIOS,
         measure::SCENARIOS,
     ];
     let trials = stage::trials(&stage, &scenarios);

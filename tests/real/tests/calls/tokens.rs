@@ -23,7 +23,7 @@ pub(crate) const SCENARIOS: &[Scenario] =
     &[Scenario::new("tokens_of_an_sfu", Cast::Scene(tokens_of_an_sfu))];
 
 /// Where the SFU would be: nobody joins it here.
-const SFU: &str = "ws://127.0.0.1:7880";
+pub(crate) const SFU: &str = "ws://127.0.0.1:7880";
 
 const ROOM: &str = "!kitchen:localhost";
 const SLOT: &str = "m.call#ROOM";
