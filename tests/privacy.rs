@@ -17,7 +17,10 @@ use matrix_voip::{
         Reply, SdpKind, SfuToken, TokenFault,
     },
     redact::{Secret, SecretBytes},
-    wire::delivery::{Batch, Facts, Place, Protection, RawEvent},
+    wire::{
+        delivery::{Batch, Facts, Place, Protection, RawEvent},
+        state::{Extent, StateBatch},
+    },
 };
 use serde_json::json;
 use watcher::{Watcher, is_private};
@@ -155,6 +158,11 @@ async fn falter(mut mailbox: Mailbox) {
             Op::Keys(..) if turn % 4 == 0 => continue,
             Op::Keys(_, KeyOp::Set { .. }) if turn % 4 == 1 => Err(Fault::Panicked),
             Op::Keys(..) => Ok(Reply::Done),
+            // Without it nobody can enter.
+            Op::Fetch(Fetch::State(room)) => {
+                let state = StateBatch { room, extent: Extent::Whole, events: Vec::new() };
+                Ok(Reply::State(Box::new(state.parse())))
+            }
             Op::Fetch(Fetch::KeyMaterial) => Ok(Reply::KeyMaterial(SecretBytes::new(*KEY))),
             Op::Fetch(Fetch::OpenId) => Ok(Reply::OpenId(OpenIdToken {
                 access_token: Secret::new("token-of-open-id"),
