@@ -179,10 +179,6 @@ async fn falter(mut mailbox: Mailbox) {
                 lifetime: Some(Duration::from_secs(60)),
                 identity: Some("@ada:example.org:A".into()),
             })),
-            Op::Fetch(Fetch::State(room)) => {
-                let state = StateBatch { room, extent: Extent::Whole, events: Vec::new() };
-                Ok(Reply::State(Box::new(state.parse())))
-            }
             Op::Matrix(MatrixOp::SendState { .. }) => Ok(Reply::Sent("$member".parse().unwrap())),
             Op::Matrix(MatrixOp::SendToDevice { .. }) if turn % 2 == 0 => {
                 Ok(Reply::ToDevice([].into()))

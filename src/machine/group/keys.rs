@@ -180,7 +180,11 @@ impl Engine {
             return;
         }
         let Some(present) = call.shares_keys(member).filter(|_| !ignored).cloned() else {
-            let how = match self.world.is_outside(&call.shown.room, &member.user) {
+            let room = &call.shown.room;
+            let of_room = self.groups.rooms.get(room);
+            // Who all the members are not every host tells; who has left each does.
+            let told = of_room.is_some_and(|it| it.roster.is_outside(&member.user));
+            let how = match told || self.world.is_outside(room, &member.user) {
                 true => Gone::Removed,
                 false => Gone::Left,
             };

@@ -206,6 +206,11 @@ impl Roster {
         self.outside.contains(&facts.sender) && claims.any(|claim| claim.event == facts.event_id)
     }
 
+    /// Whether this user has claimed to be in a call, and left the room since.
+    pub(in crate::machine) fn is_outside(&self, user: &UserId) -> bool {
+        self.outside.contains(user)
+    }
+
     /// A user left the room or came back to it.
     pub(in crate::machine) fn set_outside(
         &mut self,
