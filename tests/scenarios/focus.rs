@@ -111,7 +111,12 @@ fn what_the_application_wants_comes_before_the_configuration_and_that_before_the
 
 #[test]
 fn where_nobody_names_an_sfu_the_call_is_not_entered_and_says_so() {
-    for fault in [None, Some(Fault::Unreachable), Some(Fault::Unsupported)] {
+    let (no_focus, not_reached) = (GroupRefusal::NoFocus, GroupRefusal::NotReached);
+    for (fault, why) in [
+        (None, no_focus),
+        (Some(Fault::Unreachable), not_reached),
+        (Some(Fault::Unsupported), no_focus),
+    ] {
         let (sim, room, [ada, ..]) = three(false);
         if let Some(fault) = fault {
             ada.next(OpKind::Transports, Cue::fails(fault));
@@ -120,7 +125,7 @@ fn where_nobody_names_an_sfu_the_call_is_not_entered_and_says_so() {
         assert_eq!(ada.group_snapshot(call).unwrap().sfu, SfuStatus::FindingFocus);
         sim.advance(secs(1));
         let shown = ada.group_snapshot(call).unwrap();
-        assert_eq!((shown.state, shown.refused), (GroupState::Ended, Some(GroupRefusal::NoFocus)));
+        assert_eq!((shown.state, shown.refused), (GroupState::Ended, Some(why)));
         assert!(!ada.is_at_sfu() && ada.keys_used().is_empty());
         sim.run_to_the_end();
     }

@@ -4,7 +4,6 @@ use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
     groups::{GroupTimer, Reading},
-    keys,
     membership::{Awaited, Outcome, Visit},
     post::{Letter, Patience, Post, Purpose},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
@@ -78,15 +77,6 @@ impl Engine {
         }
         self.use_keys(session, keys);
         Ok(())
-    }
-
-    /// Whether there are media keys: to be said before we enter.
-    fn use_keys(&mut self, session: SessionId, keys: KeyUse) {
-        let usual = self.world.config.key_profile;
-        let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        if !call.is_wanted() {
-            call.keys.set_profile(keys::profile(keys, &call.shown.backend, usual));
-        }
     }
 
     /// Who opens a call hears who is in it, also where nothing was heard of the room yet.

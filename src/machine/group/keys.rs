@@ -155,6 +155,15 @@ pub(super) const fn profile(
 impl Engine {
     // ------------------------------------------------------------------------ coming and going
 
+    /// Whether there are media keys: to be said before we enter.
+    pub(super) fn use_keys(&mut self, session: SessionId, keys: KeyUse) {
+        let usual = self.world.config.key_profile;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if !call.is_wanted() {
+            call.keys.set_profile(profile(keys, &call.shown.backend, usual));
+        }
+    }
+
     /// We are about to be in the call: our key is made and shared before anybody knows of us.
     pub(super) fn start_keys(&mut self, session: SessionId) {
         let ratchet = self.world.config.ratchet;

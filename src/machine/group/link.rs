@@ -230,7 +230,9 @@ impl Engine {
         call.show_sfu(&mut self.world, SfuStatus::Lost(why));
         let again = matches!(why, SfuLoss::Unreachable | SfuLoss::TokenRefused);
         if !again {
+            // Nobody comes back by himself, and needs no token.
             call.sfu.link = Link::Lost(why);
+            drop_token(call, &mut self.world);
         } else if by_host {
             call.sfu.link_tries = call.sfu.link_tries.saturating_add(1);
             let pause = self.world.config.timeouts.retry_pause(call.sfu.link_tries);
@@ -238,11 +240,14 @@ impl Engine {
         } else {
             call.sfu.link = Link::Off;
         }
-        // The application that connects by itself needs a fresh one at once; the host's next try fetches
-        // its own, after the pause.
+        // The application that connects by itself needs a fresh one, the first at once; the host's next
+        // try fetches its own, after the pause.
         let refused = why == SfuLoss::TokenRefused && !by_host;
         if refused && matches!(call.sfu.token, Token::Here(_)) {
-            self.fetch_token(session);
+            let tries = call.sfu.link_tries;
+            call.sfu.link_tries = tries.saturating_add(1);
+            let pause = (tries > 0).then(|| self.world.config.timeouts.retry_pause(tries));
+            call.sfu.token = Token::Pausing(now.plus(pause.unwrap_or_default()));
         }
         self.show_sfu_members(session);
     }
@@ -325,6 +330,11 @@ fn connect(call: &mut GroupCall, world: &mut World, token: SfuToken) {
 /// Takes back the connection and the token, and what is under way for them.
 fn disconnect(call: &mut GroupCall, world: &mut World) {
     hang_up(call, world);
+    drop_token(call, world);
+}
+
+/// Takes back the token, and what is under way for it.
+fn drop_token(call: &mut GroupCall, world: &mut World) {
     if let Token::OpenId(op) | Token::Asked(op) = std::mem::take(&mut call.sfu.token) {
         world.cancel(op);
     }
