@@ -89,6 +89,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the host connects to SFUs, and opens sources for them.
+    pub(crate) fn host_connects(&self) -> bool {
+        self.sfu_client == SfuClient::Host
+    }
+
     /// Whether we say that we can be transferred.
     pub(crate) fn can_be_transferred(&self) -> bool {
         self.transfers == Transfers::Ask

@@ -14,6 +14,7 @@ use crate::{
         io::{CallMedia, Fault, Fetch, Op, ParticipantId, Reply},
         world::Owner,
     },
+    time::Mono,
     wire::{
         focus::{Transport, identities},
         member::Backend,
@@ -25,6 +26,18 @@ impl GroupCall {
     fn focus_of_elders(&self) -> Option<&Backend> {
         let elders = self.shown.participants.iter().filter(|one| self.sfu.elders.contains(&one.id));
         elders.map(|one| &one.backend).find(|backend| backend.is_sfu())
+    }
+
+    /// Whoever of these is older than we are counts, as long as memberships cross.
+    fn note_elders(&mut self, now: Mono, touched: &[ParticipantId]) {
+        if self.sfu.settled.is_some_and(|until| until <= now) {
+            return;
+        }
+        let Some(ours) = self.shown.participant(&self.shown.ours) else { return };
+        let touched = touched.iter().filter_map(|id| self.shown.participant(id));
+        let older = touched.filter(|one| (one.since, &one.id) < (ours.since, &ours.id));
+        let older: Vec<_> = older.map(|one| one.id.clone()).collect();
+        self.sfu.elders.extend(older);
     }
 }
 
@@ -88,8 +101,8 @@ impl Engine {
         }
     }
 
-    /// Who is older than we are and elsewhere is followed.
-    fn follow_elders(&mut self, session: SessionId) {
+    /// Who is older than we are and elsewhere is followed, after all that changed at once.
+    pub(super) fn follow_elders(&mut self, session: SessionId) {
         let Some(call) = self.groups.calls.get(&session) else { return };
         let focus = call.focus_of_elders().filter(|focus| **focus != call.shown.backend);
         let Some(focus) = focus.filter(|_| call.is_wanted()).cloned() else { return };
@@ -126,45 +139,14 @@ impl Engine {
             }
             return;
         };
-        if one.id == ourselves {
-            // Only now it is known who is older.
-            call.sfu.is_compared = true;
-        }
         let visit = one.session.as_deref().unwrap_or_default();
         call.sfu.name(member, identities(&member.user, &member.device, visit));
-        let ours = call.shown.participant(&ourselves);
-        let is_older = ours.is_some_and(|ours| (one.since, &one.id) < (ours.since, &ours.id));
-        let settling = call.sfu.settled.is_none_or(|until| now < until);
-        if is_older && settling {
-            call.sfu.elders.insert(member.clone());
-        }
+        // Our own membership was seen: only now it is known who is older.
+        let touched = match one.id == ourselves {
+            true => call.shown.participants.iter().map(|one| one.id.clone()).collect(),
+            false => vec![one.id],
+        };
+        call.note_elders(now, &touched);
         self.show_sfu_member(session, member);
-    }
-
-    /// After all that changed at once.
-    pub(super) fn tend_sfu(&mut self, session: SessionId) {
-        let compared = self.groups.calls.get_mut(&session).is_some_and(|call| {
-            std::mem::take(&mut call.sfu.is_compared) && call.shown.backend.is_sfu()
-        });
-        if compared {
-            self.compare_ages(session);
-        }
-        self.follow_elders(session);
-    }
-
-    /// Our own membership was seen: whoever crossed it and is older counts.
-    fn compare_ages(&mut self, session: SessionId) {
-        let ourselves = self.ourselves();
-        let now = self.world.now.mono;
-        let Some(call) = self.groups.calls.get_mut(&session) else { return };
-        if call.sfu.settled.is_some_and(|until| until <= now) || !call.is_wanted() {
-            return;
-        }
-        let Some(ours) = call.shown.participant(&ourselves) else { return };
-        let ours = (ours.since, ours.id.clone());
-        let older =
-            call.shown.participants.iter().filter(|one| (one.since, &one.id) < (ours.0, &ours.1));
-        let older: Vec<_> = older.map(|one| one.id.clone()).collect();
-        call.sfu.elders.extend(older);
     }
 }

@@ -4,6 +4,7 @@ use super::{
     GroupCall,
     event::{GroupEnd, GroupEvent, GroupRefusal, GroupSnapshot, GroupState},
     groups::{GroupTimer, Reading},
+    media::Via,
     membership::{Awaited, Outcome, Visit},
     post::{Letter, Patience, Post, Purpose},
     roster::{LONGEST_MEMBERSHIP, ParticipantId},
@@ -182,8 +183,8 @@ impl Engine {
             GroupState::Entering | GroupState::Entered => return Verdict::Handled,
             GroupState::Ended => return Verdict::Refused(Refusal::UnknownSession),
         }
-        let backend = call.shown.backend.clone();
-        if let Err(refusal) = self.check_entering(room, &backend) {
+        let (backend, via) = (call.shown.backend.clone(), call.media.via());
+        if let Err(refusal) = self.check_entering(room, (&backend, via)) {
             return Verdict::Refused(refusal);
         }
         self.set_group_state(session, GroupState::Entering);
@@ -195,7 +196,11 @@ impl Engine {
         Verdict::Handled
     }
 
-    fn check_entering(&mut self, room: &RoomId, backend: &Backend) -> Result<(), Refusal> {
+    fn check_entering(
+        &mut self,
+        room: &RoomId,
+        (backend, via): (&Backend, Via),
+    ) -> Result<(), Refusal> {
         self.check_dialect(backend)?;
         let dialect = backend.dialect();
         let of_room = self.groups.room(room);
@@ -205,7 +210,7 @@ impl Engine {
         if !of_room.ours.can_speak(dialect) {
             return Err(Refusal::OtherDialect);
         }
-        if self.has_our_media(backend) { self.make_way_for_group() } else { Ok(()) }
+        if via == Via::Application { Ok(()) } else { self.make_way_for_group() }
     }
 
     /// We are in the call from now on, whoever knows of it yet: membership, media, token and keys are

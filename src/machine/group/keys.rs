@@ -223,6 +223,14 @@ impl Engine {
         self.ask_for_keys(session);
     }
 
+    /// The same, and sets the timer anew.
+    fn go_on_with_keys(&mut self, session: SessionId) {
+        self.tend_keys(session);
+        if let Some(room) = self.groups.calls.get(&session).map(|call| call.shown.room.clone()) {
+            self.groups.watch_keys(&room);
+        }
+    }
+
     fn do_with_keys(&mut self, session: SessionId, deed: Deed) {
         let ourselves = self.world.ourselves();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
@@ -282,9 +290,7 @@ impl Engine {
         if !call.keys.heard.request(now, members) {
             return Err(Refusal::NoSuchParticipant);
         }
-        let room = call.shown.room.clone();
-        self.tend_keys(session);
-        self.groups.watch_keys(&room);
+        self.go_on_with_keys(session);
         Ok(())
     }
 
@@ -299,9 +305,7 @@ impl Engine {
         if !call.keys.heard.miss(now, member) {
             return Verdict::Ignored(Ignored::NoChange);
         }
-        let room = call.shown.room.clone();
-        self.tend_keys(session);
-        self.groups.watch_keys(&room);
+        self.go_on_with_keys(session);
         Verdict::Handled
     }
 
@@ -315,8 +319,7 @@ impl Engine {
             KeyBody::Keys(keys) => self.hear_keys(session, &member, keys),
             KeyBody::Request => self.on_key_request(session, &member),
         };
-        self.tend_keys(session);
-        self.groups.watch_keys(&message.room);
+        self.go_on_with_keys(session);
         verdict
     }
 
@@ -435,7 +438,6 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else {
             return Verdict::Ignored(Ignored::StaleReply);
         };
-        let room = call.shown.room.clone();
         let ring = &mut call.keys.ring;
         if ring.awaits_material(op) {
             ring.on_material(now, material(result), timeouts);
@@ -449,8 +451,7 @@ impl Engine {
         } else if !call.keys.asks.remove(&op) {
             return Verdict::Ignored(Ignored::StaleReply);
         }
-        self.tend_keys(session);
-        self.groups.watch_keys(&room);
+        self.go_on_with_keys(session);
         Verdict::Handled
     }
 

@@ -90,7 +90,7 @@ impl Engine {
                 self.tend_sfu_of(session, &member);
                 self.tend_keys_of(session, &member);
             }
-            self.tend_sfu(session);
+            self.follow_elders(session);
             self.tend_keys(session);
         }
         self.groups.watch_legs(room);

@@ -10,7 +10,6 @@ use super::{
     sfu::{CONNECT, Link, SETTLING, SOONEST_REFRESH, Sfu, Token},
 };
 use crate::{
-    config::SfuClient,
     id::{OpId, RoomId, SessionId},
     machine::{
         Engine,
@@ -85,11 +84,7 @@ impl Engine {
         call.sfu.forget_people();
         call.speaker.name(None);
         self.tell_speaker(session);
-        let Some(call) = self.groups.calls.get(&session) else { return };
-        let members: Vec<_> = call.shown.participants.iter().map(|one| one.id.clone()).collect();
-        for member in members {
-            self.show_sfu_member(session, &member);
-        }
+        self.show_sfu_members(session);
     }
 
     // --------------------------------------------------------------------------------- token
@@ -144,7 +139,7 @@ impl Engine {
 
     fn take_token(&mut self, session: SessionId, token: SfuToken) {
         let (now, margin) = (self.world.now.mono, self.world.config.timeouts.token_margin);
-        let by_host = self.world.config.sfu_client == SfuClient::Host;
+        let by_host = self.world.config.host_connects();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let refresh = token.lifetime.map(|lifetime| {
             let early = lifetime.saturating_sub(margin).max(lifetime / 2);
@@ -152,7 +147,6 @@ impl Engine {
         });
         call.sfu.token = Token::Here(refresh);
         call.sfu.token_tries = 0;
-        call.sfu.latest = Some(token.clone());
         if !by_host {
             call.tell(&mut self.world, GroupEvent::TokenReady(token));
             if call.sfu.link == Link::Off {
@@ -215,14 +209,13 @@ impl Engine {
             return Verdict::Ignored(Ignored::StaleReply);
         }
         self.tend_groups(&room);
-        self.groups.watch_sfus(&room);
         self.groups.push(&mut self.world, &room);
         Verdict::Handled
     }
 
     /// The connection is gone; the membership stands, and where it helps another one is made.
     pub(super) fn on_sfu_lost(&mut self, session: SessionId, why: SfuLoss) {
-        let by_host = self.world.config.sfu_client == SfuClient::Host;
+        let by_host = self.world.config.host_connects();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let now = self.world.now.mono;
         hang_up(call, &mut self.world);
@@ -346,8 +339,7 @@ fn hang_up(call: &mut GroupCall, world: &mut World) {
         world.cancel(op);
     }
     let former = std::mem::take(&mut call.sfu.link);
-    let by_host = world.config.sfu_client == SfuClient::Host;
-    if by_host && matches!(former, Link::Connecting(_) | Link::Connected | Link::Reconnecting(_)) {
+    if world.config.host_connects() && former.is_taken_up() {
         let op = Op::Sfu(call.session, SfuOp::Disconnect);
         world.request(Owner::Nobody, op);
     }

@@ -84,6 +84,10 @@ impl GroupMedia {
         Self { session, via, local: LocalMedia::new(stream), asks: BTreeMap::new() }
     }
 
+    pub(super) const fn via(&self) -> Via {
+        self.via
+    }
+
     /// Whether sources are opened and closed at our word.
     pub(super) fn is_ours(&self) -> bool {
         self.via != Via::Application
@@ -160,11 +164,6 @@ impl GroupMedia {
 }
 
 impl Engine {
-    /// Whether sources are opened and closed at our word, in a call of this backend.
-    pub(super) fn has_our_media(&self, backend: &Backend) -> bool {
-        Via::of(backend, self.world.config.sfu_client) != Via::Application
-    }
-
     /// We are about to be in the call: its media is opened, where it is ours.
     pub(super) fn open_group_media(&mut self, session: SessionId, media: CallMedia) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };

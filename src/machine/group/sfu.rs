@@ -22,7 +22,7 @@ use crate::{
         bounds::{MAX_SFU_PARTICIPANTS, MAX_SFU_TRACKS},
         event::{Side, Stream},
         fingerprint::Fingerprint,
-        io::{CallMedia, MediaKind, ParticipantId, SfuLoss, SfuToken, SfuTrack, Slot},
+        io::{CallMedia, MediaKind, ParticipantId, SfuLoss, SfuTrack, Slot},
     },
     time::{Deadline, Mono},
     wire::metadata::Purpose,
@@ -63,6 +63,16 @@ pub(super) enum Link {
     Lost(SfuLoss),
 }
 
+impl Link {
+    /// Whether it was asked for, and neither lost nor taken back since.
+    pub(super) const fn is_taken_up(&self) -> bool {
+        match self {
+            Self::Connecting(_) | Self::Connected | Self::Reconnecting(_) => true,
+            Self::Off | Self::Pausing(_) | Self::Lost(_) => false,
+        }
+    }
+}
+
 /// Somebody at the SFU.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Person {
@@ -75,7 +85,6 @@ pub(super) struct Sfu {
     /// The homeserver is asked which there are.
     pub(super) choosing: Option<(OpId, CallMedia)>,
     pub(super) token: Token,
-    pub(super) latest: Option<SfuToken>,
     pub(super) link: Link,
     /// Requests about our connection that are not answered.
     pub(super) asks: BTreeSet<OpId>,
@@ -90,8 +99,6 @@ pub(super) struct Sfu {
     pub(super) elders: BTreeSet<ParticipantId>,
     /// Until when older ones who turn up count too; `None`: our membership is not accepted yet.
     pub(super) settled: Option<Mono>,
-    /// Our own membership was seen: only now it is known who is older.
-    pub(super) is_compared: bool,
 }
 
 impl Sfu {
@@ -203,7 +210,7 @@ impl Sfu {
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((self.choosing.is_some(), self.token_tries, self.link_tries, self.is_compared));
+        print.value((self.choosing.is_some(), self.token_tries, self.link_tries));
         match self.token {
             Token::None => print.value("none"),
             Token::OpenId(op) | Token::Asked(op) => print.op(op),
@@ -221,7 +228,7 @@ impl Sfu {
                 print.deadline(Deadline::Mono(at));
             }
         }
-        print.value((&self.latest, &self.people, &self.names, &self.elders));
+        print.value((&self.people, &self.names, &self.elders));
         self.asks.iter().for_each(|op| print.op(*op));
         self.settled.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
     }

@@ -9,7 +9,6 @@ use super::{
     sfu::{CONNECT, Link},
 };
 use crate::{
-    config::SfuClient,
     id::SessionId,
     machine::{
         Engine,
@@ -102,14 +101,11 @@ impl Engine {
 
     fn on_sfu_state(&mut self, session: SessionId, state: SfuState) -> Verdict {
         let now = self.world.now.mono;
-        let by_host = self.world.config.sfu_client == SfuClient::Host;
         let Some(call) = self.groups.calls.get_mut(&session) else {
             return Verdict::Ignored(Ignored::UnknownSfu);
         };
         // What was on its way when we took the connection back is of one that is gone.
-        let asked =
-            matches!(call.sfu.link, Link::Connecting(_) | Link::Connected | Link::Reconnecting(_));
-        if by_host && !asked {
+        if self.world.config.host_connects() && !call.sfu.link.is_taken_up() {
             return Verdict::Ignored(Ignored::NoChange);
         }
         match state {
