@@ -102,7 +102,7 @@ impl Stage {
         sim.sfu(|sfu| sfu.set_lifetime(lifetime));
         let mut devices = Vec::new();
         for user in &users {
-            for device in 0..dice.below(2) + 1 {
+            for device in 0..*dice.one_of(&[1, 1, 2, 3]) {
                 let config = config(&mut dice);
                 devices.push(sim.user(user).device_with(&format!("D{device}"), config));
             }

@@ -1,4 +1,5 @@
-//! Ids that we mint: unique in this engine, unlikely elsewhere, the same for the same seed.
+//! Ids that we mint: unique in this engine, unlikely elsewhere, the same for the same seed. And by how
+//! much we wait otherwise than our other devices.
 
 use crate::id::{CallId, OpId, PartyId, PeerId, SessionId, StreamId, TrackId};
 
@@ -12,6 +13,7 @@ pub(super) struct Ids {
     /// Apart from the others: so what we hear does not decide which call id comes next.
     stream_state: u64,
     visit_state: u64,
+    share_state: u64,
     sessions: u64,
     peers: u64,
     tracks: u64,
@@ -25,6 +27,7 @@ impl Ids {
             state: seed,
             stream_state: !seed,
             visit_state: seed.rotate_left(32),
+            share_state: !seed.rotate_left(32),
             sessions: 0,
             peers: 0,
             tracks: 0,
@@ -36,7 +39,7 @@ impl Ids {
     /// What decides which texts come next: numbers mean nothing to others.
     #[cfg(feature = "testing")]
     pub(super) fn fingerprint(&self, print: &mut super::fingerprint::Fingerprint) {
-        print.value((self.state, self.stream_state, self.visit_state));
+        print.value((self.state, self.stream_state, self.visit_state, self.share_state));
     }
 
     pub(super) fn party(&mut self) -> PartyId {
@@ -51,6 +54,11 @@ impl Ids {
     /// One visit of ours to a group call (`membershipID`).
     pub(super) fn visit(&mut self) -> String {
         text(&mut self.visit_state)
+    }
+
+    /// Between nothing and one; another in each engine, and each time.
+    pub(super) fn share(&mut self) -> f64 {
+        f64::from((random(&mut self.share_state) >> 32) as u32) / f64::from(u32::MAX)
     }
 
     pub(super) fn call(&mut self) -> CallId {
@@ -133,6 +141,15 @@ mod tests {
         let (mut a, mut b) = (Ids::new(7), Ids::new(7));
         assert_ne!(a.stream(), a.stream());
         assert_eq!(a.call(), b.call());
+    }
+
+    #[test]
+    fn shares_are_spread_over_all_between_nothing_and_one() {
+        let mut ids = Ids::new(7);
+        let mut shares: Vec<_> = (0..100).map(|_| ids.share()).collect();
+        shares.sort_by(f64::total_cmp);
+        assert!(shares[0] >= 0.0 && shares[99] <= 1.0);
+        assert!(shares.windows(2).all(|pair| pair[1] - pair[0] < 0.1), "{shares:?}");
     }
 
     #[test]

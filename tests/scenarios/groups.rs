@@ -295,6 +295,30 @@ fn an_update_that_two_devices_write_at_once_is_repaired() {
     assert_eq!(written(&sim, &room), before, "then it is quiet");
 }
 
+/// All that they write is composed without what the others write meanwhile, again and again.
+#[test]
+fn what_four_devices_of_a_user_write_at_once_is_repaired_in_a_few_rounds() {
+    for delay in [0, 20, 300] {
+        let sim = Sim::new(3);
+        let room = sim.room("!room:example", ["@ada:example", "@ben:example"]);
+        let devices = ["A1", "A2", "A3", "A4"].map(|it| sim.user("@ada:example").device(it));
+        let ben = sim.user("@ben:example").device("B");
+        sim.run_until_quiet();
+        let ada = UserId::parse("@ada:example").unwrap();
+        sim.server(|server| server.set_delay(&ada, &ada, millis(delay)));
+        for device in &devices {
+            let session = open(device, &room);
+            device.group(session, GroupCommand::Enter(CallMedia::Voice));
+        }
+        sim.advance(secs(20));
+        assert_eq!(present(&ben).len(), 4, "{}", sim.column());
+        let before = written(&sim, &room);
+        assert!(before <= 20, "four devices wrote {before} times");
+        sim.advance(secs(20));
+        assert_eq!(written(&sim, &room), before, "then it is quiet");
+    }
+}
+
 #[test]
 fn three_calls_of_one_room_are_entered_beside_each_other() {
     let (sim, room, [ada, ben, _]) = three();

@@ -416,6 +416,25 @@ fn an_application_that_connects_by_itself_gets_tokens_and_keys_and_its_media_is_
     assert_eq!((status(&ada), shown(&ada).token), (SfuStatus::Off, None));
 }
 
+/// The token that the application has is good for a minute more when a fresh one is fetched.
+#[test]
+fn who_has_a_good_token_notices_no_fault_of_the_next_until_it_is_over() {
+    let (sim, room, [ada, _, _]) = three_with(Config::default);
+    sim.sfu(|sfu| sfu.set_lifetime(Some(secs(600))));
+    let call = enters(&ada, &room);
+    sim.advance(secs(500));
+    sim.sfu(|sfu| sfu.refuse_tokens(Some(TokenFault::NotReached)));
+    sim.advance(secs(95));
+    assert_eq!(status(&ada), SfuStatus::HandedOver, "{}", sim.column());
+    sim.advance(secs(30));
+    assert_eq!(status(&ada), SfuStatus::NoToken(TokenFault::NotReached), "{}", sim.column());
+    sim.sfu(|sfu| sfu.refuse_tokens(None));
+    sim.advance(secs(30));
+    assert_eq!(status(&ada), SfuStatus::HandedOver, "{}", sim.column());
+    let ready = |event: &&GroupEvent| matches!(event, GroupEvent::TokenReady(_));
+    assert_eq!(ada.group_events(call).iter().filter(ready).count(), 2);
+}
+
 #[test]
 fn what_anybody_could_have_sent_is_not_shown_in_a_call_with_keys() {
     let (sim, room, [ada, ben, _]) = three_with(Config::default);

@@ -287,6 +287,8 @@ impl Groups {
         if of_room.ours.next() == Next::Repair {
             let pause = of_room.ours.begin_repair(world.now.wall, &world.config.timeouts);
             if !pause.is_zero() {
+                // Our other devices have something to repair at the same time.
+                let pause = pause + pause.mul_f64(world.ids.share());
                 let after = world.now.mono_after(pause);
                 self.set_timer(room, GroupTimer::Retry, Some(after));
             }

@@ -146,6 +146,7 @@ impl Engine {
             now.plus(early.max(SOONEST_REFRESH))
         });
         call.sfu.token = Token::Here(refresh);
+        call.sfu.expires = token.lifetime.map(|lifetime| now.plus(lifetime));
         call.sfu.token_tries = 0;
         if !by_host {
             call.tell(&mut self.world, GroupEvent::TokenReady(token));
@@ -173,7 +174,9 @@ impl Engine {
             false => Token::None,
         };
         // With a token that is good still nobody notices.
-        if !matches!(call.sfu.link, Link::Connected | Link::Reconnecting(_)) {
+        let handed_over = call.shown.sfu == SfuStatus::HandedOver;
+        let good = again && handed_over && call.sfu.expires.is_some_and(|at| at > now);
+        if !good && !matches!(call.sfu.link, Link::Connected | Link::Reconnecting(_)) {
             call.show_sfu(&mut self.world, SfuStatus::NoToken(token_fault(fault)));
         }
     }

@@ -287,8 +287,10 @@ impl Ours {
         let echo = self.echoes.contains(event) && !latest;
         let (own, kept): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|entry| is_of(entry, ours));
-        // What goes out was composed without it.
-        self.stale |= writing && !echo && differ(&kept, &self.kept);
+        // What goes out was composed without it, and whoever wrote it did not know what goes out.
+        if writing && !echo && differ(&kept, &self.kept) {
+            self.need_repair();
+        }
         self.kept = kept;
         self.remember(event);
         let own: Vec<_> = own.into_iter().filter_map(|entry| entry.membership.ok()).collect();
@@ -397,7 +399,7 @@ impl Ours {
         }
     }
 
-    /// A repair begins: how long it waits.
+    /// A repair begins: how long it waits, at least.
     pub(super) fn begin_repair(&mut self, now: Wall, timeouts: &Timeouts) -> Duration {
         let repairs = &mut self.repairs;
         repairs.needed = false;

@@ -85,6 +85,8 @@ pub(super) struct Sfu {
     /// The homeserver is asked which there are.
     pub(super) choosing: Option<(OpId, CallMedia)>,
     pub(super) token: Token,
+    /// Until when the token is good that was fetched last.
+    pub(super) expires: Option<Mono>,
     pub(super) link: Link,
     /// Requests about our connection that are not answered.
     pub(super) asks: BTreeSet<OpId>,
@@ -228,6 +230,7 @@ impl Sfu {
                 print.deadline(Deadline::Mono(at));
             }
         }
+        self.expires.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
         print.value((&self.people, &self.names, &self.elders));
         self.asks.iter().for_each(|op| print.op(*op));
         self.settled.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
