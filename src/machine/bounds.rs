@@ -4,6 +4,8 @@
 //! one event (its size, its candidates, its streams) stand in [`wire`](crate::wire); the number
 //! of ringing calls is a setting, [`Config::max_ringing`](crate::config::Config).
 
+use std::time::Duration;
+
 /// How many event ids are remembered against duplicates; the oldest is forgotten first.
 pub const MAX_SEEN: usize = 4096;
 /// How many calls that are over are remembered against ringing again, and how many invites that
@@ -96,9 +98,18 @@ pub const MAX_PARKED_PER_MEMBER: usize = 64;
 pub const MAX_PARKED_BYTES_PER_MEMBER: usize = 256 * 1024;
 /// How many numbers of a leg's messages are remembered against duplicates.
 pub const MAX_SEEN_NUMBERS: usize = 256;
-/// After how many failed tries a device gets no more of one media key of ours; the next one is tried
-/// again.
+/// After how many failed tries a device gets no more of one media key of ours: but once more with each
+/// membership of ours that the homeserver takes, and the next key.
 pub const MAX_KEY_TRIES: u32 = 6;
+/// Between two fresh media keys of ours, however often somebody comes and goes: so that those that wait
+/// for their use are fewer than any ring has places.
+pub const KEY_PAUSE: Duration = Duration::from_secs(1);
+/// Between two answers to one device that asks for our media key: a request that comes sooner is no use
+/// to an honest one.
+pub const KEY_ANSWER_PAUSE: Duration = Duration::from_secs(2);
+/// Between two requests for the media key of one member whom whoever decrypts cannot read: it says so
+/// with every frame.
+pub const KEY_MISS_PAUSE: Duration = Duration::from_secs(10);
 /// How often the provider is asked to ratchet a key that it does not have, before a fresh one is made.
 pub const MAX_RATCHETS: u32 = 9;
 /// How often in a row a token for an SFU is asked for, with growing pauses some four minutes long; then
@@ -106,6 +117,12 @@ pub const MAX_RATCHETS: u32 = 9;
 pub const MAX_TOKEN_TRIES: u32 = 20;
 /// How often a member is asked for his media key.
 pub const MAX_KEY_REQUESTS: u32 = 5;
+/// How many media keys of others are with the provider at once, each of another member.
+pub const MAX_KEYS_GIVEN: usize = 4;
+/// How many keys of one member wait for the provider; the oldest is dropped first.
+pub const MAX_KEYS_WAITING: usize = 16;
+/// How many keys of one member the provider is given without a pause between them.
+pub const MAX_KEYS_AT_ONCE: u32 = 8;
 /// How many media keys of a device wait for its membership.
 pub const MAX_EARLY_KEYS: usize = 4;
 /// Of how many participants of an SFU something is known, members or not.

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use matrix_voip::{
-    GroupState, KeyEvent, KeyProfile, SfuLoss, SfuStatus, Unverified, WireForm,
-    id::RoomId,
+    GroupState, KeyEvent, KeyProfile, ParticipantId, SfuLoss, SfuStatus, Unverified, WireForm,
+    id::{Identity, RoomId},
     machine::{
-        bounds::{MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_PARKED_PER_USER},
+        bounds::{MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_KEYS_AT_ONCE, MAX_PARKED_PER_USER},
         io::{Fault, GroupCommand, Ignored, Input, Refusal, SfuNews, Verdict},
     },
     redact::SecretBytes,
@@ -324,6 +324,37 @@ fn whoever_cannot_be_decrypted_is_asked_once_in_a_while() {
     assert_eq!(hall.ada.group_snapshot(call).unwrap().sfu, SfuStatus::Connected);
 }
 
+/// Each key costs whoever takes it up to 60 ms: who shares without end would hold up all others'.
+#[test]
+fn who_shares_keys_without_end_has_them_taken_at_his_pace_and_the_newest_at_last() {
+    let hall = Hall::new();
+    hall.stands(&hall.ben, Some("visit"));
+    hall.stands(&hall.cleo, Some("visit"));
+    // With the provider for so long: what waits behind it waits for its turn.
+    hall.ada.always(OpKind::Keys, Cue::works().after(millis(50)));
+    for round in 0..200_u8 {
+        let key = |index| MediaKey { index, key: SecretBytes::new([round; 32]) };
+        let keys = (0..16).map(|index| key(index % 2)).collect();
+        let message = hall.message(&hall.ben, KeyBody::Keys(keys));
+        hall.post(&hall.ben, &message, Protection::Clear);
+    }
+    let most = MAX_KEYS_AT_ONCE as usize + 200 * 50 / 1000 + 1;
+    assert!(hall.received() <= most, "{} of at most {most}", hall.received());
+    let before = hall.received();
+    hall.key(&hall.cleo, 3, 9);
+    let cleo = id_of(&hall.cleo);
+    let theirs = || hall.ada.group_snapshot(call_of(&hall.ada)).unwrap().keys.theirs;
+    assert_eq!(theirs()[&cleo].index, 3, "after {before}: {}", hall.sim.column());
+    hall.sim.advance(secs(10));
+    let newest = MediaKey { index: 1, key: SecretBytes::new([199; 32]) };
+    assert_eq!(theirs()[&id_of(&hall.ben)].fingerprint, newest.fingerprint());
+}
+
+fn id_of(who: &Puppet) -> ParticipantId {
+    let Identity { user, device } = who.identity();
+    ParticipantId { user: user.clone(), device: device.clone() }
+}
+
 // ----------------------------------------------------------------------------------- the provider
 
 #[test]
@@ -334,7 +365,7 @@ fn a_key_of_ours_that_the_provider_does_not_take_is_given_to_it_again_unless_a_n
     hall.sim.advance(secs(1));
     hall.ada.next(OpKind::Keys, Cue::fails(Fault::Failed("not now".to_owned())));
     let call = enters(&hall.ada, &hall.room);
-    hall.sim.advance(secs(1));
+    hall.sim.advance(millis(500));
     assert_eq!(hall.ada.key_in_use(), None);
     assert!(events(&hall.ada).contains(&KeyEvent::Refused(id(&hall.ada))));
     hall.sim.advance(secs(4));

@@ -133,7 +133,8 @@ async fn a_film_begins_with_its_key_and_goes_on_through_rotations() {
     let after = seen.report().shown;
     assert!((before + 18..=before + 20).contains(&after), "{before} {after}");
     let counts = ben.states(CALL)[0].counts;
-    assert_eq!(counts.wrong_key, 5);
+    // Half a second of ten pictures a second, wherever between two it began.
+    assert!((4..=6).contains(&counts.wrong_key), "{counts:?}");
     assert!(counts.opened >= after, "{counts:?}");
 }
 

@@ -14,16 +14,16 @@ use std::{
 use crate::{
     id::UserId,
     machine::{
-        bounds::{MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_PARKED_MEMBERS, MAX_PARKED_PER_USER},
+        bounds::{
+            KEY_MISS_PAUSE, MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_PARKED_MEMBERS,
+            MAX_PARKED_PER_USER,
+        },
         fingerprint::Fingerprint,
         io::ParticipantId,
     },
     time::{Deadline, Mono},
     wire::keys::MediaKey,
 };
-
-/// How often whoever decrypts may have a member asked: he says it with every frame.
-const MISS_PAUSE: Duration = Duration::from_secs(10);
 
 /// When a member is asked for his key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ struct Ask {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Member {
     visit: Option<String>,
+    /// The provider may have a key of his, of this visit or one before.
+    is_given: bool,
     /// Index and fingerprint of the key that came last.
     latest: Option<(u8, String)>,
     ask: Option<Ask>,
@@ -86,7 +88,9 @@ impl HeardKeys {
             return Vec::new();
         }
         let ask = Some(Ask { at: now.plus(first_ask), tries: 0 });
-        let joined = Member { visit: visit.cloned(), latest: None, ask, refused: 0, missed: None };
+        let is_given = self.members.get(member).is_some_and(|former| former.is_given);
+        let joined =
+            Member { visit: visit.cloned(), is_given, latest: None, ask, refused: 0, missed: None };
         self.members.insert(member.clone(), joined);
         let place = self.early.iter().position(|early| early.member == *member);
         place.map(|at| self.early.remove(at).keys).unwrap_or_default()
@@ -94,7 +98,7 @@ impl HeardKeys {
 
     /// A member is there no more; whether there was a key of his.
     pub(super) fn on_gone(&mut self, member: &ParticipantId) -> bool {
-        self.members.remove(member).is_some_and(|former| former.latest.is_some())
+        self.members.remove(member).is_some_and(|former| former.is_given)
     }
 
     /// We leave.
@@ -117,6 +121,7 @@ impl HeardKeys {
             known.refused = 0;
         }
         known.latest = latest;
+        known.is_given = true;
         Heard::New
     }
 
@@ -164,7 +169,7 @@ impl HeardKeys {
     /// A member cannot be read with the keys that there are; whether he is asked for that.
     pub(super) fn miss(&mut self, now: Mono, member: &ParticipantId) -> bool {
         let Some(known) = self.members.get_mut(member) else { return false };
-        if known.ask.is_some() || known.missed.is_some_and(|at| now.since(at) < MISS_PAUSE) {
+        if known.ask.is_some() || known.missed.is_some_and(|at| now.since(at) < KEY_MISS_PAUSE) {
             return false;
         }
         known.missed = Some(now);
@@ -212,7 +217,7 @@ impl HeardKeys {
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         for (member, known) in &self.members {
-            print.value((member, &known.visit, &known.latest, known.refused));
+            print.value((member, &known.visit, known.is_given, &known.latest, known.refused));
             if let Some(ask) = known.ask {
                 print.value(ask.tries);
                 print.deadline(Deadline::Mono(ask.at));
@@ -311,6 +316,8 @@ mod tests {
         heard.on_present(at(9), (&ben, Some(&visits[1])), SECOND);
         assert_eq!(heard.next_deadline(), Some(at(10)));
         assert_eq!(heard.hear(at(9), &ben, &key(0, 1)), Heard::New);
-        assert!(heard.on_gone(&ben) && !heard.on_gone(&ben));
+        heard.on_present(at(9), (&ben, None), SECOND);
+        assert!(heard.on_gone(&ben), "the provider has a key of a former visit");
+        assert!(!heard.on_gone(&ben));
     }
 }

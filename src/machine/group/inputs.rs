@@ -401,6 +401,7 @@ impl Engine {
             call.enter_state(&mut self.world, GroupState::Entered);
             call.touch_all();
         }
+        call.keys.try_again();
         self.settle_sfu(session);
     }
 

@@ -61,7 +61,7 @@ impl From<&crate::wire::keys::MediaKey> for KeyName {
 pub enum Undelivered {
     /// There are no keys to encrypt for his device. As soon as there are he gets it.
     NoDeviceKeys,
-    /// It was tried several times; the next key is tried again.
+    /// It was tried several times; it is once more every two minutes, and with the next key.
     GivenUp,
 }
 

@@ -14,16 +14,19 @@
 //! every leave, also where joins ratchet: what is ratcheted the leaver could compute.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
-use super::key_event::KeyName;
+use super::{
+    delivery::{Delivered, Delivery, Generation},
+    key_event::KeyName,
+};
 use crate::{
     config::{Ratchet, Timeouts},
     id::{OpId, UserId},
     machine::{
-        bounds::{MAX_KEY_TRIES, MAX_RATCHETS},
+        bounds::{KEY_PAUSE, MAX_KEY_TRIES, MAX_RATCHETS},
         fingerprint::Fingerprint,
         io::{Fault, ParticipantId},
     },
@@ -34,8 +37,6 @@ use crate::{
 
 /// How long a key is that we make.
 const KEY_BYTES: usize = 32;
-/// How often one device is answered: a request that comes sooner is no use to an honest one.
-const ANSWER_PAUSE: Duration = Duration::from_secs(2);
 
 /// The newest key of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,7 @@ struct Newest {
     key: MediaKey,
     name: KeyName,
     made: Mono,
-    /// Counts our keys, ratcheted ones too: an index comes again.
-    generation: u64,
+    generation: Generation,
 }
 
 /// What is needed before anything more is shared.
@@ -72,37 +72,6 @@ struct Rotation {
     latest: Mono,
 }
 
-/// One device that is to have our newest key.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Recipient {
-    visit: Option<String>,
-    /// Which it has.
-    has: Option<u64>,
-    sending: Option<(OpId, u64)>,
-    tries: u32,
-    retry: Option<Mono>,
-    /// There are no keys to encrypt for it.
-    unreachable: bool,
-    /// It may have one of our keys.
-    told: bool,
-    answered: Option<Mono>,
-}
-
-impl Recipient {
-    fn is_due(&self, now: Mono, generation: u64) -> bool {
-        self.has != Some(generation)
-            && self.sending.is_none()
-            && self.tries < MAX_KEY_TRIES
-            && self.retry.is_none_or(|at| at <= now)
-    }
-
-    fn start_over(&mut self) {
-        self.tries = 0;
-        self.retry = None;
-        self.unreachable = false;
-    }
-}
-
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -125,17 +94,6 @@ pub(super) enum Gone {
     Removed,
 }
 
-/// What became of a send.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Delivered {
-    /// These have it.
-    pub(super) reached: Vec<ParticipantId>,
-    /// There are no keys to encrypt for these.
-    pub(super) without_keys: Vec<ParticipantId>,
-    /// These are not tried any more with this key.
-    pub(super) given_up: Vec<ParticipantId>,
-}
-
 /// Our key in one group call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Keyring {
@@ -145,7 +103,7 @@ pub(super) struct Keyring {
     ratchet: Ratchet,
     next_index: u8,
     newest: Option<Newest>,
-    generation: u64,
+    generation: Generation,
     need: Option<Need>,
     making: Making,
     tries: u32,
@@ -153,9 +111,9 @@ pub(super) struct Keyring {
     /// Keys that wait for their time, oldest first.
     uses: VecDeque<(Mono, MediaKey)>,
     in_use: Option<MediaKey>,
-    recipients: BTreeMap<ParticipantId, Recipient>,
-    /// Sends under way: whoever gets one may be gone before it is answered.
-    sends: BTreeSet<OpId>,
+    /// How often in a row the provider did not take the one in use.
+    refused: u32,
+    delivery: Delivery,
 }
 
 impl Keyring {
@@ -163,21 +121,27 @@ impl Keyring {
     pub(super) fn start(&mut self, ring_size: u16, ratchet: Ratchet) {
         self.active = true;
         self.ring_size = ring_size.clamp(1, 256);
+        self.next_index = self.inside_ring(u16::from(self.next_index));
         self.ratchet = ratchet;
         self.need = Some(Need::Fresh);
     }
 
+    /// A place in the ring, which may have had another size before.
+    fn inside_ring(&self, index: u16) -> u8 {
+        u8::try_from(index % self.ring_size).unwrap_or_default()
+    }
+
     /// We leave: nothing is used or shared any more (T-26). Gives what nobody needs to answer.
     pub(super) fn stop(&mut self) -> Vec<OpId> {
-        let next_index = self.next_index;
-        let (former, generation) = (std::mem::take(self), self.generation);
+        let (next_index, generation) = (self.next_index, self.generation);
+        let former = std::mem::take(self);
         self.next_index = next_index;
         self.generation = generation;
         let making = match former.making {
             Making::Fresh(op) | Making::Ratchet(op) => Some(op),
             Making::Rest | Making::Pausing(_) => None,
         };
-        making.into_iter().chain(former.sends).collect()
+        making.into_iter().chain(former.delivery.into_sends()).collect()
     }
 
     pub(super) const fn is_active(&self) -> bool {
@@ -191,14 +155,9 @@ impl Keyring {
         (member, visit): (&ParticipantId, Option<&String>),
         timeouts: &Timeouts,
     ) {
-        let known = self.recipients.get(member).map(|known| known.visit.as_ref());
-        if !self.active || known == Some(visit) {
+        if !self.active || !self.delivery.on_present(member, visit) {
             return;
         }
-        // Who is there anew has lost what he had; what he was told he may still know.
-        let told = self.recipients.get(member).is_some_and(|former| former.told);
-        let joined = Recipient { visit: visit.cloned(), told, ..Recipient::default() };
-        self.recipients.insert(member.clone(), joined);
         let Some(newest) = &self.newest else { return };
         let is_young = now.since(newest.made) < timeouts.key_reuse;
         if !is_young && self.need.is_none() && matches!(self.making, Making::Rest) {
@@ -216,7 +175,7 @@ impl Keyring {
         member: &ParticipantId,
         (how, timeouts): (Gone, &Timeouts),
     ) {
-        let told = self.recipients.remove(member).is_some_and(|former| former.told);
+        let told = self.delivery.on_gone(member);
         // What is being made he does not get.
         if !self.active || !told || matches!(self.making, Making::Fresh(_)) {
             return;
@@ -232,38 +191,29 @@ impl Keyring {
         }
     }
 
-    /// A member asks for our key: he gets the newest, whole. Whether he is answered.
+    /// A member asks for our key. Whether he is answered.
     pub(super) fn on_request(&mut self, now: Mono, member: &ParticipantId) -> bool {
-        let Some(recipient) = self.recipients.get_mut(member) else { return false };
-        if recipient.answered.is_some_and(|at| now.since(at) < ANSWER_PAUSE) {
-            return false;
-        }
-        recipient.answered = Some(now);
-        recipient.has = None;
-        recipient.start_over();
-        true
+        self.delivery.on_request(now, member)
     }
 
-    /// Keys to encrypt for devices of this user came.
+    /// Keys to encrypt for devices of this user came; whether somebody waited for them.
     pub(super) fn on_device_keys(&mut self, user: &UserId) -> bool {
-        let of_user = self.recipients.iter_mut().filter(|(member, _)| member.user == *user);
-        let waiting = of_user.filter(|(_, recipient)| recipient.unreachable);
-        waiting.map(|(_, recipient)| recipient.start_over()).count() > 0
+        self.delivery.on_device_keys(user)
     }
 
     /// For the others we were gone: they have dropped what they had of us.
     pub(super) fn share_again(&mut self) {
-        for recipient in self.recipients.values_mut() {
-            recipient.has = None;
-            recipient.start_over();
-        }
+        self.delivery.share_again();
+    }
+
+    /// The homeserver takes what we write: who was given up is tried once more.
+    pub(super) fn try_again(&mut self) {
+        self.delivery.try_again();
     }
 
     /// What failed for want of a network is tried at once.
     pub(super) fn on_network_back(&mut self) {
-        for recipient in self.recipients.values_mut().filter(|one| !one.unreachable) {
-            recipient.start_over();
-        }
+        self.delivery.on_network_back();
         if let Making::Pausing(at) = &mut self.making {
             *at = Mono::default();
         }
@@ -279,46 +229,59 @@ impl Keyring {
             self.in_use = Some(key.clone());
             return Some(Deed::Use(key));
         }
-        if self.rotation.is_some_and(|rotation| rotation.at <= now) {
-            self.need = Some(Need::Fresh);
+        if self.is_making() {
+            return None;
         }
-        match self.making {
-            Making::Fresh(_) | Making::Ratchet(_) => return None,
-            Making::Pausing(at) if at > now => return None,
-            Making::Pausing(_) => self.making = Making::Rest,
-            Making::Rest => {}
+        if self.make_at().is_some_and(|at| at <= now) {
+            self.making = Making::Rest;
+            // Who has gone until now does not get it.
+            let ratchets =
+                self.need.take() == Some(Need::Ratchet) && self.rotation_at(now).is_none();
+            return Some(match self.newest.as_ref().filter(|_| ratchets) {
+                Some(newest) => Deed::Ratchet(newest.key.index),
+                None => {
+                    self.rotation = None;
+                    Deed::Make
+                }
+            });
         }
-        match (self.need.take(), &self.newest) {
-            (Some(Need::Ratchet), Some(newest)) => Some(Deed::Ratchet(newest.key.index)),
-            (Some(Need::Fresh | Need::Ratchet), _) => {
-                // Who has gone until now does not get it.
-                self.rotation = None;
-                Some(Deed::Make)
-            }
-            (None, _) => self.next_send(now),
-        }
-    }
-
-    fn next_send(&self, now: Mono) -> Option<Deed> {
-        let newest = self.newest.as_ref()?;
-        let due = self.recipients.iter().filter(|(_, one)| one.is_due(now, newest.generation));
-        let due: BTreeSet<_> = due.map(|(member, _)| member.clone()).collect();
+        let newest = self.shared()?;
+        let due = self.delivery.due(now, newest.generation);
         (!due.is_empty()).then(|| Deed::Send(newest.key.clone(), due))
     }
 
     /// When something is to be done next, if nothing happens before.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         let uses = self.uses.front().map(|(at, _)| *at);
-        let rotation = self.rotation.map(|rotation| rotation.at);
-        let pause = match self.making {
-            Making::Pausing(at) => Some(at),
-            Making::Rest => None,
-            // Whatever waits besides waits for what is made.
-            Making::Fresh(_) | Making::Ratchet(_) => return uses,
+        let retry = self.shared().and_then(|it| self.delivery.next_deadline(it.generation));
+        // Whatever waits besides waits for what is made.
+        let others = [self.make_at(), retry].into_iter().filter(|_| !self.is_making());
+        others.chain([uses]).flatten().min()
+    }
+
+    const fn is_making(&self) -> bool {
+        matches!(self.making, Making::Fresh(_) | Making::Ratchet(_))
+    }
+
+    /// When a key is to be made: what is needed, not sooner than a pause after the last one or after a
+    /// failure.
+    fn make_at(&self) -> Option<Mono> {
+        let needed = self.need.map(|_| Mono::default()).or(self.rotation.map(|it| it.at))?;
+        let failed = match self.making {
+            Making::Pausing(at) => at,
+            Making::Rest | Making::Fresh(_) | Making::Ratchet(_) => Mono::default(),
         };
-        let retries = self.recipients.values().filter(|one| one.tries < MAX_KEY_TRIES);
-        let retry = retries.filter_map(|one| one.retry).min();
-        [uses, rotation, pause, retry].into_iter().flatten().min()
+        let young = self.newest.as_ref().map(|newest| newest.made.plus(KEY_PAUSE));
+        Some(needed.max(failed).max(young.unwrap_or_default()))
+    }
+
+    fn rotation_at(&self, now: Mono) -> Option<Mono> {
+        self.rotation.map(|rotation| rotation.at).filter(|at| *at <= now)
+    }
+
+    /// The key that is shared: none while another is needed.
+    fn shared(&self) -> Option<&Newest> {
+        self.newest.as_ref().filter(|_| self.need.is_none())
     }
 
     pub(super) fn on_making(&mut self, op: OpId) {
@@ -330,15 +293,7 @@ impl Keyring {
     }
 
     pub(super) fn on_sending(&mut self, op: OpId, to: &BTreeSet<ParticipantId>) {
-        self.sends.insert(op);
-        for member in to {
-            if let Some(recipient) = self.recipients.get_mut(member) {
-                recipient.sending = Some((op, self.generation));
-                // What becomes of it says when it is tried again.
-                recipient.retry = None;
-                recipient.told = true;
-            }
-        }
+        self.delivery.on_sending(op, to, self.generation);
     }
 
     /// Whether this request was for material.
@@ -353,7 +308,7 @@ impl Keyring {
 
     /// Whether this request was a send.
     pub(super) fn awaits_delivery(&self, op: OpId) -> bool {
-        self.sends.contains(&op)
+        self.delivery.awaits(op)
     }
 
     /// Material came, or did not.
@@ -379,17 +334,14 @@ impl Keyring {
 
     fn on_fresh(&mut self, now: Mono, key: SecretBytes, timeouts: &Timeouts) {
         let key = MediaKey { index: self.next_index, key };
-        let next = (u16::from(self.next_index) + 1) % self.ring_size;
-        self.next_index = u8::try_from(next).unwrap_or_default();
+        self.next_index = self.inside_ring(u16::from(self.next_index) + 1);
         self.generation += 1;
         let (generation, name) = (self.generation, KeyName::from(&key));
         self.newest = Some(Newest { key: key.clone(), name, made: now, generation });
         // Until there is one nothing can be sent: nobody gains by waiting for the first.
         let delay = if self.in_use.is_some() { timeouts.key_use } else { Duration::default() };
         self.uses.push_back((now.plus(delay), key));
-        for recipient in self.recipients.values_mut() {
-            recipient.start_over();
-        }
+        self.delivery.on_fresh();
     }
 
     /// The provider ratcheted our key, or has none to begin with: after some tries a fresh one is made.
@@ -410,17 +362,7 @@ impl Keyring {
                 newest.key.key = key;
                 newest.name = KeyName::from(&newest.key);
                 self.in_use = Some(newest.key.clone());
-                // Whoever has the one before computes this one.
-                for recipient in self.recipients.values_mut() {
-                    if recipient.has == Some(former) {
-                        recipient.has = Some(self.generation);
-                    }
-                    if let Some((_, sent)) = &mut recipient.sending
-                        && *sent == former
-                    {
-                        *sent = self.generation;
-                    }
-                }
+                self.delivery.on_ratcheted(former, self.generation);
             }
             Ok(None) if self.tries + 1 < MAX_RATCHETS => {
                 self.tries += 1;
@@ -440,50 +382,33 @@ impl Keyring {
         op: OpId,
         (result, timeouts): (Result<BTreeSet<ParticipantId>, Fault>, &Timeouts),
     ) -> Delivered {
-        self.sends.remove(&op);
-        let mut delivered = Delivered::default();
-        for (member, recipient) in &mut self.recipients {
-            let Some((_, generation)) = recipient.sending.take_if(|(of, _)| *of == op) else {
-                continue;
-            };
-            let fault = match &result {
-                Ok(unreached) if !unreached.contains(member) => {
-                    recipient.has = Some(generation);
-                    recipient.start_over();
-                    delivered.reached.push(member.clone());
-                    continue;
-                }
-                Ok(_) => &Fault::NoDeviceKeys,
-                Err(fault) => fault,
-            };
-            recipient.unreachable = *fault == Fault::NoDeviceKeys;
-            if recipient.unreachable {
-                delivered.without_keys.push(member.clone());
-            }
-            recipient.tries = match fault.is_passing() {
-                true => recipient.tries + 1,
-                false => MAX_KEY_TRIES,
-            };
-            recipient.retry = Some(now.plus(fault.pause_before(recipient.tries, timeouts)));
-            if recipient.tries >= MAX_KEY_TRIES {
-                delivered.given_up.push(member.clone());
-            }
-        }
-        delivered
+        self.delivery.on_sent(now, op, (&result, timeouts))
     }
 
-    /// The provider did not take our key: it is given to it again, unless a newer one was meanwhile.
-    pub(super) fn use_again(&mut self, at: Mono, key: MediaKey) {
-        if self.active && self.uses.is_empty() && self.in_use.as_ref() == Some(&key) {
-            self.uses.push_back((at, key));
+    /// The provider has taken our key.
+    pub(super) fn on_used(&mut self) {
+        self.refused = 0;
+    }
+
+    /// The provider did not take our key: it is given to it again after a pause, some times, unless a
+    /// newer one was meanwhile.
+    pub(super) fn use_again(&mut self, now: Mono, key: MediaKey, timeouts: &Timeouts) {
+        self.refused = self.refused.saturating_add(1);
+        let newest = self.uses.is_empty() && self.in_use.as_ref() == Some(&key);
+        if self.active && newest && self.refused < MAX_KEY_TRIES {
+            self.uses.push_back((now.plus(timeouts.retry_pause(self.refused)), key));
         }
+    }
+
+    /// The key that is in use.
+    pub(super) fn in_use(&self) -> Option<KeyName> {
+        self.in_use.as_ref().map(KeyName::from)
     }
 
     /// The key that was made last, if this device has it.
     pub(super) fn newest_of(&self, member: &ParticipantId) -> Option<KeyName> {
         let newest = self.newest.as_ref()?;
-        let has = self.recipients.get(member)?.has;
-        (has == Some(newest.generation)).then(|| newest.name.clone())
+        self.delivery.has(member, newest.generation).then(|| newest.name.clone())
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
@@ -505,23 +430,8 @@ impl Keyring {
             print.deadline(Deadline::Mono(*at));
             print.value(key);
         }
-        print.value(&self.in_use);
-        self.sends.iter().for_each(|op| print.op(*op));
-        for (member, one) in &self.recipients {
-            let age = |generation: u64| self.generation - generation;
-            print.value((member, &one.visit, one.has.map(age), one.tries));
-            print.value((one.unreachable, one.told));
-            if let Some((op, generation)) = one.sending {
-                print.op(op);
-                print.value(age(generation));
-            }
-            if let Some(at) = one.retry {
-                print.deadline(Deadline::Mono(at));
-            }
-            if let Some(at) = one.answered {
-                print.since(at);
-            }
-        }
+        print.value((&self.in_use, self.refused));
+        self.delivery.fingerprint(print, self.generation);
     }
 }
 

@@ -74,6 +74,7 @@ impl Hand {
             };
             self.done.push(format!("{} {what}", self.now));
         }
+        assert_waits(&self.ring, now);
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -98,6 +99,12 @@ impl Hand {
     fn told(&mut self) -> Vec<String> {
         std::mem::take(&mut self.done)
     }
+}
+
+/// Whoever has nothing to do now has nothing to do before its next deadline.
+fn assert_waits(ring: &Keyring, now: Mono) {
+    let next = ring.next_deadline();
+    assert!(next.is_none_or(|at| at > now), "{next:?} is past at {now:?}: {ring:?}");
 }
 
 #[test]
@@ -218,6 +225,7 @@ fn indices_come_again_after_the_whole_ring() {
         hand.joins("ada");
         hand.pass(1);
         hand.goes("ada", Gone::Removed);
+        hand.pass(1);
         let used: Vec<_> = hand.told().into_iter().filter(|it| it.contains("makes")).collect();
         assert!(!used.is_empty(), "round {round}");
     }
@@ -273,6 +281,7 @@ fn a_newer_key_takes_the_place_of_one_that_could_not_be_sent() {
     hand.ring.on_present(now, (&member("ben"), None), &hand.timeouts);
     hand.ring.on_gone(now, &member("ben"), (Gone::Removed, &hand.timeouts));
     hand.ring.need = Some(Need::Fresh);
+    let now = now.plus(KEY_PAUSE);
     let Some(Deed::Make) = hand.ring.next(now) else { panic!("none is made") };
     hand.ring.on_making(OpId(90));
     hand.ring.on_material(now, Ok(SecretBytes::new([9; 32])), &hand.timeouts);
@@ -328,4 +337,185 @@ fn nothing_of_a_key_is_printed() {
     hand.joins("ada");
     let printed = format!("{:?}", hand.ring);
     assert!(printed.contains("<secret>") && !printed.contains("[1, 1"), "{printed}");
+}
+
+/// What can befall a keyring, in any order: it never says that something is due which it does not do.
+#[test]
+fn whatever_befalls_it_a_keyring_that_does_nothing_waits_for_what_comes() {
+    for seed in 0..300_u64 {
+        let mut ring = Keyring::default();
+        let ratchet = if seed.is_multiple_of(2) { Ratchet::Off } else { Ratchet::OnJoin };
+        ring.start(16, ratchet);
+        let (timeouts, mut dice) = (Timeouts::default(), seed);
+        let (mut now, mut ops, mut open) = (Mono::default(), 0, Vec::new());
+        for _ in 0..200 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            let roll = (dice >> 33) as usize;
+            let who = member(["ada", "ben", "cleo"][roll / 8 % 3]);
+            match roll % 8 {
+                0 => ring.on_present(now, (&who, None), &timeouts),
+                1 => ring.on_gone(now, &who, (Gone::Removed, &timeouts)),
+                2 => ring.on_gone(now, &who, (Gone::Left, &timeouts)),
+                3 => drop(ring.on_request(now, &who)),
+                4 if !open.is_empty() => {
+                    let op = open.swap_remove(roll / 32 % open.len());
+                    answer(&mut ring, now, (op, !(roll / 64).is_multiple_of(3)), &timeouts);
+                }
+                _ => now = now.plus(Duration::from_millis(roll as u64 % 3000)),
+            }
+            while let Some(deed) = ring.next(now) {
+                ops += 1;
+                let op = OpId(ops);
+                match deed {
+                    Deed::Make => ring.on_making(op),
+                    Deed::Ratchet(_) => ring.on_ratcheting(op),
+                    Deed::Send(_, to) => ring.on_sending(op, &to),
+                    Deed::Use(_) => continue,
+                }
+                open.push(op);
+            }
+            assert_waits(&ring, now);
+            assert!(ring.uses.len() < 16, "more wait for their use than the ring has places");
+        }
+    }
+}
+
+fn answer(ring: &mut Keyring, now: Mono, (op, well): (OpId, bool), timeouts: &Timeouts) {
+    let key = || SecretBytes::new([op.0 as u8; KEY_BYTES]);
+    if ring.awaits_material(op) {
+        ring.on_material(now, if well { Ok(key()) } else { Err(Fault::Timeout) }, timeouts);
+    } else if ring.awaits_ratchet(op) {
+        ring.on_ratcheted(now, if well { Ok(Some(key())) } else { Ok(None) });
+    } else {
+        let result = if well { Ok(BTreeSet::new()) } else { Err(Fault::Timeout) };
+        ring.on_sent(now, op, (result, timeouts));
+    }
+}
+
+/// Material fails while a send that failed is due again, and while somebody leaves.
+#[test]
+fn while_no_material_can_be_had_nothing_else_is_due() {
+    let mut ring = Keyring::default();
+    ring.start(16, Ratchet::Off);
+    let timeouts = Timeouts::default();
+    let at = |millis| Mono(Duration::from_millis(millis));
+    assert_eq!(ring.next(at(0)), Some(Deed::Make));
+    ring.on_making(OpId(1));
+    ring.on_material(at(0), Ok(SecretBytes::new([1; KEY_BYTES])), &timeouts);
+    for user in ["ada", "ben"] {
+        ring.on_present(at(0), (&member(user), None), &timeouts);
+    }
+    while let Some(deed) = ring.next(at(0)) {
+        if let Deed::Send(_, to) = deed {
+            ring.on_sending(OpId(2), &to);
+        }
+    }
+    ring.on_sent(at(1_500), OpId(2), (Err(Fault::Timeout), &timeouts));
+    ring.on_gone(at(2_000), &member("ada"), (Gone::Removed, &timeouts));
+    assert_eq!(ring.next(at(2_000)), Some(Deed::Make));
+    ring.on_making(OpId(3));
+    ring.on_material(at(2_000), Err(Fault::Timeout), &timeouts);
+    assert_eq!(ring.next(at(2_700)), None);
+    assert_waits(&ring, at(2_700));
+}
+
+#[test]
+fn a_newer_key_does_not_wait_for_an_older_one_that_is_on_its_way() {
+    let mut hand = Hand::new(Ratchet::Off);
+    let (ada, now) = (member("ada"), Mono(Duration::from_secs(9)));
+    hand.ring.on_present(hand.mono(), (&ada, None), &hand.timeouts);
+    hand.joins("ben");
+    hand.ring.share_again();
+    let Some(Deed::Send(first, to)) = hand.ring.next(now) else { panic!("nothing is sent") };
+    hand.ring.on_sending(OpId(70), &to);
+    hand.ring.on_gone(now, &member("ben"), (Gone::Removed, &hand.timeouts));
+    assert_eq!(hand.ring.next(now), Some(Deed::Make));
+    hand.ring.on_making(OpId(71));
+    hand.ring.on_material(now, Ok(SecretBytes::new([7; KEY_BYTES])), &hand.timeouts);
+    let Some(Deed::Send(second, to)) = hand.ring.next(now) else { panic!("it waits") };
+    assert!(second.index != first.index && to.contains(&ada));
+    hand.ring.on_sending(OpId(72), &to);
+    // What is answered late says nothing of the newer one.
+    let late = hand.ring.on_sent(now, OpId(70), (Err(Fault::Timeout), &hand.timeouts));
+    assert_eq!((late, hand.ring.next(now)), (Delivered::default(), None));
+    let reached = hand.ring.on_sent(now, OpId(72), (Ok(BTreeSet::new()), &hand.timeouts)).reached;
+    assert_eq!(reached, [ada]);
+}
+
+/// Each member of a public room can leave it as often as he likes.
+#[test]
+fn however_often_somebody_is_removed_a_fresh_key_comes_once_a_second() {
+    let mut hand = Hand::new(Ratchet::Off);
+    hand.joins("ada");
+    hand.pass(20);
+    hand.told();
+    for _ in 0..50 {
+        hand.joins("mal");
+        hand.goes("mal", Gone::Removed);
+    }
+    hand.joins("mal");
+    hand.pass(1);
+    for _ in 0..50 {
+        hand.goes("mal", Gone::Removed);
+        hand.joins("mal");
+    }
+    hand.pass(1);
+    let made = hand.told().into_iter().filter(|line| line.contains("makes")).count();
+    assert!(made <= 3, "{made} keys in two seconds");
+}
+
+#[test]
+fn a_ring_that_is_smaller_than_the_last_one_has_a_place_for_the_next_key() {
+    let mut hand = Hand::new(Ratchet::Off);
+    hand.ring.stop();
+    hand.ring.start(256, Ratchet::Off);
+    hand.ring.next_index = 20;
+    hand.tend();
+    let generation = hand.ring.generation;
+    hand.ring.stop();
+    assert_eq!(hand.ring.generation, generation, "generations never repeat");
+    hand.ring.start(16, Ratchet::Off);
+    hand.told();
+    hand.tend();
+    assert_eq!(hand.told(), ["0 makes", "0 uses 5"]);
+}
+
+#[test]
+fn who_was_given_up_is_tried_again_when_the_homeserver_takes_what_we_write() {
+    let mut hand = Hand::new(Ratchet::Off);
+    let ada = member("ada");
+    hand.ring.on_present(hand.mono(), (&ada, None), &hand.timeouts);
+    let mut tried = 0;
+    for second in 0..600 {
+        let now = Mono(Duration::from_secs(second));
+        while let Some(Deed::Send(_, to)) = hand.ring.next(now) {
+            hand.ring.on_sending(OpId(50), &to);
+            hand.ring.on_sent(now, OpId(50), (Err(Fault::Unreachable), &hand.timeouts));
+            tried += 1;
+        }
+        assert_waits(&hand.ring, now);
+    }
+    assert_eq!(tried, MAX_KEY_TRIES);
+    hand.ring.try_again();
+    assert!(matches!(hand.ring.next(Mono(Duration::from_secs(600))), Some(Deed::Send(..))));
+}
+
+#[test]
+fn a_provider_that_never_takes_our_key_is_given_it_some_times() {
+    let mut ring = Keyring::default();
+    ring.start(16, Ratchet::Off);
+    let timeouts = Timeouts::default();
+    assert_eq!(ring.next(Mono::default()), Some(Deed::Make));
+    ring.on_making(OpId(1));
+    ring.on_material(Mono::default(), Ok(SecretBytes::new([1; KEY_BYTES])), &timeouts);
+    let mut given = 0;
+    for second in 0..3600 {
+        let now = Mono(Duration::from_secs(second));
+        while let Some(deed) = ring.next(now) {
+            let Deed::Use(key) = deed else { panic!("{deed:?}") };
+            ring.use_again(now, key, &timeouts);
+            given += 1;
+        }
+    }
+    assert_eq!(given, MAX_KEY_TRIES);
 }

@@ -5,15 +5,17 @@
 //! it is believed (T-24): to a call that we are in, to a sender who is in the room, to the device that
 //! Olm proves in an encrypted room, to a membership, and to the ring.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     GroupCall, Groups,
+    delivery::Delivered,
     event::{GroupEvent, GroupState},
+    giving::{Given, Giving},
     groups::GroupTimer,
     heard::{Heard, HeardKeys},
     key_event::{KeyEvent, KeyName, Undelivered},
-    keyring::{Deed, Delivered, Gone, Keyring},
+    keyring::{Deed, Gone, Keyring},
     roster::Participant,
 };
 use crate::{
@@ -40,13 +42,6 @@ use crate::{
     },
 };
 
-/// What the provider was given, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Given {
-    owner: KeyOwner,
-    key: MediaKey,
-}
-
 /// The media keys of one group call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Keys {
@@ -54,7 +49,7 @@ pub(super) struct Keys {
     profile: Option<KeyProfile>,
     ring: Keyring,
     heard: HeardKeys,
-    given: BTreeMap<OpId, Given>,
+    giving: Giving,
     /// Requests for others' keys that are on their way.
     asks: BTreeSet<OpId>,
 }
@@ -73,6 +68,11 @@ impl Keys {
         self.profile.is_some()
     }
 
+    /// The homeserver takes what we write.
+    pub(super) fn try_again(&mut self) {
+        self.ring.try_again();
+    }
+
     /// For the others we were gone.
     pub(super) fn share_again(&mut self) {
         self.ring.share_again();
@@ -82,10 +82,7 @@ impl Keys {
         print.value(self.profile);
         self.ring.fingerprint(print);
         self.heard.fingerprint(print);
-        for (op, given) in &self.given {
-            print.op(*op);
-            print.value(given);
-        }
+        self.giving.fingerprint(print);
         self.asks.iter().for_each(|op| print.op(*op));
     }
 
@@ -95,7 +92,7 @@ impl Keys {
         let Given { owner, key } = given.clone();
         let set = KeyOp::Set { profile, owner, key };
         let op = world.request(Owner::Keys(session), Op::Keys(session, set));
-        self.given.insert(op, given);
+        self.giving.on_giving(op, given);
     }
 }
 
@@ -198,6 +195,7 @@ impl Engine {
                 false => Gone::Left,
             };
             call.keys.ring.on_gone(now, member, (how, timeouts));
+            call.keys.giving.on_gone(member);
             if call.keys.heard.on_gone(member) {
                 let forget = Op::Keys(session, KeyOp::Forget(Some(member.clone())));
                 self.world.request(Owner::Nobody, forget);
@@ -220,7 +218,20 @@ impl Engine {
         while let Some(deed) = self.groups.calls.get_mut(&session).and_then(next) {
             self.do_with_keys(session, deed);
         }
+        self.give_keys(session);
         self.ask_for_keys(session);
+    }
+
+    /// The provider gets what waits for it.
+    fn give_keys(&mut self, session: SessionId) {
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        while let Some((participant, key)) = call.keys.giving.next(now) {
+            let (owner, name) = (call.key_owner(participant.clone()), KeyName::from(&key));
+            call.keys.give(&mut self.world, session, Given { owner, key });
+            let received = KeyEvent::Received { participant, key: name };
+            call.tell(&mut self.world, GroupEvent::Key(received));
+        }
     }
 
     /// The same, and sets the timer anew.
@@ -397,11 +408,7 @@ impl Engine {
             Heard::TooMany => return Err(Ignored::TooMany),
             Heard::Known | Heard::Parked => {}
         }
-        let (participant, name) = (member.clone(), KeyName::from(&key));
-        let owner = call.key_owner(participant.clone());
-        call.keys.give(&mut self.world, session, Given { owner, key });
-        let received = KeyEvent::Received { participant, key: name };
-        call.tell(&mut self.world, GroupEvent::Key(received));
+        call.keys.giving.wait(now, member, key);
         Ok(())
     }
 
@@ -443,10 +450,14 @@ impl Engine {
             ring.on_material(now, material(result), timeouts);
         } else if ring.awaits_ratchet(op) {
             ring.on_ratcheted(now, ratcheted(result));
+            if let Some(key) = ring.in_use().filter(|key| call.shown.keys.own.as_ref() != Some(key))
+            {
+                call.tell(&mut self.world, GroupEvent::Key(KeyEvent::Used(key)));
+            }
         } else if ring.awaits_delivery(op) {
             let delivered = ring.on_sent(now, op, (unreached(result), timeouts));
             self.tell_delivered(session, delivered);
-        } else if let Some(given) = call.keys.given.remove(&op) {
+        } else if let Some(given) = call.keys.giving.on_given(op) {
             self.on_given(session, given, result);
         } else if !call.keys.asks.remove(&op) {
             return Verdict::Ignored(Ignored::StaleReply);
@@ -482,20 +493,21 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let Given { owner, key } = given;
         let (ours, participant) = (owner.is_ours(), owner.participant);
-        let Err(fault) = result else {
-            if ours {
+        match result {
+            Ok(_) if ours => {
+                call.keys.ring.on_used();
                 let used = KeyEvent::Used(KeyName::from(&key));
-                call.tell(&mut self.world, GroupEvent::Key(used));
+                return call.tell(&mut self.world, GroupEvent::Key(used));
             }
-            return;
-        };
-        let pause = timeouts.key_request;
-        if fault.is_passing() && ours {
-            call.keys.ring.use_again(now.plus(pause), key);
-        } else if fault.is_passing() {
-            call.keys.heard.ask_again(now, &participant, pause);
+            Ok(_) => return,
+            Err(fault) if !fault.is_passing() => {}
+            Err(_) if ours => call.keys.ring.use_again(now, key, timeouts),
+            Err(_) => call.keys.heard.ask_again(now, &participant, timeouts.key_request),
         }
-        call.tell(&mut self.world, GroupEvent::Key(KeyEvent::Refused(participant)));
+        let refuses = !call.shown.keys.missing.contains(&participant);
+        if refuses && (ours || call.shown.participant(&participant).is_some()) {
+            call.tell(&mut self.world, GroupEvent::Key(KeyEvent::Refused(participant)));
+        }
     }
 
     // ------------------------------------------------------------------------ timers, the world
@@ -541,7 +553,7 @@ pub(super) fn stop(call: &mut GroupCall, world: &mut World) {
         return;
     }
     let asked = call.keys.ring.stop();
-    let given = std::mem::take(&mut call.keys.given).into_keys();
+    let given = call.keys.giving.stop();
     let asks = std::mem::take(&mut call.keys.asks);
     for op in asked.into_iter().chain(given).chain(asks) {
         world.cancel(op);
@@ -572,7 +584,11 @@ impl Groups {
         let next = self.of_room(room).filter_map(|call| {
             let entered = call.shown.state == GroupState::Entered;
             let asks = entered.then(|| call.keys.heard.next_deadline()).flatten();
-            [call.keys.ring.next_deadline(), asks].into_iter().flatten().min()
+            let keys = &call.keys;
+            [keys.ring.next_deadline(), keys.giving.next_deadline(), asks]
+                .into_iter()
+                .flatten()
+                .min()
         });
         let next = next.min();
         self.set_timer(room, GroupTimer::Keys, next.map(Deadline::Mono));

@@ -31,9 +31,11 @@
 
 mod arming;
 mod delayed;
+mod delivery;
 pub mod event;
 pub mod explain;
 mod focus;
+mod giving;
 mod groups;
 mod heard;
 mod inputs;
