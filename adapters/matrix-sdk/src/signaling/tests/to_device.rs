@@ -251,6 +251,43 @@ async fn a_homeserver_that_takes_no_messages_is_told_from_a_device_without_keys(
     }
 }
 
+/// A membership may name any device, of a server that hangs or fails: others do not wait for it, and
+/// do not fail with it.
+#[tokio::test]
+async fn known_devices_have_it_before_strangers_are_asked_for_and_do_not_fail_with_them() {
+    for answer in [
+        ResponseTemplate::new(200).set_body_json(json!({})).set_delay(Duration::from_secs(9)),
+        ResponseTemplate::new(500).set_body_json(json!({ "errcode": "M_UNKNOWN", "error": "x" })),
+    ] {
+        let duo = Duo::encrypted().await;
+        let post = duo.post().await;
+        let asked = Mock::given(matchers::path_regex("/keys/query"))
+            .and(matchers::body_string_contains(":slow"))
+            .respond_with(answer)
+            .expect(3..)
+            .with_priority(1)
+            .mount_as_scoped(duo.server.server())
+            .await;
+        let ghosts = ["@x:slow", "@y:slow", "@z:slow"].map(ghost);
+        let [x, y, z] = ghosts.clone();
+        let look = async {
+            asked.wait_until_satisfied().await;
+            assert_eq!(post.devices().len(), 1, "he has it while the others are asked for");
+            // However long they take from now on, this test does not wait for it.
+            tokio::time::pause();
+            tokio::time::Instant::now()
+        };
+        let (missed, asked_at) = futures::join!(duo.send([duo.bob(), x, y, z]), look);
+        assert_eq!(missed, Ok(ghosts.into()));
+        assert!(asked_at.elapsed() <= Duration::from_secs(4), "they are not waited for long");
+        tokio::time::resume();
+    }
+}
+
+fn ghost(user: &str) -> ParticipantId {
+    ParticipantId { user: UserId::parse(user).unwrap(), device: DeviceId::parse("GHOST").unwrap() }
+}
+
 /// One failure in between: the second try reaches whom the first one missed.
 #[tokio::test]
 async fn a_homeserver_that_has_recovered_is_tried_once_more() {
