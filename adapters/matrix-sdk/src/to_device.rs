@@ -4,13 +4,15 @@
 //! and a homeserver that is down look alike (`matrix-sdk.md` §6). Only the one is to be tried again
 //! soon, so where nobody was reached the homeserver is asked whether it takes messages at all.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, future::ready, time::Duration};
 
+use futures::{StreamExt, stream};
 use matrix_sdk::{
     Client,
     encryption::identities::Device,
     ruma::{
-        OwnedDeviceId, OwnedTransactionId, OwnedUserId, TransactionId,
+        DeviceId as RumaDeviceId, OwnedDeviceId, OwnedTransactionId, OwnedUserId, TransactionId,
+        UserId as RumaUserId,
         api::client::to_device::send_event_to_device::v3::{Messages, Request},
         events::AnyToDeviceEventContent,
         serde::Raw,
@@ -19,7 +21,7 @@ use matrix_sdk::{
 };
 use matrix_voip::{
     id::{DeviceId, UserId},
-    machine::io::{Fault, ParticipantId},
+    machine::io::{Fault, ParticipantId, Trust},
 };
 
 use crate::{
@@ -32,6 +34,13 @@ use crate::{
 /// For all devices of one message together: keys are asked for and claimed first. The library gives
 /// it 30 s and hears of the timeout from us.
 const SEND: Duration = Duration::from_secs(25);
+/// Of that: for those whom the first try did not reach.
+const AGAIN: Duration = Duration::from_secs(12);
+/// Of that: for the keys of users of whose devices nothing is known. Their servers are asked, and one
+/// that hangs is waited for no longer.
+const KEYS: Duration = Duration::from_secs(4);
+/// For the keys of how many users the homeserver is asked at once.
+const MAX_QUERIES: usize = 16;
 
 /// A to-device message. Its content prints as a length.
 #[derive(Clone, PartialEq, Eq)]
@@ -115,6 +124,7 @@ impl Matrix {
             event_type: &message.event_type,
             content: read(message.content)?,
             targets: targets.collect(),
+            trust: Trust::Any,
         };
         let missed = match message.envelope {
             Envelope::Encrypted => letter.encrypted(&client, self.attached.inbox()).await?,
@@ -134,6 +144,7 @@ pub(crate) struct Letter<'a> {
     pub(crate) event_type: &'a str,
     pub(crate) content: Raw<AnyToDeviceEventContent>,
     pub(crate) targets: BTreeSet<ParticipantId>,
+    pub(crate) trust: Trust,
 }
 
 impl Letter<'_> {
@@ -159,49 +170,77 @@ impl Letter<'_> {
 
     /// Sends it encrypted for each; gives whom it did not reach. Of those whose keys are not known
     /// the inbox will tell when there are some.
+    ///
+    /// Whose keys are known do not wait for the others, and do not fail with them: a membership may
+    /// name any device, of any server, and that may take its time.
     pub(crate) async fn encrypted(
         self,
         client: &Client,
         inbox: &Inbox,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
-        within(SEND, async {
-            let (devices, unknown) = find(client, inbox, &self.targets).await?;
-            let mut missed = self.deliver(client, &devices).await?;
-            missed.extend(unknown);
-            // Keys may have come while it was on its way, and what failed may work again.
-            let (devices, unknown) = stored(client, &missed).await?;
-            if devices.is_empty() {
-                return Ok(missed);
+        let first = async {
+            let (devices, unknown) = stored(client, &self.targets).await?;
+            let missed = self.deliver(client, &devices).await?;
+            Ok((missed.len() < devices.len(), missed, unknown))
+        };
+        let (reached, missed, unknown) = within(SEND - AGAIN, first).await?;
+        if missed.is_empty() && unknown.is_empty() {
+            return Ok(missed);
+        }
+        let answered = ask_for_keys(client, inbox, &unknown).await;
+        let unreached: BTreeSet<_> = missed.into_iter().chain(unknown).collect();
+        // Keys may have come while it was on its way, and what failed may work again.
+        let again = within(AGAIN - KEYS, self.once_more(client, &unreached)).await;
+        match (again, answered) {
+            (Err(fault), _) if !reached => Err(fault),
+            (Err(_), _) => Ok(unreached),
+            (Ok(missed), Err(_)) if !reached && missed.len() == self.targets.len() => {
+                within(KEYS, takes_messages(client)).await.map(|()| missed)
             }
-            missed = self.deliver(client, &devices).await?;
-            missed.extend(unknown);
-            Ok(missed)
-        })
-        .await
+            (Ok(missed), _) => Ok(missed),
+        }
     }
 
-    /// Sends it to devices whose keys are known; gives those for which there was no way to encrypt.
+    /// Sends it to those of them whose keys are known now; gives whom it still did not reach.
+    async fn once_more(
+        &self,
+        client: &Client,
+        targets: &BTreeSet<ParticipantId>,
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let (devices, unknown) = stored(client, targets).await?;
+        let mut missed = self.deliver(client, &devices).await?;
+        missed.extend(unknown);
+        Ok(missed)
+    }
+
+    /// Sends it to devices whose keys are known; gives those that may not have it, and those for
+    /// which there was no way to encrypt.
     async fn deliver(
         &self,
         client: &Client,
         devices: &[Device],
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let may_have = |device: &&Device| self.trust == Trust::Any || device.is_verified();
+        let (devices, withheld): (Vec<_>, Vec<_>) = devices.iter().partition(may_have);
+        let withheld = withheld.into_iter().filter_map(|it| known_as(it.user_id(), it.device_id()));
+        let withheld: BTreeSet<_> = withheld.collect();
         if devices.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(withheld);
         }
-        let encryption = client.encryption();
+        let (count, encryption) = (devices.len(), client.encryption());
         let send = encryption.encrypt_and_send_raw_to_device(
-            devices.iter().collect(),
+            devices,
             self.event_type,
             self.content.clone(),
             // To all of them: whom to trust the caller has decided.
             Default::default(),
         );
         let missed = send.await.map_err(|error| fault(&error))?;
-        if missed.len() == devices.len() {
+        if missed.len() == count {
             takes_messages(client).await?;
         }
-        Ok(missed.iter().filter_map(|(user, device)| known_as(user, device)).collect())
+        let missed = missed.iter().filter_map(|(user, device)| known_as(user, device));
+        Ok(missed.chain(withheld).collect())
     }
 }
 
@@ -230,25 +269,28 @@ async fn stored(client: &Client, targets: &BTreeSet<ParticipantId>) -> Result<Fo
     Ok((devices, unknown))
 }
 
-/// Those that the store knows, or now the server for it.
-async fn find(
+/// Has the server asked for the keys of these users, of all at once. What it answers is in the store
+/// then, also where that of another is an error, or late.
+async fn ask_for_keys(
     client: &Client,
     inbox: &Inbox,
-    targets: &BTreeSet<ParticipantId>,
-) -> Result<Found, Fault> {
-    let (devices, unknown) = stored(client, targets).await?;
+    unknown: &BTreeSet<ParticipantId>,
+) -> Result<(), Fault> {
     let users: BTreeSet<&UserId> = unknown.iter().map(|target| &target.user).collect();
-    if users.is_empty() {
-        return Ok((devices, unknown));
-    }
-    for user in users {
-        let Ok(id) = user_id(user) else { continue };
-        let asked = client.encryption().request_user_identity(&id).await;
-        asked.map_err(|error| fault(&error))?;
-        // Before the store is looked at: what comes after that is news.
-        inbox.await_keys(user.clone());
-    }
-    stored(client, targets).await
+    let ask = |user: &UserId| {
+        let (user, encryption) = (user_id(user), client.encryption());
+        async move {
+            let Ok(user) = user else { return Ok(()) };
+            encryption.request_user_identity(&user).await.map(drop).map_err(|error| fault(&error))
+        }
+    };
+    let queries: Vec<_> = users.iter().copied().map(ask).collect();
+    let answers = stream::iter(queries).buffer_unordered(MAX_QUERIES);
+    let all = answers.fold(Ok(()), |all: Result<(), Fault>, one| ready(all.and(one)));
+    let asked = within(KEYS, all).await;
+    // Before the store is looked at: what comes after that is news.
+    users.into_iter().cloned().for_each(|user| inbox.await_keys(user));
+    asked
 }
 
 fn known(device: &Device) -> Option<KnownDevice> {
@@ -263,7 +305,7 @@ fn address(target: &ParticipantId) -> Result<(OwnedUserId, OwnedDeviceId), Fault
     Ok((user_id(&target.user)?, OwnedDeviceId::from(target.device.as_str())))
 }
 
-fn known_as(user: &OwnedUserId, device: &OwnedDeviceId) -> Option<ParticipantId> {
+fn known_as(user: &RumaUserId, device: &RumaDeviceId) -> Option<ParticipantId> {
     let user = UserId::parse(user.as_str()).ok()?;
     Some(ParticipantId { user, device: DeviceId::parse(device.as_str()).ok()? })
 }

@@ -19,7 +19,7 @@ use super::{
     roster::Participant,
 };
 use crate::{
-    config::KeyProfile,
+    config::{KeyProfile, Unverified},
     id::{DeviceId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine,
@@ -28,14 +28,14 @@ use crate::{
         guard::Guard,
         io::{
             Fault, Fetch, Ignored, KeyOp, KeyOwner, KeyUse, MatrixOp, Op, ParticipantId, Refusal,
-            Reply, Verdict,
+            Reply, Trust, Verdict,
         },
         world::{Owner, World},
     },
     redact::SecretBytes,
     time::Deadline,
     wire::{
-        delivery::Facts,
+        delivery::{Facts, Protection},
         focus::identities,
         keys::{KeyBody, KeyMessage, MediaKey},
         member::Backend,
@@ -125,10 +125,18 @@ impl GroupCall {
     ) -> OpId {
         let (room, conf_id) = (self.shown.room.clone(), self.shown.call.call_id.clone());
         let device = world.identity.device.clone();
+        // Whom we would not hear gets no key of ours: a homeserver can add a device to a user, and a
+        // membership for it.
+        let strict = world.config.unverified == Unverified::Refuse;
+        let trust = match body {
+            KeyBody::Keys(_) if strict => Trust::Verified,
+            KeyBody::Keys(_) | KeyBody::Request => Trust::Any,
+        };
         let message = KeyMessage { room: room.clone(), conf_id, device, body };
         let (event_type, content) = message.write(world.config.wire_form);
         let transaction = world.ids.transaction(&world.party);
-        let send = MatrixOp::SendToDevice { room, targets, event_type, content, transaction };
+        let send =
+            MatrixOp::SendToDevice { room, targets, trust, event_type, content, transaction };
         world.request(Owner::Keys(self.session), Op::Matrix(send))
     }
 }
@@ -351,7 +359,7 @@ impl Engine {
         if !call.keys.ring.is_active() {
             return Err(Ignored::KeysOff);
         }
-        world.check_protection(world.is_encrypted(&message.room), facts.protection)?;
+        world.check_protection(world.may_be_encrypted(&message.room), facts.protection)?;
         world.check_inside(&message.room, &facts.sender)?;
         self.check_unignored(&facts.sender)?;
         Ok((call.session, member))
@@ -363,7 +371,10 @@ impl Engine {
             Some(proven) if *proven == message.device => Ok(proven.clone()),
             Some(_) if self.world.holds(Guard::KeyDeviceBound) => Err(Ignored::WrongDevice),
             Some(_) => Ok(message.device.clone()),
-            // In the clear nothing is proven, which is refused where it could be.
+            // In the clear nothing is proven, which is refused where it could be. What was encrypted
+            // and has no device that could be named proves nothing either.
+            None if facts.protection == Protection::Clear => Ok(message.device.clone()),
+            None if self.world.holds(Guard::KeyDeviceBound) => Err(Ignored::WrongDevice),
             None => Ok(message.device.clone()),
         }
     }

@@ -7,6 +7,8 @@ use std::{
 
 use matrix_sdk::{
     Client,
+    deserialized_responses::{AlgorithmInfo, EncryptionInfo, VerificationState},
+    encryption::LocalTrust,
     ruma::{device_id, room_id},
     test_utils::mocks::encryption::PendingToDeviceMessages,
 };
@@ -14,14 +16,14 @@ use matrix_sdk_test::{JoinedRoomBuilder, event_factory::EventFactory};
 use matrix_voip::{
     host::mailbox::DriverEnd,
     id::DeviceId,
-    machine::io::Input,
-    wire::delivery::{Delivery, Place, Protection},
+    machine::io::{Input, Trust},
+    wire::delivery::{Delivery, Facts, Place, Protection, RawEvent},
 };
 use serde_json::json;
 use wiremock::MockGuard;
 
 use super::*;
-use crate::shell::tests::attach;
+use crate::{belief::is_believed, shell::tests::attach};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,10 +101,19 @@ impl Duo {
         &self,
         targets: [ParticipantId; N],
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        self.send_trusting(Trust::Any, targets).await
+    }
+
+    async fn send_trusting<const N: usize>(
+        &self,
+        trust: Trust,
+        targets: [ParticipantId; N],
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
         let content = json!({ "conf_id": "g", "device_id": "CLAIMED", "call_id": "c" });
         let message = SendToDevice {
             room: room(),
             targets: targets.into(),
+            trust,
             event_type: "com.famedly.call.member.hangup".into(),
             content: content.to_string(),
             transaction: "t1".into(),
@@ -210,6 +221,21 @@ async fn a_device_without_keys_gets_nothing_and_once_it_has_some_it_is_told() {
     assert_eq!(post.devices().len(), 2);
 }
 
+/// A homeserver can add a device to a user.
+#[tokio::test]
+async fn what_is_for_verified_devices_alone_goes_to_no_other() {
+    let duo = Duo::encrypted().await;
+    let post = duo.post().await;
+    let bob = duo.bob();
+    let sent = duo.send_trusting(Trust::Verified, [bob.clone()]).await;
+    assert_eq!((sent, post.devices().len()), (Ok([bob.clone()].into()), 0));
+    let (user, device) = (duo.bob.user_id().unwrap(), duo.bob.device_id().unwrap());
+    let known = duo.alice.encryption().get_device(user, device).await.unwrap().unwrap();
+    known.set_local_trust(LocalTrust::Verified).await.unwrap();
+    let sent = duo.send_trusting(Trust::Verified, [bob]).await;
+    assert_eq!((sent, post.devices().len()), (Ok([].into()), 1));
+}
+
 /// A member of whom nothing was ever heard: the store alone would not know him.
 #[tokio::test]
 async fn the_keys_of_a_stranger_are_asked_for() {
@@ -248,6 +274,85 @@ async fn a_homeserver_that_takes_no_messages_is_told_from_a_device_without_keys(
         let duo = Duo::encrypted().await;
         duo.answer("PUT", PUT, status, answer).await;
         assert_eq!(duo.send([duo.bob(), duo.bobs("NOWHERE")]).await, Err(fault));
+    }
+}
+
+/// A membership may name any device, of a server that hangs or fails: others do not wait for it, and
+/// do not fail with it.
+#[tokio::test]
+async fn known_devices_have_it_before_strangers_are_asked_for_and_do_not_fail_with_them() {
+    for answer in [
+        ResponseTemplate::new(200).set_body_json(json!({})).set_delay(Duration::from_secs(9)),
+        ResponseTemplate::new(500).set_body_json(json!({ "errcode": "M_UNKNOWN", "error": "x" })),
+    ] {
+        let duo = Duo::encrypted().await;
+        let post = duo.post().await;
+        let asked = Mock::given(matchers::path_regex("/keys/query"))
+            .and(matchers::body_string_contains(":slow"))
+            .respond_with(answer)
+            .expect(3..)
+            .with_priority(1)
+            .mount_as_scoped(duo.server.server())
+            .await;
+        let ghosts = ["@x:slow", "@y:slow", "@z:slow"].map(ghost);
+        let [x, y, z] = ghosts.clone();
+        let look = async {
+            asked.wait_until_satisfied().await;
+            assert_eq!(post.devices().len(), 1, "he has it while the others are asked for");
+            // However long they take from now on, this test does not wait for it.
+            tokio::time::pause();
+            tokio::time::Instant::now()
+        };
+        let (missed, asked_at) = futures::join!(duo.send([duo.bob(), x, y, z]), look);
+        assert_eq!(missed, Ok(ghosts.into()));
+        assert!(asked_at.elapsed() <= Duration::from_secs(4), "they are not waited for long");
+        tokio::time::resume();
+    }
+}
+
+fn ghost(user: &str) -> ParticipantId {
+    ParticipantId { user: UserId::parse(user).unwrap(), device: DeviceId::parse("GHOST").unwrap() }
+}
+
+/// MSC4147: whoever writes brings his own keys along, under whatever name.
+#[tokio::test]
+async fn nobody_speaks_about_keys_in_the_name_of_a_device_that_we_know() {
+    let duo = Duo::encrypted().await;
+    let (user, device) = (duo.bob.user_id().unwrap(), duo.bob.device_id().unwrap());
+    let known = duo.alice.encryption().get_device(user, device).await.unwrap().unwrap();
+    let key = known.curve25519_key().unwrap().to_base64();
+    let other = duo.alice.encryption().get_own_device().await.unwrap().unwrap();
+    let other = other.curve25519_key().unwrap().to_base64();
+    let bob = duo.bob();
+    for (key, device, event_type, believed) in [
+        (&key, device, "com.famedly.call.member.encryption_keys", true),
+        (&other, device, "com.famedly.call.member.encryption_keys", false),
+        (&other, device, "com.famedly.call.member.encryption_keys_request", false),
+        // Of a device that is not known its own word is all there is; others judge it.
+        (&other, device_id!("TABLET"), "com.famedly.call.member.encryption_keys", true),
+        (&other, device, "com.famedly.call.member.hangup", true),
+    ] {
+        let info = EncryptionInfo {
+            sender: user.to_owned(),
+            sender_device: Some(device.to_owned()),
+            forwarder: None,
+            algorithm_info: AlgorithmInfo::OlmV1Curve25519AesSha2 {
+                curve25519_public_key_base64: key.clone(),
+            },
+            verification_state: VerificationState::Verified,
+        };
+        let facts = Facts {
+            event_id: None,
+            sender: bob.user.clone(),
+            device: DeviceId::parse(device).ok(),
+            protection: Protection::Verified,
+            sent: None,
+            age: None,
+        };
+        let content = json!({ "room_id": "!r:x" }).to_string();
+        let message = RawEvent { facts, event_type: event_type.into(), content, redacts: None };
+        let is_believed = is_believed(&duo.alice, &message, Some(&info)).await;
+        assert_eq!(is_believed, believed, "{event_type} of {device}");
     }
 }
 
