@@ -99,7 +99,7 @@ fn count(sim: &Sim, device: &Device, what: &str) -> usize {
 const LIMITED: TokenFault = TokenFault::RateLimited { retry_after: Some(secs(5)) };
 
 #[test]
-fn a_token_that_is_refused_for_good_is_told_with_what_to_do_and_not_tried_again() {
+fn a_token_that_is_refused_for_good_is_told_with_what_to_do_and_tried_with_our_membership_only() {
     let lasting = [
         TokenFault::BadAddress,
         TokenFault::InTheClear,
@@ -112,22 +112,27 @@ fn a_token_that_is_refused_for_good_is_told_with_what_to_do_and_not_tried_again(
         TokenFault::NeedsOpenId,
         TokenFault::LoggedOut,
     ];
-    for fault in lasting {
+    for (n, fault) in lasting.into_iter().enumerate() {
         let (sim, room, [ada, ..]) = three_with(by_host);
         sim.sfu(|sfu| sfu.refuse_tokens(Some(fault.clone())));
         let call = enters(&ada, &room);
         sim.advance(secs(1));
         assert_eq!(ada.group_state(call), Some(GroupState::Entered), "the membership stands");
-        sim.sfu(|sfu| sfu.refuse_tokens(None));
-        sim.advance(secs(300));
+        sim.advance(secs(115));
         assert_eq!(status(&ada), SfuStatus::NoToken(fault.clone()), "{}", sim.column());
         let why = shown(&ada).explain().to_string();
         assert!(why.contains(&fault.to_string()), "{why}");
         assert_eq!((sim.sfu(|sfu| sfu.tokens()), ada.key_in_use().is_some()), (0, true));
-        // Whoever has mended it enters anew.
-        leaves(&ada);
-        enters(&ada, &room);
-        sim.advance(secs(1));
+        assert_eq!(sim.sfu(|sfu| sfu.asked_for_tokens()), 1);
+        sim.sfu(|sfu| sfu.refuse_tokens(None));
+        // Whoever has mended it enters anew, or waits for two minutes.
+        if n % 2 == 0 {
+            leaves(&ada);
+            enters(&ada, &room);
+            sim.advance(secs(1));
+        } else {
+            sim.advance(secs(10));
+        }
         assert_eq!(status(&ada), SfuStatus::Connected, "{}", sim.column());
     }
 }
@@ -433,6 +438,55 @@ fn who_has_a_good_token_notices_no_fault_of_the_next_until_it_is_over() {
     assert_eq!(status(&ada), SfuStatus::HandedOver, "{}", sim.column());
     let ready = |event: &&GroupEvent| matches!(event, GroupEvent::TokenReady(_));
     assert_eq!(ada.group_events(call).iter().filter(ready).count(), 2);
+}
+
+/// A refresh that is refused once, while the application is connected: nobody notices, and nothing is
+/// given up.
+#[test]
+fn a_refresh_that_was_given_up_is_made_up_for() {
+    let ready = |event: &GroupEvent| matches!(event, GroupEvent::TokenReady(_));
+    for rescue in ["refused", "membership", "network"] {
+        let (sim, room, [ada, _, _]) = three_with(Config::default);
+        sim.sfu(|sfu| sfu.set_lifetime(Some(secs(590))));
+        let call = enters(&ada, &room);
+        let connected = SfuNews::State(SfuState::Connected);
+        sim.advance(secs(5));
+        assert_eq!(ada.input(Input::Sfu(call, connected)), Verdict::Handled);
+        sim.advance(secs(520));
+        sim.sfu(|sfu| sfu.refuse_tokens(Some(TokenFault::NotBelieved)));
+        sim.advance(secs(10));
+        sim.sfu(|sfu| sfu.refuse_tokens(None));
+        let tokens = || ada.group_events(call).iter().filter(|it| ready(it)).count();
+        assert_eq!((tokens(), status(&ada)), (1, SfuStatus::Connected), "{}", sim.column());
+        match rescue {
+            "refused" => {
+                let lost = SfuNews::State(SfuState::Lost(SfuLoss::TokenRefused));
+                ada.input(Input::Sfu(call, lost));
+            }
+            "network" => {
+                ada.input(Input::Network(Network::Back));
+            }
+            _ => sim.advance(secs(120)),
+        }
+        sim.advance(secs(1));
+        assert_eq!(tokens(), 2, "{rescue}\n{}", sim.column());
+    }
+}
+
+/// What was tried in vain before counts for nothing at another focus, or with another connection.
+#[test]
+fn each_loss_has_all_tries_of_a_token_anew() {
+    let (sim, room, [ada, _, _]) = three_with(Config::default);
+    let call = enters(&ada, &room);
+    sim.advance(secs(5));
+    sim.sfu(|sfu| sfu.refuse_tokens(Some(TokenFault::NotReached)));
+    ada.input(Input::Sfu(call, SfuNews::State(SfuState::Lost(SfuLoss::TokenRefused))));
+    sim.advance(secs(600));
+    let asked = sim.sfu(|sfu| sfu.asked_for_tokens());
+    ada.input(Input::Sfu(call, SfuNews::State(SfuState::Lost(SfuLoss::TokenRefused))));
+    sim.advance(secs(40));
+    let tries = sim.sfu(|sfu| sfu.asked_for_tokens()) - asked;
+    assert!((3..8).contains(&tries), "{tries}\n{}", sim.column());
 }
 
 #[test]

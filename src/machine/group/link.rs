@@ -41,6 +41,14 @@ impl GroupCall {
             ask(self, world, SfuOp::Subscribe(!held));
         }
     }
+
+    /// Whether a token is wanted, and nothing is done for one any more.
+    fn lacks_token(&self) -> bool {
+        let given_up = self.sfu.token == Token::None && self.sfu.choosing.is_none();
+        // Whoever is elsewhere or was removed comes back by himself, and a new connection has its own.
+        let has_use = !matches!(self.sfu.link, Link::Lost(_) | Link::Pausing(_));
+        given_up && has_use && self.is_wanted() && self.shown.backend.is_sfu()
+    }
 }
 
 impl Engine {
@@ -55,13 +63,16 @@ impl Engine {
         }
     }
 
-    /// Our membership is accepted: who entered as we did shows himself soon.
+    /// Our membership is accepted. The first time: who entered as we did shows himself soon. Each time
+    /// it is written anew: a token that was given up is asked for once more.
     pub(super) fn settle_sfu(&mut self, session: SessionId) {
-        let until = self.world.now.mono.plus(SETTLING);
-        if let Some(call) = self.groups.calls.get_mut(&session)
-            && call.sfu.settled.is_none()
-        {
-            call.sfu.settled = Some(until);
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.sfu.settled.is_none() {
+            call.sfu.settled = Some(now.plus(SETTLING));
+        } else if call.lacks_token() {
+            call.sfu.token_tries = 0;
+            call.sfu.token = Token::Pausing(call.sfu.asked.plus(SOONEST_REFRESH).max(now));
         }
     }
 
@@ -93,6 +104,7 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let op = self.world.request(Owner::Sfu(session), Op::Fetch(Fetch::OpenId));
         call.sfu.token = Token::OpenId(op);
+        call.sfu.asked = self.world.now.mono;
     }
 
     fn on_open_id(&mut self, session: SessionId, result: Result<Reply, Fault>) {
@@ -223,6 +235,7 @@ impl Engine {
         let now = self.world.now.mono;
         hang_up(call, &mut self.world);
         call.sfu.forget_people();
+        call.sfu.token_tries = 0;
         call.show_sfu(&mut self.world, SfuStatus::Lost(why));
         let again = matches!(why, SfuLoss::Unreachable | SfuLoss::TokenRefused);
         if !again {
@@ -236,10 +249,10 @@ impl Engine {
         } else {
             call.sfu.link = Link::Off;
         }
-        // The application that connects by itself needs a fresh one, the first at once; the host's next
-        // try fetches its own, after the pause.
+        // The application that connects by itself needs a fresh one, the first at once, also where a
+        // refresh was given up; the host's next try fetches its own, after the pause.
         let refused = why == SfuLoss::TokenRefused && !by_host;
-        if refused && matches!(call.sfu.token, Token::Here(_)) {
+        if refused && matches!(call.sfu.token, Token::Here(_) | Token::None) {
             let tries = call.sfu.link_tries;
             call.sfu.link_tries = tries.saturating_add(1);
             let pause = (tries > 0).then(|| self.world.config.timeouts.retry_pause(tries));
@@ -288,10 +301,7 @@ impl Engine {
     /// The network is back: what failed is tried at once.
     pub(super) fn on_sfus_network_back(&mut self) {
         for call in self.groups.calls.values_mut() {
-            let gave_up = call.sfu.token == Token::None
-                && call.is_wanted()
-                && matches!(call.shown.sfu, SfuStatus::NoToken(_));
-            if gave_up {
+            if call.lacks_token() {
                 call.sfu.token_tries = 0;
                 call.sfu.token = Token::Pausing(Mono::default());
             }
@@ -327,6 +337,7 @@ fn connect(call: &mut GroupCall, world: &mut World, token: SfuToken) {
 fn disconnect(call: &mut GroupCall, world: &mut World) {
     hang_up(call, world);
     drop_token(call, world);
+    (call.sfu.token_tries, call.sfu.link_tries) = (0, 0);
 }
 
 /// Takes back the token, and what is under way for it.

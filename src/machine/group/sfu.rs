@@ -85,6 +85,8 @@ pub(super) struct Sfu {
     /// The homeserver is asked which there are.
     pub(super) choosing: Option<(OpId, CallMedia)>,
     pub(super) token: Token,
+    /// When a token was asked for last.
+    pub(super) asked: Mono,
     /// Until when the token is good that was fetched last.
     pub(super) expires: Option<Mono>,
     pub(super) link: Link,
@@ -230,6 +232,7 @@ impl Sfu {
                 print.deadline(Deadline::Mono(at));
             }
         }
+        print.deadline(Deadline::Mono(self.asked));
         self.expires.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
         print.value((&self.people, &self.names, &self.elders));
         self.asks.iter().for_each(|op| print.op(*op));
