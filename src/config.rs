@@ -1,6 +1,6 @@
 //! Policies and timeouts, each with its default and the reason for it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// How an engine behaves. Every field has a default; change what you need.
 ///
@@ -56,9 +56,11 @@ pub struct Config {
     pub key_profile: KeyProfile,
     /// Whether our media key is ratcheted for whoever joins.
     pub ratchet: Ratchet,
-    /// Where tokens for the SFU of a group call are had that we begin (`livekit_service_url`). Default:
-    /// `None`, the homeserver is asked.
+    /// The token service (`livekit_service_url`) of group calls that we begin. Default: `None`, the
+    /// homeserver is asked for one.
     pub livekit_service_url: Option<String>,
+    /// Which token services get an OpenID token of ours.
+    pub sfu_services: SfuServices,
     /// Who connects to SFUs. `VoIPBuilder::sfu` sets it.
     pub sfu_client: SfuClient,
 }
@@ -83,6 +85,7 @@ impl Default for Config {
             key_profile: KeyProfile::default(),
             ratchet: Ratchet::Off,
             livekit_service_url: None,
+            sfu_services: SfuServices::Any,
             sfu_client: SfuClient::Application,
         }
     }
@@ -296,6 +299,49 @@ pub enum Ratchet {
     Off,
     /// It is. On a leave a fresh one is made nevertheless.
     OnJoin,
+}
+
+/// Which token services get an OpenID token of ours. It proves to whoever has it who we are, until it
+/// expires, and other services take it as well; and which service it goes to the oldest member of a call
+/// says (`livekit_service_url` of his membership).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum SfuServices {
+    /// Each that a call names, as deployed clients do.
+    #[default]
+    Any,
+    /// These addresses alone, whoever names them, ourselves too. A call at another one is entered, with
+    /// [`TokenFault::NotAllowed`](crate::TokenFault) for a token.
+    Only(BTreeSet<String>),
+}
+
+impl SfuServices {
+    /// Only these addresses.
+    pub fn only<T: Into<String>>(addresses: impl IntoIterator<Item = T>) -> Self {
+        Self::Only(addresses.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether the service of this address gets one. Slashes at its end, the case of its host and the
+    /// port that it has anyway make no difference.
+    pub fn allows(&self, address: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(these) => {
+                let address = normalised(address);
+                these.iter().any(|one| normalised(one) == address)
+            }
+        }
+    }
+}
+
+/// An address of a service, as it is compared.
+fn normalised(address: &str) -> String {
+    let address = address.trim().trim_end_matches('/');
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    format!("{scheme}://{}{path}", host.strip_suffix(port).unwrap_or(&host))
 }
 
 /// Who connects to the SFU of a group call.

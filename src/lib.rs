@@ -64,7 +64,8 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use matrix_voip::{GroupEvent, GroupNews, GroupOptions, KeyProvider, TokenSource, VoIP, VoIPBuilder};
+//! use matrix_voip::{GroupEvent, GroupNews, GroupOptions, KeyProvider, SfuTask};
+//! use matrix_voip::{TokenSource, VoIP, VoIPBuilder};
 //!
 //! # async fn meet(
 //! #     builder: VoIPBuilder,
@@ -76,8 +77,11 @@
 //! let (_, mut events) = group.subscribe();
 //! group.enter().await?;
 //! while let Some(news) = events.next().await {
-//!     if let GroupNews::Event(GroupEvent::TokenReady(token)) = news {
-//!         println!("connect to {} now: {}", token.url, group.explain());
+//!     let GroupNews::Event(GroupEvent::SfuTask(task)) = news else { continue };
+//!     match task {
+//!         SfuTask::Connect(token) => println!("connect to {}: {}", token.url, group.explain()),
+//!         SfuTask::Renew(_) => println!("keep the fresh token for the next connection"),
+//!         SfuTask::Disconnect => println!("leave the SFU"),
 //!     }
 //! }
 //! # Ok(())
@@ -126,7 +130,7 @@ pub mod wire;
 pub use crate::{
     config::{
         Busy, Config, DelayedLeave, Glare, KeyDerivation, KeyProfile, MemberKey, Msc3401, OnAnswer,
-        Proceed, Ratchet, ReactionsSent, SfuClient, Transfers, Unverified, WireForm,
+        Proceed, Ratchet, ReactionsSent, SfuClient, SfuServices, Transfers, Unverified, WireForm,
     },
     host::{
         Hosts, KeyProvider, LedgerStore, Mailbox, News, Sfu, Signaling, TokenSource, WebRtc, serve,
@@ -147,7 +151,7 @@ pub use crate::{
             roster::{Participant, ParticipantId},
         },
         io::{CallMedia, Callee, Chat, KeyUse, MediaKind, MediaSource, Network, PeerStats},
-        io::{KeyOwner, SfuLoss, SfuToken, TokenFault},
+        io::{KeyOwner, SfuLoss, SfuTask, SfuToken, TokenFault},
         quality::{CallStats, Flow, Quality},
     },
     ring::{Inspection, RingInfo, RingKind, Seen, inspect},

@@ -3,7 +3,7 @@
 //! The library has a token fetched, says when to connect, what to publish and mute, and with which keys
 //! to encrypt. The client here is a stand-in that only prints; yours would call LiveKit's SDK in the
 //! same places, and report to `SfuEvents` who is there and what he publishes. Whoever wants to connect
-//! by himself leaves `.sfu(…)` out and reads `GroupEvent::TokenReady`.
+//! by himself leaves `.sfu(…)` out and does what each `GroupEvent::SfuTask` says.
 //!
 //! Run it: `cargo run -p matrix-voip-examples --example own_sfu`
 

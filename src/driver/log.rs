@@ -13,7 +13,7 @@ use crate::{
             event::{GroupEvent, SfuStatus},
             key_event::{KeyEvent, KeyName},
         },
-        io::{Fault, MatrixOp, Op, Verdict},
+        io::{Fault, MatrixOp, Op, SfuTask, Verdict},
     },
 };
 
@@ -81,7 +81,9 @@ pub(super) fn group(session: SessionId, event: &GroupEvent) {
         GroupEvent::ActiveSpeakerChanged(_) => debug!(session, "another speaks"),
         GroupEvent::BackendChanged(_) => debug!(session, "another SFU"),
         GroupEvent::SfuChanged(status) => sfu(session, status),
-        GroupEvent::TokenReady(_) => debug!(session, "a token for the SFU"),
+        GroupEvent::SfuTask(SfuTask::Connect(_)) => debug!(session, "a token to connect with"),
+        GroupEvent::SfuTask(SfuTask::Renew(_)) => debug!(session, "a fresh token"),
+        GroupEvent::SfuTask(SfuTask::Disconnect) => debug!(session, "the SFU is to be left"),
         GroupEvent::Key(event) => key(session, event),
         GroupEvent::Refused(why) => debug!(session, ?why, "not in the call"),
         GroupEvent::Ended(end) => debug!(session, %end, "ended"),

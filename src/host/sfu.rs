@@ -1,10 +1,10 @@
 //! The SFU of a group call: an async, object-safe trait that whoever connects to one implements.
 //!
 //! Most applications have an SDK of their own for it and no need of this port: without it they are told
-//! of tokens ([`GroupEvent::TokenReady`]) and keys ([`KeyProvider`](super::KeyProvider)), and connect by
+//! of tokens ([`GroupEvent::SfuTask`]) and keys ([`KeyProvider`](super::KeyProvider)), and connect by
 //! themselves. With it a group call through an SFU is used like a mesh: mute, screen, who speaks.
 //!
-//! [`GroupEvent::TokenReady`]: crate::GroupEvent::TokenReady
+//! [`GroupEvent::SfuTask`]: crate::GroupEvent::SfuTask
 
 use async_trait::async_trait;
 

@@ -113,8 +113,10 @@ pub const KEY_MISS_PAUSE: Duration = Duration::from_secs(10);
 /// How often the provider is asked to ratchet a key that it does not have, before a fresh one is made.
 pub const MAX_RATCHETS: u32 = 9;
 /// How often in a row a token for an SFU is asked for, with growing pauses some four minutes long; then
-/// when the network is back, or the call is entered anew.
+/// whenever our membership is written anew, and when the network is back.
 pub const MAX_TOKEN_TRIES: u32 = 20;
+/// How often whoever connects is asked to take in what others publish, or not, while he fails.
+pub const MAX_SUBSCRIBE_TRIES: u32 = 6;
 /// How often a member is asked for his media key.
 pub const MAX_KEY_REQUESTS: u32 = 5;
 /// How many media keys of others are with the provider at once, each of another member.

@@ -19,7 +19,7 @@ pub use super::{
         CallMedia, Capture, InvalidTones, MAX_TONES, MediaKind, MediaSource, Plan, PlanLine, Slot,
         Tones,
     },
-    sfu::{KeyOp, KeyOwner, SfuLoss, SfuNews, SfuOp, SfuState, SfuTrack, Speaking},
+    sfu::{KeyOp, KeyOwner, SfuLoss, SfuNews, SfuOp, SfuState, SfuTask, SfuTrack, Speaking},
     stats::{
         CandidateInfo, CandidatePair, PeerStats, ServerFault, ServerState, ServerStats, StreamStats,
     },

@@ -38,6 +38,20 @@ pub enum SfuOp {
     Disconnect,
 }
 
+/// Something to do for an application that connects to the SFU by itself
+/// ([`SfuClient::Application`](crate::config::SfuClient)), in the words of [`SfuOp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SfuTask {
+    /// Connect with this token: the call is entered, is at another SFU than before, or the connection
+    /// was reported as lost. A connection to another SFU is left before.
+    Connect(SfuToken),
+    /// Keep this token for when a connection has to be made again; the present one goes on. It comes
+    /// before the former expires.
+    Renew(SfuToken),
+    /// Leave the SFU: the call is at another, or we leave it. The tokens had so far are no use any more.
+    Disconnect,
+}
+
 /// Unasked news of an SFU ([`Input::Sfu`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SfuNews {

@@ -132,6 +132,11 @@ pub enum TokenFault {
     /// The service needs an OpenID token, and the host has none.
     #[error("the token service needs an OpenID token: implement Signaling::open_id_token")]
     NeedsOpenId,
+    /// The application does not let this service have a token of ours (`Config::sfu_services`).
+    #[error(
+        "the call names a token service that Config::sfu_services does not allow, and it gets no OpenID token of ours: add its address there if you trust it"
+    )]
+    NotAllowed,
     /// The homeserver, which gives tokens itself, does not accept our login.
     #[error("the homeserver gives tokens to those who are logged in: log in again")]
     LoggedOut,
@@ -146,6 +151,7 @@ impl TokenFault {
             Self::BadAddress | Self::InTheClear | Self::NoService(_) => false,
             Self::NotBelieved | Self::NotUnderstood(_) | Self::Refused(_) => false,
             Self::Unusable(_) | Self::NoSource | Self::NeedsOpenId | Self::LoggedOut => false,
+            Self::NotAllowed => false,
         }
     }
 }
@@ -181,6 +187,7 @@ mod tests {
             TokenFault::Unusable("expired".to_owned()),
             TokenFault::NeedsOpenId,
             TokenFault::LoggedOut,
+            TokenFault::NotAllowed,
         ];
         assert!(!lasting.iter().any(TokenFault::is_passing));
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{
         Busy, Config, DelayedLeave, Glare, KeyDerivation, KeyProfile, MemberKey, Msc3401, OnAnswer,
-        Proceed, Ratchet, ReactionsSent, SfuClient, Timeouts, Transfers, Unverified,
+        Proceed, Ratchet, ReactionsSent, SfuClient, SfuServices, Timeouts, Transfers, Unverified,
     },
     id::{
         CallId, DelayId, DeviceId, EventId, InputId, OpId, PartyId, PeerId, RoomId, SessionId,
@@ -136,11 +136,13 @@ record_struct!(Config {
     key_profile,
     ratchet,
     livekit_service_url,
+    sfu_services,
     sfu_client,
 });
 record_struct!(KeyProfile { ring_size, derivation });
 record_enum!(KeyDerivation { Pbkdf2, Hkdf });
 record_enum!(Ratchet { Off, OnJoin });
+record_enum!(SfuServices { Any, Only(addresses) });
 record_enum!(SfuClient { Application, Host });
 record_enum!(DelayedLeave { Off, On });
 record_enum!(MemberKey { Protected, Device });
@@ -325,6 +327,7 @@ record_enum!(TokenFault {
     InTheClear,
     NotUnderstood(code as plain),
     LoggedOut,
+    NotAllowed,
 });
 record_enum!(Fault {
     Timeout,

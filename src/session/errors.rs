@@ -349,6 +349,11 @@ pub enum EnterError {
     /// homeserver.
     #[error("no SFU is known: name its token service (Config::livekit_service_url)")]
     NoFocus,
+    /// The homeserver, asked for its SFUs, was not reached, again and again, and nobody else names one.
+    #[error(
+        "the homeserver could not be asked for an SFU: try again, or name one's token service (Config::livekit_service_url)"
+    )]
+    NoTransports,
     /// We left before we were in it.
     #[error("left meanwhile")]
     Left,
@@ -371,6 +376,7 @@ impl From<GroupRefusal> for EnterError {
             GroupRefusal::NotReached => Self::NotReached,
             GroupRefusal::LoggedOut => Self::Ended(GroupEnd::LoggedOut),
             GroupRefusal::NoFocus => Self::NoFocus,
+            GroupRefusal::NoTransports => Self::NoTransports,
         }
     }
 }
@@ -466,7 +472,7 @@ impl From<GroupRefusal> for ChangeGroupError {
             GroupRefusal::Unsupported => Self::Unsupported,
             GroupRefusal::NotReached => Self::NotReached,
             GroupRefusal::LoggedOut => Self::Ended,
-            GroupRefusal::NoFocus => Self::Unsupported,
+            GroupRefusal::NoFocus | GroupRefusal::NoTransports => Self::Unsupported,
         }
     }
 }

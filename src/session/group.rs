@@ -123,7 +123,8 @@ impl GroupCallSession {
     }
 
     /// Enters the call with the microphone, and waits until the homeserver has accepted our membership.
-    /// While it cannot be reached this waits as well: the membership is tried again and again.
+    /// While it cannot be reached this waits as well: the membership is tried again and again; only
+    /// where it has to be asked for an SFU that is given up after some minutes.
     /// Idempotent.
     ///
     /// Where nobody is in the call before us, others hear that it begins: everybody in the room, like
@@ -327,9 +328,9 @@ impl GroupCallSession {
         self.cell.look(GroupSnapshot::explain)
     }
 
-    /// Who spoke loudest last, of the others. It is looked each 500 ms ([`Timeouts::speaker`]); whoever
-    /// is to be the next has to be 6 dB louder in two looks, one after the other. Silence (below
-    /// -50 dBov) changes nothing.
+    /// Who spoke loudest last, of the others. Silence changes nothing. In a mesh it is looked each 500 ms
+    /// ([`Timeouts::speaker`]); whoever is to be the next has to be 6 dB louder in two looks, one after
+    /// the other, and below -50 dBov it is silent. With an SFU the loudest of each of its reports is it.
     ///
     /// [`Timeouts::speaker`]: crate::config::Timeouts::speaker
     pub fn active_speaker(&self) -> Option<ParticipantId> {

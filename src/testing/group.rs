@@ -8,7 +8,7 @@ use crate::{
             event::{GroupEvent, GroupSnapshot, GroupState},
             ringing::IncomingRing,
         },
-        io::{Command, GroupCommand, KeyUse, Verdict},
+        io::{Command, GroupCommand, KeyOwner, KeyUse, Verdict},
     },
     wire::{
         keys::MediaKey,
@@ -67,6 +67,12 @@ impl Device {
     pub fn keys_used(&self) -> Vec<MediaKey> {
         let seat = self.host(|host| host.seat);
         self.sim.sfu(|sfu| sfu.used(seat).cloned().collect())
+    }
+
+    /// Whose keys this device gave to its provider, oldest first.
+    pub fn key_owners(&self) -> Vec<KeyOwner> {
+        let seat = self.host(|host| host.seat);
+        self.sim.sfu(|sfu| sfu.owners(seat).cloned().collect())
     }
 
     /// The media key with which this device sends now, in its latest group call.

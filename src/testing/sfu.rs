@@ -79,6 +79,8 @@ pub struct FakeSfu {
     providers: BTreeMap<End, Provider>,
     /// Every key that was ever in use, with who used it: for looking back.
     used: Vec<(End, MediaKey)>,
+    /// Whose keys were given, by whom.
+    owners: Vec<(End, KeyOwner)>,
     ratchets: u64,
 }
 
@@ -318,7 +320,9 @@ impl FakeSfu {
     ) -> Result<Reply, Fault> {
         let provider = self.providers.entry(end).or_default();
         match op {
-            KeyOp::Set { owner: KeyOwner { participant, .. }, key, .. } => {
+            KeyOp::Set { owner, key, .. } => {
+                self.owners.push((end, owner.clone()));
+                let participant = &owner.participant;
                 provider.keys.insert((participant.clone(), key.index), key.key.clone());
                 if participant == us {
                     provider.own = Some((participant.clone(), key.index));
@@ -379,6 +383,11 @@ impl FakeSfu {
     /// Every key with which an engine ever sent, oldest first.
     pub fn used(&self, seat: Seat) -> impl Iterator<Item = &MediaKey> {
         self.used.iter().filter(move |((of, _), _)| *of == seat).map(|(_, key)| key)
+    }
+
+    /// Whose keys an engine gave to its provider, oldest first.
+    pub fn owners(&self, seat: Seat) -> impl Iterator<Item = &KeyOwner> {
+        self.owners.iter().filter(move |((of, _), _)| *of == seat).map(|(_, owner)| owner)
     }
 
     /// How often a provider was asked to ratchet a key.

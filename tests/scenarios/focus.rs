@@ -2,9 +2,11 @@
 //! the homeserver's.
 
 use matrix_voip::{
-    Backend, CallMedia, GroupEvent, GroupRefusal, GroupState, KeyUse, SfuStatus,
-    id::{RoomId, SessionId},
-    machine::io::{Command, Fault, GroupCommand, Refusal, Verdict},
+    Backend, CallMedia, GroupEvent, GroupRefusal, GroupState, KeyUse, SfuServices, SfuStatus,
+    TokenFault,
+    host::SendState,
+    id::{RoomId, SessionId, UserId},
+    machine::io::{Command, Fault, GroupCommand, Input, Network, Refusal, Verdict},
     testing::{Cue, Device, OpKind, Sim, millis, secs},
     wire::{
         focus::Transport,
@@ -111,18 +113,25 @@ fn what_the_application_wants_comes_before_the_configuration_and_that_before_the
 
 #[test]
 fn where_nobody_names_an_sfu_the_call_is_not_entered_and_says_so() {
-    let (no_focus, not_reached) = (GroupRefusal::NoFocus, GroupRefusal::NotReached);
+    let (no_focus, not_reached) = (GroupRefusal::NoFocus, GroupRefusal::NoTransports);
     for (fault, why) in [
         (None, no_focus),
         (Some(Fault::Unreachable), not_reached),
         (Some(Fault::Unsupported), no_focus),
     ] {
+        let is_passing = fault == Some(Fault::Unreachable);
         let (sim, room, [ada, ..]) = three(false);
         if let Some(fault) = fault {
-            ada.next(OpKind::Transports, Cue::fails(fault));
+            ada.always(OpKind::Transports, Cue::fails(fault));
         }
         let call = enters(&ada, &room, None);
         assert_eq!(ada.group_snapshot(call).unwrap().sfu, SfuStatus::FindingFocus);
+        if is_passing {
+            sim.advance(secs(120));
+            let shown = ada.group_snapshot(call).unwrap();
+            assert_eq!((shown.state, shown.sfu), (GroupState::Entering, SfuStatus::FindingFocus));
+            sim.advance(secs(300));
+        }
         sim.advance(secs(1));
         let shown = ada.group_snapshot(call).unwrap();
         assert_eq!((shown.state, shown.refused), (GroupState::Ended, Some(why)));
@@ -276,4 +285,124 @@ fn another_sfu_than_the_members_have_is_refused() {
     sim.advance(secs(20));
     assert!(matches!(open(at(SERVICES[1], &room)), Verdict::Started(_)));
     assert_eq!(focus(&ben), at(SERVICES[1], &room));
+}
+
+#[test]
+fn a_homeserver_that_is_not_reached_is_asked_for_its_sfus_again() {
+    for rescued in ["in time", "by the network", "by somebody"] {
+        let (sim, room, [ada, ..]) = three(false);
+        sim.set_transports(vec![Transport::Livekit { service_url: SERVICES[0].to_owned() }]);
+        ada.always(OpKind::Transports, Cue::fails(Fault::Timeout));
+        enters(&ada, &room, None);
+        sim.advance(secs(40));
+        if rescued == "by somebody" {
+            stands(&sim, &room, CLEO, SERVICES[0]);
+        } else {
+            ada.always(OpKind::Transports, Cue::works());
+        }
+        match rescued {
+            "by the network" => {
+                ada.input(Input::Network(Network::Back));
+                sim.advance(secs(1));
+            }
+            _ => sim.advance(secs(17)),
+        }
+        let shown = ada.group_snapshot(call_of(&ada)).unwrap();
+        assert_eq!(shown.sfu, SfuStatus::Connected, "{rescued}\n{}", sim.column());
+        assert_eq!(focus(&ada), at(SERVICES[0], &room));
+    }
+}
+
+/// The same as `stands`, as of long ago: so says the homeserver of whoever writes it.
+fn stood(sim: &Sim, room: &RoomId, user: &str, service: &str) {
+    let now = sim.now().wall;
+    let focus = json!({ "type": "livekit", "livekit_service_url": service,
+        "livekit_alias": room.as_str() });
+    let content = json!({ "memberships": [{ "application": "m.call", "call_id": "",
+        "scope": "m.room", "device_id": "P", "expires_ts": now.0 + 700_000,
+        "membershipID": "visit", "foci_active": [focus] }] });
+    let state = SendState {
+        room: room.clone(),
+        event_type: MEMBER_TYPE.to_owned(),
+        state_key: user.to_owned(),
+        content: content.to_string(),
+    };
+    let who = UserId::parse(user).unwrap();
+    sim.server(|server| server.put_state(now.minus(secs(200)), &who, state));
+    sim.advance(millis(100));
+}
+
+#[test]
+fn who_found_somebody_is_not_moved_by_who_says_to_be_older() {
+    for found in [true, false] {
+        let (sim, room, [ada, ..]) = three(true);
+        if found {
+            stands(&sim, &room, BEN, SERVICES[1]);
+            sim.advance(secs(20));
+        }
+        enters(&ada, &room, None);
+        sim.advance(secs(2));
+        let before = sim.sfu(|sfu| sfu.asked_for_tokens());
+        stood(&sim, &room, CLEO, SERVICES[2]);
+        sim.advance(secs(20));
+        let asked = sim.sfu(|sfu| sfu.asked_for_tokens()) - before;
+        // Of two who both found nobody the older says where.
+        let expected = if found { (SERVICES[1], 0) } else { (SERVICES[2], 1) };
+        assert_eq!((focus(&ada), asked), (at(expected.0, &room), expected.1), "{}", sim.column());
+    }
+}
+
+#[test]
+fn an_elder_who_changes_his_sfu_over_and_over_has_us_ask_for_few_tokens() {
+    let (sim, room, [ada, ..]) = three(true);
+    stands(&sim, &room, CLEO, SERVICES[2]);
+    sim.advance(secs(15));
+    enters(&ada, &room, None);
+    sim.advance(secs(15));
+    let before = sim.sfu(|sfu| sfu.asked_for_tokens());
+    for n in 0..20 {
+        stands(&sim, &room, CLEO, SERVICES[n % 2]);
+        if n == 0 {
+            // The first is followed at once.
+            assert_eq!(sim.sfu(|sfu| sfu.asked_for_tokens()) - before, 1);
+        }
+        sim.advance(millis(900));
+    }
+    let asked = sim.sfu(|sfu| sfu.asked_for_tokens()) - before;
+    assert!((2..=3).contains(&asked), "{asked}\n{}", sim.column());
+    sim.advance(secs(15));
+    all_at(&ada, SERVICES[1], &room, &sim);
+}
+
+fn all_at(device: &Device, service: &str, room: &RoomId, sim: &Sim) {
+    let shown = device.group_snapshot(call_of(device)).unwrap();
+    let stands = (shown.backend, shown.sfu);
+    assert_eq!(stands, (at(service, room), SfuStatus::Connected), "{}", sim.column());
+}
+
+#[test]
+fn a_service_that_the_application_does_not_allow_gets_no_token_of_ours() {
+    let sim = Sim::new(1);
+    let room = sim.room("!room:example", [ADA, BEN, CLEO]);
+    let mut config = by_host();
+    config.sfu_services = SfuServices::only(["https://Ben.sfu/"]);
+    let ada = sim.user(ADA).device_with("D", config);
+    sim.run_until_quiet();
+    // Whoever asked for an OpenID token would say that there is none.
+    ada.always(OpKind::OpenId, Cue::fails(Fault::Timeout));
+    stands(&sim, &room, CLEO, SERVICES[2]);
+    sim.advance(secs(15));
+    let call = enters(&ada, &room, None);
+    sim.advance(secs(400));
+    stands(&sim, &room, CLEO, SERVICES[2]);
+    sim.advance(secs(100));
+    let shown = ada.group_snapshot(call).unwrap();
+    assert_eq!(shown.sfu, SfuStatus::NoToken(TokenFault::NotAllowed), "{}", sim.column());
+    assert_eq!(shown.state, GroupState::Entered);
+    assert!(shown.explain().to_string().contains("Config::sfu_services"));
+    assert_eq!(sim.sfu(|sfu| sfu.asked_for_tokens()), 0);
+    ada.always(OpKind::OpenId, Cue::works());
+    stands(&sim, &room, CLEO, SERVICES[1]);
+    sim.advance(secs(10));
+    all_at(&ada, SERVICES[1], &room, &sim);
 }

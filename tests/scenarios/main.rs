@@ -39,6 +39,7 @@ mod reactions;
 mod recovery;
 mod rings;
 mod sfu;
+mod sfu_application;
 mod sources;
 mod streams;
 mod transfer;

@@ -1,15 +1,15 @@
 //! Group calls through an SFU: token, connection, who is there, and what a mesh can do as well.
 
 use matrix_voip::{
-    CallMedia, CallState, Config, Connection, GroupEvent, GroupSnapshot, GroupState, MediaSource,
-    OnAnswer, SfuClient, SfuLoss, SfuStatus, TokenFault,
+    CallMedia, CallState, Config, Connection, GroupSnapshot, GroupState, OnAnswer, SfuClient,
+    SfuLoss, SfuStatus, TokenFault,
     id::{RoomId, SessionId},
     machine::io::{
         CallCommand, Command, Fault, GroupCommand, Ignored, Input, Network, Refusal, SfuNews,
-        SfuState, SfuTrack, Slot, Speaking, Verdict,
+        SfuState, Verdict,
     },
     testing::{Cue, Device, OpKind, Sim, millis, secs},
-    wire::member::MEMBER_TYPE,
+    wire::{focus::identities, member::MEMBER_TYPE},
 };
 
 use crate::common::{ADA, BEN, put};
@@ -40,7 +40,7 @@ pub(crate) fn enters(device: &Device, room: &RoomId) -> SessionId {
     session
 }
 
-fn shown(device: &Device) -> GroupSnapshot {
+pub(crate) fn shown(device: &Device) -> GroupSnapshot {
     device.group_snapshot(*device.groups().last().unwrap()).unwrap()
 }
 
@@ -80,11 +80,11 @@ fn three_meet_at_an_sfu_with_keys_and_part() {
 }
 
 /// How it stands with the SFU.
-fn status(device: &Device) -> SfuStatus {
+pub(crate) fn status(device: &Device) -> SfuStatus {
     shown(device).sfu
 }
 
-fn leaves(device: &Device) {
+pub(crate) fn leaves(device: &Device) {
     device.group(*device.groups().last().unwrap(), GroupCommand::Leave);
 }
 
@@ -99,7 +99,7 @@ fn count(sim: &Sim, device: &Device, what: &str) -> usize {
 const LIMITED: TokenFault = TokenFault::RateLimited { retry_after: Some(secs(5)) };
 
 #[test]
-fn a_token_that_is_refused_for_good_is_told_with_what_to_do_and_not_tried_again() {
+fn a_token_that_is_refused_for_good_is_told_with_what_to_do_and_tried_with_our_membership_only() {
     let lasting = [
         TokenFault::BadAddress,
         TokenFault::InTheClear,
@@ -112,22 +112,27 @@ fn a_token_that_is_refused_for_good_is_told_with_what_to_do_and_not_tried_again(
         TokenFault::NeedsOpenId,
         TokenFault::LoggedOut,
     ];
-    for fault in lasting {
+    for (n, fault) in lasting.into_iter().enumerate() {
         let (sim, room, [ada, ..]) = three_with(by_host);
         sim.sfu(|sfu| sfu.refuse_tokens(Some(fault.clone())));
         let call = enters(&ada, &room);
         sim.advance(secs(1));
         assert_eq!(ada.group_state(call), Some(GroupState::Entered), "the membership stands");
-        sim.sfu(|sfu| sfu.refuse_tokens(None));
-        sim.advance(secs(300));
+        sim.advance(secs(115));
         assert_eq!(status(&ada), SfuStatus::NoToken(fault.clone()), "{}", sim.column());
         let why = shown(&ada).explain().to_string();
         assert!(why.contains(&fault.to_string()), "{why}");
         assert_eq!((sim.sfu(|sfu| sfu.tokens()), ada.key_in_use().is_some()), (0, true));
-        // Whoever has mended it enters anew.
-        leaves(&ada);
-        enters(&ada, &room);
-        sim.advance(secs(1));
+        assert_eq!(sim.sfu(|sfu| sfu.asked_for_tokens()), 1);
+        sim.sfu(|sfu| sfu.refuse_tokens(None));
+        // Whoever has mended it enters anew, or waits for two minutes.
+        if n % 2 == 0 {
+            leaves(&ada);
+            enters(&ada, &room);
+            sim.advance(secs(1));
+        } else {
+            sim.advance(secs(10));
+        }
         assert_eq!(status(&ada), SfuStatus::Connected, "{}", sim.column());
     }
 }
@@ -366,84 +371,71 @@ fn whoever_holds_takes_nothing_in_after_a_connection_that_was_lost_either() {
     assert!(ada.takes_in());
 }
 
-// ------------------------------------------------------- the application connects by itself
-
 #[test]
-fn an_application_that_connects_by_itself_gets_tokens_and_keys_and_its_media_is_its_own() {
-    let (sim, room, [ada, ben, _]) = three_with(Config::default);
-    assert_eq!(Config::default().sfu_client, SfuClient::Application);
-    sim.sfu(|sfu| sfu.set_lifetime(Some(secs(600))));
-    let calls = [&ada, &ben].map(|device| enters(device, &room));
+fn a_token_that_grew_old_while_the_machine_slept_is_fetched_anew_at_once() {
+    let (sim, room, [ada, ..]) = three_with(by_host);
+    sim.sfu(|sfu| sfu.set_lifetime(Some(secs(3600))));
+    enters(&ada, &room);
     sim.advance(secs(10));
-    assert_eq!(status(&ada), SfuStatus::HandedOver);
-    let token = shown(&ada).token.unwrap();
-    assert!(token.jwt.expose().starts_with("fake.token") && !token.url.is_empty());
-    assert!(ada.reads(&ben) && ben.reads(&ada), "{}", sim.column());
-    assert!(!ada.is_at_sfu() && ada.tracks().is_empty(), "{}", sim.column());
-    for command in [
-        GroupCommand::Mute(MediaSource::Microphone),
-        GroupCommand::Unmute(MediaSource::Microphone),
-        GroupCommand::Hold,
-        GroupCommand::Start(MediaSource::Screen),
-        GroupCommand::Stop(MediaSource::Screen),
-    ] {
-        let verdict = ada.command(Command::Group(calls[0], command.clone()));
-        assert_eq!(verdict, Verdict::Refused(Refusal::MediaNotOurs), "{command:?}");
-    }
-    // What it tells of its connection is shown as if it were the host's.
-    let tell = |news| assert_eq!(ada.input(Input::Sfu(calls[0], news)), Verdict::Handled);
-    tell(SfuNews::State(SfuState::Connected));
-    let identity = format!("{BEN}:D");
-    tell(SfuNews::Joined(identity.clone()));
-    let track = SfuTrack { id: "TR".into(), slot: Slot::Video, muted: true, encrypted: true };
-    tell(SfuNews::Published(identity.clone(), track));
-    tell(SfuNews::Speakers(vec![Speaking { identity, level: -20 }]));
-    let now = shown(&ada);
-    assert_eq!(now.sfu, SfuStatus::Connected);
-    assert!(now.connections.values().all(|it| *it == Connection::Connected));
-    assert_eq!(now.streams.values().flatten().filter(|stream| stream.video_muted).count(), 1);
-    assert_eq!(now.active_speaker.unwrap().user.as_str(), BEN);
-    // A fresh token comes before the old one expires; who lost his way is told so, and left to himself.
-    sim.advance(secs(540));
-    let ready = |event: &GroupEvent| matches!(event, GroupEvent::TokenReady(_));
-    let tokens = || ada.group_events(calls[0]).iter().filter(|it| ready(it)).count();
-    assert_eq!(tokens(), 2);
-    tell(SfuNews::State(SfuState::Lost(SfuLoss::TokenRefused)));
+    assert_eq!(sim.sfu(|sfu| sfu.tokens()), 1);
+    sim.suspend(secs(7200));
     sim.advance(secs(1));
-    assert_eq!(tokens(), 3, "{}", sim.column());
-    tell(SfuNews::State(SfuState::Connected));
-    leaves(&ada);
-    assert_eq!((status(&ada), shown(&ada).token), (SfuStatus::Off, None));
+    assert_eq!(sim.sfu(|sfu| sfu.tokens()), 2, "{}", sim.column());
+    // A wall clock that is set back puts nothing off.
+    sim.set_back(secs(86_400));
+    sim.advance(secs(3541));
+    assert_eq!(sim.sfu(|sfu| sfu.tokens()), 3, "{}", sim.column());
 }
 
-/// The token that the application has is good for a minute more when a fresh one is fetched.
 #[test]
-fn who_has_a_good_token_notices_no_fault_of_the_next_until_it_is_over() {
-    let (sim, room, [ada, _, _]) = three_with(Config::default);
-    sim.sfu(|sfu| sfu.set_lifetime(Some(secs(600))));
+fn whoever_holds_asks_again_to_take_nothing_in_and_stays_connected() {
+    let (sim, room, [ada, ..]) = three_with(by_host);
     let call = enters(&ada, &room);
-    sim.advance(secs(500));
-    sim.sfu(|sfu| sfu.refuse_tokens(Some(TokenFault::NotReached)));
-    sim.advance(secs(95));
-    assert_eq!(status(&ada), SfuStatus::HandedOver, "{}", sim.column());
-    sim.advance(secs(30));
-    assert_eq!(status(&ada), SfuStatus::NoToken(TokenFault::NotReached), "{}", sim.column());
-    sim.sfu(|sfu| sfu.refuse_tokens(None));
-    sim.advance(secs(30));
-    assert_eq!(status(&ada), SfuStatus::HandedOver, "{}", sim.column());
-    let ready = |event: &&GroupEvent| matches!(event, GroupEvent::TokenReady(_));
-    assert_eq!(ada.group_events(call).iter().filter(ready).count(), 2);
+    sim.advance(secs(5));
+    ada.always(OpKind::SfuConnect, Cue::fails(Fault::Denied));
+    ada.group(call, GroupCommand::Hold);
+    sim.advance(secs(5));
+    assert!(ada.takes_in());
+    ada.always(OpKind::SfuConnect, Cue::works());
+    sim.advance(secs(10));
+    assert!(!ada.takes_in(), "{}", sim.column());
+    assert_eq!((status(&ada), sim.sfu(|sfu| sfu.tokens())), (SfuStatus::Connected, 1));
 }
 
 #[test]
-fn what_anybody_could_have_sent_is_not_shown_in_a_call_with_keys() {
-    let (sim, room, [ada, ben, _]) = three_with(Config::default);
-    let calls = [&ada, &ben].map(|device| enters(device, &room));
+fn how_long_a_service_wants_us_to_wait_counts_after_a_loss_too() {
+    let (sim, room, [ada, ..]) = three_with(by_host);
+    enters(&ada, &room);
+    sim.advance(secs(5));
+    let asked = || sim.sfu(|sfu| sfu.asked_for_tokens());
+    let wait = TokenFault::RateLimited { retry_after: Some(secs(60)) };
+    sim.sfu(|sfu| sfu.refuse_tokens(Some(wait)));
+    sim.set_sfu_down(true);
+    sim.advance(secs(3));
+    assert_eq!(asked(), 2, "{}", sim.column());
+    sim.set_sfu_down(false);
+    sim.sfu(|sfu| sfu.refuse_tokens(None));
+    sim.advance(secs(50));
+    assert_eq!(asked(), 2, "{}", sim.column());
     sim.advance(secs(10));
-    let track = SfuTrack { id: "TR".into(), slot: Slot::Audio, muted: false, encrypted: false };
-    let plain = Input::Sfu(calls[0], SfuNews::Published(format!("{BEN}:D"), track));
-    assert_eq!(ada.input(plain), Verdict::Ignored(Ignored::NotEncrypted));
-    assert_eq!((ada.ignored(Ignored::NotEncrypted), shown(&ada).streams.len()), (1, 0));
+    assert_eq!((asked(), status(&ada)), (3, SfuStatus::Connected), "{}", sim.column());
+}
+
+#[test]
+fn our_own_first_key_has_the_names_that_our_visit_gives_us() {
+    let (sim, room, [ada, ben, _]) = three_with(by_host);
+    enters(&ada, &room);
+    sim.advance(secs(10));
+    enters(&ben, &room);
+    sim.advance(secs(20));
+    let ours = shown(&ada).ours;
+    let visit = shown(&ada).participant(&ours).unwrap().session.clone().unwrap();
+    let expected = identities(&ours.user, &ours.device, &visit);
+    for device in [&ada, &ben] {
+        let owners = device.key_owners();
+        let of_ada: Vec<_> = owners.iter().filter(|of| of.participant == ours).collect();
+        assert!(!of_ada.is_empty() && of_ada.iter().all(|of| of.identities == expected));
+    }
 }
 
 // --------------------------------------------------------------------------------- calls of two

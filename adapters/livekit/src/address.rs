@@ -7,17 +7,21 @@ use url::{Host, Url};
 const LONGEST: usize = 2048;
 
 /// Where `http` and `ws` are good enough. With them everybody on the way can read the token, and be
-/// us in the call.
+/// us in the call. Which address it is a member of the call says: one of this machine would have us ask
+/// whatever listens here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PlainText {
-    /// To this machine alone: `localhost`, `127.0.0.0/8`, `::1`.
+    /// Nowhere.
     #[default]
+    Nowhere,
+    /// To this machine alone: `localhost`, `127.0.0.0/8`, `::1`. For tests and development.
     Loopback,
     /// Everywhere. For a test network.
     Anywhere,
 }
 
-/// The endpoint of these path segments below a base address, whatever slashes that ends in.
+/// The endpoint of these path segments below a base address, whatever slashes that ends in. What stands
+/// behind its path (`?`, `#`) is left out: it is no part of a base, and a member of the call wrote it.
 pub(crate) fn endpoint(base: &str, path: &[&str], plain: PlainText) -> Result<Url, TokenFault> {
     let mut url = parse(base).ok_or(TokenFault::BadAddress)?;
     match url.scheme() {
@@ -27,6 +31,7 @@ pub(crate) fn endpoint(base: &str, path: &[&str], plain: PlainText) -> Result<Ur
         _ => return Err(TokenFault::BadAddress),
     }
     url.set_fragment(None);
+    url.set_query(None);
     let below = format!("{}/{}", url.path().trim_end_matches('/'), path.join("/"));
     url.set_path(&below);
     Ok(url)
@@ -62,7 +67,11 @@ fn parse(text: &str) -> Option<Url> {
 }
 
 fn is_fine(url: &Url, plain: PlainText) -> bool {
-    plain == PlainText::Anywhere || is_loopback(url)
+    match plain {
+        PlainText::Nowhere => false,
+        PlainText::Loopback => is_loopback(url),
+        PlainText::Anywhere => true,
+    }
 }
 
 /// Whether the address is this machine's own.
@@ -92,7 +101,10 @@ mod tests {
             assert_eq!(at(base).unwrap(), "https://rtc.example/sfu/get");
         }
         assert_eq!(at("https://rtc.example/jwt/").unwrap(), "https://rtc.example/jwt/sfu/get");
-        assert_eq!(at("https://rtc.example/jwt#x").unwrap(), "https://rtc.example/jwt/sfu/get");
+        for more in ["#x", "?delete=all", "?a#b"] {
+            let base = format!("https://rtc.example/jwt{more}");
+            assert_eq!(at(&base).unwrap(), "https://rtc.example/jwt/sfu/get");
+        }
     }
 
     #[test]
@@ -106,11 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_leads_to_this_machine_only_unless_switched_on() {
+    fn plain_http_leads_nowhere_unless_switched_on_and_then_to_this_machine_or_anywhere() {
         for base in
             ["http://localhost:1", "http://127.0.0.9", "http://[::1]:80", "http://a.localhost."]
         {
             assert!(at(base).is_ok(), "{base}");
+            let usual = endpoint(base, &["sfu"], PlainText::default());
+            assert_eq!(usual, Err(TokenFault::InTheClear), "{base}");
         }
         for base in ["http://rtc.example", "http://192.0.2.1", "http://localhost.example"] {
             assert_eq!(at(base), Err(TokenFault::InTheClear), "{base}");
@@ -128,6 +142,8 @@ mod tests {
         ] {
             assert_eq!(sfu(given, PlainText::Loopback).as_deref(), Ok(taken));
         }
+        let usual = sfu("ws://127.0.0.1:7880", PlainText::default());
+        assert_eq!(usual, Err(BadSfu::InTheClear));
         for plain in ["ws://sfu.example", "http://sfu.example"] {
             assert_eq!(sfu(plain, PlainText::Loopback), Err(BadSfu::InTheClear));
             assert_eq!(sfu(plain, PlainText::Anywhere).as_deref(), Ok("ws://sfu.example"));

@@ -24,7 +24,7 @@ pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How sources reach their services. The default: by TLS with the operating system's certificates
-/// and through its proxy; this machine itself also in the clear, and never through a proxy.
+/// and through its proxy; this machine itself never through a proxy.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     plain: PlainText,

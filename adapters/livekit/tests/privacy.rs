@@ -17,7 +17,9 @@ use std::{
 };
 
 use matrix_voip::{host::TokenSource, redact::Secret};
-use matrix_voip_livekit::{Claims, GetToken, HomeserverRtc, Newest, Settings, StaticToken};
+use matrix_voip_livekit::{
+    Claims, GetToken, HomeserverRtc, Newest, PlainText, Settings, StaticToken,
+};
 use serde_json::json;
 use tracing::{
     Event, Metadata, Subscriber,
@@ -85,7 +87,7 @@ fn sources(server: &MockServer, jwt: &str) -> Vec<(Box<dyn TokenSource>, String,
         let shown = format!("{source:?}");
         (Box::new(source), shown, service.to_owned())
     }
-    let settings = Settings::default();
+    let settings = Settings::default().plain_text(PlainText::Loopback);
     let login = || Some(Secret::new(LOGIN));
     vec![
         one(sfu_get(), &server.uri()),

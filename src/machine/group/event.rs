@@ -15,7 +15,7 @@ use crate::{
         event::Stream,
         fault::Fault,
         media::MediaSource,
-        sfu::SfuLoss,
+        sfu::{SfuLoss, SfuTask},
         token::{SfuToken, TokenFault},
     },
     wire::{
@@ -70,7 +70,7 @@ pub enum GroupEvent {
     /// The homeserver did not let every member be in group calls of the room, as
     /// [`allow_everyone`](crate::GroupCallSession::allow_everyone) asked; nothing changed.
     AllowEveryoneFailed(GroupRefusal),
-    /// How we are connected to a participant changed (mesh).
+    /// How we are connected to a participant changed.
     ConnectionChanged {
         /// To whom.
         participant: ParticipantId,
@@ -78,14 +78,14 @@ pub enum GroupEvent {
         connection: Connection,
     },
     /// What a participant shows changed: all of his streams, sorted for display. Ours come under our
-    /// own id (mesh).
+    /// own id.
     StreamsChanged {
         /// Whose.
         participant: ParticipantId,
         /// All of them.
         streams: Vec<Stream>,
     },
-    /// A source of ours was muted or unmuted by us.
+    /// A source of ours was muted or unmuted: by us, or muted by the SFU, as its operator can.
     MuteChanged {
         /// Which.
         source: MediaSource,
@@ -110,10 +110,9 @@ pub enum GroupEvent {
     BackendChanged(Backend),
     /// How it stands with the SFU.
     SfuChanged(SfuStatus),
-    /// Here is a token for the SFU, where the application connects to it by itself
-    /// ([`SfuClient::Application`](crate::config::SfuClient)): the first, and a fresh one before each
-    /// expires.
-    TokenReady(SfuToken),
+    /// There is something to do with the SFU, where the application connects to it by itself
+    /// ([`SfuClient::Application`](crate::config::SfuClient)): connect, renew the token, leave.
+    SfuTask(SfuTask),
     /// Something about the call's media keys.
     Key(KeyEvent),
     /// We are not in the call: the state changes to [`GroupState::Idle`] next.
@@ -215,6 +214,8 @@ pub enum GroupRefusal {
     NotReached,
     /// We are logged out.
     LoggedOut,
+    /// The homeserver, asked for its SFUs, was not reached, again and again, and nobody else names one.
+    NoTransports,
     /// Nobody names an SFU: neither members of the call, nor our configuration, nor the homeserver.
     NoFocus,
 }
@@ -283,9 +284,9 @@ pub struct GroupSnapshot {
     pub reactions: BTreeMap<ParticipantId, BTreeSet<String>>,
     /// Who may be in it.
     pub rights: Rights,
-    /// How we are connected to each participant, while we are in it (mesh).
+    /// How we are connected to each participant, while we are in it.
     pub connections: BTreeMap<ParticipantId, Connection>,
-    /// What each participant shows, we too, sorted for display (mesh). Nobody with nothing is here.
+    /// What each participant shows, we too, sorted for display. Nobody with nothing is here.
     pub streams: BTreeMap<ParticipantId, Vec<Stream>>,
     /// Our muted sources.
     pub muted: BTreeMap<MediaSource, bool>,
@@ -321,7 +322,10 @@ impl GroupSnapshot {
             }
             GroupEvent::BackendChanged(backend) => self.backend = backend.clone(),
             GroupEvent::SfuChanged(status) => self.sfu = status.clone(),
-            GroupEvent::TokenReady(token) => self.token = Some(token.clone()),
+            GroupEvent::SfuTask(SfuTask::Connect(token) | SfuTask::Renew(token)) => {
+                self.token = Some(token.clone());
+            }
+            GroupEvent::SfuTask(SfuTask::Disconnect) => self.token = None,
             GroupEvent::Key(event) => self.keys.apply(event, &self.ours),
             GroupEvent::ReactionAdded { participant, key, stay: Stay::Permanent } => {
                 self.reactions.entry(participant.clone()).or_default().insert(key.clone());

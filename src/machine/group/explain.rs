@@ -92,6 +92,9 @@ impl fmt::Display for GroupExplanation {
             (GroupState::Idle, Some(GroupRefusal::NoFocus)) => {
                 "Not in the call: nobody names an SFU."
             }
+            (GroupState::Idle, Some(GroupRefusal::NoTransports)) => {
+                "Not in the call: nobody in it names an SFU, and the homeserver could not be asked for one."
+            }
             (GroupState::Idle, Some(_)) => "Not in the call: our membership could not be written.",
             (GroupState::Idle, None) => "Not in the call.",
             (GroupState::Entering, _) => "Our membership is on its way.",
@@ -130,7 +133,9 @@ impl GroupExplanation {
             SfuStatus::Connecting => "The connection to the SFU is being made",
             SfuStatus::Connected => "Connected to the SFU",
             SfuStatus::Reconnecting => "The path to the SFU is lost, and looked for again",
-            SfuStatus::Lost(SfuLoss::Unreachable) => "The SFU was not reached; it is tried again",
+            SfuStatus::Lost(SfuLoss::Unreachable) => {
+                "The SFU was not reached, or the path to it is lost"
+            }
             SfuStatus::Lost(SfuLoss::TokenRefused) => "The SFU did not take the token",
             SfuStatus::Lost(SfuLoss::Replaced) => "Somebody is at the SFU under our identity",
             SfuStatus::Lost(SfuLoss::Removed) => "We were removed at the SFU",

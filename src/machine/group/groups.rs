@@ -57,6 +57,8 @@ pub(in crate::machine) enum GroupTimer {
     Levels,
     /// A token of an SFU or a connection to it is due (monotonic).
     Sfus,
+    /// A token of an SFU is fetched anew before it expires (wall: we may have slept).
+    Tokens,
     /// A media key is to be made, used, sent or asked for (monotonic).
     Keys,
     /// A post that failed is tried again (monotonic).
@@ -413,6 +415,9 @@ impl Groups {
             of_room.ours.on_clock_set_back(by);
             of_room.delayed.on_clock_set_back(by);
             of_room.posts.on_clock_set_back(by);
+        }
+        for call in self.calls.values_mut() {
+            call.sfu.on_clock_set_back(by);
         }
     }
 

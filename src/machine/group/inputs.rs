@@ -225,6 +225,8 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let group = call.shown.call.clone();
         let visit = (self.world.ids.visit(), call.shown.application.clone());
+        // Our first key is used before our membership is seen.
+        call.sfu.visit.clone_from(&visit.0);
         // Who calls us before our membership is accepted is on the visit that stands there now.
         call.touch_all();
         self.groups.room(room).ours.want(group, Visit::new(visit.0, visit.1, backend));
@@ -448,7 +450,7 @@ impl Engine {
                 // What is due then is seen below.
                 GroupTimer::Heartbeat | GroupTimer::Overslept | GroupTimer::Cancelling => {}
                 GroupTimer::Legs => self.on_legs_due(&room),
-                GroupTimer::Sfus => self.on_sfus_due(&room),
+                GroupTimer::Sfus | GroupTimer::Tokens => self.on_sfus_due(&room),
                 GroupTimer::Keys => self.on_keys_due(&room),
                 GroupTimer::Levels => self.on_levels_due(&room),
                 GroupTimer::Posts => self.on_posts_due(&room, self.world.now.mono),

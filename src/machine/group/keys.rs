@@ -110,7 +110,12 @@ impl GroupCall {
     /// Whose a key of this participant is.
     fn key_owner(&self, participant: ParticipantId) -> KeyOwner {
         let side = if participant == self.shown.ours { Side::Local } else { Side::Remote };
-        let visit = self.shown.participant(&participant).and_then(|one| one.session.as_deref());
+        let visit = match side {
+            Side::Local => Some(self.sfu.visit.as_str()),
+            Side::Remote => {
+                self.shown.participant(&participant).and_then(|one| one.session.as_deref())
+            }
+        };
         let ParticipantId { user, device } = &participant;
         let identities = identities(user, device, visit.unwrap_or_default()).into();
         KeyOwner { participant, side, identities }

@@ -7,20 +7,23 @@ use super::{
     GroupCall, Groups,
     event::{GroupEvent, SfuStatus},
     groups::GroupTimer,
-    sfu::{CONNECT, Link, SETTLING, SOONEST_REFRESH, Sfu, Token},
+    sfu::{
+        Ask, Both, CONNECT, Choosing, Handed, Link, SETTLING, SOONEST_REFRESH, Sfu, Subscribing,
+        Token,
+    },
 };
 use crate::{
     id::{OpId, RoomId, SessionId},
     machine::{
         Engine,
-        bounds::MAX_TOKEN_TRIES,
+        bounds::{MAX_SUBSCRIBE_TRIES, MAX_TOKEN_TRIES},
         io::{
-            Fault, Fetch, Ignored, Op, OpenIdToken, ParticipantId, Reply, SfuLoss, SfuOp, SfuToken,
-            TokenFault, TokenRequest, Verdict,
+            Fault, Fetch, Ignored, Op, OpenIdToken, ParticipantId, Reply, SfuLoss, SfuOp, SfuTask,
+            SfuToken, TokenFault, TokenRequest, Verdict,
         },
         world::{Owner, World},
     },
-    time::{Deadline, Mono},
+    time::{Deadline, Mono, Now},
     wire::member::Backend,
 };
 
@@ -38,8 +41,17 @@ impl GroupCall {
     /// Takes in what others publish, unless we hold the call.
     pub(super) fn subscribe(&mut self, world: &mut World, held: bool) {
         if self.shown.backend.is_sfu() && self.sfu.link != Link::Off {
+            self.sfu.subscribing = Subscribing::default();
             ask(self, world, SfuOp::Subscribe(!held));
         }
+    }
+
+    /// Whether a token is wanted, and nothing is done for one any more.
+    fn lacks_token(&self) -> bool {
+        let given_up = self.sfu.token == Token::None && self.sfu.choosing == Choosing::Not;
+        // Whoever is elsewhere or was removed comes back by himself, and a new connection has its own.
+        let has_use = !matches!(self.sfu.link, Link::Lost(_) | Link::Pausing(_));
+        given_up && has_use && self.is_wanted() && self.shown.backend.is_sfu()
     }
 }
 
@@ -55,13 +67,35 @@ impl Engine {
         }
     }
 
-    /// Our membership is accepted: who entered as we did shows himself soon.
+    /// The focus changed: the token for the new one is fetched, the first at once. Who changes it over and
+    /// over does not have us ask as often as he likes.
+    pub(super) fn follow_sfu(&mut self, session: SessionId) {
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        let soonest = call.sfu.followed.map_or(now, |at| match call.sfu.asked >= at {
+            true => at.plus(SOONEST_REFRESH),
+            false => at,
+        });
+        let planned = soonest.max(now);
+        call.sfu.followed = Some(planned);
+        if planned > now {
+            call.show_sfu(&mut self.world, SfuStatus::FetchingToken);
+            call.sfu.token = Token::Pausing(planned);
+        } else {
+            self.start_sfu(session);
+        }
+    }
+
+    /// Our membership is accepted. The first time: who entered as we did shows himself soon. Each time
+    /// it is written anew: a token that was given up is asked for once more.
     pub(super) fn settle_sfu(&mut self, session: SessionId) {
-        let until = self.world.now.mono.plus(SETTLING);
-        if let Some(call) = self.groups.calls.get_mut(&session)
-            && call.sfu.settled.is_none()
-        {
-            call.sfu.settled = Some(until);
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if call.sfu.settled.is_none() {
+            call.sfu.settled = Some(now.plus(SETTLING));
+        } else if call.lacks_token() {
+            call.sfu.token_tries = 0;
+            call.sfu.token = Token::Pausing(call.sfu.asked.plus(SOONEST_REFRESH).max(now));
         }
     }
 
@@ -91,8 +125,16 @@ impl Engine {
 
     fn fetch_token(&mut self, session: SessionId) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        // It is told who we are, and more: not whoever a member names.
+        let allowed = &self.world.config.sfu_services;
+        let Backend::Livekit { service_url, .. } = &call.shown.backend else { return };
+        if !allowed.allows(service_url) {
+            let fault = Fault::Token(TokenFault::NotAllowed);
+            return self.on_token_fault(session, &fault);
+        }
         let op = self.world.request(Owner::Sfu(session), Op::Fetch(Fetch::OpenId));
         call.sfu.token = Token::OpenId(op);
+        call.sfu.asked = self.world.now.mono;
     }
 
     fn on_open_id(&mut self, session: SessionId, result: Result<Reply, Fault>) {
@@ -138,44 +180,44 @@ impl Engine {
     }
 
     fn take_token(&mut self, session: SessionId, token: SfuToken) {
-        let (now, margin) = (self.world.now.mono, self.world.config.timeouts.token_margin);
+        let (now, margin) = (self.world.now, self.world.config.timeouts.token_margin);
         let by_host = self.world.config.host_connects();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let refresh = token.lifetime.map(|lifetime| {
             let early = lifetime.saturating_sub(margin).max(lifetime / 2);
-            now.plus(early.max(SOONEST_REFRESH))
+            Both::after(now, early.max(SOONEST_REFRESH))
         });
         call.sfu.token = Token::Here(refresh);
-        call.sfu.expires = token.lifetime.map(|lifetime| now.plus(lifetime));
+        call.sfu.expires = token.lifetime.map(|lifetime| Both::after(now, lifetime));
         call.sfu.token_tries = 0;
         if !by_host {
-            call.tell(&mut self.world, GroupEvent::TokenReady(token));
-            if call.sfu.link == Link::Off {
-                call.show_sfu(&mut self.world, SfuStatus::HandedOver);
-            }
+            hand_over(call, &mut self.world, token);
             return;
         }
         match call.sfu.link {
-            Link::Off | Link::Pausing(_) => connect(call, &mut self.world, token),
+            Link::Off => connect(call, &mut self.world, token),
             Link::Connecting(_) | Link::Connected | Link::Reconnecting(_) => {
                 ask(call, &mut self.world, SfuOp::Renew(token));
             }
-            Link::Lost(_) => {}
+            // When the pause is over there is another: nobody knows how long the path was lost.
+            Link::Pausing(_) | Link::Lost(_) => {}
         }
     }
 
     fn on_token_fault(&mut self, session: SessionId, fault: &Fault) {
-        let (now, timeouts) = (self.world.now.mono, &self.world.config.timeouts);
+        let (now, timeouts) = (self.world.now, &self.world.config.timeouts);
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         call.sfu.token_tries = call.sfu.token_tries.saturating_add(1);
         let again = fault.is_passing() && call.sfu.token_tries < MAX_TOKEN_TRIES;
         call.sfu.token = match again {
-            true => Token::Pausing(now.plus(fault.pause_before(call.sfu.token_tries, timeouts))),
+            true => {
+                Token::Pausing(now.mono.plus(fault.pause_before(call.sfu.token_tries, timeouts)))
+            }
             false => Token::None,
         };
         // With a token that is good still nobody notices.
         let handed_over = call.shown.sfu == SfuStatus::HandedOver;
-        let good = again && handed_over && call.sfu.expires.is_some_and(|at| at > now);
+        let good = again && handed_over && call.sfu.expires.is_some_and(|at| !at.is_over(now));
         if !good && !matches!(call.sfu.link, Link::Connected | Link::Reconnecting(_)) {
             call.show_sfu(&mut self.world, SfuStatus::NoToken(token_fault(fault)));
         }
@@ -194,19 +236,15 @@ impl Engine {
             return Verdict::Ignored(Ignored::StaleReply);
         };
         let room = call.shown.room.clone();
-        if call.sfu.choosing.is_some_and(|(asked, _)| asked == op) {
+        if matches!(call.sfu.choosing, Choosing::Asked(asked, _) if asked == op) {
             self.on_transports(session, result);
         } else if call.sfu.token == Token::OpenId(op) {
             self.on_open_id(session, result);
         } else if call.sfu.token == Token::Asked(op) {
             self.on_token(session, result);
-        } else if call.sfu.asks.remove(&op) {
-            if let Err(fault) = result
-                && matches!(call.sfu.link, Link::Connecting(_))
-            {
-                let refused = matches!(fault, Fault::Denied | Fault::Forbidden(_));
-                let refused = refused.then_some(SfuLoss::TokenRefused);
-                self.on_sfu_lost(session, refused.unwrap_or(SfuLoss::Unreachable));
+        } else if let Some(ask) = call.sfu.asks.remove(&op) {
+            if let Err(fault) = result {
+                self.on_ask_fault(session, ask, &fault);
             }
         } else {
             return Verdict::Ignored(Ignored::StaleReply);
@@ -216,13 +254,38 @@ impl Engine {
         Verdict::Handled
     }
 
+    fn on_ask_fault(&mut self, session: SessionId, ask: Ask, fault: &Fault) {
+        let now = self.world.now.mono;
+        let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        match ask {
+            Ask::Connect if matches!(call.sfu.link, Link::Connecting(_)) => {
+                let refused = matches!(fault, Fault::Denied | Fault::Forbidden(_));
+                let refused = refused.then_some(SfuLoss::TokenRefused);
+                self.on_sfu_lost(session, refused.unwrap_or(SfuLoss::Unreachable));
+            }
+            // Else what others publish is taken in of a call that is held, or not of one that is not.
+            Ask::Subscribe(on) if on != call.shown.held => {
+                let tries = call.sfu.subscribing.tries.saturating_add(1);
+                let again = (tries < MAX_SUBSCRIBE_TRIES)
+                    .then(|| now.plus(self.world.config.timeouts.retry_pause(tries)));
+                call.sfu.subscribing = Subscribing { tries, again };
+            }
+            // The connection goes on as it is.
+            Ask::Connect | Ask::Subscribe(_) | Ask::Renew | Ask::Disconnect => {}
+        }
+    }
+
     /// The connection is gone; the membership stands, and where it helps another one is made.
     pub(super) fn on_sfu_lost(&mut self, session: SessionId, why: SfuLoss) {
         let by_host = self.world.config.host_connects();
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let now = self.world.now.mono;
         hang_up(call, &mut self.world);
+        if call.sfu.handed == Handed::Over {
+            call.sfu.handed = Handed::Lost;
+        }
         call.sfu.forget_people();
+        call.sfu.token_tries = 0;
         call.show_sfu(&mut self.world, SfuStatus::Lost(why));
         let again = matches!(why, SfuLoss::Unreachable | SfuLoss::TokenRefused);
         if !again {
@@ -236,10 +299,10 @@ impl Engine {
         } else {
             call.sfu.link = Link::Off;
         }
-        // The application that connects by itself needs a fresh one, the first at once; the host's next
-        // try fetches its own, after the pause.
+        // The application that connects by itself needs a fresh one, the first at once, also where a
+        // refresh was given up; the host's next try fetches its own, after the pause.
         let refused = why == SfuLoss::TokenRefused && !by_host;
-        if refused && matches!(call.sfu.token, Token::Here(_)) {
+        if refused && matches!(call.sfu.token, Token::Here(_) | Token::None) {
             let tries = call.sfu.link_tries;
             call.sfu.link_tries = tries.saturating_add(1);
             let pause = (tries > 0).then(|| self.world.config.timeouts.retry_pause(tries));
@@ -252,23 +315,34 @@ impl Engine {
 
     /// Something of a room's SFUs is due.
     pub(super) fn on_sfus_due(&mut self, room: &RoomId) {
-        let now = self.world.now.mono;
+        let now = self.world.now;
         for session in self.groups.sessions_of(room) {
             self.on_sfu_due(session, now);
         }
         self.groups.watch_sfus(room);
     }
 
-    fn on_sfu_due(&mut self, session: SessionId, now: Mono) {
+    fn on_sfu_due(&mut self, session: SessionId, now: Now) {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
+        if let Choosing::Pausing(at, media) = call.sfu.choosing {
+            if at <= now.mono {
+                self.on_transports_due(session, media);
+            }
+            return;
+        }
+        if call.sfu.subscribing.again.is_some_and(|at| at <= now.mono) {
+            call.sfu.subscribing.again = None;
+            let held = call.shown.held;
+            ask(call, &mut self.world, SfuOp::Subscribe(!held));
+        }
         match call.sfu.link {
-            Link::Connecting(at) | Link::Reconnecting(at) if at <= now => {
+            Link::Connecting(at) | Link::Reconnecting(at) if at <= now.mono => {
                 self.on_sfu_lost(session, SfuLoss::Unreachable);
             }
-            Link::Pausing(at) if at <= now => {
+            Link::Pausing(at) if at <= now.mono => {
                 // With a fresh token: nobody knows how long the path was lost.
                 call.sfu.link = Link::Off;
-                if !matches!(call.sfu.token, Token::OpenId(_) | Token::Asked(_)) {
+                if matches!(call.sfu.token, Token::Here(_) | Token::None) {
                     self.fetch_token(session);
                 }
             }
@@ -276,22 +350,20 @@ impl Engine {
             Link::Off | Link::Connected | Link::Lost(_) => {}
         }
         let token = self.groups.calls.get(&session).map(|call| call.sfu.token);
-        match token {
-            Some(Token::Pausing(at) | Token::Here(Some(at))) if at <= now => {
-                self.fetch_token(session);
-            }
-            Some(Token::Pausing(_) | Token::Here(_) | Token::None) | None => {}
-            Some(Token::OpenId(_) | Token::Asked(_)) => {}
+        let is_due = match token {
+            Some(Token::Pausing(at)) => at <= now.mono,
+            Some(Token::Here(refresh)) => refresh.is_some_and(|at| at.is_over(now)),
+            Some(Token::None | Token::OpenId(_) | Token::Asked(_)) | None => false,
+        };
+        if is_due {
+            self.fetch_token(session);
         }
     }
 
     /// The network is back: what failed is tried at once.
     pub(super) fn on_sfus_network_back(&mut self) {
         for call in self.groups.calls.values_mut() {
-            let gave_up = call.sfu.token == Token::None
-                && call.is_wanted()
-                && matches!(call.shown.sfu, SfuStatus::NoToken(_));
-            if gave_up {
+            if call.lacks_token() {
                 call.sfu.token_tries = 0;
                 call.sfu.token = Token::Pausing(Mono::default());
             }
@@ -299,6 +371,9 @@ impl Engine {
                 *at = Mono::default();
             }
             if let Link::Pausing(at) = &mut call.sfu.link {
+                *at = Mono::default();
+            }
+            if let Choosing::Pausing(at, _) = &mut call.sfu.choosing {
                 *at = Mono::default();
             }
         }
@@ -309,8 +384,28 @@ impl Engine {
 }
 
 fn ask(call: &mut GroupCall, world: &mut World, op: SfuOp) {
+    let what = match &op {
+        SfuOp::Connect(_) => Ask::Connect,
+        SfuOp::Renew(_) => Ask::Renew,
+        SfuOp::Subscribe(on) => Ask::Subscribe(*on),
+        SfuOp::Disconnect => Ask::Disconnect,
+        // Replies to these are of the media (`media.rs`).
+        SfuOp::Track(..) => return,
+    };
     let op = world.request(Owner::Sfu(call.session), Op::Sfu(call.session, op));
-    call.sfu.asks.insert(op);
+    call.sfu.asks.insert(op, what);
+}
+
+/// The application has something to do with the token.
+fn hand_over(call: &mut GroupCall, world: &mut World, token: SfuToken) {
+    let task = match std::mem::replace(&mut call.sfu.handed, Handed::Over) {
+        Handed::Over => SfuTask::Renew(token),
+        Handed::Not | Handed::Lost => SfuTask::Connect(token),
+    };
+    call.tell(world, GroupEvent::SfuTask(task));
+    if call.sfu.link == Link::Off {
+        call.show_sfu(world, SfuStatus::HandedOver);
+    }
 }
 
 fn connect(call: &mut GroupCall, world: &mut World, token: SfuToken) {
@@ -327,6 +422,10 @@ fn connect(call: &mut GroupCall, world: &mut World, token: SfuToken) {
 fn disconnect(call: &mut GroupCall, world: &mut World) {
     hang_up(call, world);
     drop_token(call, world);
+    if std::mem::take(&mut call.sfu.handed) != Handed::Not {
+        call.tell(world, GroupEvent::SfuTask(SfuTask::Disconnect));
+    }
+    (call.sfu.token_tries, call.sfu.link_tries) = (0, 0);
 }
 
 /// Takes back the token, and what is under way for it.
@@ -338,9 +437,10 @@ fn drop_token(call: &mut GroupCall, world: &mut World) {
 
 /// Takes back the connection: sources stay open, for the next.
 fn hang_up(call: &mut GroupCall, world: &mut World) {
-    for op in std::mem::take(&mut call.sfu.asks) {
+    for op in std::mem::take(&mut call.sfu.asks).into_keys() {
         world.cancel(op);
     }
+    call.sfu.subscribing = Subscribing::default();
     let former = std::mem::take(&mut call.sfu.link);
     if world.config.host_connects() && former.is_taken_up() {
         let op = Op::Sfu(call.session, SfuOp::Disconnect);
@@ -351,7 +451,7 @@ fn hang_up(call: &mut GroupCall, world: &mut World) {
 /// Nothing of the SFU is wanted any more.
 pub(super) fn stop(call: &mut GroupCall, world: &mut World) {
     disconnect(call, world);
-    if let Some((op, _)) = call.sfu.choosing.take() {
+    if let Choosing::Asked(op, _) = call.sfu.choosing {
         world.cancel(op);
     }
     call.sfu = Sfu::default();
@@ -379,5 +479,7 @@ impl Groups {
     pub(super) fn watch_sfus(&mut self, room: &RoomId) {
         let next = self.of_room(room).filter_map(|call| call.sfu.next_deadline()).min();
         self.set_timer(room, GroupTimer::Sfus, next.map(Deadline::Mono));
+        let refresh = self.of_room(room).filter_map(|call| call.sfu.next_refresh()).min();
+        self.set_timer(room, GroupTimer::Tokens, refresh.map(Deadline::Wall));
     }
 }

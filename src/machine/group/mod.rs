@@ -154,7 +154,7 @@ fn whose_reactions_may_end(event: &GroupEvent) -> Option<(&ParticipantId, bool)>
         | GroupEvent::ActiveSpeakerChanged(_)
         | GroupEvent::BackendChanged(_)
         | GroupEvent::SfuChanged(_)
-        | GroupEvent::TokenReady(_)
+        | GroupEvent::SfuTask(_)
         | GroupEvent::Key(_)
         | GroupEvent::Refused(_)
         | GroupEvent::Ended(_) => None,

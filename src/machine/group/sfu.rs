@@ -24,7 +24,7 @@ use crate::{
         fingerprint::Fingerprint,
         io::{CallMedia, MediaKind, ParticipantId, SfuLoss, SfuTrack, Slot},
     },
-    time::{Deadline, Mono},
+    time::{Deadline, Mono, Now, Wall},
     wire::metadata::Purpose,
 };
 
@@ -45,7 +45,70 @@ pub(super) enum Token {
     Asked(OpId),
     Pausing(Mono),
     /// It is there; a fresh one is fetched then.
-    Here(Option<Mono>),
+    Here(Option<Both>),
+}
+
+/// A time by both clocks, which is over when one of them says so: the one stands while the machine
+/// sleeps, the other can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Both {
+    pub(super) mono: Mono,
+    pub(super) wall: Wall,
+}
+
+impl Both {
+    pub(super) fn after(now: Now, span: Duration) -> Self {
+        Self { mono: now.mono.plus(span), wall: now.wall.plus(span) }
+    }
+
+    pub(super) fn is_over(self, now: Now) -> bool {
+        self.mono <= now.mono || self.wall <= now.wall
+    }
+
+    fn set_back(&mut self, by: Duration) {
+        self.wall = self.wall.minus(by);
+    }
+
+    fn fingerprint(self, print: &mut Fingerprint) {
+        print.deadline(Deadline::Mono(self.mono));
+        print.deadline(Deadline::Wall(self.wall));
+    }
+}
+
+/// Whether the homeserver is asked which SFUs there are, for whom who enters with this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Choosing {
+    #[default]
+    Not,
+    Asked(OpId, CallMedia),
+    Pausing(Mono, CallMedia),
+}
+
+/// Whether the application, which connects by itself, was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) enum Handed {
+    #[default]
+    Not,
+    Over,
+    /// It was, and reported that it lost the connection.
+    Lost,
+}
+
+/// What was asked of whoever connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Ask {
+    Connect,
+    Renew,
+    Subscribe(bool),
+    Disconnect,
+}
+
+/// To take in what others publish, or not, was asked in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Subscribing {
+    pub(super) tries: u32,
+    /// It is asked again then.
+    pub(super) again: Option<Mono>,
 }
 
 /// How far our connection is.
@@ -82,47 +145,78 @@ struct Person {
 /// The SFU of one group call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Sfu {
-    /// The homeserver is asked which there are.
-    pub(super) choosing: Option<(OpId, CallMedia)>,
+    pub(super) choosing: Choosing,
+    pub(super) choosing_tries: u32,
+    /// The id of our visit.
+    pub(super) visit: String,
     pub(super) token: Token,
+    /// When a token was asked for last.
+    pub(super) asked: Mono,
     /// Until when the token is good that was fetched last.
-    pub(super) expires: Option<Mono>,
+    pub(super) expires: Option<Both>,
+    /// When one was fetched last, or is, because the focus changed.
+    pub(super) followed: Option<Mono>,
     pub(super) link: Link,
+    pub(super) handed: Handed,
     /// Requests about our connection that are not answered.
-    pub(super) asks: BTreeSet<OpId>,
+    pub(super) asks: BTreeMap<OpId, Ask>,
+    pub(super) subscribing: Subscribing,
     /// Failed tries of the token, and of the connection.
     pub(super) token_tries: u32,
     pub(super) link_tries: u32,
     people: BTreeMap<String, Person>,
-    names: BTreeMap<String, ParticipantId>,
+    names: BTreeMap<String, BTreeSet<ParticipantId>>,
     /// The same the other way round.
     names_of: BTreeMap<ParticipantId, Vec<String>>,
-    /// Whose focus counts.
-    pub(super) elders: BTreeSet<ParticipantId>,
+    /// Whose focus counts: who was there when we entered.
+    pub(super) found: BTreeSet<ParticipantId>,
+    /// Whether one of them was at an SFU.
+    pub(super) has_found: bool,
+    /// Where none was: who entered as we did, and is older.
+    pub(super) crossed: BTreeSet<ParticipantId>,
     /// Until when older ones who turn up count too; `None`: our membership is not accepted yet.
     pub(super) settled: Option<Mono>,
 }
 
 impl Sfu {
-    /// A participant may be known to the SFU by these names.
-    pub(super) fn name(&mut self, member: &ParticipantId, names: impl IntoIterator<Item = String>) {
-        self.unname(member);
+    /// A participant may be known to the SFU by these names; who else is concerned: names can be alike.
+    pub(super) fn name(
+        &mut self,
+        member: &ParticipantId,
+        names: impl IntoIterator<Item = String>,
+    ) -> BTreeSet<ParticipantId> {
         let names: Vec<_> = names.into_iter().collect();
+        if self.names_of.get(member) == Some(&names) {
+            return BTreeSet::new();
+        }
+        let mut namesakes = self.unname(member);
         for name in &names {
-            self.names.insert(name.clone(), member.clone());
+            let bearers = self.names.entry(name.clone()).or_default();
+            namesakes.extend(bearers.iter().cloned());
+            bearers.insert(member.clone());
         }
         self.names_of.insert(member.clone(), names);
+        namesakes
     }
 
-    pub(super) fn unname(&mut self, member: &ParticipantId) {
+    /// A member has no name any more; who else has one of his.
+    pub(super) fn unname(&mut self, member: &ParticipantId) -> BTreeSet<ParticipantId> {
+        let mut namesakes = BTreeSet::new();
         for name in self.names_of.remove(member).unwrap_or_default() {
-            self.names.remove(&name);
+            let Some(bearers) = self.names.get_mut(&name) else { continue };
+            bearers.remove(member);
+            namesakes.extend(bearers.iter().cloned());
+            if bearers.is_empty() {
+                self.names.remove(&name);
+            }
         }
+        namesakes
     }
 
-    /// Who in the room that is.
+    /// Who in the room that is; nobody where two could be.
     pub(super) fn member(&self, identity: &str) -> Option<&ParticipantId> {
-        self.names.get(identity)
+        let bearers = self.names.get(identity).filter(|bearers| bearers.len() == 1)?;
+        bearers.first()
     }
 
     /// Whether a member is at the SFU.
@@ -132,6 +226,7 @@ impl Sfu {
 
     fn persons(&self, member: &ParticipantId) -> impl Iterator<Item = &Person> {
         let names = self.names_of.get(member).into_iter().flatten();
+        let names = names.filter(|name| self.member(name) == Some(member));
         names.filter_map(|name| self.people.get(name))
     }
 
@@ -199,27 +294,55 @@ impl Sfu {
 
     /// When something is to be done next.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
+        let choosing = match self.choosing {
+            Choosing::Pausing(at, _) => Some(at),
+            Choosing::Not | Choosing::Asked(..) => None,
+        };
         let token = match self.token {
             Token::Pausing(at) => Some(at),
-            Token::Here(refresh) => refresh,
+            Token::Here(refresh) => refresh.map(|at| at.mono),
             Token::None | Token::OpenId(_) | Token::Asked(_) => None,
         };
         let link = match self.link {
             Link::Connecting(at) | Link::Reconnecting(at) | Link::Pausing(at) => Some(at),
             Link::Off | Link::Connected | Link::Lost(_) => None,
         };
-        [token, link].into_iter().flatten().min()
+        [choosing, token, link, self.subscribing.again].into_iter().flatten().min()
+    }
+
+    /// When a fresh token is to be fetched by the clock that goes on while the machine sleeps.
+    pub(super) fn next_refresh(&self) -> Option<Wall> {
+        match self.token {
+            Token::Here(refresh) => refresh.map(|at| at.wall),
+            Token::None | Token::OpenId(_) | Token::Asked(_) | Token::Pausing(_) => None,
+        }
+    }
+
+    /// Our wall clock was set back: what counts until some time of it would count for longer.
+    pub(super) fn on_clock_set_back(&mut self, by: Duration) {
+        if let Token::Here(Some(refresh)) = &mut self.token {
+            refresh.set_back(by);
+        }
+        if let Some(expires) = &mut self.expires {
+            expires.set_back(by);
+        }
     }
 
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.value((self.choosing.is_some(), self.token_tries, self.link_tries));
+        match self.choosing {
+            Choosing::Not => {}
+            Choosing::Asked(op, _) => print.op(op),
+            Choosing::Pausing(at, _) => print.deadline(Deadline::Mono(at)),
+        }
+        print.value((self.choosing_tries, self.token_tries, self.link_tries));
+        print.value((&self.visit, self.handed, self.has_found, self.subscribing.tries));
         match self.token {
             Token::None => print.value("none"),
             Token::OpenId(op) | Token::Asked(op) => print.op(op),
             Token::Pausing(at) => print.deadline(Deadline::Mono(at)),
             Token::Here(refresh) => {
                 print.value("here");
-                refresh.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
+                refresh.into_iter().for_each(|at| at.fingerprint(print));
             }
         }
         match self.link {
@@ -230,10 +353,15 @@ impl Sfu {
                 print.deadline(Deadline::Mono(at));
             }
         }
-        self.expires.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
-        print.value((&self.people, &self.names, &self.elders));
-        self.asks.iter().for_each(|op| print.op(*op));
-        self.settled.into_iter().for_each(|at| print.deadline(Deadline::Mono(at)));
+        print.deadline(Deadline::Mono(self.asked));
+        self.expires.into_iter().for_each(|at| at.fingerprint(print));
+        print.value((&self.people, &self.names, &self.found, &self.crossed));
+        for (op, ask) in &self.asks {
+            print.op(*op);
+            print.value(ask);
+        }
+        let times = [self.settled, self.followed, self.subscribing.again];
+        times.into_iter().flatten().for_each(|at| print.deadline(Deadline::Mono(at)));
     }
 }
 
@@ -271,6 +399,22 @@ mod tests {
         assert!(sfu.on_unpublished("other", "TR_3") && !sfu.on_unpublished("other", "TR_3"));
         assert_eq!(sfu.streams(&ben()).len(), 1);
         assert!(sfu.on_left("other") && !sfu.is_there(&ben()));
+    }
+
+    #[test]
+    fn a_name_that_two_members_have_is_nobodys_until_one_has_gone() {
+        let mut sfu = Sfu::default();
+        let twin = ParticipantId { device: DeviceId::parse("E").unwrap(), ..ben() };
+        let own = |name: &str| ["same".to_owned(), name.to_owned()];
+        assert!(sfu.name(&ben(), own("ben")).is_empty());
+        sfu.on_published("same", track("TR", Slot::Audio, false));
+        assert!(sfu.is_there(&ben()) && sfu.member("same") == Some(&ben()));
+        assert_eq!(sfu.name(&twin, own("twin")), [ben()].into());
+        assert_eq!((sfu.member("same"), sfu.member("twin")), (None, Some(&twin)));
+        assert!(!sfu.is_there(&ben()) && !sfu.is_there(&twin));
+        assert_eq!(sfu.unname(&twin), [ben()].into());
+        assert!(sfu.is_there(&ben()) && sfu.member("same") == Some(&ben()));
+        assert_eq!((sfu.unname(&ben()).len(), sfu.names.len()), (0, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::{
     GroupCall,
     event::{Connection, SfuStatus},
-    sfu::{CONNECT, Link},
+    sfu::{CONNECT, Handed, Link},
 };
 use crate::{
     id::SessionId,
@@ -76,8 +76,11 @@ impl Engine {
                 call.sfu.on_left(&identity);
                 (identity, true)
             }
-            // What anybody can read is not what a member sent: it is not shown.
-            SfuNews::Published(_, track) if call.keys.are_on() && !track.encrypted => {
+            // What anybody can read is not what a member sent: it is not shown, nor shown any more.
+            SfuNews::Published(identity, track) if call.keys.are_on() && !track.encrypted => {
+                let was_shown = call.sfu.on_unpublished(&identity, &track.id);
+                let member = call.sfu.member(&identity).cloned().filter(|_| was_shown);
+                member.into_iter().for_each(|member| self.show_sfu_member(session, &member));
                 return Verdict::Ignored(Ignored::NotEncrypted);
             }
             SfuNews::Published(identity, track) => {
@@ -110,6 +113,10 @@ impl Engine {
         }
         match state {
             SfuState::Connected => {
+                if call.sfu.handed == Handed::Lost {
+                    // It came back by itself.
+                    call.sfu.handed = Handed::Over;
+                }
                 call.sfu.link = Link::Connected;
                 call.sfu.link_tries = 0;
                 call.show_sfu(&mut self.world, SfuStatus::Connected);

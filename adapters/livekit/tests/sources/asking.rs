@@ -7,14 +7,12 @@ use matrix_voip::{
     machine::io::{SfuToken, TokenFault},
     redact::Secret,
 };
-use matrix_voip_livekit::{
-    GetToken, HomeserverRtc, Newest, PlainText, RoomField, Settings, StaticToken,
-};
+use matrix_voip_livekit::{GetToken, HomeserverRtc, Newest, PlainText, RoomField, StaticToken};
 use serde_json::{Value, json};
 use wiremock::{MockServer, ResponseTemplate};
 
 use crate::kit::{
-    OPEN_ID, SFU, asked, given, good_jwt, jwt, now, paths, refusal, request, script, server,
+    OPEN_ID, SFU, asked, given, good_jwt, here, jwt, now, paths, refusal, request, script, server,
     sfu_get,
 };
 
@@ -63,7 +61,7 @@ async fn sfu_get_names_the_room_by_the_alias_where_that_is_wanted() {
 #[tokio::test]
 async fn get_token_asks_exactly_what_strict_services_take() {
     let server = server("/get_token", given()).await;
-    let source = GetToken::new(&Settings::default()).unwrap();
+    let source = GetToken::new(&here()).unwrap();
     assert_good(&source.token(request(server.uri())).await.unwrap());
     let member = json!({
         "id": "visit-1", "claimed_user_id": "@ada:example.com", "claimed_device_id": "PHONE",
@@ -78,7 +76,7 @@ async fn get_token_asks_exactly_what_strict_services_take() {
 #[tokio::test]
 async fn newest_takes_the_older_endpoint_of_a_service_that_lacks_the_newer_and_remembers() {
     let (old, new) = (server("/sfu/get", given()).await, server("/get_token", given()).await);
-    let source = Newest::new(&Settings::default()).unwrap();
+    let source = Newest::new(&here()).unwrap();
     for server in [&old, &new] {
         for _ in 0..2 {
             assert_good(&source.token(request(server.uri())).await.unwrap());
@@ -91,7 +89,7 @@ async fn newest_takes_the_older_endpoint_of_a_service_that_lacks_the_newer_and_r
 #[tokio::test]
 async fn newest_remembers_nothing_of_a_service_that_gave_nothing() {
     let server = server("/sfu/get", ResponseTemplate::new(502)).await;
-    let source = Newest::new(&Settings::default()).unwrap();
+    let source = Newest::new(&here()).unwrap();
     for _ in 0..2 {
         let answer = source.token(request(server.uri())).await;
         assert_eq!(answer, Err(TokenFault::ServiceFailed(502)));
@@ -103,14 +101,14 @@ async fn newest_remembers_nothing_of_a_service_that_gave_nothing() {
 async fn newest_does_not_ask_again_where_the_newer_endpoint_refuses() {
     let server = server("/get_token", refusal(401, "M_UNAUTHORIZED")).await;
     script(&server, "/sfu/get", given()).await;
-    let source = Newest::new(&Settings::default()).unwrap();
+    let source = Newest::new(&here()).unwrap();
     assert_eq!(source.token(request(server.uri())).await, Err(TokenFault::NotBelieved));
     assert_eq!(paths(&server).await, ["/get_token"]);
 }
 
 fn rtc(server: &MockServer) -> HomeserverRtc {
     let login = || Some(Secret::new(LOGIN));
-    HomeserverRtc::new(server.uri(), login, &Settings::default()).unwrap()
+    HomeserverRtc::new(server.uri(), login, &here()).unwrap()
 }
 
 const STABLE: &str = "/_matrix/client/v1/rtc/livekit/get_token";
@@ -154,7 +152,7 @@ async fn a_homeserver_with_the_unstable_endpoint_alone_is_asked_there_from_then_
 #[tokio::test]
 async fn who_is_not_logged_in_asks_no_homeserver() {
     let server = MockServer::start().await;
-    let source = HomeserverRtc::new(server.uri(), || None, &Settings::default()).unwrap();
+    let source = HomeserverRtc::new(server.uri(), || None, &here()).unwrap();
     assert_eq!(source.token(request(SFU)).await, Err(TokenFault::LoggedOut));
     assert_eq!(paths(&server).await.len(), 0);
     script(&server, STABLE, refusal(401, "M_UNKNOWN_TOKEN")).await;

@@ -7,7 +7,7 @@ use matrix_voip_livekit::{DEADLINE, GetToken, PlainText, Settings, SfuGet};
 use serde_json::{Value, json};
 use wiremock::{MockServer, ResponseTemplate};
 
-use crate::kit::{SFU, given, good_jwt, jwt, now, paths, refusal, request, server, sfu_get};
+use crate::kit::{SFU, given, good_jwt, here, jwt, now, paths, refusal, request, server, sfu_get};
 
 /// What becomes of this answer.
 async fn after(answer: ResponseTemplate) -> TokenFault {
@@ -139,7 +139,7 @@ async fn a_token_goes_nowhere_in_the_clear_unless_switched_on() {
         ("https://me:secret@rtc.example", TokenFault::BadAddress),
     ] {
         assert_eq!(sfu_get().token(request(service)).await, Err(fault.clone()), "{service}");
-        let newer = GetToken::new(&Settings::default()).unwrap();
+        let newer = GetToken::new(&here()).unwrap();
         assert_eq!(newer.token(request(service)).await, Err(fault), "{service}");
     }
 }

@@ -11,7 +11,7 @@ use matrix_voip::{
     machine::io::{OpenIdToken, TokenRequest},
     redact::Secret,
 };
-use matrix_voip_livekit::{Settings, SfuGet};
+use matrix_voip_livekit::{PlainText, Settings, SfuGet};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
@@ -41,8 +41,13 @@ pub(crate) fn request(service_url: impl Into<String>) -> TokenRequest {
 }
 
 /// Shared: to read the operating system's certificates takes longer than most tests.
+/// Settings for servers on this machine.
+pub(crate) fn here() -> Settings {
+    Settings::default().plain_text(PlainText::Loopback)
+}
+
 pub(crate) fn sfu_get() -> SfuGet {
-    static SOURCE: LazyLock<SfuGet> = LazyLock::new(|| SfuGet::new(&Settings::default()).unwrap());
+    static SOURCE: LazyLock<SfuGet> = LazyLock::new(|| SfuGet::new(&here()).unwrap());
     SOURCE.clone()
 }
 

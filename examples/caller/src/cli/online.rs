@@ -144,8 +144,8 @@ pub(crate) struct GroupOptions {
     #[arg(long, requires = "livekit", conflicts_with_all = ["video", "screen", "record"])]
     pub(crate) keys_only: bool,
 
-    /// Fetch tokens by plain http too, which others can read: for a test network. This machine itself
-    /// is always reached so.
+    /// Fetch tokens by plain http too, which others can read: for a test network, and for a
+    /// service on this machine.
     #[arg(long, requires = "livekit")]
     pub(crate) plain_http: bool,
 

@@ -9,7 +9,7 @@ use matrix_voip::{
     machine::io::{OpenIdToken, SfuToken, TokenFault, TokenRequest},
     redact::Secret,
 };
-use matrix_voip_livekit::{Claims, GetToken, Newest, Settings, SfuGet};
+use matrix_voip_livekit::{Claims, GetToken, Newest, PlainText, Settings, SfuGet};
 use real::{
     Context, Failure, Person, Scene,
     token_service::{SfuKey, TokenService, identity, room_name},
@@ -34,7 +34,7 @@ fn tokens_of_an_sfu(scene: &Scene) -> Result<(), Failure> {
     let (house, key) = (&scene.world.house, SfuKey::development());
     let service = TokenService::start(house, scene.homeserver(), SFU, &key)?;
     let (ada, ben) = (scene.person("ada")?, scene.person("ben")?);
-    let settings = Settings::default();
+    let settings = Settings::default().plain_text(PlainText::Loopback);
     let older = SfuGet::new(&settings).context("making a source")?;
     let newer = GetToken::new(&settings).context("making a source")?;
     let newest = Newest::new(&settings).context("making a source")?;

@@ -3,8 +3,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use matrix_voip::{
-    Backend, GroupEvent, GroupSnapshot, KeyEvent, KeyName, ParticipantId, SfuStatus, SfuToken,
-    Undelivered,
+    Backend, GroupEvent, GroupSnapshot, KeyEvent, KeyName, ParticipantId, SfuStatus, SfuTask,
+    SfuToken, Undelivered,
     id::{DeviceId, UserId},
     wire::keys::MediaKey,
 };
@@ -120,7 +120,9 @@ pub(crate) fn event(event: &GroupEvent) -> Option<(&'static str, Value)> {
             };
             Some(("rtcSfu", json!({"state": status_name(status), "why": why})))
         }
-        GroupEvent::TokenReady(token) => Some(("rtcToken", token_told(token))),
+        GroupEvent::SfuTask(SfuTask::Connect(token) | SfuTask::Renew(token)) => {
+            Some(("rtcToken", token_told(token)))
+        }
         GroupEvent::Key(event) => key_event(event),
         _ => None,
     }
@@ -244,7 +246,7 @@ mod tests {
             lifetime: Some(Duration::from_secs(60)),
             identity: Some("@ada:x:D".to_owned()),
         };
-        let told = event(&GroupEvent::TokenReady(token)).unwrap();
+        let told = event(&GroupEvent::SfuTask(SfuTask::Connect(token))).unwrap();
         let fields = json!({"url": "wss://sfu", "lifetime": 60_000, "identity": "@ada:x:D"});
         assert_eq!(told, ("rtcToken", fields));
     }

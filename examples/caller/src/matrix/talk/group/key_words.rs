@@ -2,7 +2,7 @@
 
 use matrix_voip::{
     Backend, GroupEvent, GroupSnapshot, KeyEvent, KeyName, ParticipantId, SfuLoss, SfuStatus,
-    SfuToken, Undelivered,
+    SfuTask, SfuToken, Undelivered,
 };
 
 use super::words::name;
@@ -13,7 +13,9 @@ pub(super) fn on_event(event: &GroupEvent) -> Option<String> {
     match event {
         GroupEvent::BackendChanged(backend) => place(backend),
         GroupEvent::SfuChanged(status) => on_status(status),
-        GroupEvent::TokenReady(token) => Some(on_token(token)),
+        GroupEvent::SfuTask(SfuTask::Connect(token)) => Some(on_token("a token", token)),
+        GroupEvent::SfuTask(SfuTask::Renew(token)) => Some(on_token("a fresh token", token)),
+        GroupEvent::SfuTask(SfuTask::Disconnect) => Some("the SFU is to be left".to_owned()),
         GroupEvent::Key(event) => on_key(event),
         _ => None,
     }
@@ -40,11 +42,11 @@ fn on_status(status: &SfuStatus) -> Option<String> {
     })
 }
 
-fn on_token(token: &SfuToken) -> String {
+fn on_token(what: &str, token: &SfuToken) -> String {
     let url = plain(&token.url);
     match token.lifetime {
-        Some(lifetime) => format!("a token for {url}, good for {} s", lifetime.as_secs()),
-        None => format!("a token for {url}, good for nobody says how long"),
+        Some(lifetime) => format!("{what} for {url}, good for {} s", lifetime.as_secs()),
+        None => format!("{what} for {url}, good for nobody says how long"),
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
             lifetime: Some(Duration::from_secs(3600)),
             identity: Some("@ada:x:D".to_owned()),
         };
-        let told = on_event(&GroupEvent::TokenReady(token)).unwrap();
+        let told = on_event(&GroupEvent::SfuTask(SfuTask::Connect(token))).unwrap();
         assert_eq!(told, "a token for wss://sfu\u{fffd}, good for 3600 s");
         let none = GroupEvent::SfuChanged(SfuStatus::NoToken(TokenFault::NoSource));
         assert!(on_event(&none).unwrap().starts_with("no token: there is no token source"));

@@ -78,7 +78,7 @@ async fn dial(options: &GroupOptions, media: Arc<dyn Media>) -> Result<Line, Ref
     if options.livekit.is_none() {
         return Line::open(media, &options.talk).await;
     }
-    let plain = if options.plain_http { PlainText::Anywhere } else { PlainText::Loopback };
+    let plain = if options.plain_http { PlainText::Anywhere } else { PlainText::Nowhere };
     let tokens = Trust::read(options.talk.profile.trust.as_deref())?.tokens(plain)?;
     let more = |voip: VoIPBuilder| voip.tokens(Arc::new(tokens)).keys(Arc::new(Keyring::new()));
     Line::open_with(media, &options.talk, more).await
