@@ -61,7 +61,8 @@ pub trait KeyProvider: Send + Sync + 'static {
         Err(Fault::Unsupported)
     }
 
-    /// The key of a participant at this index, as it is in use.
+    /// The key of a participant at this index, as it is in use; `None`: there is none. The library does
+    /// not ask for it: it is for the application that has put the provider in.
     ///
     /// # Errors
     /// A [`Fault`]; by default [`Fault::Unsupported`].

@@ -294,14 +294,12 @@ async fn sfu_op(
 async fn key_op(keys: Option<Arc<dyn KeyProvider>>, call: SessionId, op: KeyOp) -> Answer {
     let keys = keys.ok_or(Fault::Unsupported)?;
     match op {
+        KeyOp::Begin(profile) => keys.begin(call, profile).await.map(|()| Reply::Done),
         KeyOp::Set { profile, owner, key } => {
             keys.set_key(call, profile, owner, key).await.map(|()| Reply::Done)
         }
         KeyOp::Ratchet { participant, index } => {
             keys.ratchet(call, participant, index).await.map(Reply::Key)
-        }
-        KeyOp::Export { participant, index } => {
-            keys.export(call, participant, index).await.map(Reply::Key)
         }
         KeyOp::Forget(participant) => keys.forget(call, participant).await.map(|()| Reply::Done),
     }

@@ -125,6 +125,8 @@ pub struct Speaking {
 /// Something to do with the media keys of a group call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyOp {
+    /// There are media keys from now on: nothing may be sent in the clear. Reply: [`Reply::Done`].
+    Begin(KeyProfile),
     /// Take this key of its owner; of ours: use it from now on for what we send.
     /// Reply: [`Reply::Done`].
     Set {
@@ -137,13 +139,6 @@ pub enum KeyOp {
     },
     /// Ratchet a key, and give the new one. Reply: [`Reply::Key`].
     Ratchet {
-        /// Whose it is.
-        participant: ParticipantId,
-        /// Its place in the ring.
-        index: u8,
-    },
-    /// Give a key as it is in use. Reply: [`Reply::Key`].
-    Export {
         /// Whose it is.
         participant: ParticipantId,
         /// Its place in the ring.

@@ -2,6 +2,7 @@
 
 use super::{delays::Delayed, device::Device, webrtc::FakeTrack};
 use crate::{
+    config::KeyProfile,
     id::{RoomId, SessionId},
     machine::{
         group::{
@@ -79,6 +80,12 @@ impl Device {
     pub fn key_in_use(&self) -> Option<MediaKey> {
         let (call, seat) = (self.groups().last().copied()?, self.host(|host| host.seat));
         self.sim.sfu(|sfu| sfu.in_use((seat, call)))
+    }
+
+    /// How the provider of this device was told that the keys of its latest group call are used.
+    pub fn keys_begun(&self) -> Option<KeyProfile> {
+        let (call, seat) = (self.groups().last().copied()?, self.host(|host| host.seat));
+        self.sim.sfu(|sfu| sfu.has_begun((seat, call)))
     }
 
     /// The sources of this device that are open at the SFU.

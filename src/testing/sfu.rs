@@ -15,6 +15,7 @@ use super::{
     webrtc::{FakeTrack, Seat},
 };
 use crate::{
+    config::KeyProfile,
     id::{SessionId, TrackId},
     machine::io::{
         Fault, KeyOp, KeyOwner, MediaSource, ParticipantId, Reply, SfuLoss, SfuNews, SfuOp,
@@ -58,6 +59,7 @@ struct Connection {
 /// The keys of one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Provider {
+    begun: Option<KeyProfile>,
     keys: BTreeMap<(ParticipantId, u8), SecretBytes>,
     own: Option<(ParticipantId, u8)>,
 }
@@ -320,6 +322,10 @@ impl FakeSfu {
     ) -> Result<Reply, Fault> {
         let provider = self.providers.entry(end).or_default();
         match op {
+            KeyOp::Begin(profile) => {
+                provider.begun = Some(*profile);
+                Ok(Reply::Done)
+            }
             KeyOp::Set { owner, key, .. } => {
                 self.owners.push((end, owner.clone()));
                 let participant = &owner.participant;
@@ -340,9 +346,6 @@ impl FakeSfu {
                 }
                 Ok(Reply::Key(next))
             }
-            KeyOp::Export { participant, index } => {
-                Ok(Reply::Key(provider.keys.get(&(participant.clone(), *index)).cloned()))
-            }
             KeyOp::Forget(Some(participant)) => {
                 provider.keys.retain(|(of, _), _| of != participant);
                 Ok(Reply::Done)
@@ -352,6 +355,11 @@ impl FakeSfu {
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Whether the provider was told that there are keys, before it was given one.
+    pub(super) fn has_begun(&self, end: End) -> Option<KeyProfile> {
+        self.providers.get(&end)?.begun
     }
 
     /// Whether one could decrypt what the other sends now. Nobody can read who has no key in use.

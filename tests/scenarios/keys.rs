@@ -444,6 +444,19 @@ fn a_key_that_waits_to_be_used_is_not_once_we_have_left() {
     assert_eq!(ada.keys_used().len(), used, "{}", sim.column());
 }
 
+/// Frames that are captured meanwhile must not pass in the clear.
+#[test]
+fn the_provider_hears_that_there_are_keys_before_there_is_one() {
+    let (sim, room, [ada, ..]) = five_with(by_host);
+    ada.always(OpKind::KeyMaterial, Cue::hangs());
+    enters(&ada, &room);
+    sim.advance(secs(1));
+    assert_eq!((ada.keys_begun(), ada.key_in_use()), (Some(KeyProfile::FAMEDLY), None));
+    leaves(&ada);
+    sim.advance(secs(1));
+    assert_eq!(ada.keys_begun(), None);
+}
+
 /// Item 139.
 #[test]
 fn a_provider_that_ratchets_nothing_nine_times_is_given_a_fresh_key() {

@@ -389,6 +389,8 @@ fn a_key_of_ours_that_the_provider_does_not_take_is_given_to_it_again_unless_a_n
     let call = call_of(&hall.ada);
     hall.ada.group(call, GroupCommand::Leave);
     hall.sim.advance(secs(1));
+    // That there are keys it hears; then the first one fails.
+    hall.ada.next(OpKind::Keys, Cue::works());
     hall.ada.next(OpKind::Keys, Cue::fails(Fault::Failed("not now".to_owned())));
     let call = enters(&hall.ada, &hall.room);
     hall.sim.advance(millis(500));

@@ -231,8 +231,9 @@ impl Engine {
         call.touch_all();
         self.groups.room(room).ours.want(group, Visit::new(visit.0, visit.1, backend));
         self.announce_legacy_call(session);
-        self.open_group_media(session, media);
+        // Nothing is captured before whoever seals frames knows that there are keys.
         self.start_keys(session);
+        self.open_group_media(session, media);
         self.start_sfu(session);
         self.tend_groups(room);
         self.groups.push(&mut self.world, room);

@@ -13,19 +13,18 @@ use super::{
     event::{GroupEvent, GroupState},
     giving::{Given, Giving},
     groups::GroupTimer,
-    heard::{Heard, HeardKeys},
+    heard::HeardKeys,
     key_event::{KeyEvent, KeyName, Undelivered},
     keyring::{Deed, Gone, Keyring},
     roster::Participant,
 };
 use crate::{
     config::{KeyProfile, Unverified},
-    id::{DeviceId, OpId, RoomId, SessionId, UserId},
+    id::{OpId, RoomId, SessionId, UserId},
     machine::{
         Engine,
         event::Side,
         fingerprint::Fingerprint,
-        guard::Guard,
         io::{
             Fault, Fetch, Ignored, KeyOp, KeyOwner, KeyUse, MatrixOp, Op, ParticipantId, Refusal,
             Reply, Trust, Verdict,
@@ -35,9 +34,8 @@ use crate::{
     redact::SecretBytes,
     time::Deadline,
     wire::{
-        delivery::{Facts, Protection},
         focus::identities,
-        keys::{KeyBody, KeyMessage, MediaKey},
+        keys::{KeyBody, KeyMessage},
         member::Backend,
     },
 };
@@ -46,10 +44,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Keys {
     /// How they are used; `None`: there are none.
-    profile: Option<KeyProfile>,
-    ring: Keyring,
-    heard: HeardKeys,
-    giving: Giving,
+    pub(super) profile: Option<KeyProfile>,
+    pub(super) ring: Keyring,
+    pub(super) heard: HeardKeys,
+    pub(super) giving: Giving,
     /// Requests for others' keys that are on their way.
     asks: BTreeSet<OpId>,
 }
@@ -98,7 +96,7 @@ impl Keys {
 
 impl GroupCall {
     /// A member with whom keys are shared: one who meets as we do, at whichever SFU.
-    fn shares_keys(&self, member: &ParticipantId) -> Option<&Participant> {
+    pub(super) fn shares_keys(&self, member: &ParticipantId) -> Option<&Participant> {
         let alike = |one: &&Participant| match (&one.backend, &self.shown.backend) {
             (Backend::Livekit { .. }, Backend::Livekit { .. }) => true,
             (theirs, ours) => theirs == ours,
@@ -180,6 +178,8 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         if let Some(profile) = call.keys.profile {
             call.keys.ring.start(profile.ring_size, ratchet);
+            let begin = Op::Keys(session, KeyOp::Begin(profile));
+            self.world.request(Owner::Nobody, begin);
         }
     }
 
@@ -248,7 +248,7 @@ impl Engine {
     }
 
     /// The same, and sets the timer anew.
-    fn go_on_with_keys(&mut self, session: SessionId) {
+    pub(super) fn go_on_with_keys(&mut self, session: SessionId) {
         self.tend_keys(session);
         if let Some(room) = self.groups.calls.get(&session).map(|call| call.shown.room.clone()) {
             self.groups.watch_keys(&room);
@@ -316,136 +316,6 @@ impl Engine {
         }
         self.go_on_with_keys(session);
         Ok(())
-    }
-
-    // -------------------------------------------------------------------------------- messages
-
-    /// What a member sends cannot be read: perhaps his key did not arrive.
-    pub(super) fn miss_key(&mut self, session: SessionId, member: &ParticipantId) -> Verdict {
-        let now = self.world.now.mono;
-        let Some(call) = self.groups.calls.get_mut(&session) else {
-            return Verdict::Ignored(Ignored::UnknownSfu);
-        };
-        if !call.keys.heard.miss(now, member) {
-            return Verdict::Ignored(Ignored::NoChange);
-        }
-        self.go_on_with_keys(session);
-        Verdict::Handled
-    }
-
-    /// Judges a to-device message about keys.
-    pub(super) fn on_key_message(&mut self, facts: &Facts, message: &KeyMessage) -> Verdict {
-        let (session, member) = match self.check_key_message(facts, message) {
-            Ok(found) => found,
-            Err(reason) => return Verdict::Ignored(reason),
-        };
-        let verdict = match &message.body {
-            KeyBody::Keys(keys) => self.hear_keys(session, &member, keys),
-            KeyBody::Request => self.on_key_request(session, &member),
-        };
-        self.go_on_with_keys(session);
-        verdict
-    }
-
-    fn check_key_message(
-        &self,
-        facts: &Facts,
-        message: &KeyMessage,
-    ) -> Result<(SessionId, ParticipantId), Ignored> {
-        let world = &self.world;
-        let of_id = self.groups.of_room(&message.room);
-        let mut of_id = of_id.filter(|call| call.shown.call.call_id == message.conf_id);
-        let call = of_id.find(|call| call.is_wanted()).ok_or(Ignored::NoConference)?;
-        let member =
-            ParticipantId { user: facts.sender.clone(), device: self.key_device(facts, message)? };
-        if member == self.ourselves() {
-            return Err(Ignored::Echo);
-        }
-        if !call.keys.ring.is_active() {
-            return Err(Ignored::KeysOff);
-        }
-        world.check_protection(world.may_be_encrypted(&message.room), facts.protection)?;
-        world.check_inside(&message.room, &facts.sender)?;
-        self.check_unignored(&facts.sender)?;
-        Ok((call.session, member))
-    }
-
-    /// From which device a message is: as Olm proves it, which must be as it says.
-    fn key_device(&self, facts: &Facts, message: &KeyMessage) -> Result<DeviceId, Ignored> {
-        match &facts.device {
-            Some(proven) if *proven == message.device => Ok(proven.clone()),
-            Some(_) if self.world.holds(Guard::KeyDeviceBound) => Err(Ignored::WrongDevice),
-            Some(_) => Ok(message.device.clone()),
-            // In the clear nothing is proven, which is refused where it could be. What was encrypted
-            // and has no device that could be named proves nothing either.
-            None if facts.protection == Protection::Clear => Ok(message.device.clone()),
-            None if self.world.holds(Guard::KeyDeviceBound) => Err(Ignored::WrongDevice),
-            None => Ok(message.device.clone()),
-        }
-    }
-
-    fn hear_keys(
-        &mut self,
-        session: SessionId,
-        member: &ParticipantId,
-        keys: &[MediaKey],
-    ) -> Verdict {
-        let mut verdict = Verdict::Ignored(Ignored::OutsideRing);
-        for key in keys {
-            match self.take_key(session, member, key.clone()) {
-                Ok(()) => verdict = Verdict::Handled,
-                Err(reason) if verdict != Verdict::Handled => verdict = Verdict::Ignored(reason),
-                Err(_) => {}
-            }
-        }
-        verdict
-    }
-
-    fn take_key(
-        &mut self,
-        session: SessionId,
-        member: &ParticipantId,
-        key: MediaKey,
-    ) -> Result<(), Ignored> {
-        let now = self.world.now.mono;
-        let call = self.groups.calls.get_mut(&session).ok_or(Ignored::NoConference)?;
-        let Some(profile) = call.keys.profile else { return Err(Ignored::KeysOff) };
-        let inside = u16::from(key.index) < profile.ring_size;
-        if !inside && self.world.holds(Guard::KeyInRing) {
-            return Err(Ignored::OutsideRing);
-        }
-        call.keys.heard.forget_early(now, self.world.config.timeouts.parked);
-        match call.keys.heard.hear(now, member, &key) {
-            Heard::New => {}
-            Heard::Known if self.world.holds(Guard::DuplicateIgnored) => {
-                return Err(Ignored::Duplicate);
-            }
-            Heard::Parked if self.world.holds(Guard::KeysOfMembers) => return Err(Ignored::Parked),
-            Heard::TooMany => return Err(Ignored::TooMany),
-            Heard::Known | Heard::Parked => {}
-        }
-        call.keys.giving.wait(now, member, key);
-        Ok(())
-    }
-
-    fn on_key_request(&mut self, session: SessionId, member: &ParticipantId) -> Verdict {
-        let now = self.world.now.mono;
-        let Some(call) = self.groups.calls.get_mut(&session) else {
-            return Verdict::Ignored(Ignored::NoConference);
-        };
-        if call.shares_keys(member).is_some() {
-            let answered = call.keys.ring.on_request(now, member);
-            return if answered { Verdict::Handled } else { Verdict::Ignored(Ignored::TooMany) };
-        }
-        if !self.world.holds(Guard::KeysOfMembers) {
-            let timeouts = &self.world.config.timeouts;
-            call.keys.ring.on_present(now, (member, None), timeouts);
-            return Verdict::Handled;
-        }
-        // Who is about to be a member gets it as one: his membership is looked for (T-25).
-        let room = call.shown.room.clone();
-        self.groups.read_again(&mut self.world, &room);
-        Verdict::Ignored(Ignored::NoMembership)
     }
 
     // --------------------------------------------------------------------------------- replies

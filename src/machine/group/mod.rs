@@ -40,6 +40,7 @@ mod groups;
 mod heard;
 mod inputs;
 pub mod key_event;
+mod key_signals;
 mod keyring;
 mod keys;
 mod legs;
