@@ -175,7 +175,7 @@ async fn a_static_token_is_told_as_it_is_while_it_is_good() {
     let fixed = |url: &str, jwt: String| StaticToken::new(url, Secret::new(jwt));
     let nothing = || request("");
     assert_good(&fixed(SFU, good_jwt()).token(nothing()).await.unwrap());
-    let endless = fixed("ws://localhost:7880", jwt(&json!({}))).token(nothing()).await.unwrap();
+    let endless = fixed("wss://localhost:7880", jwt(&json!({}))).token(nothing()).await.unwrap();
     assert_eq!((endless.lifetime, endless.identity), (None, None));
     let old = jwt(&json!({"exp": now() - 1}));
     let answer = fixed(SFU, old).token(nothing()).await;
