@@ -244,7 +244,7 @@ fn who_may_not_speak_to_us_gets_no_key_of_ours_until_he_is_verified() {
         let hall = Hall::with(config);
         hall.sim.server(|server| {
             server.encrypt(&hall.room);
-            server.set_verified(&hall.ben.identity(), false);
+            server.set_verified(hall.ben.identity(), false);
         });
         let keys_to_ben = || {
             let to_ben = said(&hall.sim).into_iter();
@@ -254,7 +254,7 @@ fn who_may_not_speak_to_us_gets_no_key_of_ours_until_he_is_verified() {
         hall.stands(&hall.ben, Some("visit"));
         hall.sim.advance(secs(60));
         assert_eq!(keys_to_ben() == 0, policy == Unverified::Refuse, "{policy:?}");
-        hall.sim.server(|server| server.set_verified(&hall.ben.identity(), true));
+        hall.sim.server(|server| server.set_verified(hall.ben.identity(), true));
         hall.ada.input(Input::DeviceKeys(hall.ben.identity().user.clone()));
         hall.sim.advance(secs(60));
         assert!(keys_to_ben() > 0, "{policy:?}");
