@@ -384,6 +384,7 @@ fn key_deliveries(keys: &[MediaKey]) -> Vec<Input> {
             body: KeyBody::Keys(keys.to_vec()),
         };
         let (event_type, content) = message.write(WireForm::Deployed);
+        let content = content.expose().to_owned();
         let event = RawEvent { facts: facts.clone(), event_type, content, redacts: None };
         Input::Deliver(Batch { place: Place::ToDevice, events: vec![event] }.parse())
     };

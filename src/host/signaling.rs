@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     id::{DelayId, EventId, RoomId, UserId},
     machine::io::{Fault, OpenIdToken, ParticipantId, Trust, TurnServers},
+    redact::Secret,
     wire::{delayed::DelayedPage, focus::Transport, state::StateBatch},
 };
 
@@ -116,8 +117,8 @@ pub struct SendToDevice {
     pub trust: Trust,
     /// The event type; where it is encrypted, inside of it.
     pub event_type: String,
-    /// The content as JSON text.
-    pub content: String,
+    /// The content as JSON text; media keys may stand in it: it is wiped when dropped.
+    pub content: Secret,
     /// Transaction id: the same in each retry.
     pub transaction: String,
 }

@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, time::Duration};
 use super::group::roster::ParticipantId;
 #[cfg(doc)]
 use super::{fault::Fault, io::Reply};
-use crate::id::{DelayId, EventId, RoomId};
+use crate::{
+    id::{DelayId, EventId, RoomId},
+    redact::Secret,
+};
 
 /// Something for the homeserver.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,8 +72,8 @@ pub enum MatrixOp {
         trust: Trust,
         /// The event type, inside the encryption.
         event_type: String,
-        /// The content as JSON text.
-        content: String,
+        /// The content as JSON text; media keys may stand in it.
+        content: Secret,
         /// Transaction id: the same in each retry, so that the server sends once.
         transaction: String,
     },

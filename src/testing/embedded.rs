@@ -224,7 +224,7 @@ impl EmbeddedHomeserver {
         from: &Identity,
         message: SendToDevice,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
-        let content = (message.event_type.as_str(), message.content.as_str());
+        let content = (message.event_type.as_str(), message.content.expose());
         let way = Way::SentTo(message.targets.clone());
         let passage = self.passage(way, from, &message.room, content);
         self.pass(passage, |server, now| server.send_to_device(now, from, message))
@@ -449,6 +449,7 @@ mod tests {
         let (event_type, content) = ("m.call.hangup".to_owned(), "{}".to_owned());
         let transaction = "u".to_owned();
         let (to, trust) = (targets.clone(), crate::machine::io::Trust::Any);
+        let content = Secret::new(content);
         let message = SendToDevice { room, targets: to, trust, event_type, content, transaction };
         assert_eq!(from.send_to_device(message).await, Ok(BTreeSet::new()));
         assert_eq!(ways()[2..], [Way::SentTo(targets)], "its way to the device is not shown");

@@ -77,7 +77,7 @@ impl FakeHomeserver {
             true => Protection::Verified,
             false => Protection::Clear,
         };
-        let event = (message.event_type.as_str(), message.content.as_str());
+        let event = (message.event_type.as_str(), message.content.expose());
         let mut unreached = BTreeSet::new();
         let us = ParticipantId { user: from.user.clone(), device: from.device.clone() };
         for target in message.targets {
@@ -90,7 +90,7 @@ impl FakeHomeserver {
                     from: us.clone(),
                     to: target.clone(),
                     event_type: message.event_type.clone(),
-                    content: Redacted::new(message.content.as_str()),
+                    content: Redacted::new(message.content.expose()),
                 });
                 self.post(now, from, &target, (event, protection));
             }

@@ -234,7 +234,7 @@ impl Watch {
                 (room, event_type, content, transaction)
             }
             MatrixOp::SendToDevice { event_type, content, .. } => {
-                return self.on_signal(id, event_type, content);
+                return self.on_signal(id, event_type, content.expose());
             }
             MatrixOp::SendClear { event_type, content, .. } => {
                 return readable(event_type, content);

@@ -6,6 +6,8 @@
 
 use std::{fmt, time::Duration};
 
+use zeroize::Zeroizing;
+
 use super::{
     call::CallMessage,
     keys::{KeyMessage, is_key_event, read_key_event},
@@ -258,6 +260,8 @@ impl Batch {
     pub fn parse(self) -> Delivery {
         let mut events = Vec::new();
         for RawEvent { facts, event_type, content, redacts } in self.events {
+            // Media keys may stand in it.
+            let content = Zeroizing::new(content);
             let event = if events.len() < MAX_BATCH_EVENTS {
                 read_any(&event_type, &content, redacts.as_ref())
             } else {

@@ -2,8 +2,8 @@
 //!
 //! Both events under both of their names: those of deployed clients (`famedly-dart.md` §2.4) and those
 //! of seed 001. Writing keeps to what deployed clients read: a list, standard base64 with its padding.
-//! The bytes of a key stand in [`SecretBytes`] alone; what they pass through on their way here is
-//! wiped.
+//! The bytes of a key stand in [`SecretBytes`]; the texts that they pass through are wiped when they are
+//! dropped, as far as they are ours: parts of a content that is no JSON are not.
 
 use base64::{
     Engine as _, alphabet,
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::WireForm,
     id::{DeviceId, RoomId},
-    redact::SecretBytes,
+    redact::{Secret, SecretBytes},
 };
 
 /// Most keys that are read from one event; the rest is left unread. Everybody sends one, a list can
@@ -219,7 +219,7 @@ fn wipe(value: &mut Value) {
 impl KeyMessage {
     /// Event type and content (JSON text), ready to be sent. The content holds the keys: it is for the
     /// encryption alone.
-    pub fn write(&self, form: WireForm) -> (String, String) {
+    pub fn write(&self, form: WireForm) -> (String, Secret) {
         let Self { room, conf_id, device, body } = self;
         let (kind, keys) = match body {
             KeyBody::Keys(keys) => (Kind::Keys, Some(keys.iter().map(WrittenKey::of).collect())),
@@ -227,9 +227,14 @@ impl KeyMessage {
         };
         let (device_id, room_id) = (device.as_str(), room.as_str());
         let written = Written { keys, call_id: conf_id, conf_id, device_id, room_id };
-        let content = serde_json::to_string(&written)
+        // A buffer that grows would leave copies of keys behind: each letter of an id can need six.
+        let ids = 2 * conf_id.len() + device_id.len() + room_id.len();
+        let keys = written.keys.as_ref().map_or(0, Vec::len) * (MAX_KEY_TEXT + 32);
+        let mut content = Vec::with_capacity(128 + 6 * ids + keys);
+        serde_json::to_writer(&mut content, &written)
             .expect("invariant: structs of texts and numbers can be written");
-        (kind.name(form).to_owned(), content)
+        let content = String::from_utf8(content).expect("invariant: JSON is text");
+        (kind.name(form).to_owned(), Secret::new(content))
     }
 }
 
@@ -322,9 +327,9 @@ mod tests {
         let expected = format!(
             r#"{{"keys":[{{"index":3,"key":"{LONG}"}}],"call_id":"","conf_id":"","device_id":"ADALAPTOP","room_id":"!team:one.example"}}"#
         );
-        assert_eq!(written, expected);
+        assert_eq!(written.expose(), expected);
         let readme = message(KeyBody::Keys(vec![long()])).write(WireForm::Readme);
-        assert_eq!(readme, ("com.famedly.call.encryption_keys".to_owned(), expected));
+        assert_eq!(readme, ("com.famedly.call.encryption_keys".to_owned(), Secret::new(expected)));
     }
 
     #[test]
@@ -333,10 +338,10 @@ mod tests {
         assert_eq!(event_type, REQUEST);
         let expected =
             r#"{"call_id":"","conf_id":"","device_id":"ADALAPTOP","room_id":"!team:one.example"}"#;
-        assert_eq!(written, expected);
+        assert_eq!(written.expose(), expected);
         let readme = message(KeyBody::Request).write(WireForm::Readme);
         let name = "com.famedly.call.encryption_keys.request".to_owned();
-        assert_eq!(readme, (name, expected.to_owned()));
+        assert_eq!(readme, (name, Secret::new(expected)));
     }
 
     #[test]
@@ -346,7 +351,7 @@ mod tests {
             for form in [WireForm::Deployed, WireForm::Readme] {
                 let message = message(body.clone());
                 let (event_type, content) = message.write(form);
-                assert_eq!(read_key_event(&event_type, &content), Some(Ok(message)));
+                assert_eq!(read_key_event(&event_type, content.expose()), Some(Ok(message)));
             }
         }
     }

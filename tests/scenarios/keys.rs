@@ -104,7 +104,7 @@ pub(crate) fn tells(sim: &Sim, room: &RoomId, (from, to): (&Device, &Device), bo
     let (event_type, content) = message.write(Config::default().wire_form);
     let (now, to) = (sim.now().wall, id(to));
     let protection = matrix_voip::wire::delivery::Protection::Clear;
-    let event = (event_type.as_str(), content.as_str());
+    let event = (event_type.as_str(), content.expose());
     sim.server(|server| server.post(now, &identity, &to, (event, protection)));
     sim.advance(millis(50));
 }

@@ -81,7 +81,7 @@ impl Hall {
     fn message(&self, who: &Puppet, body: KeyBody) -> Value {
         let (room, device) = (self.room.clone(), who.identity().device.clone());
         let message = KeyMessage { room, conf_id: String::new(), device, body };
-        serde_json::from_str(&message.write(WireForm::Deployed).1).unwrap()
+        serde_json::from_str(message.write(WireForm::Deployed).1.expose()).unwrap()
     }
 
     fn received(&self) -> usize {

@@ -191,6 +191,7 @@ impl Member {
                 for target in targets {
                     let to = USERS.iter().position(|user| *user == target.user.as_str()).unwrap();
                     let (event_type, content) = (event_type.clone(), content.clone());
+                    let content = content.expose().to_owned();
                     self.sent.push((to, Letter::Message { event_type, content }));
                 }
                 Reply::ToDevice(BTreeSet::new())

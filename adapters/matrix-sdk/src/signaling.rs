@@ -129,7 +129,7 @@ impl Signaling for Homeserver {
         self.0.inbox().put(Arrival::Sent(message.room));
         let letter = Letter {
             event_type: &message.event_type,
-            content: to_device::read(message.content)?,
+            content: to_device::read(&message.content)?,
             targets: message.targets,
             trust: message.trust,
         };

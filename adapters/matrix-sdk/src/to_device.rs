@@ -22,8 +22,9 @@ use matrix_sdk::{
 use matrix_voip::{
     id::{DeviceId, UserId},
     machine::io::{Fault, ParticipantId, Trust},
+    redact::Secret,
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::{
     connect::Matrix,
@@ -136,10 +137,9 @@ impl Matrix {
 }
 
 /// A content, if it is one.
-pub(crate) fn read(content: String) -> Result<Wiped, Fault> {
+pub(crate) fn read(content: &Secret) -> Result<Wiped, Fault> {
     // Copied into its exact size, because what is cut off is not wiped.
-    let content = Zeroizing::new(content);
-    let read = Raw::from_json_string(content.as_str().to_owned());
+    let read = Raw::from_json_string(content.expose().to_owned());
     read.map(|content| Wiped(Some(content))).map_err(|_| Fault::Failed("no JSON".into()))
 }
 

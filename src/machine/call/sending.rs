@@ -12,6 +12,7 @@ use crate::{
         io::{Fault, MatrixOp, Op, Reply, Trust},
         world::World,
     },
+    redact::Secret,
     wire::{
         call::{Body, CallMessage, Header, Version},
         ledger::LiveCall,
@@ -53,7 +54,7 @@ impl Call {
             None => MatrixOp::SendEvent { room, event_type, content, transaction },
             Some(leg) => {
                 let targets = [leg.place.member.clone()].into();
-                let trust = Trust::Any;
+                let (trust, content) = (Trust::Any, Secret::new(content));
                 MatrixOp::SendToDevice { room, targets, trust, event_type, content, transaction }
             }
         };

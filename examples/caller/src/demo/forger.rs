@@ -50,7 +50,7 @@ impl Signaling for Forger {
         &self,
         mut message: SendToDevice,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
-        message.content = forged(&message.content);
+        message.content = forged(message.content.expose()).into();
         self.0.send_to_device(message).await
     }
 

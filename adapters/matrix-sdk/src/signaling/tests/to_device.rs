@@ -115,7 +115,7 @@ impl Duo {
             targets: targets.into(),
             trust,
             event_type: "com.famedly.call.member.hangup".into(),
-            content: content.to_string(),
+            content: content.to_string().into(),
             transaction: "t1".into(),
         };
         self.port.send_to_device(message).await

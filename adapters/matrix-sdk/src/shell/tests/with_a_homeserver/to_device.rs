@@ -29,7 +29,7 @@ fn message(room: &OwnedRoomId, target: ParticipantId, n: usize) -> SendToDevice 
         targets: [target].into(),
         trust: Trust::Any,
         event_type: "com.famedly.call.member.hangup".into(),
-        content: content.to_string(),
+        content: content.to_string().into(),
         transaction: format!("t{n}"),
     }
 }
