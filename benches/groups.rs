@@ -55,7 +55,7 @@ fn membership(n: usize, feeds: &str) -> RawState {
 }
 
 fn state(extent: Extent, events: Vec<RawState>) -> RoomState {
-    StateBatch { room: room(), extent, events }.parse()
+    StateBatch { room: room(), extent, encrypted: Some(false), events }.parse()
 }
 
 fn room() -> RoomId {

@@ -68,7 +68,7 @@ fn membership(n: usize, about: Option<&str>) -> RawState {
 }
 
 fn state(extent: Extent, events: Vec<RawState>) -> RoomState {
-    StateBatch { room: room(), extent, events }.parse()
+    StateBatch { room: room(), extent, encrypted: Some(false), events }.parse()
 }
 
 /// An engine beside so many members of one call.

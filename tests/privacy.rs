@@ -160,7 +160,12 @@ async fn falter(mut mailbox: Mailbox) {
             Op::Keys(..) => Ok(Reply::Done),
             // Without it nobody can enter.
             Op::Fetch(Fetch::State(room)) => {
-                let state = StateBatch { room, extent: Extent::Whole, events: Vec::new() };
+                let state = StateBatch {
+                    room,
+                    extent: Extent::Whole,
+                    encrypted: Some(false),
+                    events: Vec::new(),
+                };
                 Ok(Reply::State(Box::new(state.parse())))
             }
             Op::Fetch(Fetch::KeyMaterial) => Ok(Reply::KeyMaterial(SecretBytes::new(*KEY))),

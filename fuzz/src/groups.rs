@@ -51,7 +51,12 @@ impl Written {
         };
         let content = self.raw.clone().unwrap_or_else(|| self.content(&event_type, now));
         let extent = if self.whole { Extent::Whole } else { Extent::Changes };
-        StateBatch { room, extent, events: vec![RawState { facts, event_type, content }] }
+        StateBatch {
+            room,
+            extent,
+            encrypted: Some(false),
+            events: vec![RawState { facts, event_type, content }],
+        }
     }
 
     fn key(&self, event_type: &str, sender: &UserId) -> String {

@@ -517,7 +517,12 @@ fn proper_reply(op: &Op) -> Reply {
         Op::Fetch(Fetch::State(room)) => {
             let (room, extent) = (room.clone(), matrix_voip::wire::state::Extent::Whole);
             let events = Vec::new();
-            Reply::State(Box::new(matrix_voip::wire::state::RoomState { room, extent, events }))
+            Reply::State(Box::new(matrix_voip::wire::state::RoomState {
+                room,
+                extent,
+                encrypted: Some(false),
+                events,
+            }))
         }
         Op::Fetch(Fetch::OpenId) => Reply::OpenId(OpenIdToken {
             access_token: Secret::new("open"),

@@ -425,7 +425,7 @@ impl Engine {
 
     fn on_room(&mut self, room: RoomId, news: RoomNews) -> Verdict {
         match news {
-            RoomNews::Encrypted => self.world.rooms.entry(room).or_default().encrypted = true,
+            RoomNews::Encrypted => self.world.note_encryption(&room, true),
             RoomNews::Chat(chat) => {
                 self.world.rooms.entry(room).or_default().direct = chat == Chat::Direct;
             }

@@ -69,8 +69,8 @@ pub(super) enum Owner {
 pub(super) struct RoomFacts {
     /// Who is joined; `None` while the host has not said.
     pub(super) members: Option<BTreeSet<UserId>>,
-    /// Whether the room is encrypted.
-    pub(super) encrypted: bool,
+    /// Whether the room is encrypted; `None` while the host has not said.
+    pub(super) encrypted: Option<bool>,
     /// Whether it is a direct chat.
     pub(super) direct: bool,
 }
@@ -219,7 +219,19 @@ impl World {
 
     /// Whether this room is known to be encrypted.
     pub(super) fn is_encrypted(&self, room: &RoomId) -> bool {
-        self.rooms.get(room).is_some_and(|facts| facts.encrypted)
+        self.rooms.get(room).and_then(|facts| facts.encrypted) == Some(true)
+    }
+
+    /// Whether this room may be encrypted, as far as is known. What can only come to-device counts
+    /// as it would in an encrypted room until the host says that it is none.
+    pub(super) fn may_be_encrypted(&self, room: &RoomId) -> bool {
+        self.rooms.get(room).and_then(|facts| facts.encrypted) != Some(false)
+    }
+
+    /// The host tells whether this room is encrypted; one that is stays so.
+    pub(super) fn note_encryption(&mut self, room: &RoomId, encrypted: bool) {
+        let known = &mut self.rooms.entry(room.clone()).or_default().encrypted;
+        *known = Some(encrypted || *known == Some(true));
     }
 
     /// Whether this user is known *not* to be in this room.

@@ -480,7 +480,7 @@ record_struct!(ReactionOrigin { call_id, device_id, scope });
 
 // ----------------------------------------------------------------------------------------- state
 
-record_struct!(RoomState { room, extent, events });
+record_struct!(RoomState { room, extent, encrypted, events });
 record_enum!(Extent { Whole, Changes });
 record_struct!(ParsedState { facts, content, event_type as plain });
 record_struct!(StateFacts { event_id, sender, state_key as state_key, sent, age });

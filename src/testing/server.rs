@@ -316,7 +316,8 @@ impl FakeHomeserver {
     pub fn room_state(&self, now: Wall, room: &RoomId) -> Result<StateBatch, Fault> {
         let found = self.rooms.get(room).ok_or(Fault::NotFound)?;
         let events = found.state.values().map(|stored| stored.raw(now)).collect();
-        Ok(StateBatch { room: room.clone(), extent: Extent::Whole, events })
+        let (extent, encrypted) = (Extent::Whole, Some(found.encrypted));
+        Ok(StateBatch { room: room.clone(), extent, encrypted, events })
     }
 
     fn next_event_id(&mut self) -> EventId {
@@ -448,9 +449,8 @@ impl FakeHomeserver {
         let mut news = Vec::new();
         for (room, found) in self.rooms.iter().filter(|(_, found)| found.members.contains(user)) {
             news.push(What::News(room.clone(), RoomNews::Members(found.members.clone())));
-            if found.encrypted {
-                news.push(What::News(room.clone(), RoomNews::Encrypted));
-            }
+            let encrypted = || What::News(room.clone(), RoomNews::Encrypted);
+            news.extend(found.encrypted.then(encrypted));
             if !found.state.is_empty() {
                 news.push(What::WholeState(room.clone()));
             }
@@ -468,8 +468,8 @@ impl FakeHomeserver {
                 What::ToDevice(event) => to_device.push(*event),
                 What::State(room, stored) => {
                     let events = vec![stored.raw(now)];
-                    let extent = Extent::Changes;
-                    items.push(SyncItem::State(StateBatch { room, extent, events }));
+                    let (extent, encrypted) = (Extent::Changes, None);
+                    items.push(SyncItem::State(StateBatch { room, extent, encrypted, events }));
                 }
                 What::WholeState(room) => {
                     let whole = self.room_state(now, &room).map(SyncItem::State);

@@ -75,6 +75,9 @@ pub struct StateBatch {
     pub room: RoomId,
     /// How much it is.
     pub extent: Extent,
+    /// Whether the room is encrypted, where the host knows; read with the whole state it does. As
+    /// long as nobody has said, media keys in the clear are refused.
+    pub encrypted: Option<bool>,
     /// The events, in the order of the sync response.
     pub events: Vec<RawState>,
 }
@@ -86,6 +89,8 @@ pub struct RoomState {
     pub room: RoomId,
     /// How much it is.
     pub extent: Extent,
+    /// Whether the room is encrypted, if that was said.
+    pub encrypted: Option<bool>,
     /// The events; those that do not concern calls are left out.
     pub events: Vec<ParsedState>,
 }
@@ -124,7 +129,7 @@ impl StateBatch {
             };
             events.extend(read.map(|content| ParsedState { facts, content, event_type }));
         }
-        RoomState { room: self.room, extent: self.extent, events }
+        RoomState { room: self.room, extent: self.extent, encrypted: self.encrypted, events }
     }
 }
 
@@ -171,7 +176,7 @@ mod tests {
 
     fn parse(events: Vec<RawState>) -> Vec<ParsedState> {
         let room = RoomId::parse("!r").unwrap();
-        StateBatch { room, extent: Extent::Whole, events }.parse().events
+        StateBatch { room, extent: Extent::Whole, encrypted: Some(false), events }.parse().events
     }
 
     #[test]

@@ -216,7 +216,12 @@ fn a_membership_of_ours_counts_for_its_time_though_our_clock_is_three_minutes_sl
     };
     let event_type = POWER_LEVELS_TYPE.to_owned();
     let levels = RawState { facts, event_type, content: r#"{"state_default":0}"#.to_owned() };
-    let whole = StateBatch { room: room("r"), extent: Extent::Whole, events: vec![levels] };
+    let whole = StateBatch {
+        room: room("r"),
+        extent: Extent::Whole,
+        encrypted: Some(false),
+        events: vec![levels],
+    };
     rig.input(Input::State(whole.parse()));
     let open = Command::OpenGroup {
         room: room("r"),

@@ -83,7 +83,12 @@ impl Member {
         let mut member = Self { at, engine, session, peers, written: 0, now: EPOCH, sent };
         let members: BTreeSet<UserId> = USERS.map(|user| UserId::parse(user).unwrap()).into();
         member.input(Input::Room(room(), RoomNews::Members(members)));
-        let whole = StateBatch { room: room(), extent: Extent::Whole, events: Vec::new() };
+        let whole = StateBatch {
+            room: room(),
+            extent: Extent::Whole,
+            encrypted: Some(false),
+            events: Vec::new(),
+        };
         member.input(Input::State(whole.parse()));
         member
     }
@@ -134,7 +139,15 @@ impl Member {
                 let facts = StateFacts { event_id, sender, state_key: key, sent, age };
                 let event_type = "com.famedly.call.member".to_owned();
                 let events = vec![RawState { facts, event_type, content }];
-                Input::State(StateBatch { room: room(), extent: Extent::Changes, events }.parse())
+                Input::State(
+                    StateBatch {
+                        room: room(),
+                        extent: Extent::Changes,
+                        encrypted: Some(false),
+                        events,
+                    }
+                    .parse(),
+                )
             }
             Letter::Message { event_type, content } => {
                 let facts = Facts {

@@ -172,7 +172,10 @@ impl Signaling for Homeserver {
     async fn room_state(&self, room: RoomId) -> Result<StateBatch, Fault> {
         let id = room_id(&room)?;
         let clock = Clock::start();
-        let whole = state::fetched(&self.0.client()?, &id, || clock.now()).await?;
+        let client = self.0.client()?;
+        let mut whole = state::fetched(&client, &id, || clock.now()).await?;
+        // What was once encrypted stays so, whatever the homeserver leaves out.
+        whole.encrypted |= client.get_room(&id).and_then(|room| encrypted(&room)) == Some(true);
         Ok(whole.into_batch(clock.now(), room))
     }
 }

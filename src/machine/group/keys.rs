@@ -340,7 +340,7 @@ impl Engine {
         if !call.keys.ring.is_active() {
             return Err(Ignored::KeysOff);
         }
-        world.check_protection(world.is_encrypted(&message.room), facts.protection)?;
+        world.check_protection(world.may_be_encrypted(&message.room), facts.protection)?;
         world.check_inside(&message.room, &facts.sender)?;
         self.check_unignored(&facts.sender)?;
         Ok((call.session, member))

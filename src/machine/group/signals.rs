@@ -92,7 +92,7 @@ impl Engine {
         (facts, header): (&Facts, &Header),
     ) -> Result<(), Ignored> {
         let world = &self.world;
-        world.check_protection(world.is_encrypted(room), facts.protection)?;
+        world.check_protection(world.may_be_encrypted(room), facts.protection)?;
         world.check_inside(room, &facts.sender)?;
         // Whoever is in a leg with us may go on there, and say goodbye.
         match self.seat_of(group, &facts.sender, header) {

@@ -66,7 +66,10 @@ impl Engine {
     }
 
     fn judge_state(&mut self, state: RoomState, mut told: BTreeSet<StateKey>) -> Verdict {
-        let RoomState { room, extent, events } = state;
+        let RoomState { room, extent, encrypted, events } = state;
+        if let Some(encrypted) = encrypted {
+            self.world.note_encryption(&room, encrypted);
+        }
         // Whose keys are whose depends on the room's version, wherever in the batch that is said.
         for event in &events {
             if let Ok(StateContent::Creation(creation)) = &event.content {

@@ -43,14 +43,23 @@ impl Meeting {
         Self::with(Config::default(), KeyUse::Usual)
     }
 
-    fn with(mut config: Config, keys: KeyUse) -> Self {
+    fn with(config: Config, keys: KeyUse) -> Self {
+        Self::told(config, keys, Some(false))
+    }
+
+    /// In a room whose state says so much of its encryption.
+    fn told(mut config: Config, keys: KeyUse, encrypted: Option<bool>) -> Self {
         config.sfu_client = SfuClient::Application;
         let mut rig = Rig::with(config);
         rig.habit = habit;
         let members = BTreeSet::from(["me", "ann", "bob"].map(user));
         rig.input(Input::Room(room("r"), RoomNews::Members(members)));
-        let state =
-            StateBatch { room: room("r"), extent: Extent::Whole, events: vec![membership()] };
+        let state = StateBatch {
+            room: room("r"),
+            extent: Extent::Whole,
+            encrypted,
+            events: vec![membership()],
+        };
         rig.input(Input::State(state.parse()));
         let session = open(&mut rig, keys);
         rig.input(Input::Command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice))));
@@ -222,7 +231,17 @@ fn protected() -> Vec<Row> {
     config.unverified = Unverified::Refuse;
     let it = Meeting::new().encrypted();
     let strict = Meeting::with(config, KeyUse::Usual).encrypted();
+    let unknown = Meeting::told(Config::default(), KeyUse::Usual, None);
+    let by_state = Meeting::told(Config::default(), KeyUse::Usual, Some(true));
     for (what, good) in both("ann") {
+        for (it, known) in [(&unknown, "encryption unknown"), (&by_state, "its state says")] {
+            rows.push(it.row(
+                &format!("{what} in the clear, {known}"),
+                &good,
+                Ignored::PlaintextInEncryptedRoom,
+                &[Guard::PlaintextRefused],
+            ));
+        }
         rows.push(it.row(
             &format!("{what} in the clear"),
             &good,

@@ -40,7 +40,8 @@ impl Meeting {
         let members = BTreeSet::from(["me", "ann", "you", "bob"].map(user));
         rig.input(Input::Room(room("r"), RoomNews::Members(members)));
         let events = ["ann", "you"].map(membership).to_vec();
-        let state = StateBatch { room: room("r"), extent: Extent::Whole, events };
+        let state =
+            StateBatch { room: room("r"), extent: Extent::Whole, encrypted: Some(false), events };
         rig.input(Input::State(state.parse()));
         let session = open(&mut rig);
         rig.input(Input::Command(Command::Group(session, GroupCommand::Enter(CallMedia::Voice))));

@@ -77,7 +77,10 @@ fn rig(config: Config) -> Rig {
     let members = BTreeSet::from([user("me"), user("you"), user("third")]);
     rig.input(Input::Room(room("r"), RoomNews::Members(members)));
     let events = vec![member("you", "Y"), member("third", "T")];
-    rig.input(Input::State(StateBatch { room: room("r"), extent: Extent::Whole, events }.parse()));
+    rig.input(Input::State(
+        StateBatch { room: room("r"), extent: Extent::Whole, encrypted: Some(false), events }
+            .parse(),
+    ));
     rig
 }
 
@@ -332,7 +335,12 @@ fn one_caller_rings_three_times_at_once_and_no_more() {
         let members = BTreeSet::from([user("me"), user("you")]);
         scene.rig.input(Input::Room(place.clone(), RoomNews::Members(members)));
         let events = vec![member("you", "Y")];
-        let state = StateBatch { room: place.clone(), extent: Extent::Whole, events };
+        let state = StateBatch {
+            room: place.clone(),
+            extent: Extent::Whole,
+            encrypted: Some(false),
+            events,
+        };
         scene.rig.input(Input::State(state.parse()));
         if n < 3 {
             let place = Place::Room { room: place, encrypted: false };

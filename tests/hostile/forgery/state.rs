@@ -49,7 +49,10 @@ fn written(sender: &UserId, state_key: &str, content: &str, sent: Wall) -> Input
     };
     let event_type = MEMBER_TYPE.to_owned();
     let events = vec![RawState { facts, event_type, content: content.to_owned() }];
-    Input::State(StateBatch { room: room("r"), extent: Extent::Changes, events }.parse())
+    Input::State(
+        StateBatch { room: room("r"), extent: Extent::Changes, encrypted: Some(false), events }
+            .parse(),
+    )
 }
 
 /// What becomes of it, and whether the application hears of anything.

@@ -41,12 +41,13 @@ impl WholeState {
 
     /// For the core.
     pub(crate) fn into_batch(self, now: Now, room: RoomId) -> StateBatch {
-        state_batch(now, room, Extent::Whole, self.items)
+        let encrypted = Some(self.encrypted);
+        StateBatch { encrypted, ..state_batch(now, room, Extent::Whole, self.items) }
     }
 }
 
 /// State for the core, with its ages as they are now.
 pub(crate) fn state_batch(now: Now, room: RoomId, extent: Extent, items: Vec<Item>) -> StateBatch {
     let events: Vec<RawState> = items.into_iter().filter_map(|item| item.into_state(now)).collect();
-    StateBatch { room, extent, events }
+    StateBatch { room, extent, encrypted: None, events }
 }

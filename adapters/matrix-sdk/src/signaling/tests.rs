@@ -139,12 +139,24 @@ async fn the_state_of_a_room_is_what_calls_are_made_of() {
     let events: Vec<Value> = types.map(|name| event(name, "")).into();
     rig.answer("GET", READ, 200, json!(events)).await;
     let state = rig.homeserver.room_state(room()).await.unwrap();
-    assert_eq!((state.room, state.extent), (room(), Extent::Whole));
+    assert_eq!((state.room, state.extent, state.encrypted), (room(), Extent::Whole, Some(false)));
     let read: Vec<&str> = state.events.iter().map(|event| event.event_type.as_str()).collect();
     assert_eq!(read, [types[0], types[2], types[4], types[5]]);
     let member = &state.events[1];
     assert_eq!(member.content, r#"{"memberships":[1.5]}"#);
     assert!(member.facts.age.unwrap() >= Duration::from_millis(1500));
+}
+
+/// Media keys in the clear are refused by what is said here, which may be long before a sync or the
+/// survey tells of the room.
+#[tokio::test]
+async fn the_state_of_a_room_says_whether_it_is_encrypted() {
+    let rig = Rig::new().await;
+    let encryption = json!({ "type": "m.room.encryption", "state_key": "", "sender": "@ben:x",
+        "room_id": "!r:x", "event_id": "$e", "origin_server_ts": 7,
+        "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
+    rig.answer("GET", READ, 200, json!([encryption])).await;
+    assert_eq!(rig.homeserver.room_state(room()).await.unwrap().encrypted, Some(true));
 }
 
 #[tokio::test]
