@@ -33,7 +33,7 @@ use crate::{
     redact::SecretBytes,
     time::Deadline,
     wire::{
-        delivery::Facts,
+        delivery::{Facts, Protection},
         focus::identities,
         keys::{KeyBody, KeyMessage, MediaKey},
         member::Backend,
@@ -352,7 +352,10 @@ impl Engine {
             Some(proven) if *proven == message.device => Ok(proven.clone()),
             Some(_) if self.world.holds(Guard::KeyDeviceBound) => Err(Ignored::WrongDevice),
             Some(_) => Ok(message.device.clone()),
-            // In the clear nothing is proven, which is refused where it could be.
+            // In the clear nothing is proven, which is refused where it could be. What was encrypted
+            // and has no device that could be named proves nothing either.
+            None if facts.protection == Protection::Clear => Ok(message.device.clone()),
+            None if self.world.holds(Guard::KeyDeviceBound) => Err(Ignored::WrongDevice),
             None => Ok(message.device.clone()),
         }
     }

@@ -243,6 +243,12 @@ fn protected() -> Vec<Row> {
             ));
         }
         rows.push(it.row(
+            &format!("{what} of a device that nobody can name"),
+            &proven(&good, "", Protection::Verified),
+            Ignored::WrongDevice,
+            &[Guard::KeyDeviceBound],
+        ));
+        rows.push(it.row(
             &format!("{what} in the clear"),
             &good,
             Ignored::PlaintextInEncryptedRoom,
