@@ -27,6 +27,9 @@ pub struct Counts {
     /// To-device messages dropped because they could not be decrypted. What was in them nobody knows;
     /// it need not have been about a call.
     pub undecryptable: u64,
+    /// Messages about media keys dropped because their sender is not in the room, or because another
+    /// device wrote them than the known one of that name, or one that cannot be named.
+    pub unbelieved: u64,
     /// To-device messages dropped because their sender is ignored.
     pub ignored: u64,
     /// How often the whole state of a room was handed to the library.

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    belief::is_believed,
     inbox::{Arrival, Inbox},
     intake::{self, Message},
 };
@@ -32,16 +33,26 @@ use crate::{
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
 /// To-device messages come to handlers only, which the application's sync waits for: this one puts
-/// each in and is done. In classic sync it has done so before the rooms of the same response come.
+/// each in, at most after a look at the store, and is done. In classic sync it has done so before the rooms of the same response come.
 pub(crate) fn handle_to_device(client: &Client, inbox: Inbox) -> EventHandlerHandle {
-    client.add_event_handler(move |message: Raw<AnyToDeviceEvent>, info: Option<EncryptionInfo>| {
-        match intake::to_device(&message, info.as_ref()) {
-            Message::Call(message) => inbox.put(Arrival::ToDevice(message)),
-            Message::Undecryptable => inbox.put(Arrival::Undecryptable(1)),
-            Message::Other => {}
-        }
-        std::future::ready(())
-    })
+    client.add_event_handler(
+        move |message: Raw<AnyToDeviceEvent>, info: Option<EncryptionInfo>, client: Client| {
+            let (message, inbox) = (intake::to_device(&message, info.as_ref()), inbox.clone());
+            async move {
+                match message {
+                    Message::Call(message) => {
+                        inbox.put(match is_believed(&client, &message, info.as_ref()).await {
+                            true => Arrival::ToDevice(message),
+                            false => Arrival::Unbelieved(1),
+                        });
+                    }
+                    Message::Undecryptable => inbox.put(Arrival::Undecryptable(1)),
+                    Message::Unbelieved => inbox.put(Arrival::Unbelieved(1)),
+                    Message::Other => {}
+                }
+            }
+        },
+    )
 }
 
 /// Of account data too: it only says that there is a new list of direct chats. When handlers run, the

@@ -48,6 +48,8 @@ pub(crate) enum Arrival {
     ToDevice(Box<RawEvent>),
     /// So many to-device messages that could not be decrypted.
     Undecryptable(u64),
+    /// So many messages about media keys whose sender cannot be who they say, or may not speak.
+    Unbelieved(u64),
     /// Keys of a device of this user came, which were awaited.
     DeviceKeys(UserId),
     /// The complete list of ignored users.
@@ -82,6 +84,8 @@ struct Waiting {
     wrote: BTreeSet<RoomId>,
     /// To-device messages that could not be decrypted: one word of them waits.
     undecryptable: u64,
+    /// Of those that are not believed too.
+    unbelieved: u64,
     /// Of whose devices keys are awaited: news of others is none. In a large room it would be news of
     /// thousands.
     awaited: BTreeSet<UserId>,
@@ -98,9 +102,12 @@ impl Waiting {
             Arrival::KeysLagged => !std::mem::replace(&mut self.keys_lagging, true),
             Arrival::ToDevice(message) => self.admit_message(message.content.len()),
             Arrival::Undecryptable(more) => {
-                let before = self.undecryptable;
-                self.undecryptable += more;
-                before == 0
+                let all = self.undecryptable + more;
+                std::mem::replace(&mut self.undecryptable, all) == 0
+            }
+            Arrival::Unbelieved(more) => {
+                let all = self.unbelieved + more;
+                std::mem::replace(&mut self.unbelieved, all) == 0
             }
             Arrival::DeviceKeys(user) => self.awaited.remove(user),
             Arrival::Ignored(users) => self.ignored.replace(users.clone()).is_none(),
@@ -155,6 +162,7 @@ impl Waiting {
                 self.bytes -= message.content.len();
             }
             Arrival::Undecryptable(all) => *all = std::mem::take(&mut self.undecryptable),
+            Arrival::Unbelieved(all) => *all = std::mem::take(&mut self.unbelieved),
             Arrival::DeviceKeys(_) => {}
             Arrival::Ignored(users) => *users = self.ignored.take().unwrap_or_default(),
             Arrival::Direct(rooms) => *rooms = self.direct.take().unwrap_or_default(),
@@ -390,6 +398,18 @@ mod tests {
         assert!(matches!(all[..], [Arrival::Undecryptable(3)]), "{all:?}");
         inbox.put(Arrival::Undecryptable(1));
         assert!(matches!(taken(&mut outlet)[..], [Arrival::Undecryptable(1)]));
+    }
+
+    #[tokio::test]
+    async fn of_messages_that_are_not_believed_their_number_waits() {
+        let (inbox, mut outlet) = inbox();
+        for _ in 0..3 {
+            inbox.put(Arrival::Unbelieved(1));
+        }
+        let all = taken(&mut outlet);
+        assert!(matches!(all[..], [Arrival::Unbelieved(3)]), "{all:?}");
+        inbox.put(Arrival::Unbelieved(1));
+        assert!(matches!(taken(&mut outlet)[..], [Arrival::Unbelieved(1)]));
     }
 
     /// A room may have thousands of users with new devices.

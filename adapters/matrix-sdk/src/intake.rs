@@ -508,6 +508,9 @@ pub(crate) enum Message {
     Call(Box<RawEvent>),
     /// Encrypted, and not for us to read.
     Undecryptable,
+    /// Of a device that cannot be named: its id is longer than any that we know one by. It could speak
+    /// for any other.
+    Unbelieved,
     /// No call event, or none to be believed.
     Other,
 }
@@ -531,6 +534,9 @@ pub(crate) fn to_device(message: &Raw<AnyToDeviceEvent>, info: Option<&Encryptio
     };
     let Some(sender) = sender else { return Message::Other };
     let (device, protection) = proof(info);
+    if device.is_none() && info.is_some_and(|info| info.sender_device.is_some()) {
+        return Message::Unbelieved;
+    }
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
     Message::Call(Box::new(RawEvent { facts, event_type, content: content.0, redacts: None }))
 }

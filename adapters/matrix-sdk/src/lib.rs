@@ -32,6 +32,7 @@
 //! | `connect.rs` | the public face: [`connect`], [`Matrix`] |
 //! | `forward.rs`, `inbox.rs` | what the SDK says, into one ordered inbox |
 //! | `intake.rs` | the SDK's values as ours: pure |
+//! | `belief.rs` | messages about media keys against what the store knows of their sender |
 //! | `worker/` | what becomes of it: a value without I/O |
 //! | `shell.rs` | the one task around the worker |
 //! | `state.rs` | the state of a room, from the store or the homeserver |
@@ -41,6 +42,7 @@
 //! | `services.rs` | more of the homeserver, as methods of [`Matrix`] |
 
 mod attached;
+mod belief;
 mod connect;
 mod counts;
 mod delayed;

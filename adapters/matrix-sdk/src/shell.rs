@@ -128,6 +128,7 @@ impl Shell {
             Arrival::KeysLagged => self.worker.on(now, Input::KeysLagged),
             Arrival::ToDevice(message) => self.worker.on(now, Input::ToDevice(message)),
             Arrival::Undecryptable(more) => self.worker.on(now, Input::Undecryptable(more)),
+            Arrival::Unbelieved(more) => self.worker.on(now, Input::Unbelieved(more)),
             Arrival::DeviceKeys(user) => self.parts.news.device_keys(user),
             Arrival::Ignored(users) => self.worker.on(now, Input::Ignored(users)),
             Arrival::Direct(rooms) => self.worker.on(now, Input::Direct(rooms)),

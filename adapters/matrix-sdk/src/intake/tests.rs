@@ -406,6 +406,18 @@ fn to_device_messages_that_are_no_call_events_are_left() {
     assert!(matches!(to_device(&raw(&hangup()), Some(&forged)), Message::Other));
 }
 
+/// A homeserver may let a device have such an id; what it says would be of none, and so of any.
+#[test]
+fn a_to_device_message_of_a_device_that_cannot_be_named_is_not_believed() {
+    let mut olm = unverified(VerificationLevel::UnsignedDevice);
+    for (length, believed) in [(255, true), (256, false), (300, false)] {
+        olm.sender_device = Some("D".repeat(length).into());
+        let read = to_device(&raw(&hangup()), Some(&olm));
+        assert_eq!(matches!(read, Message::Call(_)), believed, "{length}: {read:?}");
+        assert_eq!(matches!(read, Message::Unbelieved), !believed, "{length}: {read:?}");
+    }
+}
+
 /// What the SDK cannot decrypt it hands on as it came.
 #[test]
 fn a_to_device_message_that_is_encrypted_still_could_not_be_decrypted() {

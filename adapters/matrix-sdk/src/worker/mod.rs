@@ -76,6 +76,8 @@ pub(crate) enum Input {
     ToDevice(Box<RawEvent>),
     /// So many to-device messages could not be decrypted.
     Undecryptable(u64),
+    /// So many messages about media keys were not believed.
+    Unbelieved(u64),
     /// The complete list of ignored users.
     Ignored(BTreeSet<UserId>),
     /// The complete list of rooms that are direct chats.
@@ -167,6 +169,7 @@ impl Worker {
             }
             Input::ToDevice(message) => self.on_to_device(*message),
             Input::Undecryptable(more) => self.shared.counts.undecryptable += more,
+            Input::Unbelieved(more) => self.shared.counts.unbelieved += more,
             Input::Ignored(users) => {
                 self.ignored.clone_from(&users);
                 self.shared.actions.push_back(Action::Ignore(users));

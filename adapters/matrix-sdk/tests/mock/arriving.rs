@@ -156,6 +156,32 @@ fn message_of_ben() -> Value {
     json!({ "to_device": { "events": [message] } })
 }
 
+/// Anybody who knows the room's id may send them: each would have its place among what is heard
+/// early, and its request would have the room's state read.
+#[tokio::test]
+async fn messages_about_keys_of_who_is_not_in_the_room_are_dropped_without_a_request() {
+    let kinds = ["encryption_keys", "encryption_keys_request"];
+    for (membership, told) in [("join", true), ("invite", true), ("leave", false), ("ban", false)] {
+        let house = House::new().await;
+        let his = json!({ "type": "m.room.member", "state_key": BEN, "sender": BEN,
+            "event_id": "$m", "origin_server_ts": 2, "content": { "membership": membership } });
+        house.sync_room(json!({ "state": { "events": [his] } })).await;
+        let before = house.server.server().received_requests().await.unwrap().len();
+        let messages = kinds.map(|kind| {
+            let content = json!({ "room_id": ROOM, "conf_id": "", "device_id": "D",
+                "keys": [{ "index": 0, "key": "AAAAAAAAAAAAAAAAAAAAAA" }] });
+            let event_type = format!("com.famedly.call.member.{kind}");
+            json!({ "type": event_type, "sender": BEN, "content": content })
+        });
+        house.sync(json!({ "to_device": { "events": messages } })).await;
+        house.until(|counts| counts.to_device + counts.unbelieved == 2).await;
+        let counts = house.matrix.counts();
+        assert_eq!((counts.to_device == 2, counts.unbelieved == 0), (told, told), "{membership}");
+        let requests = house.server.server().received_requests().await.unwrap();
+        assert!(requests[before..].iter().all(|asked| !asked.url.path().ends_with("/state")));
+    }
+}
+
 #[tokio::test]
 async fn a_caller_who_leaves_the_room_or_is_banned_rings_no_more() {
     for membership in ["leave", "ban"] {

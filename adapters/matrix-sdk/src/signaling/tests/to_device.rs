@@ -7,6 +7,7 @@ use std::{
 
 use matrix_sdk::{
     Client,
+    deserialized_responses::{AlgorithmInfo, EncryptionInfo, VerificationState},
     ruma::{device_id, room_id},
     test_utils::mocks::encryption::PendingToDeviceMessages,
 };
@@ -15,13 +16,13 @@ use matrix_voip::{
     host::mailbox::DriverEnd,
     id::DeviceId,
     machine::io::Input,
-    wire::delivery::{Delivery, Place, Protection},
+    wire::delivery::{Delivery, Facts, Place, Protection, RawEvent},
 };
 use serde_json::json;
 use wiremock::MockGuard;
 
 use super::*;
-use crate::shell::tests::attach;
+use crate::{belief::is_believed, shell::tests::attach};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -286,6 +287,48 @@ async fn known_devices_have_it_before_strangers_are_asked_for_and_do_not_fail_wi
 
 fn ghost(user: &str) -> ParticipantId {
     ParticipantId { user: UserId::parse(user).unwrap(), device: DeviceId::parse("GHOST").unwrap() }
+}
+
+/// MSC4147: whoever writes brings his own keys along, under whatever name.
+#[tokio::test]
+async fn nobody_speaks_about_keys_in_the_name_of_a_device_that_we_know() {
+    let duo = Duo::encrypted().await;
+    let (user, device) = (duo.bob.user_id().unwrap(), duo.bob.device_id().unwrap());
+    let known = duo.alice.encryption().get_device(user, device).await.unwrap().unwrap();
+    let key = known.curve25519_key().unwrap().to_base64();
+    let other = duo.alice.encryption().get_own_device().await.unwrap().unwrap();
+    let other = other.curve25519_key().unwrap().to_base64();
+    let bob = duo.bob();
+    for (key, device, event_type, believed) in [
+        (&key, device, "com.famedly.call.member.encryption_keys", true),
+        (&other, device, "com.famedly.call.member.encryption_keys", false),
+        (&other, device, "com.famedly.call.member.encryption_keys_request", false),
+        // Of a device that is not known its own word is all there is; others judge it.
+        (&other, device_id!("TABLET"), "com.famedly.call.member.encryption_keys", true),
+        (&other, device, "com.famedly.call.member.hangup", true),
+    ] {
+        let info = EncryptionInfo {
+            sender: user.to_owned(),
+            sender_device: Some(device.to_owned()),
+            forwarder: None,
+            algorithm_info: AlgorithmInfo::OlmV1Curve25519AesSha2 {
+                curve25519_public_key_base64: key.clone(),
+            },
+            verification_state: VerificationState::Verified,
+        };
+        let facts = Facts {
+            event_id: None,
+            sender: bob.user.clone(),
+            device: DeviceId::parse(device).ok(),
+            protection: Protection::Verified,
+            sent: None,
+            age: None,
+        };
+        let content = json!({ "room_id": "!r:x" }).to_string();
+        let message = RawEvent { facts, event_type: event_type.into(), content, redacts: None };
+        let is_believed = is_believed(&duo.alice, &message, Some(&info)).await;
+        assert_eq!(is_believed, believed, "{event_type} of {device}");
+    }
 }
 
 /// One failure in between: the second try reaches whom the first one missed.
