@@ -224,10 +224,10 @@ async fn matrix(signaling: Arc<dyn Signaling>, op: MatrixOp) -> Answer {
             .await
             .map(Reply::Sent),
         MatrixOp::Delay(op) => delay(signaling, op).await,
-        MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => signaling
-            .send_to_device(SendToDevice { room, targets, event_type, content, transaction })
-            .await
-            .map(Reply::ToDevice),
+        MatrixOp::SendToDevice { room, targets, trust, event_type, content, transaction } => {
+            let message = SendToDevice { room, targets, trust, event_type, content, transaction };
+            signaling.send_to_device(message).await.map(Reply::ToDevice)
+        }
     }
 }
 

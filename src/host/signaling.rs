@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     id::{DelayId, EventId, RoomId, UserId},
-    machine::io::{Fault, OpenIdToken, ParticipantId, TurnServers},
+    machine::io::{Fault, OpenIdToken, ParticipantId, Trust, TurnServers},
     wire::{delayed::DelayedPage, focus::Transport, state::StateBatch},
 };
 
@@ -112,6 +112,8 @@ pub struct SendToDevice {
     pub room: RoomId,
     /// For which devices.
     pub targets: BTreeSet<ParticipantId>,
+    /// Which of them may have it. Where it is encrypted, one that may not counts as not reached.
+    pub trust: Trust,
     /// The event type; where it is encrypted, inside of it.
     pub event_type: String,
     /// The content as JSON text.
@@ -125,6 +127,7 @@ impl fmt::Debug for SendToDevice {
         f.debug_struct("SendToDevice")
             .field("room", &self.room)
             .field("targets", &self.targets)
+            .field("trust", &self.trust)
             .field("event_type", &self.event_type)
             .field("content_bytes", &self.content.len())
             .field("transaction", &self.transaction)

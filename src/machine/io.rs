@@ -14,7 +14,7 @@ use super::{
 };
 pub use super::{
     fault::Fault,
-    matrix::{DelayOp, MatrixOp},
+    matrix::{DelayOp, MatrixOp, Trust},
     media::{
         CallMedia, Capture, InvalidTones, MAX_TONES, MediaKind, MediaSource, Plan, PlanLine, Slot,
         Tones,

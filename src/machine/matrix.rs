@@ -65,6 +65,8 @@ pub enum MatrixOp {
         room: RoomId,
         /// For which devices.
         targets: BTreeSet<ParticipantId>,
+        /// Which of them may have it.
+        trust: Trust,
         /// The event type, inside the encryption.
         event_type: String,
         /// The content as JSON text.
@@ -74,6 +76,16 @@ pub enum MatrixOp {
     },
     /// Something about events that the homeserver sends later (MSC4140).
     Delay(DelayOp),
+}
+
+/// Which devices a message may be encrypted for. Of a room that is not encrypted it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Trust {
+    /// All whose keys are known.
+    #[default]
+    Any,
+    /// Those that are verified. Others count as not reached.
+    Verified,
 }
 
 /// Something about delayed events (MSC4140). A homeserver that has none: [`Fault::Unsupported`].
@@ -158,10 +170,11 @@ impl std::fmt::Debug for MatrixOp {
                 .field("content_bytes", &content.len())
                 .finish(),
             Self::Delay(op) => f.debug_tuple("Delay").field(op).finish(),
-            Self::SendToDevice { room, targets, event_type, content, transaction } => f
+            Self::SendToDevice { room, targets, trust, event_type, content, transaction } => f
                 .debug_struct("SendToDevice")
                 .field("room", room)
                 .field("targets", targets)
+                .field("trust", trust)
                 .field("event_type", event_type)
                 .field("content_bytes", &content.len())
                 .field("transaction", transaction)

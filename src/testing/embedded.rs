@@ -448,8 +448,8 @@ mod tests {
         let targets = BTreeSet::from([ParticipantId { user: ben.user, device: ben.device }]);
         let (event_type, content) = ("m.call.hangup".to_owned(), "{}".to_owned());
         let transaction = "u".to_owned();
-        let message =
-            SendToDevice { room, targets: targets.clone(), event_type, content, transaction };
+        let (to, trust) = (targets.clone(), crate::machine::io::Trust::Any);
+        let message = SendToDevice { room, targets: to, trust, event_type, content, transaction };
         assert_eq!(from.send_to_device(message).await, Ok(BTreeSet::new()));
         assert_eq!(ways()[2..], [Way::SentTo(targets)], "its way to the device is not shown");
     }

@@ -7,7 +7,7 @@ use crate::{
     host::SendToDevice,
     machine::{
         Identity,
-        io::{Fault, ParticipantId},
+        io::{Fault, ParticipantId, Trust},
     },
     redact::Redacted,
     time::Wall,
@@ -21,6 +21,8 @@ pub(super) struct Posted {
     transactions: BTreeSet<(Account, String)>,
     /// Devices whose keys nobody knows.
     without_keys: BTreeSet<Account>,
+    /// Devices that nobody has verified.
+    unverified: BTreeSet<Account>,
     sent: usize,
     log: Vec<SentToDevice>,
 }
@@ -41,6 +43,17 @@ pub struct SentToDevice {
     pub content: Redacted,
 }
 
+impl Posted {
+    /// Whether a message of this kind can be encrypted for a device.
+    fn may_have(&self, device: &Account, trust: Trust) -> bool {
+        let trusted = match trust {
+            Trust::Any => true,
+            Trust::Verified => !self.unverified.contains(device),
+        };
+        trusted && !self.without_keys.contains(device)
+    }
+}
+
 impl FakeHomeserver {
     /// Hands a message to each of these devices, as proven to come from this one where the room is
     /// encrypted. The same transaction of the same device is taken once.
@@ -58,13 +71,18 @@ impl FakeHomeserver {
         if self.to_device.transactions.contains(&key) {
             return Ok(BTreeSet::new());
         }
-        let protection = if encrypted { Protection::Verified } else { Protection::Clear };
+        let unverified = &self.to_device.unverified;
+        let protection = match encrypted {
+            true if unverified.contains(&account(from)) => Protection::Unverified,
+            true => Protection::Verified,
+            false => Protection::Clear,
+        };
         let event = (message.event_type.as_str(), message.content.as_str());
         let mut unreached = BTreeSet::new();
         let us = ParticipantId { user: from.user.clone(), device: from.device.clone() };
         for target in message.targets {
             let place = (target.user.clone(), target.device.clone());
-            if encrypted && self.to_device.without_keys.contains(&place) {
+            if encrypted && !self.to_device.may_have(&place, message.trust) {
                 unreached.insert(target);
             } else {
                 self.to_device.log.push(SentToDevice {
@@ -120,6 +138,14 @@ impl FakeHomeserver {
         match known {
             true => self.to_device.without_keys.remove(&account(device)),
             false => self.to_device.without_keys.insert(account(device)),
+        };
+    }
+
+    /// Whether a device counts as verified with everybody, as each does at first.
+    pub fn set_verified(&mut self, device: &Identity, verified: bool) {
+        match verified {
+            true => self.to_device.unverified.remove(&account(device)),
+            false => self.to_device.unverified.insert(account(device)),
         };
     }
 

@@ -188,10 +188,11 @@ impl World {
                 };
                 self.write_state(device, event)
             }
-            MatrixOp::SendToDevice { room, targets, event_type, content, transaction } => {
+            MatrixOp::SendToDevice { room, targets, trust, event_type, content, transaction } => {
                 let message = SendToDevice {
                     room: room.clone(),
                     targets: targets.clone(),
+                    trust: *trust,
                     event_type: event_type.clone(),
                     content: content.clone(),
                     transaction: transaction.clone(),

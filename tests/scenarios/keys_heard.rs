@@ -235,6 +235,32 @@ fn who_may_not_speak_to_us_shares_no_keys_either() {
     assert_eq!(later.count(), usize::from(to_cleo), "nor is he asked, or sent any");
 }
 
+/// A homeserver can add a device to a user, and a membership for it.
+#[test]
+fn who_may_not_speak_to_us_gets_no_key_of_ours_until_he_is_verified() {
+    for policy in [Unverified::Allow, Unverified::Refuse] {
+        let mut config = by_host();
+        config.unverified = policy;
+        let hall = Hall::with(config);
+        hall.sim.server(|server| {
+            server.encrypt(&hall.room);
+            server.set_verified(hall.ben.identity(), false);
+        });
+        let keys_to_ben = || {
+            let to_ben = said(&hall.sim).into_iter();
+            let to_ben = to_ben.filter(|(sent, _)| sent.to.user.as_str() == BEN);
+            to_ben.filter(|(_, message)| matches!(message.body, KeyBody::Keys(_))).count()
+        };
+        hall.stands(&hall.ben, Some("visit"));
+        hall.sim.advance(secs(60));
+        assert_eq!(keys_to_ben() == 0, policy == Unverified::Refuse, "{policy:?}");
+        hall.sim.server(|server| server.set_verified(hall.ben.identity(), true));
+        hall.ada.input(Input::DeviceKeys(hall.ben.identity().user.clone()));
+        hall.sim.advance(secs(60));
+        assert!(keys_to_ben() > 0, "{policy:?}");
+    }
+}
+
 // ----------------------------------------------------------------------------------------- asking
 
 /// T-20: a client of that generation shares its key with those who were there before it, and with who

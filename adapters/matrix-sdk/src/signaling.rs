@@ -131,6 +131,7 @@ impl Signaling for Homeserver {
             event_type: &message.event_type,
             content: to_device::read(message.content)?,
             targets: message.targets,
+            trust: message.trust,
         };
         // In classic sync nobody knows of a room that is not encrypted before it was asked.
         drop(timeout(ENCRYPTION, room.latest_encryption_state()).await);

@@ -11,7 +11,8 @@ use matrix_sdk::{
     Client,
     encryption::identities::Device,
     ruma::{
-        OwnedDeviceId, OwnedTransactionId, OwnedUserId, TransactionId,
+        DeviceId as RumaDeviceId, OwnedDeviceId, OwnedTransactionId, OwnedUserId, TransactionId,
+        UserId as RumaUserId,
         api::client::to_device::send_event_to_device::v3::{Messages, Request},
         events::AnyToDeviceEventContent,
         serde::Raw,
@@ -20,7 +21,7 @@ use matrix_sdk::{
 };
 use matrix_voip::{
     id::{DeviceId, UserId},
-    machine::io::{Fault, ParticipantId},
+    machine::io::{Fault, ParticipantId, Trust},
 };
 
 use crate::{
@@ -33,7 +34,6 @@ use crate::{
 /// For all devices of one message together: keys are asked for and claimed first. The library gives
 /// it 30 s and hears of the timeout from us.
 const SEND: Duration = Duration::from_secs(25);
-
 /// Of that: for those whom the first try did not reach.
 const AGAIN: Duration = Duration::from_secs(12);
 /// Of that: for the keys of users of whose devices nothing is known. Their servers are asked, and one
@@ -41,6 +41,7 @@ const AGAIN: Duration = Duration::from_secs(12);
 const KEYS: Duration = Duration::from_secs(4);
 /// For the keys of how many users the homeserver is asked at once.
 const MAX_QUERIES: usize = 16;
+
 /// A to-device message. Its content prints as a length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ToDeviceMessage {
@@ -123,6 +124,7 @@ impl Matrix {
             event_type: &message.event_type,
             content: read(message.content)?,
             targets: targets.collect(),
+            trust: Trust::Any,
         };
         let missed = match message.envelope {
             Envelope::Encrypted => letter.encrypted(&client, self.attached.inbox()).await?,
@@ -142,6 +144,7 @@ pub(crate) struct Letter<'a> {
     pub(crate) event_type: &'a str,
     pub(crate) content: Raw<AnyToDeviceEventContent>,
     pub(crate) targets: BTreeSet<ParticipantId>,
+    pub(crate) trust: Trust,
 }
 
 impl Letter<'_> {
@@ -167,12 +170,12 @@ impl Letter<'_> {
 
     /// Sends it encrypted for each; gives whom it did not reach. Of those whose keys are not known
     /// the inbox will tell when there are some.
-    pub(crate) async fn encrypted(
-        self,
-        client: &Client,
     ///
     /// Whose keys are known do not wait for the others, and do not fail with them: a membership may
     /// name any device, of any server, and that may take its time.
+    pub(crate) async fn encrypted(
+        self,
+        client: &Client,
         inbox: &Inbox,
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
         let first = async {
@@ -217,22 +220,27 @@ impl Letter<'_> {
         client: &Client,
         devices: &[Device],
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        let may_have = |device: &&Device| self.trust == Trust::Any || device.is_verified();
+        let (devices, withheld): (Vec<_>, Vec<_>) = devices.iter().partition(may_have);
+        let withheld = withheld.into_iter().filter_map(|it| known_as(it.user_id(), it.device_id()));
+        let withheld: BTreeSet<_> = withheld.collect();
         if devices.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(withheld);
         }
-        let encryption = client.encryption();
+        let (count, encryption) = (devices.len(), client.encryption());
         let send = encryption.encrypt_and_send_raw_to_device(
-            devices.iter().collect(),
+            devices,
             self.event_type,
             self.content.clone(),
             // To all of them: whom to trust the caller has decided.
             Default::default(),
         );
         let missed = send.await.map_err(|error| fault(&error))?;
-        if missed.len() == devices.len() {
+        if missed.len() == count {
             takes_messages(client).await?;
         }
-        Ok(missed.iter().filter_map(|(user, device)| known_as(user, device)).collect())
+        let missed = missed.iter().filter_map(|(user, device)| known_as(user, device));
+        Ok(missed.chain(withheld).collect())
     }
 }
 
@@ -297,7 +305,7 @@ fn address(target: &ParticipantId) -> Result<(OwnedUserId, OwnedDeviceId), Fault
     Ok((user_id(&target.user)?, OwnedDeviceId::from(target.device.as_str())))
 }
 
-fn known_as(user: &OwnedUserId, device: &OwnedDeviceId) -> Option<ParticipantId> {
+fn known_as(user: &RumaUserId, device: &RumaDeviceId) -> Option<ParticipantId> {
     let user = UserId::parse(user.as_str()).ok()?;
     Some(ParticipantId { user, device: DeviceId::parse(device.as_str()).ok()? })
 }

@@ -9,7 +9,7 @@ use crate::{
     machine::{
         event::{EndReason, MessageKind},
         guard::Guard,
-        io::{Fault, MatrixOp, Op, Reply},
+        io::{Fault, MatrixOp, Op, Reply, Trust},
         world::World,
     },
     wire::{
@@ -53,7 +53,8 @@ impl Call {
             None => MatrixOp::SendEvent { room, event_type, content, transaction },
             Some(leg) => {
                 let targets = [leg.place.member.clone()].into();
-                MatrixOp::SendToDevice { room, targets, event_type, content, transaction }
+                let trust = Trust::Any;
+                MatrixOp::SendToDevice { room, targets, trust, event_type, content, transaction }
             }
         };
         let op = Op::Matrix(op);

@@ -17,7 +17,7 @@ use super::{
     roster::Participant,
 };
 use crate::{
-    config::KeyProfile,
+    config::{KeyProfile, Unverified},
     id::{DeviceId, OpId, RoomId, SessionId, UserId},
     machine::{
         Engine,
@@ -26,7 +26,7 @@ use crate::{
         guard::Guard,
         io::{
             Fault, Fetch, Ignored, KeyOp, KeyOwner, KeyUse, MatrixOp, Op, ParticipantId, Refusal,
-            Reply, Verdict,
+            Reply, Trust, Verdict,
         },
         world::{Owner, World},
     },
@@ -128,10 +128,18 @@ impl GroupCall {
     ) -> OpId {
         let (room, conf_id) = (self.shown.room.clone(), self.shown.call.call_id.clone());
         let device = world.identity.device.clone();
+        // Whom we would not hear gets no key of ours: a homeserver can add a device to a user, and a
+        // membership for it.
+        let strict = world.config.unverified == Unverified::Refuse;
+        let trust = match body {
+            KeyBody::Keys(_) if strict => Trust::Verified,
+            KeyBody::Keys(_) | KeyBody::Request => Trust::Any,
+        };
         let message = KeyMessage { room: room.clone(), conf_id, device, body };
         let (event_type, content) = message.write(world.config.wire_form);
         let transaction = world.ids.transaction(&world.party);
-        let send = MatrixOp::SendToDevice { room, targets, event_type, content, transaction };
+        let send =
+            MatrixOp::SendToDevice { room, targets, trust, event_type, content, transaction };
         world.request(Owner::Keys(self.session), Op::Matrix(send))
     }
 }

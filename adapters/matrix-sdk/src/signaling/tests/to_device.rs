@@ -8,6 +8,7 @@ use std::{
 use matrix_sdk::{
     Client,
     deserialized_responses::{AlgorithmInfo, EncryptionInfo, VerificationState},
+    encryption::LocalTrust,
     ruma::{device_id, room_id},
     test_utils::mocks::encryption::PendingToDeviceMessages,
 };
@@ -15,7 +16,7 @@ use matrix_sdk_test::{JoinedRoomBuilder, event_factory::EventFactory};
 use matrix_voip::{
     host::mailbox::DriverEnd,
     id::DeviceId,
-    machine::io::Input,
+    machine::io::{Input, Trust},
     wire::delivery::{Delivery, Facts, Place, Protection, RawEvent},
 };
 use serde_json::json;
@@ -100,10 +101,19 @@ impl Duo {
         &self,
         targets: [ParticipantId; N],
     ) -> Result<BTreeSet<ParticipantId>, Fault> {
+        self.send_trusting(Trust::Any, targets).await
+    }
+
+    async fn send_trusting<const N: usize>(
+        &self,
+        trust: Trust,
+        targets: [ParticipantId; N],
+    ) -> Result<BTreeSet<ParticipantId>, Fault> {
         let content = json!({ "conf_id": "g", "device_id": "CLAIMED", "call_id": "c" });
         let message = SendToDevice {
             room: room(),
             targets: targets.into(),
+            trust,
             event_type: "com.famedly.call.member.hangup".into(),
             content: content.to_string(),
             transaction: "t1".into(),
@@ -209,6 +219,21 @@ async fn a_device_without_keys_gets_nothing_and_once_it_has_some_it_is_told() {
     duo.told_of_keys().await;
     assert_eq!(duo.send([tablet]).await, Ok([].into()));
     assert_eq!(post.devices().len(), 2);
+}
+
+/// A homeserver can add a device to a user.
+#[tokio::test]
+async fn what_is_for_verified_devices_alone_goes_to_no_other() {
+    let duo = Duo::encrypted().await;
+    let post = duo.post().await;
+    let bob = duo.bob();
+    let sent = duo.send_trusting(Trust::Verified, [bob.clone()]).await;
+    assert_eq!((sent, post.devices().len()), (Ok([bob.clone()].into()), 0));
+    let (user, device) = (duo.bob.user_id().unwrap(), duo.bob.device_id().unwrap());
+    let known = duo.alice.encryption().get_device(user, device).await.unwrap().unwrap();
+    known.set_local_trust(LocalTrust::Verified).await.unwrap();
+    let sent = duo.send_trusting(Trust::Verified, [bob]).await;
+    assert_eq!((sent, post.devices().len()), (Ok([].into()), 1));
 }
 
 /// A member of whom nothing was ever heard: the store alone would not know him.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use matrix_voip::{
     host::{SendToDevice, Signaling},
     id::DeviceId,
-    machine::io::ParticipantId,
+    machine::io::{ParticipantId, Trust},
     wire::delivery::{Parsed, Place, Protection},
 };
 
@@ -27,6 +27,7 @@ fn message(room: &OwnedRoomId, target: ParticipantId, n: usize) -> SendToDevice 
     SendToDevice {
         room: RoomId::parse(room.as_str()).unwrap(),
         targets: [target].into(),
+        trust: Trust::Any,
         event_type: "com.famedly.call.member.hangup".into(),
         content: content.to_string(),
         transaction: format!("t{n}"),
