@@ -18,6 +18,16 @@ use crate::{
 /// Calls for one session come one after the other, in the order of the library.
 #[async_trait]
 pub trait KeyProvider: Send + Sync + 'static {
+    /// A call with media keys begins, before there are any: from now on nothing of it may be sent in the
+    /// clear, and all its keys are used as `profile` says. By default nothing is done.
+    ///
+    /// # Errors
+    /// A [`Fault`], which changes nothing.
+    async fn begin(&self, call: SessionId, profile: KeyProfile) -> Result<(), Fault> {
+        let _ = (call, profile);
+        Ok(())
+    }
+
     /// Takes a key of its owner at its index of his ring, in place of what stood there. What is received of
     /// him may be encrypted with it from now on. Of ours: what we send is encrypted with it **from now
     /// on**; the library waits so long with it that others have it.

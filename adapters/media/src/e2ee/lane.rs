@@ -1,7 +1,10 @@
 //! One participant of one call: his keys, and what became of his frames. Shared by all his tracks and
 //! by whoever sets keys; locked for no longer than one frame.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use matrix_voip::{config::KeyProfile, machine::io::ParticipantId, redact::SecretBytes};
 
@@ -23,6 +26,8 @@ struct Inside {
     ring: Option<Ring>,
     /// What our own frames are encrypted with.
     sealer: Option<Arc<Sealer>>,
+    /// Places whose window is being derived.
+    refilling: BTreeSet<u8>,
     counts: FrameCounts,
     latest: Option<Fate>,
 }
@@ -51,8 +56,11 @@ impl Lane {
         if ring.profile() != profile {
             return Err(KeyError::OtherProfile);
         }
+        let index = key.index();
         ring.set(key)?;
         if sealer.is_some() {
+            // What we sent with before nobody asks us for any more.
+            ring.keep_only(index);
             inside.sealer = sealer;
         }
         Ok(())
@@ -101,15 +109,27 @@ impl Lane {
         result
     }
 
-    /// What is to be derived after a key was ratcheted.
+    /// What is to be derived after a key was ratcheted, unless that is being done: then until
+    /// [`take`](Self::take) nothing.
     pub(super) fn refill(&self, index: u8, window: u8) -> Option<Refill> {
-        self.lock().ring.as_ref()?.refill(index, window)
+        let mut inside = self.lock();
+        let refill = inside.ring.as_ref()?.refill(index, window)?;
+        inside.refilling.insert(index).then_some(refill)
     }
 
-    pub(super) fn take(&self, refill: Refill) {
-        if let Some(ring) = &mut self.lock().ring {
+    /// Takes what was derived for a place, if it could be.
+    pub(super) fn take(&self, index: u8, refill: Option<Refill>) {
+        let mut inside = self.lock();
+        inside.refilling.remove(&index);
+        if let (Some(ring), Some(refill)) = (&mut inside.ring, refill) {
             ring.take(refill);
         }
+    }
+
+    /// Whether fewer steps than these are derived for a place.
+    #[cfg(test)]
+    pub(super) fn is_short(&self, index: u8, window: u8) -> bool {
+        self.lock().ring.as_ref().is_some_and(|ring| ring.refill(index, window).is_some())
     }
 
     /// Encrypts a frame of ours and counts what became of it; `None`: it must not be sent.

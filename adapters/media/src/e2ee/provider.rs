@@ -21,6 +21,12 @@ use super::{
 /// Needs a tokio runtime, as the library does. Dropped early, a call changes nothing.
 #[async_trait]
 impl KeyProvider for FrameKeys {
+    /// Nothing is sent before there is a key.
+    async fn begin(&self, call: SessionId, _: KeyProfile) -> Result<(), Fault> {
+        self.switch_on(call);
+        Ok(())
+    }
+
     async fn set_key(
         &self,
         call: SessionId,
@@ -28,6 +34,8 @@ impl KeyProvider for FrameKeys {
         owner: KeyOwner,
         key: MediaKey,
     ) -> Result<(), Fault> {
+        // Whatever becomes of it: in a call with keys nothing goes in the clear.
+        self.switch_on(call);
         let participant = owner.participant;
         // Before anything is derived for nothing.
         Ring::new(profile)?.check(key.index)?;
@@ -37,6 +45,8 @@ impl KeyProvider for FrameKeys {
         Ok(self.put(call, profile, participant, prepared)?)
     }
 
+    /// Where no step of a ratchet can be followed, by PBKDF2 without a
+    /// [window](super::FrameKeysBuilder::window), it is not supported: nobody could read us.
     async fn ratchet(
         &self,
         call: SessionId,
@@ -46,6 +56,9 @@ impl KeyProvider for FrameKeys {
         let Some(lane) = self.lane(call, &participant) else { return Ok(None) };
         let Some((profile, old)) = lane.profile().zip(lane.export(index)) else { return Ok(None) };
         let derivation = profile.derivation;
+        if self.steps(derivation) == 0 {
+            return Err(Fault::Unsupported);
+        }
         let window = self.window(derivation, &participant);
         let from = old.clone();
         let derive = move || {

@@ -7,7 +7,10 @@
 //! a frame opens there or the key is replaced. The key itself is always tried: a frame that does not
 //! open costs then as much as one that does, and nobody can make us give up a key that is right.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+};
 
 use matrix_voip::{
     config::{KeyDerivation, KeyProfile},
@@ -30,6 +33,10 @@ pub const MAX_WINDOW: u8 = 16;
 /// Failures in a row at a place, after which its window is left alone. LiveKit's clients for browsers
 /// have the same.
 const TOLERANCE: u32 = 10;
+
+/// Frames that open under a newer key until the older ones go: whoever left knows them, and with the
+/// server's help could speak as anybody. Some seconds of sound, so that what is on its way still opens.
+const IN_FLIGHT: u32 = 250;
 
 /// Most places of a ring: an index is one byte.
 const MOST_PLACES: u16 = 256;
@@ -99,6 +106,8 @@ struct Place {
     ahead: VecDeque<Step>,
     /// Frames in a row that did not open.
     failures: u32,
+    /// The how manieth key of the ring it is.
+    order: u64,
 }
 
 /// The keys of one participant.
@@ -120,6 +129,10 @@ struct Place {
 pub struct Ring {
     profile: KeyProfile,
     places: BTreeMap<u8, Place>,
+    /// How many keys were put in.
+    keys: u64,
+    /// The newest of them under which a frame has opened, and how many have.
+    newest: (u64, u32),
 }
 
 impl Ring {
@@ -129,7 +142,9 @@ impl Ring {
     /// [`KeyError::RingSize`].
     pub fn new(profile: KeyProfile) -> Result<Self, KeyError> {
         match profile.ring_size {
-            1..=MOST_PLACES => Ok(Self { profile, places: BTreeMap::new() }),
+            1..=MOST_PLACES => {
+                Ok(Self { profile, places: BTreeMap::new(), keys: 0, newest: (0, 0) })
+            }
             other => Err(KeyError::RingSize(other)),
         }
     }
@@ -146,8 +161,14 @@ impl Ring {
     pub fn set(&mut self, key: Prepared) -> Result<(), KeyError> {
         let Prepared { index, step, ahead } = key;
         self.check(index)?;
-        self.places.insert(index, Place { step, ahead, failures: 0 });
+        self.keys += 1;
+        self.places.insert(index, Place { step, ahead, failures: 0, order: self.keys });
         Ok(())
+    }
+
+    /// Wipes all keys but that of this place.
+    pub fn keep_only(&mut self, index: u8) {
+        self.places.retain(|place, _| *place == index);
     }
 
     /// Whether there is such a place.
@@ -183,7 +204,23 @@ impl Ring {
             return Err(OpenError::OutsideRing(index));
         }
         let place = self.places.get_mut(&index).ok_or(OpenError::NoKey(index))?;
-        place.open(&sealed).ok_or(OpenError::Tag(index))
+        let opened = place.open(&sealed).ok_or(OpenError::Tag(index))?;
+        let order = place.order;
+        self.note_opened(order);
+        Ok(opened)
+    }
+
+    /// A frame has opened under this key: after some, those that are older are wiped.
+    fn note_opened(&mut self, order: u64) {
+        let (newest, frames) = &mut self.newest;
+        match order.cmp(newest) {
+            Ordering::Less => return,
+            Ordering::Equal => *frames = frames.saturating_add(1),
+            Ordering::Greater => (*newest, *frames) = (order, 1),
+        }
+        if *frames == IN_FLIGHT {
+            self.places.retain(|_, place| place.order >= order);
+        }
     }
 
     /// What is to be derived so that the window at a place is as long as it should be; `None`:
@@ -322,6 +359,22 @@ mod tests {
         assert_eq!(opens(&mut ring, &sealed(&second, 0)), Ok(0));
         assert_eq!(opens(&mut ring, &sealed(&key(7, 1), 0)), Err(OpenError::NoKey(7)));
         assert_eq!(ring.indices().collect::<Vec<_>>(), [0, 15]);
+    }
+
+    /// Whoever left the call has the older ones, and with the server's help could go on as its owner.
+    #[test]
+    fn older_keys_go_some_seconds_after_their_owner_sends_with_a_newer_one() {
+        let (old, new, next) = (key(9, 1), key(0, 2), key(1, 3));
+        let mut ring = ring(0, &[old.clone(), new.clone(), next.clone()]);
+        let late = sealed(&old, 0);
+        for _ in 1..IN_FLIGHT {
+            assert_eq!(opens(&mut ring, &sealed(&new, 0)), Ok(0));
+            assert_eq!(opens(&mut ring, &late), Ok(0), "what is on its way opens");
+        }
+        assert_eq!(opens(&mut ring, &sealed(&new, 0)), Ok(0));
+        assert_eq!(opens(&mut ring, &late), Err(OpenError::NoKey(9)));
+        assert_eq!(ring.indices().collect::<Vec<_>>(), [0, 1], "a key that is not used yet stays");
+        assert_eq!(opens(&mut ring, &sealed(&next, 0)), Ok(0));
     }
 
     #[test]
