@@ -22,6 +22,7 @@ use tokio::{
     task::JoinSet,
     time::{Duration, Instant, sleep_until},
 };
+use zeroize::Zeroize;
 
 use crate::{
     belief::is_believed,
@@ -40,11 +41,13 @@ pub(crate) fn handle_to_device(client: &Client, inbox: Inbox) -> EventHandlerHan
             let (message, inbox) = (intake::to_device(&message, info.as_ref()), inbox.clone());
             async move {
                 match message {
-                    Message::Call(message) => {
-                        inbox.put(match is_believed(&client, &message, info.as_ref()).await {
-                            true => Arrival::ToDevice(message),
-                            false => Arrival::Unbelieved(1),
-                        });
+                    Message::Call(mut message) => {
+                        if is_believed(&client, &message, info.as_ref()).await {
+                            inbox.put(Arrival::ToDevice(message));
+                        } else {
+                            message.content.zeroize();
+                            inbox.put(Arrival::Unbelieved(1));
+                        }
                     }
                     Message::Undecryptable => inbox.put(Arrival::Undecryptable(1)),
                     Message::Unbelieved => inbox.put(Arrival::Unbelieved(1)),

@@ -16,6 +16,7 @@ use matrix_voip::{
     wire::delivery::RawEvent,
 };
 use tokio::{sync::mpsc, time::Instant};
+use zeroize::Zeroize;
 
 /// Most updates of rooms that wait; beyond them rooms are caught up with instead. One response may
 /// be larger: the first of an account has all its rooms.
@@ -93,20 +94,20 @@ struct Waiting {
 
 impl Waiting {
     /// What is to be put into the queue, if anything.
-    fn admit(&mut self, arrival: Arrival) -> Option<Arrival> {
-        let admitted = match &arrival {
+    fn admit(&mut self, mut arrival: Arrival) -> Option<Arrival> {
+        let admitted = match &mut arrival {
             Arrival::Rooms(updates, _) => return self.admit_rooms(rooms_of(updates), arrival),
             Arrival::Synced => !std::mem::replace(&mut self.synced, true),
             Arrival::Lagged => !std::mem::replace(&mut self.lagging, true),
             Arrival::Keys(keys) => return self.admit_keys(keys.len(), arrival),
             Arrival::KeysLagged => !std::mem::replace(&mut self.keys_lagging, true),
-            Arrival::ToDevice(message) => self.admit_message(message.content.len()),
+            Arrival::ToDevice(message) => self.admit_message(&mut message.content),
             Arrival::Undecryptable(more) => {
-                let all = self.undecryptable + more;
+                let all = self.undecryptable + *more;
                 std::mem::replace(&mut self.undecryptable, all) == 0
             }
             Arrival::Unbelieved(more) => {
-                let all = self.unbelieved + more;
+                let all = self.unbelieved + *more;
                 std::mem::replace(&mut self.unbelieved, all) == 0
             }
             Arrival::DeviceKeys(user) => self.awaited.remove(user),
@@ -139,9 +140,12 @@ impl Waiting {
         Some(arrival)
     }
 
-    fn admit_message(&mut self, bytes: usize) -> bool {
+    fn admit_message(&mut self, content: &mut String) -> bool {
+        let bytes = content.len();
         if self.messages >= MAX_TO_DEVICE || self.bytes + bytes > MAX_TO_DEVICE_BYTES {
             tracing::warn!("a to-device message is dropped: too many wait");
+            // Media keys may stand in it.
+            content.zeroize();
             return false;
         }
         self.messages += 1;

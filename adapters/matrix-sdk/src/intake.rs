@@ -33,6 +33,7 @@ use matrix_voip::{
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+use zeroize::ZeroizeOnDrop;
 
 pub(crate) use self::whole::{WholeState, state_batch};
 
@@ -102,9 +103,17 @@ pub(crate) struct Stated {
     pub(crate) content: Content,
 }
 
-/// A content as JSON text; prints as a length.
-#[derive(Clone, PartialEq, Eq)]
+/// A content as JSON text; prints as a length, and is wiped when it is dropped: media keys may stand in
+/// it.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
 pub(crate) struct Content(pub(crate) String);
+
+impl Content {
+    /// The text, for the library.
+    fn into_text(mut self) -> String {
+        std::mem::take(&mut self.0)
+    }
+}
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -395,7 +404,7 @@ impl Item {
             age: self.age.map(|age| age.saturating_add(held)),
         };
         let Readable { event_type, content, redacts, .. } = *call;
-        Some(RawEvent { facts, event_type, content: content.0, redacts })
+        Some(RawEvent { facts, event_type, content: content.into_text(), redacts })
     }
 
     /// Who wrote this piece of state.
@@ -436,7 +445,8 @@ impl Item {
             sent: written,
             age: self.age.map(|age| age.saturating_add(held)),
         };
-        Some(RawState { facts, event_type: stated.event_type, content: stated.content.0 })
+        let content = stated.content.into_text();
+        Some(RawState { facts, event_type: stated.event_type, content })
     }
 }
 
@@ -538,7 +548,8 @@ pub(crate) fn to_device(message: &Raw<AnyToDeviceEvent>, info: Option<&Encryptio
         return Message::Unbelieved;
     }
     let facts = Facts { event_id: None, sender, device, protection, sent: None, age: None };
-    Message::Call(Box::new(RawEvent { facts, event_type, content: content.0, redacts: None }))
+    let content = content.into_text();
+    Message::Call(Box::new(RawEvent { facts, event_type, content, redacts: None }))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use matrix_voip::{
     id::{DeviceId, UserId},
     machine::io::{Fault, ParticipantId, Trust},
 };
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     connect::Matrix,
@@ -135,14 +136,35 @@ impl Matrix {
 }
 
 /// A content, if it is one.
-pub(crate) fn read(content: String) -> Result<Raw<AnyToDeviceEventContent>, Fault> {
-    Raw::from_json_string(content).map_err(|_| Fault::Failed("no JSON".into()))
+pub(crate) fn read(content: String) -> Result<Wiped, Fault> {
+    // Copied into its exact size, because what is cut off is not wiped.
+    let content = Zeroizing::new(content);
+    let read = Raw::from_json_string(content.as_str().to_owned());
+    read.map(|content| Wiped(Some(content))).map_err(|_| Fault::Failed("no JSON".into()))
+}
+
+/// A content that is wiped when it is dropped: media keys may stand in it. What the SDK is given of it
+/// is the SDK's.
+pub(crate) struct Wiped(Option<Raw<AnyToDeviceEventContent>>);
+
+impl Wiped {
+    fn copy(&self) -> Raw<AnyToDeviceEventContent> {
+        self.0.clone().expect("invariant: taken only when it is dropped")
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        if let Some(content) = self.0.take() {
+            Box::<str>::from(content.into_json()).zeroize();
+        }
+    }
 }
 
 /// One message, and for whom it is.
 pub(crate) struct Letter<'a> {
     pub(crate) event_type: &'a str,
-    pub(crate) content: Raw<AnyToDeviceEventContent>,
+    pub(crate) content: Wiped,
     pub(crate) targets: BTreeSet<ParticipantId>,
     pub(crate) trust: Trust,
 }
@@ -161,7 +183,7 @@ impl Letter<'_> {
                 continue;
             };
             let device = DeviceIdOrAllDevices::DeviceId(device);
-            messages.entry(user).or_default().insert(device, self.content.clone());
+            messages.entry(user).or_default().insert(device, self.content.copy());
         }
         let transaction = OwnedTransactionId::from(transaction);
         let request = Request::new_raw(self.event_type.into(), transaction, messages);
@@ -231,7 +253,7 @@ impl Letter<'_> {
         let send = encryption.encrypt_and_send_raw_to_device(
             devices,
             self.event_type,
-            self.content.clone(),
+            self.content.copy(),
             // To all of them: whom to trust the caller has decided.
             Default::default(),
         );

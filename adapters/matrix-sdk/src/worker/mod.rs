@@ -45,6 +45,8 @@ use self::{
     parking::Sessions,
     shared::Shared,
 };
+use zeroize::Zeroize;
+
 use crate::{counts::Counts, intake::RoomUpdate};
 
 /// Nothing that is older can matter to a call that is not known yet: the longest lifetime of an
@@ -247,9 +249,10 @@ impl Worker {
     }
 
     /// The SDK does not filter to-device messages by ignored users.
-    fn on_to_device(&mut self, message: RawEvent) {
+    fn on_to_device(&mut self, mut message: RawEvent) {
         if self.ignored.contains(&message.facts.sender) {
             self.shared.counts.ignored += 1;
+            message.content.zeroize();
             return;
         }
         self.shared.counts.to_device += 1;
