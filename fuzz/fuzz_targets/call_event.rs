@@ -60,7 +60,7 @@ fn key_event(event_type: &str, content: &str) {
     }
     for form in [WireForm::Deployed, WireForm::Readme] {
         let (event_type, content) = message.write(form);
-        let again = read_key_event(&event_type, &content).expect("ours is about keys");
+        let again = read_key_event(&event_type, content.expose()).expect("ours is about keys");
         assert_eq!(again.as_ref(), Ok(&message), "what we write is read as the same");
     }
 }

@@ -124,7 +124,7 @@ impl Matrix {
         let targets = targets.iter().cloned().map(|(user, device)| ParticipantId { user, device });
         let letter = Letter {
             event_type: &message.event_type,
-            content: read(message.content)?,
+            content: read(&message.content.into())?,
             targets: targets.collect(),
             trust: Trust::Any,
         };
