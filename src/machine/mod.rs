@@ -457,6 +457,7 @@ impl Engine {
         if let Some(members) = members {
             members.remove(user);
         }
+        self.on_keys_of_removed(room, user);
         self.on_group_member(room, user, true);
         if *user == self.world.identity.user {
             for session in self.world.roster.in_room(room) {

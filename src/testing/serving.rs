@@ -32,6 +32,9 @@ use crate::{
 impl World {
     /// Takes up what an engine wants.
     pub(super) fn serve(&mut self, device: usize, output: Output) {
+        if let Output::Cancel(id) = output {
+            return self.cancel(device, id);
+        }
         let Output::Request { id, op } = output else { return };
         let host = &mut self.hosts[device];
         let kind = OpKind::of(&op);
@@ -64,6 +67,24 @@ impl World {
     fn begin(&mut self, at: Station, Job { id, op, cue }: Job) {
         let way = if is_far(&op) { self.way } else { Duration::ZERO };
         self.plan(cue.after + way, Happening::Perform { at, id, op, ending: cue.ending });
+    }
+
+    /// What a provider of keys is not to do any more holds up nothing. Other requests end as they would.
+    fn cancel(&mut self, device: usize, id: OpId) {
+        let at = Station { device, seat: self.hosts[device].seat };
+        let of_keys = self.lanes.iter_mut();
+        let of_keys =
+            of_keys.filter(|((seat, lane), _)| *seat == at.seat && matches!(lane, Lane::Keys(_)));
+        let mut is_first = false;
+        for (_, waiting) in of_keys {
+            is_first |= waiting.front().is_some_and(|job| job.id == id);
+            if !is_first {
+                waiting.retain(|job| job.id != id);
+            }
+        }
+        if is_first {
+            self.next_in_lane(at, id);
+        }
     }
 
     /// A request has had its turn: the next one of its lane begins.

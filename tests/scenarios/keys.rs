@@ -572,3 +572,39 @@ fn our_membership_is_accepted_while_the_key_is_being_made_and_the_other_way_roun
         all_meet(&[&ada, &ben], &sim);
     }
 }
+
+// ------------------------------------------------------------------------------------- at once
+
+/// How long after something a device sends with the key of before.
+fn held(sim: &Sim, device: &Device, after: impl FnOnce()) -> Duration {
+    let (before, began) = (device.key_in_use(), sim.elapsed());
+    after();
+    while device.key_in_use() == before && sim.elapsed() - began < secs(60) {
+        sim.advance(millis(100));
+    }
+    sim.elapsed() - began
+}
+
+/// Whoever sees that he is about to be thrown out gains no time by leaving the call.
+#[test]
+fn who_leaves_the_call_and_is_thrown_out_a_moment_later_is_followed_at_once() {
+    let (sim, room, [ada, ben, cleo, ..]) = five_with(by_host);
+    settled(&sim, &room, &[&ada, &ben, &cleo]);
+    leaves(&cleo);
+    sim.advance(millis(300));
+    let user = cleo.identity().user;
+    let held = held(&sim, &ada, || sim.server(|server| server.leave(&room, &user)));
+    assert!(held <= secs(5), "{held:?}: {}", sim.column());
+}
+
+#[test]
+fn a_provider_that_hangs_at_a_ratchet_holds_up_no_fresh_key() {
+    let (sim, room, [ada, ben, cleo, dora, _]) = five_with(ratcheting);
+    settled(&sim, &room, &[&ada, &ben, &cleo]);
+    ada.next(OpKind::Keys, Cue::hangs());
+    enters(&dora, &room);
+    sim.advance(secs(1));
+    let user = cleo.identity().user;
+    let held = held(&sim, &ada, || sim.server(|server| server.leave(&room, &user)));
+    assert!(held <= secs(6), "{held:?}: {}", sim.column());
+}

@@ -8,7 +8,7 @@ use matrix_voip::{
     id::{Identity, RoomId},
     machine::{
         bounds::{MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_KEYS_AT_ONCE, MAX_PARKED_PER_USER},
-        io::{Fault, GroupCommand, Ignored, Input, Refusal, SfuNews, Verdict},
+        io::{Fault, GroupCommand, Ignored, Input, Network, Refusal, SfuNews, Verdict},
     },
     redact::SecretBytes,
     testing::{Cue, Device, OpKind, Puppet, Sim, millis, secs},
@@ -348,6 +348,43 @@ fn whoever_cannot_be_decrypted_is_asked_once_in_a_while() {
     assert!(hall.received() >= 2, "what the provider has lost it gets again");
     hall.ada.input(Input::Sfu(call, SfuNews::Undecryptable("nobody".to_owned())));
     assert_eq!(hall.ada.group_snapshot(call).unwrap().sfu, SfuStatus::Connected);
+}
+
+/// All that we sent in an outage of two minutes is lost.
+#[test]
+fn who_could_not_be_asked_is_asked_when_the_network_is_back_or_with_our_next_membership() {
+    for told in [true, false] {
+        let hall = Hall::new();
+        hall.stands(&hall.ben, Some("visit"));
+        hall.ada.always(OpKind::SendToDevice, Cue::dropped());
+        hall.sim.advance(secs(120));
+        assert_eq!(hall.asks(secs(0)).len(), 0);
+        hall.ada.always(OpKind::SendToDevice, Cue::works());
+        if told {
+            hall.ada.input(Input::Network(Network::Back));
+        }
+        hall.sim.advance(secs(if told { 30 } else { 130 }));
+        let asks = hall.asks(secs(0)).len();
+        assert!(asks > 0, "{told}: {}", hall.sim.column());
+        hall.sim.advance(secs(600));
+        assert!(hall.asks(secs(0)).len() <= 2 * MAX_KEY_REQUESTS as usize, "{}", hall.sim.column());
+    }
+}
+
+/// Its state could not be read when we entered, and the host tells of encryption alone.
+#[test]
+fn a_room_of_which_nobody_said_that_it_is_clear_is_read_when_a_key_comes_in_the_clear() {
+    let sim = Sim::new(1);
+    let room = sim.room("!room:example", [ADA, BEN]);
+    let devices = ["D", "E"].map(|name| sim.user(ADA).device_with(name, by_host()));
+    sim.run_until_quiet();
+    enters(&devices[0], &room);
+    sim.advance(secs(5));
+    // What stands under its user's key it has heard.
+    devices[1].next(OpKind::State, Cue::fails(Fault::Timeout));
+    enters(&devices[1], &room);
+    sim.advance(secs(20));
+    assert!(devices[1].reads(&devices[0]), "{}", sim.column());
 }
 
 /// Each key costs whoever takes it up to 60 ms: who shares without end would hold up all others'.

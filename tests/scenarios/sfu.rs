@@ -487,3 +487,15 @@ fn where_a_call_of_two_stays_alone_a_call_through_an_sfu_is_refused() {
     let verdict = ada.command(Command::Group(call, GroupCommand::Enter(CallMedia::Voice)));
     assert_eq!(verdict, Verdict::Refused(Refusal::OtherCallConnected));
 }
+
+/// What is told of the connection before counts as of this one: nobody can tell.
+#[test]
+fn who_is_said_to_be_connected_while_it_fails_is_not_for_ever() {
+    let (sim, room, [ada, ..]) = three_with(by_host);
+    ada.always(OpKind::SfuConnect, Cue::fails(Fault::Unreachable).after(secs(2)));
+    let call = enters(&ada, &room);
+    sim.advance(secs(1));
+    ada.input(Input::Sfu(call, SfuNews::State(SfuState::Connected)));
+    sim.advance(secs(60));
+    assert_ne!(status(&ada), SfuStatus::Connected, "{}", sim.column());
+}

@@ -33,7 +33,7 @@ struct Ask {
 }
 
 /// One member's keys, as far as we must know them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Member {
     visit: Option<String>,
     /// The provider may have a key of his, of this visit or one before.
@@ -45,6 +45,8 @@ struct Member {
     refused: u32,
     /// When it was said last that he cannot be read.
     missed: Option<Mono>,
+    /// What asked him last did not go out.
+    unsent: bool,
 }
 
 /// Keys that wait for a membership.
@@ -89,8 +91,7 @@ impl HeardKeys {
         }
         let ask = Some(Ask { at: now.plus(first_ask), tries: 0 });
         let is_given = self.members.get(member).is_some_and(|former| former.is_given);
-        let joined =
-            Member { visit: visit.cloned(), is_given, latest: None, ask, refused: 0, missed: None };
+        let joined = Member { visit: visit.cloned(), is_given, ask, ..Member::default() };
         self.members.insert(member.clone(), joined);
         let place = self.early.iter().position(|early| early.member == *member);
         place.map(|at| self.early.remove(at).keys).unwrap_or_default()
@@ -122,6 +123,7 @@ impl HeardKeys {
         }
         known.latest = latest;
         known.is_given = true;
+        known.unsent = false;
         Heard::New
     }
 
@@ -205,9 +207,27 @@ impl HeardKeys {
             }
             ask.at = now.plus(pause.saturating_mul(1 << ask.tries.min(16)));
             ask.tries += 1;
+            known.unsent = false;
             asked.insert(member.clone());
         }
         (asked, silent)
+    }
+
+    /// What asked these did not go out.
+    pub(super) fn on_unsent(&mut self, members: &BTreeSet<ParticipantId>) {
+        for member in members {
+            if let Some(known) = self.members.get_mut(member) {
+                known.unsent = true;
+            }
+        }
+    }
+
+    /// What could not be sent may be now: whoever was not reached is asked again, so often at most.
+    pub(super) fn ask_unreached(&mut self, now: Mono, times: u32) {
+        for known in self.members.values_mut().filter(|known| known.unsent) {
+            known.unsent = false;
+            known.ask = Some(Ask { at: now, tries: MAX_KEY_REQUESTS.saturating_sub(times) });
+        }
     }
 
     /// When somebody is to be asked next.
@@ -218,6 +238,7 @@ impl HeardKeys {
     pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
         for (member, known) in &self.members {
             print.value((member, &known.visit, known.is_given, &known.latest, known.refused));
+            print.value(known.unsent);
             if let Some(ask) = known.ask {
                 print.value(ask.tries);
                 print.deadline(Deadline::Mono(ask.at));

@@ -404,7 +404,7 @@ impl Engine {
             call.enter_state(&mut self.world, GroupState::Entered);
             call.touch_all();
         }
-        call.keys.try_again();
+        call.keys.try_again(self.world.now.mono);
         self.settle_sfu(session);
     }
 

@@ -65,16 +65,20 @@ enum Making {
 }
 
 /// A fresh key follows on leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Rotation {
     at: Mono,
     /// Whatever follows, not later.
     latest: Mono,
+    /// Who left.
+    left: BTreeSet<ParticipantId>,
 }
 
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Deed {
+    /// Nobody need answer this any more.
+    Drop(OpId),
     /// Material for a fresh key is to be had.
     Make,
     /// The provider is to ratchet our key at this index.
@@ -184,10 +188,23 @@ impl Keyring {
             Gone::Removed => self.need = Some(Need::Fresh),
             Gone::Left => {
                 let longest = now.plus(timeouts.key_on_leave_longest);
-                let latest = self.rotation.map_or(longest, |rotation| rotation.latest);
+                let former = self.rotation.take();
+                let latest = former.as_ref().map_or(longest, |rotation| rotation.latest);
                 let at = now.plus(timeouts.key_on_leave).min(latest);
-                self.rotation = Some(Rotation { at, latest });
+                let mut left = former.map(|rotation| rotation.left).unwrap_or_default();
+                left.insert(member.clone());
+                self.rotation = Some(Rotation { at, latest, left });
             }
+        }
+    }
+
+    /// A user is not in the room any more: whoever of his devices has left the call a moment ago gains no
+    /// time by it.
+    pub(super) fn on_removed(&mut self, user: &UserId) {
+        let left =
+            self.rotation.as_ref().is_some_and(|it| it.left.iter().any(|of| of.user == *user));
+        if left {
+            self.need = Some(Need::Fresh);
         }
     }
 
@@ -229,14 +246,22 @@ impl Keyring {
             self.in_use = Some(key.clone());
             return Some(Deed::Use(key));
         }
+        let is_due = self.make_at().is_some_and(|at| at <= now);
+        if let Making::Ratchet(op) = self.making
+            && is_due
+        {
+            // Whoever has gone could compute what it gives.
+            self.making = Making::Rest;
+            return Some(Deed::Drop(op));
+        }
         if self.is_making() {
             return None;
         }
-        if self.make_at().is_some_and(|at| at <= now) {
+        if is_due {
             self.making = Making::Rest;
             // Who has gone until now does not get it.
-            let ratchets =
-                self.need.take() == Some(Need::Ratchet) && self.rotation_at(now).is_none();
+            let rotates = self.rotation.as_ref().is_some_and(|rotation| rotation.at <= now);
+            let ratchets = self.need.take() == Some(Need::Ratchet) && !rotates;
             return Some(match self.newest.as_ref().filter(|_| ratchets) {
                 Some(newest) => Deed::Ratchet(newest.key.index),
                 None => {
@@ -253,10 +278,10 @@ impl Keyring {
     /// When something is to be done next, if nothing happens before.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         let uses = self.uses.front().map(|(at, _)| *at);
-        let retry = self.shared().and_then(|it| self.delivery.next_deadline(it.generation));
-        // Whatever waits besides waits for what is made.
-        let others = [self.make_at(), retry].into_iter().filter(|_| !self.is_making());
-        others.chain([uses]).flatten().min()
+        // What is to be sent waits for what is made.
+        let shared = self.shared().filter(|_| !self.is_making());
+        let retry = shared.and_then(|it| self.delivery.next_deadline(it.generation));
+        [uses, self.make_at(), retry].into_iter().flatten().min()
     }
 
     const fn is_making(&self) -> bool {
@@ -264,19 +289,21 @@ impl Keyring {
     }
 
     /// When a key is to be made: what is needed, not sooner than a pause after the last one or after a
-    /// failure.
+    /// failure. A fresh one does not wait for one that is being ratcheted.
     fn make_at(&self) -> Option<Mono> {
-        let needed = self.need.map(|_| Mono::default()).or(self.rotation.map(|it| it.at))?;
+        let need = match self.making {
+            Making::Fresh(_) => return None,
+            Making::Ratchet(_) => self.need.filter(|need| *need == Need::Fresh),
+            Making::Rest | Making::Pausing(_) => self.need,
+        };
+        let rotation = self.rotation.as_ref().map(|rotation| rotation.at);
+        let needed = need.map(|_| Mono::default()).or(rotation)?;
         let failed = match self.making {
             Making::Pausing(at) => at,
             Making::Rest | Making::Fresh(_) | Making::Ratchet(_) => Mono::default(),
         };
         let young = self.newest.as_ref().map(|newest| newest.made.plus(KEY_PAUSE));
         Some(needed.max(failed).max(young.unwrap_or_default()))
-    }
-
-    fn rotation_at(&self, now: Mono) -> Option<Mono> {
-        self.rotation.map(|rotation| rotation.at).filter(|at| *at <= now)
     }
 
     /// The key that is shared: none while another is needed.
@@ -422,9 +449,10 @@ impl Keyring {
             print.value(&newest.key);
             print.since(newest.made);
         }
-        if let Some(Rotation { at, latest }) = self.rotation {
-            print.deadline(Deadline::Mono(at));
-            print.deadline(Deadline::Mono(latest));
+        if let Some(Rotation { at, latest, left }) = &self.rotation {
+            print.deadline(Deadline::Mono(*at));
+            print.deadline(Deadline::Mono(*latest));
+            print.value(left);
         }
         for (at, key) in &self.uses {
             print.deadline(Deadline::Mono(*at));

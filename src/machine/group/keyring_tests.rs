@@ -52,6 +52,7 @@ impl Hand {
         while let Some(deed) = self.ring.next(now) {
             let op = self.op();
             let what = match deed {
+                Deed::Drop(_) => "drops".to_owned(),
                 Deed::Make => {
                     self.ring.on_making(op);
                     self.ring.on_material(now, Ok(self.material()), &self.timeouts);
@@ -371,6 +372,10 @@ fn whatever_befalls_it_a_keyring_that_does_nothing_waits_for_what_comes() {
                     Deed::Ratchet(_) => ring.on_ratcheting(op),
                     Deed::Send(_, to) => ring.on_sending(op, &to),
                     Deed::Use(_) => continue,
+                    Deed::Drop(op) => {
+                        open.retain(|of| *of != op);
+                        continue;
+                    }
                 }
                 open.push(op);
             }

@@ -5,7 +5,7 @@
 //! it is believed (T-24): to a call that we are in, to a sender who is in the room, to the device that
 //! Olm proves in an encrypted room, to a membership, and to the ring.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupCall, Groups,
@@ -23,6 +23,7 @@ use crate::{
     id::{OpId, RoomId, SessionId, UserId},
     machine::{
         Engine,
+        bounds::MAX_KEY_REQUESTS,
         event::Side,
         fingerprint::Fingerprint,
         io::{
@@ -32,7 +33,7 @@ use crate::{
         world::{Owner, World},
     },
     redact::SecretBytes,
-    time::Deadline,
+    time::{Deadline, Mono},
     wire::{
         focus::identities,
         keys::{KeyBody, KeyMessage},
@@ -49,7 +50,7 @@ pub(super) struct Keys {
     pub(super) heard: HeardKeys,
     pub(super) giving: Giving,
     /// Requests for others' keys that are on their way.
-    asks: BTreeSet<OpId>,
+    asks: BTreeMap<OpId, BTreeSet<ParticipantId>>,
 }
 
 impl Keys {
@@ -67,8 +68,9 @@ impl Keys {
     }
 
     /// The homeserver takes what we write.
-    pub(super) fn try_again(&mut self) {
+    pub(super) fn try_again(&mut self, now: Mono) {
         self.ring.try_again();
+        self.heard.ask_unreached(now, 1);
     }
 
     /// For the others we were gone.
@@ -81,7 +83,10 @@ impl Keys {
         self.ring.fingerprint(print);
         self.heard.fingerprint(print);
         self.giving.fingerprint(print);
-        self.asks.iter().for_each(|op| print.op(*op));
+        for (op, asked) in &self.asks {
+            print.op(*op);
+            print.value(asked);
+        }
     }
 
     /// Gives a key to the provider.
@@ -264,6 +269,7 @@ impl Engine {
                 let op = world.request(owner, Op::Fetch(Fetch::KeyMaterial));
                 call.keys.ring.on_making(op);
             }
+            Deed::Drop(op) => world.cancel(op),
             Deed::Ratchet(index) => {
                 let ratchet = KeyOp::Ratchet { participant: ourselves, index };
                 let op = world.request(owner, Op::Keys(session, ratchet));
@@ -289,8 +295,8 @@ impl Engine {
         }
         let (asked, silent) = call.keys.heard.due(now, pause);
         if !asked.is_empty() {
-            let op = call.send_keys(&mut self.world, KeyBody::Request, asked);
-            call.keys.asks.insert(op);
+            let op = call.send_keys(&mut self.world, KeyBody::Request, asked.clone());
+            call.keys.asks.insert(op, asked);
         }
         for member in silent {
             call.tell(&mut self.world, GroupEvent::Key(KeyEvent::Missing(member)));
@@ -345,7 +351,11 @@ impl Engine {
             self.tell_delivered(session, delivered);
         } else if let Some(given) = call.keys.giving.on_given(op) {
             self.on_given(session, given, result);
-        } else if !call.keys.asks.remove(&op) {
+        } else if let Some(asked) = call.keys.asks.remove(&op) {
+            if result.is_err() {
+                call.keys.heard.on_unsent(&asked);
+            }
+        } else {
             return Verdict::Ignored(Ignored::StaleReply);
         }
         self.go_on_with_keys(session);
@@ -406,6 +416,15 @@ impl Engine {
         self.groups.watch_keys(room);
     }
 
+    /// A user is in a room no more; his memberships are looked at next.
+    pub(in crate::machine) fn on_keys_of_removed(&mut self, room: &RoomId, user: &UserId) {
+        for session in self.groups.sessions_of(room) {
+            if let Some(call) = self.groups.calls.get_mut(&session) {
+                call.keys.ring.on_removed(user);
+            }
+        }
+    }
+
     /// Keys to encrypt for devices of this user came; whether somebody waited for them.
     pub(in crate::machine) fn on_device_keys_of_groups(&mut self, user: &UserId) -> bool {
         let mut waited = false;
@@ -420,8 +439,10 @@ impl Engine {
 
     /// The network is back: what failed is tried at once.
     pub(super) fn on_keys_network_back(&mut self) {
+        let now = self.world.now.mono;
         for call in self.groups.calls.values_mut() {
             call.keys.ring.on_network_back();
+            call.keys.heard.ask_unreached(now, MAX_KEY_REQUESTS);
         }
         self.tend_all_keys();
     }
@@ -440,7 +461,7 @@ pub(super) fn stop(call: &mut GroupCall, world: &mut World) {
     }
     let asked = call.keys.ring.stop();
     let given = call.keys.giving.stop();
-    let asks = std::mem::take(&mut call.keys.asks);
+    let asks = std::mem::take(&mut call.keys.asks).into_keys();
     for op in asked.into_iter().chain(given).chain(asks) {
         world.cancel(op);
     }

@@ -258,7 +258,8 @@ impl Engine {
         let now = self.world.now.mono;
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         match ask {
-            Ask::Connect if matches!(call.sfu.link, Link::Connecting(_)) => {
+            // Also where a connection before it was said to stand after all.
+            Ask::Connect if call.sfu.link.is_taken_up() => {
                 let refused = matches!(fault, Fault::Denied | Fault::Forbidden(_));
                 let refused = refused.then_some(SfuLoss::TokenRefused);
                 self.on_sfu_lost(session, refused.unwrap_or(SfuLoss::Unreachable));

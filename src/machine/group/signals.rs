@@ -39,16 +39,32 @@ struct Signal<'a> {
     since: Mono,
 }
 
+/// In which room a message says that it belongs.
+fn room_said(event: &Parsed) -> Option<RoomId> {
+    match event.event.as_ref().ok()? {
+        Content::Call(message) => message.header.leg.as_ref()?.room_id.clone(),
+        Content::Key(message) => Some(message.room.clone()),
+        Content::Rtc(_) => None,
+    }
+}
+
 impl Engine {
     /// Judges a to-device message.
     pub(in crate::machine) fn on_to_device(&mut self, event: &Parsed) -> Verdict {
-        if let Ok(Content::Key(message)) = &event.event {
-            return self.on_key_message(&event.facts, message);
+        let verdict = match &event.event {
+            Ok(Content::Key(message)) => self.on_key_message(&event.facts, message),
+            Ok(_) | Err(_) => match self.check_signal(event) {
+                Ok(signal) => self.on_signal(signal),
+                Err(reason) => Verdict::Ignored(reason),
+            },
+        };
+        // Perhaps the room is not encrypted: what is read says so, and the message comes once more.
+        let clear = verdict == Verdict::Ignored(Ignored::PlaintextInEncryptedRoom);
+        if let Some(room) = room_said(event).filter(|room| clear && !self.world.is_encrypted(room))
+        {
+            self.groups.read_again(&mut self.world, &room);
         }
-        match self.check_signal(event) {
-            Ok(signal) => self.on_signal(signal),
-            Err(reason) => Verdict::Ignored(reason),
-        }
+        verdict
     }
 
     fn check_signal<'a>(&mut self, event: &'a Parsed) -> Result<Signal<'a>, Ignored> {

@@ -231,7 +231,9 @@ fn protected() -> Vec<Row> {
     config.unverified = Unverified::Refuse;
     let it = Meeting::new().encrypted();
     let strict = Meeting::with(config, KeyUse::Usual).encrypted();
-    let unknown = Meeting::told(Config::default(), KeyUse::Usual, None);
+    // Whether the room is encrypted was asked for a moment ago.
+    let mut unknown = Meeting::told(Config::default(), KeyUse::Usual, None);
+    unknown.deliver(&both("ann")[0].1);
     let by_state = Meeting::told(Config::default(), KeyUse::Usual, Some(true));
     for (what, good) in both("ann") {
         for (it, known) in [(&unknown, "encryption unknown"), (&by_state, "its state says")] {
