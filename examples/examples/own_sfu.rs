@@ -28,6 +28,8 @@ type Done = Result<(), Fault>;
 /// One person's client. It fetches its tokens too; in an application `matrix_voip_livekit::SfuGet` does.
 struct Client {
     me: ParticipantId,
+    /// As whom the SFU knows the other person.
+    other: String,
 }
 
 impl Client {
@@ -51,6 +53,7 @@ impl TokenSource for Client {
 impl Sfu for Client {
     async fn connect(&self, _: SessionId, token: SfuToken, events: SfuEvents) -> Done {
         events.report(SfuNews::State(SfuState::Connected)); // yours: when it is so
+        events.report(SfuNews::Joined(self.other.clone())); // and of each who comes; `Left`, `Published` …
         self.does(&format!("connect to {}", token.url))
     }
     async fn renew(&self, _: SessionId, _: SfuToken) -> Done {
@@ -78,9 +81,13 @@ impl Sfu for Client {
 
 #[async_trait]
 impl KeyProvider for Client {
+    async fn begin(&self, _: SessionId, _: KeyProfile) -> Done {
+        self.does("seal everything from now on, with whatever keys come")
+    }
     async fn set_key(&self, _: SessionId, _: KeyProfile, of: KeyOwner, key: MediaKey) -> Done {
         let what = if of.is_ours() { "encrypt with our" } else { "decrypt with his" };
-        let name = &of.identities[0]; // as whom the SFU knows him
+        // As whom the SFU knows him depends on the token service: give the key to each of these names.
+        let name = &of.identities[0];
         self.does(&format!("{what} key {}: {}, {name}", key.index, key.fingerprint()))
     }
     async fn forget(&self, _: SessionId, whose: Option<ParticipantId>) -> Done {
@@ -92,11 +99,11 @@ impl KeyProvider for Client {
 /// A `VoIP` for a user, with the call of the room at hand.
 async fn start(
     home: &EmbeddedHomeserver,
-    user: &str,
+    (user, other): (&str, &str),
 ) -> Result<(VoIP, GroupCallSession), Box<dyn Error>> {
     let me = Identity { user: UserId::parse(user)?, device: DeviceId::parse("PHONE")? };
     let ours = ParticipantId { user: me.user.clone(), device: me.device.clone() };
-    let client = Arc::new(Client { me: ours });
+    let client = Arc::new(Client { me: ours, other: format!("{other}:PHONE") });
     let account = home.login(me.clone());
     let voip = VoIP::builder(me)
         .signaling(Arc::new(account.clone()))
@@ -123,8 +130,8 @@ async fn until(call: &GroupCallSession, is_so: impl Fn(&GroupSnapshot) -> bool) 
 async fn main() -> Result<(), Box<dyn Error>> {
     let (ada, ben) = ("@ada:example.org", "@ben:example.org");
     let home = EmbeddedHomeserver::new().with_room(ROOM, [ada, ben]);
-    let (adas, call) = start(&home, ada).await?;
-    let (bens, bens_call) = start(&home, ben).await?;
+    let (adas, call) = start(&home, (ada, ben)).await?;
+    let (bens, bens_call) = start(&home, (ben, ada)).await?;
     call.enter().await?;
     bens_call.enter().await?;
     for call in [&call, &bens_call] {
