@@ -416,6 +416,16 @@ impl Engine {
         self.groups.watch_keys(room);
     }
 
+    /// It is known now that a room is not encrypted: whose keys were not believed for that are asked.
+    pub(super) fn on_clear_room(&mut self, room: &RoomId) {
+        let now = self.world.now.mono;
+        for session in self.groups.sessions_of(room) {
+            if let Some(call) = self.groups.calls.get_mut(&session) {
+                call.keys.heard.ask_unreached(now, MAX_KEY_REQUESTS);
+            }
+        }
+    }
+
     /// A user is in a room no more; his memberships are looked at next.
     pub(in crate::machine) fn on_keys_of_removed(&mut self, room: &RoomId, user: &UserId) {
         for session in self.groups.sessions_of(room) {

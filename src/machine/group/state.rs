@@ -67,8 +67,12 @@ impl Engine {
 
     fn judge_state(&mut self, state: RoomState, mut told: BTreeSet<StateKey>) -> Verdict {
         let RoomState { room, extent, encrypted, events } = state;
+        let was_in_doubt = self.world.may_be_encrypted(&room);
         if let Some(encrypted) = encrypted {
             self.world.note_encryption(&room, encrypted);
+        }
+        if was_in_doubt && !self.world.may_be_encrypted(&room) {
+            self.on_clear_room(&room);
         }
         // Whose keys are whose depends on the room's version, wherever in the batch that is said.
         for event in &events {
