@@ -257,3 +257,34 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::id::DeviceId;
+
+    #[test]
+    fn tries_of_a_former_key_do_not_count_for_the_next() {
+        let (user, device) = (UserId::parse("@ada:x"), DeviceId::parse("D"));
+        let ada = ParticipantId { user: user.unwrap(), device: device.unwrap() };
+        let (mut delivery, timeouts) = (Delivery::default(), Timeouts::default());
+        delivery.on_present(&ada, None);
+        let mut tried = Vec::new();
+        for second in 0..60 {
+            let (now, newest) = (Mono(Duration::from_secs(second)), second / 40);
+            if second == 40 {
+                delivery.on_fresh();
+            }
+            let due = delivery.due(now, newest);
+            if !due.is_empty() {
+                delivery.on_sending(OpId(second), &due, newest);
+                let failed = Err(Fault::Timeout);
+                delivery.on_sent(now, OpId(second), (&failed, &timeouts));
+                tried.push(second);
+            }
+        }
+        assert_eq!(tried, [0, 1, 3, 7, 15, 31, 40, 41, 43, 47, 55]);
+    }
+}

@@ -524,3 +524,57 @@ fn a_provider_that_never_takes_our_key_is_given_it_some_times() {
     }
     assert_eq!(given, MAX_KEY_TRIES);
 }
+
+/// Whoever was thrown out could compute what is ratcheted.
+#[test]
+fn who_joins_while_a_fresh_key_is_due_does_not_make_it_a_ratcheted_one() {
+    let mut hand = Hand::new(Ratchet::OnJoin);
+    hand.joins("ada");
+    hand.joins("ben");
+    hand.pass(20);
+    hand.told();
+    let now = hand.mono();
+    hand.ring.on_gone(now, &member("ada"), (Gone::Removed, &hand.timeouts));
+    hand.joins("cleo");
+    assert_eq!(hand.told(), ["20 makes", "20 sends 1 to ben cle"]);
+    // Nor where the pause after a leave is over in that moment.
+    hand.pass(20);
+    hand.goes("ben", Gone::Left);
+    hand.told();
+    hand.now += 4;
+    hand.joins("dan");
+    assert_eq!(hand.told(), ["44 makes", "44 sends 2 to cle dan"]);
+}
+
+#[test]
+fn who_comes_anew_still_knows_what_he_was_told() {
+    let mut hand = Hand::new(Ratchet::Off);
+    hand.joins("ada");
+    hand.joins("ben");
+    hand.pass(1);
+    let (ada, now) = (member("ada"), hand.mono());
+    hand.ring.on_present(now, (&ada, Some(&"anew".to_owned())), &hand.timeouts);
+    hand.told();
+    // What would go to him has not gone out when he leaves.
+    hand.goes("ada", Gone::Removed);
+    assert_eq!(hand.told(), ["1 makes", "1 sends 1 to ben"]);
+}
+
+/// With an older key whoever left since could go on listening.
+#[test]
+fn a_key_that_the_provider_did_not_take_is_not_given_again_over_a_newer_one() {
+    let mut hand = Hand::new(Ratchet::Off);
+    hand.joins("ada");
+    hand.joins("ben");
+    let Some(old) = hand.ring.in_use.clone() else { panic!("none is in use") };
+    hand.pass(20);
+    hand.goes("ada", Gone::Removed);
+    let waits = hand.mono();
+    hand.ring.use_again(waits, old.clone(), &hand.timeouts);
+    hand.told();
+    hand.pass(10);
+    assert_eq!(hand.told(), ["24 uses 1"]);
+    hand.ring.use_again(hand.mono(), old, &hand.timeouts);
+    hand.pass(10);
+    assert_eq!(hand.told(), Vec::<String>::new());
+}
