@@ -73,7 +73,7 @@ impl Giving {
 
     /// Whose key is given now, and which.
     pub(super) fn next(&mut self, now: Mono) -> Option<(ParticipantId, MediaKey)> {
-        let member = self.turn(|one| one.at() <= now)?.clone();
+        let member = self.turn(now)?.clone();
         let waiting = self.waiting.get_mut(&member)?;
         let key = waiting.keys.pop_front()?;
         waiting.spent = waiting.spent.max(now).plus(PACE);
@@ -81,26 +81,28 @@ impl Giving {
         Some((member, key))
     }
 
-    /// Whose turn it is of those who may, after who had it last.
-    fn turn(&self, may: impl Fn(&Waiting) -> bool) -> Option<&ParticipantId> {
-        let busy: BTreeSet<_> = self.others().collect();
-        if busy.len() >= MAX_KEYS_GIVEN {
-            return None;
-        }
-        let waits = |(member, one): &(&ParticipantId, &Waiting)| {
-            !one.keys.is_empty() && !busy.contains(member) && may(one)
-        };
+    /// Whose turn it is, after who had it last.
+    fn turn(&self, now: Mono) -> Option<&ParticipantId> {
+        let may = self.may_be_given()?;
         let from = self.last.as_ref().map_or(Unbounded, Excluded);
         let mut after = self.waiting.range((from, Unbounded)).chain(&self.waiting);
-        after.find(waits).map(|(member, _)| member)
+        let next = after.find(|(member, one)| may(member, one) && one.at() <= now);
+        next.map(|(member, _)| member)
     }
 
     /// When somebody's turn comes, if nothing is answered before.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        self.turn(|_| true)?;
+        let may = self.may_be_given()?;
+        let waiting = self.waiting.iter().filter(|(member, one)| may(member, one));
+        waiting.map(|(_, one)| one.at()).min()
+    }
+
+    /// Who may have his turn when it is time; `None`: as many as can be are under way.
+    fn may_be_given(&self) -> Option<impl Fn(&ParticipantId, &Waiting) -> bool> {
         let busy: BTreeSet<_> = self.others().collect();
-        let waiting = self.waiting.iter().filter(|(member, _)| !busy.contains(member));
-        waiting.filter(|(_, one)| !one.keys.is_empty()).map(|(_, one)| one.at()).min()
+        (busy.len() < MAX_KEYS_GIVEN).then_some(move |member: &ParticipantId, one: &Waiting| {
+            !one.keys.is_empty() && !busy.contains(member)
+        })
     }
 
     /// Whose keys are under way but ours.

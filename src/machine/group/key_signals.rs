@@ -35,10 +35,7 @@ impl Engine {
     pub(super) fn on_key_message(&mut self, facts: &Facts, message: &KeyMessage) -> Verdict {
         let (session, member) = match self.check_key_message(facts, message) {
             Ok(found) => found,
-            Err(reason) => {
-                self.note_unbelieved(facts, message, reason);
-                return Verdict::Ignored(reason);
-            }
+            Err(reason) => return Verdict::Ignored(reason),
         };
         let verdict = match &message.body {
             KeyBody::Keys(keys) => self.hear_keys(session, &member, keys),
@@ -49,15 +46,12 @@ impl Engine {
     }
 
     /// What came in the clear, perhaps in a room that is not encrypted, is asked for when that is known.
-    fn note_unbelieved(&mut self, facts: &Facts, message: &KeyMessage, reason: Ignored) {
-        let clear = reason == Ignored::PlaintextInEncryptedRoom;
-        if !clear || self.world.is_encrypted(&message.room) {
-            return;
-        }
-        let member = ParticipantId { user: facts.sender.clone(), device: message.device.clone() };
+    pub(super) fn note_unbelieved(&mut self, facts: &Facts, message: &KeyMessage) {
+        let (user, device) = (facts.sender.clone(), message.device.clone());
+        let member = [ParticipantId { user, device }].into();
         for session in self.groups.sessions_of(&message.room) {
             if let Some(call) = self.groups.calls.get_mut(&session) {
-                call.keys.heard.on_unsent(&[member.clone()].into());
+                call.keys.heard.on_unsent(&member);
             }
         }
     }

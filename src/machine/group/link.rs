@@ -8,8 +8,8 @@ use super::{
     event::{GroupEvent, SfuStatus},
     groups::GroupTimer,
     sfu::{
-        Ask, Both, CONNECT, Choosing, Handed, Link, SETTLING, SOONEST_REFRESH, Sfu, Subscribing,
-        Token,
+        Ask, CONNECT, Choosing, Handed, Link, SETTLING, SOONEST_REFRESH, Sfu, Subscribing, Token,
+        is_over,
     },
 };
 use crate::{
@@ -185,10 +185,10 @@ impl Engine {
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         let refresh = token.lifetime.map(|lifetime| {
             let early = lifetime.saturating_sub(margin).max(lifetime / 2);
-            Both::after(now, early.max(SOONEST_REFRESH))
+            now.plus(early.max(SOONEST_REFRESH))
         });
         call.sfu.token = Token::Here(refresh);
-        call.sfu.expires = token.lifetime.map(|lifetime| Both::after(now, lifetime));
+        call.sfu.expires = token.lifetime.map(|lifetime| now.plus(lifetime));
         call.sfu.token_tries = 0;
         if !by_host {
             hand_over(call, &mut self.world, token);
@@ -217,7 +217,7 @@ impl Engine {
         };
         // With a token that is good still nobody notices.
         let handed_over = call.shown.sfu == SfuStatus::HandedOver;
-        let good = again && handed_over && call.sfu.expires.is_some_and(|at| !at.is_over(now));
+        let good = again && handed_over && call.sfu.expires.is_some_and(|at| !is_over(at, now));
         if !good && !matches!(call.sfu.link, Link::Connected | Link::Reconnecting(_)) {
             call.show_sfu(&mut self.world, SfuStatus::NoToken(token_fault(fault)));
         }
@@ -353,7 +353,7 @@ impl Engine {
         let token = self.groups.calls.get(&session).map(|call| call.sfu.token);
         let is_due = match token {
             Some(Token::Pausing(at)) => at <= now.mono,
-            Some(Token::Here(refresh)) => refresh.is_some_and(|at| at.is_over(now)),
+            Some(Token::Here(refresh)) => refresh.is_some_and(|at| is_over(at, now)),
             Some(Token::None | Token::OpenId(_) | Token::Asked(_)) | None => false,
         };
         if is_due {

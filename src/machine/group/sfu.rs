@@ -45,34 +45,18 @@ pub(super) enum Token {
     Asked(OpId),
     Pausing(Mono),
     /// It is there; a fresh one is fetched then.
-    Here(Option<Both>),
+    Here(Option<Now>),
 }
 
-/// A time by both clocks, which is over when one of them says so: the one stands while the machine
+/// Whether a time by both clocks is over: when one of them says so. The one stands while the machine
 /// sleeps, the other can be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Both {
-    pub(super) mono: Mono,
-    pub(super) wall: Wall,
+pub(super) fn is_over(at: Now, now: Now) -> bool {
+    at.mono <= now.mono || at.wall <= now.wall
 }
 
-impl Both {
-    pub(super) fn after(now: Now, span: Duration) -> Self {
-        Self { mono: now.mono.plus(span), wall: now.wall.plus(span) }
-    }
-
-    pub(super) fn is_over(self, now: Now) -> bool {
-        self.mono <= now.mono || self.wall <= now.wall
-    }
-
-    fn set_back(&mut self, by: Duration) {
-        self.wall = self.wall.minus(by);
-    }
-
-    fn fingerprint(self, print: &mut Fingerprint) {
-        print.deadline(Deadline::Mono(self.mono));
-        print.deadline(Deadline::Wall(self.wall));
-    }
+fn print_both(print: &mut Fingerprint, at: Now) {
+    print.deadline(Deadline::Mono(at.mono));
+    print.deadline(Deadline::Wall(at.wall));
 }
 
 /// Whether the homeserver is asked which SFUs there are, for whom who enters with this.
@@ -153,7 +137,7 @@ pub(super) struct Sfu {
     /// When a token was asked for last.
     pub(super) asked: Mono,
     /// Until when the token is good that was fetched last.
-    pub(super) expires: Option<Both>,
+    pub(super) expires: Option<Now>,
     /// When one was fetched last, or is, because the focus changed.
     pub(super) followed: Option<Mono>,
     pub(super) link: Link,
@@ -321,10 +305,10 @@ impl Sfu {
     /// Our wall clock was set back: what counts until some time of it would count for longer.
     pub(super) fn on_clock_set_back(&mut self, by: Duration) {
         if let Token::Here(Some(refresh)) = &mut self.token {
-            refresh.set_back(by);
+            refresh.wall = refresh.wall.minus(by);
         }
         if let Some(expires) = &mut self.expires {
-            expires.set_back(by);
+            expires.wall = expires.wall.minus(by);
         }
     }
 
@@ -342,7 +326,7 @@ impl Sfu {
             Token::Pausing(at) => print.deadline(Deadline::Mono(at)),
             Token::Here(refresh) => {
                 print.value("here");
-                refresh.into_iter().for_each(|at| at.fingerprint(print));
+                refresh.into_iter().for_each(|at| print_both(print, at));
             }
         }
         match self.link {
@@ -354,7 +338,7 @@ impl Sfu {
             }
         }
         print.deadline(Deadline::Mono(self.asked));
-        self.expires.into_iter().for_each(|at| at.fingerprint(print));
+        self.expires.into_iter().for_each(|at| print_both(print, at));
         print.value((&self.people, &self.names, &self.found, &self.crossed));
         for (op, ask) in &self.asks {
             print.op(*op);

@@ -62,6 +62,9 @@ impl Engine {
         let clear = verdict == Verdict::Ignored(Ignored::PlaintextInEncryptedRoom);
         if let Some(room) = room_said(event).filter(|room| clear && !self.world.is_encrypted(room))
         {
+            if let Ok(Content::Key(message)) = &event.event {
+                self.note_unbelieved(&event.facts, message);
+            }
             self.groups.read_again(&mut self.world, &room);
         }
         verdict
