@@ -36,7 +36,10 @@ const EXPOSED: Duration = Duration::from_secs(8 + 4 + 1);
 const SERVICE: &str = "https://sfu.example";
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 0] = [];
+const REGRESSIONS: [(u64, &[usize]); 1] = [
+    // A wall clock that stood still while deadlines came less than a millisecond apart.
+    (108_065, &[8, 13, 16, 20, 21, 22, 23, 25]),
+];
 
 #[test]
 fn whatever_happens_everybody_can_read_everybody_in_the_end_and_nobody_who_left_for_long() {

@@ -271,3 +271,19 @@ fn identity(user: UserId, device: &str) -> Identity {
     let device = DeviceId::parse(device).expect("invariant: a test names valid devices");
     Identity { user, device }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_keeps_up_however_small_the_steps_are() {
+        let sim = Sim::new(1);
+        let start = sim.now();
+        for _ in 0..10_000 {
+            sim.advance(Duration::from_micros(399));
+        }
+        let spans = (sim.now().mono.since(start.mono), sim.now().wall.since(start.wall));
+        assert_eq!(spans, (millis(3_990), millis(3_990)));
+    }
+}
