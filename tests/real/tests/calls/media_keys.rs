@@ -338,7 +338,8 @@ fn person_shows_keys(scene: &Scene) -> Result<(), Failure> {
     let (ada, room) = acquainted(scene, "ada", &ben)?;
     let call = Call::of(scene, &room)?;
     call.enter(&ben)?;
-    let options = ["group", "Kitchen", "--livekit", &call.service.url(), "--keys-only"];
+    let at = call.service.url();
+    let options = ["group", "Kitchen", "--livekit", &at, "--keys-only", "--plain-http"];
     let running = ada.start(Tool::Caller, &options)?;
     running.says(&["a token for", SFU, "good for 3600 s"], PATIENCE)?;
     let key_of = |direction: &str| {

@@ -2,11 +2,15 @@
 
 use matrix_voip::{
     Backend, GroupEvent, GroupSnapshot, KeyEvent, KeyName, ParticipantId, SfuLoss, SfuStatus,
-    SfuTask, SfuToken, Undelivered,
+    SfuTask, SfuToken, TokenFault, Undelivered,
 };
 
 use super::words::name;
 use crate::matrix::plain::plain;
+
+/// The library says that it can be switched on; here this is how.
+const IN_THE_CLEAR: &str = "no token: the token service is at a plain http address, where others \
+     could read the token; for a test network --plain-http takes it nevertheless";
 
 /// What is told of an event that has come; `None`: it is about something else.
 pub(super) fn on_event(event: &GroupEvent) -> Option<String> {
@@ -35,6 +39,7 @@ fn on_status(status: &SfuStatus) -> Option<String> {
     Some(match status {
         SfuStatus::FindingFocus => "asking the homeserver for an SFU".to_owned(),
         SfuStatus::FetchingToken => "fetching a token".to_owned(),
+        SfuStatus::NoToken(TokenFault::InTheClear) => IN_THE_CLEAR.to_owned(),
         SfuStatus::NoToken(why) => format!("no token: {why}"),
         SfuStatus::Lost(SfuLoss::TokenRefused) => "the SFU did not take the token".to_owned(),
         // Who connects is not this program.
@@ -106,7 +111,7 @@ fn device(who: &ParticipantId) -> String {
 mod tests {
     use std::time::Duration;
 
-    use matrix_voip::{TokenFault, redact::Secret};
+    use matrix_voip::redact::Secret;
 
     use super::{super::testkit::*, *};
 
@@ -130,6 +135,8 @@ mod tests {
         assert_eq!(told, "a token for wss://sfu\u{fffd}, good for 3600 s");
         let none = GroupEvent::SfuChanged(SfuStatus::NoToken(TokenFault::NoSource));
         assert!(on_event(&none).unwrap().starts_with("no token: there is no token source"));
+        let clear = GroupEvent::SfuChanged(SfuStatus::NoToken(TokenFault::InTheClear));
+        assert!(on_event(&clear).unwrap().contains("--plain-http"));
     }
 
     #[test]
