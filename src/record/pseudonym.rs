@@ -26,6 +26,8 @@ const MAX_REMEMBERED: usize = 16_384;
 const ATTEMPTS: u64 = 64;
 /// The same for one that has to stand between two others, which may be near to each other.
 const ATTEMPTS_BETWEEN: u64 = 1024;
+/// Ids of which so few are possible that there may be no room between two.
+const ROOMY: usize = 16;
 
 /// Words of a candidate line that say nothing about anybody (RFC 8839 §5.1).
 const CANDIDATE_WORDS: &[&str] = &[
@@ -129,12 +131,17 @@ impl Pseudonyms {
         let from = (Bound::Included(id), Bound::Unbounded);
         let after = self.ordered.range::<str, _>(from).next().map(|(_, name)| name.clone());
         let tag = self.key.hash_one(id);
-        let between = |attempt| {
+        let between = |(form, attempt): (&str, u64)| {
             let drawn =
-                self.draw_between(id, (tag, attempt), (before.as_deref(), after.as_deref()));
+                self.draw_between(form, (tag, attempt), (before.as_deref(), after.as_deref()));
             drawn.filter(|drawn| drawn != id && !self.taken.contains_key(drawn))
         };
-        let drawn = (0..ATTEMPTS_BETWEEN).find_map(between).unwrap_or_else(|| self.of(id));
+        // Between two that are next to each other there is room for a longer one.
+        let long = format!("{id}00");
+        let forms = [id, &long];
+        let forms = &forms[..if id.len() < ROOMY { 2 } else { 1 }];
+        let draws = forms.iter().flat_map(|form| (0..ATTEMPTS_BETWEEN).map(move |at| (*form, at)));
+        let drawn = draws.into_iter().find_map(between).unwrap_or_else(|| self.of(id));
         // No other text may get it.
         self.taken.entry(drawn.clone()).or_insert(tag);
         if self.ordered.len() < MAX_REMEMBERED {
@@ -180,7 +187,11 @@ impl Pseudonyms {
             let span = last.checked_sub(first)?;
             let chance = self.key.hash_one((tag, attempt, at));
             // Well between the two, where there is room: others come between them and this.
-            let (first, span) = if span > 2 { (first + 1, span - 1) } else { (first, span + 1) };
+            let (first, span) = match span {
+                0..=2 => (first, span + 1),
+                3..=7 => (first + 1, span - 1),
+                8.. => (first + span / 4, span / 2),
+            };
             let chosen = first + u8::try_from(chance % u64::from(span)).unwrap_or_default();
             before = before.filter(|_| chosen == lowest);
             after = after.filter(|_| chosen == highest);
@@ -409,6 +420,18 @@ mod tests {
             assert!(pairs.windows(2).all(|two| two[0].1 < two[1].1), "{pairs:?}");
             assert!(pairs.iter().all(|(id, name)| id != name && id.len() == name.len()));
             assert_eq!(names.member("@ada:x"), names.text("@ada:x"));
+        }
+    }
+
+    #[test]
+    fn ids_of_a_letter_stand_in_their_order_too() {
+        for _ in 0..2_000 {
+            let mut names = Pseudonyms::default();
+            let [phone, d, e] = ["PHONE", "D", "E"].map(|id| names.member(id));
+            assert!(d < e && e < phone, "{d} {e} {phone}");
+            let mut names = Pseudonyms::default();
+            let [d, z, e] = ["D", "Z", "E"].map(|id| names.member(id));
+            assert!(d < e && e < z, "{d} {e} {z}");
         }
     }
 
