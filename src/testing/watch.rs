@@ -73,7 +73,7 @@ pub(super) struct Watch {
     sfus: BTreeSet<SessionId>,
     transactions: BTreeSet<String>,
     /// Calls with a message that the homeserver has not answered.
-    sending: BTreeMap<OpId, CallId>,
+    sending: BTreeMap<OpId, (RoomId, CallId)>,
     /// What rings of group calls.
     pub(super) rings: BTreeMap<(RoomId, EventId), IncomingRing>,
     /// Rooms whose state is being written.
@@ -261,17 +261,23 @@ impl Watch {
         let Some(Ok(message)) = wire::read::read(event_type, content) else {
             return Err(format!("it sends {event_type}, which cannot be read"));
         };
-        let call = message.header.call_id;
-        let busy = self.sending.values().any(|other| *other == call);
-        rule(!busy, || format!("{event_type} before the last message was answered"))?;
+        // Another room may have a call of the same id.
+        let place = (room.clone(), message.header.call_id);
+        self.wait_for_answer(id, event_type, &place)?;
+        let call = place.1;
         // An id may name another call once nobody can take it for the former any more.
         let of_id = self.calls.values();
         let of_id = of_id.filter(|seen| seen.folded.call_id == call && seen.folded.room == *room);
         let ended = of_id.max_by_key(|seen| !seen.ended).is_some_and(|seen| seen.ended);
         let last_words = ["m.call.hangup", "m.call.reject", "m.call.select_answer"];
         let allowed = !ended || known || last_words.contains(&event_type.as_str());
-        rule(allowed, || format!("{event_type} after the end of the call"))?;
-        self.sending.insert(id, call);
+        rule(allowed, || format!("{event_type} after the end of the call"))
+    }
+
+    fn wait_for_answer(&mut self, id: OpId, event_type: &str, place: &(RoomId, CallId)) -> Rule {
+        let busy = self.sending.values().any(|other| other == place);
+        rule(!busy, || format!("{event_type} before the last message was answered"))?;
+        self.sending.insert(id, place.clone());
         Ok(())
     }
 
@@ -286,16 +292,12 @@ impl Watch {
         let Some(Ok(message)) = wire::read::read(event_type, content) else {
             return Err(format!("it sends {event_type}, which cannot be read"));
         };
-        let leg = message.header.leg;
-        let named = leg.is_some_and(|leg| {
-            leg.room_id.is_some() && leg.sender_session_id.is_some() && leg.seq.is_some()
-        });
-        rule(named, || format!("{event_type} does not say of which leg it is"))?;
-        let call = message.header.call_id;
-        let busy = self.sending.values().any(|other| *other == call);
-        rule(!busy, || format!("{event_type} before the last message was answered"))?;
-        self.sending.insert(id, call);
-        Ok(())
+        let leg =
+            message.header.leg.filter(|leg| leg.sender_session_id.is_some() && leg.seq.is_some());
+        let Some(room) = leg.and_then(|leg| leg.room_id) else {
+            return Err(format!("{event_type} does not say of which leg it is"));
+        };
+        self.wait_for_answer(id, event_type, &(room, message.header.call_id))
     }
 
     /// One write of a kind of state is under way in a room at a time.

@@ -10,7 +10,7 @@ use matrix_voip::{
             Verdict,
         },
     },
-    testing::{Device, OpKind, Puppet, Sim, millis, secs},
+    testing::{Cue, Device, OpKind, Puppet, Sim, millis, secs},
     wire::call::{Body, Reason},
 };
 
@@ -86,6 +86,23 @@ fn a_call_while_connected_is_refused_as_busy_where_the_policy_says_so() {
     sim.run_until_quiet();
     assert_eq!(missed(&ada), [MissedWhy::Busy], "once");
     assert_eq!(ben.state(), Some(CallState::Connected));
+}
+
+/// A call is one of its room: the same id elsewhere is another, and each is refused by itself.
+#[test]
+fn calls_of_one_id_in_two_rooms_are_both_refused_as_busy() {
+    let Talking { sim, room, ada, ben: _, carl } = talking(Busy::Reject);
+    let other = sim.room("!other:example", [ADA, CARL]);
+    sim.run_until_quiet();
+    let before = ada.sent().len();
+    ada.always(OpKind::SendEvent, Cue::works().after(secs(1)));
+    for room in [&room, &other] {
+        carl.invite(room, "c2", secs(60));
+    }
+    sim.run_until_quiet();
+    let refused = ada.sent().split_off(before);
+    let rejects = |body: &Body| *body == Body::Reject { reason: Some(Reason::UserBusy) };
+    assert_eq!(refused.iter().filter(|sent| rejects(&sent.body)).count(), 2);
 }
 
 /// Whoever put his call aside himself can take the next; whoever was put aside waits.
