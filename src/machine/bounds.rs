@@ -110,6 +110,8 @@ pub const KEY_ANSWER_PAUSE: Duration = Duration::from_secs(2);
 /// Between two requests for the media key of one member whom whoever decrypts cannot read: it says so
 /// with every frame.
 pub const KEY_MISS_PAUSE: Duration = Duration::from_secs(10);
+/// By so much the media key of a member who comes again may overtake the news that he does.
+pub const KEY_OVERTAKES: Duration = Duration::from_secs(10);
 /// How often the provider is asked to ratchet a key that it does not have, before a fresh one is made.
 pub const MAX_RATCHETS: u32 = 9;
 /// How often in a row a token for an SFU is asked for, with growing pauses some four minutes long; then

@@ -124,6 +124,29 @@ fn a_key_that_comes_before_its_owners_membership_is_used_when_he_is_there() {
     assert!(hall.asks(secs(0)).is_empty(), "he need not be asked");
 }
 
+/// What goes to devices is often told before what happens in rooms.
+#[test]
+fn a_key_that_overtakes_the_news_that_its_owner_comes_again_is_used_at_once() {
+    for leaves in [true, false] {
+        let hall = Hall::new();
+        hall.stands(&hall.ben, Some("former"));
+        hall.key(&hall.ben, 0, 7);
+        hall.sim.advance(secs(20));
+        hall.key(&hall.ben, 1, 8);
+        if leaves {
+            hall.stands(&hall.ben, None);
+        }
+        let since = hall.sim.elapsed();
+        hall.stands(&hall.ben, Some("this"));
+        let shown = hall.ada.group_snapshot(call_of(&hall.ada)).unwrap();
+        assert_eq!(shown.keys.theirs.values().map(|key| key.index).collect::<Vec<_>>(), [1]);
+        hall.sim.advance(secs(4));
+        hall.key(&hall.ben, 1, 8);
+        hall.sim.advance(secs(60));
+        assert_eq!(hall.asks(since), [3], "it may have been of his former visit");
+    }
+}
+
 #[test]
 fn keys_that_wait_for_a_membership_are_bounded_and_pass() {
     let hall = Hall::new();

@@ -2,8 +2,9 @@
 //! whom to ask for his.
 //!
 //! The bytes go to the provider at once; what stays here is a fingerprint, which tells keys apart. A key
-//! may come before the membership of whoever sent it: those wait, bounded. Whoever has shared none is
-//! asked, a few times with growing pauses: clients of Famedly's generation do not share theirs with a
+//! may come before the membership of whoever sent it: those wait, bounded. It may also come before we
+//! hear that he has left and come again: what came in the last seconds is kept for that. Whoever has
+//! shared none is asked, a few times with growing pauses: clients of Famedly's generation do not share theirs with a
 //! joiner by themselves (T-20).
 
 use std::{
@@ -12,10 +13,9 @@ use std::{
 };
 
 use crate::{
-    id::UserId,
     machine::{
         bounds::{
-            KEY_MISS_PAUSE, MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_PARKED_MEMBERS,
+            KEY_MISS_PAUSE, KEY_OVERTAKES, MAX_EARLY_KEYS, MAX_KEY_REQUESTS, MAX_PARKED_MEMBERS,
             MAX_PARKED_PER_USER,
         },
         fingerprint::Fingerprint,
@@ -40,6 +40,8 @@ struct Member {
     is_given: bool,
     /// Index and fingerprint of the key that came last.
     latest: Option<(u8, String)>,
+    /// What came in the last seconds: it may be of a visit of which we have not heard yet.
+    recent: Option<Early>,
     ask: Option<Ask>,
     /// How often the provider did not take what he shared.
     refused: u32,
@@ -52,9 +54,34 @@ struct Member {
 /// Keys that wait for a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Early {
-    member: ParticipantId,
     since: Mono,
     keys: Vec<MediaKey>,
+    /// They came during a visit that was known: they are of that one, or of the next.
+    is_doubtful: bool,
+}
+
+impl Early {
+    const fn new(since: Mono, is_doubtful: bool) -> Self {
+        Self { since, keys: Vec::new(), is_doubtful }
+    }
+
+    fn is_recent(&self, now: Mono) -> bool {
+        now.since(self.since) < KEY_OVERTAKES
+    }
+
+    fn fingerprint(&self, print: &mut Fingerprint) {
+        print.value((&self.keys, self.is_doubtful));
+        print.since(self.since);
+    }
+
+    fn add(&mut self, now: Mono, key: MediaKey) {
+        self.since = now;
+        self.keys.retain(|other| other.index != key.index);
+        if self.keys.len() == MAX_EARLY_KEYS {
+            self.keys.remove(0);
+        }
+        self.keys.push(key);
+    }
 }
 
 /// What a key of a member is to us.
@@ -74,32 +101,46 @@ pub(super) enum Heard {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct HeardKeys {
     members: BTreeMap<ParticipantId, Member>,
-    early: Vec<Early>,
+    early: BTreeMap<ParticipantId, Early>,
 }
 
 impl HeardKeys {
-    /// A member is there, perhaps anew; gives the keys that came before him.
+    /// A member is there, perhaps anew; gives the keys that came before him. Whoever may have shared
+    /// them before he came is asked nevertheless.
     pub(super) fn on_present(
         &mut self,
         now: Mono,
         (member, visit): (&ParticipantId, Option<&String>),
         first_ask: Duration,
     ) -> Vec<MediaKey> {
-        let known = self.members.get(member).map(|known| known.visit.as_ref());
-        if known == Some(visit) {
+        if self.members.get(member).is_some_and(|known| known.visit.as_ref() == visit) {
             return Vec::new();
         }
-        let ask = Some(Ask { at: now.plus(first_ask), tries: 0 });
-        let is_given = self.members.get(member).is_some_and(|former| former.is_given);
-        let joined = Member { visit: visit.cloned(), is_given, ask, ..Member::default() };
+        let former = self.members.remove(member).unwrap_or_default();
+        let recent = former.recent.filter(|recent| recent.is_recent(now));
+        let early = self.early.remove(member).or(recent);
+        let is_asked = early.as_ref().is_none_or(|early| early.is_doubtful);
+        let keys = early.as_ref().map(|early| early.keys.clone()).unwrap_or_default();
+        let joined = Member {
+            visit: visit.cloned(),
+            is_given: former.is_given || !keys.is_empty(),
+            latest: keys.last().map(name),
+            recent: early,
+            ask: is_asked.then(|| Ask { at: now.plus(first_ask), tries: 0 }),
+            ..Member::default()
+        };
         self.members.insert(member.clone(), joined);
-        let place = self.early.iter().position(|early| early.member == *member);
-        place.map(|at| self.early.remove(at).keys).unwrap_or_default()
+        keys
     }
 
     /// A member is there no more; whether there was a key of his.
-    pub(super) fn on_gone(&mut self, member: &ParticipantId) -> bool {
-        self.members.remove(member).is_some_and(|former| former.is_given)
+    pub(super) fn on_gone(&mut self, now: Mono, member: &ParticipantId) -> bool {
+        let Some(former) = self.members.remove(member) else { return false };
+        let recent = former.recent.filter(|recent| recent.is_recent(now));
+        if let Some(recent) = recent.filter(|_| self.has_room(member)) {
+            self.early.insert(member.clone(), recent);
+        }
+        former.is_given
     }
 
     /// We leave.
@@ -112,7 +153,7 @@ impl HeardKeys {
         let Some(known) = self.members.get_mut(member) else {
             return self.park(now, member, key.clone());
         };
-        let latest = Some((key.index, key.fingerprint()));
+        let latest = Some(name(key));
         // Who is asked answers with what he has shared before, and whoever decrypts lacks it.
         let is_asked = known.ask.take().is_some();
         if known.latest == latest && !is_asked {
@@ -121,6 +162,10 @@ impl HeardKeys {
         if known.latest != latest {
             known.refused = 0;
         }
+        let recent = known.recent.take().filter(|recent| recent.is_recent(now));
+        let mut recent = recent.unwrap_or_else(|| Early::new(now, true));
+        recent.add(now, key.clone());
+        known.recent = Some(recent);
         known.latest = latest;
         known.is_given = true;
         known.unsent = false;
@@ -128,34 +173,31 @@ impl HeardKeys {
     }
 
     fn park(&mut self, now: Mono, member: &ParticipantId, key: MediaKey) -> Heard {
-        let place = self.early.iter().position(|early| early.member == *member);
-        let at = match place {
-            Some(at) => at,
-            None if self.early.len() >= MAX_PARKED_MEMBERS => return Heard::TooMany,
-            None if self.early_of(&member.user) >= MAX_PARKED_PER_USER => return Heard::TooMany,
-            None => {
-                let member = member.clone();
-                self.early.push(Early { member, since: now, keys: Vec::new() });
-                self.early.len() - 1
-            }
-        };
-        let early = &mut self.early[at];
-        early.since = now;
-        early.keys.retain(|other| other.index != key.index);
-        if early.keys.len() == MAX_EARLY_KEYS {
-            early.keys.remove(0);
+        if !self.has_room(member) {
+            return Heard::TooMany;
         }
-        early.keys.push(key);
+        let early = self.early.entry(member.clone()).or_insert_with(|| Early::new(now, false));
+        early.add(now, key);
+        early.is_doubtful = false;
         Heard::Parked
     }
 
-    fn early_of(&self, user: &UserId) -> usize {
-        self.early.iter().filter(|early| early.member.user == *user).count()
+    /// Whether keys of this one can wait.
+    fn has_room(&self, member: &ParticipantId) -> bool {
+        let of_user = self.early.keys().filter(|other| other.user == member.user).count();
+        let is_full = self.early.len() >= MAX_PARKED_MEMBERS || of_user >= MAX_PARKED_PER_USER;
+        !is_full || self.early.contains_key(member)
     }
 
     /// Drops what has waited for too long.
     pub(super) fn forget_early(&mut self, now: Mono, patience: Duration) {
-        self.early.retain(|early| now.since(early.since) < patience);
+        self.early.retain(|_, early| match early.is_doubtful {
+            true => early.is_recent(now),
+            false => now.since(early.since) < patience,
+        });
+        for known in self.members.values_mut() {
+            known.recent.take_if(|recent| !recent.is_recent(now));
+        }
     }
 
     /// The provider did not take a member's key: he is asked again after so long, and less and less.
@@ -244,18 +286,27 @@ impl HeardKeys {
                 print.deadline(Deadline::Mono(ask.at));
             }
             known.missed.into_iter().for_each(|at| print.since(at));
+            known.recent.iter().for_each(|recent| recent.fingerprint(print));
         }
-        for early in &self.early {
-            print.value((&early.member, &early.keys));
-            print.since(early.since);
+        for (member, early) in &self.early {
+            print.value(member);
+            early.fingerprint(print);
         }
     }
+}
+
+/// What tells a key from others.
+fn name(key: &MediaKey) -> (u8, String) {
+    (key.index, key.fingerprint())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::DeviceId, redact::SecretBytes};
+    use crate::{
+        id::{DeviceId, UserId},
+        redact::SecretBytes,
+    };
 
     fn member(user: usize, device: usize) -> ParticipantId {
         ParticipantId {
@@ -282,7 +333,7 @@ mod tests {
         assert_eq!(heard.hear(START, &member(1, 1), &key(0, 8)), Heard::Parked);
         let early = heard.on_present(START, (&member(1, 1), None), SECOND);
         assert_eq!(early, [key(0, 8)], "of one place the newest");
-        assert_eq!(heard.hear(START, &member(1, 1), &key(0, 8)), Heard::New);
+        assert_eq!(heard.next_deadline(), None, "he need not be asked");
         assert_eq!(heard.hear(START, &member(1, 1), &key(0, 8)), Heard::Known);
         assert_eq!(heard.hear(START, &member(1, 1), &key(0, 9)), Heard::New, "the same place");
     }
@@ -293,7 +344,7 @@ mod tests {
         for index in 0..=MAX_EARLY_KEYS {
             heard.hear(START, &member(1, 1), &key(index as u8, 7));
         }
-        assert_eq!(heard.early[0].keys.len(), MAX_EARLY_KEYS);
+        assert_eq!(heard.early[&member(1, 1)].keys.len(), MAX_EARLY_KEYS);
         for device in 2..=MAX_PARKED_PER_USER {
             assert_eq!(heard.hear(START, &member(1, device), &key(0, 1)), Heard::Parked);
         }
@@ -334,11 +385,46 @@ mod tests {
         assert_eq!(heard.next_deadline(), None);
         heard.on_present(START, (&ben, Some(&visits[0])), SECOND);
         assert_eq!(heard.next_deadline(), None, "nothing changed");
-        heard.on_present(at(9), (&ben, Some(&visits[1])), SECOND);
-        assert_eq!(heard.next_deadline(), Some(at(10)));
-        assert_eq!(heard.hear(at(9), &ben, &key(0, 1)), Heard::New);
-        heard.on_present(at(9), (&ben, None), SECOND);
-        assert!(heard.on_gone(&ben), "the provider has a key of a former visit");
-        assert!(!heard.on_gone(&ben));
+        let early = heard.on_present(at(10), (&ben, Some(&visits[1])), SECOND);
+        assert_eq!((early, heard.next_deadline()), (Vec::new(), Some(at(11))));
+        assert_eq!(heard.hear(at(10), &ben, &key(0, 1)), Heard::New);
+        heard.on_present(at(20), (&ben, None), SECOND);
+        assert!(heard.on_gone(at(20), &ben), "the provider has a key of a former visit");
+        assert!(!heard.on_gone(at(20), &ben));
+    }
+
+    #[test]
+    fn a_key_that_overtakes_the_news_that_its_owner_comes_again_is_used_and_he_is_asked() {
+        let (ben, visits) = (member(1, 1), ["a".to_owned(), "b".to_owned()]);
+        for leaves in [true, false] {
+            let mut heard = HeardKeys::default();
+            heard.on_present(START, (&ben, Some(&visits[0])), SECOND);
+            heard.hear(at(1), &ben, &key(0, 7));
+            heard.hear(at(12), &ben, &key(1, 8));
+            assert!(!leaves || heard.on_gone(at(13), &ben));
+            let early = heard.on_present(at(21), (&ben, Some(&visits[1])), SECOND);
+            assert_eq!(early, [key(1, 8)], "and none that came before");
+            assert_eq!(heard.next_deadline(), Some(at(22)), "it may be of his former visit");
+            assert_eq!(
+                heard.hear(at(22), &ben, &key(1, 8)),
+                Heard::New,
+                "whoever decrypts lacks it"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_be_of_another_visit_is_kept_for_seconds_alone() {
+        let mut heard = HeardKeys::default();
+        let (ben, cleo) = (member(1, 1), member(2, 1));
+        for one in [&ben, &cleo] {
+            heard.on_present(START, (one, None), SECOND);
+            heard.hear(START, one, &key(0, 7));
+        }
+        heard.on_gone(START, &ben);
+        heard.forget_early(at(9), at(60).0);
+        assert!(heard.early.contains_key(&ben) && heard.members[&cleo].recent.is_some());
+        heard.forget_early(at(10), at(60).0);
+        assert!(heard.early.is_empty() && heard.members[&cleo].recent.is_none());
     }
 }

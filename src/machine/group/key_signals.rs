@@ -110,7 +110,7 @@ impl Engine {
         verdict
     }
 
-    pub(super) fn take_key(
+    fn take_key(
         &mut self,
         session: SessionId,
         member: &ParticipantId,

@@ -214,7 +214,7 @@ impl Engine {
             };
             call.keys.ring.on_gone(now, member, (how, timeouts));
             call.keys.giving.on_gone(member);
-            if call.keys.heard.on_gone(member) {
+            if call.keys.heard.on_gone(now, member) {
                 let forget = Op::Keys(session, KeyOp::Forget(Some(member.clone())));
                 self.world.request(Owner::Nobody, forget);
             }
@@ -223,9 +223,9 @@ impl Engine {
         let visit = (member, present.session.as_ref());
         call.keys.ring.on_present(now, visit, timeouts);
         call.keys.heard.forget_early(now, timeouts.parked);
+        // What is outside the ring was refused before it was kept.
         for key in call.keys.heard.on_present(now, visit, timeouts.key_request) {
-            // What is outside the ring was refused before it was kept.
-            let _ = self.take_key(session, member, key);
+            call.keys.giving.wait(now, member, key);
         }
     }
 
