@@ -36,9 +36,11 @@ const EXPOSED: Duration = Duration::from_secs(8 + 4 + 1);
 const SERVICE: &str = "https://sfu.example";
 
 /// Schedules that failed once: the seed, and the steps that it took.
-const REGRESSIONS: [(u64, &[usize]); 1] = [
+const REGRESSIONS: [(u64, &[usize]); 2] = [
     // A wall clock that stood still while deadlines came less than a millisecond apart.
     (108_065, &[8, 13, 16, 20, 21, 22, 23, 25]),
+    // A key of a former call that was long on its way took the place of that of the present one.
+    (116_966, &[8, 14, 15, 16, 17]),
 ];
 
 #[test]

@@ -95,6 +95,8 @@ pub(super) struct World {
     pub(super) roster: Roster,
     pub(super) peers: BTreeMap<PeerId, SessionId>,
     pub(super) guards: Guards,
+    /// Where in a ring the first media key of the next group call goes.
+    pub(super) next_key: u8,
     awaited: BTreeMap<OpId, Owner>,
     out: VecDeque<Output>,
     /// What legs have to tell their group calls: it is told before anything else happens.
@@ -121,6 +123,7 @@ impl World {
             roster: Roster::default(),
             peers: BTreeMap::new(),
             guards: Guards::default(),
+            next_key: 0,
             awaited: BTreeMap::new(),
             out: VecDeque::new(),
             leg_news: VecDeque::new(),
@@ -292,7 +295,7 @@ impl World {
         self.expected.fingerprint(print, now);
         self.vacant.fingerprint(print, now);
         self.joins.fingerprint(print);
-        print.value(&self.rooms);
+        print.value((&self.rooms, self.next_key));
         print.value(self.out.len());
     }
 }

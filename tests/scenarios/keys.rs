@@ -535,6 +535,27 @@ fn who_leaves_and_enters_at_once_has_other_keys_and_gets_those_of_all() {
     }
 }
 
+/// A message to a device can be on its way for longer than a call lasts.
+#[test]
+fn a_key_of_a_former_call_that_comes_late_takes_the_place_of_none() {
+    let (sim, room, [ada, ben, ..]) = five_with(by_host);
+    settled(&sim, &room, &[&ben]);
+    ada.next(OpKind::SendToDevice, Cue::works().after(secs(7)));
+    enters(&ada, &room);
+    sim.advance(millis(500));
+    // Ada is out of the room, so that call is over, and she comes again.
+    let user = ada.identity().user;
+    sim.server(|server| server.leave(&room, &user));
+    sim.advance(secs(1));
+    sim.server(|server| server.join(&room, &user));
+    sim.advance(secs(1));
+    enters(&ada, &room);
+    sim.advance(secs(20));
+    let indexes: Vec<_> = ada.keys_used().iter().map(|key| key.index).collect();
+    assert_eq!(indexes, [0, 1]);
+    all_meet(&[&ada, &ben], &sim);
+}
+
 /// Item 149.
 #[test]
 fn a_leave_of_ours_that_we_did_not_write_is_followed_by_one_re_join_and_one_share_of_our_key() {

@@ -121,6 +121,19 @@ pub(super) struct Keyring {
 }
 
 impl Keyring {
+    /// Where the next key goes.
+    pub(super) const fn next_index(&self) -> u8 {
+        self.next_index
+    }
+
+    /// The first key of this call goes there: keys of a former call may be on their way still, and
+    /// must not take the place of those of this one.
+    pub(super) const fn begin_at(&mut self, index: u8) {
+        if self.generation == 0 {
+            self.next_index = index;
+        }
+    }
+
     /// We enter the call: a key is needed at once, before anybody knows of us.
     pub(super) fn start(&mut self, ring_size: u16, ratchet: Ratchet) {
         self.active = true;

@@ -182,6 +182,7 @@ impl Engine {
         let ratchet = self.world.config.ratchet;
         let Some(call) = self.groups.calls.get_mut(&session) else { return };
         if let Some(profile) = call.keys.profile {
+            call.keys.ring.begin_at(self.world.next_key);
             call.keys.ring.start(profile.ring_size, ratchet);
             let begin = Op::Keys(session, KeyOp::Begin(profile));
             self.world.request(Owner::Nobody, begin);
@@ -469,6 +470,7 @@ pub(super) fn stop(call: &mut GroupCall, world: &mut World) {
     if !call.keys.ring.is_active() {
         return;
     }
+    world.next_key = call.keys.ring.next_index();
     let asked = call.keys.ring.stop();
     let given = call.keys.giving.stop();
     let asks = std::mem::take(&mut call.keys.asks).into_keys();
