@@ -15,17 +15,16 @@ use matrix_voip::{
         Reply, Tones,
     },
 };
+use matrix_voip_engine::{
+    Interfaces, Known, Subscriber, Tls, Tracks, TrustedRoots, interfaces::LOOK_INTERVAL, track,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    gather::Interfaces,
     impairment::Impairments,
-    interfaces::{Known, LOOK_INTERVAL},
     peer::{Peer, PeerSetup},
     shell::{self, Asked, Request, Shell, clock},
     sockets::Sockets,
-    tls::{Tls, TrustedRoots},
-    track::{self, Subscriber, Tracks},
     uplinks::Uplinks,
 };
 

@@ -1,65 +1,14 @@
-//! Local candidates: which addresses are used, and when the other side hears of them.
+//! Local candidates: when the other side hears of them.
 //!
 //! Host candidates are known before the first description and stand in it; they are reported once
 //! more after it was put into force. What servers give (`reach`) follows as it comes, and then the
 //! end mark. A candidate that comes after that, from a new interface, is reported all the same.
 //! An ICE restart has all of them reported again, under its own user name fragment.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use matrix_voip::machine::io;
 use str0m::Candidate;
-
-/// Most local addresses that a connection opens a socket on. A laptop with a VPN and containers
-/// has about ten.
-pub const MAX_ADDRESSES: usize = 16;
-
-/// Which interfaces of this machine carry calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Interfaces {
-    /// Every interface that is up. Loopback only if there is nothing else.
-    #[default]
-    All,
-    /// Loopback alone: for tests and demonstrations on one machine.
-    Loopback,
-}
-
-/// One address of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
-    /// Whether its interface works.
-    pub up: bool,
-}
-
-/// The addresses to open sockets on, in the order of the list: never link-local ones.
-pub fn usable(addresses: &[Address], interfaces: Interfaces) -> Vec<IpAddr> {
-    let of = |loopback: bool| {
-        let fits = move |ip: &IpAddr| ip.is_loopback() == loopback && !is_link_local(*ip);
-        let mut chosen: Vec<IpAddr> = Vec::new();
-        for ip in addresses.iter().filter(|address| address.up).map(|address| address.ip) {
-            if fits(&ip) && !chosen.contains(&ip) && chosen.len() < MAX_ADDRESSES {
-                chosen.push(ip);
-            }
-        }
-        chosen
-    };
-    match interfaces {
-        Interfaces::All if !of(false).is_empty() => of(false),
-        Interfaces::All | Interfaces::Loopback => of(true),
-    }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast(),
-    }
-}
 
 /// Where a local candidate comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,25 +191,6 @@ fn under(line: &str, ufrag: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn up(ip: &str) -> Address {
-        Address { ip: ip.parse().unwrap(), up: true }
-    }
-
-    #[test]
-    fn loopback_is_used_only_if_nothing_else_is_there() {
-        let lo = [up("127.0.0.1"), up("::1")];
-        let all = [lo[0], lo[1], up("192.168.1.2"), up("169.254.3.4"), up("fe80::1")];
-        assert_eq!(usable(&all, Interfaces::All), [all[2].ip]);
-        assert_eq!(usable(&lo, Interfaces::All), [lo[0].ip, lo[1].ip]);
-        assert_eq!(usable(&all, Interfaces::Loopback), [lo[0].ip, lo[1].ip]);
-    }
-
-    #[test]
-    fn addresses_that_are_down_or_twice_there_are_left_out() {
-        let down = Address { up: false, ..up("10.0.0.1") };
-        assert_eq!(usable(&[down, up("10.0.0.2"), up("10.0.0.2")], Interfaces::All).len(), 1);
-    }
 
     #[test]
     fn each_candidate_is_reported_once_and_the_end_mark_last() {

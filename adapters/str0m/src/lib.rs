@@ -25,8 +25,8 @@
 //! | `dtls`, [`entropy`] | crypto provider, random numbers |
 //! | `guard` | the fence that keeps a panic of str0m from more than one connection |
 //! | `stats` | measurements |
-//! | `sockets`, `uplinks`, `tls`, `interfaces` | the tokio side: UDP; names, TCP and TLS; what changes |
-//! | `shell`, `track`, `delegate` | a task per connection, a task per captured track |
+//! | `sockets`, `uplinks` | the tokio side: UDP; names, TCP and TLS |
+//! | `shell`, `delegate` | a task per connection; a task per captured track is `matrix-voip-engine`'s |
 //! | `sim` (feature `testing`) | a simulated network and peers over it, in virtual time |
 //!
 //! # Supported
@@ -82,7 +82,6 @@ mod guard;
     expect(dead_code, unreachable_pub, reason = "only tests impair, through the same path")
 )]
 mod impairment;
-mod interfaces;
 mod negotiate;
 mod payload;
 pub mod peer;
@@ -94,14 +93,11 @@ pub mod sim;
 mod sockets;
 mod stats;
 mod stun;
-mod tls;
-mod track;
 mod uplinks;
 
 pub use delegate::{Builder, Str0m};
 pub use error::PeerError;
-pub use gather::Interfaces;
 #[cfg(feature = "testing")]
 pub use impairment::{Impairment, Impairments};
+pub use matrix_voip_engine::{BadCertificate, Interfaces, TrustedRoots};
 pub use peer::{Peer, PeerSetup};
-pub use tls::{BadCertificate, TrustedRoots};

@@ -13,15 +13,18 @@ use matrix_voip::{
     id::{PeerId, SessionId, TrackId},
     machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply, Tones},
 };
+use matrix_voip_engine::{
+    Known, Tracks,
+    interfaces::{LOOK_INTERVAL, Look},
+    track::Outgoing,
+};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     impairment,
-    interfaces::{Known, LOOK_INTERVAL, Look},
     peer::{Input, Output, Peer},
     sockets::{Arrival, Sockets, Turn},
-    track::{Outgoing, Tracks},
     uplinks::{Outside, Uplinks},
 };
 

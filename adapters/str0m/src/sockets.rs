@@ -14,16 +14,15 @@ use std::{
 
 use tokio::{io::ReadBuf, net::UdpSocket};
 
-use crate::{
-    gather,
-    impairment::{Delayed, Impairments, Outgoing},
-};
+use matrix_voip_engine::interfaces::MAX_ADDRESSES;
+
+use crate::impairment::{Delayed, Impairments, Outgoing};
 
 /// Longest datagram: nothing in WebRTC exceeds an Ethernet frame.
 const MAX_DATAGRAM: usize = 2048;
 
 /// Most sockets of one connection, those of interfaces that are gone included.
-const MAX_SOCKETS: usize = 2 * gather::MAX_ADDRESSES;
+const MAX_SOCKETS: usize = 2 * MAX_ADDRESSES;
 
 /// Receive errors in a row after which a socket is left alone: its interface is gone.
 const MAX_ERRORS: u32 = 16;

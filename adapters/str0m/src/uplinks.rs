@@ -21,7 +21,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{reach::ServerAddress, tls::Tls};
+use crate::reach::ServerAddress;
+use matrix_voip_engine::Tls;
 
 /// How long a name may take.
 const LOOK_UP: Duration = Duration::from_secs(5);

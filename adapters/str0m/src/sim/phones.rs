@@ -23,7 +23,8 @@ use matrix_voip::{
 };
 
 use super::{Link, Network, Node, Opening, Received, TurnServer, World};
-use crate::{peer::ToneReport, track::gate};
+use crate::peer::ToneReport;
+use matrix_voip_engine::track::gate;
 
 /// Where the wall clock stands at the beginning: any time will do that looks like one.
 const EPOCH: Wall = Wall(1_786_100_000_000);

@@ -1,8 +1,11 @@
 //! The task of one captured track: source → gate → connections.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use matrix_voip::{
@@ -13,14 +16,13 @@ use matrix_voip::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Subscribers, lock, timeline::Timeline};
-use crate::shell::clock;
 
 /// An Opus packet that decodes to 20 ms of silence (RFC 6716: full-band CELT, one empty frame).
 const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// What a track sends while it is muted: silence in place of sound, nothing in place of a picture.
 /// `None`: nothing.
-pub(crate) fn gate(frame: Frame, is_enabled: bool) -> Option<Frame> {
+pub fn gate(frame: Frame, is_enabled: bool) -> Option<Frame> {
     match (is_enabled, frame.codec) {
         (true, _) => Some(frame),
         (false, Codec::Opus) => {
@@ -28,6 +30,12 @@ pub(crate) fn gate(frame: Frame, is_enabled: bool) -> Option<Frame> {
         }
         (false, _) => None,
     }
+}
+
+/// The present, by which a new device's frames follow those of the old one.
+fn clock() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a captured track is where time comes in")]
+    Instant::now()
 }
 
 /// What the task works with.

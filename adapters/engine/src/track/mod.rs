@@ -10,8 +10,7 @@
 mod pump;
 mod timeline;
 
-#[cfg(feature = "testing")]
-pub(crate) use pump::gate;
+pub use pump::gate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,11 +33,11 @@ use tokio::{
 use self::timeline::Timeline;
 
 /// A frame of a track on its way to a connection.
-pub(crate) type Outgoing = (TrackId, Arc<Frame>);
+pub type Outgoing = (TrackId, Arc<Frame>);
 
 /// Frames that may wait for a connection: a third of a second of sound. Beyond them frames are
 /// lost, as on a network that is too slow.
-pub(crate) const MAX_WAITING_FRAMES: usize = 16;
+pub const MAX_WAITING_FRAMES: usize = 16;
 
 /// News that may wait for a source. The other side causes some of it (key frame requests).
 const MAX_WAITING_CONTROLS: usize = 64;
@@ -48,9 +47,11 @@ const ROOM_FOR_SWITCHES: usize = 32;
 
 /// A connection that sends a track.
 #[derive(Debug, Clone)]
-pub(crate) struct Subscriber {
-    pub(crate) frames: mpsc::Sender<Outgoing>,
-    pub(crate) events: PeerEvents,
+pub struct Subscriber {
+    /// Where its frames go; what it cannot take at once is lost.
+    pub frames: mpsc::Sender<Outgoing>,
+    /// Where it is told that a source has ended.
+    pub events: PeerEvents,
 }
 
 /// Who sends a track.
@@ -84,13 +85,14 @@ enum Capturing {
 }
 
 /// All local tracks of an engine.
-pub(crate) struct Tracks {
+pub struct Tracks {
     media: Arc<dyn Media>,
     tracks: Mutex<BTreeMap<TrackId, Track>>,
 }
 
 impl Tracks {
-    pub(crate) fn new(media: Arc<dyn Media>) -> Self {
+    /// No track yet; devices come from `media`.
+    pub fn new(media: Arc<dyn Media>) -> Self {
         Self { media, tracks: Mutex::default() }
     }
 
@@ -99,7 +101,7 @@ impl Tracks {
     /// # Errors
     /// [`Fault::Cancelled`] when the track was released meanwhile, the application's own fault, or
     /// [`Fault::Failed`] when the track is captured already.
-    pub(crate) async fn capture(
+    pub async fn capture(
         &self,
         session: SessionId,
         id: TrackId,
@@ -121,7 +123,7 @@ impl Tracks {
     /// The old device goes on then: [`Fault::NotFound`] when the track was never captured,
     /// [`Fault::Cancelled`] when it was released or replaced again meanwhile, [`Fault::Failed`]
     /// when the new device gives another kind of media, or the application's own fault.
-    pub(crate) async fn replace(
+    pub async fn replace(
         &self,
         session: SessionId,
         id: TrackId,
@@ -136,7 +138,7 @@ impl Tracks {
     }
 
     /// Sends the track, or silence and no picture. Takes effect with the next frame.
-    pub(crate) fn enable(&self, id: TrackId, on: bool) {
+    pub fn enable(&self, id: TrackId, on: bool) {
         let mut tracks = self.lock();
         let track = tracks.entry(id).or_default();
         track.enabled.store(on, Ordering::SeqCst);
@@ -147,7 +149,7 @@ impl Tracks {
     }
 
     /// Closes the device, or cancels its opening; resolves when it is closed.
-    pub(crate) async fn release(&self, id: TrackId) {
+    pub async fn release(&self, id: TrackId) {
         let track = self.lock().remove(&id);
         if let Some(Track { capture: Capturing::Running { controls, pump, .. }, .. }) = track {
             drop(controls);
@@ -157,14 +159,14 @@ impl Tracks {
     }
 
     /// Tells a source what a connection found out about the way.
-    pub(crate) fn control(&self, id: TrackId, control: SourceControl) {
+    pub fn control(&self, id: TrackId, control: SourceControl) {
         if let Some(track) = self.lock().get(&id) {
             track.control(control);
         }
     }
 
     /// From now on the connection gets the frames of these tracks and no others.
-    pub(crate) fn subscribe(&self, peer: PeerId, wanted: &BTreeSet<TrackId>, to: &Subscriber) {
+    pub fn subscribe(&self, peer: PeerId, wanted: &BTreeSet<TrackId>, to: &Subscriber) {
         let mut tracks = self.lock();
         for id in wanted {
             let track = tracks.entry(*id).or_default();
@@ -180,7 +182,7 @@ impl Tracks {
     }
 
     /// The connection is gone. Tracks that were never captured go with their last connection.
-    pub(crate) fn unsubscribe(&self, peer: PeerId) {
+    pub fn unsubscribe(&self, peer: PeerId) {
         self.lock().retain(|_, track| {
             let mut subscribers = lock(&track.subscribers);
             subscribers.of.remove(&peer);
@@ -189,7 +191,7 @@ impl Tracks {
     }
 
     /// The connections that the track goes to.
-    pub(crate) fn listeners(&self, id: TrackId) -> Vec<PeerId> {
+    pub fn listeners(&self, id: TrackId) -> Vec<PeerId> {
         let tracks = self.lock();
         let track = tracks.get(&id);
         track.map(|track| lock(&track.subscribers).of.keys().copied().collect()).unwrap_or_default()

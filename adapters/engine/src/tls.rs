@@ -79,14 +79,14 @@ impl fmt::Debug for TrustedRoots {
 pub struct BadCertificate;
 
 /// TLS for all connections of an engine.
-pub(crate) struct Tls {
+pub struct Tls {
     roots: TrustedRoots,
     config: OnceCell<Option<Arc<ClientConfig>>>,
 }
 
 impl Tls {
     /// Trusts these; nothing is read before the first use.
-    pub(crate) fn new(roots: TrustedRoots) -> Self {
+    pub fn new(roots: TrustedRoots) -> Self {
         Self { roots, config: OnceCell::new() }
     }
 
@@ -95,7 +95,7 @@ impl Tls {
     /// # Errors
     /// [`ServerFault::Untrusted`], [`ServerFault::Nonsense`] for what is no TLS,
     /// [`ServerFault::Unreachable`].
-    pub(crate) async fn secure(
+    pub async fn secure(
         &self,
         name: &str,
         stream: TcpStream,

@@ -1,0 +1,165 @@
+//! The addresses of this machine: which carry calls, and who notices that they changed.
+//!
+//! Nobody tells us about changes on every platform without forty crates more (`str0m.md` §0), so
+//! each connection looks every second, which takes some ten microseconds. The engine keeps
+//! what was seen last, so that a change is told once and not by every connection.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Most local addresses that a connection opens a socket on. A laptop with a VPN and containers
+/// has about ten.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// Which interfaces of this machine carry calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Interfaces {
+    /// Every interface that is up. Loopback only if there is nothing else.
+    #[default]
+    All,
+    /// Loopback alone: for tests and demonstrations on one machine.
+    Loopback,
+}
+
+/// One address of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Whether its interface works.
+    pub up: bool,
+}
+
+/// The addresses to open sockets on, in the order of the list: never link-local ones.
+pub fn usable(addresses: &[Address], interfaces: Interfaces) -> Vec<IpAddr> {
+    let of = |loopback: bool| {
+        let fits = move |ip: &IpAddr| ip.is_loopback() == loopback && !is_link_local(*ip);
+        let mut chosen: Vec<IpAddr> = Vec::new();
+        for ip in addresses.iter().filter(|address| address.up).map(|address| address.ip) {
+            if fits(&ip) && !chosen.contains(&ip) && chosen.len() < MAX_ADDRESSES {
+                chosen.push(ip);
+            }
+        }
+        chosen
+    };
+    match interfaces {
+        Interfaces::All if !of(false).is_empty() => of(false),
+        Interfaces::All | Interfaces::Loopback => of(true),
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast(),
+    }
+}
+
+/// Time between two looks.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the engine knows about the addresses of this machine.
+#[derive(Debug)]
+pub struct Known {
+    interfaces: Interfaces,
+    seen: Mutex<Vec<IpAddr>>,
+}
+
+/// What a look has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing that was not known.
+    Same,
+    /// Addresses came or went, and nobody has told so yet.
+    Changed,
+}
+
+impl Known {
+    /// Nothing is known yet.
+    pub fn new(interfaces: Interfaces) -> Self {
+        Self { interfaces, seen: Mutex::default() }
+    }
+
+    /// The addresses that a new connection uses. Changes while there was no connection concern
+    /// nobody.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn begin(&self) -> io::Result<Vec<IpAddr>> {
+        let present = self.present()?;
+        self.update(&present);
+        Ok(present)
+    }
+
+    /// Looks again; the addresses are those to use now.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn look(&self) -> io::Result<(Look, Vec<IpAddr>)> {
+        let present = self.present()?;
+        Ok((self.update(&present), present))
+    }
+
+    fn present(&self) -> io::Result<Vec<IpAddr>> {
+        Ok(usable(&addresses()?, self.interfaces))
+    }
+
+    fn update(&self, present: &[IpAddr]) -> Look {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // The order of the list says nothing.
+        let has_all = present.iter().all(|ip| seen.contains(ip));
+        let is_same = has_all && seen.len() == present.len();
+        present.clone_into(&mut seen);
+        if is_same { Look::Same } else { Look::Changed }
+    }
+}
+
+/// All addresses of this machine.
+fn addresses() -> io::Result<Vec<Address>> {
+    let interfaces = if_addrs::get_if_addrs()?;
+    let address = |interface: &if_addrs::Interface| Address {
+        ip: interface.ip(),
+        up: interface.is_oper_up() || interface.is_loopback(),
+    };
+    Ok(interfaces.iter().map(address).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn up(ip: &str) -> Address {
+        Address { ip: ip.parse().unwrap(), up: true }
+    }
+
+    #[test]
+    fn loopback_is_used_only_if_nothing_else_is_there() {
+        let lo = [up("127.0.0.1"), up("::1")];
+        let all = [lo[0], lo[1], up("192.168.1.2"), up("169.254.3.4"), up("fe80::1")];
+        assert_eq!(usable(&all, Interfaces::All), [all[2].ip]);
+        assert_eq!(usable(&lo, Interfaces::All), [lo[0].ip, lo[1].ip]);
+        assert_eq!(usable(&all, Interfaces::Loopback), [lo[0].ip, lo[1].ip]);
+    }
+
+    #[test]
+    fn addresses_that_are_down_or_twice_there_are_left_out() {
+        let down = Address { up: false, ..up("10.0.0.1") };
+        assert_eq!(usable(&[down, up("10.0.0.2"), up("10.0.0.2")], Interfaces::All).len(), 1);
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_another_order_is_none() {
+        let known = Known::new(Interfaces::All);
+        let [one, two]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        assert_eq!(known.update(&[one]), Look::Changed);
+        assert_eq!(known.update(&[one]), Look::Same);
+        assert_eq!(known.update(&[one, two]), Look::Changed);
+        assert_eq!(known.update(&[two, one]), Look::Same);
+        assert_eq!(known.update(&[two]), Look::Changed);
+        assert_eq!(known.update(&[two]), Look::Same);
+    }
+}

@@ -1,0 +1,23 @@
+//! What every WebRTC engine of `matrix-voip` needs besides WebRTC: local tracks, from a device to
+//! each connection that sends it ([`Tracks`]); the addresses of this machine ([`Known`]); TLS to
+//! TURN servers ([`Tls`]).
+//!
+//! An engine is an implementation of [`matrix_voip::host::WebRtc`]. What it does with descriptions,
+//! candidates and packets is its own; how a capture is cancelled, a muted microphone sends silence
+//! and another device takes over is the same for all, and stands here.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`track`] | captures, mute, another device, the time stamps of what is sent |
+//! | [`interfaces`] | which addresses carry calls, and who notices that they changed |
+//! | [`tls`] | whom TURN servers over TLS must be vouched for by |
+
+#![forbid(unsafe_code)]
+
+pub mod interfaces;
+pub mod tls;
+pub mod track;
+
+pub use interfaces::{Interfaces, Known};
+pub use tls::{BadCertificate, Tls, TrustedRoots};
+pub use track::{Subscriber, Tracks};
