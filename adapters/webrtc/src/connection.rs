@@ -1,0 +1,315 @@
+//! The task of one peer connection: requests, frames, packets and news around the crate's own.
+//!
+//! Each step waits for one thing and carries it out. Requests are carried out whole even when
+//! nobody waits for their answer any more; closing cuts them short. The crate drives sockets and
+//! timers in a task of its own, which ends when the connection is closed.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use matrix_voip::{
+    host::{Media, PeerEvents, RemoteTrack, SourceControl},
+    id::{PeerId, SessionId, StreamId, TrackId},
+    machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply},
+};
+use matrix_voip_engine::{
+    Known, Tracks,
+    interfaces::{LOOK_INTERVAL, Look},
+    track::Outgoing,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Interval, MissedTickBehavior, interval},
+};
+use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
+
+use crate::{
+    candidates::RemoteCandidates,
+    gather::Gathering,
+    handler::Said,
+    inbound::Inbound,
+    negotiate::{Agreed, Negotiation},
+    servers::Servers,
+    tap::Arrived,
+};
+
+/// A request of the machine, with the way back.
+pub(crate) struct Request {
+    pub(crate) op: PeerOp,
+    pub(crate) reply: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+/// The present.
+pub(crate) fn clock() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "the shell is where time comes in")]
+    Instant::now()
+}
+
+/// What a connection is to the machine and the engine.
+pub(crate) struct Place {
+    pub(crate) id: PeerId,
+    pub(crate) session: SessionId,
+    pub(crate) member: Option<ParticipantId>,
+    pub(crate) events: PeerEvents,
+    pub(crate) media: Arc<dyn Media>,
+    pub(crate) tracks: Arc<Tracks>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) epoch: Instant,
+}
+
+/// The ways into the task.
+pub(crate) struct Ways {
+    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+    pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) frames: mpsc::Receiver<Outgoing>,
+    pub(crate) arrived: mpsc::Receiver<Arrived>,
+    pub(crate) said: mpsc::UnboundedReceiver<Said>,
+}
+
+/// One peer connection with its surroundings.
+pub(crate) struct Connection {
+    pub(crate) place: Place,
+    pub(crate) pc: Arc<dyn PeerConnection>,
+    pub(crate) servers: Servers,
+    pub(crate) negotiation: Negotiation,
+    pub(crate) gathering: Gathering,
+    pub(crate) remote: RemoteCandidates,
+    pub(crate) inbound: Inbound,
+    /// What is agreed, and the streams that come in by it.
+    pub(crate) agreed: Vec<Agreed>,
+    pub(crate) flows: BTreeMap<String, (Option<StreamId>, MediaKind)>,
+    pub(crate) reports: BTreeMap<u32, rtc::rtcp::reception_report::ReceptionReport>,
+    pub(crate) key_frames_asked: BTreeMap<u32, u64>,
+    pub(crate) state: Option<PeerState>,
+    pub(crate) was_connected: bool,
+    pub(crate) is_closed: bool,
+}
+
+/// What the task woke up for.
+enum Wake {
+    Request(Option<Request>),
+    Frame(Outgoing),
+    Arrived(Arrived),
+    Said(Said),
+    Look,
+    Closed,
+}
+
+/// Closes the connection for whoever does not come so far as to do it himself.
+struct Closer(Option<Arc<dyn PeerConnection>>);
+
+impl Connection {
+    /// Runs until the connection is closed or nobody is left to close it.
+    pub(crate) async fn run(mut self, mut ways: Ways) {
+        let mut closer = Closer(Some(self.pc.clone()));
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.is_closed {
+            let wake = wait(&mut ways, &mut looks).await;
+            let mut closing = ways.closing.clone();
+            tokio::select! {
+                biased;
+                _ = closing.wait_for(|is_closing| *is_closing) => self.is_closed = true,
+                () = self.step(wake, &mut ways.said) => {}
+            }
+        }
+        closer.0 = None;
+        drop(self.pc.close().await);
+    }
+
+    async fn step(&mut self, wake: Wake, said: &mut mpsc::UnboundedReceiver<Said>) {
+        match wake {
+            Wake::Request(Some(Request { op, reply })) => {
+                // What was said before the request belongs to what was agreed before it.
+                while let Ok(said) = said.try_recv() {
+                    self.on_said(said).await;
+                }
+                let result = self.perform(op).await;
+                // Nobody waits any more when the request was aborted.
+                drop(reply.send(result));
+            }
+            Wake::Request(None) | Wake::Closed => self.is_closed = true,
+            Wake::Frame((track, frame)) => self.send(track, &frame).await,
+            Wake::Arrived(arrived) => self.on_arrived(arrived).await,
+            Wake::Said(said) => self.on_said(said).await,
+            Wake::Look => self.look_around(),
+        }
+    }
+
+    /// Looks whether there are other interfaces than before. The crate opens sockets on them with
+    /// the next ICE restart, which the machine asks for when it hears of it.
+    fn look_around(&mut self) {
+        if let Ok((Look::Changed, _)) = self.place.known.look() {
+            tracing::info!("the addresses of this machine changed");
+            self.place.events.network_changed();
+        }
+    }
+
+    async fn on_said(&mut self, said: Said) {
+        let news = match said {
+            Said::Candidate { line, server } => {
+                self.servers.on_candidate(&server);
+                self.gathering.on_found(&line)
+            }
+            Said::GatheringDone => {
+                self.servers.on_done();
+                self.gathering.on_done()
+            }
+            Said::State(state) => return self.on_state(state),
+        };
+        self.report(news);
+    }
+
+    fn on_state(&mut self, state: RTCPeerConnectionState) {
+        let state = match state {
+            RTCPeerConnectionState::Connecting => PeerState::Connecting,
+            RTCPeerConnectionState::Connected => PeerState::Connected,
+            RTCPeerConnectionState::Disconnected => PeerState::Disconnected,
+            RTCPeerConnectionState::Failed => PeerState::Failed,
+            _ => return,
+        };
+        // A restart of a working connection is no news.
+        let is_restart = state == PeerState::Connecting && self.was_connected;
+        if is_restart || self.state == Some(state) {
+            return;
+        }
+        self.state = Some(state);
+        self.place.events.report(PeerNews::State(state));
+        if state == PeerState::Connected {
+            self.was_connected = true;
+            // The path is new: nobody at its other end has seen a key frame.
+            for track in self.agreed.iter().filter_map(|line| line.sends) {
+                self.place.tracks.control(track, SourceControl::KeyFrame);
+            }
+        }
+    }
+
+    async fn send(&mut self, track: TrackId, frame: &matrix_voip::host::Frame) {
+        // After a loss media may still get through.
+        if !self.was_connected {
+            return;
+        }
+        for line in self.agreed.iter().filter(|line| line.sends == Some(track)) {
+            if let Some(source) = self.negotiation.sources.get_mut(&line.transceiver) {
+                source.send(frame, &line.form).await;
+            }
+        }
+    }
+
+    async fn on_arrived(&mut self, arrived: Arrived) {
+        match arrived {
+            Arrived::Rtp { packet, at } => {
+                let wanted = self.inbound.take(packet, at, self.place.epoch);
+                let any = self.negotiation.sources.values().next();
+                if let (Some(ssrc), Some(source)) = (wanted, any) {
+                    source.ask_for_key_frame(ssrc).await;
+                }
+            }
+            Arrived::KeyFrame(ssrc) => {
+                if let Some(track) = self.track_of(ssrc) {
+                    *self.key_frames_asked.entry(ssrc).or_default() += 1;
+                    self.place.tracks.control(track, SourceControl::KeyFrame);
+                }
+            }
+            Arrived::Report(report) => {
+                if let Some(track) = self.track_of(report.ssrc) {
+                    let loss = f32::from(report.fraction_lost) / 256.0;
+                    self.reports.insert(report.ssrc, report);
+                    self.place.tracks.control(track, SourceControl::Loss(loss));
+                }
+            }
+        }
+    }
+
+    /// The track that is sent as this source.
+    fn track_of(&self, ssrc: u32) -> Option<TrackId> {
+        let sources = &self.negotiation.sources;
+        let transceiver = *sources.iter().find(|(_, source)| source.ssrc == ssrc)?.0;
+        self.agreed.iter().find(|line| line.transceiver == transceiver)?.sends
+    }
+
+    /// Two descriptions are in force: what flows now.
+    pub(crate) fn on_agreed(&mut self, agreed: Vec<Agreed>) {
+        let flows: BTreeMap<_, _> = agreed
+            .iter()
+            .filter_map(|line| Some((line.form.mid.clone(), (line.receives.clone()?, line.kind))))
+            .collect();
+        self.inbound.agree(&agreed);
+        let before = std::mem::replace(&mut self.flows, flows.clone());
+        for mid in before.iter().filter(|(mid, flow)| flows.get(*mid) != Some(flow)).map(|f| f.0) {
+            self.inbound.close(mid);
+            self.place.events.report(PeerNews::TrackRemoved { mid: mid.clone() });
+        }
+        for (mid, (stream, kind)) in &flows {
+            if before.get(mid) != Some(&(stream.clone(), *kind)) {
+                self.open_sink(mid, stream.clone(), *kind);
+            }
+        }
+        // Whoever begins to see us has no key frame yet.
+        let sent = |lines: &[Agreed]| -> Vec<TrackId> {
+            lines.iter().filter_map(|line| line.sends).collect()
+        };
+        let former = sent(&self.agreed);
+        self.agreed = agreed;
+        for track in sent(&self.agreed).into_iter().filter(|track| !former.contains(track)) {
+            self.place.tracks.control(track, SourceControl::KeyFrame);
+        }
+    }
+
+    fn open_sink(&mut self, mid: &str, stream: Option<StreamId>, kind: MediaKind) {
+        let place = &self.place;
+        let track = RemoteTrack {
+            session: place.session,
+            member: place.member.clone(),
+            peer: place.id,
+            mid: mid.to_owned(),
+            stream: stream.clone(),
+            kind,
+        };
+        self.inbound.open(mid, kind, place.media.sink(track));
+        place.events.report(PeerNews::TrackAdded { mid: mid.to_owned(), stream, kind });
+    }
+
+    pub(crate) fn report(&self, news: Vec<PeerNews>) {
+        news.into_iter().for_each(|news| self.place.events.report(news));
+    }
+}
+
+/// Waits for one thing.
+async fn wait(ways: &mut Ways, looks: &mut Interval) -> Wake {
+    // Not biased: whoever floods us with packets delays neither our sound nor a hangup.
+    tokio::select! {
+        request = ways.requests.recv() => Wake::Request(request),
+        Some(frame) = ways.frames.recv() => Wake::Frame(frame),
+        Some(arrived) = ways.arrived.recv() => Wake::Arrived(arrived),
+        Some(said) = ways.said.recv() => Wake::Said(said),
+        _ = looks.tick() => Wake::Look,
+        _ = ways.closing.wait_for(|is_closing| *is_closing) => Wake::Closed,
+    }
+}
+
+impl Drop for Connection {
+    /// A sink of the application or the crate panicked: this connection is over, no other is
+    /// harmed.
+    fn drop(&mut self) {
+        self.place.tracks.unsubscribe(self.place.id);
+        if !self.is_closed {
+            self.place.events.report(PeerNews::State(PeerState::Failed));
+        }
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        let Some(pc) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop(pc.close().await) });
+        }
+    }
+}
+
+/// How long a connection may take to be made: its sockets are opened and nothing is asked.
+pub(crate) const OPENING: Duration = Duration::from_secs(10);

@@ -1,0 +1,82 @@
+//! The other WebRTC engine of `matrix-voip`, over the crates
+//! [`webrtc`](https://docs.rs/webrtc) and [`rtc`](https://docs.rs/rtc) 0.21.1: peer connections with
+//! ICE, DTLS-SRTP, Opus, VP8 and H.264, without any C++.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use matrix_voip::host::Media;
+//! # fn example(media: Arc<dyn Media>) {
+//! let engine = matrix_voip_webrtc::Webrtc::builder(media).build();
+//! # let _ = engine;
+//! # }
+//! ```
+//!
+//! [`Webrtc`] implements [`matrix_voip::host::WebRtc`]. Sound and picture come from and go to an
+//! implementation of [`matrix_voip::host::Media`], as encoded frames; `matrix-voip-media` has
+//! sources and sinks. What is not WebRTC (captures, mute, addresses, TLS) is `matrix-voip-engine`'s.
+//!
+//! # The house
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `delegate` | [`Webrtc`], [`Builder`]: the trait's methods as requests to tasks |
+//! | `connection`, `perform` | the task of one connection; what it is asked |
+//! | `open`, `codecs`, `handler` | a connection of the crate's: sockets, codecs, timers, its news |
+//! | `negotiate`, `sdp` | plan → m-lines; what goes into the crate and what comes out of it |
+//! | `gather`, `candidates` | our candidates; theirs |
+//! | `tap`, `inbound`, `receive` | packets off the crate's chain, to their lines, to frames |
+//! | `send` | frames → packets |
+//! | `servers`, `forward` | STUN and TURN servers; TURN over TCP and TLS |
+//! | `stats` | measurements |
+//!
+//! # What is corrected
+//!
+//! The crate is used for ICE, DTLS, SRTP, RTCP and the format of SDP. What flows which way is
+//! decided here: to the crate every m-line is `sendrecv` for ever, and every packet that comes in
+//! is taken off its chain of interceptors. The letters are those of the tests.
+//!
+//! | | defect of 0.21.1 | here |
+//! | --- | --- | --- |
+//! | A | answers every re-offer with `a=setup:active` | `sdp`: the part that is ours |
+//! | B | answers `sendonly` with `sendrecv`; stops a line that is offered `inactive` | `negotiate`: directions are ours |
+//! | C | `replace_track` says yes and sends nothing any more | `send`: one track for ever, other frames |
+//! | D | candidates name no m-line | `gather` |
+//! | E | no negotiation after a restart, no implicit rollback | `negotiate`: explicit |
+//! | F | RTCP never comes to a track | `tap` |
+//! | G | header extensions get numbers that collide with Chromium's | `codecs` |
+//! | H | relayed candidates tell the local address (`raddr`) | `sdp`, `gather` |
+//! | I | a description with lines that name no `ssrc` is refused | `sdp`: they get one |
+//!
+//! # Supported
+//!
+//! Host candidates on every interface, server-reflexive ones by STUN, relayed ones by TURN over UDP,
+//! TCP and TLS; trickle both ways, ICE restart in offers and answers, several audio and video lines,
+//! retransmission on the same source, statistics. Not: tones of a telephone
+//! ([`Fault::Unsupported`](matrix_voip::machine::io::Fault), and no `telephone-event` in any
+//! description), retransmission on a source of its own (RTX), bandwidth estimation, simulcast, data
+//! channels, the reason why a TURN server failed.
+
+#![forbid(unsafe_code)]
+
+mod candidates;
+mod codecs;
+mod connection;
+mod delegate;
+pub mod error;
+mod forward;
+mod gather;
+mod handler;
+mod inbound;
+mod negotiate;
+mod open;
+mod perform;
+mod receive;
+mod sdp;
+mod send;
+mod servers;
+mod stats;
+mod tap;
+
+pub use delegate::{Builder, Webrtc};
+pub use error::PeerError;
+pub use matrix_voip_engine::{BadCertificate, Interfaces, TrustedRoots};

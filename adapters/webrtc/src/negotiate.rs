@@ -1,0 +1,569 @@
+//! From a [`Plan`] to m-lines and back: offers, answers, rollback.
+//!
+//! [`Negotiation`] remembers the m-lines in their order, which [`Slot`] each serves, what it sends
+//! and which way it flows. To the crate every line is `sendrecv` for ever (`sdp`); what is agreed
+//! comes out of the two descriptions as they are ([`Agreed`]).
+//!
+//! An offer is in force in the crate as soon as it is made, so that a rollback finds it there. A
+//! remote offer waits until it is answered: the crate could not take a second one in its place.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use matrix_voip::{
+    host::Codec,
+    id::{StreamId, TrackId},
+    machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
+    sdp::{MAX_MEDIA_LINES, ice_ufrag},
+};
+use rtc::{
+    peer_connection::configuration::RTCOfferOptions,
+    rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
+};
+use webrtc::{
+    peer_connection::{PeerConnection, RTCSessionDescription},
+    rtp_transceiver::RtpTransceiver,
+};
+
+use crate::{
+    codecs,
+    error::PeerError,
+    sdp::{self, Line, Msid, Outward, Saying},
+    send::{Form, Source, crate_kind},
+};
+
+/// The slots of a kind, in the order in which remote m-lines of that kind are given them.
+const fn slots(kind: MediaKind) -> [Slot; 2] {
+    match kind {
+        MediaKind::Audio => [Slot::Audio, Slot::ScreenAudio],
+        MediaKind::Video => [Slot::Video, Slot::Screen],
+    }
+}
+
+/// One m-line of ours.
+#[derive(Debug, Clone)]
+struct Mapped {
+    mid: String,
+    /// `None`: the other side has more lines than a call has uses for.
+    slot: Option<Slot>,
+    /// The crate's number of the line.
+    transceiver: usize,
+    /// What it sends, while it does.
+    sent: Option<Sent>,
+    /// What it has sent last. Descriptions go on naming it: Chromium takes a source that is no
+    /// longer named for gone, and stays silent when it comes back.
+    named: Option<Sent>,
+    /// What our last description says of it.
+    direction: Direction,
+    /// Refused, or stopped by the other side: so for ever.
+    is_off: bool,
+}
+
+/// What a line sends.
+#[derive(Debug, Clone)]
+struct Sent {
+    track: TrackId,
+    stream: Option<StreamId>,
+}
+
+/// What is agreed about one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub(crate) form: Form,
+    pub(crate) kind: MediaKind,
+    /// The crate's number of the line.
+    pub(crate) transceiver: usize,
+    /// What we send on it.
+    pub(crate) sends: Option<TrackId>,
+    /// Whether their media comes to us on it, and its stream.
+    pub(crate) receives: Option<Option<StreamId>>,
+    /// The sources that they named.
+    pub(crate) sources: Vec<u32>,
+}
+
+/// Our part in the DTLS handshake, once it is settled (correction A).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Active,
+    Passive,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+        }
+    }
+}
+
+/// An offer of ours that nobody has answered.
+struct Pending {
+    former: Vec<Mapped>,
+    /// Whether it asks for new ICE credentials.
+    restarts: bool,
+    /// What was in force before it.
+    local: Option<SdpKind>,
+}
+
+/// The m-lines of one connection and what is being agreed about them.
+pub(crate) struct Negotiation {
+    lines: Vec<Mapped>,
+    /// Lines of the crate's that belong to none of ours: left over from a rolled back offer.
+    spares: Vec<(Slot, usize)>,
+    pub(crate) sources: BTreeMap<usize, Source>,
+    pending: Option<Pending>,
+    remote_offer: Option<String>,
+    local: Option<SdpKind>,
+    role: Option<Role>,
+    /// The next offer is to ask for new ICE credentials; so it stays until they are agreed.
+    restart: bool,
+    remote_ufrag: Option<String>,
+    /// The codecs that the other side has, of each kind, where it is known.
+    theirs: BTreeMap<MediaKind, Vec<Codec>>,
+    relay_only: bool,
+    /// The name of all our sources in RTCP.
+    name: String,
+}
+
+type Pc = Arc<dyn PeerConnection>;
+
+impl Negotiation {
+    /// Nothing is agreed yet.
+    pub(crate) fn new(relay_only: bool) -> Self {
+        let name = std::iter::repeat_with(fastrand::alphanumeric).take(16).collect();
+        Self {
+            lines: Vec::new(),
+            spares: Vec::new(),
+            sources: BTreeMap::new(),
+            pending: None,
+            remote_offer: None,
+            local: None,
+            role: None,
+            restart: false,
+            remote_ufrag: None,
+            theirs: BTreeMap::new(),
+            relay_only,
+            name,
+        }
+    }
+
+    /// Gives the next offer new ICE credentials.
+    pub(crate) fn restart_ice(&mut self) {
+        self.restart = true;
+    }
+
+    /// Makes an offer for the plan; a former offer that is still unanswered is forgotten.
+    ///
+    /// # Errors
+    /// [`PeerError::BadStreamId`], [`PeerError::NothingToOffer`]; nothing has changed then.
+    pub(crate) async fn offer(&mut self, pc: &Pc, plan: &Plan) -> Result<Description, PeerError> {
+        plan.lines.iter().try_for_each(check_ids)?;
+        self.rollback(pc).await?;
+        if plan.lines.is_empty() && self.lines.is_empty() {
+            return Err(PeerError::NothingToOffer);
+        }
+        let former = self.lines.clone();
+        self.arrange(pc, plan).await?;
+        let restarts = std::mem::take(&mut self.restart);
+        let options = RTCOfferOptions { ice_restart: restarts };
+        let offer = pc.create_offer(Some(options)).await.map_err(unfit)?;
+        pc.set_local_description(offer).await.map_err(unfit)?;
+        for line in self.lines.iter_mut().filter(|line| line.mid.is_empty()) {
+            line.mid = mid_of(pc, line.transceiver).await.ok_or(PeerError::Unfit)?;
+        }
+        self.assign(plan);
+        for line in &mut self.lines {
+            let wanted = line.slot.and_then(|slot| planned(plan, slot));
+            line.direction = wanted.map_or(Direction::Inactive, |wanted| wanted.direction);
+        }
+        let local = self.local.replace(SdpKind::Offer);
+        self.pending = Some(Pending { former, restarts, local });
+        self.description(pc).await
+    }
+
+    /// Takes a remote offer; it has no effect before [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub(crate) fn take_offer(&mut self, offer: &str) -> Result<(), PeerError> {
+        sdp::check(offer)?;
+        let text = sdp::inward(offer);
+        RTCSessionDescription::offer(text).map_err(unreadable)?;
+        let lines = sdp::read(offer);
+        // Lines keep their place and their kind for ever (RFC 3264 §8).
+        let known = |line: &Mapped| lines.iter().any(|offered| offered.mid == line.mid);
+        let agreed = self.pending.as_ref().map_or(&self.lines, |pending| &pending.former);
+        let are_there = agreed.iter().all(known);
+        self.remote_offer = are_there.then(|| offer.to_owned());
+        are_there.then_some(()).ok_or(PeerError::Unfit)
+    }
+
+    /// Answers the remote offer and puts both into force.
+    ///
+    /// # Errors
+    /// [`PeerError::NoRemoteOffer`], or why the crate refuses the offer; it can be asked again
+    /// after another one.
+    pub(crate) async fn answer(
+        &mut self,
+        pc: &Pc,
+        plan: &Plan,
+    ) -> Result<(Description, Vec<Agreed>, String), PeerError> {
+        plan.lines.iter().try_for_each(check_ids)?;
+        let offer = self.remote_offer.take().ok_or(PeerError::NoRemoteOffer)?;
+        self.rollback(pc).await?;
+        let offered = sdp::read(&offer);
+        let parsed = RTCSessionDescription::offer(sdp::inward(&offer)).map_err(unreadable)?;
+        if let Err(error) = pc.set_remote_description(parsed).await {
+            return Err(self.withdraw(pc, unfit(error)).await);
+        }
+        if let Err(error) = self.accept(pc, &offered, plan).await {
+            return Err(self.withdraw(pc, error).await);
+        }
+        self.local = Some(SdpKind::Answer);
+        if self.role.is_none() {
+            let answer = pc.current_local_description().await.ok_or(PeerError::Unfit)?;
+            self.role = Some(match sdp::setup(&answer.sdp) {
+                Some("passive") => Role::Passive,
+                _ => Role::Active,
+            });
+        }
+        if self.note_generation(&offer) {
+            self.restart = false;
+        }
+        let answer = self.description(pc).await?;
+        let agreed = self.agree(&sdp::read(answer.sdp.expose()), &offered, SdpKind::Answer);
+        Ok((answer, agreed, offer))
+    }
+
+    /// Gives the lines of the offer to ours, and puts an answer into force in the crate.
+    async fn accept(&mut self, pc: &Pc, offered: &[Line], plan: &Plan) -> Result<(), PeerError> {
+        let mut lines = self.lines.clone();
+        adopt(pc, &mut lines, offered).await?;
+        for line in &mut lines {
+            let Some(theirs) = offered.iter().find(|theirs| theirs.mid == line.mid) else {
+                continue;
+            };
+            line.is_off |= theirs.is_off || theirs.payloads.is_empty();
+            line.direction = acceptable(line, plan, theirs);
+        }
+        self.spares.retain(|(_, spare)| lines.iter().all(|line| line.transceiver != *spare));
+        self.lines = lines;
+        self.note_codecs(offered);
+        self.complete(pc).await?;
+        let answer = pc.create_answer(None).await.map_err(unfit)?;
+        pc.set_local_description(answer).await.map_err(unfit)?;
+        self.assign(plan);
+        Ok(())
+    }
+
+    /// Every line that the offer made gets a source: a hold that ends needs no new one.
+    async fn complete(&mut self, pc: &Pc) -> Result<(), PeerError> {
+        for transceiver in pc.get_transceivers().await {
+            let id = transceiver.id();
+            let line = self.lines.iter().find(|line| line.transceiver == id && !line.is_off);
+            let Some(slot_kind) = line.and_then(|line| line.slot).map(Slot::kind) else { continue };
+            if !self.sources.contains_key(&id) {
+                self.attach(pc, id, slot_kind).await?;
+                self.prefer(&transceiver, slot_kind).await;
+            }
+            let both = RTCRtpTransceiverDirection::Sendrecv;
+            transceiver.set_direction(both).await.map_err(unfit)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a line a source. The crate chooses the line: the first of that kind without one; it
+    /// may be one that nobody uses, which then has one as well.
+    async fn attach(&mut self, pc: &Pc, id: usize, kind: MediaKind) -> Result<(), PeerError> {
+        while !self.sources.contains_key(&id) && self.sources.len() < MAX_MEDIA_LINES {
+            let source = Source::new(self.codec(kind), &self.name);
+            let sender = pc.add_track(source.track()).await.map_err(unfit)?;
+            self.sources.insert(sender.id().into(), source);
+        }
+        Ok(())
+    }
+
+    /// Takes the remote offer out of the crate again.
+    async fn withdraw(&mut self, pc: &Pc, error: PeerError) -> PeerError {
+        let Ok(rollback) = RTCSessionDescription::rollback(None) else { return error };
+        drop(pc.set_remote_description(rollback).await);
+        error
+    }
+
+    /// Puts the answer to our offer into force.
+    ///
+    /// # Errors
+    /// [`PeerError::NoOffer`], or what is wrong with the answer. An answer that the crate refuses
+    /// uses up the offer.
+    pub(crate) async fn take_answer(
+        &mut self,
+        pc: &Pc,
+        answer: &str,
+    ) -> Result<Vec<Agreed>, PeerError> {
+        sdp::check(answer)?;
+        let parsed = RTCSessionDescription::answer(sdp::inward(answer)).map_err(unreadable)?;
+        let theirs = sdp::read(answer);
+        // The crate would find that out when half of it is done.
+        let offer = pc.pending_local_description().await.ok_or(PeerError::NoOffer)?;
+        let ours = sdp::read(&offer.sdp);
+        let fits = ours.len() == theirs.len()
+            && ours.iter().zip(&theirs).all(|(a, b)| a.mid == b.mid && a.kind == b.kind);
+        fits.then_some(()).ok_or(PeerError::Unfit)?;
+        let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
+        if let Err(error) = pc.set_remote_description(parsed).await {
+            self.restart |= pending.restarts;
+            return Err(unfit(error));
+        }
+        if self.role.is_none() {
+            self.role = Some(match sdp::setup(answer) {
+                Some("active") => Role::Passive,
+                _ => Role::Active,
+            });
+        }
+        for line in &mut self.lines {
+            let said = theirs.iter().find(|theirs| theirs.mid == line.mid);
+            line.is_off |= said.is_some_and(|said| said.is_off);
+        }
+        self.note_codecs(&theirs);
+        self.note_generation(answer);
+        Ok(self.agree(&ours, &theirs, SdpKind::Offer))
+    }
+
+    /// Forgets our unanswered offer, if there is one. A restart that it asked for is still wanted.
+    ///
+    /// # Errors
+    /// The crate refuses, which it does only when it is closed.
+    pub(crate) async fn rollback(&mut self, pc: &Pc) -> Result<(), PeerError> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let rollback = RTCSessionDescription::rollback(None).map_err(unfit)?;
+        pc.set_local_description(rollback).await.map_err(unfit)?;
+        let new = self.lines.iter().filter(|line| {
+            pending.former.iter().all(|former| former.transceiver != line.transceiver)
+        });
+        self.spares.extend(new.filter_map(|line| Some((line.slot?, line.transceiver))));
+        self.lines = pending.former;
+        self.restart |= pending.restarts;
+        self.local = pending.local;
+        Ok(())
+    }
+
+    /// Whether a description of this kind was made and can be put into force.
+    pub(crate) fn has_made(&self, kind: SdpKind) -> bool {
+        self.local == Some(kind)
+    }
+
+    /// Our last description as the other side gets it, with the candidates found so far.
+    ///
+    /// # Errors
+    /// [`PeerError::NoDescription`].
+    pub(crate) async fn description(&self, pc: &Pc) -> Result<Description, PeerError> {
+        let kind = self.local.ok_or(PeerError::NoDescription)?;
+        let made = pc.local_description().await.ok_or(PeerError::NoDescription)?;
+        let saying = |mid: &str| match self.lines.iter().find(|line| line.mid == mid) {
+            Some(line) if line.is_off => Saying::Off,
+            Some(line) => Saying::On(line.direction, line.named.as_ref().map(msid)),
+            None => Saying::On(Direction::Inactive, None),
+        };
+        let answers = kind == SdpKind::Answer;
+        let role = self.role.filter(|_| answers).map(Role::name);
+        let how = Outward { saying, role, relay_only: self.relay_only };
+        Ok(Description { kind, sdp: sdp::outward(&made.sdp, &how).into() })
+    }
+
+    /// Makes the lines that the plan has besides those that are there.
+    async fn arrange(&mut self, pc: &Pc, plan: &Plan) -> Result<(), PeerError> {
+        for line in self.lines.iter_mut().filter(|line| line.is_off) {
+            line.slot = None;
+        }
+        // The crate offers what was left over, wanted or not.
+        for (slot, transceiver) in std::mem::take(&mut self.spares) {
+            self.lines.push(fresh(slot, transceiver));
+        }
+        for wanted in &plan.lines {
+            let slot = wanted.slot;
+            if self.lines.iter().any(|line| line.slot == Some(slot)) {
+                continue;
+            }
+            let source = Source::new(self.codec(slot.kind()), &self.name);
+            let init = RTCRtpTransceiverInit {
+                direction: RTCRtpTransceiverDirection::Sendrecv,
+                ..RTCRtpTransceiverInit::default()
+            };
+            let made = pc.add_transceiver_from_track(source.track(), Some(init)).await;
+            let made = made.map_err(unfit)?;
+            self.prefer(&made, slot.kind()).await;
+            self.sources.insert(made.id(), source);
+            self.lines.push(fresh(slot, made.id()));
+        }
+        Ok(())
+    }
+
+    /// The codec that a source is bound with; another of its kind can be sent as well.
+    fn codec(&self, kind: MediaKind) -> Codec {
+        let usual = if kind == MediaKind::Audio { Codec::Opus } else { Codec::Vp8 };
+        self.theirs.get(&kind).and_then(|codecs| codecs.first()).copied().unwrap_or(usual)
+    }
+
+    /// A source is bound with one codec, which the crate takes for the only one of the line.
+    async fn prefer(&self, transceiver: &Arc<dyn RtpTransceiver>, kind: MediaKind) {
+        let mut all = codecs::of_kind(crate_kind(kind));
+        if let Some(theirs) = self.theirs.get(&kind) {
+            let names: Vec<_> = theirs.iter().map(|codec| codecs::parameters(*codec)).collect();
+            all.retain(|codec| {
+                names.iter().any(|name| name.mime_type == codec.rtp_codec.mime_type)
+            });
+        }
+        drop(transceiver.set_codec_preferences(all).await);
+    }
+
+    fn note_codecs(&mut self, theirs: &[Line]) {
+        for line in theirs.iter().filter(|line| !line.payloads.is_empty()) {
+            let codecs = line.payloads.iter().map(|(_, codec)| *codec).collect();
+            if let Some(kind) = line.kind {
+                self.theirs.entry(kind).or_insert(codecs);
+            }
+        }
+    }
+
+    /// Gives every line the track that the plan wants it to send.
+    fn assign(&mut self, plan: &Plan) {
+        for line in &mut self.lines {
+            let wanted = line.slot.and_then(|slot| planned(plan, slot));
+            line.sent = wanted.filter(|wanted| wanted.direction.sends()).and_then(|wanted| {
+                Some(Sent { track: wanted.track?, stream: wanted.stream.clone() })
+            });
+            line.named = line.sent.clone().or_else(|| line.named.take());
+        }
+    }
+
+    /// What follows from two descriptions; `ours` is of this kind.
+    fn agree(&self, ours: &[Line], theirs: &[Line], kind: SdpKind) -> Vec<Agreed> {
+        let agreed = self.lines.iter().filter(|line| !line.is_off).filter_map(|line| {
+            let our = ours.iter().find(|our| our.mid == line.mid)?;
+            let their = theirs.iter().find(|their| their.mid == line.mid)?;
+            let answer = if kind == SdpKind::Answer { our } else { their };
+            let flows_out = line.direction.sends() && sdp::receives(their.direction);
+            let flows_in = sdp::receives(line.direction) && their.direction.sends();
+            Some(Agreed {
+                form: Form {
+                    mid: line.mid.clone(),
+                    payloads: answer.payloads.clone(),
+                    level: answer.level,
+                    mid_extension: answer.mid_extension,
+                },
+                kind: line_kind(line, their)?,
+                transceiver: line.transceiver,
+                sends: line.sent.as_ref().map(|sent| sent.track).filter(|_| flows_out),
+                receives: flows_in.then(|| their.stream.clone()),
+                sources: their.sources.clone(),
+            })
+        });
+        agreed.collect()
+    }
+
+    /// A description of theirs is in force: whether it brought new ICE credentials.
+    fn note_generation(&mut self, description: &str) -> bool {
+        let ufrag = ice_ufrag(description).map(str::to_owned);
+        let is_new = self.remote_ufrag.is_some() && self.remote_ufrag != ufrag;
+        self.remote_ufrag = ufrag;
+        is_new
+    }
+}
+
+fn line_kind(line: &Mapped, their: &Line) -> Option<MediaKind> {
+    line.slot.map(Slot::kind).or(their.kind)
+}
+
+const fn fresh(slot: Slot, transceiver: usize) -> Mapped {
+    Mapped {
+        mid: String::new(),
+        slot: Some(slot),
+        transceiver,
+        sent: None,
+        named: None,
+        direction: Direction::Inactive,
+        is_off: false,
+    }
+}
+
+/// Maps the lines of a remote offer: each that is in use gets the first free slot of its kind.
+async fn adopt(pc: &Pc, lines: &mut Vec<Mapped>, offered: &[Line]) -> Result<(), PeerError> {
+    let mut transceivers = BTreeMap::new();
+    for transceiver in pc.get_transceivers().await {
+        if let Ok(Some(mid)) = transceiver.mid().await {
+            transceivers.insert(mid, transceiver.id());
+        }
+    }
+    for line in offered {
+        let Some(kind) = line.kind else { continue };
+        let is_free = |slot: &Slot| !lines.iter().any(|known| known.slot == Some(*slot));
+        let free = slots(kind).into_iter().find(is_free);
+        let slot = free.filter(|_| line.direction != Direction::Inactive);
+        match lines.iter_mut().find(|known| known.mid == line.mid) {
+            Some(known) => known.slot = known.slot.or(slot),
+            None => {
+                let transceiver = *transceivers.get(&line.mid).ok_or(PeerError::Unfit)?;
+                let new = fresh(Slot::Audio, transceiver);
+                lines.push(Mapped { mid: line.mid.clone(), slot, ..new });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What we say of an offered line: what we want and the offer allows. A line without slot may
+/// bring us what the plan receives of its kind.
+fn acceptable(line: &Mapped, plan: &Plan, offered: &Line) -> Direction {
+    let wanted = match line.slot {
+        Some(slot) => planned(plan, slot).map_or(Direction::Inactive, |line| line.direction),
+        None => sdp::direction(false, wants_any(plan, offered.kind)),
+    };
+    sdp::direction(
+        wanted.sends() && sdp::receives(offered.direction),
+        sdp::receives(wanted) && offered.direction.sends(),
+    )
+}
+
+fn wants_any(plan: &Plan, kind: Option<MediaKind>) -> bool {
+    plan.lines.iter().any(|line| Some(line.slot.kind()) == kind && sdp::receives(line.direction))
+}
+
+fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
+    plan.lines.iter().find(|line| line.slot == slot)
+}
+
+async fn mid_of(pc: &Pc, id: usize) -> Option<String> {
+    let all = pc.get_transceivers().await;
+    all.iter().find(|transceiver| transceiver.id() == id)?.mid().await.ok()?
+}
+
+fn msid(sent: &Sent) -> Msid {
+    let stream = sent.stream.as_ref().map_or("-", StreamId::as_str);
+    Msid { stream: stream.to_owned(), track: track_name(sent.track, sent.stream.as_ref()) }
+}
+
+/// Our track's name in SDP: of another stream another one, though both sides count from 1.
+fn track_name(track: TrackId, stream: Option<&StreamId>) -> String {
+    let stream = stream.map_or("track", StreamId::as_str);
+    // Checked to be ASCII: any place to cut is one between characters.
+    format!("{}-{track}", stream.get(..40).unwrap_or(stream))
+}
+
+/// Stream ids must be tokens of at most 64 characters (RFC 8830) to stand in `a=msid`.
+fn check_ids(line: &PlanLine) -> Result<(), PeerError> {
+    let fits = |id: &StreamId| {
+        id.as_str().len() <= 64 && id.as_str().bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    line.stream.as_ref().is_none_or(fits).then_some(()).ok_or(PeerError::BadStreamId)
+}
+
+/// The crate's texts may quote the description, so they stay out of errors and ordinary logs.
+fn unreadable(error: impl std::fmt::Display) -> PeerError {
+    tracing::trace!(%error, "description cannot be read");
+    PeerError::Unreadable
+}
+
+fn unfit(error: impl std::fmt::Display) -> PeerError {
+    tracing::trace!(%error, "description refused");
+    PeerError::Unfit
+}

@@ -1,0 +1,323 @@
+//! RTP → frames: packets of one source in the order of their numbers, whole frames out of them.
+//!
+//! A value without a clock. What is missing is waited for until so many packets came after it
+//! ([`MAX_LATE_SOUND`], [`MAX_LATE_PICTURE`]) or for [`MAX_WAIT`]; then it counts as lost.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use matrix_voip::{
+    host::{Codec, Frame},
+    machine::io::MediaKind,
+};
+use rtc::rtp::{
+    codec::{h264::H264Packet, vp8::Vp8Packet},
+    packetizer::Depacketizer,
+};
+
+/// Packets of sound that a late one may come after: 2 bridge 40 ms.
+const MAX_LATE_SOUND: usize = 2;
+
+/// Packets of a picture that a late one may come after: a retransmission takes a round trip, which
+/// at 2 Mbit/s is some thirty packets.
+const MAX_LATE_PICTURE: usize = 64;
+
+/// How long a packet waits for one before it, as the arrivals tell.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+
+/// Largest frame that is put together, in bytes.
+const MAX_FRAME: usize = 4 << 20;
+
+/// A packet further away than this from the last one begins the source anew.
+const MAX_JUMP: u64 = 3000;
+
+/// One received packet.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    pub(crate) codec: Codec,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) is_last: bool,
+    pub(crate) payload: Bytes,
+    pub(crate) level: Option<i8>,
+    pub(crate) arrival: Duration,
+}
+
+/// The packets of one source on their way to frames.
+#[derive(Debug, Default)]
+pub(crate) struct Assembly {
+    waiting: BTreeMap<u64, Received>,
+    /// The number of the packet that comes next.
+    next: Option<u64>,
+    /// The last number and time stamp, unwrapped.
+    last: Option<(u64, u64)>,
+    /// The packets of the frame that is being put together.
+    parts: Vec<(u64, Received)>,
+    /// Something before the next frame is missing.
+    is_broken: bool,
+    /// How many packets never came.
+    pub(crate) lost: u64,
+}
+
+impl Assembly {
+    /// Takes a packet; returns the frames that it completes.
+    pub(crate) fn push(&mut self, packet: Received) -> Vec<Frame> {
+        let sequence = self.unwrapped(packet.sequence);
+        let is_late = self.next.is_some_and(|next| sequence < next);
+        if is_late && self.next.is_some_and(|next| next - sequence < MAX_JUMP) {
+            return Vec::new();
+        }
+        let is_far = self.next.is_some_and(|next| sequence.abs_diff(next) >= MAX_JUMP);
+        if is_far {
+            self.restart();
+        }
+        let most = match packet.codec.kind() {
+            MediaKind::Audio => MAX_LATE_SOUND,
+            MediaKind::Video => MAX_LATE_PICTURE,
+        };
+        let now = packet.arrival;
+        self.next.get_or_insert(sequence);
+        self.waiting.insert(sequence, packet);
+        let mut frames = Vec::new();
+        self.take_ready(&mut frames);
+        while self.waiting.len() > most || self.waits_since().is_some_and(|at| now > at + MAX_WAIT)
+        {
+            self.skip();
+            self.take_ready(&mut frames);
+        }
+        frames
+    }
+
+    /// When the first of those that wait came in.
+    fn waits_since(&self) -> Option<Duration> {
+        self.waiting.first_key_value().map(|(_, packet)| packet.arrival)
+    }
+
+    /// The source begins anew, with other numbers.
+    fn restart(&mut self) {
+        self.waiting.clear();
+        self.parts.clear();
+        self.next = None;
+        self.is_broken = true;
+    }
+
+    /// Gives up what is missing before the first packet that is there.
+    fn skip(&mut self) {
+        let Some(first) = self.waiting.keys().next().copied() else { return };
+        self.lost += self.next.map_or(0, |next| first.saturating_sub(next));
+        self.next = Some(first);
+        self.parts.clear();
+        self.is_broken = true;
+    }
+
+    fn take_ready(&mut self, frames: &mut Vec<Frame>) {
+        while let Some(next) = self.next
+            && let Some(packet) = self.waiting.remove(&next)
+        {
+            self.next = Some(next + 1);
+            self.add(next, packet, frames);
+        }
+    }
+
+    /// Adds the next packet to the frame.
+    fn add(&mut self, sequence: u64, packet: Received, frames: &mut Vec<Frame>) {
+        let is_new = self.parts.first().is_some_and(|(_, part)| part.timestamp != packet.timestamp);
+        if is_new {
+            // The mark at its end was missing; whole it may be nevertheless.
+            frames.extend(self.finish());
+        }
+        let is_last = packet.is_last || packet.codec == Codec::Opus;
+        let size: usize = self.parts.iter().map(|(_, part)| part.payload.len()).sum();
+        if size > MAX_FRAME {
+            self.parts.clear();
+            self.is_broken = true;
+        }
+        self.parts.push((sequence, packet));
+        if is_last {
+            frames.extend(self.finish());
+        }
+    }
+
+    /// The frame of the packets that are there, if they are one.
+    fn finish(&mut self) -> Option<Frame> {
+        let parts = std::mem::take(&mut self.parts);
+        let (first, packet) = parts.first()?.clone();
+        let arrival = parts.iter().map(|(_, part)| part.arrival).max();
+        let payloads = parts.iter().map(|(_, part)| &part.payload);
+        let Some(data) = joined(packet.codec, payloads) else {
+            self.is_broken = true;
+            return None;
+        };
+        let frame = Frame {
+            key_frame: is_key_frame(packet.codec, &data),
+            sequence: Some(first),
+            contiguous: !std::mem::take(&mut self.is_broken),
+            audio_level: packet.level,
+            arrival,
+            ..Frame::new(packet.codec, self.stamped(first, packet.timestamp), data)
+        };
+        Some(frame)
+    }
+
+    fn unwrapped(&self, sequence: u16) -> u64 {
+        // Room below the first number, so that late ones do not fall under zero.
+        const START: u64 = 1 << 16;
+        match self.last_number() {
+            Some(last) => nearest(last, u64::from(sequence), 1 << 16),
+            None => START + u64::from(sequence),
+        }
+    }
+
+    fn last_number(&self) -> Option<u64> {
+        self.waiting.keys().next_back().copied().or(self.next)
+    }
+
+    fn stamped(&mut self, sequence: u64, timestamp: u32) -> u64 {
+        let stamp = match self.last {
+            Some((_, last)) => nearest(last, u64::from(timestamp), 1 << 32),
+            None => u64::from(timestamp) + (1 << 32),
+        };
+        self.last = Some((sequence, stamp));
+        stamp
+    }
+}
+
+/// The value next to `last` that is `low` modulo `modulus`.
+fn nearest(last: u64, low: u64, modulus: u64) -> u64 {
+    let base = last - last % modulus + low;
+    let candidates = [base.checked_sub(modulus), Some(base), base.checked_add(modulus)];
+    let distance = |candidate: &u64| candidate.abs_diff(last);
+    candidates.into_iter().flatten().min_by_key(distance).unwrap_or(base)
+}
+
+/// The payloads of a frame's packets, put together; `None`: they are no frame.
+fn joined<'a>(codec: Codec, payloads: impl Iterator<Item = &'a Bytes>) -> Option<Vec<u8>> {
+    let mut data = Vec::new();
+    // Its state is that of one frame: fragments of one that was lost must not go into the next.
+    let mut h264 = H264Packet::default();
+    for (at, payload) in payloads.enumerate() {
+        let part = match codec {
+            Codec::Opus => payload.clone(),
+            Codec::H264 => h264.depacketize(payload).ok()?,
+            _ => {
+                let mut vp8 = Vp8Packet::default();
+                let part = vp8.depacketize(payload).ok()?;
+                let begins = vp8.s == 1 && vp8.pid == 0;
+                (at > 0 || begins).then_some(part)?
+            }
+        };
+        data.extend_from_slice(&part);
+    }
+    (!data.is_empty()).then_some(data)
+}
+
+/// Whether a frame can be decoded without those before it.
+fn is_key_frame(codec: Codec, data: &[u8]) -> bool {
+    const IDR: u8 = 5;
+    match codec {
+        Codec::Opus => true,
+        Codec::H264 => {
+            let starts = data.windows(4).filter(|window| window[..3] == [0, 0, 1]);
+            starts.map(|window| window[3] & 0x1f).any(|kind| kind == IDR)
+        }
+        _ => data.first().is_some_and(|first| first & 1 == 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound(sequence: u16) -> Received {
+        Received {
+            codec: Codec::Opus,
+            sequence,
+            timestamp: u32::from(sequence) * 960,
+            is_last: false,
+            payload: Bytes::from(sequence.to_be_bytes().to_vec()),
+            level: None,
+            arrival: Duration::ZERO,
+        }
+    }
+
+    /// A part of picture `n`: the first one has the mark of a partition's start.
+    fn part(sequence: u16, n: u32, is_first: bool, is_last: bool) -> Received {
+        let descriptor = if is_first { 0x10 } else { 0 };
+        Received {
+            codec: Codec::Vp8,
+            timestamp: n * 3000,
+            is_last,
+            payload: Bytes::from(vec![descriptor, 0, 1, 2]),
+            ..sound(sequence)
+        }
+    }
+
+    fn numbers(frames: &[Frame]) -> Vec<u64> {
+        frames.iter().map(|frame| frame.sequence.unwrap() % (1 << 16)).collect()
+    }
+
+    #[test]
+    fn sound_comes_out_in_order_and_late_packets_are_waited_for() {
+        let mut assembly = Assembly::default();
+        let out: Vec<_> =
+            [10, 12, 11, 13].into_iter().flat_map(|n| assembly.push(sound(n))).collect();
+        assert_eq!(numbers(&out), [10, 11, 12, 13]);
+        assert!(out.iter().all(|frame| frame.contiguous));
+        assert_eq!(assembly.lost, 0);
+    }
+
+    #[test]
+    fn what_is_missing_too_long_is_lost_and_said_so() {
+        let mut assembly = Assembly::default();
+        let out: Vec<_> =
+            [1, 3, 4, 5, 6, 2].into_iter().flat_map(|n| assembly.push(sound(n))).collect();
+        assert_eq!(numbers(&out), [1, 3, 4, 5, 6]);
+        assert_eq!(out.iter().filter(|frame| !frame.contiguous).count(), 1);
+        assert!(!out[1].contiguous);
+        assert_eq!(assembly.lost, 1);
+    }
+
+    #[test]
+    fn numbers_and_stamps_go_on_when_they_wrap() {
+        let mut assembly = Assembly::default();
+        let mut out = Vec::new();
+        for n in 65_530..65_550_u32 {
+            let mut packet = sound(n as u16);
+            packet.timestamp = u32::MAX.wrapping_sub(4 * 960).wrapping_add((n - 65_530) * 960);
+            out.extend(assembly.push(packet));
+        }
+        assert_eq!(out.len(), 20);
+        assert!(out.windows(2).all(|two| two[1].sequence.unwrap() == two[0].sequence.unwrap() + 1));
+        assert!(out.windows(2).all(|two| two[1].timestamp == two[0].timestamp + 960));
+    }
+
+    #[test]
+    fn a_picture_is_whole_or_not_there() {
+        let mut assembly = Assembly::default();
+        let mut out = Vec::new();
+        for packet in [part(1, 1, true, false), part(2, 1, false, true), part(3, 2, true, false)] {
+            out.extend(assembly.push(packet));
+        }
+        assert_eq!((out.len(), out[0].data.len(), out[0].key_frame), (1, 6, true));
+        // The end of picture 2 (number 4) never comes.
+        for n in 5..100_u16 {
+            out.extend(assembly.push(part(n, u32::from(n), true, true)));
+        }
+        assert_eq!(numbers(&out)[..3], [1, 5, 6]);
+        assert_eq!(out.iter().filter(|frame| !frame.contiguous).count(), 1);
+    }
+
+    #[test]
+    fn a_source_that_begins_anew_is_followed_and_garbage_makes_no_frame() {
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.push(sound(10)).len(), 1);
+        let anew = assembly.push(sound(40_000));
+        assert_eq!((anew.len(), anew[0].contiguous), (1, false));
+        let empty = Received { payload: Bytes::new(), ..sound(40_001) };
+        assert!(assembly.push(empty).is_empty());
+        let short =
+            Received { payload: Bytes::from_static(&[0xff]), ..part(40_002, 1, true, true) };
+        assert!(assembly.push(short).is_empty());
+        assert_eq!(assembly.push(sound(40_003)).len(), 1);
+    }
+}

@@ -1,0 +1,105 @@
+//! Measurements: the crate's report for the path, our own counters for the media.
+
+use std::time::Duration;
+
+use matrix_voip::{
+    host::Codec,
+    machine::io::{CandidateInfo, CandidatePair},
+};
+use webrtc::peer_connection::{RTCIceCandidateType, RTCStatsReport, RTCStatsReportEntry};
+
+/// The name of a codec with its kind, as in SDP and in browsers' statistics.
+pub(crate) const fn name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "audio/opus",
+        Codec::Vp8 => "video/VP8",
+        Codec::H264 => "video/H264",
+        _ => "unknown",
+    }
+}
+
+/// Ticks of a codec's clock as time.
+pub(crate) fn ticks(ticks: u32, codec: Codec) -> Duration {
+    Duration::from_secs_f64(f64::from(ticks) / f64::from(codec.clock_rate()))
+}
+
+/// Jitter of arrivals (RFC 3550 §6.4.1).
+#[derive(Debug, Default)]
+pub(crate) struct Jitter {
+    last: Option<(u32, Duration)>,
+    seconds: f64,
+}
+
+impl Jitter {
+    /// A packet with this stamp came in at this time.
+    pub(crate) fn on_packet(&mut self, codec: Codec, timestamp: u32, arrival: Duration) {
+        let Some((stamp, at)) = self.last.replace((timestamp, arrival)) else { return };
+        let sent = f64::from(timestamp.wrapping_sub(stamp) as i32) / f64::from(codec.clock_rate());
+        let passed = arrival.as_secs_f64() - at.as_secs_f64();
+        // A jump of the sender's clock is none of the path's.
+        let off = (passed - sent).abs().min(10.0);
+        self.seconds += (off - self.seconds) / 16.0;
+    }
+
+    /// The jitter, once there are two packets.
+    pub(crate) fn value(&self) -> Option<Duration> {
+        self.last.map(|_| Duration::from_secs_f64(self.seconds))
+    }
+}
+
+/// The chosen path and its round trip, as far as the report knows them.
+pub(crate) fn path(report: &RTCStatsReport) -> (Option<CandidatePair>, Option<Duration>) {
+    let chosen = report.transport().map(|transport| transport.selected_candidate_pair_id.clone());
+    let Some(RTCStatsReportEntry::IceCandidatePair(pair)) =
+        chosen.as_deref().and_then(|id| report.get(id))
+    else {
+        return (None, None);
+    };
+    let trip = pair.current_round_trip_time;
+    let trip = (trip.is_finite() && trip > 0.0).then(|| Duration::from_secs_f64(trip.min(60.0)));
+    let ends = end(report, &pair.local_candidate_id).zip(end(report, &pair.remote_candidate_id));
+    (ends.map(|(local, remote)| CandidatePair::new(local, remote)), trip)
+}
+
+fn end(report: &RTCStatsReport, id: &str) -> Option<CandidateInfo> {
+    let (RTCStatsReportEntry::LocalCandidate(candidate)
+    | RTCStatsReportEntry::RemoteCandidate(candidate)) = report.get(id)?
+    else {
+        return None;
+    };
+    let kind = match candidate.candidate_type {
+        RTCIceCandidateType::Srflx => "srflx",
+        RTCIceCandidateType::Prflx => "prflx",
+        RTCIceCandidateType::Relay => "relay",
+        _ => "host",
+    };
+    let protocol = if candidate.protocol.starts_with("tcp") { "tcp" } else { "udp" };
+    let ip = candidate.address.clone().unwrap_or_default();
+    let address = match ip.parse() {
+        Ok(ip) => std::net::SocketAddr::new(ip, candidate.port).to_string(),
+        Err(_) => format!("{ip}:{}", candidate.port),
+    };
+    Some(CandidateInfo::new(kind, protocol, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_even_stream_has_no_jitter_and_an_uneven_one_some() {
+        let (mut even, mut uneven) = (Jitter::default(), Jitter::default());
+        for n in 0..100_u32 {
+            let at = Duration::from_millis(u64::from(n) * 20);
+            even.on_packet(Codec::Opus, n * 960, at);
+            uneven.on_packet(
+                Codec::Opus,
+                n * 960,
+                at + Duration::from_millis(u64::from(n % 2) * 8),
+            );
+        }
+        assert!(even.value().unwrap() < Duration::from_micros(10));
+        let off = uneven.value().unwrap();
+        assert!(off > Duration::from_millis(7) && off < Duration::from_millis(9), "{off:?}");
+    }
+}
