@@ -53,6 +53,10 @@ const OF_SOUND: usize = 4;
 const ICE_TIMEOUTS: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(1)];
 
+/// How long a path is not taken because a better one may come; the crate waits up to two seconds.
+const REFLEXIVE_WAIT: Duration = Duration::from_millis(200);
+const RELAY_WAIT: Duration = Duration::from_millis(800);
+
 /// The codecs that a connection offers, in their order.
 const CODECS: [(Codec, u8); 3] = [(Codec::Opus, 111), (Codec::Vp8, 96), (Codec::H264, 102)];
 
@@ -118,14 +122,18 @@ pub(crate) fn engine(tap: &Tap) -> Result<(MediaEngine, Registry), Error> {
 }
 
 /// Timers, and what the crate does by itself.
-pub(crate) fn settings() -> SettingEngine {
+pub(crate) fn settings(relay_only: bool) -> SettingEngine {
     let [lost, failed, alive] = ICE_TIMEOUTS.map(Some);
     let none = Some(Duration::ZERO);
+    let relay = if relay_only { none } else { Some(RELAY_WAIT) };
     SettingEngineBuilder::new()
         // Names of other machines are never looked up, and ours is never told.
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         .with_ice_timeouts(lost, failed, alive)
         .with_host_acceptance_min_wait(none)
+        .with_srflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
+        .with_prflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
+        .with_relay_acceptance_min_wait(relay)
         .with_include_loopback_candidate(true)
         // A restart opens new sockets: the addresses of this machine may be others by now.
         .with_discard_local_candidates_during_ice_restart(true)

@@ -100,7 +100,7 @@ impl Webrtc {
         events: PeerEvents,
     ) -> Result<Making, Fault> {
         let addresses = self.known.begin().map_err(|_| Fault::Unreachable)?;
-        let mut servers = Servers::new(self.tls.clone());
+        let mut servers = Servers::new(self.tls.clone(), config.relay_only);
         let configuration = servers.replace(&config.ice_servers).await;
         let opened = open(&addresses, configuration, config.relay_only).await?;
         let place = Place {

@@ -16,7 +16,7 @@ use matrix_voip_engine::Tls;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket, lookup_host},
-    task::JoinHandle,
+    sync::oneshot,
     time::timeout,
 };
 
@@ -25,6 +25,9 @@ use crate::servers::Uri;
 /// How long a server may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the way is open when the connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Largest message of either kind: its length has 16 bits, before that stands a header.
 const MAX_MESSAGE: usize = (1 << 16) + 20;
 
@@ -32,7 +35,8 @@ const MAX_MESSAGE: usize = (1 << 16) + 20;
 pub(crate) struct Forwarder {
     address: SocketAddr,
     fault: Arc<Mutex<Option<ServerFault>>>,
-    task: JoinHandle<()>,
+    /// Dropped, the way is open for a moment longer: allocations are given back.
+    _open: oneshot::Sender<()>,
 }
 
 impl Forwarder {
@@ -46,13 +50,18 @@ impl Forwarder {
         let address = socket.local_addr().map_err(|_| ServerFault::Unusable)?;
         let fault = Arc::new(Mutex::new(None));
         let told = fault.clone();
-        let task = tokio::spawn(async move {
-            if let Err(fault) = serve(&socket, &server, &tls).await {
+        let (open, closes) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let served = tokio::select! {
+                served = serve(&socket, &server, &tls) => served,
+                () = farewell(closes) => Ok(()),
+            };
+            if let Err(fault) = served {
                 tracing::debug!(%fault, "TURN over a stream");
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
             }
         });
-        Ok(Self { address, fault, task })
+        Ok(Self { address, fault, _open: open })
     }
 
     /// Where the crate finds the server.
@@ -66,10 +75,10 @@ impl Forwarder {
     }
 }
 
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Until the connection is over, and a moment longer.
+async fn farewell(closes: oneshot::Receiver<()>) {
+    drop(closes.await);
+    drop(timeout(FAREWELL, std::future::pending::<()>()).await);
 }
 
 async fn serve(socket: &UdpSocket, server: &Uri, tls: &Tls) -> Result<(), ServerFault> {

@@ -46,7 +46,7 @@ pub(crate) async fn open(
         .with_configuration(configuration)
         .with_media_engine(media)
         .with_interceptor_registry(registry)
-        .with_setting_engine(codecs::settings())
+        .with_setting_engine(codecs::settings(relay_only))
         .with_handler(Arc::new(Handler(says)))
         .with_udp_addrs(bindings(addresses))
         .build()

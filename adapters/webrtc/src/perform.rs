@@ -123,7 +123,10 @@ impl Connection {
     async fn stats(&mut self) -> PeerStats {
         let report = self.pc.get_stats(clock(), StatsSelector::None).await;
         let mut stats = PeerStats::default();
-        (stats.pair, stats.round_trip) = stats::path(&report);
+        if let Some(chosen) = stats::chosen(&self.pc).await {
+            let (pair, round_trip) = stats::path(&chosen, &report);
+            (stats.pair, stats.round_trip) = (Some(self.servers.named(pair)), round_trip);
+        }
         stats.inbound = self.inbound.stats();
         stats.outbound = self.outbound();
         stats.servers = self.servers.stats();

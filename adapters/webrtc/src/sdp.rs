@@ -257,7 +257,12 @@ where
         }
         _ => format!("{line}\r\n"),
     };
-    lines(&text).map(line).collect()
+    lines(&text).filter(|text| !is_rtcp_candidate(text)).map(line).collect()
+}
+
+/// The crate names each candidate for RTCP as well, which goes the way of RTP.
+fn is_rtcp_candidate(line: &str) -> bool {
+    line.starts_with("a=candidate:") && line.split(' ').nth(1) == Some("2")
 }
 
 /// A line that is refused keeps its place, its kind and its name.

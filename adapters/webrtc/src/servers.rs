@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use matrix_voip::{
-    machine::io::{IceServer, ServerFault, ServerState, ServerStats},
+    machine::io::{CandidatePair, IceServer, ServerFault, ServerState, ServerStats},
     redact::Redacted,
 };
 use matrix_voip_engine::Tls;
@@ -21,6 +21,7 @@ const MAX_SERVERS: usize = 8;
 /// The STUN and TURN servers of one connection.
 pub(crate) struct Servers {
     tls: Arc<Tls>,
+    relay_only: bool,
     of: Vec<Server>,
 }
 
@@ -45,8 +46,8 @@ pub(crate) struct Uri {
 
 impl Servers {
     /// No server yet.
-    pub(crate) fn new(tls: Arc<Tls>) -> Self {
-        Self { tls, of: Vec::new() }
+    pub(crate) fn new(tls: Arc<Tls>, relay_only: bool) -> Self {
+        Self { tls, relay_only, of: Vec::new() }
     }
 
     /// Uses these from now on; returns what the crate is to be configured with.
@@ -68,6 +69,11 @@ impl Servers {
                 }));
                 self.of.push(one);
             }
+        }
+        if self.relay_only
+            && !self.of.iter().any(|server| server.given.is_some() && server.is_turn())
+        {
+            usable.push(nobody());
         }
         RTCConfigurationBuilder::new().with_ice_servers(usable)
     }
@@ -119,16 +125,50 @@ impl Servers {
     /// There will be no more candidates.
     pub(crate) fn on_done(&mut self) {
         for server in self.of.iter_mut().filter(|server| server.state == ServerState::Asked) {
-            let fault = server.forwarder.as_ref().and_then(Forwarder::fault);
-            server.state = ServerState::Failed(fault.unwrap_or(ServerFault::Silent));
+            server.state = ServerState::Failed(ServerFault::Silent);
         }
+    }
+
+    /// The path with the way to our own relay, which is a guess where several are in use.
+    pub(crate) fn named(&self, mut pair: CandidatePair) -> CandidatePair {
+        let works = |server: &&Server| server.state == ServerState::Works && server.is_turn();
+        if pair.local.kind == "relay" {
+            let relay = self.of.iter().find(works);
+            pair.local.relay_protocol =
+                relay.and_then(|server| Uri::parse(&server.uri)).map(|uri| {
+                    match (uri.is_tls, uri.is_stream) {
+                        (true, _) => "tls",
+                        (false, true) => "tcp",
+                        (false, false) => "udp",
+                    }
+                });
+        }
+        pair
     }
 
     /// How they fare, in their order.
     pub(crate) fn stats(&self) -> Vec<ServerStats> {
-        let stats = |server: &Server| ServerStats::new(Redacted::new(&server.uri), server.state);
+        let state = |server: &Server| match server.forwarder.as_ref().and_then(Forwarder::fault) {
+            Some(fault) => ServerState::Failed(fault),
+            None => server.state,
+        };
+        let stats = |server: &Server| ServerStats::new(Redacted::new(&server.uri), state(server));
         self.of.iter().map(stats).collect()
     }
+}
+
+impl Server {
+    fn is_turn(&self) -> bool {
+        Uri::parse(&self.uri).is_some_and(|uri| uri.is_turn)
+    }
+}
+
+/// A relay that is none: the crate makes no connection with relayed candidates only and no relay,
+/// but the machine may have one for us later.
+fn nobody() -> RTCIceServer {
+    const DISCARD: &str = "turn:127.0.0.1:9?transport=udp";
+    let none = || "none".to_owned();
+    RTCIceServer { urls: vec![DISCARD.to_owned()], username: none(), credential: none() }
 }
 
 /// Whether two names of a server are the same but for what the crate adds.

@@ -1,12 +1,16 @@
 //! Measurements: the crate's report for the path, our own counters for the media.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use matrix_voip::{
     host::Codec,
     machine::io::{CandidateInfo, CandidatePair},
 };
-use webrtc::peer_connection::{RTCIceCandidateType, RTCStatsReport, RTCStatsReportEntry};
+use rtc::peer_connection::transport::RTCIceCandidatePair;
+use webrtc::peer_connection::{
+    PeerConnection, RTCIceCandidate, RTCIceCandidateType, RTCIceProtocol, RTCStatsReport,
+    RTCStatsReportEntry,
+};
 
 /// The name of a codec with its kind, as in SDP and in browsers' statistics.
 pub(crate) const fn name(codec: Codec) -> &'static str {
@@ -47,39 +51,42 @@ impl Jitter {
     }
 }
 
-/// The chosen path and its round trip, as far as the report knows them.
-pub(crate) fn path(report: &RTCStatsReport) -> (Option<CandidatePair>, Option<Duration>) {
-    let chosen = report.transport().map(|transport| transport.selected_candidate_pair_id.clone());
-    let Some(RTCStatsReportEntry::IceCandidatePair(pair)) =
-        chosen.as_deref().and_then(|id| report.get(id))
-    else {
-        return (None, None);
-    };
-    let trip = pair.current_round_trip_time;
-    let trip = (trip.is_finite() && trip > 0.0).then(|| Duration::from_secs_f64(trip.min(60.0)));
-    let ends = end(report, &pair.local_candidate_id).zip(end(report, &pair.remote_candidate_id));
-    (ends.map(|(local, remote)| CandidatePair::new(local, remote)), trip)
+/// The chosen path. In the crate's report it names candidates that are not there, its ICE transport
+/// has them; every line shares the one that there is.
+pub(crate) async fn chosen(pc: &Arc<dyn PeerConnection>) -> Option<RTCIceCandidatePair> {
+    let senders = pc.get_senders().await;
+    let transport = senders.first()?.transport().await.ok()??;
+    transport.ice_transport().get_selected_candidate_pair().await.ok()?
 }
 
-fn end(report: &RTCStatsReport, id: &str) -> Option<CandidateInfo> {
-    let (RTCStatsReportEntry::LocalCandidate(candidate)
-    | RTCStatsReportEntry::RemoteCandidate(candidate)) = report.get(id)?
-    else {
-        return None;
+/// Both ends of the path, and its round trip as far as the report knows it.
+pub(crate) fn path(
+    chosen: &RTCIceCandidatePair,
+    report: &RTCStatsReport,
+) -> (CandidatePair, Option<Duration>) {
+    let ends = CandidatePair::new(end(chosen.local()), end(chosen.remote()));
+    let id = format!("RTCIceCandidatePair_{}_{}", chosen.local().id, chosen.remote().id);
+    let trip = match report.get(&id) {
+        Some(RTCStatsReportEntry::IceCandidatePair(pair)) => Some(pair.current_round_trip_time),
+        _ => None,
     };
-    let kind = match candidate.candidate_type {
+    let trip = trip.filter(|trip| trip.is_finite() && *trip > 0.0);
+    (ends, trip.map(|trip| Duration::from_secs_f64(trip.min(60.0))))
+}
+
+fn end(candidate: &RTCIceCandidate) -> CandidateInfo {
+    let kind = match candidate.typ {
         RTCIceCandidateType::Srflx => "srflx",
         RTCIceCandidateType::Prflx => "prflx",
         RTCIceCandidateType::Relay => "relay",
         _ => "host",
     };
-    let protocol = if candidate.protocol.starts_with("tcp") { "tcp" } else { "udp" };
-    let ip = candidate.address.clone().unwrap_or_default();
-    let address = match ip.parse() {
+    let protocol = if candidate.protocol == RTCIceProtocol::Tcp { "tcp" } else { "udp" };
+    let address = match candidate.address.parse() {
         Ok(ip) => std::net::SocketAddr::new(ip, candidate.port).to_string(),
-        Err(_) => format!("{ip}:{}", candidate.port),
+        Err(_) => format!("{}:{}", candidate.address, candidate.port),
     };
-    Some(CandidateInfo::new(kind, protocol, address))
+    CandidateInfo::new(kind, protocol, address)
 }
 
 #[cfg(test)]

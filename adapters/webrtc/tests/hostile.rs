@@ -1,0 +1,245 @@
+//! What a remote party may send: descriptions and candidates that are odd, wrong or garbage. Each is
+//! taken or refused with a reason; the connection lives on and makes its next call.
+
+#![allow(clippy::unwrap_used, reason = "a test program")]
+
+mod common;
+#[path = "common/studio.rs"]
+mod studio;
+
+use common::{video, voice};
+use matrix_voip::{
+    id::PeerId,
+    machine::io::{Candidate, Description, Fault, MediaKind, PeerNews, PeerState, SdpKind},
+    sdp::SdpFault,
+};
+use matrix_voip_webrtc::PeerError;
+use studio::{Side, offer, until};
+
+const PEER: PeerId = PeerId(1);
+
+async fn pair() -> (Side, Side) {
+    let (a, b) = (Side::new(440.0), Side::new(880.0));
+    a.open(1).await;
+    b.open(1).await;
+    (a, b)
+}
+
+fn described(kind: SdpKind, sdp: &str) -> Description {
+    Description { kind, sdp: sdp.into() }
+}
+
+/// Gives an offer to a peer and has it answered.
+async fn answered(side: &Side, offer: &str) -> Result<Description, Fault> {
+    side.engine.set_remote(PEER, described(SdpKind::Offer, offer)).await?;
+    let answer = side.engine.answer(PEER, video(3, "theirs")).await?;
+    side.engine.set_local(PEER, answer).await?;
+    side.engine.local_description(PEER).await
+}
+
+/// Without the lines that begin so.
+fn cut(sdp: &str, prefixes: &[&str]) -> String {
+    let kept = sdp.lines().filter(|line| !prefixes.iter().any(|prefix| line.starts_with(prefix)));
+    kept.flat_map(|line| [line, "\r\n"]).collect()
+}
+
+async fn assert_connects(a: &mut Side, b: &mut Side, offer: &str) {
+    a.engine.set_remote(PEER, answered(b, offer).await.unwrap()).await.unwrap();
+    a.until_state(PeerState::Connected).await;
+    b.until_state(PeerState::Connected).await;
+}
+
+#[tokio::test]
+async fn odd_offers_that_can_work_do_work() {
+    type Change = fn(&str) -> String;
+    let odd: [(&str, Change); 10] = [
+        ("no msid", |sdp| cut(sdp, &["a=msid"])),
+        ("no sources", |sdp| cut(sdp, &["a=msid", "a=ssrc"])),
+        ("no setup", |sdp| cut(sdp, &["a=setup"])),
+        ("no rtcp-mux", |sdp| cut(sdp, &["a=rtcp-mux"])),
+        ("setup passive", |sdp| sdp.replace("actpass", "passive")),
+        ("setup active", |sdp| sdp.replace("actpass", "active")),
+        ("LF only", |sdp| sdp.replace("\r\n", "\n")),
+        ("unknown attribute", |sdp| sdp.replace("a=rtcp-mux", "a=frobnicate:7 x\r\na=rtcp-mux")),
+        ("candidate of an mDNS name", |sdp| {
+            let name = "a=candidate:1 1 udp 2113937151 0c5f.local 50000 typ host";
+            sdp.replacen("a=rtcp-mux", &format!("{name}\r\na=rtcp-mux"), 1)
+        }),
+        ("simulcast", |sdp| {
+            let layers = "a=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l";
+            sdp.replace("a=rtcp-mux", &format!("{layers}\r\na=rtcp-mux"))
+        }),
+    ];
+    for (name, change) in odd {
+        println!("{name}");
+        let (mut a, mut b) = pair().await;
+        a.capture(&video(1, "ours")).await;
+        let made = offer(&mut a, video(1, "ours")).await;
+        assert_connects(&mut a, &mut b, &change(made.sdp.expose())).await;
+        until("sound", || b.heard(MediaKind::Audio).len() > 5).await;
+        until("pictures", || b.heard(MediaKind::Video).len() > 5).await;
+    }
+}
+
+#[tokio::test]
+async fn offers_that_cannot_work_are_refused_and_the_next_one_is_taken() {
+    let (mut a, mut b) = pair().await;
+    let good = offer(&mut a, video(1, "ours")).await.sdp.expose().to_owned();
+    let many_lines: String = (0..80).map(|n| format!("m=audio 9 x 0\r\na=mid:{n}\r\n")).collect();
+    let text_line = format!("{good}m=text 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:t\r\n");
+    let refused = [
+        ("empty", String::new(), Some(PeerError::Description(SdpFault::NotSdp))),
+        ("no session part", good.split_once("m=audio").unwrap().1.into(), None),
+        ("too long", format!("{good}a=x:{}\r\n", "x".repeat(70_000)), None),
+        ("too many lines", format!("{good}{many_lines}"), None),
+        ("no fingerprint", cut(&good, &["a=fingerprint"]), None),
+        ("no ICE credentials", cut(&good, &["a=ice-ufrag", "a=ice-pwd"]), None),
+        ("no mid", cut(&good, &["a=mid"]), Some(PeerError::BadMid)),
+        ("a mid of two lines", good.replace("a=mid:", "a=mid:X\r\na=was:"), None),
+        ("a line of text", text_line, Some(PeerError::Unfit)),
+        (
+            "garbage in the fingerprint",
+            good.replace("a=fingerprint:sha-256", "a=fingerprint:"),
+            None,
+        ),
+        ("unknown hash", good.replace("sha-256", "rot13"), Some(PeerError::BadFingerprint)),
+        ("not even text", "\u{0}\u{1}\u{fffd}".repeat(40), None),
+    ];
+    for (name, sdp, expected) in refused {
+        match answered(&b, &sdp).await {
+            Err(Fault::Failed(reason)) => {
+                println!("{name}: {reason}");
+                if let Some(expected) = expected {
+                    assert_eq!(reason, expected.to_string(), "{name}");
+                }
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert_connects(&mut a, &mut b, &good).await;
+}
+
+#[tokio::test]
+async fn an_offer_without_a_common_codec_is_answered_with_nothing() {
+    let (mut a, b) = pair().await;
+    let good = offer(&mut a, video(1, "ours")).await.sdp.expose().to_owned();
+    let none = good.replace("VP8", "XX8").replace("H264", "X264");
+    let answer = answered(&b, &none).await.unwrap();
+    let lines = matrix_voip::sdp::media_lines(answer.sdp.expose());
+    assert!(!lines[0].off && lines[1].off, "{lines:?}");
+    let none = none.replace("opus", "xpus");
+    let (_, c) = pair().await;
+    println!("{:?}", answered(&c, &none).await.map(|_| "taken"));
+}
+
+#[tokio::test]
+async fn a_wrong_fingerprint_never_connects() {
+    let (mut a, mut b) = pair().await;
+    let good = offer(&mut a, voice(1, "ours")).await.sdp.expose().to_owned();
+    let line = good.lines().find(|line| line.starts_with("a=fingerprint:")).unwrap();
+    let digit = if line.ends_with('0') { "1" } else { "0" };
+    let wrong = good.replace(line, &format!("{}{digit}", &line[..line.len() - 1]));
+    let answer = answered(&b, &wrong).await.unwrap();
+    a.engine.set_remote(PEER, answer).await.unwrap();
+    b.until_state(PeerState::Failed).await;
+    let connected = |(_, news): &(PeerId, PeerNews)| *news == PeerNews::State(PeerState::Connected);
+    assert!(!b.news.iter().any(connected));
+    assert_eq!(b.engine.close(PEER).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_is_refused_and_a_new_offer_works() {
+    let (mut a, mut b) = pair().await;
+    let first = offer(&mut a, video(1, "ours")).await;
+    let good = answered(&b, first.sdp.expose()).await.unwrap();
+    for wrong in [
+        good.sdp.expose().replace("a=mid:", "a=mid:z"),
+        good.sdp.expose().split("m=video").next().unwrap().to_owned(),
+        good.sdp.expose().replace("m=video", "m=audio"),
+    ] {
+        let refused = a.engine.set_remote(PEER, described(SdpKind::Answer, &wrong)).await;
+        assert!(matches!(refused, Err(Fault::Failed(_))), "{refused:?}");
+    }
+    a.engine.set_remote(PEER, good).await.unwrap();
+    a.until_state(PeerState::Connected).await;
+    b.until_state(PeerState::Connected).await;
+}
+
+/// Changes a text at random: bytes, lines gone, twice, swapped, cut off.
+fn mutate(random: &mut fastrand::Rng, text: &str) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for _ in 0..random.usize(1..6) {
+        let at = random.usize(0..lines.len());
+        match random.u8(0..6) {
+            0 => drop(lines.remove(at)),
+            1 => lines.insert(at, lines[random.usize(0..lines.len())].clone()),
+            2 => lines.swap(at, 0),
+            3 => lines[at] = lines[at].chars().take(random.usize(0..20)).collect(),
+            4 => lines[at].push_str(&random.u64(..).to_string()),
+            _ => {
+                let mut bytes = lines[at].clone().into_bytes();
+                if let Some(byte) = bytes.get_mut(random.usize(0..40)) {
+                    *byte = random.u8(32..127);
+                }
+                lines[at] = String::from_utf8(bytes).unwrap_or_default();
+            }
+        }
+        if lines.is_empty() {
+            break;
+        }
+    }
+    lines.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect()
+}
+
+#[tokio::test]
+async fn no_mangled_description_makes_a_connection_panic() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..40 {
+        let (mut a, b) = pair().await;
+        let good = offer(&mut a, video(1, "ours")).await.sdp.expose().to_owned();
+        for _ in 0..10 {
+            match answered(&b, &mutate(&mut random, &good)).await {
+                Ok(answer) => {
+                    taken += 1;
+                    let mangled = mutate(&mut random, answer.sdp.expose());
+                    let answer = described(SdpKind::Answer, &mangled);
+                    let result = a.engine.set_remote(PEER, answer).await;
+                    assert!(matches!(result, Ok(()) | Err(Fault::Failed(_))), "{result:?}");
+                    let again = a.engine.offer(PEER, video(1, "ours")).await;
+                    assert!(matches!(again, Ok(_) | Err(Fault::Failed(_))), "{again:?}");
+                }
+                Err(Fault::Failed(_)) => refused += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        for side in [&a, &b] {
+            side.engine.close(PEER).await.unwrap();
+        }
+    }
+    println!("{taken} mangled offers taken, {refused} refused");
+    assert!(taken > 20 && refused > 20);
+}
+
+#[tokio::test]
+async fn garbage_among_the_candidates_does_not_disturb_a_call() {
+    let (mut a, mut b) = pair().await;
+    a.capture(&voice(1, "ours")).await;
+    let line = |text: &str| Candidate { candidate: text.into(), ..Candidate::end() };
+    let useless = [
+        "",
+        "candidate:",
+        "\u{0}",
+        "candidate:1 1 udp x y z typ host",
+        "a=b",
+        "candidate:1 1 udp 99999999999999 10.0.0.1 1 typ host",
+        "candidate:1 1 udp 1 10.0.0.1 1 typ relay raddr",
+        "candidate:1 1 tcp 1 10.0.0.1 9 typ host",
+    ];
+    b.engine.candidates(PEER, useless.map(line).to_vec()).await.unwrap();
+    let good = offer(&mut a, voice(1, "ours")).await.sdp.expose().to_owned();
+    assert_connects(&mut a, &mut b, &good).await;
+    b.engine.candidates(PEER, useless.map(line).to_vec()).await.unwrap();
+    until("sound", || b.heard(MediaKind::Audio).len() > 30).await;
+    assert!(b.engine.stats(PEER).await.unwrap().unusable_candidates >= 10);
+}
