@@ -32,6 +32,7 @@ use crate::{
     handler::Said,
     inbound::Inbound,
     negotiate::{Agreed, Negotiation},
+    send::Gone,
     servers::Servers,
     tap::Arrived,
 };
@@ -85,6 +86,8 @@ pub(crate) struct Connection {
     pub(crate) key_frames_asked: BTreeMap<u32, u64>,
     pub(crate) state: Option<PeerState>,
     pub(crate) was_connected: bool,
+    /// When the first path was there: the crate says nothing of a handshake that fails on it.
+    pub(crate) path_since: Option<Instant>,
     pub(crate) is_closed: bool,
 }
 
@@ -146,6 +149,10 @@ impl Connection {
             tracing::info!("the addresses of this machine changed");
             self.place.events.network_changed();
         }
+        let is_late = self.path_since.is_some_and(|since| clock() > since + HANDSHAKE);
+        if is_late && !self.was_connected {
+            self.on_peer_state(PeerState::Failed);
+        }
     }
 
     async fn on_said(&mut self, said: Said) {
@@ -159,6 +166,10 @@ impl Connection {
                 self.gathering.on_done()
             }
             Said::State(state) => return self.on_state(state),
+            Said::Path => {
+                self.path_since.get_or_insert_with(clock);
+                return;
+            }
         };
         self.report(news);
     }
@@ -171,6 +182,10 @@ impl Connection {
             RTCPeerConnectionState::Failed => PeerState::Failed,
             _ => return,
         };
+        self.on_peer_state(state);
+    }
+
+    fn on_peer_state(&mut self, state: PeerState) {
         // A restart of a working connection is no news.
         let is_restart = state == PeerState::Connecting && self.was_connected;
         if is_restart || self.state == Some(state) {
@@ -192,10 +207,16 @@ impl Connection {
         if !self.was_connected {
             return;
         }
+        let mut is_gone = false;
         for line in self.agreed.iter().filter(|line| line.sends == Some(track)) {
-            if let Some(source) = self.negotiation.sources.get_mut(&line.transceiver) {
-                source.send(frame, &line.form).await;
-            }
+            let Some(source) = self.negotiation.sources.get_mut(&line.transceiver) else {
+                continue;
+            };
+            is_gone |= source.send(frame, &line.form).await == Err(Gone);
+        }
+        if is_gone {
+            // The crate's own task has died, which it tells nobody.
+            self.on_peer_state(PeerState::Failed);
         }
     }
 
@@ -310,6 +331,9 @@ impl Drop for Closer {
         }
     }
 }
+
+/// How long a handshake may take, with lost packets.
+const HANDSHAKE: Duration = Duration::from_secs(15);
 
 /// How long a connection may take to be made: its sockets are opened and nothing is asked.
 pub(crate) const OPENING: Duration = Duration::from_secs(10);

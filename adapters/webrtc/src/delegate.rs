@@ -127,6 +127,7 @@ impl Webrtc {
             key_frames_asked: BTreeMap::new(),
             state: None,
             was_connected: false,
+            path_since: None,
             is_closed: false,
         };
         Ok(Making { connection, arrived: opened.arrived, said: opened.said })

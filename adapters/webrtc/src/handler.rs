@@ -2,8 +2,8 @@
 
 use tokio::sync::mpsc;
 use webrtc::peer_connection::{
-    PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionIceEvent,
-    RTCPeerConnectionState,
+    PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState,
 };
 
 /// Something the crate said.
@@ -15,6 +15,8 @@ pub(crate) enum Said {
     GatheringDone,
     /// ICE and DTLS together changed.
     State(RTCPeerConnectionState),
+    /// There is a path; the handshake begins.
+    Path,
 }
 
 /// Passes on what the crate says. It says a few things in a negotiation and no more: nothing of it
@@ -38,6 +40,12 @@ impl PeerConnectionEventHandler for Handler {
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
         if state == RTCIceGatheringState::Complete {
             self.tell(Said::GatheringDone);
+        }
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed) {
+            self.tell(Said::Path);
         }
     }
 

@@ -88,6 +88,11 @@ enum Role {
 }
 
 impl Role {
+    /// Our part where theirs is this.
+    fn opposite(theirs: Option<&str>) -> Self {
+        if theirs == Some("active") { Self::Passive } else { Self::Active }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -221,11 +226,8 @@ impl Negotiation {
         }
         self.local = Some(SdpKind::Answer);
         if self.role.is_none() {
-            let answer = pc.current_local_description().await.ok_or(PeerError::Unfit)?;
-            self.role = Some(match sdp::setup(&answer.sdp) {
-                Some("passive") => Role::Passive,
-                _ => Role::Active,
-            });
+            // The crate does what the offer leaves to it, whatever its answer says.
+            self.role = Some(Role::opposite(sdp::setup(&offer)));
         }
         if self.note_generation(&offer) {
             self.restart = false;
@@ -315,10 +317,7 @@ impl Negotiation {
             return Err(unfit(error));
         }
         if self.role.is_none() {
-            self.role = Some(match sdp::setup(answer) {
-                Some("active") => Role::Passive,
-                _ => Role::Active,
-            });
+            self.role = Some(Role::opposite(sdp::setup(answer)));
         }
         for line in &mut self.lines {
             let said = theirs.iter().find(|theirs| theirs.mid == line.mid);

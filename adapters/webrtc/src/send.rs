@@ -27,6 +27,10 @@ const MAX_PAYLOAD: usize = 1150;
 /// Levels up to this (dBov) are no voice.
 const SILENCE: i8 = -50;
 
+/// The connection of the crate's is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
 /// What was agreed for a line that sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Form {
@@ -91,31 +95,37 @@ impl Source {
         self.track.clone()
     }
 
-    /// Sends a frame; `None` where its codec was not agreed or its bytes are none of it.
-    pub(crate) async fn send(&mut self, frame: &Frame, form: &Form) -> Option<()> {
+    /// Sends a frame, if its codec was agreed and its bytes are of it.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(crate) async fn send(&mut self, frame: &Frame, form: &Form) -> Result<(), Gone> {
         let agreed = form.payloads.iter().find(|(_, codec)| *codec == frame.codec);
-        let payload_type = agreed?.0;
-        let payloads = self.split(frame)?;
-        let last = payloads.len().checked_sub(1)?;
+        let (Some((payload_type, _)), Some(payloads)) = (agreed, self.split(frame)) else {
+            return Ok(());
+        };
+        let count = payloads.len();
         self.codec = Some(frame.codec);
         for (at, payload) in payloads.into_iter().enumerate() {
-            let marker = at == last && frame.codec != Codec::Opus;
+            let marker = at + 1 == count && frame.codec != Codec::Opus;
             let mut header = Header {
                 version: 2,
                 marker,
-                payload_type,
+                payload_type: *payload_type,
                 sequence_number: self.sequence,
                 timestamp: (frame.timestamp as u32).wrapping_add(self.offset),
                 ssrc: self.ssrc,
                 ..Header::default()
             };
-            extend(&mut header, frame, form)?;
+            if extend(&mut header, frame, form).is_none() {
+                return Ok(());
+            }
             self.sequence = self.sequence.wrapping_add(1);
             self.packets += 1;
             self.bytes += payload.len() as u64;
-            self.track.write_rtp(Packet { header, payload }).await.ok()?;
+            self.track.write_rtp(Packet { header, payload }).await.map_err(|_| Gone)?;
         }
-        Some(())
+        Ok(())
     }
 
     fn split(&mut self, frame: &Frame) -> Option<Vec<Bytes>> {

@@ -214,7 +214,7 @@ impl Side {
         }
     }
 
-    /// Waits for news that fit, at most ten seconds; all news are kept.
+    /// Waits for news that fit, at most thirty seconds; all news are kept.
     pub async fn until(&mut self, fits: impl Fn(&PeerNews) -> bool) {
         let driver = &mut self.driver;
         let (news, others) = (&mut self.news, &mut self.others);
@@ -231,7 +231,8 @@ impl Side {
                 }
             }
         };
-        timeout(Duration::from_secs(10), waiting).await.expect("the news never came");
+        let found = timeout(Duration::from_secs(30), waiting).await;
+        assert!(found.is_ok(), "the news never came: {:?}", self.news);
     }
 
     pub async fn until_state(&mut self, state: PeerState) {
