@@ -17,8 +17,9 @@ use crate::sdp;
 /// Candidates that wait for their description; beyond them the oldest goes.
 pub(crate) const MAX_WAITING: usize = 128;
 
-/// Remote candidates used in one ICE generation; browsers send fewer than thirty.
-pub(crate) const MAX_USED: usize = 128;
+/// Remote candidates used in one ICE generation; browsers send fewer than thirty. The crate checks
+/// all pairs at once, so that more would be a flood.
+pub(crate) const MAX_USED: usize = 48;
 
 /// ICE generations that are remembered when they are over: their late candidates are of no use.
 const MAX_PAST: usize = 8;
