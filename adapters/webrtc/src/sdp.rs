@@ -274,7 +274,7 @@ fn off_line((at, text): (usize, &&str)) -> Option<String> {
         return Some(format!("{kind} 0 {}", rest.join(" ")));
     }
     let stays = ["c=", "a=mid:", "a=rtpmap:"].iter().any(|prefix| text.starts_with(prefix));
-    stays.then(|| own(&text))
+    stays.then(|| own(text))
 }
 
 /// One line of a section with our ids; `None` where it falls away because nothing is sent.
