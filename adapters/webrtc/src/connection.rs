@@ -32,6 +32,7 @@ use crate::{
     handler::Said,
     inbound::Inbound,
     negotiate::{Agreed, Negotiation},
+    open::Closer,
     send::Gone,
     servers::Servers,
     tap::Arrived,
@@ -101,13 +102,9 @@ enum Wake {
     Closed,
 }
 
-/// Closes the connection for whoever does not come so far as to do it himself.
-struct Closer(Option<Arc<dyn PeerConnection>>);
-
 impl Connection {
     /// Runs until the connection is closed or nobody is left to close it.
-    pub(crate) async fn run(mut self, mut ways: Ways) {
-        let mut closer = Closer(Some(self.pc.clone()));
+    pub(crate) async fn run(mut self, mut ways: Ways, closer: Closer) {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_closed {
@@ -119,8 +116,7 @@ impl Connection {
                 () = self.step(wake, &mut ways.said) => {}
             }
         }
-        closer.0 = None;
-        drop(self.pc.close().await);
+        closer.close().await;
     }
 
     async fn step(&mut self, wake: Wake, said: &mut mpsc::UnboundedReceiver<Said>) {
@@ -319,15 +315,6 @@ impl Drop for Connection {
         self.place.tracks.unsubscribe(self.place.id);
         if !self.is_closed {
             self.place.events.report(PeerNews::State(PeerState::Failed));
-        }
-    }
-}
-
-impl Drop for Closer {
-    fn drop(&mut self) {
-        let Some(pc) = self.0.take() else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { drop(pc.close().await) });
         }
     }
 }

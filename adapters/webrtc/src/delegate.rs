@@ -24,7 +24,7 @@ use crate::{
     gather::Gathering,
     inbound::Inbound,
     negotiate::Negotiation,
-    open::open,
+    open::{Closer, Opened, open},
     servers::Servers,
 };
 
@@ -115,7 +115,7 @@ impl Webrtc {
         };
         let connection = Connection {
             place,
-            pc: opened.pc,
+            pc: opened.pc.clone(),
             servers,
             negotiation: Negotiation::new(config.relay_only),
             gathering: Gathering::new(config.relay_only),
@@ -130,13 +130,15 @@ impl Webrtc {
             path_since: None,
             is_closed: false,
         };
-        Ok(Making { connection, arrived: opened.arrived, said: opened.said })
+        let Opened { closer, arrived, said, .. } = opened;
+        Ok(Making { connection, closer, arrived, said })
     }
 }
 
 /// A connection that is made, on its way to a task of its own.
 struct Making {
     connection: Connection,
+    closer: Closer,
     arrived: mpsc::Receiver<crate::tap::Arrived>,
     said: mpsc::UnboundedReceiver<crate::handler::Said>,
 }
@@ -192,9 +194,9 @@ impl WebRtc for Webrtc {
                 made.unwrap_or(Err(Fault::Timeout))
             }
         };
-        let Making { connection, arrived, said } = made?;
+        let Making { connection, closer, arrived, said } = made?;
         let ways = Ways { requests: received, closing: closes, frames: incoming, arrived, said };
-        tokio::spawn(connection.run(ways));
+        tokio::spawn(connection.run(ways, closer));
         Ok(())
     }
 

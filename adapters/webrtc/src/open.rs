@@ -21,8 +21,33 @@ use crate::{
 /// A connection of the crate's and what comes out of it.
 pub(crate) struct Opened {
     pub(crate) pc: Arc<dyn PeerConnection>,
+    pub(crate) closer: Closer,
     pub(crate) arrived: mpsc::Receiver<Arrived>,
     pub(crate) said: mpsc::UnboundedReceiver<Said>,
+}
+
+/// Closes a connection of the crate's, also for whoever does not come so far as to do it himself:
+/// dropped, it would go on for ever.
+pub(crate) struct Closer(Option<Arc<dyn PeerConnection>>);
+
+impl Closer {
+    /// Closes it and waits for that.
+    pub(crate) async fn close(mut self) {
+        // Should nobody wait any more, it is left to the drop.
+        if let Some(pc) = self.0.clone() {
+            drop(pc.close().await);
+        }
+        self.0 = None;
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        let Some(pc) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop(pc.close().await) });
+        }
+    }
 }
 
 /// Opens sockets on these addresses; nothing is asked or sent yet.
@@ -42,20 +67,25 @@ pub(crate) async fn open(
         .with_ice_transport_policy(policy)
         .with_bundle_policy(RTCBundlePolicy::MaxBundle)
         .build();
-    let built = PeerConnectionBuilder::new()
+    let building = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_media_engine(media)
         .with_interceptor_registry(registry)
         .with_setting_engine(codecs::settings(relay_only))
         .with_handler(Arc::new(Handler(says)))
         .with_udp_addrs(bindings(addresses))
-        .build()
-        .await;
-    let pc = built.map_err(|error| {
+        .build();
+    // In a task of its own: half built and dropped, nobody could close it.
+    let built = tokio::spawn(async move {
+        let pc: Arc<dyn PeerConnection> = Arc::new(building.await?);
+        let closer = Closer(Some(pc.clone()));
+        Ok::<_, rtc::shared::error::Error>(Opened { pc, closer, arrived, said })
+    });
+    let built = built.await.map_err(|_| Fault::Panicked)?;
+    built.map_err(|error| {
         tracing::debug!(%error, "no connection");
         Fault::Unreachable
-    })?;
-    Ok(Opened { pc: Arc::new(pc), arrived, said })
+    })
 }
 
 /// Where sockets are opened. "Every interface" is said as such where that is meant: the crate looks

@@ -165,3 +165,55 @@ pub(crate) const fn crate_kind(kind: matrix_voip::machine::io::MediaKind) -> Rtp
         matrix_voip::machine::io::MediaKind::Video => RtpCodecKind::Video,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receive::{Assembly, Received};
+
+    /// A frame in pieces, and put together again.
+    fn there_and_back(codec: Codec, data: &[u8]) -> (usize, Vec<Frame>) {
+        let mut source = Source::new(codec, "name");
+        let payloads = source.split(&Frame::new(codec, 0, data.to_vec())).unwrap();
+        let (count, mut assembly) = (payloads.len(), Assembly::default());
+        let frames = payloads.into_iter().enumerate().flat_map(|(at, payload)| {
+            assert!(payload.len() <= MAX_PAYLOAD);
+            assembly.push(Received {
+                codec,
+                sequence: at as u16,
+                timestamp: 1,
+                is_last: at + 1 == count,
+                payload,
+                level: None,
+                arrival: std::time::Duration::ZERO,
+            })
+        });
+        (count, frames.collect())
+    }
+
+    #[test]
+    fn a_picture_of_vp8_comes_together_again() {
+        let mut data = vec![0x10, 2, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
+        data.resize(5000, 7);
+        let (count, frames) = there_and_back(Codec::Vp8, &data);
+        assert!(count > 4 && frames.len() == 1);
+        assert!(frames[0].data == data && frames[0].key_frame);
+    }
+
+    #[test]
+    fn a_picture_of_h264_comes_together_again() {
+        let unit = |first: u8, length: usize| {
+            let mut unit = vec![0, 0, 0, 1, first];
+            unit.resize(length, 0xab);
+            unit
+        };
+        let (sequence, picture) = (unit(0x67, 20), unit(0x68, 10));
+        let idr = unit(0x65, 4000);
+        let whole = [sequence, picture, idr].concat();
+        let (count, frames) = there_and_back(Codec::H264, &whole);
+        assert!(count > 3 && frames.len() == 1);
+        assert!(frames[0].data == whole && frames[0].key_frame);
+        let (_, later) = there_and_back(Codec::H264, &unit(0x41, 3000));
+        assert!(!later[0].key_frame);
+    }
+}

@@ -189,6 +189,31 @@ async fn of_two_offers_one_is_rolled_back_and_both_videos_flow() {
 }
 
 #[tokio::test]
+async fn a_first_offer_is_rolled_back_and_theirs_answered_or_another_one_made() {
+    for pair in PAIRS {
+        for then_offers in [false, true] {
+            let (mut a, mut b) = sides(pair);
+            let plans = (voice(1, "ours"), voice(3, "theirs"));
+            for (side, plan) in [(&a, &plans.0), (&b, &plans.1)] {
+                side.open(1).await;
+                side.capture(plan).await;
+            }
+            let _lost = offer(&mut a, video(1, "ours")).await;
+            a.engine.rollback(PeerId(1)).await.unwrap();
+            let none = a.engine.local_description(PeerId(1)).await;
+            assert!(matches!(none, Err(Fault::Failed(_))), "{none:?}");
+            if then_offers {
+                negotiate(&mut a, &mut b, plans).await;
+            } else {
+                negotiate(&mut b, &mut a, (plans.1, plans.0)).await;
+            }
+            flows(&a, MediaKind::Audio).await;
+            flows(&b, MediaKind::Audio).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_screen_comes_and_goes_on_one_line() {
     for pair in PAIRS {
         let (mut a, mut b) = sides(pair);
