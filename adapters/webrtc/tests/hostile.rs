@@ -222,6 +222,44 @@ async fn no_mangled_description_makes_a_connection_panic() {
 }
 
 #[tokio::test]
+async fn garbage_on_the_socket_does_not_disturb_a_call() {
+    let (mut a, mut b) = pair().await;
+    a.capture(&voice(1, "ours")).await;
+    let good = offer(&mut a, voice(1, "ours")).await.sdp.expose().to_owned();
+    let answer = answered(&b, &good).await.unwrap();
+    let mut ports = Vec::new();
+    b.until(|news| *news == PeerNews::GatheringDone).await;
+    for (_, news) in &b.news {
+        let PeerNews::Candidate(candidate) = news else { continue };
+        let words: Vec<_> = candidate.candidate.expose().split(' ').map(str::to_owned).collect();
+        ports.extend((words[4] == "127.0.0.1").then(|| words[5].parse::<u16>().unwrap()));
+    }
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut flood = || {
+        for _ in 0..200 {
+            let length = random.usize(0..200);
+            let mut data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+            // DTLS handshake, alert, STUN, RTP: the first byte says what it claims to be.
+            if let Some(first) = data.first_mut() {
+                *first = random.choice([0, 1, 21, 22, 23, 128, 144, 200]).unwrap();
+            }
+            stranger.send_to(&data, ("127.0.0.1", ports[0])).unwrap();
+        }
+    };
+    flood();
+    a.engine.set_remote(PEER, answer).await.unwrap();
+    flood();
+    b.until_state(PeerState::Connected).await;
+    for heard in [20, 40, 60] {
+        flood();
+        until("sound", || b.heard(MediaKind::Audio).len() > heard).await;
+    }
+    let failed = |(_, news): &(PeerId, PeerNews)| *news == PeerNews::State(PeerState::Failed);
+    assert!(!b.news.iter().any(failed));
+}
+
+#[tokio::test]
 async fn garbage_among_the_candidates_does_not_disturb_a_call() {
     let (mut a, mut b) = pair().await;
     a.capture(&voice(1, "ours")).await;
