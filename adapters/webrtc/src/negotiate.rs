@@ -221,7 +221,9 @@ impl Negotiation {
         if let Err(error) = pc.set_remote_description(parsed).await {
             return Err(self.withdraw(pc, unfit(error)).await);
         }
+        let former = self.lines.clone();
         if let Err(error) = self.accept(pc, &offered, plan).await {
+            self.give_up(former);
             return Err(self.withdraw(pc, error).await);
         }
         self.local = Some(SdpKind::Answer);
@@ -336,14 +338,21 @@ impl Negotiation {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let rollback = RTCSessionDescription::rollback(None).map_err(unfit)?;
         pc.set_local_description(rollback).await.map_err(unfit)?;
-        let new = self.lines.iter().filter(|line| {
-            pending.former.iter().all(|former| former.transceiver != line.transceiver)
-        });
-        self.spares.extend(new.filter_map(|line| Some((line.slot?, line.transceiver))));
-        self.lines = pending.former;
+        self.give_up(pending.former);
         self.restart |= pending.restarts;
         self.local = pending.local;
         Ok(())
+    }
+
+    /// Goes back to these lines. The crate keeps those that were made since and have a source.
+    fn give_up(&mut self, former: Vec<Mapped>) {
+        let is_new = |line: &&Mapped| {
+            former.iter().all(|former| former.transceiver != line.transceiver)
+                && self.sources.contains_key(&line.transceiver)
+        };
+        let new: Vec<_> = self.lines.iter().filter(is_new).collect();
+        self.spares.extend(new.iter().filter_map(|line| Some((line.slot?, line.transceiver))));
+        self.lines = former;
     }
 
     /// Whether a description of this kind was made and can be put into force.
