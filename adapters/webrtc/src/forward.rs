@@ -1,10 +1,12 @@
 //! TURN over TCP and TLS: a socket on this machine that passes everything on to the server.
 //!
 //! What the crate sends as datagrams goes as a stream, and back: STUN messages as they are,
-//! ChannelData padded to four bytes one way and without padding the other (RFC 8656 §12.5). The
-//! first sender is the only one that is served, so nobody else on this machine can use it.
+//! ChannelData padded to four bytes one way and without padding the other (RFC 8656 §12.5). Each
+//! socket that the crate asks from has a stream of its own, as it has an allocation of its own: one
+//! per interface, and new ones after each ICE restart.
 
 use std::{
+    collections::VecDeque,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
@@ -16,7 +18,8 @@ use matrix_voip_engine::Tls;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket, lookup_host},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -24,6 +27,15 @@ use crate::servers::Uri;
 
 /// How long a server may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most sockets of the crate's that are served; beyond them the oldest goes.
+const MAX_CLIENTS: usize = 16;
+
+/// Errors without a datagram between them after which the socket counts as broken.
+const MAX_ERRORS: usize = 64;
+
+/// Datagrams that may wait for a stream.
+const MAX_WAITING: usize = 64;
 
 /// How long the way is open when the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -40,7 +52,7 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Opens the socket; the server is reached for when the first datagram comes.
+    /// Opens the socket; the server is reached for when a datagram comes.
     ///
     /// # Errors
     /// [`ServerFault::Unusable`] when there is no socket to be had.
@@ -49,16 +61,12 @@ impl Forwarder {
         let socket = bound.map_err(|_| ServerFault::Unusable)?;
         let address = socket.local_addr().map_err(|_| ServerFault::Unusable)?;
         let fault = Arc::new(Mutex::new(None));
-        let told = fault.clone();
         let (open, closes) = oneshot::channel::<()>();
+        let service = Service { socket: Arc::new(socket), server, tls, fault: fault.clone() };
         tokio::spawn(async move {
-            let served = tokio::select! {
-                served = serve(&socket, &server, &tls) => served,
-                () = farewell(closes) => Ok(()),
-            };
-            if let Err(fault) = served {
-                tracing::debug!(%fault, "TURN over a stream");
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+            tokio::select! {
+                () = service.run() => {}
+                () = farewell(closes) => {}
             }
         });
         Ok(Self { address, fault, _open: open })
@@ -81,19 +89,69 @@ async fn farewell(closes: oneshot::Receiver<()>) {
     drop(timeout(FAREWELL, std::future::pending::<()>()).await);
 }
 
-async fn serve(socket: &UdpSocket, server: &Uri, tls: &Tls) -> Result<(), ServerFault> {
-    let mut datagram = vec![0; MAX_MESSAGE];
-    let (length, client) =
-        socket.recv_from(&mut datagram).await.map_err(|_| ServerFault::Unreachable)?;
-    socket.connect(client).await.map_err(|_| ServerFault::Unreachable)?;
-    let stream = timeout(PATIENCE, reach(server)).await.map_err(|_| ServerFault::Silent)??;
-    let first = &datagram[..length];
-    if server.is_tls {
-        let secured = timeout(PATIENCE, tls.secure(&server.host, stream)).await;
+/// What the task works with.
+#[derive(Clone)]
+struct Service {
+    socket: Arc<UdpSocket>,
+    server: Uri,
+    tls: Arc<Tls>,
+    fault: Arc<Mutex<Option<ServerFault>>>,
+}
+
+impl Service {
+    async fn run(self) {
+        // Dropped, it ends the streams.
+        let mut streams = JoinSet::new();
+        let mut clients: VecDeque<(SocketAddr, mpsc::Sender<Vec<u8>>)> = VecDeque::new();
+        let (mut datagram, mut errors) = (vec![0; MAX_MESSAGE], 0);
+        loop {
+            while streams.try_join_next().is_some() {}
+            let Ok((length, from)) = self.socket.recv_from(&mut datagram).await else {
+                // That of one datagram on its way back, as a rule.
+                errors += 1;
+                if errors > MAX_ERRORS {
+                    return;
+                }
+                continue;
+            };
+            errors = 0;
+            clients.retain(|(_, client)| !client.is_closed());
+            if !clients.iter().any(|(address, _)| *address == from) {
+                let (sender, receiver) = mpsc::channel(MAX_WAITING);
+                if clients.len() == MAX_CLIENTS {
+                    clients.pop_front();
+                }
+                clients.push_back((from, sender));
+                streams.spawn(self.clone().serve(from, receiver));
+            }
+            if let Some((_, client)) = clients.iter().find(|(address, _)| *address == from) {
+                // A stream that cannot follow loses datagrams, as a network does.
+                drop(client.try_send(datagram[..length].to_vec()));
+            }
+        }
+    }
+
+    async fn serve(self, client: SocketAddr, datagrams: mpsc::Receiver<Vec<u8>>) {
+        let served = self.connect(client, datagrams).await;
+        if let Err(fault) = served {
+            tracing::debug!(%fault, "TURN over a stream");
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        }
+    }
+
+    async fn connect(
+        &self,
+        client: SocketAddr,
+        datagrams: mpsc::Receiver<Vec<u8>>,
+    ) -> Result<(), ServerFault> {
+        let reaching = timeout(PATIENCE, reach(&self.server)).await;
+        let stream = reaching.map_err(|_| ServerFault::Silent)??;
+        if !self.server.is_tls {
+            return carry((&self.socket, client), stream, datagrams).await;
+        }
+        let secured = timeout(PATIENCE, self.tls.secure(&self.server.host, stream)).await;
         let stream = secured.map_err(|_| ServerFault::Silent)??;
-        carry(socket, stream, first).await
-    } else {
-        carry(socket, stream, first).await
+        carry((&self.socket, client), stream, datagrams).await
     }
 }
 
@@ -115,25 +173,27 @@ async fn reach(server: &Uri) -> Result<TcpStream, ServerFault> {
 }
 
 /// Carries messages both ways until one end is gone.
-async fn carry<S>(socket: &UdpSocket, stream: S, first: &[u8]) -> Result<(), ServerFault>
+async fn carry<S>(
+    (socket, client): (&UdpSocket, SocketAddr),
+    stream: S,
+    mut datagrams: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), ServerFault>
 where
     S: AsyncRead + AsyncWrite,
 {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let out = async {
-        write_message(&mut to_server, first).await?;
-        let mut datagram = vec![0; MAX_MESSAGE];
-        loop {
-            let length = socket.recv(&mut datagram).await?;
-            write_message(&mut to_server, &datagram[..length]).await?;
+        while let Some(datagram) = datagrams.recv().await {
+            write_message(&mut to_server, &datagram).await?;
         }
+        Ok(())
     };
     let back = async {
         let mut message = Vec::new();
         loop {
             read_message(&mut from_server, &mut message).await?;
-            // The crate's socket is gone for a moment when ICE restarts.
-            drop(socket.send(&message).await);
+            // Its socket may be gone; then nothing comes from there any more either.
+            drop(socket.send_to(&message, client).await);
         }
     };
     let ended: io::Result<()> = tokio::select! {
@@ -141,8 +201,9 @@ where
         ended = back => ended,
     };
     match ended {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ServerFault::Nonsense),
-        Ok(()) | Err(_) => Err(ServerFault::Unreachable),
+        Err(_) => Err(ServerFault::Unreachable),
     }
 }
 

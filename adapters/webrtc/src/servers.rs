@@ -148,9 +148,11 @@ impl Servers {
 
     /// How they fare, in their order.
     pub(crate) fn stats(&self) -> Vec<ServerStats> {
-        let state = |server: &Server| match server.forwarder.as_ref().and_then(Forwarder::fault) {
-            Some(fault) => ServerState::Failed(fault),
-            None => server.state,
+        // A stream of a former allocation may break; a candidate says more.
+        let fault = |server: &Server| server.forwarder.as_ref().and_then(Forwarder::fault);
+        let state = |server: &Server| match (server.state, fault(server)) {
+            (ServerState::Works, _) | (_, None) => server.state,
+            (_, Some(fault)) => ServerState::Failed(fault),
         };
         let stats = |server: &Server| ServerStats::new(Redacted::new(&server.uri), state(server));
         self.of.iter().map(stats).collect()

@@ -156,6 +156,24 @@ async fn a_relayed_call_with_tls_on_one_side_only() {
 }
 
 #[tokio::test]
+async fn a_call_over_tcp_restarts_ice() {
+    let Some(coturn) = Coturn::start(&[]).await else { return };
+    let mut a = side(&coturn, 440.0, vec![coturn.server(TCP)]);
+    let mut b = side(&coturn, 880.0, vec![coturn.server(UDP)]);
+    connect(&mut a, &mut b).await;
+    until("sound", || b.heard(MediaKind::Audio).len() > 10).await;
+    a.engine.restart_ice(PEER).await.unwrap();
+    studio::negotiate(&mut a, &mut b, (voice(1, "a"), voice(2, "b"))).await;
+    // What was under way by the old relays is heard as well.
+    let before = [a.heard(MediaKind::Audio).len(), b.heard(MediaKind::Audio).len()];
+    until("sound by the new relays", || {
+        a.heard(MediaKind::Audio).len() > before[0] + 100
+            && b.heard(MediaKind::Audio).len() > before[1] + 100
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_used_is_said_to_be_so() {
     let Some(coturn) = Coturn::start(&[]).await else { return };
     let refusing = coturn.server(&format!("turn:127.0.0.1:{}?transport=tcp", free_port()));
