@@ -13,6 +13,7 @@
 //! | [`SmallWorld`] | two or three engines, and everything that can happen to them |
 //! | [`EmbeddedHomeserver`] | the homeserver as an async `Signaling` host, for real `VoIP` instances |
 //! | [`EmbeddedWebRtc`] | the engines as an async `WebRtc` host, for real `VoIP` instances |
+//! | [`conformance`] | one suite that judges every WebRTC engine |
 //!
 //! A test says what people do, lets time pass, and compares what happened:
 //!
@@ -58,6 +59,7 @@
 
 mod checked;
 mod column;
+pub mod conformance;
 mod cue;
 mod delays;
 mod device;

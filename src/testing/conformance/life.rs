@@ -1,0 +1,293 @@
+//! Beginning and end: what is cancelled, what is closed, what is refused, and what is left behind.
+
+use std::sync::atomic::Ordering;
+
+use futures::{FutureExt, future::join_all};
+
+use super::{
+    Cell, Played, media,
+    stage::{Failure, Outcome, Stage, Who, check, plan, soon, track},
+};
+use crate::{
+    id::{PeerId, TrackId},
+    machine::io::{
+        Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerState, Plan, SdpKind,
+        Slot,
+    },
+};
+
+pub(super) const CELLS: &[Cell] = &[
+    Cell {
+        name: "a device that nobody grants is given up on release",
+        play: |it| media::withdrawn(it).boxed(),
+    },
+    Cell { name: "release closes the device before it answers", play: |it| release(it).boxed() },
+    Cell { name: "a connection that is closed while it opens", play: |it| cancelled(it).boxed() },
+    Cell { name: "what is asked of nobody is not found", play: |it| unknown(it).boxed() },
+    Cell {
+        name: "the other side learns that a connection is closed",
+        play: |it| closed(it).boxed(),
+    },
+    Cell { name: "an engine that is dropped leaves nothing open", play: |it| dropped(it).boxed() },
+    Cell {
+        name: "hostile descriptions are refused, and the next is taken",
+        play: |it| hostile(it).boxed(),
+    },
+    Cell { name: "hostile candidates are skipped", play: |it| candidates(it).boxed() },
+    Cell { name: "40 calls at once", play: |it| forty(it).boxed() },
+    Cell {
+        name: "100 calls leave no task, socket, device or memory",
+        play: |it| hundred(it).boxed(),
+    },
+];
+
+fn voice(stream: &str) -> Plan {
+    plan(&[Slot::Audio], stream)
+}
+
+async fn release(stage: &mut Stage) -> Outcome<Played> {
+    let side = &stage.a;
+    let what = Capture::of(MediaSource::Microphone);
+    let id = track(Slot::Audio);
+    let captured = soon(side.engine.capture(side.session, id, what)).await?;
+    side.done("capture", captured)?;
+    check(side.log.open.load(Ordering::SeqCst) == 1, || "no device is open".to_owned())?;
+    side.done("release", soon(side.engine.release(id)).await?)?;
+    let open = side.log.open.load(Ordering::SeqCst);
+    check(open == 0, || "the device is open after its release".to_owned())?;
+    side.done("release of nothing", soon(side.engine.release(TrackId(99))).await?)?;
+    Ok(Played::Passed)
+}
+
+async fn cancelled(stage: &mut Stage) -> Outcome<Played> {
+    let side = &stage.a;
+    for _ in 0..20 {
+        let engine = side.engine.clone();
+        let (config, events) = (side.config.clone(), side.events(1));
+        let opening = tokio::spawn(async move { engine.open(PeerId(1), config, events).await });
+        tokio::task::yield_now().await;
+        side.close(1).await?;
+        // It had been opened, or was cancelled; it is not there in the end.
+        soon(opening).await?.map_err(|_| Failure("open panics".to_owned())).map(drop)?;
+        side.close(1).await?;
+        let answer = soon(side.engine.offer(PeerId(1), voice("of-a"))).await?;
+        check(answer == Err(Fault::NotFound), || {
+            format!("a closed connection answers {answer:?}")
+        })?;
+    }
+    Ok(Played::Passed)
+}
+
+async fn unknown(stage: &mut Stage) -> Outcome<Played> {
+    let engine = &stage.a.engine;
+    let nobody = PeerId(77);
+    let text = Description { kind: SdpKind::Offer, sdp: "v=0\r\n".into() };
+    let answers = [
+        soon(engine.offer(nobody, voice("x"))).await?.map(drop),
+        soon(engine.answer(nobody, voice("x"))).await?.map(drop),
+        soon(engine.set_local(nobody, text.clone())).await?,
+        soon(engine.set_remote(nobody, text)).await?,
+        soon(engine.local_description(nobody)).await?.map(drop),
+        soon(engine.stats(nobody)).await?.map(drop),
+        soon(engine.rollback(nobody)).await?,
+        soon(engine.restart_ice(nobody)).await?,
+    ];
+    let right = answers.iter().all(|answer| *answer == Err(Fault::NotFound));
+    check(right, || format!("an unknown connection answers {answers:?}"))?;
+    stage.a.close(77).await?;
+    Ok(Played::Passed)
+}
+
+async fn closed(stage: &mut Stage) -> Outcome<Played> {
+    stage.connect(Who::A, &voice("of-a"), &voice("of-b")).await?;
+    stage.both_get(&[MediaKind::Audio]).await?;
+    stage.a.close(1).await?;
+    let told = |stage: &Stage| {
+        matches!(stage.b.state(1), Some(PeerState::Disconnected | PeerState::Failed))
+    };
+    stage.until("the other side learns of it", told).await?;
+    Ok(Played::Passed)
+}
+
+async fn dropped(stage: &mut Stage) -> Outcome<Played> {
+    stage.connect(Who::A, &voice("of-a"), &voice("of-b")).await?;
+    stage.both_get(&[MediaKind::Audio]).await?;
+    // Another engine takes its place: nobody holds the first one any more.
+    let nothing = stage.b.engine.clone();
+    drop(std::mem::replace(&mut stage.a.engine, nothing));
+    let gone = |stage: &Stage| {
+        let log = &stage.a.log;
+        log.open.load(Ordering::SeqCst) == 0 && log.sinks.load(Ordering::SeqCst) == 0
+    };
+    stage.until("its devices and sinks are gone", gone).await?;
+    Ok(Played::Passed)
+}
+
+/// Descriptions that no engine may take for good, made of one that is.
+fn spoilt(offer: &str) -> Vec<String> {
+    let without = |word: &str| -> String {
+        let kept = offer.lines().filter(|line| !line.starts_with(word));
+        kept.flat_map(|line| [line, "\r\n"]).collect()
+    };
+    vec![
+        String::new(),
+        "v=0".to_owned(),
+        "nonsense".repeat(500),
+        offer.chars().take(offer.len() / 2).collect::<String>().replace("a=fingerprint", "a=x"),
+        without("m="),
+        without("a=ice-ufrag"),
+        without("a=ice-pwd"),
+        without("a=fingerprint"),
+        format!("{offer}{}", "a=x:y\r\n".repeat(100_000)),
+        format!("{offer}{}", "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n".repeat(1_000)),
+    ]
+}
+
+async fn hostile(stage: &mut Stage) -> Outcome<Played> {
+    stage.a.open(1).await?;
+    stage.b.open(1).await?;
+    stage.a.capture(&voice("of-a")).await?;
+    stage.b.capture(&voice("of-b")).await?;
+    let offer = stage.offer(Who::A, &voice("of-a")).await?;
+    for text in spoilt(offer.sdp.expose()) {
+        let head: String = text.chars().take(40).collect();
+        let bad = Description { kind: SdpKind::Offer, sdp: text.into() };
+        let engine = &stage.b.engine;
+        let taken = soon(engine.set_remote(PeerId(1), bad)).await?;
+        let answered = match taken {
+            Ok(()) => soon(engine.answer(PeerId(1), voice("of-b"))).await?.map(drop),
+            Err(fault) => Err(fault),
+        };
+        let panics = answered == Err(Fault::Panicked);
+        check(answered.is_err() && !panics, || format!("{answered:?} for {head:?}…"))?;
+    }
+    stage.take(Who::B, &offer).await?;
+    let answer = stage.answer(Who::B, &voice("of-b")).await?;
+    stage.take(Who::A, &answer).await?;
+    stage.until("both are connected", Stage::are_connected).await?;
+    stage.both_get(&[MediaKind::Audio]).await?;
+    Ok(Played::Passed)
+}
+
+async fn candidates(stage: &mut Stage) -> Outcome<Played> {
+    stage.connect(Who::A, &voice("of-a"), &voice("of-b")).await?;
+    let texts = [
+        "",
+        "nonsense",
+        "candidate:",
+        "candidate:1 1 udp 1 127.0.0.1 99999 typ host",
+        "candidate:1 1 udp 99999999999999999999 127.0.0.1 9 typ host",
+        "candidate:1 1 tcp 1 127.0.0.1 9 typ host tcptype active",
+        "candidate:1 1 udp 1 0a1b2c3d-0000-4000-8000-000000000000.local 9 typ host",
+        "candidate:1 1 udp 1 ::ffff:300.1.1.1 9 typ host",
+    ];
+    let of = |text: &str, mid: Option<&str>| Candidate {
+        candidate: text.to_owned().into(),
+        sdp_mid: mid.map(str::to_owned),
+        sdp_m_line_index: Some(0),
+        username_fragment: None,
+    };
+    let many = texts.iter().flat_map(|text| [of(text, Some("0")), of(text, Some("77"))]);
+    let side = &stage.a;
+    let taken = soon(side.engine.candidates(PeerId(1), many.collect())).await?;
+    side.done("candidates", taken)?;
+    stage.both_get(&[MediaKind::Audio]).await?;
+    Ok(Played::Passed)
+}
+
+/// One call between the two engines, on connections of that number. No news are read: that it
+/// connects is seen by its figures.
+async fn call(stage: &Stage, number: u64) -> Outcome {
+    let peer = PeerId(number);
+    let (a, b) = (&stage.a, &stage.b);
+    a.open(number).await?;
+    b.open(number).await?;
+    let offer = a.done("offer", soon(a.engine.offer(peer, voice("of-a"))).await?)?;
+    a.done("set_local", soon(a.engine.set_local(peer, offer.clone())).await?)?;
+    b.done("set_remote", soon(b.engine.set_remote(peer, offer)).await?)?;
+    let answer = b.done("answer", soon(b.engine.answer(peer, voice("of-b"))).await?)?;
+    b.done("set_local", soon(b.engine.set_local(peer, answer.clone())).await?)?;
+    a.done("set_remote", soon(a.engine.set_remote(peer, answer)).await?)
+}
+
+async fn forty(stage: &mut Stage) -> Outcome<Played> {
+    stage.a.capture(&voice("of-a")).await?;
+    stage.b.capture(&voice("of-b")).await?;
+    for who in Who::BOTH {
+        // Candidates of all forty are to be trickled from the first one on.
+        stage.side_mut(who).described();
+    }
+    let calls: Vec<_> = join_all((1..=40).map(|number| call(stage, number))).await;
+    calls.into_iter().collect::<Outcome<()>>()?;
+    let connected = |stage: &Stage| {
+        let all = |who| {
+            let side = stage.side(who);
+            (1..=40).all(|peer| side.state(peer) == Some(PeerState::Connected))
+        };
+        Who::BOTH.into_iter().all(all)
+    };
+    stage.until("all forty are connected", connected).await?;
+    let all_heard = |stage: &Stage| {
+        stage.b.log.look(|heard| {
+            let peers: std::collections::BTreeSet<_> =
+                heard.iter().map(|one| one.track.peer).collect();
+            peers.len() == 40
+        })
+    };
+    stage.until("all forty are heard", all_heard).await?;
+    for number in 1..=40 {
+        stage.a.close(number).await?;
+        stage.b.close(number).await?;
+    }
+    Ok(Played::Passed)
+}
+
+/// What the process holds: tasks, files, and kilobytes where the system tells.
+fn held() -> (usize, usize, usize) {
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0_usize);
+    (tasks, files, resident * 4)
+}
+
+/// How much more memory may be held after a hundred calls: less than a tenth of a megabyte each.
+const MEMORY: usize = 10_000;
+
+async fn hundred(stage: &mut Stage) -> Outcome<Played> {
+    for who in Who::BOTH {
+        stage.side_mut(who).described();
+    }
+    let mut before = (0, 0, 0);
+    for number in 1..=120 {
+        // The first ones start what stays.
+        if number == 21 {
+            before = held();
+        }
+        stage.a.capture(&voice("of-a")).await?;
+        stage.b.capture(&voice("of-b")).await?;
+        call(stage, number).await?;
+        let connected = move |stage: &Stage| {
+            Who::BOTH.iter().all(|who| stage.side(*who).state(number) == Some(PeerState::Connected))
+        };
+        stage.until("a call of a hundred is connected", connected).await?;
+        for side in [&stage.a, &stage.b] {
+            side.close(number).await?;
+            side.done("close again", soon(side.engine.close(PeerId(number))).await?)?;
+            let released = soon(side.engine.release(track(Slot::Audio))).await?;
+            side.done("release", released)?;
+        }
+    }
+    let log = |stage: &Stage, who| stage.side(who).log.sinks.load(Ordering::SeqCst);
+    let gone = |stage: &Stage| {
+        let (tasks, files, _) = held();
+        let sinks: usize = Who::BOTH.into_iter().map(|who| log(stage, who)).sum();
+        tasks <= before.0 && files <= before.1 && sinks == 0
+    };
+    let ended = stage.until("tasks, files and sinks are gone", gone).await;
+    let after = held();
+    ended.map_err(|Failure(why)| Failure(format!("{why}: {before:?} before, {after:?} after")))?;
+    let more = after.2.saturating_sub(before.2);
+    check(more < MEMORY, || format!("{more} kB more after a hundred calls"))?;
+    Ok(Played::Passed)
+}

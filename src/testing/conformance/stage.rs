@@ -1,0 +1,391 @@
+//! The stage of a cell: two sides, each an engine with its news, and the steps of a call between
+//! them. Candidates are trickled as they come, as a call does it.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{
+    Servers, Subject,
+    studio::{Heard, Log, Studio},
+};
+use crate::{
+    host::{
+        Mailbox, PeerEvents, WebRtc,
+        mailbox::{self, DriverEnd},
+    },
+    id::{InputId, PeerId, SessionId, StreamId, TrackId},
+    machine::io::{
+        Candidate, Capture, Description, Direction, Fault, Input, MediaKind, MediaSource,
+        PeerConfig, PeerNews, PeerState, Plan, PlanLine, Slot,
+    },
+};
+
+/// How long anything may take. What is slower than this nobody waits for in a call.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is looked whether something has come about that nobody reports.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Why an engine is not right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// What a step of a cell gives.
+pub(super) type Outcome<T = ()> = Result<T, Failure>;
+
+/// It has to be so.
+pub(super) fn check(is_so: bool, what: impl FnOnce() -> String) -> Outcome {
+    if is_so { Ok(()) } else { Err(Failure(what())) }
+}
+
+/// One engine with its devices and its news.
+pub(super) struct Side {
+    pub(super) name: &'static str,
+    pub(super) engine: Arc<dyn WebRtc>,
+    pub(super) log: Arc<Log>,
+    pub(super) session: SessionId,
+    /// With what connections are opened.
+    pub(super) config: PeerConfig,
+    pub(super) news: Vec<(PeerId, PeerNews)>,
+    /// Candidates on their way to the other side, and whether it can take them.
+    waiting: Vec<(PeerId, Candidate)>,
+    is_described: bool,
+    driver: DriverEnd,
+    mailbox: Mailbox,
+}
+
+impl Side {
+    fn new(name: &'static str, subject: &Subject, session: u64) -> Self {
+        let log = Arc::new(Log::default());
+        let engine = subject.make(Arc::new(Studio { log: log.clone() }));
+        let (driver, mailbox) = mailbox::pair();
+        let session = SessionId(session);
+        let config = PeerConfig { session, ..PeerConfig::default() };
+        let (news, waiting) = (Vec::new(), Vec::new());
+        Self {
+            name,
+            engine,
+            log,
+            session,
+            config,
+            news,
+            waiting,
+            is_described: false,
+            driver,
+            mailbox,
+        }
+    }
+
+    /// A request was answered as it should.
+    pub(super) fn done<T>(&self, what: &str, answer: Result<T, Fault>) -> Outcome<T> {
+        answer.map_err(|fault| Failure(format!("{}: {what}: {fault}", self.name)))
+    }
+
+    pub(super) fn events(&self, peer: u64) -> PeerEvents {
+        PeerEvents::new(PeerId(peer), self.mailbox.news())
+    }
+
+    pub(super) async fn open(&self, peer: u64) -> Outcome {
+        let opened = self.engine.open(PeerId(peer), self.config.clone(), self.events(peer));
+        self.done("open", soon(opened).await?)
+    }
+
+    pub(super) async fn close(&self, peer: u64) -> Outcome {
+        self.done("close", soon(self.engine.close(PeerId(peer))).await?)
+    }
+
+    /// Opens the devices of what the plan sends.
+    pub(super) async fn capture(&self, plan: &Plan) -> Outcome {
+        for line in &plan.lines {
+            if let Some(track) = line.track {
+                let what = Capture::of(source_of(line.slot));
+                let captured = soon(self.engine.capture(self.session, track, what)).await?;
+                self.done("capture", captured)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was heard since the first `from` frames, of one kind.
+    pub(super) fn heard(&self, kind: MediaKind, from: usize) -> Vec<Heard> {
+        let mut heard = self.log.heard(from);
+        heard.retain(|one| one.track.kind == kind);
+        heard
+    }
+
+    /// The last state of a connection that was told.
+    pub(super) fn state(&self, peer: u64) -> Option<PeerState> {
+        self.news.iter().rev().find_map(|(of, news)| match news {
+            PeerNews::State(state) if of.0 == peer => Some(*state),
+            _ => None,
+        })
+    }
+
+    /// Candidates can come from now on.
+    pub(super) fn described(&mut self) {
+        self.is_described = true;
+    }
+
+    fn note(&mut self, input: Option<Input>) {
+        let Some(Input::Peer(peer, news)) = input else { return };
+        if let PeerNews::Candidate(candidate) = &news {
+            self.waiting.push((peer, candidate.clone()));
+        }
+        self.news.push((peer, news));
+    }
+}
+
+/// An answer has to come within a bounded time.
+pub(super) async fn soon<T>(asked: impl Future<Output = T>) -> Outcome<T> {
+    timeout(PATIENCE, asked).await.map_err(|_| Failure("a request is never answered".to_owned()))
+}
+
+/// Two sides.
+pub(super) struct Stage {
+    pub(super) a: Side,
+    pub(super) b: Side,
+    pub(super) servers: Servers,
+    /// Whether both engines say that they send tones.
+    pub(super) tones: (bool, bool),
+}
+
+/// Who does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    A,
+    B,
+}
+
+impl Who {
+    pub(super) const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+impl Stage {
+    pub(super) fn new(ours: &Subject, theirs: &Subject, servers: &Servers) -> Self {
+        Self {
+            a: Side::new("ours", ours, 1),
+            b: Side::new("theirs", theirs, 2),
+            servers: servers.clone(),
+            tones: (ours.tones, theirs.tones),
+        }
+    }
+
+    pub(super) fn side(&self, who: Who) -> &Side {
+        match who {
+            Who::A => &self.a,
+            Who::B => &self.b,
+        }
+    }
+
+    pub(super) fn side_mut(&mut self, who: Who) -> &mut Side {
+        match who {
+            Who::A => &mut self.a,
+            Who::B => &mut self.b,
+        }
+    }
+
+    /// Waits until it is so; news and candidates go their ways meanwhile.
+    pub(super) async fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Outcome {
+        let waiting = async {
+            let mut looks = tokio::time::interval(LOOK);
+            loop {
+                self.trickle().await?;
+                if is_so(self) {
+                    return Ok(());
+                }
+                tokio::select! {
+                    input = self.a.driver.next() => self.a.note(input),
+                    input = self.b.driver.next() => self.b.note(input),
+                    _ = looks.tick() => {}
+                }
+            }
+        };
+        timeout(PATIENCE, waiting).await.map_err(|_| Failure(format!("never: {what}")))?
+    }
+
+    /// For so many more frames of sound at somebody, who hears all the time: a span that the
+    /// sound itself measures.
+    pub(super) async fn frames(&mut self, who: Who, count: usize) -> Outcome {
+        let from = self.side(who).log.count();
+        let more = |stage: &Self| stage.side(who).heard(MediaKind::Audio, from).len() >= count;
+        self.until("more sound", more).await
+    }
+
+    async fn trickle(&mut self) -> Outcome {
+        for who in Who::BOTH {
+            if !self.side(who.other()).is_described {
+                continue;
+            }
+            for (peer, candidate) in std::mem::take(&mut self.side_mut(who).waiting) {
+                let to = self.side(who.other());
+                let taken = soon(to.engine.candidates(peer, vec![candidate])).await?;
+                to.done("candidates", taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What both were told last, for whoever looks for the fault.
+    pub(super) fn last_words(&self) -> String {
+        let of = |side: &Side| {
+            let states = [side.state(1), side.state(2)];
+            format!("{}: {states:?}, {} frames", side.name, side.log.count())
+        };
+        format!("{}; {}", of(&self.a), of(&self.b))
+    }
+
+    /// Closes everything; what an engine does not close in time is dropped with it.
+    pub(super) async fn clear(self) {
+        for side in [&self.a, &self.b] {
+            for peer in 1..=2 {
+                drop(soon(side.engine.close(PeerId(peer))).await);
+            }
+            for slot in [Slot::Audio, Slot::Video, Slot::Screen] {
+                drop(soon(side.engine.release(track(slot))).await);
+            }
+        }
+    }
+
+    // ----------------------------------------------------------------------------- negotiation
+
+    /// An offer, in force at who makes it.
+    pub(super) async fn offer(&self, from: Who, plan: &Plan) -> Outcome<Description> {
+        let side = self.side(from);
+        let peer = PeerId(1);
+        let offer = side.done("offer", soon(side.engine.offer(peer, plan.clone())).await?)?;
+        side.done("set_local", soon(side.engine.set_local(peer, offer.clone())).await?)?;
+        Ok(offer)
+    }
+
+    pub(super) async fn take(&mut self, at: Who, description: &Description) -> Outcome {
+        let side = self.side(at);
+        let taken = soon(side.engine.set_remote(PeerId(1), description.clone())).await?;
+        side.done("set_remote", taken)?;
+        self.side_mut(at).described();
+        Ok(())
+    }
+
+    /// An answer to what was taken, in force at who makes it.
+    pub(super) async fn answer(&self, from: Who, plan: &Plan) -> Outcome<Description> {
+        let side = self.side(from);
+        let peer = PeerId(1);
+        let answer = side.done("answer", soon(side.engine.answer(peer, plan.clone())).await?)?;
+        side.done("set_local", soon(side.engine.set_local(peer, answer.clone())).await?)?;
+        Ok(answer)
+    }
+
+    /// One whole negotiation, by `from`; the texts of both descriptions.
+    pub(super) async fn negotiate(
+        &mut self,
+        from: Who,
+        plan: &Plan,
+        theirs: &Plan,
+    ) -> Outcome<(String, String)> {
+        let offer = self.offer(from, plan).await?;
+        self.take(from.other(), &offer).await?;
+        let answer = self.answer(from.other(), theirs).await?;
+        self.take(from, &answer).await?;
+        Ok((offer.sdp.expose().to_owned(), answer.sdp.expose().to_owned()))
+    }
+
+    /// Opens connection 1 of both, negotiates by `from` and waits until both are connected.
+    pub(super) async fn connect(
+        &mut self,
+        from: Who,
+        plan: &Plan,
+        theirs: &Plan,
+    ) -> Outcome<(String, String)> {
+        self.a.open(1).await?;
+        self.b.open(1).await?;
+        self.side(from).capture(plan).await?;
+        self.side(from.other()).capture(theirs).await?;
+        let texts = self.negotiate(from, plan, theirs).await?;
+        self.until("both are connected", Self::are_connected).await?;
+        Ok(texts)
+    }
+
+    pub(super) fn are_connected(&self) -> bool {
+        Who::BOTH.iter().all(|who| self.side(*who).state(1) == Some(PeerState::Connected))
+    }
+
+    /// Both hear new frames of each of these kinds from now on.
+    pub(super) async fn both_get(&mut self, kinds: &[MediaKind]) -> Outcome {
+        for who in Who::BOTH {
+            self.gets(who, kinds).await?;
+        }
+        Ok(())
+    }
+
+    /// One side gets new frames of each of these kinds.
+    pub(super) async fn gets(&mut self, who: Who, kinds: &[MediaKind]) -> Outcome {
+        let from = self.side(who).log.count();
+        let name = self.side(who).name;
+        for kind in kinds {
+            let what = format!("{name} gets {kind:?}");
+            let more = |stage: &Self| stage.side(who).heard(*kind, from).len() > 3;
+            self.until(&what, more).await?;
+        }
+        Ok(())
+    }
+
+    /// Somebody gets nothing of a kind while so many frames of sound reach the other.
+    pub(super) async fn gets_none(&mut self, who: Who, kind: MediaKind, while_: Who) -> Outcome {
+        // What is on its way may still come.
+        self.frames(while_, 10).await?;
+        let from = self.side(who).log.count();
+        self.frames(while_, 30).await?;
+        let side = self.side(who);
+        let heard = side.heard(kind, from);
+        check(heard.is_empty(), || format!("{} still gets {kind:?}", side.name))
+    }
+}
+
+// ----------------------------------------------------------------------------------------- plans
+
+const fn source_of(slot: Slot) -> MediaSource {
+    match slot {
+        Slot::Audio => MediaSource::Microphone,
+        Slot::Video => MediaSource::Camera,
+        Slot::Screen | Slot::ScreenAudio => MediaSource::Screen,
+    }
+}
+
+/// A device of that name.
+pub(super) fn input(source: MediaSource, name: &str) -> Capture {
+    Capture { input: InputId::parse(name).ok(), ..Capture::of(source) }
+}
+
+/// The track that a side sends in a slot; each side has its own.
+pub(super) const fn track(slot: Slot) -> TrackId {
+    TrackId(match slot {
+        Slot::Audio => 1,
+        Slot::Video => 2,
+        Slot::Screen => 3,
+        Slot::ScreenAudio => 4,
+    })
+}
+
+/// The line of a slot, in a stream of that name where it sends.
+pub(super) fn line(slot: Slot, direction: Direction, stream: &str) -> PlanLine {
+    let stream = StreamId::parse(stream).ok().filter(|_| direction.sends());
+    let track = direction.sends().then(|| track(slot));
+    PlanLine { slot, direction, track, stream }
+}
+
+/// These slots, in a stream of that name, both ways.
+pub(super) fn plan(slots: &[Slot], stream: &str) -> Plan {
+    directed(&slots.iter().map(|slot| (*slot, Direction::SendRecv)).collect::<Vec<_>>(), stream)
+}
+
+/// These slots, each in a direction.
+pub(super) fn directed(lines: &[(Slot, Direction)], stream: &str) -> Plan {
+    Plan { lines: lines.iter().map(|(slot, way)| line(*slot, *way, stream)).collect() }
+}
