@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use matrix_voip::testing::conformance::{Cell, Servers, Subject, judge_cells};
+use matrix_voip::testing::conformance::{Cell, Setting, Subject, judge_cells};
 use matrix_voip_str0m::{Interfaces, Str0m};
 
 fn str0m() -> Subject {
@@ -19,7 +19,7 @@ async fn it_is_right_against_itself() {
     let wanted = std::env::var("CELL").unwrap_or_default();
     let cells: Vec<_> =
         Cell::all().into_iter().filter(|cell| cell.name().contains(&wanted)).collect();
-    let report = judge_cells(&cells, &str0m(), &str0m(), &Servers::default()).await;
+    let report = judge_cells(&cells, &str0m(), &str0m(), &Setting::default()).await;
     println!("{report}");
     assert!(report.is_right(), "{report}");
 }

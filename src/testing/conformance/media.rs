@@ -1,5 +1,7 @@
 //! What is sent and heard: mute, other devices, key frames, levels, tones, figures.
 
+use std::sync::atomic::Ordering;
+
 use futures::FutureExt;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
 use crate::{
     host::SourceControl,
     id::PeerId,
-    machine::io::{Fault, MediaKind, MediaSource, PeerNews, Plan, Slot, Tones},
+    machine::io::{Fault, MediaKind, MediaSource, PeerNews, PeerStats, Plan, Slot, Tones},
     sdp,
 };
 
@@ -113,7 +115,7 @@ async fn refused(stage: &mut Stage) -> Outcome<Played> {
     let answer = soon(side.engine.replace(side.session, track(Slot::Audio), what)).await?;
     check(answer == Err(Fault::Denied), || format!("it is answered {answer:?}"))?;
     stage.gets(Who::B, &[Sound]).await?;
-    let one = stage.a.log.open.load(std::sync::atomic::Ordering::SeqCst);
+    let one = stage.a.log.open.load(Ordering::SeqCst);
     check(one == 2, || format!("{one} devices are open, not the microphone and the camera"))?;
     Ok(Played::Passed)
 }
@@ -134,8 +136,15 @@ async fn ends(stage: &mut Stage) -> Outcome<Played> {
 async fn key_frame(stage: &mut Stage) -> Outcome<Played> {
     connect(stage).await?;
     for who in Who::BOTH {
-        let asked =
-            |stage: &Stage| stage.side(who).log.controls().contains(&SourceControl::KeyFrame);
+        // Some are asked for when a picture begins.
+        stage.frames(who, 20).await?;
+        let asks = |stage: &Stage| {
+            let controls = stage.side(who).log.controls();
+            controls.iter().filter(|one| **one == SourceControl::KeyFrame).count()
+        };
+        let before = asks(stage);
+        stage.side(who.other()).log.wish.store(true, Ordering::SeqCst);
+        let asked = move |stage: &Stage| asks(stage) > before;
         stage.until("a request for a key frame", asked).await?;
     }
     Ok(Played::Passed)
@@ -175,28 +184,42 @@ async fn tones(stage: &mut Stage) -> Outcome<Played> {
     Ok(if both { Played::Passed } else { Played::Declared })
 }
 
+/// Looks at figures, in seconds of sound: engines may count once in a while.
+const LOOKS: usize = 10;
+
 async fn figures(stage: &mut Stage) -> Outcome<Played> {
     connect(stage).await?;
     for who in Who::BOTH {
-        stage.frames(who, 150).await?;
-        let side = stage.side(who);
-        let read = soon(side.engine.stats(PeerId(1))).await?;
-        let stats = side.done("stats", read)?;
-        let pair = stats.pair.ok_or_else(|| Failure(format!("{}: no path", side.name)))?;
-        let kinds = ["host", "srflx", "prflx", "relay"];
-        let named = kinds.contains(&pair.local.kind) && kinds.contains(&pair.remote.kind);
-        check(named, || format!("{}: a path of {pair:?}", side.name))?;
-        for (streams, way) in [(&stats.inbound, "in"), (&stats.outbound, "out")] {
-            for (kind, codec) in [(Sound, "audio/opus"), (Picture, "video/vp8")] {
-                let of_kind = streams.iter().find(|one| one.kind == kind);
-                let right = of_kind.is_some_and(|one| {
-                    one.codec.eq_ignore_ascii_case(codec) && one.packets > 20 && one.bytes > 1_000
-                });
-                check(right, || format!("{}: {way}: {of_kind:?}", side.name))?;
+        for look in 1..=LOOKS {
+            stage.frames(who, 25).await?;
+            let side = stage.side(who);
+            let stats = side.done("stats", soon(side.engine.stats(PeerId(1))).await?)?;
+            match counts(side.name, &stats) {
+                Err(why) if look == LOOKS => return Err(why),
+                Err(_) => {}
+                Ok(()) => break,
             }
         }
     }
     Ok(Played::Passed)
+}
+
+/// A path, and what goes by it both ways.
+fn counts(name: &str, stats: &PeerStats) -> Outcome {
+    let pair = stats.pair.as_ref().ok_or_else(|| Failure(format!("{name}: no path")))?;
+    let kinds = ["host", "srflx", "prflx", "relay"];
+    let named = kinds.contains(&pair.local.kind) && kinds.contains(&pair.remote.kind);
+    check(named, || format!("{name}: a path of {pair:?}"))?;
+    for (streams, way) in [(&stats.inbound, "in"), (&stats.outbound, "out")] {
+        for (kind, codec) in [(Sound, "audio/opus"), (Picture, "video/vp8")] {
+            let of_kind = streams.iter().find(|one| one.kind == kind);
+            let right = of_kind.is_some_and(|one| {
+                one.codec.eq_ignore_ascii_case(codec) && one.packets > 20 && one.bytes > 1_000
+            });
+            check(right, || format!("{name}: {way}: {of_kind:?}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// A device that nobody grants is asked for no more when its track is released.
@@ -205,7 +228,7 @@ pub(super) async fn withdrawn(stage: &mut Stage) -> Outcome<Played> {
     let (session, id) = (stage.a.session, track(Slot::Audio));
     let what = input(MediaSource::Microphone, NEVER);
     let asking = tokio::spawn(async move { engine.capture(session, id, what).await });
-    let count = |stage: &Stage| stage.a.log.asked.load(std::sync::atomic::Ordering::SeqCst);
+    let count = |stage: &Stage| stage.a.log.asked.load(Ordering::SeqCst);
     stage.until("somebody is asked for a device", |stage| count(stage) == 1).await?;
     stage.a.done("release", soon(stage.a.engine.release(id)).await?)?;
     let answer = soon(asking).await?.map_err(|_| Failure("capture panics".to_owned()))?;

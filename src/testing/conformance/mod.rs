@@ -6,10 +6,10 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use matrix_voip::{host::{Media, WebRtc}, testing::conformance::{Servers, Subject, judge}};
+//! # use matrix_voip::{host::{Media, WebRtc}, testing::conformance::{Setting, Subject, judge}};
 //! # async fn example(my_engine: fn(Arc<dyn Media>) -> Arc<dyn WebRtc>) {
 //! let mine = Subject::new("mine", my_engine).without_tones();
-//! let report = judge(&mine, &mine, &Servers::default()).await;
+//! let report = judge(&mine, &mine, &Setting::default()).await;
 //! println!("{report}");
 //! assert!(report.is_right());
 //! # }
@@ -18,7 +18,7 @@
 //! An engine should carry the interfaces that it is given: let `my_engine` use loopback, where it can
 //! be told so. Cells run one after the other, and those that count tasks, files and memory count those
 //! of the whole process: give the suite a program of its own (`tests/conformance.rs`), with one
-//! runtime. The cells of relays need a TURN server ([`Servers`]); without it they are skipped.
+//! runtime. The cells of relays need a TURN server ([`Relays`]); without it they are skipped.
 
 mod life;
 mod media;
@@ -80,10 +80,27 @@ impl fmt::Debug for Subject {
     }
 }
 
+/// In what surroundings engines are judged.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Setting {
+    /// How long anything may take that is to come about. Default: 15 s, more than anybody waits in a
+    /// call.
+    pub patience: Duration,
+    /// TURN servers, one for each transport by which a relay is to be reached.
+    pub relays: Relays,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(15), relays: Relays::default() }
+    }
+}
+
 /// TURN servers, one for each transport by which a relay is to be reached.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Servers {
+pub struct Relays {
     /// By UDP (`turn:…?transport=udp`).
     pub udp: Option<IceServer>,
     /// By TCP (`turn:…?transport=tcp`).
@@ -122,8 +139,8 @@ impl Cell {
     }
 
     /// Plays it between two engines.
-    pub async fn play(&self, ours: &Subject, theirs: &Subject, servers: &Servers) -> Verdict {
-        let mut stage = Stage::new(ours, theirs, servers);
+    pub async fn play(&self, ours: &Subject, theirs: &Subject, setting: &Setting) -> Verdict {
+        let mut stage = Stage::new(ours, theirs, setting);
         let played = timeout(LONGEST, (self.play)(&mut stage)).await;
         // Whatever came of it: nothing is left for the next cell to stumble over.
         let news = stage.last_words();
@@ -196,8 +213,8 @@ impl fmt::Display for Report {
 }
 
 /// Plays all cells between two engines.
-pub async fn judge(ours: &Subject, theirs: &Subject, servers: &Servers) -> Report {
-    judge_cells(&Cell::all(), ours, theirs, servers).await
+pub async fn judge(ours: &Subject, theirs: &Subject, setting: &Setting) -> Report {
+    judge_cells(&Cell::all(), ours, theirs, setting).await
 }
 
 /// Plays these cells between two engines.
@@ -205,13 +222,13 @@ pub async fn judge_cells(
     cells: &[Cell],
     ours: &Subject,
     theirs: &Subject,
-    servers: &Servers,
+    setting: &Setting,
 ) -> Report {
     let mut report =
         Report { between: (ours.name.clone(), theirs.name.clone()), cells: Vec::new() };
     for cell in cells {
         let began = Instant::now();
-        let verdict = cell.play(ours, theirs, servers).await;
+        let verdict = cell.play(ours, theirs, setting).await;
         report.cells.push((cell.name, verdict, began.elapsed()));
     }
     report

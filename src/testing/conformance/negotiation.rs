@@ -180,8 +180,9 @@ async fn add(stage: &mut Stage, who: Who) -> Outcome<Played> {
 async fn take_away(stage: &mut Stage) -> Outcome<Played> {
     stage.connect(Who::A, &video(Who::A), &video(Who::B)).await?;
     stage.both_get(&[Sound, Picture]).await?;
-    let without = |who| directed(&[(Slot::Audio, SendRecv), (Slot::Video, Inactive)], stream(who));
-    stage.negotiate(Who::A, &without(Who::A), &without(Who::B)).await?;
+    // The other side would go on with it.
+    let ours = directed(&[(Slot::Audio, SendRecv), (Slot::Video, Inactive)], stream(Who::A));
+    stage.negotiate(Who::A, &ours, &video(Who::B)).await?;
     stage.gets_none(Who::B, Picture, Who::B).await?;
     stage.negotiate(Who::B, &video(Who::B), &video(Who::A)).await?;
     stage.both_get(&[Sound, Picture]).await?;

@@ -3,7 +3,7 @@
 use futures::FutureExt;
 
 use super::{
-    Cell, Played, Servers,
+    Cell, Played, Relays,
     stage::{Failure, Outcome, Stage, Who, check, plan, soon},
 };
 use crate::{
@@ -38,8 +38,8 @@ async fn nameless(stage: &mut Stage) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
-async fn relayed(stage: &mut Stage, server: fn(&Servers) -> &Option<IceServer>) -> Outcome<Played> {
-    let Some(server) = server(&stage.servers).clone() else {
+async fn relayed(stage: &mut Stage, relay: fn(&Relays) -> &Option<IceServer>) -> Outcome<Played> {
+    let Some(server) = relay(&stage.setting.relays).clone() else {
         return Ok(Played::Skipped("no TURN server was given"));
     };
     for who in Who::BOTH {

@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    Servers, Subject,
+    Setting, Subject,
     studio::{Heard, Log, Studio},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How long anything may take. What is slower than this nobody waits for in a call.
+/// How long a request may take until it is answered.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is looked whether something has come about that nobody reports.
 const LOOK: Duration = Duration::from_millis(5);
@@ -145,7 +145,7 @@ pub(super) async fn soon<T>(asked: impl Future<Output = T>) -> Outcome<T> {
 pub(super) struct Stage {
     pub(super) a: Side,
     pub(super) b: Side,
-    pub(super) servers: Servers,
+    pub(super) setting: Setting,
     /// Whether both engines say that they send tones.
     pub(super) tones: (bool, bool),
 }
@@ -169,11 +169,11 @@ impl Who {
 }
 
 impl Stage {
-    pub(super) fn new(ours: &Subject, theirs: &Subject, servers: &Servers) -> Self {
+    pub(super) fn new(ours: &Subject, theirs: &Subject, setting: &Setting) -> Self {
         Self {
             a: Side::new("ours", ours, 1),
             b: Side::new("theirs", theirs, 2),
-            servers: servers.clone(),
+            setting: setting.clone(),
             tones: (ours.tones, theirs.tones),
         }
     }
@@ -194,6 +194,7 @@ impl Stage {
 
     /// Waits until it is so; news and candidates go their ways meanwhile.
     pub(super) async fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Outcome {
+        let patience = self.setting.patience;
         let waiting = async {
             let mut looks = tokio::time::interval(LOOK);
             loop {
@@ -208,7 +209,7 @@ impl Stage {
                 }
             }
         };
-        timeout(PATIENCE, waiting).await.map_err(|_| Failure(format!("never: {what}")))?
+        timeout(patience, waiting).await.map_err(|_| Failure(format!("never: {what}")))?
     }
 
     /// For so many more frames of sound at somebody, who hears all the time: a span that the

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -58,6 +58,8 @@ pub(super) struct Log {
     /// Devices that somebody is asked for, and those that are open.
     pub(super) asked: AtomicUsize,
     pub(super) open: AtomicUsize,
+    /// Whether the next sink that is asked wants a key frame.
+    pub(super) wish: AtomicBool,
     /// Sinks that are there.
     pub(super) sinks: AtomicUsize,
     made: AtomicUsize,
@@ -124,7 +126,7 @@ impl Media for Studio {
 
     fn sink(&self, track: RemoteTrack) -> Option<Box<dyn FrameSink>> {
         let here = Counted::new(&self.log, |log| &log.sinks);
-        Some(Box::new(Sink { track, log: self.log.clone(), pictures: 0, _here: here }))
+        Some(Box::new(Sink { track, log: self.log.clone(), _here: here }))
     }
 }
 
@@ -190,17 +192,15 @@ impl FrameSource for Device {
 /// How loud all microphones are, in dBov.
 pub(super) const LEVEL: i8 = -31;
 
-/// Remembers; wants a key frame after the third picture, once.
+/// Remembers; wants a key frame when the cell does.
 struct Sink {
     track: RemoteTrack,
     log: Arc<Log>,
-    pictures: u32,
     _here: Counted,
 }
 
 impl FrameSink for Sink {
     fn push(&mut self, frame: Frame) {
-        self.pictures += u32::from(frame.codec.kind() == MediaKind::Video);
         let mut heard = lock(&self.log.heard);
         if heard.len() < MAX_HEARD {
             heard.push(Heard { track: self.track.clone(), frame });
@@ -208,7 +208,7 @@ impl FrameSink for Sink {
     }
 
     fn wants_key_frame(&mut self) -> bool {
-        self.pictures == 3
+        self.log.wish.swap(false, Ordering::SeqCst)
     }
 }
 
