@@ -1,6 +1,6 @@
 //! What every WebRTC engine of `matrix-voip` needs besides WebRTC: local tracks, from a device to
 //! each connection that sends it ([`Tracks`]); the addresses of this machine ([`Known`]); TLS to
-//! TURN servers ([`Tls`]).
+//! TURN servers, and their URIs ([`Tls`], [`ServerUri`]).
 //!
 //! An engine is an implementation of [`matrix_voip::host::WebRtc`]. What it does with descriptions,
 //! candidates and packets is its own; how a capture is cancelled, a muted microphone sends silence
@@ -11,13 +11,16 @@
 //! | [`track`] | captures, mute, another device, the time stamps of what is sent |
 //! | [`interfaces`] | which addresses carry calls, and who notices that they changed |
 //! | [`tls`] | whom TURN servers over TLS must be vouched for by |
+//! | [`uri`] | URIs of STUN and TURN servers |
 
 #![forbid(unsafe_code)]
 
 pub mod interfaces;
 pub mod tls;
 pub mod track;
+pub mod uri;
 
 pub use interfaces::{Interfaces, Known};
 pub use tls::{BadCertificate, Tls, TrustedRoots};
 pub use track::{Subscriber, Tracks};
+pub use uri::ServerUri;

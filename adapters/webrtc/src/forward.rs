@@ -14,7 +14,10 @@ use std::{
 };
 
 use matrix_voip::machine::io::ServerFault;
-use matrix_voip_engine::Tls;
+use matrix_voip_engine::{
+    ServerUri, Tls,
+    uri::{Service, Transport},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket, lookup_host},
@@ -22,8 +25,6 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-
-use crate::servers::Uri;
 
 /// How long a server may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,16 +57,16 @@ impl Forwarder {
     ///
     /// # Errors
     /// [`ServerFault::Unusable`] when there is no socket to be had.
-    pub(crate) async fn start(server: Uri, tls: Arc<Tls>) -> Result<Self, ServerFault> {
+    pub(crate) async fn start(server: ServerUri, tls: Arc<Tls>) -> Result<Self, ServerFault> {
         let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let socket = bound.map_err(|_| ServerFault::Unusable)?;
         let address = socket.local_addr().map_err(|_| ServerFault::Unusable)?;
         let fault = Arc::new(Mutex::new(None));
         let (open, closes) = oneshot::channel::<()>();
-        let service = Service { socket: Arc::new(socket), server, tls, fault: fault.clone() };
+        let carrier = Carrier { socket: Arc::new(socket), server, tls, fault: fault.clone() };
         tokio::spawn(async move {
             tokio::select! {
-                () = service.run() => {}
+                () = carrier.run() => {}
                 () = farewell(closes) => {}
             }
         });
@@ -91,14 +92,14 @@ async fn farewell(closes: oneshot::Receiver<()>) {
 
 /// What the task works with.
 #[derive(Clone)]
-struct Service {
+struct Carrier {
     socket: Arc<UdpSocket>,
-    server: Uri,
+    server: ServerUri,
     tls: Arc<Tls>,
     fault: Arc<Mutex<Option<ServerFault>>>,
 }
 
-impl Service {
+impl Carrier {
     async fn run(self) {
         // Dropped, it ends the streams.
         let mut streams = JoinSet::new();
@@ -146,7 +147,7 @@ impl Service {
     ) -> Result<(), ServerFault> {
         let reaching = timeout(PATIENCE, reach(&self.server)).await;
         let stream = reaching.map_err(|_| ServerFault::Silent)??;
-        if !self.server.is_tls {
+        if self.server.service != Service::Turn(Transport::Tls) {
             return carry((&self.socket, client), stream, datagrams).await;
         }
         let secured = timeout(PATIENCE, self.tls.secure(&self.server.host, stream)).await;
@@ -155,7 +156,7 @@ impl Service {
     }
 }
 
-async fn reach(server: &Uri) -> Result<TcpStream, ServerFault> {
+async fn reach(server: &ServerUri) -> Result<TcpStream, ServerFault> {
     let found = lookup_host((server.host.as_str(), server.port)).await;
     let addresses: Vec<SocketAddr> = found.map_err(|_| ServerFault::Unresolved)?.collect();
     let mut last = ServerFault::Unresolved;

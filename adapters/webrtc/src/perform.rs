@@ -63,6 +63,11 @@ impl Connection {
         let mid = lines.first().and_then(|line| line.mid).unwrap_or_default();
         let news = self.gathering.announce(mid);
         self.report(news);
+        if self.servers.have_no_relay() {
+            // The crate would go on asking nobody for half a minute.
+            let news = self.gathering.on_done();
+            self.report(news);
+        }
         Ok(())
     }
 

@@ -10,7 +10,10 @@ use matrix_voip::{
     machine::io::{CandidatePair, IceServer, ServerFault, ServerState, ServerStats},
     redact::Redacted,
 };
-use matrix_voip_engine::Tls;
+use matrix_voip_engine::{
+    ServerUri, Tls,
+    uri::{Service, Transport},
+};
 use webrtc::peer_connection::{RTCConfigurationBuilder, RTCIceServer};
 
 use crate::forward::Forwarder;
@@ -28,20 +31,12 @@ pub(crate) struct Servers {
 /// One URI.
 struct Server {
     uri: String,
+    /// `None`: it is of no use.
+    read: Option<ServerUri>,
     state: ServerState,
     /// What the crate was given in its place.
     given: Option<String>,
     forwarder: Option<Forwarder>,
-}
-
-/// What a URI asks for (RFC 7064, RFC 7065).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Uri {
-    pub(crate) is_turn: bool,
-    pub(crate) is_tls: bool,
-    pub(crate) is_stream: bool,
-    pub(crate) host: String,
-    pub(crate) port: u16,
 }
 
 impl Servers {
@@ -70,38 +65,38 @@ impl Servers {
                 self.of.push(one);
             }
         }
-        if self.relay_only
-            && !self.of.iter().any(|server| server.given.is_some() && server.is_turn())
-        {
+        if self.have_no_relay() {
             usable.push(nobody());
         }
         RTCConfigurationBuilder::new().with_ice_servers(usable)
     }
 
+    /// Whether nothing can be found: relayed candidates only, and no relay.
+    pub(crate) fn have_no_relay(&self) -> bool {
+        let is_relay = |server: &Server| server.given.is_some() && server.is_turn();
+        self.relay_only && !self.of.iter().any(is_relay)
+    }
+
     async fn admit(&self, uri: &str, of: &IceServer, forwarder: Option<Forwarder>) -> Server {
-        let unusable = |uri: &str| Server {
-            uri: uri.to_owned(),
-            state: ServerState::Failed(ServerFault::Unusable),
-            given: None,
-            forwarder: None,
-        };
         let used = self.of.iter().filter(|server| server.given.is_some()).count();
-        let Some(read) = Uri::parse(uri).filter(|_| used < MAX_SERVERS) else {
-            return unusable(uri);
-        };
         let has_credentials =
             !of.username.expose().is_empty() && !of.credential.expose().is_empty();
-        if read.is_turn && !has_credentials || read.is_stream && !read.is_turn {
-            return unusable(uri);
-        }
-        let mut made = Server { state: ServerState::Asked, ..unusable(uri) };
-        if !read.is_stream {
-            made.given = Some(read.for_crate());
+        let is_usable = |read: &ServerUri| {
+            used < MAX_SERVERS && (read.service == Service::Stun || has_credentials)
+        };
+        let read = ServerUri::parse(uri).filter(is_usable);
+        let uri = uri.to_owned();
+        let state = ServerState::Failed(ServerFault::Unusable);
+        let mut made = Server { uri, read, state, given: None, forwarder: None };
+        let Some(read) = &made.read else { return made };
+        made.state = ServerState::Asked;
+        if matches!(read.service, Service::Stun | Service::Turn(Transport::Udp)) {
+            made.given = Some(for_crate(read));
             return made;
         }
         let forwarder = match forwarder {
             Some(forwarder) => Ok(forwarder),
-            None => Forwarder::start(read, self.tls.clone()).await,
+            None => Forwarder::start(read.clone(), self.tls.clone()).await,
         };
         match forwarder {
             Ok(forwarder) => {
@@ -133,15 +128,13 @@ impl Servers {
     pub(crate) fn named(&self, mut pair: CandidatePair) -> CandidatePair {
         let works = |server: &&Server| server.state == ServerState::Works && server.is_turn();
         if pair.local.kind == "relay" {
-            let relay = self.of.iter().find(works);
-            pair.local.relay_protocol =
-                relay.and_then(|server| Uri::parse(&server.uri)).map(|uri| {
-                    match (uri.is_tls, uri.is_stream) {
-                        (true, _) => "tls",
-                        (false, true) => "tcp",
-                        (false, false) => "udp",
-                    }
-                });
+            let relay = self.of.iter().find(works).and_then(|server| server.read.as_ref());
+            pair.local.relay_protocol = relay.and_then(|relay| match relay.service {
+                Service::Turn(Transport::Udp) => Some("udp"),
+                Service::Turn(Transport::Tcp) => Some("tcp"),
+                Service::Turn(Transport::Tls) => Some("tls"),
+                Service::Stun => None,
+            });
         }
         pair
     }
@@ -161,7 +154,7 @@ impl Servers {
 
 impl Server {
     fn is_turn(&self) -> bool {
-        Uri::parse(&self.uri).is_some_and(|uri| uri.is_turn)
+        self.read.as_ref().is_some_and(|read| read.service != Service::Stun)
     }
 }
 
@@ -179,79 +172,11 @@ fn is_alike(one: &str, other: &str) -> bool {
     stem(one) == stem(other)
 }
 
-impl Uri {
-    /// Reads `stun:`, `turn:` and `turns:`; anything else is `None`.
-    pub(crate) fn parse(uri: &str) -> Option<Self> {
-        let (scheme, rest) = uri.split_once(':')?;
-        let (is_turn, is_tls) = match scheme.to_ascii_lowercase().as_str() {
-            "stun" => (false, false),
-            "turn" => (true, false),
-            "turns" => (true, true),
-            _ => return None,
-        };
-        let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let transport = query.strip_prefix("transport=").unwrap_or("").to_ascii_lowercase();
-        let is_stream = match (transport.as_str(), is_tls) {
-            ("" | "udp", false) => false,
-            ("tcp", false) | ("" | "tcp", true) => true,
-            _ => return None,
-        };
-        let (host, port) = split_port(address);
-        let usual = if is_tls { 5349 } else { 3478 };
-        let port = if port.is_empty() { usual } else { port.parse().ok()? };
-        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
-        let is_sound = !host.is_empty() && host.len() <= 253 && host.bytes().all(is_host);
-        (is_sound && port != 0).then(|| Self {
-            is_turn,
-            is_tls,
-            is_stream,
-            host: host.to_owned(),
-            port,
-        })
-    }
-
-    /// As the crate reads it.
-    fn for_crate(&self) -> String {
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match self.is_turn {
-            true => format!("turn:{host}:{}?transport=udp", self.port),
-            false => format!("stun:{host}:{}", self.port),
-        }
-    }
-}
-
-/// Host and port; an IPv6 address stands in brackets.
-fn split_port(address: &str) -> (&str, &str) {
-    if let Some(rest) = address.strip_prefix('[') {
-        let (host, port) = rest.split_once(']').unwrap_or((rest, ""));
-        return (host, port.strip_prefix(':').unwrap_or(""));
-    }
-    address.split_once(':').unwrap_or((address, ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uris_are_read_as_they_are_written() {
-        let read = |uri| Uri::parse(uri).map(|uri| (uri.host, uri.port, uri.is_stream, uri.is_tls));
-        let of = |host: &str, port, stream, tls| Some((host.to_owned(), port, stream, tls));
-        assert_eq!(read("stun:a.example"), of("a.example", 3478, false, false));
-        assert_eq!(read("turn:a.example:99?transport=udp"), of("a.example", 99, false, false));
-        assert_eq!(read("turn:a.example?transport=tcp"), of("a.example", 3478, true, false));
-        assert_eq!(read("turns:[::1]:443?transport=tcp"), of("::1", 443, true, true));
-        assert_eq!(read("turns:10.0.0.1"), of("10.0.0.1", 5349, true, true));
-        let wrong = [
-            "stuns:a",
-            "http://a",
-            "turn:",
-            "turn:a b",
-            "turn:a:x",
-            "turn:a:0",
-            "turns:a?transport=udp",
-        ];
-        assert!(wrong.into_iter().all(|uri| Uri::parse(uri).is_none()));
+/// A server over UDP as the crate reads it.
+fn for_crate(uri: &ServerUri) -> String {
+    let host = if uri.host.contains(':') { format!("[{}]", uri.host) } else { uri.host.clone() };
+    match uri.service {
+        Service::Stun => format!("stun:{host}:{}", uri.port),
+        Service::Turn(_) => format!("turn:{host}:{}?transport=udp", uri.port),
     }
 }

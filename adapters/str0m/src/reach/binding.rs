@@ -3,10 +3,9 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use super::{
-    request::{Due, Request, Step},
-    server::Transport,
-};
+use matrix_voip_engine::uri::Transport;
+
+use super::request::{Due, Request, Step};
 use crate::stun::{Class, Message, Method, Writer, attribute};
 
 /// Most requests of one connection: sockets times servers.

@@ -28,14 +28,10 @@ use std::{
 };
 
 use matrix_voip::machine::io::{IceServer, ServerFault, ServerState, ServerStats};
+use matrix_voip_engine::uri::{Service, Transport};
 
 pub(crate) use self::request::Step;
-use self::{
-    binding::Binding,
-    relays::Relay,
-    server::{Server, Service, Transport},
-    turn::TurnClient,
-};
+use self::{binding::Binding, relays::Relay, server::Server, turn::TurnClient};
 use crate::gather::Origin;
 
 /// Most addresses of one server that are used: one of each family.

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use matrix_voip::machine::io::ServerFault;
+use matrix_voip_engine::uri::{Service, Transport};
 
 use super::{
     Output, Reach, ServerAddress,
     framing::Framing,
     request::Step,
-    server::{Credentials, Service, Transport},
+    server::Credentials,
     turn::{Event, TurnClient},
 };
 use crate::gather::Origin;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::server::Transport;
 use crate::{entropy::Entropy, stun::TransactionId};
+use matrix_voip_engine::uri::Transport;
 
 /// Pause before the first resending over UDP; each next is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -1,39 +1,16 @@
-//! URIs of STUN and TURN servers (RFC 7064, RFC 7065), and what one of them comes to.
+//! The STUN and TURN servers of a connection, and what each comes to.
 
 use matrix_voip::{
     machine::io::{IceServer, ServerFault, ServerState, ServerStats},
     redact::{Redacted, Secret},
 };
+use matrix_voip_engine::uri::ServerUri;
 
 /// Most URIs that one connection uses. Homeservers name two to four.
 pub(crate) const MAX_SERVERS: usize = 8;
 
 /// Most servers of one connection over all its life, those that are not named any more included.
 const MAX_KNOWN: usize = 4 * MAX_SERVERS;
-
-/// What a TURN server is reached over. What it relays is UDP in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Transport {
-    Udp,
-    Tcp,
-    Tls,
-}
-
-/// What a server is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Service {
-    Stun,
-    Turn(Transport),
-}
-
-/// A URI of a server, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) service: Service,
-    /// A name or an address, without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
 
 /// Who we are for a TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +23,7 @@ pub(crate) struct Credentials {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) uri: Redacted,
-    pub(crate) target: Option<Target>,
+    pub(crate) target: Option<ServerUri>,
     pub(crate) credentials: Credentials,
     pub(crate) state: ServerState,
     /// Whether the homeserver names it still.
@@ -82,7 +59,7 @@ pub(crate) fn read(servers: &[IceServer]) -> Vec<Server> {
                 continue;
             }
             let used = read.iter().filter(|server| server.target.is_some()).count();
-            let target = parse(uri).filter(|_| used < MAX_SERVERS);
+            let target = ServerUri::parse(uri).filter(|_| used < MAX_SERVERS);
             let state = match target {
                 Some(_) => ServerState::Asked,
                 None => ServerState::Failed(ServerFault::Unusable),
@@ -123,89 +100,9 @@ pub(crate) fn renew(known: &mut Vec<Server>, servers: &[IceServer]) -> Vec<usize
     fresh
 }
 
-/// `stun:host`, `turn:host:port?transport=tcp`, `turns:[address]` …; `None` for what is no such
-/// URI, and for DTLS (`stuns:`, `turns:…?transport=udp`), which no homeserver is known to offer.
-fn parse(uri: &str) -> Option<Target> {
-    let (scheme, rest) = uri.split_once(':')?;
-    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let transport = query.strip_prefix("transport=").map(str::to_ascii_lowercase);
-    let service = match (scheme.to_ascii_lowercase().as_str(), transport.as_deref()) {
-        ("stun", _) => Service::Stun,
-        ("turn", None | Some("udp")) => Service::Turn(Transport::Udp),
-        ("turn", Some("tcp")) => Service::Turn(Transport::Tcp),
-        ("turns", None | Some("tcp")) => Service::Turn(Transport::Tls),
-        _ => return None,
-    };
-    let default = if service == Service::Turn(Transport::Tls) { 5349 } else { 3478 };
-    let (host, port) = split_port(authority)?;
-    let port = port.map_or(Some(default), |port| port.parse().ok().filter(|port| *port != 0))?;
-    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-    let fits = !host.is_empty() && host.len() <= 253 && host.chars().all(is_host);
-    fits.then(|| Target { service, host: host.to_owned(), port })
-}
-
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
-    if let Some(bracketed) = authority.strip_prefix('[') {
-        let (host, rest) = bracketed.split_once(']')?;
-        let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
-        return Some((host, port));
-    }
-    match authority.split_once(':') {
-        Some((_, port)) if port.contains(':') => None,
-        Some((host, port)) => Some((host, Some(port))),
-        None => Some((authority, None)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(uri: &str) -> Option<(Service, String, u16)> {
-        parse(uri).map(|target| (target.service, target.host, target.port))
-    }
-
-    #[test]
-    fn every_form_of_uri_is_read() {
-        let turn = Service::Turn;
-        let host = |host: &str| host.to_owned();
-        let cases = [
-            ("stun:a.example", (Service::Stun, host("a.example"), 3478)),
-            ("stun:[2001:db8::1]:99", (Service::Stun, host("2001:db8::1"), 99)),
-            ("turn:10.0.0.1", (turn(Transport::Udp), host("10.0.0.1"), 3478)),
-            ("TURN:a:1?transport=UDP", (turn(Transport::Udp), host("a"), 1)),
-            ("turn:a?transport=tcp", (turn(Transport::Tcp), host("a"), 3478)),
-            ("turns:a?transport=tcp", (turn(Transport::Tls), host("a"), 5349)),
-            ("turns:[::1]", (turn(Transport::Tls), host("::1"), 5349)),
-        ];
-        for (uri, expected) in cases {
-            assert_eq!(parsed(uri), Some(expected), "{uri}");
-        }
-    }
-
-    #[test]
-    fn other_uris_are_of_no_use() {
-        let useless = [
-            "",
-            "turn",
-            "turn:",
-            "turn::1",
-            "turn:a:0",
-            "turn:a:70000",
-            "turn:a:b",
-            "http://a",
-            "stuns:a",
-            "turns:a?transport=udp",
-            "turn:a?transport=sctp",
-            "turn:[::1",
-            "turn:a b",
-            "turn:[::1]x",
-            "turn:::1",
-        ];
-        for uri in useless {
-            assert_eq!(parsed(uri), None, "{uri}");
-        }
-    }
 
     #[test]
     fn each_uri_is_used_once_and_not_more_than_a_few() {
@@ -222,7 +119,7 @@ mod tests {
     fn the_first_reason_stands_and_a_server_that_worked_is_told_as_lost() {
         let server = |state| Server {
             uri: "turn:a".into(),
-            target: parse("turn:a"),
+            target: ServerUri::parse("turn:a"),
             credentials: Credentials { user: "u".into(), password: Secret::new("p") },
             state,
             is_named: true,

@@ -24,12 +24,13 @@ use std::{
 };
 
 use matrix_voip::machine::io::ServerFault;
+use matrix_voip_engine::uri::Transport;
 
 use self::{auth::Auth, peers::Peers};
 use super::{
     framing::FIRST_CHANNEL_BYTE,
     request::{Due, Request, Step},
-    server::{Credentials, Transport},
+    server::Credentials,
 };
 use crate::stun::{Class, Message, Method, Writer, attribute, padded};
 
