@@ -5,15 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/coturn.rs"]
-mod coturn;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::time::{Duration, Instant};
 
-use common::{heard, voice};
-use coturn::{Coturn, free_port};
+use common::{Side, side_with};
 use matrix_voip::{
     host::WebRtc,
     id::PeerId,
@@ -22,7 +17,9 @@ use matrix_voip::{
     },
 };
 use matrix_voip_str0m::TrustedRoots;
-use studio::{Side, until};
+use testkit::coturn::{Coturn, free_port};
+use testkit::studio::until;
+use testkit::{heard, voice};
 use tokio::io::AsyncWriteExt;
 
 const UDP: &str = "turn:127.0.0.1:PORT?transport=udp";
@@ -39,7 +36,7 @@ fn clock() -> Instant {
 /// An engine that trusts this coturn and uses relayed candidates only.
 fn side(coturn: &Coturn, hertz: f32, servers: Vec<IceServer>) -> Side {
     let roots = TrustedRoots::only(coturn.certificate.as_bytes()).unwrap();
-    let mut side = Side::with(hertz, |builder| builder.trusted_roots(roots));
+    let mut side = side_with(hertz, |builder| builder.trusted_roots(roots));
     side.config = PeerConfig { ice_servers: servers, relay_only: true, ..PeerConfig::default() };
     side
 }
@@ -213,7 +210,7 @@ async fn a_server_that_sends_us_elsewhere_is_told() {
 async fn a_certificate_that_is_not_trusted_or_for_another_name_is_told() {
     let Some(coturn) = Coturn::start(&[]).await else { return };
     let untrusted = ServerState::Failed(ServerFault::Untrusted);
-    let mut stranger = Side::new(440.0);
+    let mut stranger = common::side(440.0);
     stranger.config.ice_servers = vec![coturn.server(TLS)];
     stranger.config.relay_only = true;
     gather(&mut stranger, 1).await;

@@ -2,20 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::{
     collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use common::{description, voice};
 use matrix_voip::machine::io::{Description, PeerNews, PeerOp, PeerState};
 use matrix_voip_str0m::{
     entropy::Entropy,
     peer::{Input, Output, Peer, PeerSetup},
 };
+use testkit::{description, voice};
 
 /// Before the first resend of a handshake (200 ms).
 const NO_RESEND: Duration = Duration::from_millis(150);

@@ -10,8 +10,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::{collections::BTreeMap, env, time::Duration};
 
 use matrix_voip::{

@@ -3,11 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Tone, heard};
 use matrix_voip::{
     id::RoomId,
     machine::{
@@ -16,6 +13,7 @@ use matrix_voip::{
     },
 };
 use matrix_voip_str0m::sim::{Link, Phone, Phones, Scripted};
+use testkit::{Tone, heard};
 
 const MILLI: Duration = Duration::from_millis(1);
 

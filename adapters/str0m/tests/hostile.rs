@@ -5,11 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Tone, description, video, voice};
 use matrix_voip::{
     id::TrackId,
     machine::io::{Candidate, Description, Fault, PeerNews, PeerOp, PeerState, Reply, SdpKind},
@@ -19,6 +16,7 @@ use matrix_voip_str0m::{
     PeerError,
     sim::{Datagram, Link, Node, World},
 };
+use testkit::{Tone, description, video, voice};
 
 const FAST: Link = Link { delay: Duration::from_millis(1), jitter: Duration::ZERO, loss: 0.0 };
 

@@ -6,19 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::{io::Write, process::Command};
 
-use common::voice;
+use common::side_with;
 use matrix_voip::{
     host::WebRtc,
     id::PeerId,
     machine::io::{Input, Network, PeerNews},
 };
 use matrix_voip_str0m::Interfaces;
-use studio::Side;
+use testkit::voice;
 
 /// Set inside the namespace.
 const INSIDE: &str = "MATRIX_VOIP_INSIDE_NAMESPACE";
@@ -52,7 +50,7 @@ async fn inside_a_namespace() {
     ip("addr add 10.9.9.1/24 dev one");
     ip("link set one up");
     ip("link set other up");
-    let mut side = Side::with(440.0, |builder| builder.interfaces(Interfaces::All));
+    let mut side = side_with(440.0, |builder| builder.interfaces(Interfaces::All));
     side.open(1).await;
     let peer = PeerId(1);
     let offer = side.engine.offer(peer, voice(1, "stream")).await.unwrap();

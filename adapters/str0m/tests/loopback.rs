@@ -5,15 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use common::{heard, values, video, voice};
+use common::{Side, side, side_with};
 use matrix_voip::{
     host::{PeerEvents, SourceControl, WebRtc},
     id::{InputId, PeerId, SessionId, TrackId},
@@ -22,7 +20,8 @@ use matrix_voip::{
     },
 };
 use matrix_voip_str0m::Interfaces;
-use studio::{Side, connect, until};
+use testkit::studio::{connect, until};
+use testkit::{heard, values, video, voice};
 
 fn clock() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "what real parts take is measured and printed")]
@@ -31,7 +30,7 @@ fn clock() -> Instant {
 
 #[tokio::test]
 async fn two_engines_connect_and_hear_each_others_tone() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     let start = clock();
     connect(&mut a, &mut b, (voice(1, "stream-a"), voice(2, "stream-b"))).await;
     let connected = start.elapsed();
@@ -55,7 +54,7 @@ async fn two_engines_connect_and_hear_each_others_tone() {
 
 #[tokio::test]
 async fn both_sides_see_each_others_own_stream_ids() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     let (offer, answer) = connect(&mut a, &mut b, (video(1, "ours"), video(3, "theirs"))).await;
     let streams = |sdp: &str| -> Vec<String> {
         let msids = values(sdp, "a=msid:").into_values().flatten();
@@ -82,7 +81,7 @@ async fn both_sides_see_each_others_own_stream_ids() {
 
 #[tokio::test]
 async fn pictures_arrive_whole_and_a_key_frame_can_be_asked_for() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (video(1, "ours"), video(3, "theirs"))).await;
     until("pictures", || b.heard(MediaKind::Video).len() > 10).await;
     let pictures = b.heard(MediaKind::Video);
@@ -93,7 +92,7 @@ async fn pictures_arrive_whole_and_a_key_frame_can_be_asked_for() {
 
 #[tokio::test]
 async fn a_muted_microphone_sends_silence_and_a_muted_camera_nothing() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (video(1, "ours"), video(3, "theirs"))).await;
     until("sound and picture", || {
         b.heard(MediaKind::Audio).len() > 5 && b.heard(MediaKind::Video).len() > 2
@@ -121,7 +120,7 @@ fn microphone(input: &str) -> Capture {
 
 #[tokio::test]
 async fn another_microphone_is_heard_on_the_same_line_without_a_jump() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
     until("the first one", || b.heard(MediaKind::Audio).len() > 30).await;
     let unknown = a.engine.replace(SessionId(1), TrackId(1), microphone("gone")).await;
@@ -145,7 +144,7 @@ async fn another_microphone_is_heard_on_the_same_line_without_a_jump() {
 
 #[tokio::test]
 async fn a_device_that_was_gone_before_anybody_heard_it_is_told_to_who_comes() {
-    let mut a = Side::new(440.0);
+    let mut a = side(440.0);
     a.log.ends_after.store(2, Ordering::SeqCst);
     let plan = voice(1, "ours");
     a.capture(&plan).await;
@@ -168,7 +167,7 @@ async fn a_device_that_was_gone_before_anybody_heard_it_is_told_to_who_comes() {
 
 #[tokio::test]
 async fn a_muted_track_stays_muted_on_another_device() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
     a.engine.enable(TrackId(1), false).await.unwrap();
     until("silence", || {
@@ -188,7 +187,7 @@ async fn a_muted_track_stays_muted_on_another_device() {
 
 #[tokio::test]
 async fn a_device_that_is_not_granted_leaves_the_old_one_and_a_release_withdraws_the_question() {
-    let side = Side::new(440.0);
+    let side = side(440.0);
     let track = TrackId(7);
     let never = side.engine.replace(SessionId(1), track, microphone("660")).await;
     assert_eq!(never, Err(Fault::NotFound), "what was never captured is not replaced");
@@ -211,7 +210,7 @@ async fn a_device_that_is_not_granted_leaves_the_old_one_and_a_release_withdraws
 
 #[tokio::test]
 async fn tones_are_taken_where_they_can_be_sent() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     let tones = || Tones::parse("12").unwrap();
     assert_eq!(a.engine.dtmf(TrackId(1), tones()).await, Err(Fault::NotFound));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
@@ -221,7 +220,7 @@ async fn tones_are_taken_where_they_can_be_sent() {
 
 #[tokio::test]
 async fn measurements_name_path_codec_and_counts() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
     let early = a.engine.stats(PeerId(1)).await.unwrap();
     assert!(early.pair.is_some(), "the path is known as soon as there is one");
@@ -242,7 +241,7 @@ async fn measurements_name_path_codec_and_counts() {
 
 #[tokio::test]
 async fn a_hundred_connections_leave_neither_task_nor_socket() {
-    let side = Side::new(440.0);
+    let side = side(440.0);
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let files = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     side.open(0).await;
@@ -262,7 +261,7 @@ async fn a_hundred_connections_leave_neither_task_nor_socket() {
 
 #[tokio::test]
 async fn a_sink_that_panics_ends_its_connection_and_no_other() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
     a.open(2).await;
     until("sound", || !a.heard(MediaKind::Audio).is_empty()).await;
@@ -275,7 +274,7 @@ async fn a_sink_that_panics_ends_its_connection_and_no_other() {
 
 #[tokio::test]
 async fn dropping_the_engine_ends_its_tasks_and_closes_its_devices() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(2, "theirs"))).await;
     let log = a.log.clone();
     assert_eq!(log.open.load(Ordering::SeqCst), 1);
@@ -288,7 +287,7 @@ async fn dropping_the_engine_ends_its_tasks_and_closes_its_devices() {
 
 #[tokio::test]
 async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
-    let side = Side::new(440.0);
+    let side = side(440.0);
     let track = TrackId(7);
     let what = Capture::of(MediaSource::Screen);
     let engine = &side.engine;
@@ -306,7 +305,7 @@ async fn a_capture_that_is_released_before_the_grant_is_never_opened() {
 
 #[tokio::test]
 async fn releasing_a_track_closes_its_device_before_it_answers() {
-    let side = Side::new(440.0);
+    let side = side(440.0);
     let track = TrackId(7);
     let what = Capture::of(MediaSource::Microphone);
     side.engine.capture(SessionId(1), track, what.clone()).await.unwrap();
@@ -318,7 +317,7 @@ async fn releasing_a_track_closes_its_device_before_it_answers() {
 
 #[tokio::test]
 async fn what_is_asked_of_an_unknown_peer_is_not_found() {
-    let side = Side::new(440.0);
+    let side = side(440.0);
     assert_eq!(side.engine.offer(PeerId(9), Plan::default()).await, Err(Fault::NotFound));
     assert_eq!(side.engine.close(PeerId(9)).await, Ok(()));
     assert_eq!(side.engine.release(TrackId(9)).await, Ok(()));
@@ -326,7 +325,7 @@ async fn what_is_asked_of_an_unknown_peer_is_not_found() {
 
 #[tokio::test]
 async fn a_relay_only_connection_names_no_address() {
-    let side = Side::new(440.0);
+    let side = side(440.0);
     let (_driver, mailbox) = matrix_voip::host::mailbox::pair();
     let config = PeerConfig { relay_only: true, ..PeerConfig::default() };
     let events = PeerEvents::new(PeerId(1), mailbox.news());
@@ -337,7 +336,7 @@ async fn a_relay_only_connection_names_no_address() {
 
 #[tokio::test]
 async fn every_interface_can_be_opened() {
-    let side = Side::with(440.0, |builder| builder.interfaces(Interfaces::All));
+    let side = side_with(440.0, |builder| builder.interfaces(Interfaces::All));
     side.open(1).await;
     let offer = side.engine.offer(PeerId(1), voice(1, "stream")).await.unwrap();
     assert!(offer.sdp.expose().contains("candidate:"));

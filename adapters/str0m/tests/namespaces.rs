@@ -10,12 +10,6 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/coturn.rs"]
-mod coturn;
-#[path = "common/person.rs"]
-mod person;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::{
     fs::File,
@@ -29,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coturn::Coturn;
+use common::Caller;
 use matrix_voip::{
     CallOptions, CallSession,
     config::Config,
@@ -37,8 +31,9 @@ use matrix_voip::{
     testing::EmbeddedHomeserver,
 };
 use matrix_voip_str0m::{Impairment, Interfaces};
-use person::{PATIENCE, Person, homeserver};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use testkit::coturn::Coturn;
+use testkit::person::{PATIENCE, homeserver};
 use tokio::time::timeout;
 
 const INSIDE: &str = "MATRIX_VOIP_INSIDE_NAMESPACE";
@@ -165,14 +160,14 @@ impl Drop for House {
 /// One person: a thread in the house, with engine, sockets and devices there.
 struct Resident {
     house: House,
-    person: Person,
+    person: Caller,
     _lives: tokio::sync::oneshot::Sender<()>,
 }
 
 impl Deref for Resident {
-    type Target = Person;
+    type Target = Caller;
 
-    fn deref(&self) -> &Person {
+    fn deref(&self) -> &Caller {
         &self.person
     }
 }
@@ -188,7 +183,7 @@ impl Resident {
             move_into_link_name_space(namespace.as_fd(), kind).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let person = Person::new(&home, user, 440.0, (Interfaces::All, config));
+                let person = Caller::new(&home, user, 440.0, (Interfaces::All, config));
                 drop(sends.send(person));
                 drop(ends.await);
             });

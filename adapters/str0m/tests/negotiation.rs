@@ -3,11 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Tone, description, line, values, video, voice, without_candidates};
 use matrix_voip::{
     host::{Codec, Frame},
     id::TrackId,
@@ -21,6 +18,7 @@ use matrix_voip_str0m::{
     PeerError,
     sim::{Link, Node, World},
 };
+use testkit::{Tone, description, line, values, video, voice, without_candidates};
 
 const FAST: Link = Link { delay: Duration::from_millis(1), jitter: Duration::ZERO, loss: 0.0 };
 

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
 #[path = "../../../tests/privacy/watcher.rs"]
 mod watcher;
 
 use std::{net::SocketAddr, time::Duration};
 
-use common::{Tone, description, heard, voice, without_candidates};
 use matrix_voip::{
     config::Config,
     host::{Codec, Frame},
@@ -23,6 +21,7 @@ use matrix_voip::{
     redact::Secret,
 };
 use matrix_voip_str0m::sim::{Link, Node, Opening, Phone, Phones, Scripted, World};
+use testkit::{Tone, description, heard, voice, without_candidates};
 use watcher::{Watcher, is_private};
 
 const MILLI: Duration = Duration::from_millis(1);

@@ -4,14 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/person.rs"]
-mod person;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::heard;
+use common::Caller;
 use matrix_voip::{
     CallOptions,
     config::Config,
@@ -21,14 +17,15 @@ use matrix_voip::{
     },
 };
 use matrix_voip_str0m::{Impairment, Interfaces};
-use person::{PATIENCE, Person, homeserver};
-use studio::until;
+use testkit::heard;
+use testkit::person::{PATIENCE, homeserver};
+use testkit::studio::until;
 use tokio::time::timeout;
 
-fn people() -> (Person, Person) {
+fn people() -> (Caller, Caller) {
     let home = homeserver();
     let person =
-        |user, hertz| Person::new(&home, user, hertz, (Interfaces::Loopback, Config::default()));
+        |user, hertz| Caller::new(&home, user, hertz, (Interfaces::Loopback, Config::default()));
     (person("@ada:example", 440.0), person("@ben:example", 880.0))
 }
 

@@ -4,13 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use common::{heard, video, voice};
+use common::Side;
 use matrix_voip::{
     config::KeyProfile,
     host::{
@@ -23,8 +21,9 @@ use matrix_voip::{
     wire::keys::MediaKey,
 };
 use matrix_voip_media::e2ee::{FrameKeys, FrameState, SealedMedia};
-use matrix_voip_str0m::{Builder, Interfaces, Str0m};
-use studio::{Side, connect, until};
+use matrix_voip_str0m::{Interfaces, Str0m};
+use testkit::studio::{connect, until};
+use testkit::{heard, video, voice};
 
 /// The session of `PeerConfig::default()` and of the studio's captures.
 const CALL: SessionId = SessionId(1);
@@ -38,12 +37,12 @@ fn person(name: &str) -> ParticipantId {
 fn member(name: &str, other: &str, hertz: f32) -> (Side, FrameKeys) {
     let keys = FrameKeys::new(person(name));
     let around = keys.clone();
-    let wrap = |media| builder(SealedMedia::new(media, around));
+    let wrap = |media| engine(SealedMedia::new(media, around));
     (with(Side::over(hertz, wrap), other), keys)
 }
 
-fn builder(media: Arc<SealedMedia>) -> Builder {
-    Str0m::builder(media).interfaces(Interfaces::Loopback)
+fn engine(media: Arc<SealedMedia>) -> Str0m {
+    Str0m::builder(media).interfaces(Interfaces::Loopback).build()
 }
 
 fn with(mut side: Side, other: &str) -> Side {
@@ -186,7 +185,7 @@ async fn pictures_of_h264_arrive_in_the_form_that_engines_give_them() {
     let side = |name: &str, other: &str| {
         let keys = FrameKeys::new(person(name));
         let (around, films) = (keys.clone(), films.clone());
-        let wrap = |_| builder(SealedMedia::new(Arc::new(films), around));
+        let wrap = |_| engine(SealedMedia::new(Arc::new(films), around));
         (with(Side::over(1.0, wrap), other), keys)
     };
     let ((mut a, at_a), (mut b, at_b)) = (side("ada", "ben"), side("ben", "ada"));

@@ -3,11 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Tone, description, line, values, voice};
 use matrix_voip::{
     id::TrackId,
     machine::io::{
@@ -19,6 +16,7 @@ use matrix_voip_str0m::{
     peer::ToneReport,
     sim::{Link, Node, World},
 };
+use testkit::{Tone, description, line, values, voice};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -67,9 +65,9 @@ fn descriptions_offer_tones_on_the_clock_of_the_sound() {
     let mut world = World::new(1, Link::default());
     let a = world.open("10.0.0.1:5000".parse().unwrap());
     let b = world.open("10.0.0.2:5000".parse().unwrap());
-    let offer = description(world.perform(a, PeerOp::Offer(common::video(1, "a"))).unwrap());
+    let offer = description(world.perform(a, PeerOp::Offer(testkit::video(1, "a"))).unwrap());
     world.perform(b, PeerOp::SetRemote(offer.clone())).unwrap();
-    let answer = description(world.perform(b, PeerOp::Answer(common::video(1, "b"))).unwrap());
+    let answer = description(world.perform(b, PeerOp::Answer(testkit::video(1, "b"))).unwrap());
     for sdp in [offer.sdp.expose(), answer.sdp.expose()] {
         let maps = values(sdp, "a=rtpmap:");
         assert!(maps[&1].contains(&"110 telephone-event/48000".to_owned()), "{maps:?}");

@@ -4,17 +4,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Tone, description, heard, line, voice, without_candidates};
 use matrix_voip::{
     host::SourceControl,
     id::TrackId,
     machine::io::{Direction, PeerNews, PeerOp, PeerState, Plan, Reply, Slot},
 };
 use matrix_voip_str0m::sim::{Link, Node, World};
+use testkit::{Tone, description, heard, line, voice, without_candidates};
 
 const MILLI: Duration = Duration::from_millis(1);
 

@@ -5,25 +5,24 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::{
     io::Write,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
-use common::{line, video, voice};
+use common::{Side, side_with};
 use matrix_voip::{
+    host::WebRtc,
     id::PeerId,
     machine::io::{Description, Direction, MediaKind, PeerState, Plan, SdpKind, Slot},
 };
-use matrix_voip_webrtc::{Interfaces, Webrtc};
+use matrix_voip_webrtc::Interfaces;
 use serde_json::{Value, json};
-use studio::{Side, answer, offer, until};
+use testkit::studio::{answer, offer, until};
+use testkit::{line, video, voice};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -170,9 +169,7 @@ async fn respond(stream: &mut TcpStream, kind: &str, body: &str) {
 }
 
 async fn ours() -> Side {
-    let side = Side::over(440.0, |media| {
-        Arc::new(Webrtc::builder(media).interfaces(Interfaces::All).build())
-    });
+    let side = side_with(440.0, |builder| builder.interfaces(Interfaces::All));
     side.open(1).await;
     side.capture(&video(1, "ours")).await;
     side
@@ -188,14 +185,14 @@ async fn the_browser_calls_both_add_video_and_restart_ice() {
     let Some(mut browser) = Browser::start().await else { return };
     let mut side = ours().await;
     let theirs = browser.offer(json!({ "audio": true })).await;
-    let made = answer(&mut side, &theirs, voice(1, "ours")).await;
+    let made = answer(&side, &theirs, voice(1, "ours")).await;
     browser.accept(&made).await;
     side.until_state(PeerState::Connected).await;
     flows(&side, MediaKind::Audio).await;
     browser.hears("audio").await;
     println!("sound both ways");
 
-    let mine = offer(&mut side, video(1, "ours")).await;
+    let mine = offer(&side, video(1, "ours")).await;
     let made = browser.answer(&mine, true).await;
     side.engine.set_remote(PEER, made).await.unwrap();
     browser.hears("audio").await;
@@ -206,11 +203,11 @@ async fn the_browser_calls_both_add_video_and_restart_ice() {
     for restarter in ["browser", "we"] {
         if restarter == "browser" {
             let theirs = browser.offer(json!({ "restart": true })).await;
-            let made = answer(&mut side, &theirs, video(1, "ours")).await;
+            let made = answer(&side, &theirs, video(1, "ours")).await;
             browser.accept(&made).await;
         } else {
             side.engine.restart_ice(PEER).await.unwrap();
-            let mine = offer(&mut side, video(1, "ours")).await;
+            let mine = offer(&side, video(1, "ours")).await;
             let made = browser.answer(&mine, true).await;
             side.engine.set_remote(PEER, made).await.unwrap();
         }
@@ -225,7 +222,7 @@ async fn the_browser_calls_both_add_video_and_restart_ice() {
 async fn we_call_and_both_hold_in_every_way() {
     let Some(mut browser) = Browser::start().await else { return };
     let mut side = ours().await;
-    let mine = offer(&mut side, voice(1, "ours")).await;
+    let mine = offer(&side, voice(1, "ours")).await;
     let made = browser.answer(&mine, false).await;
     side.engine.set_remote(PEER, made).await.unwrap();
     side.until_state(PeerState::Connected).await;
@@ -233,7 +230,7 @@ async fn we_call_and_both_hold_in_every_way() {
     browser.hears("audio").await;
     for direction in ["sendonly", "inactive", "recvonly", "sendrecv"] {
         let theirs = browser.offer(json!({ "direction": direction })).await;
-        let made = answer(&mut side, &theirs, voice(1, "ours")).await;
+        let made = answer(&side, &theirs, voice(1, "ours")).await;
         browser.accept(&made).await;
         println!("the browser holds: {direction}");
     }
@@ -242,7 +239,7 @@ async fn we_call_and_both_hold_in_every_way() {
     use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
     for direction in [SendOnly, Inactive, RecvOnly, SendRecv] {
         let hold = Plan { lines: vec![line(Slot::Audio, direction, 1, "ours")] };
-        let mine = offer(&mut side, hold).await;
+        let mine = offer(&side, hold).await;
         let made = browser.answer(&mine, false).await;
         side.engine.set_remote(PEER, made).await.unwrap();
         println!("we hold: {direction:?}");
@@ -256,14 +253,14 @@ async fn of_two_offers_one_is_rolled_back_by_either_side() {
     let Some(mut browser) = Browser::start().await else { return };
     let mut side = ours().await;
     let theirs = browser.offer(json!({ "audio": true })).await;
-    let made = answer(&mut side, &theirs, voice(1, "ours")).await;
+    let made = answer(&side, &theirs, voice(1, "ours")).await;
     browser.accept(&made).await;
     side.until_state(PeerState::Connected).await;
     flows(&side, MediaKind::Audio).await;
 
     // Both add video; the browser yields.
     let _theirs = browser.offer(json!({ "video": true })).await;
-    let mine = offer(&mut side, video(1, "ours")).await;
+    let mine = offer(&side, video(1, "ours")).await;
     browser.tell(json!({ "do": "rollback" })).await;
     let made = browser.answer(&mine, true).await;
     side.engine.set_remote(PEER, made).await.unwrap();
@@ -271,10 +268,10 @@ async fn of_two_offers_one_is_rolled_back_by_either_side() {
     println!("the browser rolled back");
 
     // We yield.
-    let _mine = offer(&mut side, voice(1, "ours")).await;
+    let _mine = offer(&side, voice(1, "ours")).await;
     let theirs = browser.offer(json!({ "video": true })).await;
     side.engine.rollback(PEER).await.unwrap();
-    let made = answer(&mut side, &theirs, video(1, "ours")).await;
+    let made = answer(&side, &theirs, video(1, "ours")).await;
     browser.accept(&made).await;
     flows(&side, MediaKind::Audio).await;
     flows(&side, MediaKind::Video).await;

@@ -7,19 +7,18 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/studio.rs"]
-mod studio;
 
 use std::collections::BTreeMap;
 
-use common::{line, values, video, voice};
+use common::{Side, side};
 use matrix_voip::{
-    host::SourceControl,
+    host::{SourceControl, WebRtc},
     id::{InputId, PeerId, SessionId, TrackId},
     machine::io::{Capture, Direction, MediaKind, MediaSource, PeerNews, Plan, Slot},
     sdp::{ice_ufrag, media_lines},
 };
-use studio::{Side, answer, connect, negotiate, offer, until};
+use testkit::studio::{answer, connect, negotiate, offer, until};
+use testkit::{line, values, video, voice};
 
 async fn flows(to: &Side, kind: MediaKind) {
     let before = to.heard(kind).len();
@@ -35,7 +34,7 @@ fn setup(sdp: &str) -> Vec<String> {
 /// A: the crate answers every offer with `active`, also the side that is `passive`.
 #[tokio::test]
 async fn who_is_passive_stays_so_in_every_answer() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     let plans = (voice(1, "ours"), voice(3, "theirs"));
     let (_, first) = connect(&mut a, &mut b, plans.clone()).await;
     assert_eq!(setup(&first), ["active"]);
@@ -51,7 +50,7 @@ async fn who_is_passive_stays_so_in_every_answer() {
 #[tokio::test]
 async fn answers_follow_the_offer_and_a_line_that_rested_lives_on() {
     use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     let plans = (voice(1, "ours"), voice(3, "theirs"));
     connect(&mut a, &mut b, plans.clone()).await;
     for (offered, expected) in
@@ -68,7 +67,7 @@ async fn answers_follow_the_offer_and_a_line_that_rested_lives_on() {
 /// C: after the crate's `replace_track` nothing is sent any more.
 #[tokio::test]
 async fn what_another_device_gives_is_sent_as_the_same_source() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (voice(1, "ours"), voice(3, "theirs"))).await;
     flows(&b, MediaKind::Audio).await;
     for hertz in ["660", "550"] {
@@ -86,9 +85,9 @@ async fn what_another_device_gives_is_sent_as_the_same_source() {
 /// name each one twice, for RTCP.
 #[tokio::test]
 async fn candidates_name_their_line_and_their_generation() {
-    let mut a = Side::new(440.0);
+    let mut a = side(440.0);
     a.open(1).await;
-    let made = offer(&mut a, voice(1, "ours")).await;
+    let made = offer(&a, voice(1, "ours")).await;
     a.until(|news| *news == PeerNews::GatheringDone).await;
     let sdp = made.sdp.expose();
     let mid = media_lines(sdp)[0].mid.map(str::to_owned);
@@ -107,14 +106,14 @@ async fn candidates_name_their_line_and_their_generation() {
 /// be restarted.
 #[tokio::test]
 async fn a_restart_that_lost_to_another_offer_is_made_up_for() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     let plans = (voice(1, "ours"), voice(3, "theirs"));
     let (_, old) = connect(&mut a, &mut b, plans.clone()).await;
     b.engine.restart_ice(PeerId(1)).await.unwrap();
-    let lost = offer(&mut b, plans.1.clone()).await;
-    let won = offer(&mut a, plans.0.clone()).await;
+    let lost = offer(&b, plans.1.clone()).await;
+    let won = offer(&a, plans.0.clone()).await;
     // Without a word to roll back: the offer that is answered takes the other one's place.
-    let made = answer(&mut b, &won, plans.1.clone()).await;
+    let made = answer(&b, &won, plans.1.clone()).await;
     a.engine.set_remote(PeerId(1), made).await.unwrap();
     let (again, _) = negotiate(&mut b, &mut a, (plans.1, plans.0)).await;
     assert_ne!(ice_ufrag(lost.sdp.expose()), ice_ufrag(&old));
@@ -126,7 +125,7 @@ async fn a_restart_that_lost_to_another_offer_is_made_up_for() {
 /// F: RTCP never comes to a track of the crate.
 #[tokio::test]
 async fn key_frame_requests_and_losses_come_to_the_source() {
-    let (mut a, mut b) = (Side::new(440.0), Side::new(880.0));
+    let (mut a, mut b) = (side(440.0), side(880.0));
     connect(&mut a, &mut b, (video(1, "ours"), video(3, "theirs"))).await;
     flows(&b, MediaKind::Video).await;
     let asked = async || a.engine.stats(PeerId(1)).await.unwrap().outbound[1].key_frame_requests;
@@ -140,9 +139,9 @@ async fn key_frame_requests_and_losses_come_to_the_source() {
 /// G: by themselves header extensions get numbers that Chromium gives to others.
 #[tokio::test]
 async fn header_extensions_have_chromiums_numbers() {
-    let mut a = Side::new(440.0);
+    let a = side(440.0);
     a.open(1).await;
-    let made = offer(&mut a, video(1, "ours")).await;
+    let made = offer(&a, video(1, "ours")).await;
     let lines = values(made.sdp.expose(), "a=extmap:");
     let numbers = |at: usize| -> BTreeMap<u8, String> {
         let pairs = lines[&at].iter().map(|line| line.split_once(' ').unwrap());

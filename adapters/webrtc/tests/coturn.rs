@@ -5,26 +5,21 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/coturn.rs"]
-mod coturn;
-#[path = "common/studio.rs"]
-mod studio;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use common::{heard, voice};
-use coturn::{Coturn, free_port};
+use common::{Side, side_with};
 use matrix_voip::{
+    host::WebRtc,
     id::PeerId,
     machine::io::{
         IceServer, MediaKind, PeerConfig, PeerNews, PeerState, ServerFault, ServerState,
     },
 };
-use matrix_voip_webrtc::{Interfaces, TrustedRoots, Webrtc};
-use studio::{Side, until};
+use matrix_voip_webrtc::TrustedRoots;
+use testkit::coturn::{Coturn, free_port};
+use testkit::studio::{negotiate, until};
+use testkit::{heard, voice};
 
 const UDP: &str = "turn:127.0.0.1:PORT?transport=udp";
 const TCP: &str = "turn:localhost:PORT?transport=tcp";
@@ -40,10 +35,7 @@ fn clock() -> Instant {
 /// An engine that trusts this coturn and uses relayed candidates only.
 fn side(coturn: &Coturn, hertz: f32, servers: Vec<IceServer>) -> Side {
     let roots = TrustedRoots::only(coturn.certificate.as_bytes()).unwrap();
-    let mut side = Side::over(hertz, |media| {
-        let builder = Webrtc::builder(media).interfaces(Interfaces::Loopback);
-        Arc::new(builder.trusted_roots(roots).build())
-    });
+    let mut side = side_with(hertz, |builder| builder.trusted_roots(roots));
     side.config = PeerConfig { ice_servers: servers, relay_only: true, ..PeerConfig::default() };
     side
 }
@@ -163,7 +155,7 @@ async fn a_call_over_tcp_restarts_ice() {
     connect(&mut a, &mut b).await;
     until("sound", || b.heard(MediaKind::Audio).len() > 10).await;
     a.engine.restart_ice(PEER).await.unwrap();
-    studio::negotiate(&mut a, &mut b, (voice(1, "a"), voice(2, "b"))).await;
+    negotiate(&mut a, &mut b, (voice(1, "a"), voice(2, "b"))).await;
     // What was under way by the old relays is heard as well.
     let before = [a.heard(MediaKind::Audio).len(), b.heard(MediaKind::Audio).len()];
     until("sound by the new relays", || {

@@ -4,22 +4,22 @@
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
 mod common;
-#[path = "common/studio.rs"]
-mod studio;
 
-use common::{video, voice};
+use common::{Side, side};
 use matrix_voip::{
+    host::WebRtc,
     id::PeerId,
     machine::io::{Candidate, Description, Fault, MediaKind, PeerNews, PeerState, SdpKind},
     sdp::SdpFault,
 };
 use matrix_voip_webrtc::PeerError;
-use studio::{Side, offer, until};
+use testkit::studio::{offer, until};
+use testkit::{video, voice};
 
 const PEER: PeerId = PeerId(1);
 
 async fn pair() -> (Side, Side) {
-    let (a, b) = (Side::new(440.0), Side::new(880.0));
+    let (a, b) = (side(440.0), side(880.0));
     a.open(1).await;
     b.open(1).await;
     (a, b)
@@ -74,7 +74,7 @@ async fn odd_offers_that_can_work_do_work() {
         println!("{name}");
         let (mut a, mut b) = pair().await;
         a.capture(&video(1, "ours")).await;
-        let made = offer(&mut a, video(1, "ours")).await;
+        let made = offer(&a, video(1, "ours")).await;
         assert_connects(&mut a, &mut b, &change(made.sdp.expose())).await;
         until("sound", || b.heard(MediaKind::Audio).len() > 5).await;
         until("pictures", || b.heard(MediaKind::Video).len() > 5).await;
@@ -84,7 +84,7 @@ async fn odd_offers_that_can_work_do_work() {
 #[tokio::test]
 async fn offers_that_cannot_work_are_refused_and_the_next_one_is_taken() {
     let (mut a, mut b) = pair().await;
-    let good = offer(&mut a, video(1, "ours")).await.sdp.expose().to_owned();
+    let good = offer(&a, video(1, "ours")).await.sdp.expose().to_owned();
     let many_lines: String = (0..80).map(|n| format!("m=audio 9 x 0\r\na=mid:{n}\r\n")).collect();
     let text_line = format!("{good}m=text 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:t\r\n");
     let refused = [
@@ -121,8 +121,8 @@ async fn offers_that_cannot_work_are_refused_and_the_next_one_is_taken() {
 
 #[tokio::test]
 async fn an_offer_without_a_common_codec_is_answered_with_nothing() {
-    let (mut a, b) = pair().await;
-    let good = offer(&mut a, video(1, "ours")).await.sdp.expose().to_owned();
+    let (a, b) = pair().await;
+    let good = offer(&a, video(1, "ours")).await.sdp.expose().to_owned();
     let none = good.replace("VP8", "XX8").replace("H264", "X264");
     let answer = answered(&b, &none).await.unwrap();
     let lines = matrix_voip::sdp::media_lines(answer.sdp.expose());
@@ -134,8 +134,8 @@ async fn an_offer_without_a_common_codec_is_answered_with_nothing() {
 
 #[tokio::test]
 async fn a_wrong_fingerprint_never_connects() {
-    let (mut a, mut b) = pair().await;
-    let good = offer(&mut a, voice(1, "ours")).await.sdp.expose().to_owned();
+    let (a, mut b) = pair().await;
+    let good = offer(&a, voice(1, "ours")).await.sdp.expose().to_owned();
     let line = good.lines().find(|line| line.starts_with("a=fingerprint:")).unwrap();
     let digit = if line.ends_with('0') { "1" } else { "0" };
     let wrong = good.replace(line, &format!("{}{digit}", &line[..line.len() - 1]));
@@ -150,7 +150,7 @@ async fn a_wrong_fingerprint_never_connects() {
 #[tokio::test]
 async fn an_answer_that_does_not_fit_is_refused_and_a_new_offer_works() {
     let (mut a, mut b) = pair().await;
-    let first = offer(&mut a, video(1, "ours")).await;
+    let first = offer(&a, video(1, "ours")).await;
     let good = answered(&b, first.sdp.expose()).await.unwrap();
     for wrong in [
         good.sdp.expose().replace("a=mid:", "a=mid:z"),
@@ -196,8 +196,8 @@ async fn no_mangled_description_makes_a_connection_panic() {
     let mut random = fastrand::Rng::with_seed(1);
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..40 {
-        let (mut a, b) = pair().await;
-        let good = offer(&mut a, video(1, "ours")).await.sdp.expose().to_owned();
+        let (a, b) = pair().await;
+        let good = offer(&a, video(1, "ours")).await.sdp.expose().to_owned();
         for _ in 0..10 {
             match answered(&b, &mutate(&mut random, &good)).await {
                 Ok(answer) => {
@@ -223,9 +223,9 @@ async fn no_mangled_description_makes_a_connection_panic() {
 
 #[tokio::test]
 async fn garbage_on_the_socket_does_not_disturb_a_call() {
-    let (mut a, mut b) = pair().await;
+    let (a, mut b) = pair().await;
     a.capture(&voice(1, "ours")).await;
-    let good = offer(&mut a, voice(1, "ours")).await.sdp.expose().to_owned();
+    let good = offer(&a, voice(1, "ours")).await.sdp.expose().to_owned();
     let answer = answered(&b, &good).await.unwrap();
     let mut ports = Vec::new();
     b.until(|news| *news == PeerNews::GatheringDone).await;
@@ -275,7 +275,7 @@ async fn garbage_among_the_candidates_does_not_disturb_a_call() {
         "candidate:1 1 tcp 1 10.0.0.1 9 typ host",
     ];
     b.engine.candidates(PEER, useless.map(line).to_vec()).await.unwrap();
-    let good = offer(&mut a, voice(1, "ours")).await.sdp.expose().to_owned();
+    let good = offer(&a, voice(1, "ours")).await.sdp.expose().to_owned();
     assert_connects(&mut a, &mut b, &good).await;
     b.engine.candidates(PEER, useless.map(line).to_vec()).await.unwrap();
     until("sound", || b.heard(MediaKind::Audio).len() > 30).await;

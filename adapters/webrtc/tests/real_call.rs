@@ -3,34 +3,43 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-mod common;
-#[path = "common/person.rs"]
-mod person;
-#[path = "common/studio.rs"]
-mod studio;
+use std::sync::{Arc, atomic::Ordering};
 
-use std::sync::atomic::Ordering;
-
-use common::heard;
 use matrix_voip::{
     CallOptions,
+    config::Config,
+    host::{Media, WebRtc},
     machine::{
         event::{CallState, EndReason},
         io::{MediaKind, MediaSource},
     },
 };
-use person::{PATIENCE, Person, homeserver};
-use studio::until;
+use matrix_voip_str0m::Str0m;
+use matrix_voip_webrtc::{Interfaces, Webrtc};
+use testkit::{
+    heard,
+    person::{PATIENCE, Person, homeserver},
+    studio::until,
+};
 use tokio::time::timeout;
 
-/// Who calls whom.
-const PAIRS: [(&str, &str); 3] = [("webrtc", "webrtc"), ("webrtc", "str0m"), ("str0m", "webrtc")];
+type Engine = fn(Arc<dyn Media>) -> Arc<dyn WebRtc>;
 
-fn people((a, b): (&str, &str)) -> (Person, Person) {
-    println!("{a} calls {b}");
+fn webrtc(media: Arc<dyn Media>) -> Arc<dyn WebRtc> {
+    Arc::new(Webrtc::builder(media).interfaces(Interfaces::Loopback).build())
+}
+
+fn str0m(media: Arc<dyn Media>) -> Arc<dyn WebRtc> {
+    Arc::new(Str0m::builder(media).interfaces(Interfaces::Loopback).build())
+}
+
+/// Who calls whom.
+const PAIRS: [(Engine, Engine); 3] = [(webrtc, webrtc), (webrtc, str0m), (str0m, webrtc)];
+
+fn people((a, b): (Engine, Engine)) -> (Person, Person) {
     let home = homeserver();
-    let ada = Person::new(&home, "@ada:example", 440.0, a);
-    (ada, Person::new(&home, "@ben:example", 880.0, b))
+    let person = |user, hertz, engine| Person::new(&home, user, (hertz, Config::default()), engine);
+    (person("@ada:example", 440.0, a), person("@ben:example", 880.0, b))
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! A `Media` for the tests over real sockets: tones that pace themselves, sinks that remember,
 //! devices that a person must grant.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by test programs")]
-
 use std::{
     sync::{
         Arc, Mutex,
@@ -24,19 +22,23 @@ use matrix_voip::{
         PeerState, Plan,
     },
 };
-use matrix_voip_str0m::Str0m;
-use matrix_voip_webrtc::{Interfaces, Webrtc};
 use tokio::time::{Instant, Interval, timeout};
 
-use crate::common::Tone;
+use crate::Tone;
+
+/// Longer than anything takes that goes well.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What happened at one side's devices.
 #[derive(Default)]
 pub struct Log {
+    /// What came in.
     pub heard: Mutex<Vec<(RemoteTrack, Frame)>>,
+    /// What the engine told the sources.
     pub controls: Mutex<Vec<SourceControl>>,
-    /// Devices being opened or open.
+    /// Devices that somebody is asked for.
     pub opening: AtomicUsize,
+    /// Devices that are open.
     pub open: AtomicUsize,
     /// Frames after which the sink panics.
     pub breaks_after: AtomicUsize,
@@ -44,9 +46,12 @@ pub struct Log {
     pub ends_after: AtomicUsize,
 }
 
-/// Microphones give a tone (that of the input, where one is named), cameras a picture of numbers; screens are never granted.
+/// Microphones give a tone (that of the input, where one is named), cameras a picture of numbers;
+/// screens are never granted.
 pub struct Studio {
+    /// The tone of a microphone that nobody has named.
     pub hertz: f32,
+    /// What happens here.
     pub log: Arc<Log>,
 }
 
@@ -158,35 +163,24 @@ impl FrameSink for Sink {
 }
 
 /// One engine with its news.
-pub struct Side {
-    pub engine: Arc<dyn WebRtc>,
+pub struct Side<E> {
+    /// The engine.
+    pub engine: E,
     /// With what connections are opened.
     pub config: PeerConfig,
+    /// What happens at its devices.
     pub log: Arc<Log>,
     driver: DriverEnd,
     mailbox: Mailbox,
+    /// What its connections reported.
     pub news: Vec<(PeerId, PeerNews)>,
     /// What was reported besides.
     pub others: Vec<Input>,
 }
 
-impl Side {
-    /// This crate's engine.
-    pub fn new(hertz: f32) -> Self {
-        Self::over(hertz, |media| {
-            Arc::new(Webrtc::builder(media).interfaces(Interfaces::Loopback).build())
-        })
-    }
-
-    /// The other engine.
-    pub fn str0m(hertz: f32) -> Self {
-        Self::over(hertz, |media| {
-            Arc::new(Str0m::builder(media).interfaces(Interfaces::Loopback).build())
-        })
-    }
-
-    /// An engine over the studio.
-    pub fn over(hertz: f32, make: impl FnOnce(Arc<dyn Media>) -> Arc<dyn WebRtc>) -> Self {
+impl<E: WebRtc> Side<E> {
+    /// An engine over media of which the studio is the innermost part.
+    pub fn over(hertz: f32, make: impl FnOnce(Arc<dyn Media>) -> E) -> Self {
         let log = Arc::new(Log::default());
         log.breaks_after.store(usize::MAX, Ordering::SeqCst);
         let engine = make(Arc::new(Studio { hertz, log: log.clone() }));
@@ -195,6 +189,7 @@ impl Side {
         Self { engine, config, log, driver, mailbox, news: Vec::new(), others: Vec::new() }
     }
 
+    /// Opens a connection.
     pub async fn open(&self, peer: u64) {
         let events = PeerEvents::new(PeerId(peer), self.mailbox.news());
         self.engine.open(PeerId(peer), self.config.clone(), events).await.unwrap();
@@ -231,10 +226,11 @@ impl Side {
                 }
             }
         };
-        let found = timeout(Duration::from_secs(30), waiting).await;
+        let found = timeout(PATIENCE, waiting).await;
         assert!(found.is_ok(), "the news never came: {:?}", self.news);
     }
 
+    /// Waits for a state of a connection.
     pub async fn until_state(&mut self, state: PeerState) {
         self.until(|news| *news == PeerNews::State(state)).await;
     }
@@ -246,7 +242,7 @@ impl Side {
     }
 }
 
-/// Waits until it is so, at most ten seconds.
+/// Waits until it is so, at most thirty seconds.
 pub async fn until(what: &str, is_so: impl Fn() -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
@@ -254,11 +250,15 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
             looks.tick().await;
         }
     };
-    timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Connects peer 1 of both sides by the trait's methods; returns offer and answer as sent.
-pub async fn connect(a: &mut Side, b: &mut Side, plans: (Plan, Plan)) -> (String, String) {
+pub async fn connect<A: WebRtc, B: WebRtc>(
+    a: &mut Side<A>,
+    b: &mut Side<B>,
+    plans: (Plan, Plan),
+) -> (String, String) {
     a.open(1).await;
     b.open(1).await;
     a.capture(&plans.0).await;
@@ -270,7 +270,11 @@ pub async fn connect(a: &mut Side, b: &mut Side, plans: (Plan, Plan)) -> (String
 }
 
 /// Offers from `a`, answers from `b`; returns both as sent, with all candidates.
-pub async fn negotiate(a: &mut Side, b: &mut Side, plans: (Plan, Plan)) -> (String, String) {
+pub async fn negotiate<A: WebRtc, B: WebRtc>(
+    a: &mut Side<A>,
+    b: &mut Side<B>,
+    plans: (Plan, Plan),
+) -> (String, String) {
     let offer = offer(a, plans.0).await;
     let answer = answer(b, &offer, plans.1).await;
     a.engine.set_remote(PeerId(1), answer.clone()).await.unwrap();
@@ -278,19 +282,19 @@ pub async fn negotiate(a: &mut Side, b: &mut Side, plans: (Plan, Plan)) -> (Stri
 }
 
 /// An offer of peer 1 in force, with all its candidates.
-pub async fn offer(side: &mut Side, plan: Plan) -> Description {
+pub async fn offer<E: WebRtc>(side: &Side<E>, plan: Plan) -> Description {
     let made = side.engine.offer(PeerId(1), plan).await.unwrap();
     in_force(side, made).await
 }
 
 /// The answer of peer 1 in force, with all its candidates.
-pub async fn answer(side: &mut Side, offer: &Description, plan: Plan) -> Description {
+pub async fn answer<E: WebRtc>(side: &Side<E>, offer: &Description, plan: Plan) -> Description {
     side.engine.set_remote(PeerId(1), offer.clone()).await.unwrap();
     let made = side.engine.answer(PeerId(1), plan).await.unwrap();
     in_force(side, made).await
 }
 
-async fn in_force(side: &mut Side, made: Description) -> Description {
+async fn in_force<E: WebRtc>(side: &Side<E>, made: Description) -> Description {
     side.engine.set_local(PeerId(1), made).await.unwrap();
     let mut looks = tokio::time::interval(Duration::from_millis(2));
     let whole = async {
@@ -302,5 +306,5 @@ async fn in_force(side: &mut Side, made: Description) -> Description {
             looks.tick().await;
         }
     };
-    timeout(Duration::from_secs(10), whole).await.expect("gathering never ended")
+    timeout(PATIENCE, whole).await.expect("gathering never ended")
 }

@@ -1,8 +1,6 @@
 //! A coturn of its own for each test: on loopback, on free ports, with the credentials that
 //! Synapse would give (`use-auth-secret`), and gone with the test.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by test programs")]
-
 use std::{
     fs,
     io::Write,
@@ -22,7 +20,9 @@ const SECRET: &str = "coturn shares this with the homeserver";
 pub struct Coturn {
     process: Child,
     folder: PathBuf,
+    /// Where it listens, for UDP and TCP.
     pub port: u16,
+    /// Where it listens, for TLS.
     pub tls_port: u16,
     /// The certificate, to be trusted or not.
     pub certificate: String,
@@ -89,6 +89,7 @@ impl Coturn {
         IceServer { urls, username: username.as_str().into(), credential: Secret::new(password) }
     }
 
+    /// What it wrote.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap()).into_owned()
     }

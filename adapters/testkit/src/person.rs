@@ -1,7 +1,5 @@
 //! A person with a `VoIP`, for the tests that call over real sockets as applications do: signalling
-//! through the embedded homeserver, media through our engine.
-
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by test programs")]
+//! through the embedded homeserver, media through any engine.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,13 +8,12 @@ use std::{
 
 use matrix_voip::{
     CallOptions, CallSession, VoIP, VoipNews,
-    host::{Frame, WebRtc},
+    config::Config,
+    host::{Frame, Media, WebRtc},
     id::{DeviceId, UserId},
     machine::{Identity, event::CallState, io::MediaKind},
     testing::EmbeddedHomeserver,
 };
-use matrix_voip_str0m::Str0m;
-use matrix_voip_webrtc::{Interfaces, Webrtc};
 use tokio::time::timeout;
 
 use crate::studio::{Log, Studio};
@@ -35,26 +32,31 @@ pub fn homeserver() -> EmbeddedHomeserver {
 /// One person: sound from a studio, and what was heard.
 pub struct Person {
     user: String,
+    /// What the person calls with.
     pub voip: VoIP,
+    /// What happens at the devices.
     pub log: Arc<Log>,
 }
 
 impl Person {
-    /// Logs in with this engine; the microphone gives a tone.
-    pub fn new(home: &EmbeddedHomeserver, user: &str, hertz: f32, engine: &str) -> Self {
+    /// Logs in with this engine; the microphone gives a tone. Belongs into the runtime that is to
+    /// carry the calls.
+    pub fn new(
+        home: &EmbeddedHomeserver,
+        user: &str,
+        (hertz, config): (f32, Config),
+        engine: impl FnOnce(Arc<dyn Media>) -> Arc<dyn WebRtc>,
+    ) -> Self {
         let device = DeviceId::parse("PHONE").unwrap();
         let identity = Identity { user: UserId::parse(user).unwrap(), device };
         let account = home.login(identity.clone());
         let log = Arc::new(Log::default());
         log.breaks_after.store(usize::MAX, Ordering::SeqCst);
         let media = Arc::new(Studio { hertz, log: log.clone() });
-        let engine: Arc<dyn WebRtc> = match engine {
-            "webrtc" => Arc::new(Webrtc::builder(media).interfaces(Interfaces::Loopback).build()),
-            _ => Arc::new(Str0m::builder(media).interfaces(Interfaces::Loopback).build()),
-        };
         let voip = VoIP::builder(identity)
+            .config(config)
             .signaling(Arc::new(account.clone()))
-            .webrtc(engine)
+            .webrtc(engine(media))
             .start()
             .unwrap();
         account.connect(voip.news());
