@@ -12,7 +12,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use matrix_voip::{machine::io::IceServer, redact::Secret};
+use matrix_voip::{machine::io::IceServer, redact::Secret, testing::conformance::Relays};
 
 const SECRET: &str = "coturn shares this with the homeserver";
 
@@ -76,7 +76,16 @@ impl Coturn {
         self.server_for(uri, "ada", Duration::from_secs(3600))
     }
 
-    /// The same for a user, with credentials that are good for so long; zero: they were.
+    /// A relay by each transport, for the suite that judges engines.
+    pub fn relays(&self) -> Relays {
+        let mut relays = Relays::default();
+        relays.udp = Some(self.server("turn:127.0.0.1:PORT?transport=udp"));
+        relays.tcp = Some(self.server("turn:localhost:PORT?transport=tcp"));
+        relays.tls = Some(self.server("turns:localhost:TLS?transport=tcp"));
+        relays
+    }
+
+    /// A URI of this server for a user, with credentials that are good for so long; zero: they were.
     pub fn server_for(&self, uri: &str, user: &str, ttl: Duration) -> IceServer {
         #[expect(clippy::disallowed_methods, reason = "coturn reads a real clock")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
