@@ -62,6 +62,10 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_name = "FILE.ivf", num_args = 0..=1)]
     pub(crate) video: Option<Option<PathBuf>>,
 
+    /// Which WebRTC engine both have.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub(crate) engine: Engine,
+
     /// Keep what each side received in this folder: WAV, IVF of a video call, and what its engine was
     /// given (see `caller replay`). Files of an earlier run are replaced.
     #[arg(long, value_name = "DIR")]
@@ -78,6 +82,16 @@ pub(crate) struct DemoOptions {
     /// Break something, to see that the demo notices.
     #[arg(long = "break", value_enum, value_name = "WHAT", hide = true)]
     pub(crate) breakage: Option<Breakage>,
+}
+
+/// A WebRTC engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Engine {
+    /// `matrix-voip-str0m`.
+    #[default]
+    Str0m,
+    /// `matrix-voip-webrtc`, over webrtc-rs: all but tones of a telephone.
+    Webrtc,
 }
 
 /// Options of `caller replay`.
@@ -151,6 +165,16 @@ mod tests {
             assert!(help.contains(words), "{help}");
         }
         assert!(!help.contains("the two talk"), "{help}");
+    }
+
+    #[test]
+    fn the_engine_is_str0m_unless_told_otherwise() {
+        let engine = |arguments: &[&str]| demo(arguments).map(|options| options.engine);
+        assert_eq!(engine(&[]).unwrap(), Engine::Str0m);
+        for named in Engine::value_variants() {
+            assert_eq!(engine(&["--engine", &named.to_string()]).unwrap(), *named);
+        }
+        assert_eq!(engine(&["--engine", "libwebrtc"]).unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod cli;
 mod demo;
+mod engine;
 mod exit;
 #[cfg(feature = "matrix")]
 mod matrix;

@@ -235,6 +235,52 @@ fn in_a_group_sockets_that_drop_all_are_noticed() {
     ran.ended_with(1, "Wrong: ada and ben were never connected.");
 }
 
+// ------------------------------------------------------------------------------ the other engine
+
+/// The same demos by the engine that is not the usual one.
+fn by_webrtc(arguments: &[&str]) -> Ran {
+    demo(&[&["--engine", "webrtc", "--seconds", "2"], arguments].concat())
+}
+
+#[test]
+fn by_the_other_engine_both_sides_hear_the_tone_of_the_other() {
+    let ran = by_webrtc(&[]);
+    ran.ended_with(0, "Good: both sides heard the right tone.");
+    assert!(ran.printed.lines().next().unwrap().ends_with("Engine: webrtc."), "{ran}");
+    assert!(demo(&["--break", "nobody-answers"]).printed.contains("Engine: str0m."));
+}
+
+#[test]
+fn by_the_other_engine_the_test_picture_is_seen() {
+    by_webrtc(&["--video"]).ended_with(0, "heard the right tone and saw the right picture");
+}
+
+#[test]
+fn by_the_other_engine_three_hear_the_tones_of_each_other() {
+    let ran = by_webrtc(&["--group", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let lines: Vec<Value> =
+        ran.printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["engine"], "webrtc");
+    assert_eq!(lines[lines.len() - 1]["ok"], true, "{ran}");
+}
+
+#[test]
+fn by_the_other_engine_a_wrong_fingerprint_is_noticed() {
+    let ran = by_webrtc(&["--break", "wrong-fingerprint"]);
+    ran.ended_with(1, "ben was given a wrong fingerprint of ada's certificate");
+}
+
+#[test]
+fn what_one_engine_alone_can_break_is_refused_of_the_other() {
+    for group in [&[][..], &["--group"]] {
+        let ran = by_webrtc(&[&["--break", "socket-drops-all"], group].concat());
+        assert_eq!((ran.code, ran.errors.lines().count()), (Some(2), 1), "{ran}");
+        assert!(ran.errors.ends_with("take --engine str0m\n"), "{ran}");
+        assert_eq!(ran.printed, "", "nothing has begun");
+    }
+}
+
 // ----------------------------------------------------------------------------- cannot even begin
 
 #[test]

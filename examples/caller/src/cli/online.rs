@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Engine;
+
 /// What can be done with a homeserver.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Online {
@@ -208,6 +210,10 @@ pub(crate) struct TalkOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 
+    /// Which WebRTC engine carries sound and picture.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub(crate) engine: Engine,
+
     /// Use TURN only, so that the other side learns no address of yours.
     #[arg(long)]
     pub(crate) relay_only: bool,
@@ -261,6 +267,10 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_enum, default_value = "classic")]
     pub(crate) sync: Flavour,
 
+    /// Which WebRTC engine the clients have.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub(crate) engine: Engine,
+
     /// Trust this root certificate (PEM) too, for homeserver, TURN over TLS and token services.
     #[arg(long, value_name = "FILE.pem")]
     pub(crate) trust: Option<PathBuf>,
@@ -313,6 +323,25 @@ mod tests {
         };
         assert_eq!((call.whom.as_str(), call.talk.audio), ("@ben:b", Sound::Silence));
         assert!(call.talk.relay_only);
+    }
+
+    #[test]
+    fn whoever_makes_media_chooses_an_engine() {
+        let engine = |line: &str| match online(&format!("{line} --engine webrtc"))? {
+            Online::Call(CallOptions { talk, .. })
+            | Online::Answer(AnswerOptions { talk })
+            | Online::Group(GroupOptions { talk, .. }) => Ok(talk.engine),
+            Online::Serve(options) => Ok(options.engine),
+            other => panic!("{other:?}"),
+        };
+        for line in ["caller call @ben:b", "caller answer", "caller group K", "caller serve"] {
+            assert_eq!(
+                engine(line).map_err(|why: clap::Error| why.exit_code()),
+                Ok(Engine::Webrtc)
+            );
+        }
+        // A TURN server is asked by the engine that tells why it refuses.
+        assert_eq!(engine("caller doctor").unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl<W: Write> Face for Json<W> {
         self.line(&json!({
             "event": "begin",
             "seconds": expected.talk.as_secs(),
+            "engine": expected.engine.to_string(),
             "video": expected.view != View::Nothing,
             "expected": { "hz": tones, "level": rounded(expected.level, 3) },
         }))

@@ -8,7 +8,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `setup.rs` | files to read and write, checked before anything begins |
-//! | `stage.rs`, `party.rs`, `engine.rs` | the homeserver, the two sides, their engines |
+//! | `stage.rs`, `party.rs` | the homeserver, and the two sides with their engines |
 //! | `call.rs`, `watch.rs`, `senses.rs` | the call, its events and measurements, ears and eyes |
 //! | `forger.rs`, `notary.rs` | who changes a fingerprint on the way, and who notices |
 //! | `fact.rs`, `teller.rs`, `story.rs` | what happens, as values, and what it adds up to |
@@ -18,7 +18,6 @@
 
 mod call;
 mod canvas;
-mod engine;
 mod face;
 mod fact;
 mod forger;
@@ -62,10 +61,14 @@ use crate::{
 
 /// Runs the demo on a runtime of its own.
 pub(crate) fn main(options: &DemoOptions) -> ExitCode {
+    let engines = match setup::engines(options) {
+        Ok(engines) => engines,
+        Err(misfit) => return fail(NOT_BEGUN, &misfit),
+    };
     if let Some(size) = options.group {
-        return on_runtime(group::run(size.into(), options));
+        return on_runtime(group::run(size.into(), options, &engines));
     }
-    match Setup::new(options) {
+    match Setup::new(options, engines) {
         Ok(setup) => on_runtime(run(setup, face(options))),
         Err(error) => fail(NOT_BEGUN, &error),
     }

@@ -12,7 +12,6 @@ use matrix_voip_media::{
 };
 
 use super::{
-    engine,
     fact::Who,
     forger::Forger,
     notary::Notary,
@@ -20,7 +19,7 @@ use super::{
     setup::{ADA_PLAYS, BEN_PLAYS, Film, Inputs, Kept, LEVEL, PICTURES_A_SECOND, Tapes},
     teller::Teller,
 };
-use crate::{cli::Breakage, overheard::Overheard};
+use crate::{cli::Breakage, engine::Engines, overheard::Overheard};
 
 /// One side.
 pub(crate) struct Party {
@@ -43,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) config: Config,
     /// What they show each other.
     pub(crate) film: Film,
+    /// How their engines are made.
+    pub(crate) engines: Engines,
     /// What is broken.
     pub(crate) breakage: Option<Breakage>,
     /// Where they tell what happens.
@@ -69,7 +70,7 @@ impl Party {
         let studio = camera(microphone(who, common.breakage), &common.film);
         let studio = speakers(studio, sinks, tapes).build();
         let notary = Arc::new(Notary::new(who, common.teller.clone()));
-        let engine = Overheard::new(engine::new(studio, common.breakage), notary);
+        let engine = Overheard::new(common.engines.make(studio), notary);
         let mut builder = VoIP::builder(account.identity().clone());
         if let Some(inputs) = &inputs {
             builder = builder.recorder(inputs.recorder.clone());

@@ -85,7 +85,8 @@ impl<W: Write> Face for Screen<W> {
             View::File(..) => "video, from a file",
         };
         let seconds = expected.talk.as_secs();
-        let head = format!("A call of {seconds} s between ada and ben in this process: {kind}.");
+        let (engine, between) = (expected.engine, "between ada and ben in this process");
+        let head = format!("A call of {seconds} s {between}: {kind}. Engine: {engine}.");
         self.line(&self.ink().paint(Style::Bold, &head))?;
         self.line(&format!(
             "Ada plays {:.0} Hz, ben plays {:.0} Hz.",

@@ -15,7 +15,10 @@ use super::{
     fact::Who,
     verdict::{Expected, View},
 };
-use crate::cli::{Breakage, DemoOptions};
+use crate::{
+    cli::{Breakage, DemoOptions},
+    engine::{Engines, Misfit},
+};
 
 /// The tone that Ada plays and Ben hears, in Hz.
 pub(crate) const ADA_PLAYS: f32 = 440.0;
@@ -79,6 +82,18 @@ fn open(path: &Path) -> Result<IvfFile, SetupError> {
         .map_err(|why| SetupError::Unreadable(path.to_owned(), why))
 }
 
+/// How the engines of all are made: on loopback, and without a network where that is to be broken.
+///
+/// # Errors
+/// [`Misfit`]: the engine that is asked for does not break that.
+pub(crate) fn engines(options: &DemoOptions) -> Result<Engines, Misfit> {
+    let engines = Engines::new(options.engine).on_loopback();
+    match options.breakage {
+        Some(Breakage::SocketDropsAll) => engines.dropping_all(),
+        _ => Ok(engines),
+    }
+}
+
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -90,6 +105,8 @@ pub(crate) struct Setup {
     pub(crate) ada: Tapes,
     /// The files that Ben writes.
     pub(crate) ben: Tapes,
+    /// How their engines are made.
+    pub(crate) engines: Engines,
     /// What is to be broken.
     pub(crate) breakage: Option<Breakage>,
 }
@@ -99,7 +116,7 @@ impl Setup {
     ///
     /// # Errors
     /// [`SetupError`] with the file's path.
-    pub(crate) fn new(options: &DemoOptions) -> Result<Self, SetupError> {
+    pub(crate) fn new(options: &DemoOptions, engines: Engines) -> Result<Self, SetupError> {
         let (film, view) = Film::of(options)?;
         let expected = Expected {
             ada_hears: BEN_PLAYS,
@@ -107,9 +124,10 @@ impl Setup {
             level: LEVEL,
             talk: Duration::from_secs(options.seconds.into()),
             view,
+            engine: options.engine,
         };
         let (ada, ben) = (Tapes::new(Who::Ada, options)?, Tapes::new(Who::Ben, options)?);
-        Ok(Self { expected, film, ada, ben, breakage: options.breakage })
+        Ok(Self { expected, film, ada, ben, engines, breakage: options.breakage })
     }
 }
 

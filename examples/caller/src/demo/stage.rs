@@ -69,8 +69,13 @@ impl Stage {
             setting_up: config.timeouts.invite + config.timeouts.connect,
             breakage: setup.breakage,
         };
-        let common =
-            Common { config, film: setup.film, breakage: setup.breakage, teller: teller.clone() };
+        let common = Common {
+            config,
+            film: setup.film,
+            engines: setup.engines,
+            breakage: setup.breakage,
+            teller: teller.clone(),
+        };
         let login = |who| home.login(identity(who));
         Ok(Self {
             ada: Party::start(Who::Ada, login(Who::Ada), setup.ada, &common)?,

@@ -9,6 +9,7 @@ use super::{
     story::{SideStory, Story},
     wrong::{CallWrong, PictureWrong, SoundWrong, Wrong},
 };
+use crate::cli::Engine;
 
 /// A tone may be this far off, in Hz: several times what Opus and the ear make of it, a fraction
 /// of the distance between the two tones.
@@ -33,6 +34,8 @@ pub(crate) struct Expected {
     pub(crate) talk: Duration,
     /// What they should see.
     pub(crate) view: View,
+    /// By which engine.
+    pub(crate) engine: Engine,
 }
 
 /// What should be seen.
@@ -169,6 +172,7 @@ mod tests {
         level: 0.2,
         talk: Duration::from_secs(4),
         view: View::Nothing,
+        engine: Engine::Str0m,
     };
 
     fn told(facts: impl IntoIterator<Item = Fact>) -> Story {

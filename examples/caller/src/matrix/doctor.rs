@@ -23,7 +23,10 @@ use super::{
     say::say,
     trust::Trust,
 };
-use crate::{cli::online::Profile, exit::WRONG};
+use crate::{
+    cli::{Engine, online::Profile},
+    exit::WRONG,
+};
 
 /// Longest time for one way to TURN: a silent server takes about 8 s.
 const TURN: Duration = Duration::from_secs(12);
@@ -196,7 +199,8 @@ fn is_stun(url: &str) -> bool {
 
 /// Asks one server for an address, as a call does: a TURN server for a relayed one.
 async fn ask(trust: &Trust, server: IceServer) -> Result<Duration, String> {
-    let engine = trust.engine(Studio::builder().build())?;
+    // Of the two engines the one that tells why a server refuses.
+    let engine = trust.engine(Engine::Str0m, Studio::builder().build())?;
     let (_library, host) = mailbox::pair();
     let events = PeerEvents::new(PeerId(1), host.news());
     // Nobody asks a STUN server who wants relayed addresses alone.

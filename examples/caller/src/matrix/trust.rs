@@ -6,7 +6,9 @@ use std::{fs, path::Path, sync::Arc};
 use matrix_sdk::reqwest::{Certificate, Client};
 use matrix_voip::host::{Media, WebRtc};
 use matrix_voip_livekit::{PlainText, Settings, SfuGet};
-use matrix_voip_str0m::{Str0m, TrustedRoots};
+use matrix_voip_str0m::TrustedRoots;
+
+use crate::{cli::Engine, engine::Engines};
 
 /// Roots that are trusted beside the system's.
 #[derive(Debug, Clone, Default)]
@@ -39,16 +41,19 @@ impl Trust {
     }
 
     /// An engine for that media.
-    pub(crate) fn engine(&self, media: Arc<dyn Media>) -> Result<Arc<dyn WebRtc>, String> {
-        let builder = Str0m::builder(media);
-        let builder = match &self.pem {
-            None => builder,
+    pub(crate) fn engine(
+        &self,
+        engine: Engine,
+        media: Arc<dyn Media>,
+    ) -> Result<Arc<dyn WebRtc>, String> {
+        let engines = Engines::new(engine);
+        let engines = match &self.pem {
+            None => engines,
             Some(pem) => {
-                let roots = TrustedRoots::system_and(pem).map_err(|why| why.to_string())?;
-                builder.trusted_roots(roots)
+                engines.trusting(TrustedRoots::system_and(pem).map_err(|why| why.to_string())?)
             }
         };
-        Ok(Arc::new(builder.build()))
+        Ok(engines.make(media))
     }
 
     /// How tokens of an SFU are fetched.

@@ -47,6 +47,7 @@ impl<W: Write> Face for Json<W> {
             "event": "begin",
             "group": expected.size,
             "seconds": expected.talk.as_secs(),
+            "engine": expected.engine.to_string(),
             "plays": { "hz": plays, "level": rounded(LEVEL, 3) },
         }))
     }

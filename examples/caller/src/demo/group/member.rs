@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     cli::Breakage,
-    demo::{engine, forger::Forger, setup::LEVEL},
+    demo::{forger::Forger, setup::LEVEL},
+    engine::Engines,
     overheard::Overheard,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Common {
     pub(crate) size: usize,
     /// Policies and timeouts.
     pub(crate) config: Config,
+    /// How their engines are made.
+    pub(crate) engines: Engines,
     /// What is broken.
     pub(crate) breakage: Option<Breakage>,
     /// How many are heard.
@@ -65,8 +68,7 @@ impl Member {
             .sink(MediaKind::Audio, move |track| hearing.sink(track))
             .build();
         let legs = Legs::new(who, common.teller.clone());
-        let engine: Arc<dyn WebRtc> =
-            Overheard::new(engine::new(studio, common.breakage), legs.clone());
+        let engine: Arc<dyn WebRtc> = Overheard::new(common.engines.make(studio), legs.clone());
         let voip = VoIP::builder(account.identity().clone())
             .signaling(signaling(who, account.clone(), common.breakage))
             .webrtc(Arc::clone(&engine))

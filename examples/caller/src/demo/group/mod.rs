@@ -46,7 +46,7 @@ use self::{
     wrong::Wrong,
 };
 use super::{face::Wire, ink::Ink, show};
-use crate::cli::DemoOptions;
+use crate::{cli::DemoOptions, engine::Engines};
 
 type Teller = super::teller::Teller<Fact>;
 type Moment = super::fact::Moment<Fact>;
@@ -55,13 +55,14 @@ type Moment = super::fact::Moment<Fact>;
 ///
 /// # Errors
 /// Nobody can be shown anything: the output is closed.
-pub(super) async fn run(size: usize, options: &DemoOptions) -> io::Result<bool> {
-    let expected = Expected { size, talk: Duration::from_secs(options.seconds.into()) };
+pub(super) async fn run(size: usize, options: &DemoOptions, engines: &Engines) -> io::Result<bool> {
+    let talk = Duration::from_secs(options.seconds.into());
+    let expected = Expected { size, talk, engine: options.engine };
     let mut face = face(options);
     face.begin(&expected)?;
     let mut story = Story::new(size);
     let (teller, told) = Teller::new();
-    let stopped = match Stage::start(expected, options.breakage, &teller) {
+    let stopped = match Stage::start(expected, engines, options.breakage, &teller) {
         Ok(stage) => {
             let tell = |moment: Moment| {
                 story.apply(&moment);

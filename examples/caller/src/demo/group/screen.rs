@@ -121,8 +121,10 @@ impl<W: Write> Screen<W> {
 impl<W: Write> Face for Screen<W> {
     fn begin(&mut self, expected: &Expected) -> io::Result<()> {
         let (size, seconds) = (expected.size, expected.talk.as_secs());
-        let head =
-            format!("A group call of {size} in this process, for {seconds} s: each meets each.");
+        let (engine, here) = (expected.engine, "in this process");
+        let head = format!(
+            "A group call of {size} {here}, for {seconds} s: each meets each. Engine: {engine}."
+        );
         self.canvas.line(&self.canvas.ink.paint(Style::Bold, &head))?;
         let plays = Who::cast(size).map(|who| format!("{who} {:.0}", who.hz()));
         self.canvas.line(&format!("Tones in Hz: {}.", plays.collect::<Vec<_>>().join(", ")))?;

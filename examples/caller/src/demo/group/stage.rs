@@ -21,6 +21,7 @@ use super::{
 use crate::{
     cli::Breakage,
     demo::{call::Stuck, fact::WireEvent, stage::config},
+    engine::Engines,
 };
 
 /// How long it may take until all hear all.
@@ -43,6 +44,7 @@ impl Stage {
     /// The library's own: no runtime, no randomness.
     pub(crate) fn start(
         expected: Expected,
+        engines: &Engines,
         breakage: Option<Breakage>,
         teller: &Teller,
     ) -> Result<Self, StartError> {
@@ -53,6 +55,7 @@ impl Stage {
         let common = Common {
             size: expected.size,
             config: config(breakage),
+            engines: engines.clone(),
             breakage,
             tally: Tally::new(),
             teller: teller.clone(),

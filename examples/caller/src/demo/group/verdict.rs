@@ -9,7 +9,10 @@ use super::{
     story::{Story, WayStory},
     wrong::{LegWrong, Wrong},
 };
-use crate::demo::{fact::PathEnd, setup::LEVEL, verdict::Wanted};
+use crate::{
+    cli::Engine,
+    demo::{fact::PathEnd, setup::LEVEL, verdict::Wanted},
+};
 
 /// What should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(crate) struct Expected {
     pub(crate) size: usize,
     /// How long they talk.
     pub(crate) talk: Duration,
+    /// By which engine.
+    pub(crate) engine: Engine,
 }
 
 /// All that is wrong with the call, the first cause first; empty when it was what it should be.
@@ -103,7 +108,8 @@ mod tests {
     };
 
     const SIZE: usize = 3;
-    const EXPECTED: Expected = Expected { size: SIZE, talk: Duration::from_secs(4) };
+    const EXPECTED: Expected =
+        Expected { size: SIZE, talk: Duration::from_secs(4), engine: Engine::Str0m };
 
     fn number(hears: Who, of: Who) -> u64 {
         Who::ways(SIZE).position(|way| way == (hears, of)).unwrap() as u64

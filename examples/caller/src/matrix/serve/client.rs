@@ -32,7 +32,10 @@ use super::{
     wire,
 };
 use crate::{
-    cli::online::{Flavour, ServeOptions},
+    cli::{
+        Engine,
+        online::{Flavour, ServeOptions},
+    },
     matrix::{
         account::open::{restore, session},
         http::{Http, HttpError, escaped},
@@ -57,6 +60,7 @@ const LIFETIME_MS: u64 = 60_000;
 pub(crate) struct Ways {
     pub(crate) flavour: Flavour,
     pub(crate) trust: Trust,
+    engine: Engine,
     tokens: SfuGet,
     show_keys: ShowKeys,
 }
@@ -66,7 +70,7 @@ impl Ways {
         let trust = Trust::read(options.trust.as_deref())?;
         let tokens = trust.tokens(PlainText::Loopback)?;
         let show_keys = if options.show_keys { ShowKeys::Whole } else { ShowKeys::Fingerprint };
-        Ok(Self { flavour: options.sync, trust, tokens, show_keys })
+        Ok(Self { flavour: options.sync, trust, engine: options.engine, tokens, show_keys })
     }
 }
 
@@ -267,7 +271,7 @@ impl Phone {
         let (senses, told) = senses(me, events, Arc::clone(&meetings));
         let engine = Arc::<Watched>::default();
         let listener = Arc::clone(&engine);
-        let overheard = Overheard::new(ways.trust.engine(senses.studio())?, listener);
+        let overheard = Overheard::new(ways.trust.engine(ways.engine, senses.studio())?, listener);
         let tokens = Arc::new(ways.tokens.clone());
         let keys = Arc::new(keyring(me, ways.show_keys, &meetings)?);
         let (voip, matrix) =

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::command::Command;
+use crate::cli::Engine;
 
 /// The peer of a request that names none.
 const DEFAULT_PEER: &str = "main";
@@ -155,14 +156,28 @@ pub(crate) fn event(peer: &str, name: &str, at: u64, fields: Value) -> Value {
 }
 
 /// The first line of all.
-pub(crate) fn hello() -> Value {
+pub(crate) fn hello(engine: Engine) -> Value {
+    let dials = match engine {
+        Engine::Str0m => Some("dtmf"),
+        Engine::Webrtc => None,
+    };
+    let others = [
+        "voice",
+        "video",
+        "screenshare",
+        "transfer",
+        "iceRestart",
+        "crypto",
+        "forceTURN",
+        "mesh",
+        "sfuKeys",
+        "manyPeers",
+    ];
     json!({
         "ev": "hello", "protocol": 1,
         "name": concat!("caller ", env!("CARGO_PKG_VERSION")),
-        "capabilities": [
-            "voice", "video", "screenshare", "dtmf", "transfer", "iceRestart", "crypto",
-            "forceTURN", "mesh", "sfuKeys", "manyPeers",
-        ],
+        "engine": engine.to_string(),
+        "capabilities": others.into_iter().chain(dials).collect::<Vec<_>>(),
     })
 }
 
@@ -176,6 +191,16 @@ mod tests {
 
     fn read(line: &str) -> Result<Request, BadLine> {
         Request::read(line.as_bytes())
+    }
+
+    #[test]
+    fn only_a_client_whose_engine_has_tones_says_that_it_dials() {
+        for (engine, dials) in [(Engine::Str0m, true), (Engine::Webrtc, false)] {
+            let hello = hello(engine);
+            assert_eq!(hello["engine"], engine.to_string());
+            let can = hello["capabilities"].as_array().unwrap();
+            assert_eq!((can.contains(&"dtmf".into()), can.contains(&"mesh".into())), (dials, true));
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) fn main(options: &ServeOptions) -> ExitCode {
         }
     };
     let out = Out::start();
-    out.line(&line::hello());
+    out.line(&line::hello(options.engine));
     let mut desk = Desk::new(ways, out.clone());
     let mut input = io::stdin().lock();
     while let Some(line) = next_line(&mut input) {

@@ -85,7 +85,7 @@ impl Line {
         let client = open(&options.profile, &trust).await?;
         let mut config = Config::default();
         config.relay_only = options.relay_only;
-        let engine = trust.engine(studio)?;
+        let engine = trust.engine(options.engine, studio)?;
         let kept = ledger(&client).await;
         let (ledger, kept) = kept.map_err(|why| Refusal::new(format!("the ledger: {why}")))?;
         let connected = connect(&client, |voip| {

@@ -11,7 +11,8 @@ use matrix_voip::{
     wire::{member::Dialect, metadata::Purpose},
 };
 use matrix_voip_media::Studio;
-use matrix_voip_str0m::Str0m;
+
+use crate::{cli::Engine, engine::Engines};
 
 /// Whether somebody is muted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(super) async fn call_with_ben() -> GroupSnapshot {
     let home = EmbeddedHomeserver::new().with_room("!r:x", ["@ada:x", "@ben:x"]);
     let ParticipantId { user, device } = ada();
     let account = home.login(Identity { user, device });
-    let engine = Arc::new(Str0m::builder(Studio::builder().build()).build());
+    let engine = Engines::new(Engine::Str0m).make(Studio::builder().build());
     let voip = VoIP::builder(account.identity().clone()).signaling(Arc::new(account.clone()));
     let voip = voip.webrtc(engine).start().unwrap();
     account.connect(voip.news());
