@@ -17,6 +17,15 @@ pub enum Kind {
     Ours(Sync),
 }
 
+/// The WebRTC engine of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// `matrix-voip-str0m`.
+    Str0m,
+    /// `matrix-voip-webrtc`.
+    Webrtc,
+}
+
 /// How our client hears from the homeserver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sync {
@@ -49,6 +58,30 @@ impl Kind {
             Self::Browser => "browser",
             Self::Ours(Sync::Classic) => "ours",
             Self::Ours(Sync::Sliding) => "ours_sliding",
+        }
+    }
+}
+
+impl Engine {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Str0m, Self::Webrtc];
+
+    /// As `caller --engine` takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Str0m => "str0m",
+            Self::Webrtc => "webrtc",
+        }
+    }
+
+    /// What our caller is given so that it has this engine: nothing for the usual one, and nothing
+    /// with a command that makes no sound.
+    pub(crate) fn arguments(self, command: Option<&str>) -> &'static [&'static str] {
+        let makes_sound = matches!(command, Some("call" | "answer" | "group" | "serve"));
+        match self {
+            Self::Webrtc if makes_sound => &["--engine", "webrtc"],
+            Self::Webrtc | Self::Str0m => &[],
         }
     }
 }
@@ -106,12 +139,30 @@ pub(crate) fn beside_tests(name: &str) -> Option<PathBuf> {
 
 /// The command line of our caller: `root` is the file (PEM) of the root that TURN servers may have
 /// their certificates from, beside the usual ones.
-pub(crate) fn serve(house: &House, caller: &Path, sync: Sync, root: &Path) -> Command {
+pub(crate) fn serve(
+    house: &House,
+    caller: &Path,
+    (sync, engine): (Sync, Engine),
+    root: &Path,
+) -> Command {
     let mut command = house.command(caller);
     command.args(["serve", "--show-keys", "--sync", sync.name()]).arg("--trust").arg(root);
+    command.args(engine.arguments(Some("serve")));
     if env::var_os("RUST_LOG").is_none() {
         // Few lines: what the engine notices and tells nobody.
-        command.env("RUST_LOG", "matrix_voip_str0m=trace");
+        command.env("RUST_LOG", format!("matrix_voip_{}=trace", engine.name()));
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_engine_is_asked_for_where_there_is_sound() {
+        assert_eq!(Engine::Webrtc.arguments(Some("answer")), ["--engine", "webrtc"]);
+        assert!(Engine::Webrtc.arguments(Some("rooms")).is_empty());
+        assert!(Engine::Str0m.arguments(Some("answer")).is_empty());
+    }
 }

@@ -46,7 +46,7 @@ pub use crate::{
     failure::{Context, Failure, Missing},
     house::House,
     judge::{Judge, JudgedCoding, NoJudge},
-    kind::{Kind, Sync, Tool},
+    kind::{Engine, Kind, Sync, Tool},
     log::Log,
     person::Person,
     scene::{Housing, Pair, Path, Privacy, Scene, Setting},

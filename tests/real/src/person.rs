@@ -88,6 +88,9 @@ impl<'s> Person<'s> {
     pub fn start(&self, tool: Tool, arguments: &[&str]) -> Result<Running, Failure> {
         let mut command = self.command(&found(tool.find())?);
         command.args(arguments);
+        if tool == Tool::Caller {
+            command.args(self.engine_for(arguments));
+        }
         let what = match tool {
             Tool::Caller => arguments.first().unwrap_or(&"caller"),
             Tool::Example(name) => name,
@@ -102,7 +105,8 @@ impl<'s> Person<'s> {
     /// When it, or `script`, is not there.
     pub fn start_at_terminal(&self, arguments: &[&str]) -> Result<Running, Failure> {
         let script = which("script").ok_or_else(|| Failure("there is no `script`".to_owned()))?;
-        let line = in_terminal(&found(Tool::Caller.find())?, arguments);
+        let arguments = [arguments, self.engine_for(arguments)].concat();
+        let line = in_terminal(&found(Tool::Caller.find())?, &arguments);
         let mut command = self.command(&script);
         command.env("SHELL", "/bin/sh").args(["-qefc", &line, "/dev/null"]);
         self.begin("terminal", command)
@@ -222,6 +226,11 @@ impl<'s> Person<'s> {
         let path = format!("/_matrix/client/v3/{path}");
         let token = Some(self.token.as_str());
         self.scene.homeserver().ask(Request { method, path: &path, token, body })
+    }
+
+    /// What our caller is given beside that, so that it has the engine of this scene.
+    fn engine_for(&self, arguments: &[&str]) -> &'static [&'static str] {
+        self.scene.engine().arguments(arguments.first().copied())
     }
 
     fn command(&self, program: &Path) -> Command {

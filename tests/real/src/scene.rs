@@ -12,7 +12,7 @@ use crate::{
     client::{Client, Pending, send},
     coturn::Transport,
     failure::Failure,
-    kind::Kind,
+    kind::{Engine, Kind},
     log::Log,
     person::Person,
     process::{Process, Seat},
@@ -56,6 +56,8 @@ pub struct Setting<'a> {
     pub path: Path,
     /// In which browser.
     pub housing: Housing,
+    /// Which engine those of ours have.
+    pub engine: Engine,
     /// At a homeserver of this name for itself; at a shared one without it.
     pub home: Option<&'a str>,
 }
@@ -71,6 +73,7 @@ pub struct Scene<'w> {
     privacy: Privacy,
     path: Path,
     housing: Housing,
+    engine: Engine,
     cast: Mutex<Vec<Role>>,
 }
 
@@ -112,7 +115,7 @@ impl<'w> Scene<'w> {
     ///
     /// When the homeserver does not start.
     pub fn open(world: &'w World, log: Arc<Log>, setting: Setting<'_>) -> Result<Self, Failure> {
-        let Setting { privacy, path, housing, home } = setting;
+        let Setting { privacy, path, housing, engine, home } = setting;
         let (transports, ending) = match &path {
             Path::Any => (&Transport::ALL[..], "".to_owned()),
             Path::Relay(transport) => {
@@ -121,13 +124,20 @@ impl<'w> Scene<'w> {
         };
         let apart = home.map(|name| format!("-{}", name.replace("::", "."))).unwrap_or_default();
         let homeserver = world.homeserver(&format!("synapse{ending}{apart}"), transports)?;
-        Ok(Self { world, log, homeserver, privacy, path, housing, cast: Mutex::default() })
+        let cast = Mutex::default();
+        Ok(Self { world, log, homeserver, privacy, path, housing, engine, cast })
     }
 
     /// Whether its rooms are encrypted.
     #[must_use]
     pub fn privacy(&self) -> Privacy {
         self.privacy
+    }
+
+    /// The engine of ours.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The homeserver of this scene.
@@ -252,7 +262,7 @@ impl<'w> Scene<'w> {
     }
 
     fn login(&self, peer: String, kind: Kind, mut args: Value) -> Result<Entering, Failure> {
-        let process = self.world.process(kind, self.housing, &peer)?;
+        let process = self.world.process(kind, self.engine, self.housing, &peer)?;
         let lane = format!("{peer} ({})", kind.name());
         let seat = Arc::new(Seat::new(&lane, Arc::clone(&self.log)));
         process.seat(&peer, &seat);

@@ -14,7 +14,7 @@ use crate::{
     equipment::Equipment,
     failure::{Context, Failure, Missing},
     house::House,
-    kind::{Kind, Tool, serve},
+    kind::{Engine, Kind, Tool, serve},
     process::Process,
     scene::Housing,
     synapse::Homeserver,
@@ -96,10 +96,12 @@ impl World {
         started.get_or_init(start).clone()
     }
 
-    /// A process for a client of that kind: the browser that all share, or one of its own.
+    /// A process for a client of that kind: the browser that all share, or one of its own; ours has
+    /// that engine.
     pub(crate) fn process(
         &self,
         kind: Kind,
+        engine: Engine,
         housing: Housing,
         name: &str,
     ) -> Result<Arc<Process>, Failure> {
@@ -108,7 +110,7 @@ impl World {
             (Kind::Browser, Housing::Own) => self.browser(name),
             (Kind::Ours(sync), _) => {
                 let caller = Tool::Caller.find().map_err(|missing| Failure(missing.to_string()))?;
-                let command = serve(&self.house, &caller, sync, &self.certificate.root);
+                let command = serve(&self.house, &caller, (sync, engine), &self.certificate.root);
                 start(&self.house, name, command)
             }
         };

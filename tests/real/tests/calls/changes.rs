@@ -1,6 +1,6 @@
 //! What people change in a call: hold, mute, camera, screen, path. Each side does it in turn.
 
-use real::{Client, Failure, Media, PATIENCE, Pair, Scene, clock, film};
+use real::{Client, Engine, Failure, Media, PATIENCE, Pair, Scene, clock, film};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,7 +18,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         .only(|caller, callee| caller.is_ours() || callee.is_ours()),
     Scenario::new("screen_in_a_voice_call", Cast::Pair(screen_in_a_voice_call)).long(),
     Scenario::new("ice_restart", Cast::Pair(ice_restart)),
-    Scenario::new("tones", Cast::Pair(tones)),
+    Scenario::new("tones", Cast::Pair(tones)).only_by(Engine::Str0m),
+    Scenario::new("tones_are_refused", Cast::Pair(tones_are_refused)).only_by(Engine::Webrtc),
     Scenario::new("changes_cross", Cast::Pair(changes_cross)).long(),
 ];
 
@@ -276,6 +277,23 @@ fn tones(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
             if other.kind.is_ours() {
                 other.notices("a tone came in", nth * PACKETS_OF_A_TONE)?;
             }
+        }
+    }
+    both_hear_again(&call, &pair)?;
+    hang_up(&call, &pair.caller, &pair.callee)
+}
+
+/// An engine without tones says so, and promises none to others; the talk goes on.
+fn tones_are_refused(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
+    let call = connect(&pair, Media::Voice)?;
+    both_hear(&call, &pair)?;
+    for (dialler, other) in in_turn(&pair) {
+        let dialled = dialler.ask("dtmf", &json!({"callId": call, "digit": "5"}));
+        assert!(dialled.is_err(), "{}: {dialled:?}", dialler.peer());
+        if dialler.kind.is_ours() {
+            let described = dialler.act("sdp", &call)?;
+            assert!(!described["local"].to_string().contains("telephone-event"), "{described}");
+            assert_eq!(other.act("state", &call)?["opponentSupportsDTMF"], false);
         }
     }
     both_hear_again(&call, &pair)?;

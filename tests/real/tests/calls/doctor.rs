@@ -8,8 +8,10 @@ use crate::{
 };
 
 /// What a doctor finds.
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::new("doctor", Cast::Scene(doctor)).using(&[Tool::Caller]).at_home()];
+pub(crate) const SCENARIOS: &[Scenario] = &[Scenario::new("doctor", Cast::Scene(doctor))
+    .using(&[Tool::Caller])
+    .at_home()
+    .without_engine()];
 
 /// A line for each of these: a thing, its health, and words.
 #[track_caller]

@@ -13,8 +13,10 @@ const BOT: Tool = Tool::Example("auto_answer_bot");
 
 /// What the examples do.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("simple_call", Cast::Scene(simple_call)).using(&[Tool::Caller, SIMPLE_CALL]),
-    Scenario::new("auto_answer_bot", Cast::Scene(bot)).using(&[Tool::Caller, BOT]),
+    Scenario::new("simple_call", Cast::Scene(simple_call))
+        .using(&[Tool::Caller, SIMPLE_CALL])
+        .without_engine(),
+    Scenario::new("auto_answer_bot", Cast::Scene(bot)).using(&[Tool::Caller, BOT]).without_engine(),
 ];
 
 /// It calls, tells the tone that it heard, and leaves no device behind.

@@ -9,12 +9,17 @@ use crate::stage::{Cast, Scenario};
 
 /// Logins and their ends.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("login_by_password", Cast::Scene(by_password)).using(&[Tool::Caller]),
-    Scenario::new("login_by_token", Cast::Scene(by_token)).using(&[Tool::Caller]),
+    Scenario::new("login_by_password", Cast::Scene(by_password))
+        .using(&[Tool::Caller])
+        .without_engine(),
+    Scenario::new("login_by_token", Cast::Scene(by_token)).using(&[Tool::Caller]).without_engine(),
     Scenario::new("login_by_recovery_key", Cast::Scene(by_recovery_key))
         .within(Privacy::Encrypted)
-        .using(&[Tool::Caller]),
-    Scenario::new("login_refused", Cast::Scene(refused_logins)).using(&[Tool::Caller]),
+        .using(&[Tool::Caller])
+        .without_engine(),
+    Scenario::new("login_refused", Cast::Scene(refused_logins))
+        .using(&[Tool::Caller])
+        .without_engine(),
 ];
 
 /// A command that cannot begin: one line on standard error with these words, exit code 2.

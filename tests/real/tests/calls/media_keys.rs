@@ -22,17 +22,21 @@ use crate::{
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("media_keys_of_three", Cast::Scene(three))
         .within(Privacy::Encrypted)
-        .using(CALLER),
+        .using(CALLER)
+        .without_engine(),
     Scenario::new("media_keys_of_three_by_sliding_sync", Cast::Scene(three_sliding))
         .within(Privacy::Encrypted)
         .using(CALLER)
-        .long(),
+        .long()
+        .without_engine(),
     Scenario::new("lost_media_key", Cast::Pair(lost_key))
         .within(Privacy::Encrypted)
-        .only(|caller, callee| caller.is_ours() && callee.is_ours()),
+        .only(|caller, callee| caller.is_ours() && callee.is_ours())
+        .without_engine(),
     Scenario::new("person_shows_media_keys", Cast::Scene(person_shows_keys))
         .within(Privacy::Encrypted)
-        .using(CALLER),
+        .using(CALLER)
+        .without_engine(),
 ];
 
 /// A key that follows on a leave is made within 8 s, however many leave, and used 4 s later: five

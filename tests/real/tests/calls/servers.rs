@@ -7,7 +7,7 @@ use crate::stage::{Cast, Scenario};
 
 /// What the servers do.
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::new("a_message_arrives", Cast::Scene(message))];
+    &[Scenario::new("a_message_arrives", Cast::Scene(message)).without_engine()];
 
 /// Two accounts, one message, and what clients are told of TURN.
 fn message(scene: &Scene) -> Result<(), Failure> {

@@ -10,7 +10,8 @@ use std::{
 
 use libtest_mimic::{Failed, Trial};
 use real::{
-    Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, Tool, World,
+    Engine, Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, Tool,
+    World,
 };
 
 use crate::floor::{Effort, Floor};
@@ -55,10 +56,12 @@ pub(crate) struct Scenario {
     own_homeserver: bool,
     effort: Effort,
     length: Length,
+    only_by: Option<Engine>,
 }
 
 impl Scenario {
-    /// Between clients of all kinds, in a plain room at the shared homeserver, over any way, always.
+    /// Between clients of all kinds, by each engine, in a plain room at the shared homeserver, over any
+    /// way, always.
     pub(crate) const fn new(name: &'static str, cast: Cast) -> Self {
         Self {
             name,
@@ -71,6 +74,7 @@ impl Scenario {
             own_homeserver: false,
             effort: Effort::Work,
             length: Length::Short,
+            only_by: None,
         }
     }
 
@@ -97,6 +101,16 @@ impl Scenario {
     /// Between such callers and callees only.
     pub(crate) const fn only(self, fits: fn(Kind, Kind) -> bool) -> Self {
         Self { fits, ..self }
+    }
+
+    /// By this engine of ours only.
+    pub(crate) const fn only_by(self, engine: Engine) -> Self {
+        Self { only_by: Some(engine), ..self }
+    }
+
+    /// Without sound and picture of ours, or with an engine that is not chosen here: once is enough.
+    pub(crate) const fn without_engine(self) -> Self {
+        self.only_by(Engine::Str0m)
     }
 
     /// With these programs of ours.
@@ -129,6 +143,18 @@ pub(crate) const PAIRS: [(Kind, Kind); 5] = [
     (SLIDING, SLIDING),
 ];
 
+/// What of the other engine runs always; all the rest of it with the long tests.
+const BY_WEBRTC_ALWAYS: [&str; 8] = [
+    "voice::ours_calls_browser",
+    "voice::browser_calls_ours",
+    "video::ours_calls_browser",
+    "relay_by_tls::ours_calls_browser",
+    "hold::browser_calls_ours",
+    "ice_restart::browser_calls_ours",
+    "encrypted_room::browser_calls_ours",
+    "three_in_a_mesh",
+];
+
 /// Two browsers show that the tests themselves are right, and the other kind of sync is for our side
 /// alone to get right: with the long tests.
 fn length_of(pair: (Kind, Kind)) -> Length {
@@ -144,7 +170,8 @@ impl Stage {
         Self(Arc::new(Shared { world: OnceLock::new(), floor }))
     }
 
-    fn play(&self, name: &str, scenario: Scenario, pair: (Kind, Kind)) -> Result<(), Failed> {
+    fn play(&self, name: &str, scenario: Scenario, by: By) -> Result<(), Failed> {
+        let By { engine, pair } = by;
         let tools = scenario.tools.iter().try_for_each(|tool| tool.find().map(drop));
         if let Err(missing) = tools.and(pair.0.find()).and_then(|()| pair.1.find()) {
             return skip(missing);
@@ -158,7 +185,7 @@ impl Stage {
         let log = Arc::new(Log::open(world.house.folder(), name)?);
         let home = scenario.own_homeserver.then_some(name);
         let Scenario { privacy, path, housing, .. } = scenario;
-        let setting = Setting { privacy, path, housing, home };
+        let setting = Setting { privacy, path, housing, engine, home };
         let played = catch_unwind(AssertUnwindSafe(|| {
             let scene = Scene::open(world, Arc::clone(&log), setting)?;
             match scenario.cast {
@@ -190,25 +217,62 @@ fn skip(why: impl std::fmt::Display) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The tests of all scenarios.
-pub(crate) fn trials(stage: &Stage, scenarios: &[&[Scenario]]) -> Vec<Trial> {
-    scenarios.iter().flat_map(|part| part.iter()).flat_map(|one| tests_of(stage, *one)).collect()
+/// Who plays a scenario.
+#[derive(Debug, Clone, Copy)]
+struct By {
+    engine: Engine,
+    pair: (Kind, Kind),
 }
 
-fn tests_of(stage: &Stage, scenario: Scenario) -> Vec<Trial> {
-    let test = |name: String, pair, length| {
-        let stage = stage.clone();
-        let played = name.clone();
+/// Nobody in particular.
+const NOBODY: (Kind, Kind) = (Kind::Browser, Kind::Browser);
+
+/// The tests of all scenarios.
+pub(crate) fn trials(stage: &Stage, scenarios: &[&[Scenario]]) -> Vec<Trial> {
+    let all = || scenarios.iter().flat_map(|part| part.iter());
+    let by = |engine| all().flat_map(move |one| tests_of(stage, *one, engine));
+    let trials: Vec<_> = Engine::ALL.into_iter().flat_map(by).collect();
+    for name in BY_WEBRTC_ALWAYS {
+        let name = name_of(name, Engine::Webrtc);
+        let there = |trial: &Trial| trial.name() == name && !trial.has_ignored_flag();
+        assert!(trials.iter().any(there), "no test {name} that always runs");
+    }
+    trials
+}
+
+/// Those with the other engine stand apart.
+fn name_of(test: &str, engine: Engine) -> String {
+    match engine {
+        Engine::Str0m => test.to_owned(),
+        Engine::Webrtc => format!("{}::{test}", engine.name()),
+    }
+}
+
+/// The tests of a scenario in which ours have that engine.
+fn tests_of(stage: &Stage, scenario: Scenario, engine: Engine) -> Vec<Trial> {
+    if scenario.only_by.is_some_and(|only| only != engine) {
+        return Vec::new();
+    }
+    let test = |test: String, pair, length| {
+        let (stage, name) = (stage.clone(), name_of(&test, engine));
+        let length = match engine {
+            Engine::Webrtc if !BY_WEBRTC_ALWAYS.contains(&&*test) => Length::Long,
+            Engine::Webrtc | Engine::Str0m => length,
+        };
         let long = [length, scenario.length].contains(&Length::Long);
-        Trial::test(name, move || stage.play(&played, scenario, pair)).with_ignored_flag(long)
+        let (played, by) = (name.clone(), By { engine, pair });
+        Trial::test(name, move || stage.play(&played, scenario, by)).with_ignored_flag(long)
     };
     if matches!(scenario.cast, Cast::Scene(_)) {
-        let nobody = (Kind::Browser, Kind::Browser);
-        return vec![test(scenario.name.to_owned(), nobody, Length::Short)];
+        return vec![test(scenario.name.to_owned(), NOBODY, Length::Short)];
     }
     PAIRS
         .into_iter()
         .filter(|(caller, callee)| (scenario.fits)(*caller, *callee))
+        .filter(|(caller, callee)| {
+            // Two browsers have no engine of ours.
+            engine == Engine::Str0m || caller.is_ours() || callee.is_ours()
+        })
         .map(|pair| {
             let name = format!("{}::{}_calls_{}", scenario.name, pair.0.name(), pair.1.name());
             test(name, pair, length_of(pair))

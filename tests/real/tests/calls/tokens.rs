@@ -20,7 +20,7 @@ use crate::stage::{Cast, Scenario};
 
 /// Tokens.
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::new("tokens_of_an_sfu", Cast::Scene(tokens_of_an_sfu))];
+    &[Scenario::new("tokens_of_an_sfu", Cast::Scene(tokens_of_an_sfu)).without_engine()];
 
 /// Where the SFU would be: nobody joins it here.
 pub(crate) const SFU: &str = "ws://127.0.0.1:7880";

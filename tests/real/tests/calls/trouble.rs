@@ -24,7 +24,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("homeserver_restarts", Cast::Pair(homeserver_restarts)).at_home(),
     Scenario::new("offline", Cast::Pair(offline))
         .only(|caller, callee| caller.is_ours() || callee.is_ours()),
-    Scenario::new("login_is_lost", Cast::Scene(login_is_lost)).using(&[Tool::Caller]),
+    Scenario::new("login_is_lost", Cast::Scene(login_is_lost))
+        .using(&[Tool::Caller])
+        .without_engine(),
     Scenario::new("both_hang_up", Cast::Pair(both_hang_up)),
     Scenario::new("ten_calls", Cast::Pair(ten_calls)),
 ];
