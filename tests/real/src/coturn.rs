@@ -1,11 +1,19 @@
 //! The TURN server: coturn with UDP, TCP and TLS listeners, and the time-limited credentials that
 //! Synapse gives out.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use matrix_voip::{machine::io::IceServer, redact::Secret};
 
 use crate::{
     certificate::Certificate,
-    equipment::Equipment,
+    clock,
     failure::{Context, Failure},
     house::House,
     program::{Program, Ready},
@@ -14,6 +22,9 @@ use crate::{
 
 /// How long coturn may be silent while it starts. It takes 0.1 s.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long credentials are good that no homeserver gives.
+const DAY: u64 = 24 * 3600;
 
 /// How a client reaches the TURN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,15 +63,16 @@ pub struct Coturn {
 }
 
 impl Coturn {
+    /// Starts `turnserver`.
     pub(crate) fn start(
         house: &House,
-        equipment: &Equipment,
+        turnserver: &Path,
         certificate: &Certificate,
     ) -> Result<Self, Failure> {
         let (port, tls_port) = (house.port()?, house.port()?);
         let secret = "real-turn".to_owned();
         let log = house.folder().join("coturn.log");
-        let mut command = house.command(&equipment.turnserver);
+        let mut command = house.command(turnserver);
         // -n: nothing of /etc/turnserver.conf. Without --no-cli it refuses loopback peers.
         command.args(
             "-n --use-auth-secret --realm=localhost --listening-ip=127.0.0.1 \
@@ -88,6 +100,15 @@ impl Coturn {
     pub fn turn(&self, transports: &[Transport]) -> Turn {
         let uris = transports.iter().map(|transport| self.uri(*transport)).collect();
         Turn { uris, secret: self.secret.clone() }
+    }
+
+    /// The server by this one transport, with credentials as a homeserver gives them.
+    #[must_use]
+    pub fn server(&self, transport: Transport) -> IceServer {
+        let username = format!("{}:conformance", clock::now() / 1000 + DAY);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
+        let credential = Secret::new(STANDARD.encode(hmac::sign(&key, username.as_bytes())));
+        IceServer { urls: vec![self.uri(transport)], username: username.into(), credential }
     }
 
     fn uri(&self, transport: Transport) -> String {

@@ -97,7 +97,7 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
     folders.map(|folder: PathBuf| folder.join(name)).find(|file| file.is_file())
 }
 
-fn program(name: &str, what: &'static str) -> Result<PathBuf, Missing> {
+pub(crate) fn program(name: &str, what: &'static str) -> Result<PathBuf, Missing> {
     which(name).ok_or_else(|| not_set_up(what))
 }
 

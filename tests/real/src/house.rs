@@ -82,7 +82,26 @@ impl House {
         Self::build_in(&runs)
     }
 
+    /// The same in the network of this machine: for programs that meet engines of this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_in_our_network() -> Result<Self, Failure> {
+        let runs = runs();
+        forget_old(&runs);
+        let us = || Network::Shared("this process is to be reached".to_owned());
+        Self::build_with(&runs, |mark, scratch| Ok((keeper_here(mark, scratch)?, us())))
+    }
+
     fn build_in(runs: &Path) -> Result<Self, Failure> {
+        Self::build_with(runs, keeper)
+    }
+
+    fn build_with(
+        runs: &Path,
+        keeper: impl FnOnce(&str, &Path) -> Result<(Child, Network), Failure>,
+    ) -> Result<Self, Failure> {
         static BUILT: AtomicU32 = AtomicU32::new(0);
         let number = BUILT.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{}-{number}", clock::now(), process::id());
@@ -166,9 +185,14 @@ fn keeper(mark: &str, scratch: &Path) -> Result<(Child, Network), Failure> {
             }
         }
     }
+    Ok((keeper_here(mark, scratch)?, Network::Shared(why)))
+}
+
+/// A keeper that keeps no network.
+fn keeper_here(mark: &str, scratch: &Path) -> Result<Child, Failure> {
     let mut command = Command::new("sh");
     command.args(["-c", KEEPER]);
-    Ok((start_keeper(command, mark, scratch)?, Network::Shared(why)))
+    start_keeper(command, mark, scratch)
 }
 
 /// The arguments with which `nsenter` gets into the namespaces of the keeper.

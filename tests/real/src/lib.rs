@@ -10,10 +10,15 @@
 //! A [`Judge`] is LiveKit's own frame worker on Node, which opens and makes encrypted frames
 //! (`tests/frames.rs`); it needs nothing of all that.
 //!
-//! There is no runtime here but in the token service, a process of its own: a test is a thread, each
-//! process has a thread that reads it, and waits
-//! are on condition variables.
+//! A [`Ground`] is what engines of the test process itself meet (`tests/conformance.rs`): a TURN server
+//! in the network of this machine, and a [`Page`] in Chromium, whose peer connections a [`Browser`]
+//! makes an engine like every other.
+//!
+//! There is no runtime here but in the token service, a process of its own, and in the thread that a
+//! page talks to: a test is a thread, each process has a thread that reads it, and waits are on
+//! condition variables.
 
+mod browser;
 mod certificate;
 mod client;
 pub mod clock;
@@ -22,6 +27,7 @@ mod door;
 mod equipment;
 mod failure;
 pub mod film;
+mod ground;
 mod house;
 mod http;
 mod judge;
@@ -39,11 +45,13 @@ mod usage;
 mod world;
 
 pub use crate::{
+    browser::{Browser, Page},
     certificate::Certificate,
     client::{Client, End, Media, PATIENCE, Pending, Sound},
     coturn::{Coturn, Transport},
     equipment::{Equipment, cache},
     failure::{Context, Failure, Missing},
+    ground::Ground,
     house::House,
     judge::{Judge, JudgedCoding, NoJudge},
     kind::{Engine, Kind, Sync, Tool},

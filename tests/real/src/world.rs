@@ -73,7 +73,7 @@ impl World {
                 .context("printing")?;
         }
         let certificate = Certificate::issue(&house.folder().join("certificate"))?;
-        let coturn = Coturn::start(&house, &equipment, &certificate)?;
+        let coturn = Coturn::start(&house, &equipment.turnserver, &certificate)?;
         let (browser, homeservers) = (OnceLock::new(), Mutex::default());
         Ok(Self { browser, homeservers, coturn, certificate, equipment, house })
     }
