@@ -4,7 +4,10 @@
 use real::{Client, Failure, PATIENCE, Pair, Person, Privacy, Scene, clock};
 use serde_json::{Value, json};
 
-use crate::stage::{Cast, Scenario};
+use crate::{
+    groups::sees,
+    stage::{Cast, Scenario},
+};
 
 /// Between our clients.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -120,8 +123,8 @@ fn reactions(scene: &Scene, pair: Pair) -> Result<(), Failure> {
     for client in [&caller, &callee] {
         client.ask("groupEnter", &wish)?;
     }
-    let sees_caller = |it: &Value| it["ev"] == "groupJoined" && it["device"] == *caller.device_id;
-    callee.event("the caller in the call", PATIENCE, sees_caller)?;
+    // Who was in it before it was seen does not join: the state tells.
+    sees(&callee, &wish, &[&caller, &callee])?;
     let shown = [
         ("🖐️", Shows::FromNowOn),
         ("👏", Shows::ForAMoment),
