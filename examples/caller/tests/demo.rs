@@ -124,6 +124,7 @@ fn json_lines_tell_the_same() {
     }
     let invite = facts.iter().find(|fact| fact["type"] == "m.call.invite").unwrap();
     assert!(invite["content"]["offer"]["sdp"].as_str().unwrap().starts_with("v=0"));
+    assert!(invite["content"].to_string().contains("telephone-event"), "it is str0m's: {invite}");
 }
 
 #[test]
@@ -257,12 +258,16 @@ fn by_the_other_engine_the_test_picture_is_seen() {
 
 #[test]
 fn by_the_other_engine_three_hear_the_tones_of_each_other() {
-    let ran = by_webrtc(&["--group", "--json"]);
+    let ran = by_webrtc(&["--group", "--json", "--wire"]);
     assert_eq!(ran.code, Some(0), "{ran}");
     let lines: Vec<Value> =
         ran.printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["engine"], "webrtc");
     assert_eq!(lines[lines.len() - 1]["ok"], true, "{ran}");
+    let sdp = "/content/offer/sdp";
+    let offers: Vec<_> = lines.iter().filter_map(|line| line.pointer(sdp)?.as_str()).collect();
+    assert_eq!(offers.len(), 3, "one for each pair: {ran}");
+    assert!(!offers.iter().any(|sdp| sdp.contains("telephone-event")), "it has none: {offers:?}");
 }
 
 #[test]

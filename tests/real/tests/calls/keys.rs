@@ -1,6 +1,6 @@
 //! Keys of a person in a call, at a terminal, and what they change at the other side.
 
-use real::{Client, End, Failure, Kind, PATIENCE, Running, Scene, Tool, film};
+use real::{Client, End, Engine, Failure, Kind, PATIENCE, Running, Scene, Tool, film};
 use serde_json::{Value, json};
 
 use crate::{
@@ -52,6 +52,10 @@ fn presses_keys(scene: &Scene) -> Result<(), Failure> {
     sees_film(&browser, &call)?;
     browser.ask("waitFor", &json!({"callId": call, "remoteFeeds": 2}))?;
     running.types("5")?;
+    if scene.engine() == Engine::Webrtc {
+        // It has no tones, and has promised none.
+        running.says(&["takes no tones"], PATIENCE)?;
+    }
     running.types("e")?;
     running.says(&["Media flows, for ", "nothing is waited for"], PATIENCE)?;
     running.types("f")?;

@@ -138,8 +138,9 @@ fn cost(client: &Client, cmd: &str, args: &Value) -> Result<String, Failure> {
     Ok(format!("{:.1} MiB resident, {percent:.1} % of a core", resident_kib as f64 / 1024.0))
 }
 
-/// Prints a figure, and keeps it.
+/// Prints a figure with the engine that it is of, and keeps it.
 pub(crate) fn say(scene: &Scene, line: &str) -> Result<(), Failure> {
+    let line = format!("{}: {line}", scene.engine().name());
     writeln!(std::io::stderr(), "{line}").context("printing")?;
     let path = scene.world.house.folder().join("measured.txt");
     let file = OpenOptions::new().create(true).append(true).open(path);
