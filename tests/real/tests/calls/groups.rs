@@ -75,11 +75,7 @@ fn member_dies(scene: &Scene, pair: Pair) -> Result<(), Failure> {
 }
 
 /// Waits until a client sees these in the call, and no others.
-pub(crate) fn sees(
-    client: &Client,
-    wish: &Value,
-    present: &[&Client],
-) -> Result<(), Failure> {
+pub(crate) fn sees(client: &Client, wish: &Value, present: &[&Client]) -> Result<(), Failure> {
     sees_within(PATIENCE, client, wish, present)
 }
 
