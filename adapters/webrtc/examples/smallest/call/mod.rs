@@ -57,7 +57,7 @@ fn phone(home: &EmbeddedHomeserver, user: &str, engine: Engine) -> Result<VoIP, 
 }
 
 /// Two engines of the same kind call each other, and hang up when they are connected.
-pub async fn call(make: impl Fn(Arc<dyn Media>) -> Engine) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn call(make: impl Fn(Arc<dyn Media>) -> Engine) -> Result<(), Box<dyn Error>> {
     let home = EmbeddedHomeserver::new().with_room("!room:hs", ["@ada:hs", "@ben:hs"]);
     let ada = phone(&home, "@ada:hs", make(Arc::new(NoMedia)))?;
     let ben = phone(&home, "@ben:hs", make(Arc::new(NoMedia)))?;
