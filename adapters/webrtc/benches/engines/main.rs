@@ -45,11 +45,12 @@ const ENGINES: [(&str, Make); 2] = [
 const NEITHER: &str = "smallest_neither";
 
 /// Figures by name, and what they are.
-const ROWS: [(&str, &str); 15] = [
+const ROWS: [(&str, &str); 16] = [
     ("opening", "opening both ends, ms"),
     ("offer-to-connected", "offer to both connected, ms"),
     ("describing", "… of it until the first check can leave, ms"),
     ("connecting", "… of it checks and handshake, ms"),
+    ("connect-cost", "computing for it, opening included, ms"),
     ("flood-sound", "packets of sound a second and core"),
     ("flood-sound-cost", "… one packet sent and received, µs"),
     ("flood-picture", "packets of pictures a second and core"),

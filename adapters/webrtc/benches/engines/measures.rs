@@ -79,9 +79,12 @@ impl FromStr for Measure {
 async fn connect(make: Make) {
     let mut stage = Stage::new(make, Pace::Live);
     for call in 0..WARM_UP + CONNECTED {
+        let before = spent();
         let times = stage.call(&[Microphone]).await;
+        let cost = spent() - before;
         stage.close(&[Microphone]).await;
         if call >= WARM_UP {
+            tell("connect-cost", millis(cost));
             tell("opening", millis(times.opening));
             tell("describing", millis(times.describing));
             tell("connecting", millis(times.connecting));
