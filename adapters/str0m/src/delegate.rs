@@ -84,7 +84,7 @@ impl Str0m {
         }
     }
 
-    /// The connection gets the frames of what the plan sends.
+    /// The connection gets the frames of what the plan sends, to send them once that is agreed.
     fn subscribe(&self, peer: PeerId, plan: &Plan) {
         let wanted: BTreeSet<TrackId> = plan.lines.iter().filter_map(|line| line.track).collect();
         if let Some(connection) = self.lock().get(&peer) {

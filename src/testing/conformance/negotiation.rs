@@ -257,6 +257,8 @@ async fn rollback(stage: &mut Stage) -> Outcome<Played> {
     let held = directed(&[(Slot::Audio, Inactive), (Slot::Video, SendRecv)], stream(Who::A));
     stage.offer(Who::A, &held).await?;
     roll_back(stage, Who::A).await?;
+    // Nobody has agreed to anything else.
+    stage.both_get(&[Sound]).await?;
     // What is sent is what the last plan said: as before.
     stage.negotiate(Who::A, &voice(Who::A), &voice(Who::B)).await?;
     stage.both_get(&[Sound]).await?;

@@ -165,7 +165,9 @@ impl Tracks {
         }
     }
 
-    /// From now on the connection gets the frames of these tracks and no others.
+    /// From now on the connection gets the frames of these tracks as well. It goes on getting those of
+    /// former plans, and sends what is agreed: an offer that is answered or taken back later changes
+    /// nothing now.
     pub fn subscribe(&self, peer: PeerId, wanted: &BTreeSet<TrackId>, to: &Subscriber) {
         let mut tracks = self.lock();
         for id in wanted {
@@ -175,9 +177,6 @@ impl Tracks {
             if subscribers.is_over {
                 to.events.report(PeerNews::TrackEnded(*id));
             }
-        }
-        for (_, track) in tracks.iter().filter(|(id, _)| !wanted.contains(id)) {
-            lock(&track.subscribers).of.remove(&peer);
         }
     }
 
