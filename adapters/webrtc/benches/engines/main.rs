@@ -22,12 +22,7 @@ mod measures;
 mod sizes;
 mod studio;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, env, process::Command, sync::Arc};
 
 use matrix_voip_str0m::Str0m;
 use matrix_voip_webrtc::{Interfaces, Webrtc};
@@ -127,9 +122,11 @@ fn measure_one(engine: &str, measure: &str) {
 fn ask(engine: usize, measure: Measure, figures: &mut Figures) {
     let child = Command::new(env::current_exe().expect("a program has a path"))
         .args(["--child", ENGINES[engine].0, measure.name()])
-        .stderr(Stdio::inherit())
         .output()
         .expect("it runs");
+    for line in String::from_utf8_lossy(&child.stderr).lines() {
+        eprintln!("{}: {line}", ENGINES[engine].0);
+    }
     assert!(child.status.success(), "{} of {} failed", measure.name(), ENGINES[engine].0);
     let mut of_this_round: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for line in String::from_utf8_lossy(&child.stdout).lines() {

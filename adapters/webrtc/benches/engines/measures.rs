@@ -149,7 +149,7 @@ fn tell(name: &str, value: f64) {
 /// What was lost makes a figure smaller than it is.
 fn say_lost(name: &str, lost: u64, of: u64) {
     if lost * 100 > of {
-        eprintln!("  {name}: {lost} frames of {of} did not arrive in time");
+        eprintln!("{name}: {lost} frames of {of} did not arrive in time");
     }
 }
 
