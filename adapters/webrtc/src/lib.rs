@@ -46,6 +46,7 @@
 //! | G | header extensions get numbers that collide with Chromium's | `codecs` |
 //! | H | relayed candidates tell the local address (`raddr`) | `sdp`, `gather` |
 //! | I | a description with lines that name no `ssrc` is refused | `sdp`: they get one |
+//! | J | VP8 packets of less than four bytes are refused, and with them their frame | `receive` |
 //!
 //! # Supported
 //!

@@ -28,6 +28,9 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 /// Largest frame that is put together, in bytes.
 const MAX_FRAME: usize = 4 << 20;
 
+/// Most packets that a frame is put together of: one of that size, in packets of a kilobyte.
+const MAX_PARTS: usize = 4096;
+
 /// A packet further away than this from the last one begins the source anew.
 const MAX_JUMP: u64 = 3000;
 
@@ -51,8 +54,9 @@ pub(crate) struct Assembly {
     next: Option<u64>,
     /// The last number and time stamp, unwrapped.
     last: Option<(u64, u64)>,
-    /// The packets of the frame that is being put together.
+    /// The packets of the frame that is being put together, and their bytes.
     parts: Vec<(u64, Received)>,
+    size: usize,
     /// Something before the next frame is missing.
     is_broken: bool,
     /// How many packets never came.
@@ -96,8 +100,14 @@ impl Assembly {
     /// The source begins anew, with other numbers.
     fn restart(&mut self) {
         self.waiting.clear();
-        self.parts.clear();
+        self.break_off();
         self.next = None;
+    }
+
+    /// The frame that was being put together never becomes one.
+    fn break_off(&mut self) {
+        self.parts.clear();
+        self.size = 0;
         self.is_broken = true;
     }
 
@@ -106,8 +116,7 @@ impl Assembly {
         let Some(first) = self.waiting.keys().next().copied() else { return };
         self.lost += self.next.map_or(0, |next| first.saturating_sub(next));
         self.next = Some(first);
-        self.parts.clear();
-        self.is_broken = true;
+        self.break_off();
     }
 
     fn take_ready(&mut self, frames: &mut Vec<Frame>) {
@@ -121,17 +130,20 @@ impl Assembly {
 
     /// Adds the next packet to the frame.
     fn add(&mut self, sequence: u64, packet: Received, frames: &mut Vec<Frame>) {
+        if packet.payload.is_empty() {
+            // Padding, by which the other side measures the way: nothing is missing for it.
+            return;
+        }
         let is_new = self.parts.first().is_some_and(|(_, part)| part.timestamp != packet.timestamp);
         if is_new {
             // The mark at its end was missing; whole it may be nevertheless.
             frames.extend(self.finish());
         }
         let is_last = packet.is_last || packet.codec == Codec::Opus;
-        let size: usize = self.parts.iter().map(|(_, part)| part.payload.len()).sum();
-        if size > MAX_FRAME {
-            self.parts.clear();
-            self.is_broken = true;
+        if self.size > MAX_FRAME || self.parts.len() == MAX_PARTS {
+            self.break_off();
         }
+        self.size += packet.payload.len();
         self.parts.push((sequence, packet));
         if is_last {
             frames.extend(self.finish());
@@ -141,6 +153,7 @@ impl Assembly {
     /// The frame of the packets that are there, if they are one.
     fn finish(&mut self) -> Option<Frame> {
         let parts = std::mem::take(&mut self.parts);
+        self.size = 0;
         let (first, packet) = parts.first()?.clone();
         let arrival = parts.iter().map(|(_, part)| part.arrival).max();
         let payloads = parts.iter().map(|(_, part)| &part.payload);
@@ -199,16 +212,30 @@ fn joined<'a>(codec: Codec, payloads: impl Iterator<Item = &'a Bytes>) -> Option
         let part = match codec {
             Codec::Opus => payload.clone(),
             Codec::H264 => h264.depacketize(payload).ok()?,
-            _ => {
-                let mut vp8 = Vp8Packet::default();
-                let part = vp8.depacketize(payload).ok()?;
-                let begins = vp8.s == 1 && vp8.pid == 0;
-                (at > 0 || begins).then_some(part)?
-            }
+            _ => part_of_vp8(payload, at == 0)?,
         };
         data.extend_from_slice(&part);
     }
     (!data.is_empty()).then_some(data)
+}
+
+/// What a packet of VP8 carries; `None`: nothing, or it does not begin a frame and should.
+///
+/// Correction J: the crate refuses packets of less than four bytes, which RFC 7741 allows and other
+/// engines send as the last of a frame. So it is given four.
+fn part_of_vp8(payload: &Bytes, is_first: bool) -> Option<Bytes> {
+    const LEAST: usize = 4;
+    let missing = LEAST.saturating_sub(payload.len());
+    let mut filled = payload.clone();
+    if missing > 0 {
+        filled = [payload.as_ref(), &[0; LEAST][..missing]].concat().into();
+    }
+    let mut vp8 = Vp8Packet::default();
+    let mut part = vp8.depacketize(&filled).ok()?;
+    let length = part.len().checked_sub(missing).filter(|length| *length > 0)?;
+    part.truncate(length);
+    let begins = vp8.s == 1 && vp8.pid == 0;
+    (!is_first || begins).then_some(part)
 }
 
 /// Whether a frame can be decoded without those before it.
@@ -305,6 +332,54 @@ mod tests {
         }
         assert_eq!(numbers(&out)[..3], [1, 5, 6]);
         assert_eq!(out.iter().filter(|frame| !frame.contiguous).count(), 1);
+    }
+
+    #[test]
+    fn padding_breaks_nothing_and_never_piles_up() {
+        let mut assembly = Assembly::default();
+        let padding =
+            |sequence| Received { payload: Bytes::new(), ..part(sequence, 1, false, false) };
+        let mut out = Vec::new();
+        for packet in [
+            part(1, 1, true, true),
+            padding(2),
+            part(3, 2, true, false),
+            padding(4),
+            part(5, 2, false, true),
+        ] {
+            out.extend(assembly.push(packet));
+        }
+        assert_eq!(out.len(), 2);
+        assert!(out.iter().all(|frame| frame.contiguous), "nothing was lost");
+        for n in 6..20_000 {
+            assert!(assembly.push(padding(n)).is_empty());
+        }
+        assert_eq!(assembly.parts.len(), 0);
+    }
+
+    #[test]
+    fn a_frame_without_an_end_is_given_up() {
+        let mut assembly = Assembly::default();
+        let first = part(1, 1, true, false);
+        assembly.push(first);
+        for n in 2..20_000 {
+            assert!(assembly.push(part(n, 1, false, false)).is_empty());
+            assert!(assembly.parts.len() <= MAX_PARTS);
+        }
+        let next = assembly.push(part(20_000, 2, true, true));
+        assert_eq!((next.len(), next[0].contiguous), (1, false));
+    }
+
+    /// Correction J.
+    #[test]
+    fn the_last_packet_of_a_picture_may_have_one_byte() {
+        let mut assembly = Assembly::default();
+        let last = Received { payload: Bytes::from_static(&[0, 9]), ..part(2, 1, false, true) };
+        assert!(assembly.push(part(1, 1, true, false)).is_empty());
+        assert_eq!(assembly.push(last)[0].data, [0, 1, 2, 9]);
+        let nothing =
+            Received { payload: Bytes::from_static(&[0x80, 0x80]), ..part(3, 2, true, true) };
+        assert!(assembly.push(nothing).is_empty());
     }
 
     #[test]
