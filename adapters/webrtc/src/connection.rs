@@ -117,6 +117,9 @@ impl Connection {
             }
         }
         closer.close().await;
+        // Whoever closes it waits for the end of `ways`: sinks and sources are gone by then.
+        drop(self);
+        drop(ways);
     }
 
     async fn step(&mut self, wake: Wake, said: &mut mpsc::UnboundedReceiver<Said>) {

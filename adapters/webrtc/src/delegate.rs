@@ -83,7 +83,7 @@ impl Webrtc {
     /// The connection gets the frames of what the plan sends, to send them once that is agreed.
     fn subscribe(&self, peer: PeerId, plan: &Plan) {
         let wanted: BTreeSet<TrackId> = plan.lines.iter().filter_map(|line| line.track).collect();
-        if let Some(way) = self.lock().get(&peer) {
+        if let Some(way) = self.lock().get(&peer).filter(|way| !way.requests.is_closed()) {
             self.tracks.subscribe(peer, &wanted, &way.subscriber);
         }
     }
@@ -194,7 +194,15 @@ impl WebRtc for Webrtc {
                 made.unwrap_or(Err(Fault::Timeout))
             }
         };
-        let Making { connection, closer, arrived, said } = made?;
+        let Making { connection, closer, arrived, said } = match made {
+            Ok(made) => made,
+            Err(fault) => {
+                drop(received);
+                // Not one of the same id that was asked for meanwhile.
+                self.lock().retain(|id, way| *id != peer || !way.requests.is_closed());
+                return Err(fault);
+            }
+        };
         let ways = Ways { requests: received, closing: closes, frames: incoming, arrived, said };
         tokio::spawn(connection.run(ways, closer));
         Ok(())

@@ -29,7 +29,7 @@ use tokio::{
 /// How long a server may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most sockets of the crate's that are served; beyond them the oldest goes.
+/// Most sockets of the crate's that are served; beyond them the one that was silent for longest goes.
 const MAX_CLIENTS: usize = 16;
 
 /// Errors without a datagram between them after which the socket counts as broken.
@@ -117,7 +117,10 @@ impl Carrier {
             };
             errors = 0;
             clients.retain(|(_, client)| !client.is_closed());
-            if !clients.iter().any(|(address, _)| *address == from) {
+            let known = clients.iter().position(|(address, _)| *address == from);
+            if let Some(client) = known.and_then(|at| clients.remove(at)) {
+                clients.push_back(client);
+            } else {
                 let (sender, receiver) = mpsc::channel(MAX_WAITING);
                 if clients.len() == MAX_CLIENTS {
                     clients.pop_front();
@@ -125,7 +128,7 @@ impl Carrier {
                 clients.push_back((from, sender));
                 streams.spawn(self.clone().serve(from, receiver));
             }
-            if let Some((_, client)) = clients.iter().find(|(address, _)| *address == from) {
+            if let Some((_, client)) = clients.back() {
                 // A stream that cannot follow loses datagrams, as a network does.
                 drop(client.try_send(datagram[..length].to_vec()));
             }

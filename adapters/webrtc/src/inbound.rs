@@ -1,7 +1,7 @@
 //! Received packets to the sinks of their m-lines.
 //!
 //! A packet belongs to the line that names its source, or that it names itself (RFC 9143), or that
-//! alone has its payload type; so it is remembered for its source until the next description.
+//! alone has its payload type; so it is remembered for its source while its line brings something.
 
 use std::{
     collections::BTreeMap,
@@ -43,6 +43,8 @@ struct Lane {
 /// One source of theirs.
 struct Remote {
     mid: String,
+    /// When its last packet came in.
+    seen: Instant,
     assembly: Assembly,
     asked: Option<Instant>,
 }
@@ -62,6 +64,12 @@ impl Inbound {
         self.lines = lines.to_vec();
         let comes =
             |mid: &str| lines.iter().any(|line| line.form.mid == mid && line.receives.is_some());
+        for (ssrc, source) in &mut self.sources {
+            // What a description says now counts for more than what a packet said once.
+            if let Some(line) = lines.iter().find(|line| line.sources.contains(ssrc)) {
+                source.mid.clone_from(&line.form.mid);
+            }
+        }
         self.sources.retain(|_, source| comes(&source.mid));
     }
 
@@ -121,11 +129,15 @@ impl Inbound {
 
     fn pass(&mut self, ssrc: u32, mid: String, received: Received, at: Instant) -> Option<u32> {
         if !self.sources.contains_key(&ssrc) && self.sources.len() == MAX_SOURCES {
-            // Whoever changes sources so often loses the first of them.
-            self.sources.pop_first();
+            // Whoever changes sources so often loses the one that was silent for longest.
+            let silent = self.sources.iter().min_by_key(|(_, source)| source.seen);
+            if let Some(ssrc) = silent.map(|(ssrc, _)| *ssrc) {
+                self.sources.remove(&ssrc);
+            }
         }
-        let fresh = || Remote { mid, assembly: Assembly::default(), asked: None };
+        let fresh = || Remote { mid, seen: at, assembly: Assembly::default(), asked: None };
         let source = self.sources.entry(ssrc).or_insert_with(fresh);
+        source.seen = at;
         // An empty packet only fills the line.
         let frames = source.assembly.push(received);
         let lane = self.lanes.get_mut(&source.mid)?;

@@ -22,7 +22,7 @@
 //! | `delegate` | [`Webrtc`], [`Builder`]: the trait's methods as requests to tasks |
 //! | `connection`, `perform` | the task of one connection; what it is asked |
 //! | `open`, `codecs`, `handler` | a connection of the crate's: sockets, codecs, timers, its news |
-//! | `negotiate`, `sdp` | plan → m-lines; what goes into the crate and what comes out of it |
+//! | `negotiate`, `lines`, `sdp` | plan → m-lines; what goes into the crate and what comes out of it |
 //! | `gather`, `candidates` | our candidates; theirs |
 //! | `tap`, `inbound`, `receive` | packets off the crate's chain, to their lines, to frames |
 //! | `send` | frames → packets |
@@ -68,6 +68,7 @@ mod forward;
 mod gather;
 mod handler;
 mod inbound;
+mod lines;
 mod negotiate;
 mod open;
 mod perform;

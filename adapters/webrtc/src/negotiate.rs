@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use matrix_voip::{
     host::Codec,
     id::{StreamId, TrackId},
-    machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
+    machine::io::{Description, Direction, MediaKind, Plan, SdpKind, Slot},
     sdp::{MAX_MEDIA_LINES, ice_ufrag},
 };
 use rtc::{
@@ -27,43 +27,10 @@ use webrtc::{
 use crate::{
     codecs,
     error::PeerError,
-    sdp::{self, Line, Msid, Outward, Saying},
+    lines::{Mapped, Sent, acceptable, check_ids, fresh, line_kind, msid, planned, slots},
+    sdp::{self, Line, Outward, Saying},
     send::{Form, Source, crate_kind},
 };
-
-/// The slots of a kind, in the order in which remote m-lines of that kind are given them.
-const fn slots(kind: MediaKind) -> [Slot; 2] {
-    match kind {
-        MediaKind::Audio => [Slot::Audio, Slot::ScreenAudio],
-        MediaKind::Video => [Slot::Video, Slot::Screen],
-    }
-}
-
-/// One m-line of ours.
-#[derive(Debug, Clone)]
-struct Mapped {
-    mid: String,
-    /// `None`: the other side has more lines than a call has uses for.
-    slot: Option<Slot>,
-    /// The crate's number of the line.
-    transceiver: usize,
-    /// What it sends, while it does.
-    sent: Option<Sent>,
-    /// What it has sent last. Descriptions go on naming it: Chromium takes a source that is no
-    /// longer named for gone, and stays silent when it comes back.
-    named: Option<Sent>,
-    /// What our last description says of it.
-    direction: Direction,
-    /// Refused, or stopped by the other side: so for ever.
-    is_off: bool,
-}
-
-/// What a line sends.
-#[derive(Debug, Clone)]
-struct Sent {
-    track: TrackId,
-    stream: Option<StreamId>,
-}
 
 /// What is agreed about one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +127,8 @@ impl Negotiation {
     /// Makes an offer for the plan; a former offer that is still unanswered is forgotten.
     ///
     /// # Errors
-    /// [`PeerError::BadStreamId`], [`PeerError::NothingToOffer`]; nothing has changed then.
+    /// [`PeerError::BadStreamId`], [`PeerError::NothingToOffer`], [`PeerError::Unfit`] when the crate
+    /// refuses; the lines are as they were then.
     pub(crate) async fn offer(&mut self, pc: &Pc, plan: &Plan) -> Result<Description, PeerError> {
         plan.lines.iter().try_for_each(check_ids)?;
         self.rollback(pc).await?;
@@ -168,8 +136,20 @@ impl Negotiation {
             return Err(PeerError::NothingToOffer);
         }
         let former = self.lines.clone();
-        self.arrange(pc, plan).await?;
         let restarts = std::mem::take(&mut self.restart);
+        let made = self.make_offer(pc, plan, restarts).await;
+        let local = self.local.replace(SdpKind::Offer);
+        self.pending = Some(Pending { former, restarts, local });
+        if let Err(error) = made {
+            self.take_back(pc).await;
+            return Err(error);
+        }
+        self.description(pc).await
+    }
+
+    /// An offer in force in the crate, by lines of ours.
+    async fn make_offer(&mut self, pc: &Pc, plan: &Plan, restarts: bool) -> Result<(), PeerError> {
+        self.arrange(pc, plan).await?;
         let options = RTCOfferOptions { ice_restart: restarts };
         let offer = pc.create_offer(Some(options)).await.map_err(unfit)?;
         pc.set_local_description(offer).await.map_err(unfit)?;
@@ -181,9 +161,7 @@ impl Negotiation {
             let wanted = line.slot.and_then(|slot| planned(plan, slot));
             line.direction = wanted.map_or(Direction::Inactive, |wanted| wanted.direction);
         }
-        let local = self.local.replace(SdpKind::Offer);
-        self.pending = Some(Pending { former, restarts, local });
-        self.description(pc).await
+        Ok(())
     }
 
     /// Takes a remote offer; it has no effect before [`answer`](Self::answer).
@@ -195,12 +173,16 @@ impl Negotiation {
         let text = sdp::inward(offer);
         RTCSessionDescription::offer(text).map_err(unreadable)?;
         let lines = sdp::read(offer);
-        // Lines keep their place and their kind for ever (RFC 3264 §8).
-        let known = |line: &Mapped| lines.iter().any(|offered| offered.mid == line.mid);
+        // Lines are there for ever, and keep their kind (RFC 3264 §8).
+        let is_kept = |line: &Mapped, offered: &Line| {
+            offered.mid == line.mid
+                && line.slot.is_none_or(|slot| offered.kind == Some(slot.kind()))
+        };
+        let known = |line: &Mapped| lines.iter().any(|offered| is_kept(line, offered));
         let agreed = self.pending.as_ref().map_or(&self.lines, |pending| &pending.former);
-        let are_there = agreed.iter().all(known);
-        self.remote_offer = are_there.then(|| offer.to_owned());
-        are_there.then_some(()).ok_or(PeerError::Unfit)
+        agreed.iter().all(known).then_some(()).ok_or(PeerError::Unfit)?;
+        self.remote_offer = Some(offer.to_owned());
+        Ok(())
     }
 
     /// Answers the remote offer and puts both into force.
@@ -297,8 +279,8 @@ impl Negotiation {
     /// Puts the answer to our offer into force.
     ///
     /// # Errors
-    /// [`PeerError::NoOffer`], or what is wrong with the answer. An answer that the crate refuses
-    /// uses up the offer.
+    /// [`PeerError::NoOffer`], or what is wrong with the answer. With an answer that the crate refuses
+    /// the offer is taken back.
     pub(crate) async fn take_answer(
         &mut self,
         pc: &Pc,
@@ -313,11 +295,14 @@ impl Negotiation {
         let fits = ours.len() == theirs.len()
             && ours.iter().zip(&theirs).all(|(a, b)| a.mid == b.mid && a.kind == b.kind);
         fits.then_some(()).ok_or(PeerError::Unfit)?;
-        let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
+        if self.pending.is_none() {
+            return Err(PeerError::NoOffer);
+        }
         if let Err(error) = pc.set_remote_description(parsed).await {
-            self.restart |= pending.restarts;
+            self.take_back(pc).await;
             return Err(unfit(error));
         }
+        self.pending = None;
         if self.role.is_none() {
             self.role = Some(Role::opposite(sdp::setup(answer)));
         }
@@ -336,12 +321,18 @@ impl Negotiation {
     /// The crate refuses, which it does only when it is closed.
     pub(crate) async fn rollback(&mut self, pc: &Pc) -> Result<(), PeerError> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
-        let rollback = RTCSessionDescription::rollback(None).map_err(unfit)?;
-        pc.set_local_description(rollback).await.map_err(unfit)?;
         self.give_up(pending.former);
         self.restart |= pending.restarts;
         self.local = pending.local;
-        Ok(())
+        let rollback = RTCSessionDescription::rollback(None).map_err(unfit)?;
+        pc.set_local_description(rollback).await.map_err(unfit)
+    }
+
+    /// The same for an offer that failed: what the crate says of it is of no interest.
+    async fn take_back(&mut self, pc: &Pc) {
+        if self.rollback(pc).await.is_err() {
+            tracing::debug!("the crate had nothing to take back");
+        }
     }
 
     /// Goes back to these lines. The crate keeps those that were made since and have a source.
@@ -478,22 +469,6 @@ impl Negotiation {
     }
 }
 
-fn line_kind(line: &Mapped, their: &Line) -> Option<MediaKind> {
-    line.slot.map(Slot::kind).or(their.kind)
-}
-
-const fn fresh(slot: Slot, transceiver: usize) -> Mapped {
-    Mapped {
-        mid: String::new(),
-        slot: Some(slot),
-        transceiver,
-        sent: None,
-        named: None,
-        direction: Direction::Inactive,
-        is_off: false,
-    }
-}
-
 /// Maps the lines of a remote offer: each that is in use gets the first free slot of its kind.
 async fn adopt(pc: &Pc, lines: &mut Vec<Mapped>, offered: &[Line]) -> Result<(), PeerError> {
     let mut transceivers = BTreeMap::new();
@@ -519,50 +494,9 @@ async fn adopt(pc: &Pc, lines: &mut Vec<Mapped>, offered: &[Line]) -> Result<(),
     Ok(())
 }
 
-/// What we say of an offered line: what we want and the offer allows. A line without slot may
-/// bring us what the plan receives of its kind.
-fn acceptable(line: &Mapped, plan: &Plan, offered: &Line) -> Direction {
-    let wanted = match line.slot {
-        Some(slot) => planned(plan, slot).map_or(Direction::Inactive, |line| line.direction),
-        None => sdp::direction(false, wants_any(plan, offered.kind)),
-    };
-    sdp::direction(
-        wanted.sends() && sdp::receives(offered.direction),
-        sdp::receives(wanted) && offered.direction.sends(),
-    )
-}
-
-fn wants_any(plan: &Plan, kind: Option<MediaKind>) -> bool {
-    plan.lines.iter().any(|line| Some(line.slot.kind()) == kind && sdp::receives(line.direction))
-}
-
-fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
-    plan.lines.iter().find(|line| line.slot == slot)
-}
-
 async fn mid_of(pc: &Pc, id: usize) -> Option<String> {
     let all = pc.get_transceivers().await;
     all.iter().find(|transceiver| transceiver.id() == id)?.mid().await.ok()?
-}
-
-fn msid(sent: &Sent) -> Msid {
-    let stream = sent.stream.as_ref().map_or("-", StreamId::as_str);
-    Msid { stream: stream.to_owned(), track: track_name(sent.track, sent.stream.as_ref()) }
-}
-
-/// Our track's name in SDP: of another stream another one, though both sides count from 1.
-fn track_name(track: TrackId, stream: Option<&StreamId>) -> String {
-    let stream = stream.map_or("track", StreamId::as_str);
-    // Checked to be ASCII: any place to cut is one between characters.
-    format!("{}-{track}", stream.get(..40).unwrap_or(stream))
-}
-
-/// Stream ids must be tokens of at most 64 characters (RFC 8830) to stand in `a=msid`.
-fn check_ids(line: &PlanLine) -> Result<(), PeerError> {
-    let fits = |id: &StreamId| {
-        id.as_str().len() <= 64 && id.as_str().bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    line.stream.as_ref().is_none_or(fits).then_some(()).ok_or(PeerError::BadStreamId)
 }
 
 /// The crate's texts may quote the description, so they stay out of errors and ordinary logs.

@@ -147,7 +147,7 @@ impl Connection {
             stats.bytes = source.bytes;
             stats.packets = source.packets;
             if let Some(report) = self.reports.get(&source.ssrc) {
-                stats.lost = Some(u64::from(report.total_lost));
+                stats.lost = Some(lost(report.total_lost));
                 stats.jitter = Some(ticks(report.jitter, codec));
             }
             stats.key_frame_requests =
@@ -155,5 +155,23 @@ impl Connection {
             Some(stats)
         });
         known.collect()
+    }
+}
+
+/// What a report counts as lost: a number of 24 bits with a sign (RFC 3550 §6.4.1), below zero where
+/// packets came twice.
+fn lost(total: u32) -> u64 {
+    const UNUSED_BITS: u32 = 8;
+    let signed = (total << UNUSED_BITS) as i32 >> UNUSED_BITS;
+    u64::try_from(signed).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lost;
+
+    #[test]
+    fn packets_that_came_twice_are_not_lost() {
+        assert_eq!([lost(0), lost(7), lost(0x00ff_ffff), lost(0x0080_0000)], [0, 7, 0, 0]);
     }
 }

@@ -61,9 +61,11 @@ pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
     // The crate would leave it out of its answer, whose lines then fit no more.
     let are_known = media.iter().all(|line| line.kind != LineKind::Other);
     are_known.then_some(()).ok_or(PeerError::Unfit)?;
-    let mut fingerprints = lines(sdp).filter_map(|line| line.strip_prefix("a=fingerprint:"));
-    fingerprints.all(is_usable_fingerprint).then_some(()).ok_or(PeerError::BadFingerprint)
+    let mut fingerprints = lines(sdp).filter_map(|line| line.strip_prefix(FINGERPRINT));
+    fingerprints.any(is_usable_fingerprint).then_some(()).ok_or(PeerError::BadFingerprint)
 }
+
+const FINGERPRINT: &str = "a=fingerprint:";
 
 /// `sha-256 AB:CD:…`, of a hash that the crate can compute.
 fn is_usable_fingerprint(value: &str) -> bool {
@@ -193,7 +195,9 @@ fn stays_inward(text: &str, is_media: bool) -> bool {
     const MEDIA: [&str; 6] =
         ["a=ssrc:", "a=ssrc-group:", "a=msid:", "a=rid:", "a=simulcast:", "a=mid-rid"];
     let begins = |with: &[&str]| with.iter().any(|prefix| text.starts_with(prefix));
-    !(begins(&CANDIDATES) || is_media && (begins(&MEDIA) || is_direction(text)))
+    // Of several fingerprints (RFC 8122 §5) the crate would take the first, whatever its hash.
+    let is_odd = text.strip_prefix(FINGERPRINT).is_some_and(|value| !is_usable_fingerprint(value));
+    !(is_odd || begins(&CANDIDATES) || is_media && (begins(&MEDIA) || is_direction(text)))
 }
 
 /// Our identifiers for one sending m-line.
@@ -367,7 +371,7 @@ fn rewrite(
     let (session, sections) = split(sdp);
     // A candidate of the session part would be for all lines; the crate knows none there.
     let mut out: Vec<String> =
-        session.iter().filter(|line| !line.starts_with("a=candidate:")).map(own).collect();
+        session.iter().filter(|line| stays_inward(line, false)).map(own).collect();
     for (at, (line, section)) in media_lines(sdp).iter().zip(&sections).enumerate() {
         change(at, line, section, &mut out);
     }

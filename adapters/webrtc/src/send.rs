@@ -117,9 +117,7 @@ impl Source {
                 ssrc: self.ssrc,
                 ..Header::default()
             };
-            if extend(&mut header, frame, form).is_none() {
-                return Ok(());
-            }
+            extend(&mut header, frame, form);
             self.sequence = self.sequence.wrapping_add(1);
             self.packets += 1;
             self.bytes += payload.len() as u64;
@@ -145,17 +143,16 @@ impl Source {
     }
 }
 
-/// The header extensions that were agreed.
-fn extend(header: &mut Header, frame: &Frame, form: &Form) -> Option<()> {
+/// The header extensions that were agreed. One whose number is none goes without: frames matter more.
+fn extend(header: &mut Header, frame: &Frame, form: &Form) {
     if let Some(number) = form.mid_extension {
-        header.set_extension(number, Bytes::copy_from_slice(form.mid.as_bytes())).ok()?;
+        drop(header.set_extension(number, Bytes::copy_from_slice(form.mid.as_bytes())));
     }
     if let (Some(number), Some(level)) = (form.level, frame.audio_level) {
         let voice = if level > SILENCE { 0x80 } else { 0 };
         let level = level.unsigned_abs().min(127) | voice;
-        header.set_extension(number, Bytes::copy_from_slice(&[level])).ok()?;
+        drop(header.set_extension(number, Bytes::copy_from_slice(&[level])));
     }
-    Some(())
 }
 
 /// The kind of a codec as the crate names it.

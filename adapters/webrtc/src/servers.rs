@@ -4,7 +4,10 @@
 //! and the crate a server on this machine. It tells no failures, so a server is known to work when
 //! a candidate comes from it, and is taken to be silent when gathering ends without one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use matrix_voip::{
     machine::io::{CandidatePair, IceServer, ServerFault, ServerState, ServerStats},
@@ -26,6 +29,8 @@ pub(crate) struct Servers {
     tls: Arc<Tls>,
     relay_only: bool,
     of: Vec<Server>,
+    /// Ways to servers that are named no more: what was allocated there may be in use.
+    retired: VecDeque<Forwarder>,
 }
 
 /// One URI.
@@ -42,7 +47,7 @@ struct Server {
 impl Servers {
     /// No server yet.
     pub(crate) fn new(tls: Arc<Tls>, relay_only: bool) -> Self {
-        Self { tls, relay_only, of: Vec::new() }
+        Self { tls, relay_only, of: Vec::new(), retired: VecDeque::new() }
     }
 
     /// Uses these from now on; returns what the crate is to be configured with.
@@ -64,6 +69,10 @@ impl Servers {
                 }));
                 self.of.push(one);
             }
+        }
+        self.retired.extend(former.into_values());
+        while self.retired.len() > MAX_SERVERS {
+            self.retired.pop_front();
         }
         if self.have_no_relay() {
             usable.push(nobody());
@@ -119,6 +128,7 @@ impl Servers {
 
     /// There will be no more candidates.
     pub(crate) fn on_done(&mut self) {
+        self.retired.clear();
         for server in self.of.iter_mut().filter(|server| server.state == ServerState::Asked) {
             server.state = ServerState::Failed(ServerFault::Silent);
         }

@@ -52,13 +52,17 @@ async fn assert_connects(a: &mut Side, b: &mut Side, offer: &str) {
 #[tokio::test]
 async fn odd_offers_that_can_work_do_work() {
     type Change = fn(&str) -> String;
-    let odd: [(&str, Change); 10] = [
+    let odd: [(&str, Change); 11] = [
         ("no msid", |sdp| cut(sdp, &["a=msid"])),
         ("no sources", |sdp| cut(sdp, &["a=msid", "a=ssrc"])),
         ("no setup", |sdp| cut(sdp, &["a=setup"])),
         ("no rtcp-mux", |sdp| cut(sdp, &["a=rtcp-mux"])),
         ("setup passive", |sdp| sdp.replace("actpass", "passive")),
         ("setup active", |sdp| sdp.replace("actpass", "active")),
+        ("two fingerprints", |sdp| {
+            let old = format!("a=fingerprint:sha-1 {}", ["AB"; 20].join(":"));
+            sdp.replace("a=fingerprint", &format!("{old}\r\na=fingerprint"))
+        }),
         ("LF only", |sdp| sdp.replace("\r\n", "\n")),
         ("unknown attribute", |sdp| sdp.replace("a=rtcp-mux", "a=frobnicate:7 x\r\na=rtcp-mux")),
         ("candidate of an mDNS name", |sdp| {
@@ -163,6 +167,23 @@ async fn an_answer_that_does_not_fit_is_refused_and_a_new_offer_works() {
     a.engine.set_remote(PEER, good).await.unwrap();
     a.until_state(PeerState::Connected).await;
     b.until_state(PeerState::Connected).await;
+}
+
+#[tokio::test]
+async fn an_offer_in_which_a_line_is_of_another_kind_is_refused_and_the_waiting_one_answered() {
+    let (mut a, mut b) = pair().await;
+    a.capture(&video(1, "ours")).await;
+    let first = offer(&a, video(1, "ours")).await;
+    assert_connects(&mut a, &mut b, first.sdp.expose()).await;
+    let second = offer(&a, video(1, "ours")).await;
+    b.engine.set_remote(PEER, second.clone()).await.unwrap();
+    let text = second.sdp.expose();
+    let swapped = text.replace("m=video", "m=x").replace("m=audio", "m=video");
+    let refused = described(SdpKind::Offer, &swapped.replace("m=x", "m=audio"));
+    assert!(matches!(b.engine.set_remote(PEER, refused).await, Err(Fault::Failed(_))));
+    let made = b.engine.answer(PEER, video(3, "theirs")).await.unwrap();
+    a.engine.set_remote(PEER, made).await.unwrap();
+    until("sound goes on", || b.heard(MediaKind::Audio).len() > 20).await;
 }
 
 /// Changes a text at random: bytes, lines gone, twice, swapped, cut off.

@@ -227,13 +227,7 @@ async fn forty(stage: &mut Stage) -> Outcome<Played> {
         Who::BOTH.into_iter().all(all)
     };
     stage.until("all forty are connected", connected).await?;
-    let all_heard = |stage: &Stage| {
-        stage.b.log.look(|heard| {
-            let peers: std::collections::BTreeSet<_> =
-                heard.iter().map(|one| one.track.peer).collect();
-            peers.len() == 40
-        })
-    };
+    let all_heard = |stage: &Stage| stage.b.log.connections() == 40;
     stage.until("all forty are heard", all_heard).await?;
     for number in 1..=40 {
         stage.a.close(number).await?;

@@ -27,9 +27,9 @@ mod paths;
 mod stage;
 mod studio;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 
 pub use self::stage::Failure;
@@ -85,7 +85,7 @@ impl fmt::Debug for Subject {
 #[non_exhaustive]
 pub struct Setting {
     /// How long anything may take that is to come about. Default: 15 s, more than anybody waits in a
-    /// call.
+    /// call. A request to the engine has 15 s in any case.
     pub patience: Duration,
     /// TURN servers, one for each transport by which a relay is to be reached.
     pub relays: Relays,
@@ -141,15 +141,17 @@ impl Cell {
     /// Plays it between two engines.
     pub async fn play(&self, ours: &Subject, theirs: &Subject, setting: &Setting) -> Verdict {
         let mut stage = Stage::new(ours, theirs, setting);
-        let played = timeout(LONGEST, (self.play)(&mut stage)).await;
+        let playing = AssertUnwindSafe((self.play)(&mut stage)).catch_unwind();
+        let played = timeout(LONGEST, playing).await;
         // Whatever came of it: nothing is left for the next cell to stumble over.
         let news = stage.last_words();
         stage.clear().await;
         match played {
-            Ok(Ok(Played::Passed)) => Verdict::Passed,
-            Ok(Ok(Played::Declared)) => Verdict::Declared,
-            Ok(Ok(Played::Skipped(why))) => Verdict::Skipped(why),
-            Ok(Err(Failure(why))) => Verdict::Failed(Failure(format!("{why} ({news})"))),
+            Ok(Ok(Ok(Played::Passed))) => Verdict::Passed,
+            Ok(Ok(Ok(Played::Declared))) => Verdict::Declared,
+            Ok(Ok(Ok(Played::Skipped(why)))) => Verdict::Skipped(why),
+            Ok(Ok(Err(Failure(why)))) => Verdict::Failed(Failure(format!("{why} ({news})"))),
+            Ok(Err(_)) => Verdict::Failed(Failure(format!("it panics ({news})"))),
             Err(_) => Verdict::Failed(Failure(format!("it never ends ({news})"))),
         }
     }
@@ -196,9 +198,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing was wrong.
+    /// Whether nothing was wrong; not where nothing was played, for want of cells or servers.
     pub fn is_right(&self) -> bool {
-        !self.cells.iter().any(|(_, verdict, _)| matches!(verdict, Verdict::Failed(_)))
+        let is_played = |verdict: &Verdict| matches!(verdict, Verdict::Passed | Verdict::Declared);
+        let is_wrong = |verdict: &Verdict| matches!(verdict, Verdict::Failed(_));
+        let mut verdicts = self.cells.iter().map(|(_, verdict, _)| verdict);
+        verdicts.clone().any(is_played) && !verdicts.any(is_wrong)
     }
 }
 

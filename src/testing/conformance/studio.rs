@@ -1,6 +1,7 @@
 //! The media of the suite: devices whose frames are numbered, and sinks that remember them.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,7 +14,7 @@ use tokio::time::{Instant, Interval};
 
 use crate::{
     host::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl},
-    id::{SessionId, TrackId},
+    id::{PeerId, SessionId, TrackId},
     machine::io::{Capture, Fault, MediaKind, MediaSource},
 };
 
@@ -54,6 +55,8 @@ impl Heard {
 #[derive(Default)]
 pub(super) struct Log {
     heard: Mutex<Vec<Heard>>,
+    /// The connections by which something came in, however much it was.
+    heard_by: Mutex<BTreeSet<PeerId>>,
     controls: Mutex<Vec<(u8, SourceControl)>>,
     /// Devices that somebody is asked for, and those that are open.
     pub(super) asked: AtomicUsize,
@@ -74,6 +77,11 @@ impl Log {
     /// Looks at all that came in.
     pub(super) fn look<T>(&self, look: impl FnOnce(&[Heard]) -> T) -> T {
         look(&lock(&self.heard))
+    }
+
+    /// By how many connections something came in.
+    pub(super) fn connections(&self) -> usize {
+        lock(&self.heard_by).len()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -201,6 +209,7 @@ struct Sink {
 
 impl FrameSink for Sink {
     fn push(&mut self, frame: Frame) {
+        lock(&self.log.heard_by).insert(self.track.peer);
         let mut heard = lock(&self.log.heard);
         if heard.len() < MAX_HEARD {
             heard.push(Heard { track: self.track.clone(), frame });
