@@ -59,10 +59,15 @@ enum Flaw {
     RefusesCandidates,
     /// No more than eight connections.
     Small,
+    /// While one offer of theirs waits, others are forgotten.
+    KeepsTheirFirstOffer,
+    IgnoresServers,
 }
 
 /// Which cells have to see which flaw.
 const SEEN: &[(Flaw, &[&str])] = &[
+    (Flaw::KeepsTheirFirstOffer, &["an offer takes the place of one that waits"]),
+    (Flaw::IgnoresServers, &["servers that are set later are asked at the next restart"]),
     (
         Flaw::CapturesNothing,
         &["sound both ways", "sound and picture both ways", "levels of sound arrive"],
@@ -153,7 +158,13 @@ const SEEN: &[(Flaw, &[&str])] = &[
     ),
     (Flaw::OtherFault, &["what is asked of nobody is not found"]),
     (Flaw::Immortal, &["an engine that is dropped leaves nothing open"]),
-    (Flaw::TakesEverything, &["hostile descriptions are refused, and the next is taken"]),
+    (
+        Flaw::TakesEverything,
+        &[
+            "hostile descriptions are refused, and the next is taken",
+            "an answer that does not fit is refused, and the next offer works",
+        ],
+    ),
     (Flaw::RefusesCandidates, &["hostile candidates are skipped"]),
     (Flaw::Small, &["40 calls at once"]),
 ];
@@ -165,6 +176,8 @@ struct Flawed {
     first: Mutex<BTreeMap<PeerId, Plan>>,
     negotiated: Mutex<BTreeMap<PeerId, u32>>,
     open: Mutex<BTreeSet<PeerId>>,
+    /// Whose offer waits for our answer.
+    waiting: Mutex<BTreeSet<PeerId>>,
 }
 
 /// The engine as it should be.
@@ -182,8 +195,8 @@ impl Flawed {
             if flaw == Flaw::Immortal {
                 std::mem::forget(inner.clone());
             }
-            let (first, negotiated, open) = Default::default();
-            Arc::new(Self { flaw, inner, first, negotiated, open })
+            let (first, negotiated, open, waiting) = Default::default();
+            Arc::new(Self { flaw, inner, first, negotiated, open, waiting })
         });
         if flaw == Flaw::TakesAllTones { subject.without_tones() } else { subject }
     }
@@ -264,6 +277,7 @@ impl WebRtc for Flawed {
 
     async fn answer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
         self.count(peer).await;
+        self.waiting.lock().unwrap().remove(&peer);
         let plan = self.plan(peer, plan);
         let answer = self.inner.answer(peer, plan).await;
         if self.is(Flaw::TakesEverything) && answer.is_err() {
@@ -281,6 +295,11 @@ impl WebRtc for Flawed {
     }
 
     async fn set_remote(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
+        let is_offer = description.kind == SdpKind::Offer;
+        let waits = is_offer && !self.waiting.lock().unwrap().insert(peer);
+        if waits && self.is(Flaw::KeepsTheirFirstOffer) {
+            return Ok(());
+        }
         let taken = self.inner.set_remote(peer, description).await;
         if self.is(Flaw::TakesEverything) { Ok(()) } else { taken }
     }
@@ -305,6 +324,9 @@ impl WebRtc for Flawed {
     }
 
     async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault> {
+        if self.is(Flaw::IgnoresServers) {
+            return Ok(());
+        }
         self.inner.set_servers(peer, servers).await
     }
 

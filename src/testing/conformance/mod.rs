@@ -42,6 +42,9 @@ use crate::{
 /// The longest that a cell may take; the slowest makes a hundred calls.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Why cells of relays are skipped.
+const NO_SERVER: &str = "no TURN server was given";
+
 type Make = dyn Fn(Arc<dyn Media>) -> Arc<dyn WebRtc> + Send + Sync;
 
 /// An engine that is to be judged.

@@ -5,10 +5,13 @@ use futures::FutureExt;
 use super::{
     Cell, Played,
     stage::{Outcome, Stage, Who, check, directed, plan, soon},
+    studio::{Heard, picture_bytes},
 };
 use crate::{
     id::PeerId,
-    machine::io::{Description, Direction, MediaKind, PeerNews, Plan, Slot},
+    machine::io::{
+        Description, Direction, Fault, MediaKind, PeerNews, PeerState, Plan, SdpKind, Slot,
+    },
     sdp::{self, media_lines},
 };
 
@@ -42,6 +45,11 @@ pub(super) const CELLS: &[Cell] = &[
     Cell {
         name: "glare: both add a picture, theirs gives way",
         play: |it| glare(it, Who::B).boxed(),
+    },
+    Cell { name: "an offer takes the place of one that waits", play: |it| replaced(it).boxed() },
+    Cell {
+        name: "an answer that does not fit is refused, and the next offer works",
+        play: |it| refused(it).boxed(),
     },
     Cell { name: "ICE restart by the offerer", play: |it| restart(it, Who::A).boxed() },
     Cell { name: "ICE restart by the answerer", play: |it| restart(it, Who::B).boxed() },
@@ -86,7 +94,11 @@ async fn picture(stage: &mut Stage) -> Outcome<Played> {
     for who in Who::BOTH {
         let side = stage.side(who);
         let pictures = side.heard(Picture, 0);
-        let whole = pictures.iter().all(|one| one.frame.data.len() == 3_000 && one.frame.key_frame);
+        let is_whole = |one: &Heard| {
+            let bytes = one.made().map(|(_, number)| picture_bytes(number));
+            bytes == Some(one.frame.data.len()) && one.frame.key_frame
+        };
+        let whole = pictures.iter().all(is_whole);
         check(whole, || format!("{}: pictures are not whole, or no key frames", side.name))?;
     }
     Ok(Played::Passed)
@@ -201,7 +213,7 @@ async fn screen(stage: &mut Stage) -> Outcome<Played> {
     check(media_lines(&offer).len() == 3, || "it is not in a line of its own".to_owned())?;
     let of_screen = |stage: &Stage| {
         stage.b.log.look(|heard| {
-            let stream = |one: &super::studio::Heard| one.track.stream.clone();
+            let stream = |one: &Heard| one.track.stream.clone();
             heard.iter().filter_map(stream).any(|stream| stream.as_str() == "screen-of-a")
         })
     };
@@ -305,9 +317,46 @@ async fn glare(stage: &mut Stage, polite: Who) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
+/// The other side thinks better of what it wants before we have answered.
+async fn replaced(stage: &mut Stage) -> Outcome<Played> {
+    stage.connect(Who::A, &voice(Who::A), &voice(Who::B)).await?;
+    stage.a.capture(&plan(&[Slot::Video], stream(Who::A))).await?;
+    let first = stage.offer(Who::A, &video(Who::A)).await?;
+    stage.take(Who::B, &first).await?;
+    roll_back(stage, Who::A).await?;
+    let second = stage.offer(Who::A, &voice(Who::A)).await?;
+    stage.take(Who::B, &second).await?;
+    let answer = stage.answer(Who::B, &voice(Who::B)).await?;
+    let lines = [&second, &answer].map(|text| media_lines(text.sdp.expose()).len());
+    check(lines[0] == lines[1], || {
+        format!("an offer of {} lines is answered {}", lines[0], lines[1])
+    })?;
+    stage.take(Who::A, &answer).await?;
+    stage.both_get(&[Sound]).await?;
+    Ok(Played::Passed)
+}
+
+/// An answer to a former offer comes, as answers do not say to which offer they are.
+async fn refused(stage: &mut Stage) -> Outcome<Played> {
+    let (_, former) = stage.connect(Who::A, &voice(Who::A), &voice(Who::B)).await?;
+    for who in Who::BOTH {
+        stage.side(who).capture(&plan(&[Slot::Video], stream(who))).await?;
+    }
+    stage.offer(Who::A, &video(Who::A)).await?;
+    let former = Description { kind: SdpKind::Answer, sdp: former.into() };
+    let taken = soon(stage.a.engine.set_remote(PeerId(1), former)).await?;
+    check(matches!(taken, Err(Fault::Failed(_))), || format!("it is answered {taken:?}"))?;
+    roll_back(stage, Who::A).await?;
+    stage.both_get(&[Sound]).await?;
+    stage.negotiate(Who::A, &video(Who::A), &video(Who::B)).await?;
+    stage.both_get(&[Sound, Picture]).await?;
+    Ok(Played::Passed)
+}
+
 async fn restart(stage: &mut Stage, who: Who) -> Outcome<Played> {
     let (offer, answer) = stage.connect(Who::A, &video(Who::A), &video(Who::B)).await?;
     stage.both_get(&[Sound, Picture]).await?;
+    let from = Who::BOTH.map(|who| stage.side(who).news.len());
     let mut last = if who == Who::A { offer } else { answer };
     for _ in 0..2 {
         let side = stage.side(who);
@@ -319,6 +368,12 @@ async fn restart(stage: &mut Stage, who: Who) -> Outcome<Played> {
         stage.both_get(&[Sound, Picture]).await?;
         stage.until("both are connected", Stage::are_connected).await?;
         last = offer;
+    }
+    for (who, from) in Who::BOTH.into_iter().zip(from) {
+        let side = stage.side(who);
+        let begins = (PeerId(1), PeerNews::State(PeerState::Connecting));
+        let told = side.news.get(from..).unwrap_or_default().contains(&begins);
+        check(!told, || format!("{}: a restart is told as a new connection", side.name))?;
     }
     Ok(Played::Passed)
 }

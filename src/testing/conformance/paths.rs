@@ -3,7 +3,7 @@
 use futures::FutureExt;
 
 use super::{
-    Cell, Played, Relays,
+    Cell, NO_SERVER, Played, Relays,
     stage::{Failure, Outcome, Stage, Who, check, plan, soon},
 };
 use crate::{
@@ -17,6 +17,10 @@ pub(super) const CELLS: &[Cell] = &[
     Cell { name: "a call over a relay, by UDP", play: |it| relayed(it, |all| &all.udp).boxed() },
     Cell { name: "a call over a relay, by TCP", play: |it| relayed(it, |all| &all.tcp).boxed() },
     Cell { name: "a call over a relay, by TLS", play: |it| relayed(it, |all| &all.tls).boxed() },
+    Cell {
+        name: "servers that are set later are asked at the next restart",
+        play: |it| later(it).boxed(),
+    },
 ];
 
 async fn nameless(stage: &mut Stage) -> Outcome<Played> {
@@ -40,7 +44,7 @@ async fn nameless(stage: &mut Stage) -> Outcome<Played> {
 
 async fn relayed(stage: &mut Stage, relay: fn(&Relays) -> &Option<IceServer>) -> Outcome<Played> {
     let Some(server) = relay(&stage.setting.relays).clone() else {
-        return Ok(Played::Skipped("no TURN server was given"));
+        return Ok(Played::Skipped(NO_SERVER));
     };
     for who in Who::BOTH {
         let config = &mut stage.side_mut(who).config;
@@ -56,5 +60,27 @@ async fn relayed(stage: &mut Stage, relay: fn(&Relays) -> &Option<IceServer>) ->
         let kind = pair.local.kind;
         check(kind == "relay", || format!("{}: the way begins at a {kind} address", side.name))?;
     }
+    Ok(Played::Passed)
+}
+
+async fn later(stage: &mut Stage) -> Outcome<Played> {
+    let Some(server) = stage.setting.relays.udp.clone() else {
+        return Ok(Played::Skipped(NO_SERVER));
+    };
+    let [ours, theirs] = ["of-a", "of-b"].map(|stream| plan(&[Slot::Audio], stream));
+    stage.connect(Who::A, &ours, &theirs).await?;
+    let is_relay = |news: &PeerNews| match news {
+        PeerNews::Candidate(candidate) => candidate.candidate.expose().contains(" typ relay"),
+        _ => false,
+    };
+    let side = &stage.a;
+    check(!side.news.iter().any(|(_, news)| is_relay(news)), || "a relay of nobody".to_owned())?;
+    let set = soon(side.engine.set_servers(PeerId(1), vec![server])).await?;
+    side.done("set_servers", set)?;
+    side.done("restart_ice", soon(side.engine.restart_ice(PeerId(1))).await?)?;
+    stage.negotiate(Who::A, &ours, &theirs).await?;
+    let told = |stage: &Stage| stage.a.news.iter().any(|(_, news)| is_relay(news));
+    stage.until("a relayed candidate is told", told).await?;
+    stage.both_get(&[MediaKind::Audio]).await?;
     Ok(Played::Passed)
 }
