@@ -47,6 +47,8 @@
 //! | H | relayed candidates tell the local address (`raddr`) | `sdp`, `gather` |
 //! | I | a description with lines that name no `ssrc` is refused | `sdp`: they get one |
 //! | J | VP8 packets of less than four bytes are refused, and with them their frame | `receive` |
+//! | K | an H.264 aggregate that ends in half a length is read behind its end | `receive` |
+//! | L | other servers are refused unless what stays is said again | `servers` |
 //!
 //! # Supported
 //!

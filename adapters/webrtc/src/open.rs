@@ -8,8 +8,7 @@ use std::{
 use matrix_voip::machine::io::Fault;
 use tokio::sync::mpsc;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, RTCBundlePolicy, RTCConfigurationBuilder,
-    RTCIceTransportPolicy,
+    PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder, RTCIceTransportPolicy,
 };
 
 use crate::{
@@ -63,10 +62,7 @@ pub(crate) async fn open(
     let (says, said) = mpsc::unbounded_channel();
     let (media, registry) = codecs::engine(&tap).map_err(|error| failed(&error))?;
     let policy = if relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
-    let configuration = servers
-        .with_ice_transport_policy(policy)
-        .with_bundle_policy(RTCBundlePolicy::MaxBundle)
-        .build();
+    let configuration = servers.with_ice_transport_policy(policy).build();
     let building = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_media_engine(media)

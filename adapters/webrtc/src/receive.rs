@@ -211,12 +211,29 @@ fn joined<'a>(codec: Codec, payloads: impl Iterator<Item = &'a Bytes>) -> Option
     for (at, payload) in payloads.enumerate() {
         let part = match codec {
             Codec::Opus => payload.clone(),
+            Codec::H264 if ends_in_half_a_length(payload) => return None,
             Codec::H264 => h264.depacketize(payload).ok()?,
             _ => part_of_vp8(payload, at == 0)?,
         };
         data.extend_from_slice(&part);
     }
     (!data.is_empty()).then_some(data)
+}
+
+/// Whether an aggregate of H.264 units (STAP-A, RFC 6184 §5.7.1) ends in the middle of a length.
+///
+/// Correction K: the crate reads on behind the end of the packet there, and panics.
+fn ends_in_half_a_length(payload: &[u8]) -> bool {
+    const STAP_A: u8 = 24;
+    let Some((head, mut units)) = payload.split_first() else { return false };
+    if head & 0x1f != STAP_A {
+        return false;
+    }
+    while let &[high, low, ref rest @ ..] = units {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        units = rest.get(length..).unwrap_or_default();
+    }
+    !units.is_empty()
 }
 
 /// What a packet of VP8 carries; `None`: nothing, or it does not begin a frame and should.
@@ -368,6 +385,28 @@ mod tests {
         }
         let next = assembly.push(part(20_000, 2, true, true));
         assert_eq!((next.len(), next[0].contiguous), (1, false));
+    }
+
+    /// Correction K.
+    #[test]
+    fn an_aggregate_that_ends_in_half_a_length_is_no_frame() {
+        let mut assembly = Assembly::default();
+        let of = |sequence, payload: &[u8]| Received {
+            codec: Codec::H264,
+            payload: Bytes::copy_from_slice(payload),
+            ..part(sequence, u32::from(sequence), true, true)
+        };
+        assert!(assembly.push(of(1, &[24, 0, 0, 0])).is_empty());
+        assert!(assembly.push(of(2, &[24, 0, 1, 0x65, 9])).is_empty());
+        let whole = assembly.push(of(3, &[24, 0, 2, 0x65, 7, 0, 1, 9]));
+        assert_eq!(whole[0].data, [0, 0, 0, 1, 0x65, 7, 0, 0, 0, 1, 9]);
+        assert!(whole[0].key_frame);
+        let mut random = fastrand::Rng::with_seed(1);
+        for n in 4..40_000 {
+            let payload: Vec<u8> = (0..random.usize(1..40)).map(|_| random.u8(..)).collect();
+            let head = [24, 28, payload[0]][random.usize(..3)];
+            assembly.push(of(n, &[&[head][..], &payload[1..]].concat()));
+        }
     }
 
     /// Correction J.

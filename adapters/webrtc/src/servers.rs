@@ -17,7 +17,7 @@ use matrix_voip_engine::{
     ServerUri, Tls,
     uri::{Service, Transport},
 };
-use webrtc::peer_connection::{RTCConfigurationBuilder, RTCIceServer};
+use webrtc::peer_connection::{RTCBundlePolicy, RTCConfigurationBuilder, RTCIceServer};
 
 use crate::forward::Forwarder;
 
@@ -77,7 +77,10 @@ impl Servers {
         if self.have_no_relay() {
             usable.push(nobody());
         }
-        RTCConfigurationBuilder::new().with_ice_servers(usable)
+        // Correction L: what stays is said with it, or the crate refuses it as a change.
+        RTCConfigurationBuilder::new()
+            .with_bundle_policy(RTCBundlePolicy::MaxBundle)
+            .with_ice_servers(usable)
     }
 
     /// Whether nothing can be found: relayed candidates only, and no relay.
