@@ -1,8 +1,9 @@
 //! The stage of a cell: two sides, each an engine with its news, and the steps of a call between
 //! them. Candidates are trickled as they come, as a call does it.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use tokio::time::timeout;
 
 use super::{
@@ -127,6 +128,13 @@ impl Side {
         self.is_described = true;
     }
 
+    /// Takes all that was told: forty calls tell much at once.
+    fn note_all(&mut self) {
+        while let Some(input @ Some(_)) = self.driver.next().now_or_never() {
+            self.note(input);
+        }
+    }
+
     fn note(&mut self, input: Option<Input>) {
         let Some(Input::Peer(peer, news)) = input else { return };
         if let PeerNews::Candidate(candidate) = &news {
@@ -207,6 +215,8 @@ impl Stage {
                     input = self.b.driver.next() => self.b.note(input),
                     _ = looks.tick() => {}
                 }
+                self.a.note_all();
+                self.b.note_all();
             }
         };
         timeout(patience, waiting).await.map_err(|_| Failure(format!("never: {what}")))?
@@ -225,9 +235,13 @@ impl Stage {
             if !self.side(who.other()).is_described {
                 continue;
             }
+            let mut of_peers: BTreeMap<PeerId, Vec<Candidate>> = BTreeMap::new();
             for (peer, candidate) in std::mem::take(&mut self.side_mut(who).waiting) {
+                of_peers.entry(peer).or_default().push(candidate);
+            }
+            for (peer, candidates) in of_peers {
                 let to = self.side(who.other());
-                let taken = soon(to.engine.candidates(peer, vec![candidate])).await?;
+                let taken = soon(to.engine.candidates(peer, candidates)).await?;
                 to.done("candidates", taken)?;
             }
         }
