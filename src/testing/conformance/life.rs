@@ -1,6 +1,6 @@
 //! Beginning and end: what is cancelled, what is closed, what is refused, and what is left behind.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::{FutureExt, future::join_all};
 
@@ -11,8 +11,8 @@ use super::{
 use crate::{
     id::{PeerId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerState, Plan, SdpKind,
-        Slot,
+        Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerNews, PeerState, Plan,
+        SdpKind, Slot,
     },
 };
 
@@ -33,6 +33,10 @@ pub(super) const CELLS: &[Cell] = &[
         name: "hostile descriptions are refused, and the next is taken",
         play: |it| hostile(it).boxed(),
     },
+    Cell {
+        name: "who has another certificate than was said is not connected",
+        play: |it| stranger(it).boxed(),
+    },
     Cell { name: "hostile candidates are skipped", play: |it| candidates(it).boxed() },
     Cell { name: "40 calls at once", play: |it| forty(it).boxed() },
     Cell {
@@ -40,6 +44,9 @@ pub(super) const CELLS: &[Cell] = &[
         play: |it| hundred(it).boxed(),
     },
 ];
+
+/// The longest that a handshake may take which fails.
+const HANDSHAKE: Duration = Duration::from_secs(40);
 
 fn voice(stream: &str) -> Plan {
     plan(&[Slot::Audio], stream)
@@ -166,6 +173,43 @@ async fn hostile(stage: &mut Stage) -> Outcome<Played> {
     stage.take(Who::A, &answer).await?;
     stage.until("both are connected", Stage::are_connected).await?;
     stage.both_get(&[MediaKind::Audio]).await?;
+    Ok(Played::Passed)
+}
+
+/// The same description with another certificate's fingerprint: the last bit is turned.
+fn with_other_fingerprint(text: &str) -> String {
+    let turned = |line: &str| -> Option<String> {
+        let digit = line.chars().next_back()?.to_digit(16)?;
+        let digit = char::from_digit(digit ^ 1, 16)?.to_ascii_uppercase();
+        Some(format!("{}{digit}", line.get(..line.len() - 1)?))
+    };
+    let changed = |line: &str| match line.starts_with("a=fingerprint:") {
+        true => turned(line).unwrap_or_default(),
+        false => line.to_owned(),
+    };
+    text.lines().flat_map(|line| [changed(line), "\r\n".to_owned()]).collect()
+}
+
+/// Somebody stands in the middle: the way of the media leads to whom the answer is not from. It may
+/// take as long as a handshake that gets no answer.
+async fn stranger(stage: &mut Stage) -> Outcome<Played> {
+    stage.setting.patience = stage.setting.patience.max(HANDSHAKE);
+    stage.a.open(1).await?;
+    stage.b.open(1).await?;
+    stage.a.capture(&voice("of-a")).await?;
+    stage.b.capture(&voice("of-b")).await?;
+    let offer = stage.offer(Who::A, &voice("of-a")).await?;
+    stage.take(Who::B, &offer).await?;
+    let answer = stage.answer(Who::B, &voice("of-b")).await?;
+    let sdp = with_other_fingerprint(answer.sdp.expose()).into();
+    stage.take(Who::A, &Description { sdp, ..answer }).await?;
+    let settled =
+        |stage: &Stage| matches!(stage.a.state(1), Some(PeerState::Connected | PeerState::Failed));
+    stage.until("ours finds out", settled).await?;
+    let connected =
+        stage.a.news.iter().any(|(_, news)| *news == PeerNews::State(PeerState::Connected));
+    check(!connected, || "ours connects with somebody else".to_owned())?;
+    check(stage.a.log.count() == 0, || "somebody else is heard".to_owned())?;
     Ok(Played::Passed)
 }
 
