@@ -76,15 +76,6 @@ impl Coturn {
         self.server_for(uri, "ada", Duration::from_secs(3600))
     }
 
-    /// A relay by each transport, for the suite that judges engines.
-    pub fn relays(&self) -> Relays {
-        let mut relays = Relays::default();
-        relays.udp = Some(self.server("turn:127.0.0.1:PORT?transport=udp"));
-        relays.tcp = Some(self.server("turn:localhost:PORT?transport=tcp"));
-        relays.tls = Some(self.server("turns:localhost:TLS?transport=tcp"));
-        relays
-    }
-
     /// A URI of this server for a user, with credentials that are good for so long; zero: they were.
     pub fn server_for(&self, uri: &str, user: &str, ttl: Duration) -> IceServer {
         #[expect(clippy::disallowed_methods, reason = "coturn reads a real clock")]
@@ -124,6 +115,35 @@ impl Coturn {
             }
         }
         panic!("coturn does not start:\n{}", self.log());
+    }
+}
+
+/// The servers for the suite that judges engines. The one for TCP and TLS takes no UDP from clients:
+/// an engine that goes by UDP instead gets no relay.
+pub struct Servers {
+    udp: Coturn,
+    streams: Coturn,
+}
+
+impl Servers {
+    /// Starts them on loopback; `None` where there is no coturn, which is then said.
+    pub async fn start() -> Option<Self> {
+        let udp = Coturn::start(&[]).await?;
+        Some(Self { udp, streams: Coturn::start(&["--no-udp"]).await? })
+    }
+
+    /// A relay by each transport.
+    pub fn relays(&self) -> Relays {
+        let mut relays = Relays::default();
+        relays.udp = Some(self.udp.server("turn:127.0.0.1:PORT?transport=udp"));
+        relays.tcp = Some(self.streams.server("turn:localhost:PORT?transport=tcp"));
+        relays.tls = Some(self.streams.server("turns:localhost:TLS?transport=tcp"));
+        relays
+    }
+
+    /// The certificate that is to be trusted.
+    pub fn certificate(&self) -> &[u8] {
+        self.streams.certificate.as_bytes()
     }
 }
 

@@ -6,7 +6,7 @@ use futures::{FutureExt, future::join_all};
 
 use super::{
     Cell, Played, media,
-    stage::{Failure, Outcome, Stage, Who, check, plan, soon, track},
+    stage::{Failure, Outcome, Stage, Who, check, plan, track},
 };
 use crate::{
     id::{PeerId, TrackId},
@@ -56,18 +56,17 @@ async fn release(stage: &mut Stage) -> Outcome<Played> {
     let side = &stage.a;
     let what = Capture::of(MediaSource::Microphone);
     let id = track(Slot::Audio);
-    let captured = soon(side.engine.capture(side.session, id, what)).await?;
-    side.done("capture", captured)?;
+    side.done("capture", side.engine.capture(side.session, id, what)).await?;
     check(side.log.open.load(Ordering::SeqCst) == 1, || "no device is open".to_owned())?;
-    side.done("release", soon(side.engine.release(id)).await?)?;
+    side.done("release", side.engine.release(id)).await?;
     let open = side.log.open.load(Ordering::SeqCst);
     check(open == 0, || "the device is open after its release".to_owned())?;
-    side.done("release of nothing", soon(side.engine.release(TrackId(99))).await?)?;
+    side.done("release of nothing", side.engine.release(TrackId(99))).await?;
     Ok(Played::Passed)
 }
 
 async fn cancelled(stage: &mut Stage) -> Outcome<Played> {
-    let side = &stage.a;
+    let (before, side) = (held().0, &stage.a);
     for _ in 0..20 {
         let engine = side.engine.clone();
         let (config, events) = (side.config.clone(), side.events(1));
@@ -75,29 +74,32 @@ async fn cancelled(stage: &mut Stage) -> Outcome<Played> {
         tokio::task::yield_now().await;
         side.close(1).await?;
         // It had been opened, or was cancelled; it is not there in the end.
-        soon(opening).await?.map_err(|_| Failure("open panics".to_owned())).map(drop)?;
+        let opened = side.soon("open", opening).await?;
+        let opened = opened.map_err(|_| Failure("open panics".to_owned()))?;
+        let is_one = matches!(opened, Ok(()) | Err(Fault::Cancelled));
+        check(is_one, || format!("an opening that is cancelled is answered {opened:?}"))?;
         side.close(1).await?;
-        let answer = soon(side.engine.offer(PeerId(1), voice("of-a"))).await?;
+        let answer = side.soon("offer", side.engine.offer(PeerId(1), voice("of-a"))).await?;
         check(answer == Err(Fault::NotFound), || {
             format!("a closed connection answers {answer:?}")
         })?;
     }
+    stage.until("what was cancelled leaves no task", |_| held().0 <= before).await?;
     Ok(Played::Passed)
 }
 
 async fn unknown(stage: &mut Stage) -> Outcome<Played> {
-    let engine = &stage.a.engine;
-    let nobody = PeerId(77);
+    let (side, engine, nobody) = (&stage.a, &stage.a.engine, PeerId(77));
     let text = Description { kind: SdpKind::Offer, sdp: "v=0\r\n".into() };
     let answers = [
-        soon(engine.offer(nobody, voice("x"))).await?.map(drop),
-        soon(engine.answer(nobody, voice("x"))).await?.map(drop),
-        soon(engine.set_local(nobody, text.clone())).await?,
-        soon(engine.set_remote(nobody, text)).await?,
-        soon(engine.local_description(nobody)).await?.map(drop),
-        soon(engine.stats(nobody)).await?.map(drop),
-        soon(engine.rollback(nobody)).await?,
-        soon(engine.restart_ice(nobody)).await?,
+        side.soon("offer", engine.offer(nobody, voice("x"))).await?.map(drop),
+        side.soon("answer", engine.answer(nobody, voice("x"))).await?.map(drop),
+        side.soon("set_local", engine.set_local(nobody, text.clone())).await?,
+        side.soon("set_remote", engine.set_remote(nobody, text)).await?,
+        side.soon("local_description", engine.local_description(nobody)).await?.map(drop),
+        side.soon("stats", engine.stats(nobody)).await?.map(drop),
+        side.soon("rollback", engine.rollback(nobody)).await?,
+        side.soon("restart_ice", engine.restart_ice(nobody)).await?,
     ];
     let right = answers.iter().all(|answer| *answer == Err(Fault::NotFound));
     check(right, || format!("an unknown connection answers {answers:?}"))?;
@@ -160,9 +162,13 @@ async fn hostile(stage: &mut Stage) -> Outcome<Played> {
         let head: String = text.chars().take(40).collect();
         let bad = Description { kind: SdpKind::Offer, sdp: text.into() };
         let engine = &stage.b.engine;
-        let taken = soon(engine.set_remote(PeerId(1), bad)).await?;
+        let side = &stage.b;
+        let taken = side.soon("set_remote", engine.set_remote(PeerId(1), bad)).await?;
         let answered = match taken {
-            Ok(()) => soon(engine.answer(PeerId(1), voice("of-b"))).await?.map(drop),
+            Ok(()) => {
+                let asked = engine.answer(PeerId(1), voice("of-b"));
+                side.soon("answer", asked).await?.map(drop)
+            }
             Err(fault) => Err(fault),
         };
         let panics = answered == Err(Fault::Panicked);
@@ -205,10 +211,10 @@ async fn stranger(stage: &mut Stage) -> Outcome<Played> {
     stage.take(Who::A, &Description { sdp, ..answer }).await?;
     let settled =
         |stage: &Stage| matches!(stage.a.state(1), Some(PeerState::Connected | PeerState::Failed));
-    stage.until("ours finds out", settled).await?;
+    stage.until("the offerer finds out", settled).await?;
     let connected =
         stage.a.news.iter().any(|(_, news)| *news == PeerNews::State(PeerState::Connected));
-    check(!connected, || "ours connects with somebody else".to_owned())?;
+    check(!connected, || "the offerer connects with somebody else".to_owned())?;
     check(stage.a.log.count() == 0, || "somebody else is heard".to_owned())?;
     Ok(Played::Passed)
 }
@@ -233,25 +239,9 @@ async fn candidates(stage: &mut Stage) -> Outcome<Played> {
     };
     let many = texts.iter().flat_map(|text| [of(text, Some("0")), of(text, Some("77"))]);
     let side = &stage.a;
-    let taken = soon(side.engine.candidates(PeerId(1), many.collect())).await?;
-    side.done("candidates", taken)?;
+    side.done("candidates", side.engine.candidates(PeerId(1), many.collect())).await?;
     stage.both_get(&[MediaKind::Audio]).await?;
     Ok(Played::Passed)
-}
-
-/// One call between the two engines, on connections of that number. No news are read: that it
-/// connects is seen by its figures.
-async fn call(stage: &Stage, number: u64) -> Outcome {
-    let peer = PeerId(number);
-    let (a, b) = (&stage.a, &stage.b);
-    a.open(number).await?;
-    b.open(number).await?;
-    let offer = a.done("offer", soon(a.engine.offer(peer, voice("of-a"))).await?)?;
-    a.done("set_local", soon(a.engine.set_local(peer, offer.clone())).await?)?;
-    b.done("set_remote", soon(b.engine.set_remote(peer, offer)).await?)?;
-    let answer = b.done("answer", soon(b.engine.answer(peer, voice("of-b"))).await?)?;
-    b.done("set_local", soon(b.engine.set_local(peer, answer.clone())).await?)?;
-    a.done("set_remote", soon(a.engine.set_remote(peer, answer)).await?)
 }
 
 async fn forty(stage: &mut Stage) -> Outcome<Played> {
@@ -261,18 +251,14 @@ async fn forty(stage: &mut Stage) -> Outcome<Played> {
         // Candidates of all forty are to be trickled from the first one on.
         stage.side_mut(who).described();
     }
-    let calls: Vec<_> = join_all((1..=40).map(|number| call(stage, number))).await;
+    let plans = [&voice("of-a"), &voice("of-b")];
+    let calls: Vec<_> = join_all((1..=40).map(|number| stage.call(number, plans))).await;
     calls.into_iter().collect::<Outcome<()>>()?;
-    let connected = |stage: &Stage| {
-        let all = |who| {
-            let side = stage.side(who);
-            (1..=40).all(|peer| side.state(peer) == Some(PeerState::Connected))
-        };
-        Who::BOTH.into_iter().all(all)
-    };
+    let connected = |stage: &Stage| (1..=40).all(|number| stage.are_both_connected(number));
     stage.until("all forty are connected", connected).await?;
-    let all_heard = |stage: &Stage| stage.b.log.connections() == 40;
-    stage.until("all forty are heard", all_heard).await?;
+    let all_heard =
+        |stage: &Stage| Who::BOTH.iter().all(|who| stage.side(*who).log.connections() == 40);
+    stage.until("all forty are heard by both", all_heard).await?;
     for number in 1..=40 {
         stage.a.close(number).await?;
         stage.b.close(number).await?;
@@ -304,16 +290,13 @@ async fn hundred(stage: &mut Stage) -> Outcome<Played> {
         }
         stage.a.capture(&voice("of-a")).await?;
         stage.b.capture(&voice("of-b")).await?;
-        call(stage, number).await?;
-        let connected = move |stage: &Stage| {
-            Who::BOTH.iter().all(|who| stage.side(*who).state(number) == Some(PeerState::Connected))
-        };
+        stage.call(number, [&voice("of-a"), &voice("of-b")]).await?;
+        let connected = move |stage: &Stage| stage.are_both_connected(number);
         stage.until("a call of a hundred is connected", connected).await?;
         for side in [&stage.a, &stage.b] {
             side.close(number).await?;
-            side.done("close again", soon(side.engine.close(PeerId(number))).await?)?;
-            let released = soon(side.engine.release(track(Slot::Audio))).await?;
-            side.done("release", released)?;
+            side.done("close again", side.engine.close(PeerId(number))).await?;
+            side.done("release", side.engine.release(track(Slot::Audio))).await?;
         }
     }
     let log = |stage: &Stage, who| stage.side(who).log.sinks.load(Ordering::SeqCst);

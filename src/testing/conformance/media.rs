@@ -6,8 +6,8 @@ use futures::FutureExt;
 
 use super::{
     Cell, Played,
-    stage::{Failure, Outcome, Stage, Who, check, input, plan, soon, track},
-    studio::{DENIED, LEVEL, NEVER, SHORT, SILENCE},
+    stage::{Failure, Outcome, Side, Stage, Who, check, input, plan, track},
+    studio::{DENIED, Heard, LEVEL, NEVER, SHORT, SILENCE},
 };
 use crate::{
     host::SourceControl,
@@ -31,7 +31,7 @@ pub(super) const CELLS: &[Cell] = &[
         play: |it| key_frame(it).boxed(),
     },
     Cell { name: "levels of sound arrive", play: |it| levels(it).boxed() },
-    Cell { name: "tones are sent, or declared unsupported", play: |it| tones(it).boxed() },
+    Cell { name: "tones leave, or are declared unsupported", play: |it| tones(it).boxed() },
     Cell { name: "figures name path, codec and counts", play: |it| figures(it).boxed() },
 ];
 
@@ -46,7 +46,7 @@ async fn connect(stage: &mut Stage) -> Outcome {
 
 async fn enable(stage: &Stage, slot: Slot, on: bool) -> Outcome {
     let side = &stage.a;
-    side.done("enable", soon(side.engine.enable(track(slot), on)).await?)
+    side.done("enable", side.engine.enable(track(slot), on)).await
 }
 
 async fn mute(stage: &mut Stage) -> Outcome<Played> {
@@ -54,7 +54,7 @@ async fn mute(stage: &mut Stage) -> Outcome<Played> {
     enable(stage, Slot::Audio, false).await?;
     enable(stage, Slot::Video, false).await?;
     let is_silent =
-        |stage: &Stage| stage.b.heard(Sound, 0).last().is_some_and(|one| one.frame.data == SILENCE);
+        |stage: &Stage| stage.b.heard_last(Sound).is_some_and(|one| one.frame.data == SILENCE);
     stage.until("silence", is_silent).await?;
     stage.gets_none(Who::B, Picture, Who::B).await?;
     let from = stage.b.log.count();
@@ -70,7 +70,7 @@ async fn mute(stage: &mut Stage) -> Outcome<Played> {
     enable(stage, Slot::Audio, true).await?;
     enable(stage, Slot::Video, true).await?;
     let is_heard =
-        |stage: &Stage| stage.b.heard(Sound, 0).last().is_some_and(|one| one.frame.data != SILENCE);
+        |stage: &Stage| stage.b.heard_last(Sound).is_some_and(|one| one.frame.data != SILENCE);
     stage.until("sound again", is_heard).await?;
     stage.gets(Who::B, &[Picture]).await?;
     Ok(Played::Passed)
@@ -79,7 +79,7 @@ async fn mute(stage: &mut Stage) -> Outcome<Played> {
 async fn replace(stage: &mut Stage) -> Outcome<Played> {
     connect(stage).await?;
     let lines = |stage: &Stage| {
-        let of = |one: &super::studio::Heard| one.track.mid.clone();
+        let of = |one: &Heard| one.track.mid.clone();
         let mids: std::collections::BTreeSet<_> = stage.b.heard(Sound, 0).iter().map(of).collect();
         mids
     };
@@ -87,16 +87,15 @@ async fn replace(stage: &mut Stage) -> Outcome<Played> {
     let side = &stage.a;
     let what = input(MediaSource::Microphone, "another");
     let replaced = side.engine.replace(side.session, track(Slot::Audio), what);
-    side.done("replace", soon(replaced).await?)?;
+    side.done("replace", replaced).await?;
     let newest = side.log.devices();
     let is_new = move |stage: &Stage| {
-        let heard = stage.b.heard(Sound, 0);
-        heard
-            .last()
-            .and_then(super::studio::Heard::made)
-            .is_some_and(|(device, _)| device == newest)
+        let made = stage.b.heard_last(Sound).and_then(|one| one.made());
+        made.is_some_and(|(device, _)| device == newest)
     };
     stage.until("the new microphone is heard", is_new).await?;
+    let two = |stage: &Stage| stage.a.log.open.load(Ordering::SeqCst) == 2;
+    stage.until("the old microphone is closed", two).await?;
     check(lines(stage) == before, || "it is heard on another line".to_owned())?;
     let heard = stage.b.heard(Sound, 0);
     let forward = heard.windows(2).all(|two| {
@@ -112,7 +111,8 @@ async fn refused(stage: &mut Stage) -> Outcome<Played> {
     connect(stage).await?;
     let side = &stage.a;
     let what = input(MediaSource::Microphone, DENIED);
-    let answer = soon(side.engine.replace(side.session, track(Slot::Audio), what)).await?;
+    let replaced = side.engine.replace(side.session, track(Slot::Audio), what);
+    let answer = side.soon("replace", replaced).await?;
     check(answer == Err(Fault::Denied), || format!("it is answered {answer:?}"))?;
     stage.gets(Who::B, &[Sound]).await?;
     let one = stage.a.log.open.load(Ordering::SeqCst);
@@ -125,7 +125,7 @@ async fn ends(stage: &mut Stage) -> Outcome<Played> {
     let side = &stage.a;
     let what = input(MediaSource::Microphone, SHORT);
     let replaced = side.engine.replace(side.session, track(Slot::Audio), what);
-    side.done("replace", soon(replaced).await?)?;
+    side.done("replace", replaced).await?;
     let told = |stage: &Stage| {
         stage.a.news.contains(&(PeerId(1), PeerNews::TrackEnded(track(Slot::Audio))))
     };
@@ -162,6 +162,17 @@ async fn levels(stage: &mut Stage) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
+/// Packets of three tones, at the least: each tone's end is said three times (RFC 4733 §2.5.1.4).
+const TONES: u64 = 9;
+
+/// Packets in the stream of the sound that are no sound, since the first `from` frames: no sink gets
+/// tones, but they are counted with the sound (RFC 4733 §2.1).
+fn beside_sound(side: &Side, from: usize) -> u64 {
+    let numbers: Vec<_> =
+        side.heard(Sound, from).iter().filter_map(|one| one.frame.sequence).collect();
+    numbers.windows(2).map(|two| two[1].saturating_sub(two[0] + 1)).sum()
+}
+
 async fn tones(stage: &mut Stage) -> Outcome<Played> {
     let (offer, answer) = stage.connect(Who::A, &video(Who::A), &video(Who::B)).await?;
     stage.both_get(&[Sound]).await?;
@@ -171,7 +182,8 @@ async fn tones(stage: &mut Stage) -> Outcome<Played> {
         let offers = sdp::has_telephone_events(text);
         check(can || !offers, || format!("{}: it offers tones, and cannot", side.name))?;
         let tones = Tones::parse("12#").map_err(|why| Failure(why.to_string()))?;
-        let answer = soon(side.engine.dtmf(track(Slot::Audio), tones)).await?;
+        let from = stage.side(who.other()).log.count();
+        let answer = side.soon("dtmf", side.engine.dtmf(track(Slot::Audio), tones)).await?;
         let right = match (can, both) {
             (false, _) => answer == Err(Fault::Unsupported),
             (true, true) => answer == Ok(()),
@@ -179,6 +191,11 @@ async fn tones(stage: &mut Stage) -> Outcome<Played> {
             (true, false) => answer.is_err(),
         };
         check(right, || format!("{}: tones are answered {answer:?}", side.name))?;
+        if both {
+            let what = format!("the tones of {} leave", side.name);
+            let left = |stage: &Stage| beside_sound(stage.side(who.other()), from) >= TONES;
+            stage.until(&what, left).await?;
+        }
     }
     stage.both_get(&[Sound]).await?;
     Ok(if both { Played::Passed } else { Played::Declared })
@@ -193,8 +210,8 @@ async fn figures(stage: &mut Stage) -> Outcome<Played> {
         for look in 1..=LOOKS {
             stage.frames(who, 25).await?;
             let side = stage.side(who);
-            let stats = side.done("stats", soon(side.engine.stats(PeerId(1))).await?)?;
-            match counts(side.name, &stats) {
+            let stats = side.done("stats", side.engine.stats(PeerId(1))).await?;
+            match counts(&side.name, &stats) {
                 Err(why) if look == LOOKS => return Err(why),
                 Err(_) => {}
                 Ok(()) => break,
@@ -230,8 +247,9 @@ pub(super) async fn withdrawn(stage: &mut Stage) -> Outcome<Played> {
     let asking = tokio::spawn(async move { engine.capture(session, id, what).await });
     let count = |stage: &Stage| stage.a.log.asked.load(Ordering::SeqCst);
     stage.until("somebody is asked for a device", |stage| count(stage) == 1).await?;
-    stage.a.done("release", soon(stage.a.engine.release(id)).await?)?;
-    let answer = soon(asking).await?.map_err(|_| Failure("capture panics".to_owned()))?;
+    stage.a.done("release", stage.a.engine.release(id)).await?;
+    let answer =
+        stage.a.soon("capture", asking).await?.map_err(|_| Failure("capture panics".to_owned()))?;
     check(answer == Err(Fault::Cancelled), || format!("capture is answered {answer:?}"))?;
     check(count(stage) == 0, || "somebody is asked still".to_owned())?;
     Ok(Played::Passed)

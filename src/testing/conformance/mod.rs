@@ -6,19 +6,46 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use matrix_voip::{host::{Media, WebRtc}, testing::conformance::{Setting, Subject, judge}};
-//! # async fn example(my_engine: fn(Arc<dyn Media>) -> Arc<dyn WebRtc>) {
+//! # use matrix_voip::{host::{Media, WebRtc}, machine::io::IceServer};
+//! # use matrix_voip::testing::conformance::{Cell, Setting, Subject, judge_with};
+//! # async fn example(my_engine: fn(Arc<dyn Media>) -> Arc<dyn WebRtc>, server: IceServer) {
 //! let mine = Subject::new("mine", my_engine).without_tones();
-//! let report = judge(&mine, &mine, &Setting::default()).await;
+//! let mut setting = Setting::default();
+//! setting.relays.udp = Some(server);
+//! let cells = Cell::named(&std::env::var("CELL").unwrap_or_default());
+//! let report = judge_with(&cells, &mine, &mine, &setting, |one| println!("{one}")).await;
 //! println!("{report}");
 //! assert!(report.is_right());
 //! # }
 //! ```
 //!
-//! An engine should carry the interfaces that it is given: let `my_engine` use loopback, where it can
-//! be told so. Cells run one after the other, and those that count tasks, files and memory count those
-//! of the whole process: give the suite a program of its own (`tests/conformance.rs`), with one
-//! runtime. The cells of relays need a TURN server ([`Relays`]); without it they are skipped.
+//! # What is judged
+//!
+//! - What is agreed: offers and answers by plan, pictures and screens that come and go, hold, glare,
+//!   rollback, ICE restarts; what both sides then hear and see.
+//! - What is sent: mute, other devices, key frames, levels, tones, figures.
+//! - Ways: relays by each transport, and that nobody who hides behind one names another address.
+//! - Beginning and end: what is cancelled, closed, refused or hostile, forty calls at once, and what a
+//!   hundred calls leave behind.
+//!
+//! [`Cell::all`] is the list. Two engines that are right take about a minute; one that answers nothing
+//! takes twice the [patience](Setting::patience) for each cell.
+//!
+//! # What it needs
+//!
+//! - **Frames as they are.** The suite gives engines its own [`Media`] and looks for each frame, byte
+//!   for byte, at the other side; no codec could decode them. An engine that encodes by itself
+//!   cannot be judged.
+//! - **Loopback.** Where an engine can be told which interfaces it uses, let it use loopback: then
+//!   nothing depends on the network that the machine is in.
+//! - **A program of its own** (`tests/conformance.rs`) with one runtime: cells run one after the other,
+//!   and those that count tasks, files and memory count those of the whole process.
+//! - **Optimised code.** Forty calls at once are much for one thread where nothing is optimised. In the
+//!   `Cargo.toml` of your workspace: `[profile.dev.package."*"]` with `opt-level = 2`, and the same
+//!   for your engine by its name.
+//! - **TURN servers** ([`Relays`]) for the cells of relays. Without them these are skipped, and a report
+//!   with skipped cells can be [right](Report::is_right): read the table, which
+//!   `cargo test --test conformance -- --nocapture` shows.
 
 mod life;
 mod media;
@@ -39,7 +66,8 @@ use crate::{
     machine::io::IceServer,
 };
 
-/// The longest that a cell may take; the slowest makes a hundred calls.
+/// The longest that a cell may take where each of its steps is in time: the slowest makes a hundred
+/// calls.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Why cells of relays are skipped.
@@ -87,8 +115,8 @@ impl fmt::Debug for Subject {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Setting {
-    /// How long anything may take that is to come about. Default: 15 s, more than anybody waits in a
-    /// call. A request to the engine has 15 s in any case.
+    /// How long anything may take that is to come about, each answer to a request too. Default: 15 s,
+    /// more than anybody waits in a call.
     pub patience: Duration,
     /// TURN servers, one for each transport by which a relay is to be reached.
     pub relays: Relays,
@@ -101,6 +129,9 @@ impl Default for Setting {
 }
 
 /// TURN servers, one for each transport by which a relay is to be reached.
+///
+/// That an engine goes by TCP or TLS is seen by this alone, that it gets a relay: so let those servers
+/// take no UDP from clients (coturn: `no-udp`).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Relays {
@@ -136,6 +167,21 @@ impl Cell {
         [negotiation::CELLS, media::CELLS, paths::CELLS, life::CELLS].concat()
     }
 
+    /// Those whose names hold these words, in letters of either case; all for none.
+    ///
+    /// # Panics
+    ///
+    /// When there is none; the names are told.
+    pub fn named(words: &str) -> Vec<Self> {
+        let words = words.to_lowercase();
+        let of_words = |cell: &Self| cell.name.to_lowercase().contains(&words);
+        let cells: Vec<_> = Self::all().into_iter().filter(of_words).collect();
+        let names =
+            || Self::all().iter().map(|cell| format!("\n  {}", cell.name)).collect::<String>();
+        assert!(!cells.is_empty(), "no cell is named {words:?}; there are:{}", names());
+        cells
+    }
+
     /// What it is about.
     pub const fn name(&self) -> &'static str {
         self.name
@@ -148,14 +194,16 @@ impl Cell {
         let played = timeout(LONGEST, playing).await;
         // Whatever came of it: nothing is left for the next cell to stumble over.
         let news = stage.last_words();
-        stage.clear().await;
+        let cleared = AssertUnwindSafe(stage.clear()).catch_unwind().await;
+        let wrong = |why: &str| Verdict::Failed(Failure(format!("{why} ({news})")));
         match played {
+            Ok(Ok(Ok(_))) if cleared.is_err() => wrong("it panics when all is closed"),
             Ok(Ok(Ok(Played::Passed))) => Verdict::Passed,
             Ok(Ok(Ok(Played::Declared))) => Verdict::Declared,
             Ok(Ok(Ok(Played::Skipped(why)))) => Verdict::Skipped(why),
-            Ok(Ok(Err(Failure(why)))) => Verdict::Failed(Failure(format!("{why} ({news})"))),
-            Ok(Err(_)) => Verdict::Failed(Failure(format!("it panics ({news})"))),
-            Err(_) => Verdict::Failed(Failure(format!("it never ends ({news})"))),
+            Ok(Ok(Err(Failure(why)))) => wrong(&why),
+            Ok(Err(_)) => wrong("it panics"),
+            Err(_) => wrong("it never ends"),
         }
     }
 }
@@ -168,6 +216,8 @@ impl fmt::Debug for Cell {
 
 /// How a cell went.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
 pub enum Verdict {
     /// It is right.
     Passed,
@@ -190,54 +240,86 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// How all cells went; shown as a table.
+/// A cell that was played; shown as a line of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Judged {
+    /// What the cell is about.
+    pub name: &'static str,
+    /// How it went.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  {:<68} {:>6} ms  {}", self.name, self.took.as_millis(), self.verdict)
+    }
+}
+
+/// How all cells went; shown as a table of those that were wrong or skipped, and their numbers.
 #[derive(Debug, Clone)]
+#[must_use]
 #[non_exhaustive]
 pub struct Report {
     /// Which engines.
     pub between: (String, String),
-    /// Each cell, how it went and how long it took.
-    pub cells: Vec<(&'static str, Verdict, Duration)>,
+    /// Each cell.
+    pub cells: Vec<Judged>,
 }
 
 impl Report {
     /// Whether nothing was wrong; not where nothing was played, for want of cells or servers.
     pub fn is_right(&self) -> bool {
-        let is_played = |verdict: &Verdict| matches!(verdict, Verdict::Passed | Verdict::Declared);
-        let is_wrong = |verdict: &Verdict| matches!(verdict, Verdict::Failed(_));
-        let mut verdicts = self.cells.iter().map(|(_, verdict, _)| verdict);
-        verdicts.clone().any(is_played) && !verdicts.any(is_wrong)
+        let is_played = |one: &Judged| matches!(one.verdict, Verdict::Passed | Verdict::Declared);
+        self.cells.iter().any(is_played) && !self.cells.iter().any(Judged::is_wrong)
+    }
+}
+
+impl Judged {
+    fn is_wrong(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+
+    fn is_skipped(&self) -> bool {
+        matches!(self.verdict, Verdict::Skipped(_))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |is: fn(&Judged) -> bool| self.cells.iter().filter(|one| is(one)).count();
         writeln!(f, "{} and {}", self.between.0, self.between.1)?;
-        for (name, verdict, took) in &self.cells {
-            writeln!(f, "  {name:<68} {:>6} ms  {verdict}", took.as_millis())?;
+        for one in self.cells.iter().filter(|one| one.is_wrong() || one.is_skipped()) {
+            writeln!(f, "{one}")?;
         }
-        Ok(())
+        let (wrong, skipped) = (count(Judged::is_wrong), count(Judged::is_skipped));
+        write!(f, "{wrong} of {} wrong, {skipped} skipped", self.cells.len())
     }
 }
 
 /// Plays all cells between two engines.
 pub async fn judge(ours: &Subject, theirs: &Subject, setting: &Setting) -> Report {
-    judge_cells(&Cell::all(), ours, theirs, setting).await
+    judge_with(&Cell::all(), ours, theirs, setting, |_| ()).await
 }
 
-/// Plays these cells between two engines.
-pub async fn judge_cells(
+/// Plays these cells between two engines, and says how each went as soon as it is over.
+pub async fn judge_with(
     cells: &[Cell],
     ours: &Subject,
     theirs: &Subject,
     setting: &Setting,
+    mut on_verdict: impl FnMut(&Judged),
 ) -> Report {
     let mut report =
         Report { between: (ours.name.clone(), theirs.name.clone()), cells: Vec::new() };
     for cell in cells {
         let began = Instant::now();
         let verdict = cell.play(ours, theirs, setting).await;
-        report.cells.push((cell.name, verdict, began.elapsed()));
+        let judged = Judged { name: cell.name, verdict, took: began.elapsed() };
+        on_verdict(&judged);
+        report.cells.push(judged);
     }
     report
 }

@@ -4,7 +4,7 @@ use futures::FutureExt;
 
 use super::{
     Cell, Played,
-    stage::{Outcome, Stage, Who, check, directed, plan, soon},
+    stage::{Outcome, Stage, Who, check, directed, plan},
     studio::{Heard, picture_bytes},
 };
 use crate::{
@@ -30,6 +30,11 @@ pub(super) const CELLS: &[Cell] = &[
     Cell { name: "an answer that receives a picture and sends none", play: |it| watch(it).boxed() },
     Cell { name: "a picture that the offerer adds", play: |it| add(it, Who::A).boxed() },
     Cell { name: "a picture that the answerer adds", play: |it| add(it, Who::B).boxed() },
+    Cell {
+        name: "a picture that one adds, and then the other in the same line",
+        play: |it| follow(it).boxed(),
+    },
+    Cell { name: "an offer that receives a picture and sends none", play: |it| wish(it).boxed() },
     Cell { name: "a picture that is taken away and comes again", play: |it| take_away(it).boxed() },
     Cell { name: "a screen in a line and a stream of its own", play: |it| screen(it).boxed() },
     Cell { name: "hold by the offerer, and its end", play: |it| hold(it, Who::A).boxed() },
@@ -84,6 +89,8 @@ async fn sound(stage: &mut Stage) -> Outcome<Played> {
         check(in_order, || format!("{}: frames out of order, or without numbers", side.name))?;
         let all_marked = heard.iter().all(|one| one.made().is_some_and(|(device, _)| device == 1));
         check(all_marked, || format!("{}: frames are changed on their way", side.name))?;
+        let ends = side.told(1).filter(|news| **news == PeerNews::GatheringDone).count();
+        check(ends == 1, || format!("{}: the end of gathering is told {ends} times", side.name))?;
     }
     Ok(Played::Passed)
 }
@@ -141,8 +148,7 @@ async fn whole(stage: &mut Stage) -> Outcome<Played> {
     let done = |stage: &Stage| stage.a.news.contains(&(PeerId(1), PeerNews::GatheringDone));
     stage.until("gathering is done", done).await?;
     let side = &stage.a;
-    let read = soon(side.engine.local_description(PeerId(1))).await?;
-    let local = side.done("local_description", read)?;
+    let local = side.done("local_description", side.engine.local_description(PeerId(1))).await?;
     let trickled = side.news.iter().filter_map(|(_, news)| match news {
         PeerNews::Candidate(candidate) => Some(candidate.candidate.expose()),
         _ => None,
@@ -189,6 +195,34 @@ async fn add(stage: &mut Stage, who: Who) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
+/// They watch at first, and are seen themselves afterwards.
+async fn follow(stage: &mut Stage) -> Outcome<Played> {
+    stage.connect(Who::A, &voice(Who::A), &voice(Who::B)).await?;
+    for who in Who::BOTH {
+        stage.side(who).capture(&plan(&[Slot::Video], stream(who))).await?;
+    }
+    let watching = directed(&[(Slot::Audio, SendRecv), (Slot::Video, RecvOnly)], stream(Who::B));
+    stage.negotiate(Who::A, &video(Who::A), &watching).await?;
+    stage.gets(Who::B, &[Sound, Picture]).await?;
+    let (offer, _) = stage.negotiate(Who::B, &video(Who::B), &video(Who::A)).await?;
+    let lines = media_lines(&offer).len();
+    check(lines == 2, || format!("it takes {lines} lines"))?;
+    stage.both_get(&[Sound, Picture]).await?;
+    Ok(Played::Passed)
+}
+
+async fn wish(stage: &mut Stage) -> Outcome<Played> {
+    let ours = directed(&[(Slot::Audio, SendRecv), (Slot::Video, RecvOnly)], stream(Who::A));
+    let (offer, answer) = stage.connect(Who::A, &ours, &video(Who::B)).await?;
+    for (text, wanted) in [(&offer, [SendRecv, RecvOnly]), (&answer, [SendRecv, SendOnly])] {
+        let directions: Vec<_> = media_lines(text).iter().map(|line| line.direction).collect();
+        check(directions == wanted, || format!("a description of {directions:?}"))?;
+    }
+    stage.gets(Who::A, &[Sound, Picture]).await?;
+    stage.gets_none(Who::B, Picture, Who::B).await?;
+    Ok(Played::Passed)
+}
+
 async fn take_away(stage: &mut Stage) -> Outcome<Played> {
     stage.connect(Who::A, &video(Who::A), &video(Who::B)).await?;
     stage.both_get(&[Sound, Picture]).await?;
@@ -196,6 +230,16 @@ async fn take_away(stage: &mut Stage) -> Outcome<Played> {
     let ours = directed(&[(Slot::Audio, SendRecv), (Slot::Video, Inactive)], stream(Who::A));
     stage.negotiate(Who::A, &ours, &video(Who::B)).await?;
     stage.gets_none(Who::B, Picture, Who::B).await?;
+    let removed = |stage: &Stage| {
+        let picture = stage.b.told(1).find_map(|news| match news {
+            PeerNews::TrackAdded { mid, kind: Picture, .. } => Some(mid.clone()),
+            _ => None,
+        });
+        picture.is_some_and(|mid| {
+            stage.b.told(1).any(|news| *news == PeerNews::TrackRemoved { mid: mid.clone() })
+        })
+    };
+    stage.until("the other side is told that it is gone", removed).await?;
     stage.negotiate(Who::B, &video(Who::B), &video(Who::A)).await?;
     stage.both_get(&[Sound, Picture]).await?;
     Ok(Played::Passed)
@@ -235,20 +279,36 @@ async fn hold(stage: &mut Stage, who: Who) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
+/// For so many frames of sound by the second call.
+async fn beside(stage: &mut Stage, frames: usize) -> Outcome {
+    for who in Who::BOTH {
+        stage.hears(who, frames, |one| one.track.peer == PeerId(2)).await?;
+    }
+    Ok(())
+}
+
+/// Nothing is heard by which time could be told: a second call of the same microphones tells it.
 async fn silence(stage: &mut Stage) -> Outcome<Played> {
     stage.connect(Who::A, &voice(Who::A), &voice(Who::B)).await?;
     stage.both_get(&[Sound]).await?;
+    stage.call(2, [&voice(Who::A), &voice(Who::B)]).await?;
+    beside(stage, 1).await?;
     let held = |who| directed(&[(Slot::Audio, Inactive)], stream(who));
     stage.negotiate(Who::A, &held(Who::A), &voice(Who::B)).await?;
-    let from = Who::BOTH.map(|who| stage.side(who).log.count());
-    // Nothing is heard by which time could be told: another negotiation is as long.
     let (_, answer) = stage.negotiate(Who::B, &voice(Who::B), &held(Who::A)).await?;
     let directions: Vec<_> = media_lines(&answer).iter().map(|line| line.direction).collect();
     check(directions == [Inactive], || format!("a hold is left by {directions:?}"))?;
+    // What is on its way may still come.
+    beside(stage, 10).await?;
+    let from = Who::BOTH.map(|who| stage.side(who).log.count());
+    beside(stage, 40).await?;
     for (who, from) in Who::BOTH.into_iter().zip(from) {
-        let late = stage.side(who).log.count() - from;
-        check(late < 10, || format!("{late} frames during a hold"))?;
+        let side = stage.side(who);
+        let late = side.count(from, |one| one.track.peer == PeerId(1));
+        check(late == 0, || format!("{}: {late} frames during a hold", side.name))?;
     }
+    stage.a.close(2).await?;
+    stage.b.close(2).await?;
     stage.negotiate(Who::B, &voice(Who::B), &voice(Who::A)).await?;
     stage.both_get(&[Sound]).await?;
     Ok(Played::Passed)
@@ -281,7 +341,7 @@ async fn rollback(stage: &mut Stage) -> Outcome<Played> {
 
 async fn roll_back(stage: &Stage, who: Who) -> Outcome {
     let side = stage.side(who);
-    side.done("rollback", soon(side.engine.rollback(PeerId(1))).await?)
+    side.done("rollback", side.engine.rollback(PeerId(1))).await
 }
 
 async fn first_rollback(stage: &mut Stage) -> Outcome<Played> {
@@ -344,7 +404,8 @@ async fn refused(stage: &mut Stage) -> Outcome<Played> {
     }
     stage.offer(Who::A, &video(Who::A)).await?;
     let former = Description { kind: SdpKind::Answer, sdp: former.into() };
-    let taken = soon(stage.a.engine.set_remote(PeerId(1), former)).await?;
+    let taken = stage.a.engine.set_remote(PeerId(1), former);
+    let taken = stage.a.soon("set_remote", taken).await?;
     check(matches!(taken, Err(Fault::Failed(_))), || format!("it is answered {taken:?}"))?;
     roll_back(stage, Who::A).await?;
     stage.both_get(&[Sound]).await?;
@@ -353,21 +414,35 @@ async fn refused(stage: &mut Stage) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
+/// Whether somebody has told candidates of these credentials.
+fn tells(stage: &Stage, who: Who, ufrag: &Option<String>) -> bool {
+    stage.side(who).told(1).any(|news| match news {
+        PeerNews::Candidate(candidate) => candidate.username_fragment == *ufrag,
+        _ => false,
+    })
+}
+
 async fn restart(stage: &mut Stage, who: Who) -> Outcome<Played> {
     let (offer, answer) = stage.connect(Who::A, &video(Who::A), &video(Who::B)).await?;
     stage.both_get(&[Sound, Picture]).await?;
     let from = Who::BOTH.map(|who| stage.side(who).news.len());
-    let mut last = if who == Who::A { offer } else { answer };
+    let mut last = [&offer, &answer].map(|text| sdp::ice_ufrag(text).map(str::to_owned));
     for _ in 0..2 {
         let side = stage.side(who);
-        side.done("restart_ice", soon(side.engine.restart_ice(PeerId(1))).await?)?;
+        side.done("restart_ice", side.engine.restart_ice(PeerId(1))).await?;
         let (offer, answer) = stage.negotiate(who, &video(who), &video(who.other())).await?;
-        let texts = [&last, &offer, &answer].map(|text| sdp::ice_ufrag(text).map(str::to_owned));
-        check(texts[1] != texts[0], || "the offer has no new credentials".to_owned())?;
-        check(texts[2].is_some(), || "the answer has no credentials".to_owned())?;
+        let texts = if who == Who::A { [offer, answer] } else { [answer, offer] };
+        let new = texts.each_ref().map(|text| sdp::ice_ufrag(text).map(str::to_owned));
+        for (at, side) in [&stage.a, &stage.b].into_iter().enumerate() {
+            let is_new = new[at].is_some() && new[at] != last[at];
+            check(is_new, || format!("{}: no new credentials", side.name))?;
+        }
+        let of_both =
+            |stage: &Stage| Who::BOTH.iter().zip(&new).all(|(who, new)| tells(stage, *who, new));
+        stage.until("candidates of the new credentials are told by both", of_both).await?;
         stage.both_get(&[Sound, Picture]).await?;
         stage.until("both are connected", Stage::are_connected).await?;
-        last = offer;
+        last = new;
     }
     for (who, from) in Who::BOTH.into_iter().zip(from) {
         let side = stage.side(who);

@@ -4,7 +4,7 @@ use futures::FutureExt;
 
 use super::{
     Cell, NO_SERVER, Played, Relays,
-    stage::{Failure, Outcome, Stage, Who, check, plan, soon},
+    stage::{Failure, Outcome, Side, Stage, Who, check, plan},
 };
 use crate::{
     id::PeerId,
@@ -30,8 +30,7 @@ async fn nameless(stage: &mut Stage) -> Outcome<Played> {
     let done = |stage: &Stage| stage.a.news.contains(&(PeerId(1), PeerNews::GatheringDone));
     stage.until("gathering is done", done).await?;
     let side = &stage.a;
-    let local = soon(side.engine.local_description(PeerId(1))).await?;
-    let local = side.done("local_description", local)?;
+    let local = side.done("local_description", side.engine.local_description(PeerId(1))).await?;
     let named = sdp::candidates(local.sdp.expose());
     check(named == 0, || format!("{named} candidates without a relay"))?;
     let told = side.news.iter().filter(|(_, news)| match news {
@@ -55,12 +54,34 @@ async fn relayed(stage: &mut Stage, relay: fn(&Relays) -> &Option<IceServer>) ->
     stage.both_get(&[MediaKind::Audio, MediaKind::Video]).await?;
     for who in Who::BOTH {
         let side = stage.side(who);
-        let stats = side.done("stats", soon(side.engine.stats(PeerId(1))).await?)?;
+        let stats = side.done("stats", side.engine.stats(PeerId(1))).await?;
         let pair = stats.pair.ok_or_else(|| Failure(format!("{}: no path", side.name)))?;
         let kind = pair.local.kind;
         check(kind == "relay", || format!("{}: the way begins at a {kind} address", side.name))?;
+        let local = side.done("local_description", side.engine.local_description(PeerId(1)));
+        names_relays_alone(side, local.await?.sdp.expose())?;
     }
     Ok(Played::Passed)
+}
+
+/// Who hides behind a relay names no other address: not as a candidate, nor as what a relayed one
+/// is based on (`raddr`).
+fn names_relays_alone(side: &Side, local: &str) -> Outcome {
+    let told = side.told(1).filter_map(|news| match news {
+        PeerNews::Candidate(candidate) => Some(candidate.candidate.expose()),
+        _ => None,
+    });
+    let written = local.lines().filter_map(|line| line.strip_prefix("a="));
+    let all = told.chain(written.filter(|line| line.starts_with("candidate:")));
+    for candidate in all.filter(|candidate| !candidate.is_empty()) {
+        check(candidate.contains(" typ relay"), || format!("{}: not a relay is named", side.name))?;
+        let mut words = candidate.split(' ').skip_while(|word| *word != "raddr");
+        let base = words.nth(1).unwrap_or("0.0.0.0");
+        check(["0.0.0.0", "::"].contains(&base), || {
+            format!("{}: a relayed candidate names the address behind it", side.name)
+        })?;
+    }
+    Ok(())
 }
 
 async fn later(stage: &mut Stage) -> Outcome<Played> {
@@ -75,9 +96,8 @@ async fn later(stage: &mut Stage) -> Outcome<Played> {
     };
     let side = &stage.a;
     check(!side.news.iter().any(|(_, news)| is_relay(news)), || "a relay of nobody".to_owned())?;
-    let set = soon(side.engine.set_servers(PeerId(1), vec![server])).await?;
-    side.done("set_servers", set)?;
-    side.done("restart_ice", soon(side.engine.restart_ice(PeerId(1))).await?)?;
+    side.done("set_servers", side.engine.set_servers(PeerId(1), vec![server])).await?;
+    side.done("restart_ice", side.engine.restart_ice(PeerId(1))).await?;
     stage.negotiate(Who::A, &ours, &theirs).await?;
     let told = |stage: &Stage| stage.a.news.iter().any(|(_, news)| is_relay(news));
     stage.until("a relayed candidate is told", told).await?;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, future::join};
 use tokio::time::timeout;
 
 use super::{
@@ -22,8 +22,6 @@ use crate::{
     },
 };
 
-/// How long a request may take until it is answered.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is looked whether something has come about that nobody reports.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -42,7 +40,8 @@ pub(super) fn check(is_so: bool, what: impl FnOnce() -> String) -> Outcome {
 
 /// One engine with its devices and its news.
 pub(super) struct Side {
-    pub(super) name: &'static str,
+    /// The engine's, and which of the two it is where both have the same.
+    pub(super) name: String,
     pub(super) engine: Arc<dyn WebRtc>,
     pub(super) log: Arc<Log>,
     pub(super) session: SessionId,
@@ -52,12 +51,14 @@ pub(super) struct Side {
     /// Candidates on their way to the other side, and whether it can take them.
     waiting: Vec<(PeerId, Candidate)>,
     is_described: bool,
+    /// How long a request may take until it is answered.
+    patience: Duration,
     driver: DriverEnd,
     mailbox: Mailbox,
 }
 
 impl Side {
-    fn new(name: &'static str, subject: &Subject, session: u64) -> Self {
+    fn new(name: String, subject: &Subject, session: u64, patience: Duration) -> Self {
         let log = Arc::new(Log::default());
         let engine = subject.make(Arc::new(Studio { log: log.clone() }));
         let (driver, mailbox) = mailbox::pair();
@@ -73,13 +74,25 @@ impl Side {
             news,
             waiting,
             is_described: false,
+            patience,
             driver,
             mailbox,
         }
     }
 
-    /// A request was answered as it should.
-    pub(super) fn done<T>(&self, what: &str, answer: Result<T, Fault>) -> Outcome<T> {
+    /// An answer has to come within a bounded time.
+    pub(super) async fn soon<T>(&self, what: &str, asked: impl Future<Output = T>) -> Outcome<T> {
+        let answered = timeout(self.patience, asked).await;
+        answered.map_err(|_| Failure(format!("{}: {what} is never answered", self.name)))
+    }
+
+    /// A request is answered in time, and as it should be.
+    pub(super) async fn done<T>(
+        &self,
+        what: &str,
+        asked: impl Future<Output = Result<T, Fault>>,
+    ) -> Outcome<T> {
+        let answer = self.soon(what, asked).await?;
         answer.map_err(|fault| Failure(format!("{}: {what}: {fault}", self.name)))
     }
 
@@ -89,11 +102,11 @@ impl Side {
 
     pub(super) async fn open(&self, peer: u64) -> Outcome {
         let opened = self.engine.open(PeerId(peer), self.config.clone(), self.events(peer));
-        self.done("open", soon(opened).await?)
+        self.done("open", opened).await
     }
 
     pub(super) async fn close(&self, peer: u64) -> Outcome {
-        self.done("close", soon(self.engine.close(PeerId(peer))).await?)
+        self.done("close", self.engine.close(PeerId(peer))).await
     }
 
     /// Opens the devices of what the plan sends.
@@ -101,8 +114,7 @@ impl Side {
         for line in &plan.lines {
             if let Some(track) = line.track {
                 let what = Capture::of(source_of(line.slot));
-                let captured = soon(self.engine.capture(self.session, track, what)).await?;
-                self.done("capture", captured)?;
+                self.done("capture", self.engine.capture(self.session, track, what)).await?;
             }
         }
         Ok(())
@@ -110,9 +122,27 @@ impl Side {
 
     /// What was heard since the first `from` frames, of one kind.
     pub(super) fn heard(&self, kind: MediaKind, from: usize) -> Vec<Heard> {
-        let mut heard = self.log.heard(from);
-        heard.retain(|one| one.track.kind == kind);
-        heard
+        self.log.look(|all| {
+            let later = all.get(from..).unwrap_or_default().iter();
+            later.filter(|one| one.track.kind == kind).cloned().collect()
+        })
+    }
+
+    /// What was heard last, of one kind.
+    pub(super) fn heard_last(&self, kind: MediaKind) -> Option<Heard> {
+        self.log.look(|all| all.iter().rev().find(|one| one.track.kind == kind).cloned())
+    }
+
+    /// How many such frames were heard since the first `from`.
+    pub(super) fn count(&self, from: usize, is_such: impl Fn(&Heard) -> bool) -> usize {
+        self.log.look(|all| {
+            all.get(from..).unwrap_or_default().iter().filter(|one| is_such(one)).count()
+        })
+    }
+
+    /// What was told of a connection.
+    pub(super) fn told(&self, peer: u64) -> impl Iterator<Item = &PeerNews> {
+        self.news.iter().filter(move |(of, _)| of.0 == peer).map(|(_, news)| news)
     }
 
     /// The last state of a connection that was told.
@@ -142,11 +172,30 @@ impl Side {
         }
         self.news.push((peer, news));
     }
-}
 
-/// An answer has to come within a bounded time.
-pub(super) async fn soon<T>(asked: impl Future<Output = T>) -> Outcome<T> {
-    timeout(PATIENCE, asked).await.map_err(|_| Failure("a request is never answered".to_owned()))
+    /// What was told last and how much was heard, for whoever looks for the fault.
+    fn last_words(&self) -> String {
+        let state = match self.state(1) {
+            Some(state) => format!("last told {state:?}"),
+            None => "told no state".to_owned(),
+        };
+        format!("{}: {state}, {} frames heard", self.name, self.log.count())
+    }
+
+    /// Closes everything. Who does not answer the first time is asked for nothing more: what is
+    /// open then goes with the engine.
+    async fn clear(self) {
+        for peer in 1..=2 {
+            if self.soon("close", self.engine.close(PeerId(peer))).await.is_err() {
+                return;
+            }
+        }
+        for slot in [Slot::Audio, Slot::Video, Slot::Screen] {
+            if self.soon("release", self.engine.release(track(slot))).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Two sides.
@@ -178,9 +227,14 @@ impl Who {
 
 impl Stage {
     pub(super) fn new(ours: &Subject, theirs: &Subject, setting: &Setting) -> Self {
+        let [a, b] = if ours.name == theirs.name {
+            ["first", "second"].map(|which| format!("{} ({which})", ours.name))
+        } else {
+            [ours, theirs].map(|subject| subject.name.clone())
+        };
         Self {
-            a: Side::new("ours", ours, 1),
-            b: Side::new("theirs", theirs, 2),
+            a: Side::new(a, ours, 1, setting.patience),
+            b: Side::new(b, theirs, 2, setting.patience),
             setting: setting.clone(),
             tones: (ours.tones, theirs.tones),
         }
@@ -225,9 +279,19 @@ impl Stage {
     /// For so many more frames of sound at somebody, who hears all the time: a span that the
     /// sound itself measures.
     pub(super) async fn frames(&mut self, who: Who, count: usize) -> Outcome {
-        let from = self.side(who).log.count();
-        let more = |stage: &Self| stage.side(who).heard(MediaKind::Audio, from).len() >= count;
-        self.until("more sound", more).await
+        self.hears(who, count, |one| one.track.kind == MediaKind::Audio).await
+    }
+
+    /// For so many more frames of such a kind at somebody.
+    pub(super) async fn hears(
+        &mut self,
+        who: Who,
+        count: usize,
+        is_such: impl Fn(&Heard) -> bool,
+    ) -> Outcome {
+        let side = self.side(who);
+        let (from, what) = (side.log.count(), format!("{} hears {count} more frames", side.name));
+        self.until(&what, |stage| stage.side(who).count(from, &is_such) >= count).await
     }
 
     async fn trickle(&mut self) -> Outcome {
@@ -241,8 +305,7 @@ impl Stage {
             }
             for (peer, candidates) in of_peers {
                 let to = self.side(who.other());
-                let taken = soon(to.engine.candidates(peer, candidates)).await?;
-                to.done("candidates", taken)?;
+                to.done("candidates", to.engine.candidates(peer, candidates)).await?;
             }
         }
         Ok(())
@@ -250,23 +313,12 @@ impl Stage {
 
     /// What both were told last, for whoever looks for the fault.
     pub(super) fn last_words(&self) -> String {
-        let of = |side: &Side| {
-            let states = [side.state(1), side.state(2)];
-            format!("{}: {states:?}, {} frames", side.name, side.log.count())
-        };
-        format!("{}; {}", of(&self.a), of(&self.b))
+        format!("{}; {}", self.a.last_words(), self.b.last_words())
     }
 
     /// Closes everything; what an engine does not close in time is dropped with it.
     pub(super) async fn clear(self) {
-        for side in [&self.a, &self.b] {
-            for peer in 1..=2 {
-                drop(soon(side.engine.close(PeerId(peer))).await);
-            }
-            for slot in [Slot::Audio, Slot::Video, Slot::Screen] {
-                drop(soon(side.engine.release(track(slot))).await);
-            }
-        }
+        join(self.a.clear(), self.b.clear()).await;
     }
 
     // ----------------------------------------------------------------------------- negotiation
@@ -275,15 +327,14 @@ impl Stage {
     pub(super) async fn offer(&self, from: Who, plan: &Plan) -> Outcome<Description> {
         let side = self.side(from);
         let peer = PeerId(1);
-        let offer = side.done("offer", soon(side.engine.offer(peer, plan.clone())).await?)?;
-        side.done("set_local", soon(side.engine.set_local(peer, offer.clone())).await?)?;
+        let offer = side.done("offer", side.engine.offer(peer, plan.clone())).await?;
+        side.done("set_local", side.engine.set_local(peer, offer.clone())).await?;
         Ok(offer)
     }
 
     pub(super) async fn take(&mut self, at: Who, description: &Description) -> Outcome {
         let side = self.side(at);
-        let taken = soon(side.engine.set_remote(PeerId(1), description.clone())).await?;
-        side.done("set_remote", taken)?;
+        side.done("set_remote", side.engine.set_remote(PeerId(1), description.clone())).await?;
         self.side_mut(at).described();
         Ok(())
     }
@@ -292,8 +343,8 @@ impl Stage {
     pub(super) async fn answer(&self, from: Who, plan: &Plan) -> Outcome<Description> {
         let side = self.side(from);
         let peer = PeerId(1);
-        let answer = side.done("answer", soon(side.engine.answer(peer, plan.clone())).await?)?;
-        side.done("set_local", soon(side.engine.set_local(peer, answer.clone())).await?)?;
+        let answer = side.done("answer", side.engine.answer(peer, plan.clone())).await?;
+        side.done("set_local", side.engine.set_local(peer, answer.clone())).await?;
         Ok(answer)
     }
 
@@ -328,7 +379,25 @@ impl Stage {
     }
 
     pub(super) fn are_connected(&self) -> bool {
-        Who::BOTH.iter().all(|who| self.side(*who).state(1) == Some(PeerState::Connected))
+        self.are_both_connected(1)
+    }
+
+    /// Whether both say so of that connection.
+    pub(super) fn are_both_connected(&self, number: u64) -> bool {
+        Who::BOTH.iter().all(|who| self.side(*who).state(number) == Some(PeerState::Connected))
+    }
+
+    /// One more call of these devices, on connections of that number.
+    pub(super) async fn call(&self, number: u64, plans: [&Plan; 2]) -> Outcome {
+        let (peer, (a, b), [ours, theirs]) = (PeerId(number), (&self.a, &self.b), plans);
+        a.open(number).await?;
+        b.open(number).await?;
+        let offer = a.done("offer", a.engine.offer(peer, ours.clone())).await?;
+        a.done("set_local", a.engine.set_local(peer, offer.clone())).await?;
+        b.done("set_remote", b.engine.set_remote(peer, offer)).await?;
+        let answer = b.done("answer", b.engine.answer(peer, theirs.clone())).await?;
+        b.done("set_local", b.engine.set_local(peer, answer.clone())).await?;
+        a.done("set_remote", a.engine.set_remote(peer, answer)).await
     }
 
     /// Both hear new frames of each of these kinds from now on.
@@ -341,12 +410,12 @@ impl Stage {
 
     /// One side gets new frames of each of these kinds.
     pub(super) async fn gets(&mut self, who: Who, kinds: &[MediaKind]) -> Outcome {
-        let from = self.side(who).log.count();
-        let name = self.side(who).name;
+        let side = self.side(who);
+        let (from, name) = (side.log.count(), side.name.clone());
         for kind in kinds {
-            let what = format!("{name} gets {kind:?}");
-            let more = |stage: &Self| stage.side(who).heard(*kind, from).len() > 3;
-            self.until(&what, more).await?;
+            let more =
+                |stage: &Self| stage.side(who).count(from, |one| one.track.kind == *kind) > 3;
+            self.until(&format!("{name} gets {kind:?}"), more).await?;
         }
         Ok(())
     }
@@ -358,8 +427,8 @@ impl Stage {
         let from = self.side(who).log.count();
         self.frames(while_, 30).await?;
         let side = self.side(who);
-        let heard = side.heard(kind, from);
-        check(heard.is_empty(), || format!("{} still gets {kind:?}", side.name))
+        let late = side.count(from, |one| one.track.kind == kind);
+        check(late == 0, || format!("{} still gets {kind:?}: {late} frames", side.name))
     }
 }
 

@@ -71,11 +71,6 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// What came in since the first `from` frames.
-    pub(super) fn heard(&self, from: usize) -> Vec<Heard> {
-        lock(&self.heard).get(from..).unwrap_or_default().to_vec()
-    }
-
     /// Looks at all that came in.
     pub(super) fn look<T>(&self, look: impl FnOnce(&[Heard]) -> T) -> T {
         look(&lock(&self.heard))
