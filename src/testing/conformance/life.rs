@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use futures::{FutureExt, future::join_all};
+use futures::{FutureExt, future::try_join_all};
 
 use super::{
     Cell, Played, media,
@@ -252,16 +252,14 @@ async fn forty(stage: &mut Stage) -> Outcome<Played> {
         stage.side_mut(who).described();
     }
     let plans = [&voice("of-a"), &voice("of-b")];
-    let calls: Vec<_> = join_all((1..=40).map(|number| stage.call(number, plans))).await;
-    calls.into_iter().collect::<Outcome<()>>()?;
+    try_join_all((1..=40).map(|number| stage.call(number, plans))).await?;
     let connected = |stage: &Stage| (1..=40).all(|number| stage.are_both_connected(number));
     stage.until("all forty are connected", connected).await?;
     let all_heard =
         |stage: &Stage| Who::BOTH.iter().all(|who| stage.side(*who).log.connections() == 40);
     stage.until("all forty are heard by both", all_heard).await?;
-    for number in 1..=40 {
-        stage.a.close(number).await?;
-        stage.b.close(number).await?;
+    for side in [&stage.a, &stage.b] {
+        try_join_all((1..=40).map(|number| side.close(number))).await?;
     }
     Ok(Played::Passed)
 }

@@ -40,9 +40,10 @@
 //!   nothing depends on the network that the machine is in.
 //! - **A program of its own** (`tests/conformance.rs`) with one runtime: cells run one after the other,
 //!   and those that count tasks, files and memory count those of the whole process.
-//! - **Optimised code.** Forty calls at once are much for one thread where nothing is optimised. In the
-//!   `Cargo.toml` of your workspace: `[profile.dev.package."*"]` with `opt-level = 2`, and the same
-//!   for your engine by its name.
+//! - **Time to compute.** All connections and the suite share one thread in a plain `#[tokio::test]`.
+//!   str0m manages unoptimised; if yours fails "40 calls at once" alone, optimise it before you look
+//!   for a fault: `[profile.dev.package."*"]` with `opt-level = 2` in the `Cargo.toml` of your
+//!   workspace, and the same for your own package by its name.
 //! - **TURN servers** ([`Relays`]) for the cells of relays. Without them these are skipped, and a report
 //!   with skipped cells can be [right](Report::is_right): read the table, which
 //!   `cargo test --test conformance -- --nocapture` shows.

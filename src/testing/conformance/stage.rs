@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::join};
+use futures::{
+    FutureExt,
+    future::{join, try_join_all},
+};
 use tokio::time::timeout;
 
 use super::{
@@ -303,10 +306,12 @@ impl Stage {
             for (peer, candidate) in std::mem::take(&mut self.side_mut(who).waiting) {
                 of_peers.entry(peer).or_default().push(candidate);
             }
-            for (peer, candidates) in of_peers {
-                let to = self.side(who.other());
-                to.done("candidates", to.engine.candidates(peer, candidates)).await?;
-            }
+            let to = self.side(who.other());
+            // All at once: each answer waits until forty connections at work have had their turn.
+            let taken = of_peers.into_iter().map(|(peer, candidates)| {
+                to.done("candidates", to.engine.candidates(peer, candidates))
+            });
+            try_join_all(taken).await?;
         }
         Ok(())
     }

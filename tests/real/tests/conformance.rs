@@ -7,13 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
 use std::{
+    fmt::Display,
     fs,
     io::Write,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use matrix_voip::testing::conformance::{Cell, Judged, Setting, Subject, judge_with};
+use matrix_voip::testing::conformance::{Cell, Setting, Subject, judge_with};
 use matrix_voip_engine::{Interfaces, TrustedRoots};
 use matrix_voip_str0m::Str0m;
 use matrix_voip_webrtc::Webrtc;
@@ -69,8 +70,8 @@ fn chromium() -> Option<Subject> {
 }
 
 /// At once and past libtest, which swallows what print macros say: where it hangs is to be seen.
-fn say(judged: &Judged) {
-    writeln!(std::io::stdout(), "{judged}").unwrap();
+fn say(what: impl Display) {
+    std::io::stdout().write_all(format!("{what}\n").as_bytes()).unwrap();
 }
 
 async fn is_right(ours: &Subject, theirs: &Subject) {
@@ -79,8 +80,8 @@ async fn is_right(ours: &Subject, theirs: &Subject) {
     setting.patience = PATIENCE;
     setting.relays = ground().relays().unwrap();
     let cells = Cell::named(&std::env::var("CELL").unwrap_or_default());
-    let report = judge_with(&cells, ours, theirs, &setting, say).await;
-    writeln!(std::io::stdout(), "{report}").unwrap();
+    let report = judge_with(&cells, ours, theirs, &setting, |one| say(one)).await;
+    say(&report);
     assert!(report.is_right(), "{report}");
 }
 

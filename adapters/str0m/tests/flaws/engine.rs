@@ -32,8 +32,6 @@ pub(crate) struct Flawed {
     open: Mutex<BTreeSet<PeerId>>,
     /// Whose offer waits for our answer.
     waiting: Mutex<BTreeSet<PeerId>>,
-    /// How many restarts were asked for.
-    restarts: Mutex<BTreeMap<PeerId, usize>>,
     /// Which lines sent when they were first planned.
     sent: Mutex<BTreeMap<(PeerId, Slot), bool>>,
     /// Devices that were replaced.
@@ -71,8 +69,8 @@ impl Flawed {
             if flaw == Flaw::Immortal {
                 std::mem::forget(inner.clone());
             }
-            let (first, negotiated, open, waiting, (restarts, sent)) = Default::default();
-            Arc::new(Self { flaw, inner, first, negotiated, open, waiting, restarts, sent, kept })
+            let (first, negotiated, open, waiting, sent) = Default::default();
+            Arc::new(Self { flaw, inner, first, negotiated, open, waiting, sent, kept })
         });
         if flaw == Flaw::TakesAllTones { subject.without_tones() } else { subject }
     }
@@ -105,9 +103,16 @@ impl Flawed {
         let changed = PeerEvents::new(peer, mailbox.news());
         let flaw = self.flaw;
         let pass = async move {
+            let mut first = None;
             while let Some(input) = driver.next().await {
                 let Input::Peer(_, news) = input else { continue };
                 match (flaw, &news) {
+                    (Flaw::ForgetsNewCandidates, PeerNews::Candidate(one)) => {
+                        let first = first.get_or_insert_with(|| one.username_fragment.clone());
+                        if *first != one.username_fragment {
+                            continue;
+                        }
+                    }
                     (Flaw::TellsNoRemovals, PeerNews::TrackRemoved { .. }) => continue,
                     (Flaw::EndsTwice, PeerNews::GatheringDone) => events.report(news.clone()),
                     _ => {}
@@ -137,7 +142,7 @@ impl Flawed {
         }
     }
 
-    fn spoil(&self, peer: PeerId, description: Description) -> Description {
+    fn spoil(&self, description: Description) -> Description {
         let text = description.sdp.expose();
         let text = match self.flaw {
             Flaw::RenamesStreams => text.replace("a=msid:", "a=msid:x"),
@@ -150,11 +155,6 @@ impl Flawed {
                 ways.iter().fold(text.to_owned(), |text, way| text.replace(way, "a=sendrecv"))
             }
             Flaw::NamesBases => text.replace("raddr 0.0.0.0 rport 0", "raddr 192.0.2.7 rport 4242"),
-            Flaw::RestartsInName if description.kind == SdpKind::Offer => {
-                let number = self.restarts.lock().unwrap().get(&peer).copied().unwrap_or_default();
-                let new = "a=ice-ufrag:".to_owned() + &"new".repeat(number);
-                if number == 0 { text.to_owned() } else { text.replace("a=ice-ufrag:", &new) }
-            }
             _ => text.to_owned(),
         };
         Description { kind: description.kind, sdp: text.into() }
@@ -186,7 +186,9 @@ impl WebRtc for Flawed {
         let nobody = PeerEvents::new(peer, mailbox::pair().1.news());
         let events = match self.flaw {
             Flaw::TellsNothing => nobody,
-            Flaw::TellsNoRemovals | Flaw::EndsTwice => self.events(peer, events),
+            Flaw::TellsNoRemovals | Flaw::EndsTwice | Flaw::ForgetsNewCandidates => {
+                self.events(peer, events)
+            }
             _ => events,
         };
         self.inner.open(peer, config, events).await
@@ -199,7 +201,7 @@ impl WebRtc for Flawed {
         if self.is(Flaw::OtherFault) && offer == Err(Fault::NotFound) {
             return Err(Fault::Failed("nobody".to_owned()));
         }
-        offer.map(|offer| self.spoil(peer, offer))
+        offer.map(|offer| self.spoil(offer))
     }
 
     async fn answer(&self, peer: PeerId, plan: Plan) -> Result<Description, Fault> {
@@ -210,7 +212,7 @@ impl WebRtc for Flawed {
         if self.is(Flaw::TakesEverything) && answer.is_err() {
             return Ok(Description { kind: SdpKind::Answer, sdp: "v=0\r\n".into() });
         }
-        answer.map(|answer| self.spoil(peer, answer))
+        answer.map(|answer| self.spoil(answer))
     }
 
     async fn set_local(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
@@ -218,7 +220,7 @@ impl WebRtc for Flawed {
     }
 
     async fn local_description(&self, peer: PeerId) -> Result<Description, Fault> {
-        self.inner.local_description(peer).await.map(|local| self.spoil(peer, local))
+        self.inner.local_description(peer).await.map(|local| self.spoil(local))
     }
 
     async fn set_remote(&self, peer: PeerId, mut description: Description) -> Result<(), Fault> {
@@ -251,11 +253,7 @@ impl WebRtc for Flawed {
     }
 
     async fn restart_ice(&self, peer: PeerId) -> Result<(), Fault> {
-        *self.restarts.lock().unwrap().entry(peer).or_default() += 1;
-        if matches!(self.flaw, Flaw::IgnoresRestarts | Flaw::RestartsInName) {
-            return Ok(());
-        }
-        self.inner.restart_ice(peer).await
+        if self.is(Flaw::IgnoresRestarts) { Ok(()) } else { self.inner.restart_ice(peer).await }
     }
 
     async fn set_servers(&self, peer: PeerId, servers: Vec<IceServer>) -> Result<(), Fault> {

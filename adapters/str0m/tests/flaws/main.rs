@@ -69,8 +69,8 @@ enum Flaw {
     SwallowsTones,
     /// A relayed candidate names the address behind it.
     NamesBases,
-    /// A restart has new credentials in its offer, and nowhere else.
-    RestartsInName,
+    /// Candidates of the first credentials alone are told.
+    ForgetsNewCandidates,
     TellsNoRemovals,
     /// The end of gathering is told twice.
     EndsTwice,
@@ -87,7 +87,7 @@ const SEEN: &[(Flaw, &[&str])] = &[
     (Flaw::OtherTransport, &["a call over a relay, by TCP", "a call over a relay, by TLS"]),
     (Flaw::SwallowsTones, &["tones leave, or are declared unsupported"]),
     (Flaw::NamesBases, &["a call over a relay, by UDP"]),
-    (Flaw::RestartsInName, &["ICE restart by the offerer", "ICE restart by the answerer"]),
+    (Flaw::ForgetsNewCandidates, &["ICE restart by the offerer", "ICE restart by the answerer"]),
     (Flaw::TellsNoRemovals, &["a picture that is taken away and comes again"]),
     (Flaw::EndsTwice, &["sound both ways"]),
     (Flaw::Panics, &["sound both ways"]),
