@@ -63,7 +63,7 @@ pub(crate) struct DemoOptions {
     pub(crate) video: Option<Option<PathBuf>>,
 
     /// Which WebRTC engine both have.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    #[arg(long, value_enum, ignore_case = true, value_name = "NAME", default_value_t)]
     pub(crate) engine: Engine,
 
     /// Keep what each side received in this folder: WAV, IVF of a video call, and what its engine was

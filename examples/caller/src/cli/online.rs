@@ -211,7 +211,7 @@ pub(crate) struct TalkOptions {
     pub(crate) record: Option<PathBuf>,
 
     /// Which WebRTC engine carries sound and picture.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    #[arg(long, value_enum, ignore_case = true, value_name = "NAME", default_value_t)]
     pub(crate) engine: Engine,
 
     /// Use TURN only, so that the other side learns no address of yours.
@@ -268,7 +268,7 @@ pub(crate) struct ServeOptions {
     pub(crate) sync: Flavour,
 
     /// Which WebRTC engine the clients have.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    #[arg(long, value_enum, ignore_case = true, value_name = "NAME", default_value_t)]
     pub(crate) engine: Engine,
 
     /// Trust this root certificate (PEM) too, for homeserver, TURN over TLS and token services.
