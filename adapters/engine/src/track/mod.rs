@@ -1,6 +1,6 @@
 //! Local tracks: from a device to every connection that sends it.
 //!
-//! One capture is one [`Pump`](pump) task, however many connections send it. A capture that is
+//! One capture is one task (`pump.rs`), however many connections send it. A capture that is
 //! released before the device has opened drops the opening future, so a camera that a person
 //! grants after the hangup is never left on.
 //!
