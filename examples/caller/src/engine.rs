@@ -93,6 +93,14 @@ impl Engines {
     }
 }
 
+#[cfg(feature = "matrix")]
+impl Engine {
+    /// Whether it sends the tones of a telephone.
+    pub(crate) const fn has_tones(self) -> bool {
+        matches!(self, Self::Str0m)
+    }
+}
+
 /// As it is typed.
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,9 +127,11 @@ mod tests {
             let engine = Engines::new(engine).on_loopback().make(Studio::builder().build());
             engine.dtmf(TrackId(1), Tones::parse("1").unwrap()).await
         };
-        // One has no track of that number, the other has no tones.
+        // Both have no track of that number, and one has no tones.
         assert_ne!(dial(Engine::Str0m).await, Err(Fault::Unsupported));
         assert_eq!(dial(Engine::Webrtc).await, Err(Fault::Unsupported));
+        #[cfg(feature = "matrix")]
+        assert_eq!([Engine::Str0m, Engine::Webrtc].map(Engine::has_tones), [true, false]);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) fn main(options: &ServeOptions) -> ExitCode {
         }
     };
     let out = Out::start();
-    out.line(&line::hello(options.engine));
+    out.line(&line::hello(&options.engine.to_string(), options.engine.has_tones()));
     let mut desk = Desk::new(ways, out.clone());
     let mut input = io::stdin().lock();
     while let Some(line) = next_line(&mut input) {
