@@ -4,7 +4,7 @@
 //! what engines are known to stumble over, [`media_lines`] says which streams a description holds
 //! (RFC 8829, RFC 8830), the rest answers single questions.
 
-use crate::id::StreamId;
+use crate::{id::StreamId, machine::io::MediaKind};
 
 /// Longest description that is accepted, in bytes. Browsers with six video lines write 20 KiB.
 pub const MAX_SDP_BYTES: usize = 64 * 1024;
@@ -50,6 +50,17 @@ pub enum LineKind {
     Other,
 }
 
+impl LineKind {
+    /// The kind of media, if it is sound or picture.
+    pub const fn media(self) -> Option<MediaKind> {
+        match self {
+            Self::Audio => Some(MediaKind::Audio),
+            Self::Video => Some(MediaKind::Video),
+            Self::Application | Self::Other => None,
+        }
+    }
+}
+
 /// Which way media flows, seen from the side whose description it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
@@ -72,14 +83,38 @@ impl Direction {
         }
     }
 
-    fn parse(attribute: &str) -> Option<Self> {
-        match attribute {
-            "sendrecv" => Some(Self::SendRecv),
-            "sendonly" => Some(Self::SendOnly),
-            "recvonly" => Some(Self::RecvOnly),
-            "inactive" => Some(Self::Inactive),
-            _ => None,
+    /// Whether media comes to the side whose description it is.
+    pub const fn receives(self) -> bool {
+        match self {
+            Self::SendRecv | Self::RecvOnly => true,
+            Self::SendOnly | Self::Inactive => false,
         }
+    }
+
+    /// The direction with these halves.
+    pub const fn of(sends: bool, receives: bool) -> Self {
+        match (sends, receives) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    /// Its attribute in a description, without `a=`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// The direction that an attribute (without `a=`) says; `None`: it says something else.
+    pub fn parse(attribute: &str) -> Option<Self> {
+        let all = [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive];
+        all.into_iter().find(|direction| direction.name() == attribute)
     }
 }
 
@@ -307,9 +342,15 @@ mod tests {
     }
 
     #[test]
-    fn only_sendrecv_and_sendonly_send() {
-        assert!(Direction::SendRecv.sends() && Direction::SendOnly.sends());
-        assert!(!Direction::RecvOnly.sends() && !Direction::Inactive.sends());
+    fn a_direction_has_two_halves_and_a_name() {
+        let named = ["inactive", "recvonly", "sendonly", "sendrecv"].map(Direction::parse);
+        let halves = [(false, false), (false, true), (true, false), (true, true)];
+        for (direction, (sends, receives)) in named.into_iter().flatten().zip(halves) {
+            assert_eq!((direction.sends(), direction.receives()), (sends, receives));
+            assert_eq!(Direction::of(sends, receives), direction);
+        }
+        assert!(named.iter().all(Option::is_some));
+        assert_eq!(Direction::parse("sendrecv2"), None);
     }
 
     #[test]

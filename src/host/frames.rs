@@ -34,6 +34,15 @@ impl Codec {
         }
     }
 
+    /// Its name with its kind, as in SDP and in browsers' statistics.
+    pub const fn mime(self) -> &'static str {
+        match self {
+            Self::Opus => "audio/opus",
+            Self::Vp8 => "video/VP8",
+            Self::H264 => "video/H264",
+        }
+    }
+
     /// What the codec carries.
     pub const fn kind(self) -> MediaKind {
         match self {

@@ -142,8 +142,9 @@ pub enum Refusal {
     /// camera.
     #[error("the other side cannot tell a screen from a camera")]
     NoStreamMetadata,
-    /// The other side's description takes no tones (RFC 4733).
-    #[error("the other side takes no tones")]
+    /// The call has no tones (RFC 4733): the other side's description takes none, or our own engine
+    /// did not offer or accept them.
+    #[error("the call takes no tones: the other side has none, or our engine")]
     TakesNoTones,
     /// The other side holds the call and takes nothing in, tones neither.
     #[error("the other side holds the call")]

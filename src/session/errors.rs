@@ -195,8 +195,8 @@ pub enum ChangeError {
     /// The other side could not tell a screen from a camera.
     #[error("the other side cannot tell a screen from a camera")]
     NoStreamMetadata,
-    /// The other side takes no tones.
-    #[error("the other side takes no tones")]
+    /// The other side takes no tones, or our own engine has none.
+    #[error("the call takes no tones: the other side has none, or our engine")]
     TakesNoTones,
     /// The other side holds the call, and takes no tones in until it no longer does.
     #[error("the other side holds the call")]

@@ -21,7 +21,7 @@ pub const FRAME: usize = 960;
 
 /// A line that sends this track in this stream, and receives.
 pub fn line(slot: Slot, direction: Direction, track: u64, stream: &str) -> PlanLine {
-    let sends = matches!(direction, Direction::SendRecv | Direction::SendOnly);
+    let sends = direction.sends();
     PlanLine {
         slot,
         direction,

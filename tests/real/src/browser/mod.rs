@@ -20,8 +20,8 @@ use matrix_voip::{
     host::{Media, PeerEvents, WebRtc},
     id::{PeerId, SessionId, TrackId},
     machine::io::{
-        Candidate, Capture, Description, Direction, Fault, IceServer, PeerConfig, PeerStats, Plan,
-        SdpKind, Slot, Tones,
+        Candidate, Capture, Description, Fault, IceServer, PeerConfig, PeerStats, Plan, SdpKind,
+        Slot, Tones,
     },
     sdp,
 };
@@ -85,7 +85,7 @@ impl Browser {
         let way = self.way(peer)?;
         let lines: Vec<Value> = plan.lines.iter().map(|line| {
             let stream = line.stream.as_ref().map(ToString::to_string);
-            json!({ "slot": slot(line.slot), "direction": way_of(line.direction), "stream": stream })
+            json!({ "slot": slot(line.slot), "direction": line.direction.name(), "stream": stream })
         }).collect();
         let made = self.ask(&way, json!({ "do": kind_name(kind), "plan": lines })).await?;
         way.peer.plan(kind, plan, &made["lines"]);
@@ -128,15 +128,6 @@ const fn slot(slot: Slot) -> &'static str {
         Slot::Video => "video",
         Slot::Screen => "screen",
         Slot::ScreenAudio => "screen-audio",
-    }
-}
-
-const fn way_of(direction: Direction) -> &'static str {
-    match direction {
-        Direction::SendRecv => "sendrecv",
-        Direction::SendOnly => "sendonly",
-        Direction::RecvOnly => "recvonly",
-        Direction::Inactive => "inactive",
     }
 }
 
