@@ -12,14 +12,24 @@
 //! | [`interfaces`] | which addresses carry calls, and who notices that they changed |
 //! | [`tls`] | whom TURN servers over TLS must be vouched for by |
 //! | [`uri`] | URIs of STUN and TURN servers |
+//! | [`candidates`] | which remote candidates can be used now, and which must wait for their description |
+//! | [`sdp`] | lines, fingerprints and names in descriptions; what of a plan an offer allows |
+//!
+//! What is not here, on purpose: reading and writing a description as a whole, the mapping of m-lines,
+//! what is done before and after a rollback, when a candidate is told. Both engines of this project do
+//! that by themselves, though it looks alike, so that in a call of one with the other each finds the
+//! other's errors; what stands here, both would get wrong in the same way, and it has tests of its own.
 
 #![forbid(unsafe_code)]
 
+pub mod candidates;
 pub mod interfaces;
+pub mod sdp;
 pub mod tls;
 pub mod track;
 pub mod uri;
 
+pub use candidates::Generations;
 pub use interfaces::{Interfaces, Known};
 pub use tls::{BadCertificate, Tls, TrustedRoots};
 pub use track::{Subscriber, Tracks};

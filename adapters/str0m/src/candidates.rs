@@ -6,37 +6,30 @@
 //! ICE finds such peers by their own packets (peer-reflexive candidates).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
 };
 
-use matrix_voip::{machine::io, sdp::ice_ufrag};
+use matrix_voip::machine::io;
+use matrix_voip_engine::{Generations, sdp};
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
-use crate::sdp;
-
-/// Candidates that wait for their description; beyond them the oldest goes.
-pub(crate) const MAX_WAITING: usize = 128;
-
 /// Remote candidates used in one ICE generation; browsers send fewer than thirty.
-pub(crate) const MAX_USED: usize = 256;
-
-/// ICE generations that are remembered when they are over: their late candidates are of no use.
-const MAX_PAST: usize = 8;
+const MAX_USED: usize = 256;
 
 /// The remote candidates of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RemoteCandidates {
-    ufrag: Option<String>,
-    /// Generations that are over.
-    past: VecDeque<String>,
-    waiting: VecDeque<(Candidate, Option<String>)>,
+    generations: Generations<Candidate>,
     kinds: BTreeMap<SocketAddr, &'static str>,
-    used: usize,
-    skipped: u64,
 }
 
 impl RemoteCandidates {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self { generations: Generations::new(MAX_USED), kinds: BTreeMap::new() }
+    }
+
     /// Takes candidates as they were trickled; returns those that str0m can have now.
     pub(crate) fn add(&mut self, candidates: &[io::Candidate]) -> Vec<Candidate> {
         let mut ready = Vec::new();
@@ -45,33 +38,24 @@ impl RemoteCandidates {
                 Some(parsed) => {
                     let field = candidate.username_fragment.clone();
                     let ufrag = parsed.ufrag().map(str::to_owned).or(field);
-                    self.admit(parsed, ufrag, &mut ready);
+                    ready.extend(self.generations.take(parsed, ufrag));
                 }
-                None => self.skipped += 1,
+                None => self.generations.skip(),
             }
         }
+        self.note_kinds(&ready);
         ready
     }
 
     /// A remote description came into force; returns the candidates that waited for it.
     pub(crate) fn on_description(&mut self, description: &str) -> Vec<Candidate> {
-        let ufrag = ice_ufrag(description).map(str::to_owned);
-        if self.ufrag != ufrag {
-            self.used = 0;
+        if self.generations.on_description(description) {
             self.kinds.clear();
-            self.past.extend(self.ufrag.take());
-            if self.past.len() > MAX_PAST {
-                self.past.pop_front();
-            }
         }
-        self.ufrag = ufrag;
-        for candidate in sdp::candidates(description).filter_map(usable).take(MAX_USED) {
-            self.kinds.insert(candidate.addr(), kind(candidate.kind()));
-        }
-        let mut ready = Vec::new();
-        for (candidate, ufrag) in std::mem::take(&mut self.waiting) {
-            self.admit(candidate, ufrag, &mut ready);
-        }
+        let named = sdp::candidates(description).filter_map(usable).take(MAX_USED);
+        self.note_kinds(&named.collect::<Vec<_>>());
+        let ready = self.generations.ready();
+        self.note_kinds(&ready);
         ready
     }
 
@@ -86,32 +70,12 @@ impl RemoteCandidates {
     }
 
     /// How many candidates were of no use.
-    pub(crate) fn skipped(&self) -> u64 {
-        self.skipped
+    pub(crate) const fn skipped(&self) -> u64 {
+        self.generations.skipped()
     }
 
-    fn admit(&mut self, candidate: Candidate, ufrag: Option<String>, ready: &mut Vec<Candidate>) {
-        let is_current = ufrag.is_none() || ufrag == self.ufrag;
-        let is_past = ufrag.as_ref().is_some_and(|ufrag| self.past.contains(ufrag));
-        if is_past && !is_current {
-            self.skipped += 1;
-        } else if self.ufrag.is_none() || !is_current {
-            self.wait(candidate, ufrag);
-        } else if self.used == MAX_USED {
-            self.skipped += 1;
-        } else {
-            self.used += 1;
-            self.kinds.insert(candidate.addr(), kind(candidate.kind()));
-            ready.push(candidate);
-        }
-    }
-
-    fn wait(&mut self, candidate: Candidate, ufrag: Option<String>) {
-        if self.waiting.len() == MAX_WAITING {
-            self.waiting.pop_front();
-            self.skipped += 1;
-        }
-        self.waiting.push_back((candidate, ufrag));
+    fn note_kinds(&mut self, candidates: &[Candidate]) {
+        self.kinds.extend(candidates.iter().map(|one| (one.addr(), kind(one.kind()))));
     }
 }
 
@@ -147,7 +111,7 @@ mod tests {
 
     #[test]
     fn candidates_before_the_description_wait_for_it() {
-        let mut remote = RemoteCandidates::default();
+        let mut remote = RemoteCandidates::new();
         let host = trickled("candidate:1 1 udp 1 10.0.0.1 5000 typ host");
         assert!(remote.add(&[host]).is_empty());
         assert_eq!(remote.on_description(DESCRIPTION).len(), 1);
@@ -158,7 +122,7 @@ mod tests {
 
     #[test]
     fn candidates_of_another_generation_wait_until_it_comes() {
-        let mut remote = RemoteCandidates::default();
+        let mut remote = RemoteCandidates::new();
         remote.on_description(DESCRIPTION);
         let next = trickled("candidate:1 1 udp 1 10.0.0.1 5000 typ host ufrag next");
         let mut by_field = trickled("candidate:1 1 udp 1 10.0.0.2 5000 typ host");
@@ -168,20 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn late_candidates_of_a_generation_that_is_over_are_skipped() {
-        let mut remote = RemoteCandidates::default();
-        remote.on_description(DESCRIPTION);
-        remote.on_description(&DESCRIPTION.replace("abcd", "next"));
-        let late = trickled("candidate:1 1 udp 1 10.0.0.1 5000 typ host ufrag abcd");
-        assert!(remote.add(std::slice::from_ref(&late)).is_empty());
-        assert_eq!((remote.skipped(), remote.waiting.len()), (1, 0));
-        assert_eq!(remote.on_description(DESCRIPTION).len(), 0);
-        assert_eq!(remote.add(&[late]).len(), 1, "unless it is the present one again");
-    }
-
-    #[test]
     fn what_cannot_be_used_is_skipped_and_counted() {
-        let mut remote = RemoteCandidates::default();
+        let mut remote = RemoteCandidates::new();
         remote.on_description(DESCRIPTION);
         let useless = [
             "candidate:1 1 udp 1 0c5f.local 50000 typ host",
@@ -193,16 +145,5 @@ mod tests {
         assert!(remote.add(&useless.map(trickled)).is_empty());
         assert!(remote.add(&[io::Candidate::end()]).is_empty());
         assert_eq!(remote.skipped(), 5);
-    }
-
-    #[test]
-    fn both_queues_are_bounded() {
-        let mut remote = RemoteCandidates::default();
-        let many: Vec<_> = (1..=400)
-            .map(|port| trickled(&format!("candidate:1 1 udp 1 10.0.0.1 {port} typ host")))
-            .collect();
-        assert!(remote.add(&many).is_empty());
-        assert_eq!(remote.on_description(DESCRIPTION).len(), MAX_WAITING);
-        assert_eq!(remote.add(&many).len(), MAX_USED - MAX_WAITING);
     }
 }

@@ -14,27 +14,14 @@ use matrix_voip::{
     machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
     sdp::{MediaLine, ice_ufrag, media_lines},
 };
+use matrix_voip_engine::sdp::{Msid, acceptable, planned, slots};
 use str0m::{
     Rtc,
     change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer},
     media::Mid,
 };
 
-use crate::{
-    entropy::Entropy,
-    error::PeerError,
-    guard::fenced,
-    payload::PayloadTypes,
-    sdp::{self, Msid},
-};
-
-/// The slots of a kind, in the order in which remote m-lines of that kind are given them.
-const fn slots(kind: MediaKind) -> [Slot; 2] {
-    match kind {
-        MediaKind::Audio => [Slot::Audio, Slot::ScreenAudio],
-        MediaKind::Video => [Slot::Video, Slot::Screen],
-    }
-}
+use crate::{entropy::Entropy, error::PeerError, guard::fenced, payload::PayloadTypes, sdp};
 
 /// One m-line of ours.
 #[derive(Clone)]
@@ -124,10 +111,10 @@ impl Negotiation {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub(crate) fn take_offer(&mut self, offer: &str) -> Result<(), PeerError> {
-        sdp::check(offer)?;
-        self.payload_types.joined(offer)?;
-        SdpOffer::from_sdp_string(offer).map_err(unreadable)?;
-        self.remote_offer = Some(offer.to_owned());
+        let offer = sdp::checked(offer)?;
+        self.payload_types.joined(&offer)?;
+        SdpOffer::from_sdp_string(&offer).map_err(unreadable)?;
+        self.remote_offer = Some(offer);
         Ok(())
     }
 
@@ -148,7 +135,7 @@ impl Negotiation {
         self.rollback(rtc);
         let mut lines = self.lines.clone();
         adopt(&mut lines, &media_lines(&offer));
-        let accepted = sdp::restrict(&offer, |line| acceptable(&lines, plan, line));
+        let accepted = sdp::restrict(&offer, |line| narrowed(&lines, plan, line));
         let parsed = SdpOffer::from_sdp_string(&accepted).map_err(unreadable)?;
         self.payload_types = self.payload_types.joined(&offer)?;
         let directions = self.directions(rtc);
@@ -172,7 +159,7 @@ impl Negotiation {
     /// [`PeerError::NoOffer`], or what is wrong with the answer. An answer that str0m refuses
     /// uses up the offer.
     pub(crate) fn take_answer(&mut self, rtc: &mut Rtc, answer: &str) -> Result<(), PeerError> {
-        sdp::check(answer)?;
+        let answer = &sdp::checked(answer)?;
         let parsed = SdpAnswer::from_sdp_string(answer).map_err(unreadable)?;
         let payload_types = self.payload_types.joined(answer)?;
         let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
@@ -280,7 +267,7 @@ fn assign(lines: &mut [Mapped], plan: &Plan) {
 /// Maps the lines of a remote offer: each that is in use gets the first free slot of its kind.
 fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
     for line in offered {
-        let (Some(mid), Some(kind)) = (line.mid.map(Mid::from), sdp::media_kind(line)) else {
+        let (Some(mid), Some(kind)) = (line.mid.map(Mid::from), line.kind.media()) else {
             continue;
         };
         let is_free = |slot: &Slot| !lines.iter().any(|known| known.slot == Some(*slot));
@@ -293,27 +280,13 @@ fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
     }
 }
 
-/// The direction that a line of the offer must have, so that the answer says what we want and the
-/// offer allows. A line without slot may bring us what the plan receives of its kind.
-fn acceptable(lines: &[Mapped], plan: &Plan, offered: &MediaLine<'_>) -> Direction {
+/// The direction that a line of the offer must have, so that the answer, which mirrors it, says what we
+/// want and the offer allows.
+fn narrowed(lines: &[Mapped], plan: &Plan, offered: &MediaLine<'_>) -> Direction {
     let mid = offered.mid.map(Mid::from);
-    let known = lines.iter().find(|line| Some(line.mid) == mid);
-    let wanted = match known.and_then(|line| line.slot) {
-        Some(slot) => planned(plan, slot).map_or(Direction::Inactive, |line| line.direction),
-        None => sdp::direction(false, wants_any(plan, sdp::media_kind(offered))),
-    };
-    sdp::direction(
-        offered.direction.sends() && sdp::receives(wanted),
-        sdp::receives(offered.direction) && wanted.sends(),
-    )
-}
-
-fn wants_any(plan: &Plan, kind: Option<MediaKind>) -> bool {
-    plan.lines.iter().any(|line| Some(line.slot.kind()) == kind && sdp::receives(line.direction))
-}
-
-fn planned(plan: &Plan, slot: Slot) -> Option<&PlanLine> {
-    plan.lines.iter().find(|line| line.slot == slot)
+    let slot = lines.iter().find(|line| Some(line.mid) == mid).and_then(|line| line.slot);
+    let ours = acceptable(plan, slot, offered.kind.media(), offered.direction);
+    Direction::of(ours.receives(), ours.sends())
 }
 
 /// The description in text, with our own ids.
@@ -326,23 +299,12 @@ fn describe(kind: SdpKind, text: &str, lines: &[Mapped]) -> Description {
 }
 
 fn msid(sent: &Sent) -> Msid {
-    let stream = sent.stream.as_ref().map_or("-", StreamId::as_str);
-    Msid { stream: stream.to_owned(), track: track_name(sent.track, sent.stream.as_ref()) }
+    Msid::of(sent.track, sent.stream.as_ref())
 }
 
-/// Our track's name in SDP: of another stream another one, though both sides count from 1.
-fn track_name(track: TrackId, stream: Option<&StreamId>) -> String {
-    let stream = stream.map_or("track", StreamId::as_str);
-    // Checked to be ASCII: any place to cut is one between characters.
-    format!("{}-{track}", stream.get(..40).unwrap_or(stream))
-}
-
-/// Stream ids must be tokens of at most 64 characters (RFC 8830) to stand in `a=msid`.
+/// Stream ids must fit into `a=msid`.
 fn check_ids(line: &PlanLine) -> Result<(), PeerError> {
-    let fits = |id: &StreamId| {
-        id.as_str().len() <= 64 && id.as_str().bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    line.stream.as_ref().is_none_or(fits).then_some(()).ok_or(PeerError::BadStreamId)
+    Msid::fits(line).then_some(()).ok_or(PeerError::BadStreamId)
 }
 
 fn add_media(api: &mut SdpApi<'_>, wanted: &PlanLine) -> Mid {
@@ -351,7 +313,8 @@ fn add_media(api: &mut SdpApi<'_>, wanted: &PlanLine) -> Mid {
         MediaKind::Video => str0m::media::MediaKind::Video,
     };
     let stream = wanted.stream.as_ref().map(ToString::to_string);
-    let track = wanted.track.map(|track| track_name(track, wanted.stream.as_ref()));
+    let track =
+        wanted.track.map(|track| Msid::of(track, wanted.stream.as_ref()).track().to_owned());
     api.add_media(kind, theirs(wanted.direction), stream, track, None)
 }
 
@@ -375,7 +338,7 @@ fn unchanged(
 fn anticipate(rtc: &mut Rtc, offered: &[MediaLine<'_>]) {
     let mut api = rtc.sdp_api();
     for line in offered {
-        let ours = sdp::direction(sdp::receives(line.direction), line.direction.sends());
+        let ours = Direction::of(line.direction.receives(), line.direction.sends());
         if let Some(mid) = line.mid.map(Mid::from) {
             api.set_direction(mid, theirs(ours));
         }

@@ -3,12 +3,12 @@
 //! str0m writes and reads SDP itself; four things it leaves to us (`str0m.md` §6). Its answers
 //! repeat the *offerer's* stream ids, so [`claim`] writes our own into everything that goes out.
 //! Its answers mirror the offer's directions, so [`restrict`] narrows an offer to what we want
-//! before str0m sees it. An offer without fingerprint kills it, so [`check`] comes first. And
+//! before str0m sees it. An offer without fingerprint kills it, so [`checked`] comes first. And
 //! candidates found later are not in a description it made, so [`with_candidates`] adds them.
 
-use matrix_voip::{
-    machine::io::{Direction, MediaKind},
-    sdp::{LineKind, MediaLine},
+use matrix_voip::{machine::io::Direction, sdp::MediaLine};
+use matrix_voip_engine::sdp::{
+    Hash, Msid, is_direction, lines, sections, with_usable_fingerprints,
 };
 
 use crate::{error::PeerError, gather::Progress};
@@ -16,38 +16,20 @@ use crate::{error::PeerError, gather::Progress};
 /// Longest `mid` that str0m can hold, in bytes.
 const MAX_MID_BYTES: usize = 16;
 
-/// Our identifiers for one sending m-line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Msid {
-    pub(crate) stream: String,
-    pub(crate) track: String,
-}
+/// The hashes of certificates that str0m can compute.
+const HASHES: [Hash; 2] = [Hash::Sha1, Hash::Sha256];
 
-/// Checks a remote description before str0m sees it.
+/// Checks a remote description before str0m sees it; returns it with fingerprints that str0m can
+/// check alone, as it takes the first, whatever its hash.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
+pub(crate) fn checked(sdp: &str) -> Result<String, PeerError> {
     matrix_voip::sdp::check(sdp).map_err(PeerError::Description)?;
     let media = matrix_voip::sdp::media_lines(sdp);
     let are_usable = media.iter().all(|line| line.mid.is_some_and(is_usable_mid));
     are_usable.then_some(()).ok_or(PeerError::BadMid)?;
-    let mut fingerprints = lines(sdp).filter_map(|line| line.strip_prefix("a=fingerprint:"));
-    fingerprints.all(is_usable_fingerprint).then_some(()).ok_or(PeerError::BadFingerprint)
-}
-
-/// `sha-256 AB:CD:…`. A hash that str0m cannot compute would be found out only in the handshake.
-fn is_usable_fingerprint(value: &str) -> bool {
-    let (hash, bytes) = value.split_once(' ').unwrap_or((value, ""));
-    let length = match hash.to_ascii_lowercase().as_str() {
-        "sha-256" => 32,
-        "sha-1" => 20,
-        // Others may stand beside one of these; alone they are refused by str0m in the handshake.
-        "sha-224" | "sha-384" | "sha-512" => return true,
-        _ => return false,
-    };
-    let is_byte = |byte: &str| byte.len() == 2 && u8::from_str_radix(byte, 16).is_ok();
-    bytes.split(':').filter(|byte| is_byte(byte)).count() == length
+    with_usable_fingerprints(sdp, &HASHES).ok_or(PeerError::BadFingerprint)
 }
 
 /// str0m keeps letters, digits and `_`; any other character it replaces, and its answer would name
@@ -57,27 +39,11 @@ fn is_usable_mid(mid: &str) -> bool {
     fits && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// What a line carries, if that is sound or picture.
-pub(crate) const fn media_kind(line: &MediaLine<'_>) -> Option<MediaKind> {
-    match line.kind {
-        LineKind::Audio => Some(MediaKind::Audio),
-        LineKind::Video => Some(MediaKind::Video),
-        LineKind::Application | LineKind::Other => None,
-    }
-}
-
-/// The candidate lines of a description, without `a=`.
-pub(crate) fn candidates(sdp: &str) -> impl Iterator<Item = &str> {
-    lines(sdp)
-        .filter_map(|line| line.strip_prefix("a="))
-        .filter(|line| line.starts_with("candidate:"))
-}
-
 /// The offer with other directions: what `direction` gives for a line replaces what stands there.
 pub(crate) fn restrict(offer: &str, direction: impl Fn(&MediaLine<'_>) -> Direction) -> String {
     rewrite(offer, |line, section, out| {
         out.extend(section.iter().filter(|text| !is_direction(text)).map(own));
-        out.push(format!("a={}", direction_name(direction(line))));
+        out.push(format!("a={}", direction(line).name()));
     })
 }
 
@@ -86,7 +52,7 @@ pub(crate) fn restrict(offer: &str, direction: impl Fn(&MediaLine<'_>) -> Direct
 pub(crate) fn claim(sdp: &str, msid: impl Fn(&MediaLine<'_>) -> Option<Msid>) -> String {
     let claimed = rewrite(sdp, |line, section, out| {
         let ids = msid(line);
-        out.extend(section.iter().filter_map(|text| claim_line(text, ids.as_ref())));
+        out.extend(section.iter().filter_map(|text| Msid::claim(text, ids.as_ref())));
     });
     let semantic = |line| str::starts_with(line, "a=msid-semantic:");
     lines(&claimed)
@@ -114,29 +80,7 @@ pub(crate) fn with_candidates(
     })
 }
 
-/// Whether media comes to the writer of this direction.
-pub(crate) const fn receives(direction: Direction) -> bool {
-    match direction {
-        Direction::SendRecv | Direction::RecvOnly => true,
-        Direction::SendOnly | Direction::Inactive => false,
-    }
-}
-
-/// The direction with these halves.
-pub(crate) const fn direction(sending: bool, receiving: bool) -> Direction {
-    match (sending, receiving) {
-        (true, true) => Direction::SendRecv,
-        (true, false) => Direction::SendOnly,
-        (false, true) => Direction::RecvOnly,
-        (false, false) => Direction::Inactive,
-    }
-}
-
 // ------------------------------------------------------------------------------------- by lines
-
-fn lines(sdp: &str) -> impl Iterator<Item = &str> {
-    sdp.lines().map(str::trim_end).filter(|line| !line.is_empty())
-}
 
 fn own(line: &&str) -> String {
     (*line).to_owned()
@@ -144,14 +88,7 @@ fn own(line: &&str) -> String {
 
 /// Puts a description together again, each media section through `change`.
 fn rewrite(sdp: &str, mut change: impl FnMut(&MediaLine<'_>, &[&str], &mut Vec<String>)) -> String {
-    let mut session: Vec<&str> = Vec::new();
-    let mut sections: Vec<Vec<&str>> = Vec::new();
-    for line in lines(sdp) {
-        if line.starts_with("m=") {
-            sections.push(Vec::new());
-        }
-        sections.last_mut().unwrap_or(&mut session).push(line);
-    }
+    let (session, sections) = sections(sdp);
     let mut out: Vec<String> = session.iter().map(own).collect();
     for (line, section) in matrix_voip::sdp::media_lines(sdp).iter().zip(&sections) {
         change(line, section, &mut out);
@@ -159,38 +96,14 @@ fn rewrite(sdp: &str, mut change: impl FnMut(&MediaLine<'_>, &[&str], &mut Vec<S
     out.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect()
 }
 
-fn is_direction(line: &str) -> bool {
-    matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
-}
-
-const fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::SendRecv => "sendrecv",
-        Direction::SendOnly => "sendonly",
-        Direction::RecvOnly => "recvonly",
-        Direction::Inactive => "inactive",
-    }
-}
-
-/// One line of a section with our ids; `None` where it falls away because nothing is sent.
-fn claim_line(line: &str, ids: Option<&Msid>) -> Option<String> {
-    let is_source = line.starts_with("a=ssrc:") || line.starts_with("a=ssrc-group:");
-    let is_msid = line.starts_with("a=msid:");
-    match ids {
-        None => (!is_source && !is_msid).then(|| line.to_owned()),
-        Some(Msid { stream, track }) if is_msid => Some(format!("a=msid:{stream} {track}")),
-        Some(Msid { stream, track }) if is_source => Some(match line.split_once(" msid:") {
-            Some((source, _)) => format!("{source} msid:{stream} {track}"),
-            None => line.to_owned(),
-        }),
-        Some(_) => Some(line.to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use matrix_voip::sdp::{SdpFault, media_lines};
+    use matrix_voip::{
+        id::{StreamId, TrackId},
+        sdp::{SdpFault, media_lines},
+    };
+    use matrix_voip_engine::sdp::candidates;
 
     const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
         a=msid-semantic: WMS cam\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
@@ -201,10 +114,10 @@ mod tests {
 
     #[test]
     fn our_ids_replace_those_that_str0m_repeats() {
-        let msid = || Msid { stream: "mine".to_owned(), track: "t".to_owned() };
+        let msid = || Msid::of(TrackId(1), StreamId::parse("mine").ok().as_ref());
         let ours = claim(OFFER, |line| (line.mid == Some("0")).then(msid));
-        assert!(ours.contains("a=msid:mine t\r\n"));
-        assert!(ours.contains("a=ssrc:7 msid:mine t\r\n"));
+        assert!(ours.contains("a=msid:mine mine-1\r\n"));
+        assert!(ours.contains("a=ssrc:7 msid:mine mine-1\r\n"));
         assert!(ours.contains("a=ssrc:7 cname:x\r\n"));
         assert!(!ours.contains("msid:cam"));
         assert!(!ours.contains("a=ssrc:8"), "a line that sends nothing names no source");
@@ -234,20 +147,14 @@ mod tests {
     fn what_str0m_could_not_survive_is_refused_before() {
         let bytes = ["AB"; 32].join(":");
         let offer = OFFER.replace("sha-256 X", &format!("sha-256 {bytes}"));
-        assert_eq!(check(&offer), Ok(()));
-        assert_eq!(check(&offer.replace("AB:AB", "AB")), Err(PeerError::BadFingerprint));
-        assert_eq!(check(&offer.replace("sha-256", "rot13")), Err(PeerError::BadFingerprint));
-        assert_eq!(check(&OFFER.replace("a=mid:1\r\n", "")), Err(PeerError::BadMid));
-        assert_eq!(check(&OFFER.replace("a=mid:1\r\n", "a=mid:a-b\r\n")), Err(PeerError::BadMid));
+        assert_eq!(checked(&offer).as_deref(), Ok(offer.as_str()));
+        let odd = offer.replace("a=fingerprint", "a=fingerprint:sha-512 AB\r\na=fingerprint");
+        assert_eq!(checked(&odd), Ok(offer.clone()), "of several one is enough");
+        assert_eq!(checked(&offer.replace("AB:AB", "AB")), Err(PeerError::BadFingerprint));
+        assert_eq!(checked(&offer.replace("sha-256", "rot13")), Err(PeerError::BadFingerprint));
+        assert_eq!(checked(&OFFER.replace("a=mid:1\r\n", "")), Err(PeerError::BadMid));
+        assert_eq!(checked(&OFFER.replace("a=mid:1\r\n", "a=mid:a-b\r\n")), Err(PeerError::BadMid));
         let bare = OFFER.replace("a=fingerprint:sha-256 X\r\n", "");
-        assert_eq!(check(&bare), Err(PeerError::Description(SdpFault::NoFingerprint)));
-    }
-
-    #[test]
-    fn directions_compose_of_two_halves() {
-        for (sending, receiving) in [(true, true), (true, false), (false, true), (false, false)] {
-            let one = direction(sending, receiving);
-            assert_eq!((one.sends(), receives(one)), (sending, receiving));
-        }
+        assert_eq!(checked(&bare), Err(PeerError::Description(SdpFault::NoFingerprint)));
     }
 }

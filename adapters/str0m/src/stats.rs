@@ -139,16 +139,6 @@ impl Measurements {
     }
 }
 
-/// The name of a codec with its kind, as in SDP and in browsers' statistics.
-pub(crate) const fn name(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Opus => "audio/opus",
-        Codec::Vp8 => "video/VP8",
-        Codec::H264 => "video/H264",
-        _ => "unknown",
-    }
-}
-
 /// The counters of an m-line; the name is copied only the first time.
 fn entry<'a>(map: &'a mut BTreeMap<String, Counters>, mid: &str) -> &'a mut Counters {
     if !map.contains_key(mid) {
@@ -160,7 +150,7 @@ fn entry<'a>(map: &'a mut BTreeMap<String, Counters>, mid: &str) -> &'a mut Coun
 fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
     let known = counters.iter().filter_map(|(mid, counters)| {
         let codec = counters.codec?;
-        let mut stats = StreamStats::new(mid, codec.kind(), name(codec));
+        let mut stats = StreamStats::new(mid, codec.kind(), codec.mime());
         stats.bytes = counters.bytes;
         stats.packets = counters.packets;
         stats.lost = counters.lost;

@@ -5,36 +5,25 @@
 //! brings their generation. `.local` names, TCP and garbage are skipped and counted; ICE finds such
 //! peers by their own packets (peer-reflexive candidates).
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
-use matrix_voip::{machine::io, sdp::ice_ufrag};
-
-use crate::sdp;
-
-/// Candidates that wait for their description; beyond them the oldest goes.
-pub(crate) const MAX_WAITING: usize = 128;
+use matrix_voip::machine::io;
+use matrix_voip_engine::{Generations, sdp};
 
 /// Remote candidates used in one ICE generation; browsers send fewer than thirty. The crate checks
 /// all pairs at once, so that more would be a flood.
-pub(crate) const MAX_USED: usize = 48;
-
-/// ICE generations that are remembered when they are over: their late candidates are of no use.
-const MAX_PAST: usize = 8;
+const MAX_USED: usize = 48;
 
 /// The remote candidates of one connection.
-#[derive(Debug, Default)]
-pub(crate) struct RemoteCandidates {
-    ufrag: Option<String>,
-    past: VecDeque<String>,
-    waiting: VecDeque<(String, Option<String>)>,
-    used: Vec<String>,
-    skipped: u64,
-}
+#[derive(Debug)]
+pub(crate) struct RemoteCandidates(Generations<String>);
 
 impl RemoteCandidates {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self(Generations::new(MAX_USED))
+    }
+
     /// Takes candidates as they were trickled; returns those that the crate can have now.
     pub(crate) fn add(&mut self, candidates: &[io::Candidate]) -> Vec<String> {
         let mut ready = Vec::new();
@@ -42,9 +31,9 @@ impl RemoteCandidates {
             match usable(candidate.candidate.expose()) {
                 Some((line, ufrag)) => {
                     let ufrag = ufrag.or_else(|| candidate.username_fragment.clone());
-                    self.admit(line, ufrag, &mut ready);
+                    ready.extend(self.0.take(line, ufrag));
                 }
-                None => self.skipped += 1,
+                None => self.0.skip(),
             }
         }
         ready
@@ -52,53 +41,16 @@ impl RemoteCandidates {
 
     /// A remote description came into force; returns its candidates and those that waited for it.
     pub(crate) fn on_description(&mut self, description: &str) -> Vec<String> {
-        let ufrag = ice_ufrag(description).map(str::to_owned);
-        if self.ufrag != ufrag {
-            self.used.clear();
-            self.past.extend(self.ufrag.take());
-            if self.past.len() > MAX_PAST {
-                self.past.pop_front();
-            }
-        }
-        self.ufrag = ufrag;
-        let mut ready = Vec::new();
-        for (line, _) in sdp::candidates(description).filter_map(usable) {
-            self.admit(line, None, &mut ready);
-        }
-        for (line, ufrag) in std::mem::take(&mut self.waiting) {
-            self.admit(line, ufrag, &mut ready);
-        }
+        self.0.on_description(description);
+        let named = sdp::candidates(description).filter_map(usable);
+        let mut ready: Vec<_> = named.filter_map(|(line, _)| self.0.take(line, None)).collect();
+        ready.extend(self.0.ready());
         ready
     }
 
     /// How many candidates were of no use.
-    pub(crate) fn skipped(&self) -> u64 {
-        self.skipped
-    }
-
-    fn admit(&mut self, line: String, ufrag: Option<String>, ready: &mut Vec<String>) {
-        let is_current = ufrag.is_none() || ufrag == self.ufrag;
-        let is_past = ufrag.as_ref().is_some_and(|ufrag| self.past.contains(ufrag));
-        if is_past && !is_current {
-            self.skipped += 1;
-        } else if self.ufrag.is_none() || !is_current {
-            self.wait(line, ufrag);
-        } else if self.used.contains(&line) {
-            // It is in the description and was trickled as well.
-        } else if self.used.len() == MAX_USED {
-            self.skipped += 1;
-        } else {
-            self.used.push(line.clone());
-            ready.push(line);
-        }
-    }
-
-    fn wait(&mut self, line: String, ufrag: Option<String>) {
-        if self.waiting.len() == MAX_WAITING {
-            self.waiting.pop_front();
-            self.skipped += 1;
-        }
-        self.waiting.push_back((line, ufrag));
+    pub(crate) const fn skipped(&self) -> u64 {
+        self.0.skipped()
     }
 }
 
@@ -145,7 +97,7 @@ mod tests {
 
     #[test]
     fn candidates_before_the_description_wait_for_it() {
-        let mut remote = RemoteCandidates::default();
+        let mut remote = RemoteCandidates::new();
         assert!(remote.add(&[trickled("candidate:1 1 udp 1 10.0.0.1 5000 typ host")]).is_empty());
         assert_eq!(remote.on_description(DESCRIPTION).len(), 2);
         assert!(remote.on_description(DESCRIPTION).is_empty(), "once");
@@ -153,7 +105,7 @@ mod tests {
 
     #[test]
     fn candidates_of_another_generation_wait_and_late_ones_are_skipped() {
-        let mut remote = RemoteCandidates::default();
+        let mut remote = RemoteCandidates::new();
         remote.on_description(DESCRIPTION);
         let next = trickled("candidate:1 1 UDP 1 10.0.0.1 5000 typ host generation 0 ufrag next");
         assert!(remote.add(&[next]).is_empty());
@@ -166,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_skipped_and_counted() {
-        let mut remote = RemoteCandidates::default();
+        let mut remote = RemoteCandidates::new();
         remote.on_description(DESCRIPTION);
         let useless = [
             "candidate:1 1 udp 1 0c5f.local 50000 typ host",
@@ -179,16 +131,5 @@ mod tests {
         assert!(remote.add(&useless.map(trickled)).is_empty());
         assert!(remote.add(&[io::Candidate::end()]).is_empty());
         assert_eq!(remote.skipped(), 6);
-    }
-
-    #[test]
-    fn both_queues_are_bounded() {
-        let mut remote = RemoteCandidates::default();
-        let many: Vec<_> = (1..=400)
-            .map(|port| trickled(&format!("candidate:1 1 udp 1 10.0.0.1 {port} typ host")))
-            .collect();
-        assert!(remote.add(&many).is_empty());
-        assert_eq!(remote.on_description(DESCRIPTION).len(), MAX_USED);
-        assert!(remote.add(&many).is_empty());
     }
 }

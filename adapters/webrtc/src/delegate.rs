@@ -119,7 +119,7 @@ impl Webrtc {
             servers,
             negotiation: Negotiation::new(config.relay_only),
             gathering: Gathering::new(config.relay_only),
-            remote: RemoteCandidates::default(),
+            remote: RemoteCandidates::new(),
             inbound: Inbound::default(),
             agreed: Vec::new(),
             flows: BTreeMap::new(),

@@ -16,7 +16,7 @@ use matrix_voip::{
 use crate::{
     negotiate::Agreed,
     receive::{Assembly, Received},
-    stats::{Jitter, name},
+    stats::Jitter,
 };
 
 /// Most sources that are told apart; a call has four.
@@ -184,7 +184,7 @@ impl Inbound {
     /// What was counted, per line.
     pub(crate) fn stats(&self) -> Vec<StreamStats> {
         let known = self.lanes.iter().filter_map(|(mid, lane)| {
-            let mut stats = StreamStats::new(mid, lane.kind?, name(lane.codec?));
+            let mut stats = StreamStats::new(mid, lane.kind?, lane.codec?.mime());
             stats.bytes = lane.bytes;
             stats.packets = lane.packets;
             stats.lost = Some(lane.lost);

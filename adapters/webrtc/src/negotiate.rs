@@ -4,6 +4,10 @@
 //! and which way it flows. To the crate every line is `sendrecv` for ever (`sdp`); what is agreed
 //! comes out of the two descriptions as they are ([`Agreed`]).
 //!
+//! Correction B: directions are decided here and never by the crate. Correction E: what it does not do by
+//! itself is done explicitly, a rollback before a remote offer is answered, and a restart once more when
+//! the offer that asked for it was rolled back.
+//!
 //! An offer is in force in the crate as soon as it is made, so that a rollback finds it there. A
 //! remote offer waits until it is answered: the crate could not take a second one in its place.
 
@@ -15,6 +19,7 @@ use matrix_voip::{
     machine::io::{Description, Direction, MediaKind, Plan, SdpKind, Slot},
     sdp::{MAX_MEDIA_LINES, ice_ufrag},
 };
+use matrix_voip_engine::sdp::{acceptable, planned, slots};
 use rtc::{
     peer_connection::configuration::RTCOfferOptions,
     rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
@@ -27,7 +32,7 @@ use webrtc::{
 use crate::{
     codecs,
     error::PeerError,
-    lines::{Mapped, Sent, acceptable, check_ids, fresh, line_kind, msid, planned, slots},
+    lines::{Mapped, Sent, check_ids, fresh, line_kind},
     sdp::{self, Line, Outward, Saying},
     send::{Form, Source, crate_kind},
 };
@@ -169,10 +174,9 @@ impl Negotiation {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub(crate) fn take_offer(&mut self, offer: &str) -> Result<(), PeerError> {
-        sdp::check(offer)?;
-        let text = sdp::inward(offer);
-        RTCSessionDescription::offer(text).map_err(unreadable)?;
-        let lines = sdp::read(offer);
+        let offer = sdp::checked(offer)?;
+        RTCSessionDescription::offer(sdp::inward(&offer)).map_err(unreadable)?;
+        let lines = sdp::read(&offer);
         // Lines are there for ever, and keep their kind (RFC 3264 §8).
         let is_kept = |line: &Mapped, offered: &Line| {
             offered.mid == line.mid
@@ -181,7 +185,7 @@ impl Negotiation {
         let known = |line: &Mapped| lines.iter().any(|offered| is_kept(line, offered));
         let agreed = self.pending.as_ref().map_or(&self.lines, |pending| &pending.former);
         agreed.iter().all(known).then_some(()).ok_or(PeerError::Unfit)?;
-        self.remote_offer = Some(offer.to_owned());
+        self.remote_offer = Some(offer);
         Ok(())
     }
 
@@ -197,6 +201,7 @@ impl Negotiation {
     ) -> Result<(Description, Vec<Agreed>, String), PeerError> {
         plan.lines.iter().try_for_each(check_ids)?;
         let offer = self.remote_offer.take().ok_or(PeerError::NoRemoteOffer)?;
+        // Correction E: the crate rolls nothing back by itself.
         self.rollback(pc).await?;
         let offered = sdp::read(&offer);
         let parsed = RTCSessionDescription::offer(sdp::inward(&offer)).map_err(unreadable)?;
@@ -230,7 +235,7 @@ impl Negotiation {
                 continue;
             };
             line.is_off |= theirs.is_off || theirs.payloads.is_empty();
-            line.direction = acceptable(line, plan, theirs);
+            line.direction = acceptable(plan, line.slot, theirs.kind, theirs.direction);
         }
         self.spares.retain(|(_, spare)| lines.iter().all(|line| line.transceiver != *spare));
         self.lines = lines;
@@ -286,7 +291,7 @@ impl Negotiation {
         pc: &Pc,
         answer: &str,
     ) -> Result<Vec<Agreed>, PeerError> {
-        sdp::check(answer)?;
+        let answer = &sdp::checked(answer)?;
         let parsed = RTCSessionDescription::answer(sdp::inward(answer)).map_err(unreadable)?;
         let theirs = sdp::read(answer);
         // The crate would find that out when half of it is done.
@@ -322,6 +327,7 @@ impl Negotiation {
     pub(crate) async fn rollback(&mut self, pc: &Pc) -> Result<(), PeerError> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         self.give_up(pending.former);
+        // Correction E: with the offer the crate forgets that it was to restart.
         self.restart |= pending.restarts;
         self.local = pending.local;
         let rollback = RTCSessionDescription::rollback(None).map_err(unfit)?;
@@ -360,7 +366,7 @@ impl Negotiation {
         let made = pc.local_description().await.ok_or(PeerError::NoDescription)?;
         let saying = |mid: &str| match self.lines.iter().find(|line| line.mid == mid) {
             Some(line) if line.is_off => Saying::Off,
-            Some(line) => Saying::On(line.direction, line.named.as_ref().map(msid)),
+            Some(line) => Saying::On(line.direction, line.named.as_ref().map(Sent::msid)),
             None => Saying::On(Direction::Inactive, None),
         };
         let answers = kind == SdpKind::Answer;
@@ -441,8 +447,8 @@ impl Negotiation {
             let our = ours.iter().find(|our| our.mid == line.mid)?;
             let their = theirs.iter().find(|their| their.mid == line.mid)?;
             let answer = if kind == SdpKind::Answer { our } else { their };
-            let flows_out = line.direction.sends() && sdp::receives(their.direction);
-            let flows_in = sdp::receives(line.direction) && their.direction.sends();
+            let flows_out = line.direction.sends() && their.direction.receives();
+            let flows_in = line.direction.receives() && their.direction.sends();
             Some(Agreed {
                 form: Form {
                     mid: line.mid.clone(),

@@ -13,7 +13,7 @@ use webrtc::peer_connection::StatsSelector;
 use crate::{
     connection::{Connection, clock},
     error::PeerError,
-    stats::{self, name, ticks},
+    stats::{self, ticks},
 };
 
 impl Connection {
@@ -143,7 +143,7 @@ impl Connection {
         let known = self.agreed.iter().filter_map(|line| {
             let source = self.negotiation.sources.get(&line.transceiver)?;
             let codec = source.codec?;
-            let mut stats = StreamStats::new(&line.form.mid, line.kind, name(codec));
+            let mut stats = StreamStats::new(&line.form.mid, line.kind, codec.mime());
             stats.bytes = source.bytes;
             stats.packets = source.packets;
             if let Some(report) = self.reports.get(&source.ssrc) {

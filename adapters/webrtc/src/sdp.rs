@@ -2,16 +2,22 @@
 //!
 //! The crate never hears of directions, streams or candidates: what comes in is made uniform
 //! ([`inward`]), what goes out gets our own ([`outward`]). That is how corrections A (`a=setup`),
-//! B (directions) and the ones for its lines without `ssrc` are made: it sees every line as
-//! `sendrecv` for ever, stops none, and what flows is decided here and in `negotiate`.
+//! B (directions), H (`raddr`) and I (lines without `ssrc`) are made: it sees every line as `sendrecv`
+//! for ever, stops none, and what flows is decided here and in `negotiate`.
+//!
+//! Attributes are read by hand: `rtc-sdp` refuses a whole description for one line that it cannot read,
+//! and what is asked here are six attributes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use matrix_voip::{
     host::Codec,
     id::StreamId,
     machine::io::{Direction, MediaKind},
     sdp::{LineKind, MediaLine, media_lines},
+};
+use matrix_voip_engine::sdp::{
+    Hash, Msid, is_direction, lines, sections, with_usable_fingerprints,
 };
 
 use crate::{
@@ -47,11 +53,15 @@ pub(crate) struct Line {
     pub(crate) sources: Vec<u32>,
 }
 
-/// Checks a remote description before the crate sees it.
+/// The hashes of certificates that the crate can compute.
+const HASHES: [Hash; 3] = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
+
+/// Checks a remote description before the crate sees it; returns it with fingerprints that the crate
+/// can check alone, as it takes the first, whatever its hash.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
+pub(crate) fn checked(sdp: &str) -> Result<String, PeerError> {
     matrix_voip::sdp::check(sdp).map_err(PeerError::Description)?;
     let media = media_lines(sdp);
     let mut mids = BTreeSet::new();
@@ -61,23 +71,7 @@ pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
     // The crate would leave it out of its answer, whose lines then fit no more.
     let are_known = media.iter().all(|line| line.kind != LineKind::Other);
     are_known.then_some(()).ok_or(PeerError::Unfit)?;
-    let mut fingerprints = lines(sdp).filter_map(|line| line.strip_prefix(FINGERPRINT));
-    fingerprints.any(is_usable_fingerprint).then_some(()).ok_or(PeerError::BadFingerprint)
-}
-
-const FINGERPRINT: &str = "a=fingerprint:";
-
-/// `sha-256 AB:CD:…`, of a hash that the crate can compute.
-fn is_usable_fingerprint(value: &str) -> bool {
-    let (hash, bytes) = value.split_once(' ').unwrap_or((value, ""));
-    let length = match hash.to_ascii_lowercase().as_str() {
-        "sha-256" => 32,
-        "sha-384" => 48,
-        "sha-512" => 64,
-        _ => return false,
-    };
-    let is_byte = |byte: &str| byte.len() == 2 && u8::from_str_radix(byte, 16).is_ok();
-    bytes.split(':').filter(|byte| is_byte(byte)).count() == length
+    with_usable_fingerprints(sdp, &HASHES).ok_or(PeerError::BadFingerprint)
 }
 
 fn is_usable_mid(mid: &str) -> bool {
@@ -85,25 +79,9 @@ fn is_usable_mid(mid: &str) -> bool {
     fits && mid.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// What a line carries, if that is sound or picture.
-pub(crate) const fn media_kind(kind: LineKind) -> Option<MediaKind> {
-    match kind {
-        LineKind::Audio => Some(MediaKind::Audio),
-        LineKind::Video => Some(MediaKind::Video),
-        LineKind::Application | LineKind::Other => None,
-    }
-}
-
-/// The candidate lines of a description, without `a=`.
-pub(crate) fn candidates(sdp: &str) -> impl Iterator<Item = &str> {
-    lines(sdp)
-        .filter_map(|line| line.strip_prefix("a="))
-        .filter(|line| line.starts_with("candidate:"))
-}
-
 /// The media lines of a description.
 pub(crate) fn read(sdp: &str) -> Vec<Line> {
-    let (_, sections) = split(sdp);
+    let (_, sections) = sections(sdp);
     media_lines(sdp).iter().zip(&sections).map(|(line, section)| read_line(line, section)).collect()
 }
 
@@ -118,7 +96,7 @@ fn read_line(line: &MediaLine<'_>, section: &[&str]) -> Line {
     };
     Line {
         mid: line.mid.unwrap_or_default().to_owned(),
-        kind: media_kind(line.kind),
+        kind: line.kind.media(),
         is_off: line.off,
         direction: line.direction,
         stream: line.stream.clone(),
@@ -129,17 +107,33 @@ fn read_line(line: &MediaLine<'_>, section: &[&str]) -> Line {
     }
 }
 
-/// In the order of the `m=` line, which is that of preference.
+/// In the order of the `m=` line, which is that of preference; each once, however often it is there.
 fn payloads(section: &[&str]) -> Vec<(u8, Codec)> {
+    let (names, formats) = (by_payload(section, "a=rtpmap:"), by_payload(section, "a=fmtp:"));
     let listed = section.first().into_iter().flat_map(|first| first.split(' ').skip(3));
-    let known = listed.filter_map(|payload_type| {
-        let number = payload_type.parse().ok().filter(|number| *number <= MAX_PAYLOAD_TYPE)?;
-        let of_it = |value: &&str| value.split(' ').next() == Some(payload_type);
-        let name = values(section, "a=rtpmap:").find(of_it)?.split_once(' ')?.1;
-        let format = values(section, "a=fmtp:").find(of_it).unwrap_or_default();
-        Some((number, codec(&name.to_ascii_lowercase(), format)?))
-    });
-    known.collect()
+    let mut known = Vec::new();
+    let mut seen = BTreeSet::new();
+    for number in listed.filter_map(|number| number.parse().ok()) {
+        if number > MAX_PAYLOAD_TYPE || !seen.insert(number) {
+            continue;
+        }
+        let name = names.get(&number).map(|name| name.to_ascii_lowercase());
+        let format = formats.get(&number).copied().unwrap_or_default();
+        known.extend(name.and_then(|name| Some((number, codec(&name, format)?))));
+    }
+    known
+}
+
+/// What the attributes of this name say of each payload type; the first one counts.
+fn by_payload<'a>(section: &'a [&'a str], prefix: &'a str) -> BTreeMap<u8, &'a str> {
+    let mut said = BTreeMap::new();
+    for value in values(section, prefix) {
+        let Some((number, rest)) = value.split_once(' ') else { continue };
+        if let Ok(number) = number.parse() {
+            said.entry(number).or_insert(rest);
+        }
+    }
+    said
 }
 
 fn codec(name: &str, format: &str) -> Option<Codec> {
@@ -181,7 +175,9 @@ pub(crate) fn inward(sdp: &str) -> String {
         let line = read.get(at).filter(|line| line.kind.is_some());
         out.extend(section.iter().filter(|text| stays_inward(text, line.is_some())).map(own));
         if let Some(line) = line {
+            // Correction I: a line that names no source is refused, so it gets one.
             let source = line.sources.first().copied().or_else(|| free.next()).unwrap_or_default();
+            // Correction B, towards the crate: it never hears of another direction.
             out.push("a=sendrecv".to_owned());
             // The crate keeps its tracks by these names: each must be one of a kind.
             out.push(format!("a=msid:s{at} t{at}"));
@@ -195,16 +191,7 @@ fn stays_inward(text: &str, is_media: bool) -> bool {
     const MEDIA: [&str; 6] =
         ["a=ssrc:", "a=ssrc-group:", "a=msid:", "a=rid:", "a=simulcast:", "a=mid-rid"];
     let begins = |with: &[&str]| with.iter().any(|prefix| text.starts_with(prefix));
-    // Of several fingerprints (RFC 8122 §5) the crate would take the first, whatever its hash.
-    let is_odd = text.strip_prefix(FINGERPRINT).is_some_and(|value| !is_usable_fingerprint(value));
-    !(is_odd || begins(&CANDIDATES) || is_media && (begins(&MEDIA) || is_direction(text)))
-}
-
-/// Our identifiers for one sending m-line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Msid {
-    pub(crate) stream: String,
-    pub(crate) track: String,
+    !(begins(&CANDIDATES) || is_media && (begins(&MEDIA) || is_direction(text)))
 }
 
 /// What our description says of one line.
@@ -238,18 +225,20 @@ where
         .map(str::to_owned)
         .collect();
     let text = rewrite(sdp, |_, line, section, out| {
-        if media_kind(line.kind).is_none() {
+        if line.kind.media().is_none() {
             return out.extend(section.iter().map(own));
         }
         match (how.saying)(line.mid.unwrap_or_default()) {
             Saying::Off => out.extend(section.iter().enumerate().filter_map(off_line)),
             Saying::On(direction, msid) => {
                 let kept = section.iter().filter(|text| !is_direction(text));
-                out.extend(kept.filter_map(|text| claim(text, msid.as_ref())));
-                out.push(format!("a={}", direction_name(direction)));
+                out.extend(kept.filter_map(|text| Msid::claim(text, msid.as_ref())));
+                // Correction B, towards the other side.
+                out.push(format!("a={}", direction.name()));
             }
         }
     });
+    // `a=setup` is correction A, `without_base` correction H.
     let line = |line: &str| match (line.strip_prefix("a=group:BUNDLE"), how.role) {
         (Some(mids), _) => {
             let kept = mids.split(' ').filter(|mid| !off.iter().any(|off| off == mid));
@@ -281,23 +270,7 @@ fn off_line((at, text): (usize, &&str)) -> Option<String> {
     stays.then(|| own(text))
 }
 
-/// One line of a section with our ids; `None` where it falls away because nothing is sent.
-fn claim(line: &str, ids: Option<&Msid>) -> Option<String> {
-    let is_source = line.starts_with("a=ssrc:") || line.starts_with("a=ssrc-group:");
-    let is_msid = line.starts_with("a=msid:");
-    match ids {
-        None => (!is_source && !is_msid).then(|| line.to_owned()),
-        Some(Msid { stream, track }) if is_msid => Some(format!("a=msid:{stream} {track}")),
-        Some(_) if line.contains(" mslabel:") || line.contains(" label:") => None,
-        Some(Msid { stream, track }) if is_source => Some(match line.split_once(" msid:") {
-            Some((source, _)) => format!("{source} msid:{stream} {track}"),
-            None => line.to_owned(),
-        }),
-        Some(_) => Some(line.to_owned()),
-    }
-}
-
-/// A candidate without the address that it was found from (RFC 8828 §5.2: with relayed candidates
+/// Correction H: a candidate without the address that it was found from (RFC 8828 §5.2: with relayed candidates
 /// only, `raddr` tells nothing).
 pub(crate) fn without_base(candidate: &str) -> String {
     let mut hidden = Vec::new();
@@ -315,31 +288,9 @@ pub(crate) fn without_base(candidate: &str) -> String {
 
 // ------------------------------------------------------------------------------------- by lines
 
-/// Whether media comes to the writer of this direction.
-pub(crate) const fn receives(direction: Direction) -> bool {
-    match direction {
-        Direction::SendRecv | Direction::RecvOnly => true,
-        Direction::SendOnly | Direction::Inactive => false,
-    }
-}
-
-/// The direction with these halves.
-pub(crate) const fn direction(sending: bool, receiving: bool) -> Direction {
-    match (sending, receiving) {
-        (true, true) => Direction::SendRecv,
-        (true, false) => Direction::SendOnly,
-        (false, true) => Direction::RecvOnly,
-        (false, false) => Direction::Inactive,
-    }
-}
-
 /// The part in the handshake that a description names.
 pub(crate) fn setup(sdp: &str) -> Option<&str> {
     lines(sdp).find_map(|line| line.strip_prefix("a=setup:"))
-}
-
-fn lines(sdp: &str) -> impl Iterator<Item = &str> {
-    sdp.lines().map(str::trim_end).filter(|line| !line.is_empty())
 }
 
 fn values<'a>(section: &'a [&'a str], prefix: &'a str) -> impl Iterator<Item = &'a str> {
@@ -350,25 +301,12 @@ fn own(line: &&str) -> String {
     (*line).to_owned()
 }
 
-/// The part before the media, and each media section with its `m=` line.
-fn split(sdp: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
-    let mut session: Vec<&str> = Vec::new();
-    let mut sections: Vec<Vec<&str>> = Vec::new();
-    for line in lines(sdp) {
-        if line.starts_with("m=") {
-            sections.push(Vec::new());
-        }
-        sections.last_mut().unwrap_or(&mut session).push(line);
-    }
-    (session, sections)
-}
-
 /// Puts a description together again, each media section through `change`.
 fn rewrite(
     sdp: &str,
     mut change: impl FnMut(usize, &MediaLine<'_>, &[&str], &mut Vec<String>),
 ) -> String {
-    let (session, sections) = split(sdp);
+    let (session, sections) = sections(sdp);
     // A candidate of the session part would be for all lines; the crate knows none there.
     let mut out: Vec<String> =
         session.iter().filter(|line| stays_inward(line, false)).map(own).collect();
@@ -378,15 +316,49 @@ fn rewrite(
     out.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect()
 }
 
-fn is_direction(line: &str) -> bool {
-    matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-const fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::SendRecv => "sendrecv",
-        Direction::SendOnly => "sendonly",
-        Direction::RecvOnly => "recvonly",
-        Direction::Inactive => "inactive",
+    fn section(payloads: &str, lines: &str) -> Line {
+        read(&format!("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF {payloads}\r\na=mid:0\r\n{lines}"))
+            .remove(0)
+    }
+
+    #[test]
+    fn each_payload_type_counts_once_and_the_first_word_on_it() {
+        let lines = "a=rtpmap:99 opus/48000/2\r\na=rtpmap:99 VP8/90000\r\na=rtpmap:98 VP8/90000\r\n\
+            a=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1\r\na=rtpmap:96 H264/90000\r\n";
+        let read = section("98 99 99 97 98 96 200 x 300", lines);
+        assert_eq!(read.payloads, [(98, Codec::Vp8), (99, Codec::Opus), (97, Codec::H264)]);
+        let many = section(&"99 ".repeat(7000), lines);
+        assert_eq!(many.payloads, [(99, Codec::Opus)]);
+    }
+
+    #[test]
+    fn sources_that_repair_others_are_none_of_the_lines() {
+        let lines = "a=ssrc-group:FID 1 2\r\na=ssrc-group:SIM 1 3\r\na=ssrc:1 cname:x\r\n\
+            a=ssrc:1 msid:s t\r\na=ssrc:2 cname:x\r\na=ssrc:3 cname:x\r\n";
+        assert_eq!(section("99", lines).sources, [1, 3]);
+    }
+
+    #[test]
+    fn a_relayed_candidate_goes_out_without_its_base() {
+        let sdp = "v=0\r\nm=audio 9 x 99\r\na=mid:0\r\n\
+            a=candidate:1 1 udp 1 192.0.2.1 5 typ relay raddr 10.0.0.1 rport 9\r\n";
+        let saying = |_: &str| Saying::On(Direction::SendRecv, None);
+        let told = |relay_only| outward(sdp, &Outward { saying, role: None, relay_only });
+        assert!(told(true).contains("typ relay raddr 0.0.0.0 rport 0\r\n"));
+        assert!(!told(true).contains("10.0.0.1") && told(false).contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn the_crate_hears_of_one_direction_and_of_a_source_on_every_line() {
+        let sdp = "v=0\r\nm=audio 9 x 99\r\na=mid:0\r\na=inactive\r\n\
+            m=video 9 x 98\r\na=mid:1\r\na=recvonly\r\na=ssrc:1 cname:x\r\n";
+        let told = inward(sdp);
+        assert_eq!(told.matches("a=sendrecv").count(), 2);
+        assert!(!told.contains("a=inactive") && !told.contains("a=recvonly"));
+        assert_eq!(told.matches("a=ssrc:").count(), 2, "{told}");
     }
 }

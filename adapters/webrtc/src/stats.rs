@@ -12,16 +12,6 @@ use webrtc::peer_connection::{
     RTCStatsReportEntry,
 };
 
-/// The name of a codec with its kind, as in SDP and in browsers' statistics.
-pub(crate) const fn name(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Opus => "audio/opus",
-        Codec::Vp8 => "video/VP8",
-        Codec::H264 => "video/H264",
-        _ => "unknown",
-    }
-}
-
 /// Ticks of a codec's clock as time.
 pub(crate) fn ticks(ticks: u32, codec: Codec) -> Duration {
     Duration::from_secs_f64(f64::from(ticks) / f64::from(codec.clock_rate()))

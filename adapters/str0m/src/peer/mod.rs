@@ -100,7 +100,7 @@ impl Peer {
             negotiation: Negotiation::default(),
             gathering: Gathering::default(),
             reach,
-            remote: RemoteCandidates::default(),
+            remote: RemoteCandidates::new(),
             early: Early::default(),
             health: Health::default(),
             measured: Measurements::default(),

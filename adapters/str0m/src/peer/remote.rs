@@ -10,7 +10,6 @@ use matrix_voip::{
 use str0m::media::Mid;
 
 use super::{Output, Peer};
-use crate::sdp;
 
 /// ICE steps taken at once when there is something new to try. str0m takes one step per timeout
 /// and waits 50 ms between two; a check of the other side that came before its description takes
@@ -59,7 +58,7 @@ impl Peer {
             let mid = line.mid?;
             let media = self.rtc.media(Mid::from(mid))?;
             let comes = line.direction.sends() && media.direction().is_receiving();
-            let kind = sdp::media_kind(&line).filter(|_| comes)?;
+            let kind = line.kind.media().filter(|_| comes)?;
             Some((mid.to_owned(), (line.stream, kind)))
         });
         flowing.collect()
