@@ -1,11 +1,26 @@
 //! The addresses of this machine: which carry calls, and who notices that they changed.
 //!
-//! Nobody tells us about changes on every platform without forty crates more (`str0m.md` §0), so
-//! each connection looks every second, which takes some ten microseconds. The engine keeps
-//! what was seen last, so that a change is told once and not by every connection.
+//! Nobody tells us about changes on every platform without forty crates more, so each connection looks
+//! every second, which takes some ten microseconds. The engine keeps what was seen last, so that a
+//! change is told once and not by every connection.
+//!
+//! ```
+//! use matrix_voip_engine::interfaces::{Interfaces, Known, Look};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let known = Known::new(Interfaces::All); // one for the engine
+//! let addresses = known.begin()?; // a connection opens its sockets on these
+//! let (look, now) = known.look()?; // and every second, each connection
+//! if look == Look::Changed {
+//!     // `PeerEvents::network_changed`: the machine asks for an ICE restart.
+//! }
+//! # let _ = (addresses, now);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::{
-    io,
+    fmt, io,
     net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -26,16 +41,15 @@ pub enum Interfaces {
 }
 
 /// One address of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
+#[derive(Clone, Copy)]
+struct Address {
+    ip: IpAddr,
     /// Whether its interface works.
-    pub up: bool,
+    up: bool,
 }
 
 /// The addresses to open sockets on, in the order of the list: never link-local ones.
-pub fn usable(addresses: &[Address], interfaces: Interfaces) -> Vec<IpAddr> {
+fn usable(addresses: &[Address], interfaces: Interfaces) -> Vec<IpAddr> {
     let of = |loopback: bool| {
         let fits = move |ip: &IpAddr| ip.is_loopback() == loopback && !is_link_local(*ip);
         let mut chosen: Vec<IpAddr> = Vec::new();
@@ -63,7 +77,6 @@ fn is_link_local(ip: IpAddr) -> bool {
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the engine knows about the addresses of this machine.
-#[derive(Debug)]
 pub struct Known {
     interfaces: Interfaces,
     seen: Mutex<Vec<IpAddr>>,
@@ -118,6 +131,14 @@ impl Known {
     }
 }
 
+impl fmt::Debug for Known {
+    /// How many there are: addresses belong into no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).len();
+        write!(f, "Known({:?}, {seen} addresses)", self.interfaces)
+    }
+}
+
 /// All addresses of this machine.
 fn addresses() -> io::Result<Vec<Address>> {
     let interfaces = if_addrs::get_if_addrs()?;
@@ -161,5 +182,6 @@ mod tests {
         assert_eq!(known.update(&[two, one]), Look::Same);
         assert_eq!(known.update(&[two]), Look::Changed);
         assert_eq!(known.update(&[two]), Look::Same);
+        assert_eq!(format!("{known:?}"), "Known(All, 1 addresses)");
     }
 }

@@ -33,4 +33,4 @@ pub use candidates::Generations;
 pub use interfaces::{Interfaces, Known};
 pub use tls::{BadCertificate, Tls, TrustedRoots};
 pub use track::{Subscriber, Tracks};
-pub use uri::ServerUri;
+pub use uri::{ServerUri, UriFault};

@@ -3,10 +3,13 @@
 use std::{fmt, io, sync::Arc};
 
 use matrix_voip::machine::io::ServerFault;
-use tokio::{net::TcpStream, sync::OnceCell};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::OnceCell,
+};
 use tokio_rustls::{
     TlsConnector,
-    client::TlsStream,
     rustls::{
         self, ClientConfig, RootCertStore,
         crypto::aws_lc_rs,
@@ -99,11 +102,17 @@ impl Tls {
         &self,
         name: &str,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, ServerFault> {
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, ServerFault> {
         let config = self.config.get_or_init(|| config(self.roots.clone())).await.clone();
         let config = config.ok_or(ServerFault::Unusable)?;
         let name = ServerName::try_from(name.to_owned()).map_err(|_| ServerFault::Unusable)?;
         TlsConnector::from(config).connect(name, stream).await.map_err(|error| fault(&error))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("roots", &self.roots).finish_non_exhaustive()
     }
 }
 

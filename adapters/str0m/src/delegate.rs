@@ -16,7 +16,7 @@ use matrix_voip::{
     },
 };
 use matrix_voip_engine::{
-    Interfaces, Known, Subscriber, Tls, Tracks, TrustedRoots, interfaces::LOOK_INTERVAL, track,
+    Interfaces, Known, Subscriber, Tls, Tracks, TrustedRoots, interfaces::LOOK_INTERVAL,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -161,7 +161,7 @@ impl WebRtc for Str0m {
         };
         let now = clock();
         let (requests, received) = mpsc::unbounded_channel();
-        let (frames, incoming) = mpsc::channel(track::MAX_WAITING_FRAMES);
+        let (subscriber, incoming) = Subscriber::new(events.clone());
         let shell = Shell {
             id: peer,
             session: config.session,
@@ -171,9 +171,10 @@ impl WebRtc for Str0m {
             uplinks: Uplinks::new(self.tls.clone()),
             requests: received,
             frames: incoming,
-            events: events.clone(),
+            events,
             media: self.media.clone(),
             tracks: self.tracks.clone(),
+            subscriber: subscriber.clone(),
             sinks: BTreeMap::new(),
             wakes: now,
             known: self.known.clone(),
@@ -181,7 +182,6 @@ impl WebRtc for Str0m {
             is_closed: false,
         };
         // A connection of the same id that is still there loses its way in, and closes.
-        let subscriber = Subscriber { frames, events };
         self.lock().insert(peer, Connection { requests, subscriber });
         tokio::spawn(shell.run());
         Ok(())
@@ -236,6 +236,8 @@ impl WebRtc for Str0m {
         let Some(connection) = self.lock().remove(&peer) else { return Ok(()) };
         // A task that is gone already is closed.
         drop(send(&connection.requests, Asked::Op(PeerOp::Close)).await);
+        // One that had died before may have been given frames since.
+        self.tracks.unsubscribe(peer, &connection.subscriber);
         Ok(())
     }
 

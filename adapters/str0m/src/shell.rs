@@ -14,7 +14,7 @@ use matrix_voip::{
     machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply, Tones},
 };
 use matrix_voip_engine::{
-    Known, Tracks,
+    Known, Subscriber, Tracks,
     interfaces::{LOOK_INTERVAL, Look},
     track::Outgoing,
 };
@@ -63,6 +63,8 @@ pub(crate) struct Shell {
     pub(crate) events: PeerEvents,
     pub(crate) media: Arc<dyn Media>,
     pub(crate) tracks: Arc<Tracks>,
+    /// As whom it gets frames.
+    pub(crate) subscriber: Subscriber,
     /// Where received frames go, per `mid`; `None`: nobody wants them.
     pub(crate) sinks: BTreeMap<String, Option<Box<dyn FrameSink>>>,
     pub(crate) wakes: Instant,
@@ -272,7 +274,7 @@ impl Shell {
 impl Drop for Shell {
     /// A sink of the application panicked: this connection is over, no other is harmed.
     fn drop(&mut self) {
-        self.tracks.unsubscribe(self.id);
+        self.tracks.unsubscribe(self.id, &self.subscriber);
         if !self.is_closed {
             self.events.report(PeerNews::State(PeerState::Failed));
         }

@@ -16,7 +16,7 @@ use matrix_voip::{
     machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply},
 };
 use matrix_voip_engine::{
-    Known, Tracks,
+    Known, Subscriber, Tracks,
     interfaces::{LOOK_INTERVAL, Look},
     track::Outgoing,
 };
@@ -58,6 +58,8 @@ pub(crate) struct Place {
     pub(crate) events: PeerEvents,
     pub(crate) media: Arc<dyn Media>,
     pub(crate) tracks: Arc<Tracks>,
+    /// As whom it gets frames.
+    pub(crate) subscriber: Subscriber,
     pub(crate) known: Arc<Known>,
     pub(crate) epoch: Instant,
 }
@@ -103,6 +105,32 @@ enum Wake {
 }
 
 impl Connection {
+    /// One of which nothing is agreed yet.
+    pub(crate) fn new(
+        place: Place,
+        pc: Arc<dyn PeerConnection>,
+        servers: Servers,
+        relay_only: bool,
+    ) -> Self {
+        Self {
+            place,
+            pc,
+            servers,
+            negotiation: Negotiation::new(relay_only),
+            gathering: Gathering::new(relay_only),
+            remote: RemoteCandidates::new(),
+            inbound: Inbound::default(),
+            agreed: Vec::new(),
+            flows: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            key_frames_asked: BTreeMap::new(),
+            state: None,
+            was_connected: false,
+            path_since: None,
+            is_closed: false,
+        }
+    }
+
     /// Runs until the connection is closed or nobody is left to close it.
     pub(crate) async fn run(mut self, mut ways: Ways, closer: Closer) {
         let mut looks = interval(LOOK_INTERVAL);
@@ -315,7 +343,7 @@ impl Drop for Connection {
     /// A sink of the application or the crate panicked: this connection is over, no other is
     /// harmed.
     fn drop(&mut self) {
-        self.place.tracks.unsubscribe(self.place.id);
+        self.place.tracks.unsubscribe(self.place.id, &self.place.subscriber);
         if !self.is_closed {
             self.place.events.report(PeerNews::State(PeerState::Failed));
         }
@@ -324,6 +352,3 @@ impl Drop for Connection {
 
 /// How long a handshake may take, with lost packets.
 const HANDSHAKE: Duration = Duration::from_secs(15);
-
-/// How long a connection may take to be made: its sockets are opened and nothing is asked.
-pub(crate) const OPENING: Duration = Duration::from_secs(10);

@@ -15,17 +15,12 @@ use matrix_voip::{
         Reply, Tones,
     },
 };
-use matrix_voip_engine::{Interfaces, Known, Subscriber, Tls, Tracks, TrustedRoots, track};
+use matrix_voip_engine::{Interfaces, Known, Subscriber, Tls, Tracks, TrustedRoots};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    candidates::RemoteCandidates,
-    connection::{Connection, OPENING, Place, Request, Ways, clock},
-    gather::Gathering,
-    inbound::Inbound,
-    negotiate::Negotiation,
-    open::{Closer, Opened, open},
-    servers::Servers,
+    connection::{Place, Request, clock},
+    life::{self, Asked},
 };
 
 /// The WebRTC engine: give it to `VoIP::builder(..).webrtc(..)`.
@@ -55,6 +50,37 @@ struct Way {
     subscriber: Subscriber,
 }
 
+impl Way {
+    fn is_closing(&self) -> bool {
+        *self.closing.borrow() || self.requests.is_closed()
+    }
+}
+
+/// The entry of a connection that is being opened or closed. Dropped, also by whoever waits no
+/// longer, the engine knows the connection no more; a task that is still there ends.
+struct Passing<'a> {
+    engine: &'a Webrtc,
+    peer: PeerId,
+    subscriber: Subscriber,
+    stays: bool,
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
+        let mut peers = self.engine.lock();
+        // Not one of the same id that was opened meanwhile.
+        if peers.get(&self.peer).is_some_and(|way| way.subscriber.is_same(&self.subscriber)) {
+            peers.remove(&self.peer);
+        }
+        drop(peers);
+        // It may have asked for frames before there was a task to give them back.
+        self.engine.tracks.unsubscribe(self.peer, &self.subscriber);
+    }
+}
+
 impl Webrtc {
     /// Begins to make an engine whose sound and picture come from and go to `media`.
     pub fn builder(media: Arc<dyn Media>) -> Builder {
@@ -63,12 +89,15 @@ impl Webrtc {
 
     /// Asks the task of a connection to do something.
     async fn request(&self, peer: PeerId, op: PeerOp) -> Result<Reply, Fault> {
-        let requests = self.lock().get(&peer).map(|way| way.requests.clone());
+        let way = self.lock().get(&peer).filter(|way| !way.is_closing()).map(|way| {
+            // Each may outlive the entry by as long as its answer takes.
+            (way.requests.clone(), way.closing.subscribe())
+        });
         let (reply, answer) = oneshot::channel();
-        let requests = requests.ok_or(Fault::NotFound)?;
+        let (requests, closing) = way.ok_or(Fault::NotFound)?;
         requests.send(Request { op, reply }).map_err(|_| Fault::NotFound)?;
-        let is_over = || self.lock().get(&peer).is_none_or(|way| *way.closing.borrow());
         // The task drops a request when it is closed, or when something panicked in it.
+        let is_over = || *closing.borrow() || closing.has_changed().is_err();
         let dropped = |_| if is_over() { Fault::Cancelled } else { Fault::Panicked };
         answer.await.map_err(dropped)?
     }
@@ -83,7 +112,7 @@ impl Webrtc {
     /// The connection gets the frames of what the plan sends, to send them once that is agreed.
     fn subscribe(&self, peer: PeerId, plan: &Plan) {
         let wanted: BTreeSet<TrackId> = plan.lines.iter().filter_map(|line| line.track).collect();
-        if let Some(way) = self.lock().get(&peer).filter(|way| !way.requests.is_closed()) {
+        if let Some(way) = self.lock().get(&peer).filter(|way| !way.is_closing()) {
             self.tracks.subscribe(peer, &wanted, &way.subscriber);
         }
     }
@@ -91,56 +120,6 @@ impl Webrtc {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Way>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Makes the connection of a peer; the engine has the way to it already.
-    async fn make(
-        &self,
-        peer: PeerId,
-        config: PeerConfig,
-        events: PeerEvents,
-    ) -> Result<Making, Fault> {
-        let addresses = self.known.begin().map_err(|_| Fault::Unreachable)?;
-        let mut servers = Servers::new(self.tls.clone(), config.relay_only);
-        let configuration = servers.replace(&config.ice_servers).await;
-        let opened = open(&addresses, configuration, config.relay_only).await?;
-        let place = Place {
-            id: peer,
-            session: config.session,
-            member: config.member,
-            events,
-            media: self.media.clone(),
-            tracks: self.tracks.clone(),
-            known: self.known.clone(),
-            epoch: self.epoch,
-        };
-        let connection = Connection {
-            place,
-            pc: opened.pc.clone(),
-            servers,
-            negotiation: Negotiation::new(config.relay_only),
-            gathering: Gathering::new(config.relay_only),
-            remote: RemoteCandidates::new(),
-            inbound: Inbound::default(),
-            agreed: Vec::new(),
-            flows: BTreeMap::new(),
-            reports: BTreeMap::new(),
-            key_frames_asked: BTreeMap::new(),
-            state: None,
-            was_connected: false,
-            path_since: None,
-            is_closed: false,
-        };
-        let Opened { closer, arrived, said, .. } = opened;
-        Ok(Making { connection, closer, arrived, said })
-    }
-}
-
-/// A connection that is made, on its way to a task of its own.
-struct Making {
-    connection: Connection,
-    closer: Closer,
-    arrived: mpsc::Receiver<crate::tap::Arrived>,
-    said: mpsc::UnboundedReceiver<crate::handler::Said>,
 }
 
 impl Builder {
@@ -181,30 +160,36 @@ impl WebRtc for Webrtc {
         events: PeerEvents,
     ) -> Result<(), Fault> {
         let (requests, received) = mpsc::unbounded_channel();
-        let (frames, incoming) = mpsc::channel(track::MAX_WAITING_FRAMES);
         let (closing, closes) = watch::channel(false);
-        let subscriber = Subscriber { frames, events: events.clone() };
+        let (subscriber, frames) = Subscriber::new(events.clone());
+        let place = Place {
+            id: peer,
+            session: config.session,
+            member: config.member,
+            events,
+            media: self.media.clone(),
+            tracks: self.tracks.clone(),
+            subscriber: subscriber.clone(),
+            known: self.known.clone(),
+            epoch: self.epoch,
+        };
+        let asked = Asked {
+            servers: config.ice_servers,
+            relay_only: config.relay_only,
+            tls: self.tls.clone(),
+            requests: received,
+            closing: closes,
+            frames,
+        };
         // A connection of the same id that is still there loses its way in, and closes.
-        self.lock().insert(peer, Way { requests, closing, subscriber });
-        let mut cancelled = closes.clone();
-        let made = tokio::select! {
-            biased;
-            _ = cancelled.wait_for(|is_closing| *is_closing) => Err(Fault::Cancelled),
-            made = tokio::time::timeout(OPENING, self.make(peer, config, events)) => {
-                made.unwrap_or(Err(Fault::Timeout))
-            }
-        };
-        let Making { connection, closer, arrived, said } = match made {
-            Ok(made) => made,
-            Err(fault) => {
-                drop(received);
-                // Not one of the same id that was asked for meanwhile.
-                self.lock().retain(|id, way| *id != peer || !way.requests.is_closed());
-                return Err(fault);
-            }
-        };
-        let ways = Ways { requests: received, closing: closes, frames: incoming, arrived, said };
-        tokio::spawn(connection.run(ways, closer));
+        let way = Way { requests, closing, subscriber: subscriber.clone() };
+        drop(self.lock().insert(peer, way));
+        let mut passing = Passing { engine: self, peer, subscriber, stays: false };
+        // In a task of its own from the beginning: `close` waits for its end, whoever else does not.
+        let (opened, opens) = oneshot::channel();
+        tokio::spawn(life::live(place, asked, opened));
+        opens.await.unwrap_or(Err(Fault::Panicked))?;
+        passing.stays = true;
         Ok(())
     }
 
@@ -254,10 +239,16 @@ impl WebRtc for Webrtc {
     }
 
     async fn close(&self, peer: PeerId) -> Result<(), Fault> {
-        let Some(way) = self.lock().remove(&peer) else { return Ok(()) };
-        // Whatever is under way is cut short, and the task ends.
-        way.closing.send_replace(true);
-        way.requests.closed().await;
+        let Some((requests, subscriber)) = self.lock().get(&peer).map(|way| {
+            // Whatever is under way is cut short, and the task ends.
+            way.closing.send_replace(true);
+            (way.requests.clone(), way.subscriber.clone())
+        }) else {
+            return Ok(());
+        };
+        // Known until it is gone, so that a second one waits for the same.
+        let _passing = Passing { engine: self, peer, subscriber, stays: false };
+        requests.closed().await;
         Ok(())
     }
 

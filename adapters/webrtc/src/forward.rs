@@ -8,7 +8,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,8 +26,11 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a server may take to be reached.
+/// How long a server may take to be reached, by all its addresses together.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most addresses of a server that are tried.
+const MAX_ADDRESSES: usize = 4;
 
 /// Most sockets of the crate's that are served; beyond them the one that was silent for longest goes.
 const MAX_CLIENTS: usize = 16;
@@ -53,12 +56,16 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Opens the socket; the server is reached for when a datagram comes.
+    /// Opens the socket at this address of the machine; the server is reached for when a datagram comes.
     ///
     /// # Errors
     /// [`ServerFault::Unusable`] when there is no socket to be had.
-    pub(crate) async fn start(server: ServerUri, tls: Arc<Tls>) -> Result<Self, ServerFault> {
-        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    pub(crate) async fn start(
+        here: IpAddr,
+        server: ServerUri,
+        tls: Arc<Tls>,
+    ) -> Result<Self, ServerFault> {
+        let bound = UdpSocket::bind((here, 0)).await;
         let socket = bound.map_err(|_| ServerFault::Unusable)?;
         let address = socket.local_addr().map_err(|_| ServerFault::Unusable)?;
         let fault = Arc::new(Mutex::new(None));
@@ -148,30 +155,44 @@ impl Carrier {
         client: SocketAddr,
         datagrams: mpsc::Receiver<Vec<u8>>,
     ) -> Result<(), ServerFault> {
-        let reaching = timeout(PATIENCE, reach(&self.server)).await;
-        let stream = reaching.map_err(|_| ServerFault::Silent)??;
-        if self.server.service != Service::Turn(Transport::Tls) {
+        let stream = reach(&self.server).await?;
+        if self.server.service() != Service::Turn(Transport::Tls) {
             return carry((&self.socket, client), stream, datagrams).await;
         }
-        let secured = timeout(PATIENCE, self.tls.secure(&self.server.host, stream)).await;
+        let secured = timeout(PATIENCE, self.tls.secure(self.server.host(), stream)).await;
         let stream = secured.map_err(|_| ServerFault::Silent)??;
         carry((&self.socket, client), stream, datagrams).await
     }
 }
 
 async fn reach(server: &ServerUri) -> Result<TcpStream, ServerFault> {
-    let found = lookup_host((server.host.as_str(), server.port)).await;
-    let addresses: Vec<SocketAddr> = found.map_err(|_| ServerFault::Unresolved)?.collect();
+    let found = timeout(PATIENCE, lookup_host((server.host(), server.port()))).await;
+    let addresses = found.map_err(|_| ServerFault::Silent)?.map_err(|_| ServerFault::Unresolved)?;
+    let stream = first(&addresses.collect::<Vec<_>>(), PATIENCE, TcpStream::connect).await?;
+    // Sound goes through it: nothing waits for more.
+    drop(stream.set_nodelay(true));
+    Ok(stream)
+}
+
+/// The first of these addresses that can be reached. Each has its share of the patience, so that one
+/// that is silent (often the IPv6 address of a server that has both) does not use up all of it.
+async fn first<S, F>(
+    addresses: &[SocketAddr],
+    patience: Duration,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<S, ServerFault>
+where
+    F: Future<Output = io::Result<S>>,
+{
+    let tried = &addresses[..addresses.len().min(MAX_ADDRESSES)];
     let mut last = ServerFault::Unresolved;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Sound goes through it: nothing waits for more.
-                drop(stream.set_nodelay(true));
-                return Ok(stream);
-            }
-            Err(_) => last = ServerFault::Unreachable,
-        }
+    let share = patience / u32::try_from(tried.len()).unwrap_or(1).max(1);
+    for address in tried {
+        last = match timeout(share, connect(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(_)) => ServerFault::Unreachable,
+            Err(_) => ServerFault::Silent,
+        };
     }
     Err(last)
 }
@@ -270,6 +291,49 @@ mod tests {
             read_message(&mut other, &mut read).await.unwrap();
             assert_eq!(read, message);
         }
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_leaves_time_for_the_next_one() {
+        let addresses = ["[2001:db8::1]:1", "192.0.2.1:2"].map(|text| text.parse().unwrap());
+        // Who answers at once needs none.
+        let none = Duration::ZERO;
+        let connect = async |to: SocketAddr| {
+            if to.is_ipv6() {
+                std::future::pending::<()>().await;
+            }
+            Ok(to)
+        };
+        assert_eq!(first(&addresses, none, connect).await, Ok(addresses[1]));
+        assert_eq!(first(&addresses[..1], none, connect).await, Err(ServerFault::Silent));
+        let refuse = async |_| Err::<SocketAddr, _>(io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(first(&addresses, none, refuse).await, Err(ServerFault::Unreachable));
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_ipv4_reaches_a_server_over_tcp() {
+        let Ok(server) = tokio::net::TcpListener::bind("[::1]:0").await else {
+            return println!("skipped: no IPv6 here");
+        };
+        let uri = format!("turn:[::1]:{}?transport=tcp", server.local_addr().unwrap().port());
+        let tls = Arc::new(Tls::new(matrix_voip_engine::TrustedRoots::default()));
+        let mut servers = crate::servers::Servers::new(tls, true);
+        servers.reach_from(&["2001:db8::1".parse().unwrap()]);
+        let named = matrix_voip::machine::io::IceServer {
+            urls: vec![uri],
+            username: "u".into(),
+            credential: "p".to_owned().into(),
+        };
+        let given = servers.replace(&[named]).await.build();
+        let url = given.ice_servers()[0].urls[0].clone();
+        let port = url.strip_prefix("turn:[::1]:").unwrap().split('?').next().unwrap();
+        let client = UdpSocket::bind("[::1]:0").await.unwrap();
+        let to = SocketAddr::new("::1".parse().unwrap(), port.parse().unwrap());
+        client.send_to(&[0x40, 0, 0, 4, 1, 2, 3, 4], to).await.unwrap();
+        let (mut stream, _) = server.accept().await.unwrap();
+        let mut message = Vec::new();
+        read_message(&mut stream, &mut message).await.unwrap();
+        assert_eq!(message, [0x40, 0, 0, 4, 1, 2, 3, 4]);
     }
 
     #[tokio::test]

@@ -71,7 +71,7 @@ pub(crate) async fn open(
         .with_handler(Arc::new(Handler(says)))
         .with_udp_addrs(bindings(addresses))
         .build();
-    // In a task of its own: half built and dropped, nobody could close it.
+    // In a task of its own: half built and dropped for being too late, nobody could close it.
     let built = tokio::spawn(async move {
         let pc: Arc<dyn PeerConnection> = Arc::new(building.await?);
         let closer = Closer(Some(pc.clone()));

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -28,6 +29,8 @@ const MAX_SERVERS: usize = 8;
 pub(crate) struct Servers {
     tls: Arc<Tls>,
     relay_only: bool,
+    /// Where forwarders listen.
+    here: IpAddr,
     of: Vec<Server>,
     /// Ways to servers that are named no more: what was allocated there may be in use.
     retired: VecDeque<Forwarder>,
@@ -47,7 +50,20 @@ struct Server {
 impl Servers {
     /// No server yet.
     pub(crate) fn new(tls: Arc<Tls>, relay_only: bool) -> Self {
-        Self { tls, relay_only, of: Vec::new(), retired: VecDeque::new() }
+        let here = Ipv4Addr::LOCALHOST.into();
+        Self { tls, relay_only, here, of: Vec::new(), retired: VecDeque::new() }
+    }
+
+    /// They are asked from these addresses. The crate asks a server only from sockets of its family,
+    /// so without any of IPv4 forwarders listen on IPv6.
+    pub(crate) fn reach_from(&mut self, addresses: &[IpAddr]) {
+        let is_v6 = !addresses.is_empty() && addresses.iter().all(IpAddr::is_ipv6);
+        self.here = if is_v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    }
+
+    /// Whether nothing but relayed candidates is to be used.
+    pub(crate) const fn relay_only(&self) -> bool {
+        self.relay_only
     }
 
     /// Uses these from now on; returns what the crate is to be configured with.
@@ -94,21 +110,21 @@ impl Servers {
         let has_credentials =
             !of.username.expose().is_empty() && !of.credential.expose().is_empty();
         let is_usable = |read: &ServerUri| {
-            used < MAX_SERVERS && (read.service == Service::Stun || has_credentials)
+            used < MAX_SERVERS && (read.service() == Service::Stun || has_credentials)
         };
-        let read = ServerUri::parse(uri).filter(is_usable);
+        let read = ServerUri::parse(uri).ok().filter(is_usable);
         let uri = uri.to_owned();
         let state = ServerState::Failed(ServerFault::Unusable);
         let mut made = Server { uri, read, state, given: None, forwarder: None };
         let Some(read) = &made.read else { return made };
         made.state = ServerState::Asked;
-        if matches!(read.service, Service::Stun | Service::Turn(Transport::Udp)) {
+        if matches!(read.service(), Service::Stun | Service::Turn(Transport::Udp)) {
             made.given = Some(for_crate(read));
             return made;
         }
         let forwarder = match forwarder {
             Some(forwarder) => Ok(forwarder),
-            None => Forwarder::start(read.clone(), self.tls.clone()).await,
+            None => Forwarder::start(self.here, read.clone(), self.tls.clone()).await,
         };
         match forwarder {
             Ok(forwarder) => {
@@ -142,7 +158,7 @@ impl Servers {
         let works = |server: &&Server| server.state == ServerState::Works && server.is_turn();
         if pair.local.kind == "relay" {
             let relay = self.of.iter().find(works).and_then(|server| server.read.as_ref());
-            pair.local.relay_protocol = relay.and_then(|relay| match relay.service {
+            pair.local.relay_protocol = relay.and_then(|relay| match relay.service() {
                 Service::Turn(Transport::Udp) => Some("udp"),
                 Service::Turn(Transport::Tcp) => Some("tcp"),
                 Service::Turn(Transport::Tls) => Some("tls"),
@@ -167,7 +183,7 @@ impl Servers {
 
 impl Server {
     fn is_turn(&self) -> bool {
-        self.read.as_ref().is_some_and(|read| read.service != Service::Stun)
+        self.read.as_ref().is_some_and(|read| read.service() != Service::Stun)
     }
 }
 
@@ -187,9 +203,10 @@ fn is_alike(one: &str, other: &str) -> bool {
 
 /// A server over UDP as the crate reads it.
 fn for_crate(uri: &ServerUri) -> String {
-    let host = if uri.host.contains(':') { format!("[{}]", uri.host) } else { uri.host.clone() };
-    match uri.service {
-        Service::Stun => format!("stun:{host}:{}", uri.port),
-        Service::Turn(_) => format!("turn:{host}:{}?transport=udp", uri.port),
+    let host = uri.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match uri.service() {
+        Service::Stun => format!("stun:{host}:{}", uri.port()),
+        Service::Turn(_) => format!("turn:{host}:{}?transport=udp", uri.port()),
     }
 }

@@ -6,6 +6,35 @@
 //!
 //! A track may get another device: the new one is opened first, then a new pump takes over from
 //! the old one, with the same switch, the same connections and the same time line.
+//!
+//! What an engine does with it, in the life of one connection:
+//!
+//! ```no_run
+//! # use std::{collections::BTreeSet, sync::Arc};
+//! # use matrix_voip::{host::{Media, PeerEvents}, id::{PeerId, SessionId, TrackId}};
+//! # use matrix_voip::machine::io::{Capture, Fault, MediaSource, Plan};
+//! use matrix_voip_engine::{Subscriber, Tracks};
+//!
+//! # async fn example(media: Arc<dyn Media>, events: PeerEvents, plan: Plan) -> Result<(), Fault> {
+//! # let (peer, session, microphone) = (PeerId(1), SessionId(1), TrackId(1));
+//! let tracks = Tracks::new(media); // one for the engine
+//! // `WebRtc::capture`, `enable`, `replace`, `release`: at any time, without any connection.
+//! tracks.capture(session, microphone, Capture::of(MediaSource::Microphone)).await?;
+//! // `WebRtc::open`:
+//! let (subscriber, mut frames) = Subscriber::new(events);
+//! // `WebRtc::offer` and `WebRtc::answer`, each time, with every track of the plan:
+//! let wanted: BTreeSet<TrackId> = plan.lines.iter().filter_map(|line| line.track).collect();
+//! tracks.subscribe(peer, &wanted, &subscriber);
+//! // The task of the connection, for as long as it lives:
+//! while let Some((track, frame)) = frames.recv().await {
+//!     // Into the line that sends this track, if one is agreed. Otherwise it is dropped.
+//!     # let _ = (track, frame);
+//! }
+//! // At its end, however it comes:
+//! tracks.unsubscribe(peer, &subscriber);
+//! # Ok(())
+//! # }
+//! ```
 
 mod pump;
 mod timeline;
@@ -14,6 +43,7 @@ pub use pump::gate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,7 +67,7 @@ pub type Outgoing = (TrackId, Arc<Frame>);
 
 /// Frames that may wait for a connection: a third of a second of sound. Beyond them frames are
 /// lost, as on a network that is too slow.
-pub const MAX_WAITING_FRAMES: usize = 16;
+const MAX_WAITING_FRAMES: usize = 16;
 
 /// News that may wait for a source. The other side causes some of it (key frame requests).
 const MAX_WAITING_CONTROLS: usize = 64;
@@ -45,13 +75,31 @@ const MAX_WAITING_CONTROLS: usize = 64;
 /// Of these, what only a switch may take: an unmuting must not be lost to a flood of requests.
 const ROOM_FOR_SWITCHES: usize = 32;
 
-/// A connection that sends a track.
-#[derive(Debug, Clone)]
+/// A connection that sends tracks.
+#[derive(Clone)]
 pub struct Subscriber {
-    /// Where its frames go; what it cannot take at once is lost.
-    pub frames: mpsc::Sender<Outgoing>,
-    /// Where it is told that a source has ended.
-    pub events: PeerEvents,
+    /// What it cannot take at once is lost.
+    frames: mpsc::Sender<Outgoing>,
+    events: PeerEvents,
+}
+
+impl Subscriber {
+    /// A connection, and where it gets its frames; its `events` are told when a source has ended.
+    pub fn new(events: PeerEvents) -> (Self, mpsc::Receiver<Outgoing>) {
+        let (frames, received) = mpsc::channel(MAX_WAITING_FRAMES);
+        (Self { frames, events }, received)
+    }
+
+    /// Whether both are one connection: its id may be another one's by now.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.frames.same_channel(&other.frames)
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").finish_non_exhaustive()
+    }
 }
 
 /// Who sends a track.
@@ -180,11 +228,12 @@ impl Tracks {
         }
     }
 
-    /// The connection is gone. Tracks that were never captured go with their last connection.
-    pub fn unsubscribe(&self, peer: PeerId) {
+    /// This connection is gone; one of the same id that was opened since goes on. Tracks that were
+    /// never captured go with their last connection.
+    pub fn unsubscribe(&self, peer: PeerId, gone: &Subscriber) {
         self.lock().retain(|_, track| {
             let mut subscribers = lock(&track.subscribers);
-            subscribers.of.remove(&peer);
+            subscribers.of.retain(|id, known| *id != peer || !known.is_same(gone));
             !track.is_idle() || !subscribers.of.is_empty()
         });
     }
@@ -232,6 +281,12 @@ impl Tracks {
         let (cancel, cancelled) = oneshot::channel();
         track.capture = Capturing::Opening { _cancel: cancel };
         Ok(cancelled)
+    }
+}
+
+impl fmt::Debug for Tracks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tracks({})", self.lock().len())
     }
 }
 
@@ -318,4 +373,44 @@ impl Drop for Opening<'_> {
 /// to stop.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use matrix_voip::host::{FrameSink, RemoteTrack, mailbox};
+
+    struct NoMedia;
+
+    #[async_trait]
+    impl Media for NoMedia {
+        async fn capture(
+            &self,
+            _: SessionId,
+            _: TrackId,
+            _: Capture,
+        ) -> Result<Box<dyn FrameSource>, Fault> {
+            Err(Fault::NotFound)
+        }
+
+        fn sink(&self, _: RemoteTrack) -> Option<Box<dyn FrameSink>> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_takes_no_track_from_one_of_the_same_id() {
+        let (tracks, peer, track) = (Tracks::new(Arc::new(NoMedia)), PeerId(1), TrackId(1));
+        let (_, mailbox) = mailbox::pair();
+        let subscriber = || Subscriber::new(PeerEvents::new(peer, mailbox.news())).0;
+        let (old, new, wanted) = (subscriber(), subscriber(), BTreeSet::from([track]));
+        tracks.subscribe(peer, &wanted, &old);
+        tracks.subscribe(peer, &wanted, &new);
+        tracks.unsubscribe(peer, &old);
+        assert_eq!(tracks.listeners(track), [peer]);
+        tracks.unsubscribe(peer, &new);
+        assert!(tracks.listeners(track).is_empty());
+        assert_eq!(format!("{tracks:?}"), "Tracks(0)", "what nobody captures goes with them");
+    }
 }

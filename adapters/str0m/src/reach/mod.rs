@@ -28,7 +28,7 @@ use std::{
 };
 
 use matrix_voip::machine::io::{IceServer, ServerFault, ServerState, ServerStats};
-use matrix_voip_engine::uri::{Service, Transport};
+use matrix_voip_engine::uri::{ServerUri, Service, Transport};
 
 pub(crate) use self::request::Step;
 use self::{binding::Binding, relays::Relay, server::Server, turn::TurnClient};
@@ -411,9 +411,9 @@ impl Reach {
 
     fn look_up_one(&mut self, index: usize) {
         let target = self.servers.get(index).and_then(|server| server.target.as_ref());
-        let wanted = target.filter(|target| target.service != Service::Stun || !self.relay_only);
+        let wanted = target.filter(|target| target.service() != Service::Stun || !self.relay_only);
         if let Some(target) = wanted {
-            let (host, port) = (target.host.clone(), target.port);
+            let (host, port) = (target.host().to_owned(), target.port());
             self.resolving.insert(index);
             self.outputs.push_back(Output::Resolve { server: index, host, port });
         }
@@ -423,7 +423,7 @@ impl Reach {
     fn connect(&mut self, server: usize, transport: Transport, ways: Vec<SocketAddr>) {
         let Some(to) = ways.first().copied() else { return };
         let target = self.servers[server].target.as_ref();
-        let name = target.map(|target| target.host.clone());
+        let name = target.map(|target| target.host().to_owned());
         let tls = name.filter(|_| transport == Transport::Tls);
         self.connecting.insert(server, ways);
         self.outputs.push_back(Output::Connect { server, to, tls });
@@ -464,6 +464,6 @@ impl Reach {
 
     /// What a server is good for; `None` when it is of no use.
     fn service(&self, server: usize) -> Option<Service> {
-        self.servers.get(server)?.target.as_ref().map(|target| target.service)
+        self.servers.get(server)?.target.as_ref().map(ServerUri::service)
     }
 }

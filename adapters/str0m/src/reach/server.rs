@@ -45,7 +45,7 @@ impl Server {
         };
         self.state = ServerState::Failed(fault);
         // Host names are told to nobody who only reads logs.
-        tracing::info!(service = ?self.target.as_ref().map(|target| target.service), %fault,
+        tracing::info!(service = ?self.target.as_ref().map(|target| target.service()), %fault,
             "a STUN or TURN server is of no use");
     }
 }
@@ -59,7 +59,7 @@ pub(crate) fn read(servers: &[IceServer]) -> Vec<Server> {
                 continue;
             }
             let used = read.iter().filter(|server| server.target.is_some()).count();
-            let target = ServerUri::parse(uri).filter(|_| used < MAX_SERVERS);
+            let target = ServerUri::parse(uri).ok().filter(|_| used < MAX_SERVERS);
             let state = match target {
                 Some(_) => ServerState::Asked,
                 None => ServerState::Failed(ServerFault::Unusable),
@@ -119,7 +119,7 @@ mod tests {
     fn the_first_reason_stands_and_a_server_that_worked_is_told_as_lost() {
         let server = |state| Server {
             uri: "turn:a".into(),
-            target: ServerUri::parse("turn:a"),
+            target: ServerUri::parse("turn:a").ok(),
             credentials: Credentials { user: "u".into(), password: Secret::new("p") },
             state,
             is_named: true,

@@ -4,6 +4,9 @@
 
 use matrix_voip_webrtc::{Builder, Interfaces, Webrtc};
 
+/// Longer than anything takes that goes well.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// One side of a call.
 pub type Side = testkit::studio::Side<Webrtc>;
 
