@@ -6,8 +6,7 @@ use matrix_voip::{machine::io::Fault, sdp::SdpFault};
 
 /// Why a connection did not do what it was asked. It is alive afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError {
+pub(crate) enum PeerError {
     /// The description lacks what no engine can do without, or is too large.
     #[error(transparent)]
     Description(SdpFault),

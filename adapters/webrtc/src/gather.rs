@@ -51,6 +51,7 @@ impl Gathering {
         } else {
             format!("candidate:{line}")
         };
+        // Correction H: the crate names the address that a relayed candidate was found from.
         let line = if self.relay_only { without_base(&line) } else { line };
         if self.found.len() < MAX_FOUND && !self.found.contains(&line) {
             self.found.push(line);

@@ -143,3 +143,55 @@ impl Interceptor for End {
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtc::{
+        interceptor::AttributedPacket, rtcp::payload_feedbacks::full_intra_request::FirEntry,
+        shared::TransportContext,
+    };
+
+    /// What comes out of the tap when this comes in.
+    fn tapped(packet: Packet) -> Vec<Arrived> {
+        let (tap, mut arrived) = Tap::new();
+        let mut end = End::of(&tap);
+        #[expect(clippy::disallowed_methods, reason = "when it came in says nothing here")]
+        let now = Instant::now();
+        let message = AttributedPacket::new(packet);
+        let transport = TransportContext::default();
+        end.handle_read(TaggedPacket { now, transport, message }).unwrap();
+        assert!(end.poll_read().is_some(), "feedback goes on to the crate");
+        std::iter::from_fn(|| arrived.try_recv().ok()).collect()
+    }
+
+    /// Correction F: neither of the requests for a key frame comes to a track of the crate.
+    #[test]
+    fn both_requests_for_a_key_frame_are_heard() {
+        let entry = |ssrc| FirEntry { ssrc, sequence_number: 1 };
+        let fir = FullIntraRequest { sender_ssrc: 1, media_ssrc: 0, fir: vec![entry(7), entry(8)] };
+        let pli = PictureLossIndication { sender_ssrc: 1, media_ssrc: 9 };
+        let asked = tapped(Packet::Rtcp(vec![Box::new(fir), Box::new(pli)]));
+        let asked: Vec<u32> = asked
+            .iter()
+            .filter_map(|one| if let Arrived::KeyFrame(ssrc) = one { Some(*ssrc) } else { None })
+            .collect();
+        assert_eq!(asked, [7, 8, 9]);
+    }
+
+    /// Correction F: how the other side receives stands in both kinds of reports.
+    #[test]
+    fn reports_are_heard_from_those_who_send_and_from_those_who_do_not() {
+        let report = |ssrc| ReceptionReport { ssrc, ..ReceptionReport::default() };
+        let receiver = ReceiverReport { reports: vec![report(7)], ..ReceiverReport::default() };
+        let sender = SenderReport { reports: vec![report(8)], ..SenderReport::default() };
+        let told = tapped(Packet::Rtcp(vec![Box::new(receiver), Box::new(sender)]));
+        let told: Vec<u32> = told
+            .iter()
+            .filter_map(
+                |one| if let Arrived::Report(report) = one { Some(report.ssrc) } else { None },
+            )
+            .collect();
+        assert_eq!(told, [7, 8]);
+    }
+}

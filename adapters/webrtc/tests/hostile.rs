@@ -10,9 +10,7 @@ use matrix_voip::{
     host::WebRtc,
     id::PeerId,
     machine::io::{Candidate, Description, Fault, MediaKind, PeerNews, PeerState, SdpKind},
-    sdp::SdpFault,
 };
-use matrix_voip_webrtc::PeerError;
 use testkit::studio::{offer, until};
 use testkit::{video, voice};
 
@@ -92,21 +90,25 @@ async fn offers_that_cannot_work_are_refused_and_the_next_one_is_taken() {
     let many_lines: String = (0..80).map(|n| format!("m=audio 9 x 0\r\na=mid:{n}\r\n")).collect();
     let text_line = format!("{good}m=text 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:t\r\n");
     let refused = [
-        ("empty", String::new(), Some(PeerError::Description(SdpFault::NotSdp))),
+        ("empty", String::new(), Some("not a session description")),
         ("no session part", good.split_once("m=audio").unwrap().1.into(), None),
         ("too long", format!("{good}a=x:{}\r\n", "x".repeat(70_000)), None),
         ("too many lines", format!("{good}{many_lines}"), None),
         ("no fingerprint", cut(&good, &["a=fingerprint"]), None),
         ("no ICE credentials", cut(&good, &["a=ice-ufrag", "a=ice-pwd"]), None),
-        ("no mid", cut(&good, &["a=mid"]), Some(PeerError::BadMid)),
+        ("no mid", cut(&good, &["a=mid"]), Some("an m-line has no usable mid")),
         ("a mid of two lines", good.replace("a=mid:", "a=mid:X\r\na=was:"), None),
-        ("a line of text", text_line, Some(PeerError::Unfit)),
+        ("a line of text", text_line, Some("the description does not fit the session")),
         (
             "garbage in the fingerprint",
             good.replace("a=fingerprint:sha-256", "a=fingerprint:"),
             None,
         ),
-        ("unknown hash", good.replace("sha-256", "rot13"), Some(PeerError::BadFingerprint)),
+        (
+            "unknown hash",
+            good.replace("sha-256", "rot13"),
+            Some("the description has no usable fingerprint"),
+        ),
         ("not even text", "\u{0}\u{1}\u{fffd}".repeat(40), None),
     ];
     for (name, sdp, expected) in refused {
@@ -114,7 +116,7 @@ async fn offers_that_cannot_work_are_refused_and_the_next_one_is_taken() {
             Err(Fault::Failed(reason)) => {
                 println!("{name}: {reason}");
                 if let Some(expected) = expected {
-                    assert_eq!(reason, expected.to_string(), "{name}");
+                    assert_eq!(reason, expected, "{name}");
                 }
             }
             other => panic!("{name}: {other:?}"),
@@ -133,7 +135,9 @@ async fn an_offer_without_a_common_codec_is_answered_with_nothing() {
     assert!(!lines[0].off && lines[1].off, "{lines:?}");
     let none = none.replace("opus", "xpus");
     let (_, c) = pair().await;
-    println!("{:?}", answered(&c, &none).await.map(|_| "taken"));
+    let answer = answered(&c, &none).await.unwrap();
+    let lines = matrix_voip::sdp::media_lines(answer.sdp.expose());
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.off), "{lines:?}");
 }
 
 #[tokio::test]
