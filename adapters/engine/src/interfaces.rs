@@ -32,6 +32,7 @@ pub const MAX_ADDRESSES: usize = 16;
 
 /// Which interfaces of this machine carry calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
 pub enum Interfaces {
     /// Every interface that is up. Loopback only if there is nothing else.
     #[default]

@@ -1,4 +1,16 @@
 //! TLS to TURN servers: rustls with aws-lc-rs, and whom it trusts.
+//!
+//! ```no_run
+//! use matrix_voip_engine::tls::{Tls, TrustedRoots};
+//! # use matrix_voip::machine::io::ServerFault;
+//!
+//! # async fn example(stream: tokio::net::TcpStream) -> Result<(), ServerFault> {
+//! let tls = Tls::new(TrustedRoots::system()); // one for the engine
+//! let (reader, writer) = tokio::io::split(tls.secure("relay.example", stream).await?);
+//! # let _ = (reader, writer);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::{fmt, io, sync::Arc};
 

@@ -25,9 +25,9 @@ use matrix_voip::{
     },
     sdp,
 };
-use matrix_voip_engine::{Subscriber, Tracks, track};
+use matrix_voip_engine::{Subscriber, Tracks};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub use self::page::Page;
 use self::peer::Peer;
@@ -100,7 +100,7 @@ impl Browser {
     /// Nothing more comes from a connection, or goes to it.
     fn forget(&self, way: &Way) {
         way.closing.send_replace(true);
-        self.tracks.unsubscribe(way.peer.id);
+        self.tracks.unsubscribe(way.peer.id, &way.subscriber);
         self.page.forget(way.peer.number);
         way.peer.close();
     }
@@ -159,8 +159,7 @@ impl WebRtc for Browser {
         let told = json!({
             "iceServers": servers(&config.ice_servers), "iceTransportPolicy": policy,
         });
-        let (frames, taken) = mpsc::channel(track::MAX_WAITING_FRAMES);
-        let subscriber = Subscriber { frames, events: events.clone() };
+        let (subscriber, taken) = Subscriber::new(events.clone());
         let peer = Arc::new(Peer::new(id, &config, events, &self.media, &self.tracks));
         self.page.remember(&peer);
         tokio::spawn(outgoing::carry(taken, peer.clone(), self.page.clone()));
