@@ -4,7 +4,7 @@
 //! what engines are known to stumble over, [`media_lines`] says which streams a description holds
 //! (RFC 8829, RFC 8830), the rest answers single questions.
 
-use crate::{id::StreamId, machine::io::MediaKind};
+use crate::id::StreamId;
 
 /// Longest description that is accepted, in bytes. Browsers with six video lines write 20 KiB.
 pub const MAX_SDP_BYTES: usize = 64 * 1024;
@@ -48,17 +48,6 @@ pub enum LineKind {
     Application,
     /// Anything else.
     Other,
-}
-
-impl LineKind {
-    /// The kind of media, if it is sound or picture.
-    pub const fn media(self) -> Option<MediaKind> {
-        match self {
-            Self::Audio => Some(MediaKind::Audio),
-            Self::Video => Some(MediaKind::Video),
-            Self::Application | Self::Other => None,
-        }
-    }
 }
 
 /// Which way media flows, seen from the side whose description it is.

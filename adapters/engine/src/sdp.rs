@@ -7,7 +7,7 @@ use std::fmt;
 use matrix_voip::{
     id::{StreamId, TrackId},
     machine::io::{MediaKind, Plan, PlanLine, Slot},
-    sdp::Direction,
+    sdp::{Direction, LineKind},
 };
 
 /// The lines of a description without their ends; empty ones are left out.
@@ -26,6 +26,15 @@ pub fn sections(sdp: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
         sections.last_mut().unwrap_or(&mut session).push(line);
     }
     (session, sections)
+}
+
+/// The kind of media that a line carries, if it is sound or picture.
+pub const fn media_kind(line: LineKind) -> Option<MediaKind> {
+    match line {
+        LineKind::Audio => Some(MediaKind::Audio),
+        LineKind::Video => Some(MediaKind::Video),
+        LineKind::Application | LineKind::Other => None,
+    }
 }
 
 /// Whether a line says which way media flows.

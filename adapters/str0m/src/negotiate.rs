@@ -14,7 +14,7 @@ use matrix_voip::{
     machine::io::{Description, Direction, MediaKind, Plan, PlanLine, SdpKind, Slot},
     sdp::{MediaLine, ice_ufrag, media_lines},
 };
-use matrix_voip_engine::sdp::{Msid, acceptable, planned, slots};
+use matrix_voip_engine::sdp::{Msid, acceptable, media_kind, planned, slots};
 use str0m::{
     Rtc,
     change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer},
@@ -267,7 +267,7 @@ fn assign(lines: &mut [Mapped], plan: &Plan) {
 /// Maps the lines of a remote offer: each that is in use gets the first free slot of its kind.
 fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
     for line in offered {
-        let (Some(mid), Some(kind)) = (line.mid.map(Mid::from), line.kind.media()) else {
+        let (Some(mid), Some(kind)) = (line.mid.map(Mid::from), media_kind(line.kind)) else {
             continue;
         };
         let is_free = |slot: &Slot| !lines.iter().any(|known| known.slot == Some(*slot));
@@ -285,7 +285,7 @@ fn adopt(lines: &mut Vec<Mapped>, offered: &[MediaLine<'_>]) {
 fn narrowed(lines: &[Mapped], plan: &Plan, offered: &MediaLine<'_>) -> Direction {
     let mid = offered.mid.map(Mid::from);
     let slot = lines.iter().find(|line| Some(line.mid) == mid).and_then(|line| line.slot);
-    let ours = acceptable(plan, slot, offered.kind.media(), offered.direction);
+    let ours = acceptable(plan, slot, media_kind(offered.kind), offered.direction);
     Direction::of(ours.receives(), ours.sends())
 }
 

@@ -17,7 +17,7 @@ use matrix_voip::{
     sdp::{LineKind, MediaLine, media_lines},
 };
 use matrix_voip_engine::sdp::{
-    Hash, Msid, is_direction, lines, sections, with_usable_fingerprints,
+    Hash, Msid, is_direction, lines, media_kind, sections, with_usable_fingerprints,
 };
 
 use crate::{
@@ -96,7 +96,7 @@ fn read_line(line: &MediaLine<'_>, section: &[&str]) -> Line {
     };
     Line {
         mid: line.mid.unwrap_or_default().to_owned(),
-        kind: line.kind.media(),
+        kind: media_kind(line.kind),
         is_off: line.off,
         direction: line.direction,
         stream: line.stream.clone(),
@@ -225,7 +225,7 @@ where
         .map(str::to_owned)
         .collect();
     let text = rewrite(sdp, |_, line, section, out| {
-        if line.kind.media().is_none() {
+        if media_kind(line.kind).is_none() {
             return out.extend(section.iter().map(own));
         }
         match (how.saying)(line.mid.unwrap_or_default()) {

@@ -7,6 +7,7 @@ use matrix_voip::{
     machine::io::{MediaKind, PeerNews},
     sdp::{ice_ufrag, media_lines},
 };
+use matrix_voip_engine::sdp::media_kind;
 use str0m::media::Mid;
 
 use super::{Output, Peer};
@@ -58,7 +59,7 @@ impl Peer {
             let mid = line.mid?;
             let media = self.rtc.media(Mid::from(mid))?;
             let comes = line.direction.sends() && media.direction().is_receiving();
-            let kind = line.kind.media().filter(|_| comes)?;
+            let kind = media_kind(line.kind).filter(|_| comes)?;
             Some((mid.to_owned(), (line.stream, kind)))
         });
         flowing.collect()
