@@ -38,6 +38,9 @@ const MAX_CLIENTS: usize = 16;
 /// Errors without a datagram between them after which the socket counts as broken.
 const MAX_ERRORS: usize = 64;
 
+/// How long a server that ended a stream, or could not be reached, is left in peace.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Datagrams that may wait for a stream.
 const MAX_WAITING: usize = 64;
 
@@ -142,18 +145,21 @@ impl Carrier {
         }
     }
 
-    async fn serve(self, client: SocketAddr, datagrams: mpsc::Receiver<Vec<u8>>) {
-        let served = self.connect(client, datagrams).await;
+    async fn serve(self, client: SocketAddr, mut datagrams: mpsc::Receiver<Vec<u8>>) {
+        let served = self.connect(client, &mut datagrams).await;
         if let Err(fault) = served {
             tracing::debug!(%fault, "TURN over a stream");
             *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+            // The next datagram, of which a call sends fifty a second, opens no new stream yet.
+            let lost = async { while datagrams.recv().await.is_some() {} };
+            drop(timeout(PAUSE, lost).await);
         }
     }
 
     async fn connect(
         &self,
         client: SocketAddr,
-        datagrams: mpsc::Receiver<Vec<u8>>,
+        datagrams: &mut mpsc::Receiver<Vec<u8>>,
     ) -> Result<(), ServerFault> {
         let stream = reach(&self.server).await?;
         if self.server.service() != Service::Turn(Transport::Tls) {
@@ -201,7 +207,7 @@ where
 async fn carry<S>(
     (socket, client): (&UdpSocket, SocketAddr),
     stream: S,
-    mut datagrams: mpsc::Receiver<Vec<u8>>,
+    datagrams: &mut mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), ServerFault>
 where
     S: AsyncRead + AsyncWrite,
@@ -334,6 +340,36 @@ mod tests {
         let mut message = Vec::new();
         read_message(&mut stream, &mut message).await.unwrap();
         assert_eq!(message, [0x40, 0, 0, 4, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_is_not_called_again_with_every_datagram() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("turn:127.0.0.1:{}?transport=tcp", server.local_addr().unwrap().port());
+        let tls = Arc::new(Tls::new(matrix_voip_engine::TrustedRoots::default()));
+        let (here, uri) = ("127.0.0.1".parse().unwrap(), ServerUri::parse(&uri).unwrap());
+        let forwarder = Forwarder::start(here, uri, tls).await.unwrap();
+        let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = calls.clone();
+        let hanging_up = tokio::spawn(async move {
+            while let Ok((stream, _)) = server.accept().await {
+                counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                drop(stream);
+            }
+        });
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        while forwarder.fault().is_none() {
+            client.send_to(&[0x40, 0, 0, 4, 1, 2, 3, 4], forwarder.address()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..5000 {
+            client.send_to(&[0x40, 0, 0, 4, 1, 2, 3, 4], forwarder.address()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let calls = calls.load(std::sync::atomic::Ordering::SeqCst);
+        println!("called {calls} times");
+        assert!(calls < 20, "{calls}");
+        hanging_up.abort();
     }
 
     #[tokio::test]
