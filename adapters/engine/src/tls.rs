@@ -6,8 +6,8 @@
 //!
 //! # async fn example(stream: tokio::net::TcpStream) -> Result<(), ServerFault> {
 //! let tls = Tls::new(TrustedRoots::system()); // one for the engine
-//! let (reader, writer) = tokio::io::split(tls.secure("relay.example", stream).await?);
-//! # let _ = (reader, writer);
+//! let secured = tls.secure("relay.example", stream).await?; // `AsyncRead + AsyncWrite`
+//! # let _ = secured;
 //! # Ok(())
 //! # }
 //! ```
