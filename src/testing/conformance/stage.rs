@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt,
-    future::{join, try_join_all},
+    future::{join, join_all},
 };
 use tokio::time::timeout;
 
@@ -308,10 +308,17 @@ impl Stage {
             }
             let to = self.side(who.other());
             // All at once: each answer waits until forty connections at work have had their turn.
-            let taken = of_peers.into_iter().map(|(peer, candidates)| {
-                to.done("candidates", to.engine.candidates(peer, candidates))
+            let taken = of_peers.into_iter().map(async |(peer, candidates)| {
+                (peer, to.done("candidates", to.engine.candidates(peer, candidates)).await)
             });
-            try_join_all(taken).await?;
+            for (peer, taken) in join_all(taken).await {
+                let to = self.side_mut(who.other());
+                to.note_all();
+                // A connection that has failed takes none.
+                if to.state(peer.0) != Some(PeerState::Failed) {
+                    taken?;
+                }
+            }
         }
         Ok(())
     }
