@@ -6,11 +6,12 @@
 //!
 //! ```
 //! use matrix_voip_engine::interfaces::{Interfaces, Known, Look};
+//! use std::sync::Arc;
 //!
 //! # fn main() -> std::io::Result<()> {
-//! let known = Known::new(Interfaces::All); // one for the engine
-//! let addresses = known.begin()?; // a connection opens its sockets on these
-//! let (look, now) = known.look()?; // and every second, each connection
+//! let known = Arc::new(Known::new(Interfaces::All)); // one for the engine
+//! let (watch, addresses) = known.begin()?; // a connection opens its sockets on these
+//! let (look, now) = watch.look()?; // and every second, each connection, as long as it lives
 //! if look == Look::Changed {
 //!     // `PeerEvents::network_changed`: the machine asks for an ICE restart.
 //! }
@@ -22,7 +23,7 @@
 use std::{
     fmt, io,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -80,7 +81,44 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What the engine knows about the addresses of this machine.
 pub struct Known {
     interfaces: Interfaces,
-    seen: Mutex<Vec<IpAddr>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    seen: Vec<IpAddr>,
+    /// How many connections look.
+    watches: usize,
+    /// Whoever opened a connection saw a change before those that are there.
+    is_untold: bool,
+}
+
+impl State {
+    /// Whether that is something else than before.
+    fn update(&mut self, present: &[IpAddr]) -> bool {
+        // The order of the list says nothing.
+        let has_all = present.iter().all(|ip| self.seen.contains(ip));
+        let is_same = has_all && self.seen.len() == present.len();
+        present.clone_into(&mut self.seen);
+        !is_same
+    }
+
+    /// A connection begins. Changes while there was none concern nobody.
+    fn begin(&mut self, present: &[IpAddr]) {
+        let has_changed = self.update(present);
+        self.is_untold |= has_changed && self.watches > 0;
+        self.watches += 1;
+    }
+
+    fn look(&mut self, present: &[IpAddr]) -> Look {
+        let has_changed = self.update(present);
+        if std::mem::take(&mut self.is_untold) || has_changed { Look::Changed } else { Look::Same }
+    }
+
+    fn end(&mut self) {
+        self.watches -= 1;
+        self.is_untold &= self.watches > 0;
+    }
 }
 
 /// What a look has shown.
@@ -95,48 +133,54 @@ pub enum Look {
 impl Known {
     /// Nothing is known yet.
     pub fn new(interfaces: Interfaces) -> Self {
-        Self { interfaces, seen: Mutex::default() }
+        Self { interfaces, state: Mutex::default() }
     }
 
-    /// The addresses that a new connection uses. Changes while there was no connection concern
-    /// nobody.
+    /// The addresses that a new connection uses, and by what it looks later. Changes while there was no
+    /// connection concern nobody.
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn begin(&self) -> io::Result<Vec<IpAddr>> {
+    pub fn begin(self: &Arc<Self>) -> io::Result<(Watch, Vec<IpAddr>)> {
         let present = self.present()?;
-        self.update(&present);
-        Ok(present)
-    }
-
-    /// Looks again; the addresses are those to use now.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub fn look(&self) -> io::Result<(Look, Vec<IpAddr>)> {
-        let present = self.present()?;
-        Ok((self.update(&present), present))
+        self.lock().begin(&present);
+        Ok((Watch(self.clone()), present))
     }
 
     fn present(&self) -> io::Result<Vec<IpAddr>> {
         Ok(usable(&addresses()?, self.interfaces))
     }
 
-    fn update(&self, present: &[IpAddr]) -> Look {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // The order of the list says nothing.
-        let has_all = present.iter().all(|ip| seen.contains(ip));
-        let is_same = has_all && seen.len() == present.len();
-        present.clone_into(&mut seen);
-        if is_same { Look::Same } else { Look::Changed }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that looks at the addresses of this machine, as long as it is there.
+#[derive(Debug)]
+pub struct Watch(Arc<Known>);
+
+impl Watch {
+    /// Looks again; the addresses are those to use now.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn look(&self) -> io::Result<(Look, Vec<IpAddr>)> {
+        let present = self.0.present()?;
+        Ok((self.0.lock().look(&present), present))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.lock().end();
     }
 }
 
 impl fmt::Debug for Known {
     /// How many there are: addresses belong into no log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).len();
-        write!(f, "Known({:?}, {seen} addresses)", self.interfaces)
+        write!(f, "Known({:?}, {} addresses)", self.interfaces, self.lock().seen.len())
     }
 }
 
@@ -173,16 +217,42 @@ mod tests {
         assert_eq!(usable(&[down, up("10.0.0.2"), up("10.0.0.2")], Interfaces::All).len(), 1);
     }
 
+    fn ips() -> [IpAddr; 2] {
+        ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap())
+    }
+
     #[test]
     fn a_change_is_told_once_and_another_order_is_none() {
-        let known = Known::new(Interfaces::All);
-        let [one, two]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
-        assert_eq!(known.update(&[one]), Look::Changed);
-        assert_eq!(known.update(&[one]), Look::Same);
-        assert_eq!(known.update(&[one, two]), Look::Changed);
-        assert_eq!(known.update(&[two, one]), Look::Same);
-        assert_eq!(known.update(&[two]), Look::Changed);
-        assert_eq!(known.update(&[two]), Look::Same);
-        assert_eq!(format!("{known:?}"), "Known(All, 1 addresses)");
+        let (mut state, [one, two]) = (State::default(), ips());
+        state.begin(&[one]);
+        assert_eq!(state.look(&[one]), Look::Same);
+        assert_eq!(state.look(&[one, two]), Look::Changed);
+        assert_eq!(state.look(&[two, one]), Look::Same);
+        assert_eq!(state.look(&[two]), Look::Changed);
+        assert_eq!(state.look(&[two]), Look::Same);
+    }
+
+    #[test]
+    fn who_opens_a_connection_takes_no_change_from_the_others() {
+        let (mut state, [one, two]) = (State::default(), ips());
+        state.begin(&[one]);
+        state.begin(&[two]);
+        assert_eq!(state.look(&[two]), Look::Changed, "the first knows of one alone");
+        assert_eq!(state.look(&[two]), Look::Same);
+        state.begin(&[one]);
+        (0..3).for_each(|_| state.end());
+        state.begin(&[one]);
+        assert_eq!(state.look(&[one]), Look::Same, "the others are gone");
+    }
+
+    #[test]
+    fn addresses_are_not_printed() {
+        let known = Arc::new(Known::new(Interfaces::Loopback));
+        let (watch, addresses) = known.begin().unwrap();
+        assert_eq!(
+            format!("{watch:?}"),
+            format!("Watch(Known(Loopback, {} addresses))", addresses.len())
+        );
+        assert_eq!(watch.look().unwrap().0, Look::Same);
     }
 }

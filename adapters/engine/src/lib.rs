@@ -30,7 +30,7 @@ pub mod track;
 pub mod uri;
 
 pub use candidates::Generations;
-pub use interfaces::{Interfaces, Known};
+pub use interfaces::{Interfaces, Known, Watch};
 pub use tls::{BadCertificate, Tls, TrustedRoots};
 pub use track::{Subscriber, Tracks};
 pub use uri::{ServerUri, UriFault};

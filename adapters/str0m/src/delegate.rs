@@ -151,7 +151,7 @@ impl WebRtc for Str0m {
         config: PeerConfig,
         events: PeerEvents,
     ) -> Result<(), Fault> {
-        let addresses = self.known.begin().map_err(|_| Fault::Unreachable)?;
+        let (watch, addresses) = self.known.begin().map_err(|_| Fault::Unreachable)?;
         let sockets =
             Sockets::open(&addresses, self.impairments.clone()).map_err(|_| Fault::Unreachable)?;
         let setup = PeerSetup {
@@ -177,7 +177,7 @@ impl WebRtc for Str0m {
             subscriber: subscriber.clone(),
             sinks: BTreeMap::new(),
             wakes: now,
-            known: self.known.clone(),
+            watch,
             looks: now + LOOK_INTERVAL,
             is_closed: false,
         };

@@ -14,8 +14,8 @@ use matrix_voip::{
     machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply, Tones},
 };
 use matrix_voip_engine::{
-    Known, Subscriber, Tracks,
-    interfaces::{LOOK_INTERVAL, Look},
+    Subscriber, Tracks,
+    interfaces::{LOOK_INTERVAL, Look, Watch},
     track::Outgoing,
 };
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) struct Shell {
     /// Where received frames go, per `mid`; `None`: nobody wants them.
     pub(crate) sinks: BTreeMap<String, Option<Box<dyn FrameSink>>>,
     pub(crate) wakes: Instant,
-    pub(crate) known: Arc<Known>,
+    pub(crate) watch: Watch,
     /// When the interfaces are looked at next.
     pub(crate) looks: Instant,
     pub(crate) is_closed: bool,
@@ -131,7 +131,7 @@ impl Shell {
     /// given up until it comes back.
     fn look_around(&mut self, now: Instant) {
         self.looks = now + LOOK_INTERVAL;
-        let Ok((look, mut addresses)) = self.known.look() else { return };
+        let Ok((look, mut addresses)) = self.watch.look() else { return };
         // Loopback is what is left when everything is gone; it leads nowhere that we were.
         if self.sockets.reach_others() {
             addresses.retain(|ip| !ip.is_loopback());
@@ -204,7 +204,13 @@ impl Shell {
             }
         };
         self.flush();
-        self.is_closed |= is_close;
+        if is_close {
+            self.is_closed = true;
+            // Whoever closed it is heard no more and hears no more, whatever a TURN server takes to
+            // let go.
+            self.sinks.clear();
+            self.tracks.unsubscribe(self.id, &self.subscriber);
+        }
         // Nobody waits any more when the request was aborted.
         drop(reply.send(result));
     }

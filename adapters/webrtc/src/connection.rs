@@ -16,8 +16,8 @@ use matrix_voip::{
     machine::io::{Fault, MediaKind, ParticipantId, PeerNews, PeerOp, PeerState, Reply},
 };
 use matrix_voip_engine::{
-    Known, Subscriber, Tracks,
-    interfaces::{LOOK_INTERVAL, Look},
+    Subscriber, Tracks,
+    interfaces::{LOOK_INTERVAL, Look, Watch},
     track::Outgoing,
 };
 use tokio::{
@@ -60,7 +60,7 @@ pub(crate) struct Place {
     pub(crate) tracks: Arc<Tracks>,
     /// As whom it gets frames.
     pub(crate) subscriber: Subscriber,
-    pub(crate) known: Arc<Known>,
+    pub(crate) watch: Watch,
     pub(crate) epoch: Instant,
 }
 
@@ -172,7 +172,7 @@ impl Connection {
     /// Looks whether there are other interfaces than before. The crate opens sockets on them with
     /// the next ICE restart, which the machine asks for when it hears of it.
     fn look_around(&mut self) {
-        if let Ok((Look::Changed, _)) = self.place.known.look() {
+        if let Ok((Look::Changed, _)) = self.place.watch.look() {
             tracing::info!("the addresses of this machine changed");
             self.place.events.network_changed();
         }

@@ -159,6 +159,7 @@ impl WebRtc for Webrtc {
         config: PeerConfig,
         events: PeerEvents,
     ) -> Result<(), Fault> {
+        let (watch, addresses) = self.known.begin().map_err(|_| Fault::Unreachable)?;
         let (requests, received) = mpsc::unbounded_channel();
         let (closing, closes) = watch::channel(false);
         let (subscriber, frames) = Subscriber::new(events.clone());
@@ -170,10 +171,11 @@ impl WebRtc for Webrtc {
             media: self.media.clone(),
             tracks: self.tracks.clone(),
             subscriber: subscriber.clone(),
-            known: self.known.clone(),
+            watch,
             epoch: self.epoch,
         };
         let asked = Asked {
+            addresses,
             servers: config.ice_servers,
             relay_only: config.relay_only,
             tls: self.tls.clone(),

@@ -3,7 +3,7 @@
 //! It is one task, so that there is something to wait for: whoever closes a connection waits until the
 //! task has let go of its requests, which it does last.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use matrix_voip::machine::io::{Fault, IceServer};
 use matrix_voip_engine::{Tls, track::Outgoing};
@@ -23,6 +23,8 @@ const OPENING: Duration = Duration::from_secs(10);
 
 /// What a connection is to be, and the ways into its task.
 pub(crate) struct Asked {
+    /// Of this machine: sockets are opened on them.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) servers: Vec<IceServer>,
     pub(crate) relay_only: bool,
     pub(crate) tls: Arc<Tls>,
@@ -33,8 +35,8 @@ pub(crate) struct Asked {
 
 /// Makes the connection, says what came of it, and runs it to its end.
 pub(crate) async fn live(place: Place, asked: Asked, opened: oneshot::Sender<Result<(), Fault>>) {
-    let Asked { servers, relay_only, tls, requests, closing, frames } = asked;
-    let making = timeout(OPENING, make(&place, Servers::new(tls, relay_only), &servers));
+    let Asked { addresses, servers, relay_only, tls, requests, closing, frames } = asked;
+    let making = timeout(OPENING, make(&addresses, Servers::new(tls, relay_only), &servers));
     // Not cut short by a closing: it takes milliseconds, and what is half built cannot be closed.
     let (servers, Opened { pc, closer, arrived, said }) = match making.await {
         Ok(Ok(made)) => made,
@@ -52,14 +54,13 @@ pub(crate) async fn live(place: Place, asked: Asked, opened: oneshot::Sender<Res
 }
 
 async fn make(
-    place: &Place,
+    addresses: &[IpAddr],
     mut servers: Servers,
     named: &[IceServer],
 ) -> Result<(Servers, Opened), Fault> {
-    let addresses = place.known.begin().map_err(|_| Fault::Unreachable)?;
-    servers.reach_from(&addresses);
+    servers.reach_from(addresses);
     let configuration = servers.replace(named).await;
-    let opened = open::open(&addresses, configuration, servers.relay_only()).await?;
+    let opened = open::open(addresses, configuration, servers.relay_only()).await?;
     Ok((servers, opened))
 }
 

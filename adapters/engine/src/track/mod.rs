@@ -229,12 +229,18 @@ impl Tracks {
     }
 
     /// This connection is gone; one of the same id that was opened since goes on. Tracks that were
-    /// never captured go with their last connection.
+    /// never captured go with their last connection, but for those that are muted already: that must
+    /// not be forgotten before the device opens.
     pub fn unsubscribe(&self, peer: PeerId, gone: &Subscriber) {
         self.lock().retain(|_, track| {
             let mut subscribers = lock(&track.subscribers);
-            subscribers.of.retain(|id, known| *id != peer || !known.is_same(gone));
-            !track.is_idle() || !subscribers.of.is_empty()
+            let was_sent = subscribers.of.get(&peer).is_some_and(|known| known.is_same(gone));
+            if !was_sent {
+                return true;
+            }
+            subscribers.of.remove(&peer);
+            let is_muted = !track.enabled.load(Ordering::SeqCst);
+            is_muted || !track.is_idle() || !subscribers.of.is_empty()
         });
     }
 
@@ -412,5 +418,20 @@ mod tests {
         tracks.unsubscribe(peer, &new);
         assert!(tracks.listeners(track).is_empty());
         assert_eq!(format!("{tracks:?}"), "Tracks(0)", "what nobody captures goes with them");
+    }
+
+    #[test]
+    fn what_was_muted_before_its_device_opens_stays_muted_when_connections_end() {
+        let (tracks, peer, [track, sent]) =
+            (Tracks::new(Arc::new(NoMedia)), PeerId(1), [TrackId(1), TrackId(2)]);
+        let (_, mailbox) = mailbox::pair();
+        let subscriber = Subscriber::new(PeerEvents::new(peer, mailbox.news())).0;
+        tracks.enable(track, false);
+        tracks.enable(sent, false);
+        tracks.subscribe(peer, &BTreeSet::from([sent]), &subscriber);
+        tracks.unsubscribe(peer, &subscriber);
+        for track in [track, sent] {
+            assert!(!tracks.lock()[&track].enabled.load(Ordering::SeqCst), "{track}");
+        }
     }
 }
