@@ -89,7 +89,9 @@ pub trait WebRtc: Send + Sync + 'static {
     /// Measures.
     async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault>;
 
-    /// Closes the connection, or cancels its opening. An unknown id is no error.
+    /// Closes the connection, or cancels its opening. Nothing is sent, and no sink is left, when it
+    /// answers; to give back what a TURN server holds may take a second more. An unknown id is no
+    /// error.
     async fn close(&self, peer: PeerId) -> Result<(), Fault>;
 
     /// Opens a device for a local track; a person may be asked.
