@@ -2,7 +2,7 @@
 //!
 //! What a description says as a whole is each engine's own to read and to write.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use matrix_voip::{
     id::{StreamId, TrackId},
@@ -82,28 +82,35 @@ impl Hash {
     }
 }
 
-/// The description with those fingerprints alone that an engine can check by one of these hashes: in
-/// each section those of the strongest hash. `None`: there is none.
+/// The description with those fingerprints alone that an engine can check by one of these hashes: those
+/// of the strongest hash that every section has which names any. `None`: there is none.
 ///
 /// A description may name several (RFC 8122 §5). An engine that takes the first, whatever its hash,
-/// would find out in the handshake that it cannot compute it.
+/// would find out in the handshake that it cannot compute it; one that compares the sections would take
+/// two hashes of one certificate for two certificates.
 pub fn with_usable_fingerprints(sdp: &str, hashes: &[Hash]) -> Option<String> {
+    let usable = |line: &str| {
+        let hash = line.strip_prefix("a=fingerprint:").and_then(Hash::of);
+        hash.filter(|hash| hashes.contains(hash))
+    };
     let (session, sections) = sections(sdp);
-    let (mut out, mut is_any) = (String::new(), false);
+    let (mut named, mut out) = (Vec::new(), String::new());
     for section in std::iter::once(&session).chain(&sections) {
-        let usable = |line: &str| {
-            let hash = line.strip_prefix("a=fingerprint:").and_then(Hash::of);
-            hash.filter(|hash| hashes.contains(hash))
-        };
-        let best = section.iter().filter_map(|line| usable(line)).max();
-        is_any |= best.is_some();
+        let of: BTreeSet<Hash> = section.iter().filter_map(|line| usable(line)).collect();
+        named.extend(Some(of).filter(|of| !of.is_empty()));
+    }
+    let first = named.first()?;
+    let shared = first.iter().rev().find(|hash| named.iter().all(|of| of.contains(hash)));
+    for section in std::iter::once(&session).chain(&sections) {
+        // Where no hash is in all of them, each has its own strongest.
+        let best = shared.copied().or_else(|| section.iter().filter_map(|line| usable(line)).max());
         for line in section {
             if !line.starts_with("a=fingerprint:") || best.is_some() && usable(line) == best {
                 out.extend([line, "\r\n"]);
             }
         }
     }
-    is_any.then_some(out)
+    Some(out)
 }
 
 // ------------------------------------------------------------------------------ what a line sends
@@ -219,6 +226,22 @@ mod tests {
         let kept = with_usable_fingerprints(&all, &[Hash::Sha1]);
         assert_eq!(kept, Some(format!("v=0\r\nm=audio 9 x 0\r\n{weak}a=mid:0\r\n")));
         assert_eq!(with_usable_fingerprints(&all, &[Hash::Sha384]), None);
+    }
+
+    #[test]
+    fn sections_keep_fingerprints_of_one_hash() {
+        let [usual, strong] = [fingerprint("sha-256", 32), fingerprint("sha-512", 64)];
+        let both = [Hash::Sha256, Hash::Sha512];
+        let kept = |session: &str, line: &str| {
+            let all = format!("v=0\r\n{session}m=audio 9 x 0\r\n{line}m=video 9 x 0\r\n");
+            let kept = with_usable_fingerprints(&all, &both).unwrap_or_default();
+            [usual.trim_end(), strong.trim_end()].map(|line| kept.matches(line).count())
+        };
+        assert_eq!(kept(&usual, &format!("{strong}{usual}")), [2, 0]);
+        assert_eq!(kept(&format!("{usual}{strong}"), &format!("{strong}{usual}")), [0, 2]);
+        assert_eq!(kept(&usual, ""), [1, 0]);
+        // Nothing that both have: each its own.
+        assert_eq!(kept(&usual, &strong), [1, 1]);
     }
 
     #[test]
