@@ -89,7 +89,7 @@ pub(crate) struct Connection {
     pub(crate) key_frames_asked: BTreeMap<u32, u64>,
     pub(crate) state: Option<PeerState>,
     pub(crate) was_connected: bool,
-    /// When the first path was there: the crate says nothing of a handshake that fails on it.
+    /// Since when there is a path: the crate says nothing of a handshake that fails on it.
     pub(crate) path_since: Option<Instant>,
     pub(crate) is_closed: bool,
 }
@@ -176,8 +176,7 @@ impl Connection {
             tracing::info!("the addresses of this machine changed");
             self.place.events.network_changed();
         }
-        let is_late = self.path_since.is_some_and(|since| clock() > since + HANDSHAKE);
-        if is_late && !self.was_connected {
+        if is_late(self.path_since, clock()) && !self.was_connected {
             self.on_peer_state(PeerState::Failed);
         }
     }
@@ -193,8 +192,8 @@ impl Connection {
                 self.gathering.on_done()
             }
             Said::State(state) => return self.on_state(state),
-            Said::Path => {
-                self.path_since.get_or_insert_with(clock);
+            Said::Path(is_there) => {
+                self.path_since = path_since(self.path_since, is_there, clock());
                 return;
             }
         };
@@ -352,3 +351,31 @@ impl Drop for Connection {
 
 /// How long a handshake may take, with lost packets.
 const HANDSHAKE: Duration = Duration::from_secs(15);
+
+/// Since when there is a path, now that this was said of it. Another one, as after an ICE restart, gives
+/// the handshake its whole time again.
+fn path_since(former: Option<Instant>, is_there: bool, now: Instant) -> Option<Instant> {
+    is_there.then(|| former.unwrap_or(now))
+}
+
+/// Whether the handshake has had its time on this path.
+fn is_late(path_since: Option<Instant>, now: Instant) -> bool {
+    path_since.is_some_and(|since| now > since + HANDSHAKE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_has_its_whole_time_on_each_path() {
+        let begin = clock();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let first = path_since(path_since(None, true, at(0)), true, at(10));
+        assert!(!is_late(first, at(15)) && is_late(first, at(16)), "still the first path");
+        let lost = path_since(first, false, at(12));
+        assert!(!is_late(lost, at(100)));
+        let second = path_since(lost, true, at(14));
+        assert!(!is_late(second, at(29)) && is_late(second, at(30)));
+    }
+}

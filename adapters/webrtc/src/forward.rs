@@ -26,7 +26,8 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a server may take to be reached, by all its addresses together.
+/// How long a server may take to be looked up, to be reached by all its addresses together, and to agree
+/// on TLS: each of the three.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most addresses of a server that are tried.

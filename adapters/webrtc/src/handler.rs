@@ -15,8 +15,8 @@ pub(crate) enum Said {
     GatheringDone,
     /// ICE and DTLS together changed.
     State(RTCPeerConnectionState),
-    /// There is a path; the handshake begins.
-    Path,
+    /// Whether there is a path: with it the handshake begins, or goes on.
+    Path(bool),
 }
 
 /// Passes on what the crate says. It says a few things in a negotiation and no more: nothing of it
@@ -44,8 +44,16 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
-        if matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed) {
-            self.tell(Said::Path);
+        match state {
+            RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
+                self.tell(Said::Path(true));
+            }
+            // As after a restart. `Disconnected` says too little: so it ends when the other side was
+            // content with nothing in the handshake and fell silent.
+            RTCIceConnectionState::Checking | RTCIceConnectionState::Failed => {
+                self.tell(Said::Path(false));
+            }
+            _ => {}
         }
     }
 

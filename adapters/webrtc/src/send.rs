@@ -122,8 +122,8 @@ impl Source {
             self.packets += 1;
             self.bytes += payload.len() as u64;
             // `Ok` says little: the crate's driver drops what is for a sender that it does not know (a
-            // line that is stopped), or when its queue is full, with no more than a line in its log. So
-            // what is counted is what was handed over.
+            // line that is stopped), with no more than a line in its log. So what is counted is what was
+            // handed over. Where its queue is full, this waits.
             self.track.write_rtp(Packet { header, payload }).await.map_err(|_| Gone)?;
         }
         Ok(())

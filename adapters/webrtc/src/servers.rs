@@ -5,7 +5,7 @@
 //! a candidate comes from it, and is taken to be silent when gathering ends without one.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -69,14 +69,16 @@ impl Servers {
     /// Uses these from now on; returns what the crate is to be configured with.
     pub(crate) async fn replace(&mut self, servers: &[IceServer]) -> RTCConfigurationBuilder {
         // Forwarders that are in use go on with the relay that they serve.
-        let mut former: BTreeMap<String, Forwarder> = std::mem::take(&mut self.of)
+        // One URI may be there twice, with other credentials.
+        let mut former: Vec<(String, Forwarder)> = std::mem::take(&mut self.of)
             .into_iter()
             .filter_map(|server| Some((server.uri, server.forwarder?)))
             .collect();
         let mut usable = Vec::new();
         for server in servers {
             for uri in &server.urls {
-                let forwarder = former.remove(uri);
+                let known = former.iter().position(|(of, _)| of == uri);
+                let forwarder = known.map(|at| former.remove(at).1);
                 let one = self.admit(uri, server, forwarder).await;
                 usable.extend(one.given.clone().map(|url| RTCIceServer {
                     urls: vec![url],
@@ -86,7 +88,7 @@ impl Servers {
                 self.of.push(one);
             }
         }
-        self.retired.extend(former.into_values());
+        self.retired.extend(former.into_iter().map(|(_, forwarder)| forwarder));
         while self.retired.len() > MAX_SERVERS {
             self.retired.pop_front();
         }
@@ -208,5 +210,28 @@ fn for_crate(uri: &ServerUri) -> String {
     match uri.service() {
         Service::Stun => format!("stun:{host}:{}", uri.port()),
         Service::Turn(_) => format!("turn:{host}:{}?transport=udp", uri.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_named_twice_keeps_both_its_ways() {
+        let tls = Arc::new(Tls::new(matrix_voip_engine::TrustedRoots::default()));
+        let mut servers = Servers::new(tls, true);
+        let named = ["one", "other"].map(|user| IceServer {
+            urls: vec!["turn:127.0.0.1:9?transport=tcp".to_owned()],
+            username: user.into(),
+            credential: "p".to_owned().into(),
+        });
+        let mut given = async || {
+            let made = servers.replace(&named).await.build();
+            made.ice_servers().iter().map(|server| server.urls[0].clone()).collect::<Vec<_>>()
+        };
+        let first = given().await;
+        assert!(first.len() == 2 && first[0] != first[1], "{first:?}");
+        assert_eq!(given().await, first, "an allocation that is there stays");
     }
 }
