@@ -164,3 +164,22 @@ pub(crate) fn of_kind(wanted: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
     })
     .collect()
 }
+
+/// The same in a description: their numbers for the `m=` line, and the lines that say what they are.
+pub(crate) fn described(wanted: RtpCodecKind) -> (String, Vec<String>) {
+    let (mut numbers, mut lines) = (Vec::new(), Vec::new());
+    for RTCRtpCodecParameters { rtp_codec, payload_type } in of_kind(wanted) {
+        let (_, name) = rtp_codec.mime_type.split_once('/').unwrap_or_default();
+        let channels = if rtp_codec.channels > 1 { "/2" } else { "" };
+        numbers.push(payload_type.to_string());
+        lines.push(format!("a=rtpmap:{payload_type} {name}/{}{channels}", rtp_codec.clock_rate));
+        if !rtp_codec.sdp_fmtp_line.is_empty() {
+            lines.push(format!("a=fmtp:{payload_type} {}", rtp_codec.sdp_fmtp_line));
+        }
+        for RTCPFeedback { typ, parameter } in rtp_codec.rtcp_feedback {
+            let said = format!("a=rtcp-fb:{payload_type} {typ} {parameter}");
+            lines.push(said.trim_end().to_owned());
+        }
+    }
+    (numbers.join(" "), lines)
+}

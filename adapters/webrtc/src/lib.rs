@@ -35,7 +35,7 @@
 //! decided here: to the crate every m-line is `sendrecv` for ever, and every packet that comes in
 //! is taken off its chain of interceptors. The letters are those of the comments at the code and of the
 //! tests: `tests/corrections.rs` for A to G, `tests/coturn.rs` for H with a server, `tests/hostile.rs` for
-//! I, and those beside the code.
+//! I, a cell of the conformance suite for L, and those beside the code.
 //!
 //! | | defect of 0.21.1 | here |
 //! | --- | --- | --- |
@@ -73,8 +73,13 @@
 //! - The crates below log for themselves: addresses, and at DEBUG the other side's ICE password. Let no
 //!   subscriber take their targets: `webrtc=off,rtc=off,rtc_ice=off,rtc_turn=off`.
 //! - When [`close`](matrix_voip::host::WebRtc::close) answers, no task of the connection, no sink and no
-//!   socket of the crate's is left; a way to a TURN server over TCP or TLS is open for a second more, so
-//!   that allocations are given back.
+//!   socket of the crate's is left, but where the crate's own task cannot end within a tenth of a second:
+//!   then it is aborted, and its sockets go with it a moment later. A way to a TURN server over TCP or TLS
+//!   is open for a second more, so that allocations are given back.
+//! - The crate forgets no line. One in whose place the other side has put another (RFC 8829 §5.2.2) is named
+//!   no more, but counts: of all that there ever were, no more than
+//!   [`MAX_MEDIA_LINES`](matrix_voip::sdp::MAX_MEDIA_LINES) are taken. Our own new lines come behind the others;
+//!   one that was refused is not offered again before the other side offers one of its kind.
 
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,7 @@ use matrix_voip::{
     host::Codec,
     id::{StreamId, TrackId},
     machine::io::{Description, Direction, MediaKind, Plan, SdpKind, Slot},
-    sdp::{MAX_MEDIA_LINES, ice_ufrag},
+    sdp::ice_ufrag,
 };
 use matrix_voip_engine::sdp::{acceptable, planned, slots};
 use rtc::{
@@ -32,7 +32,7 @@ use webrtc::{
 use crate::{
     codecs,
     error::PeerError,
-    lines::{Mapped, Sent, check_ids, fresh, line_kind},
+    lines::{Mapped, Order, Sent, check_ids, fresh, line_kind},
     sdp::{self, Line, Outward, Saying},
     send::{Form, Source, crate_kind},
 };
@@ -85,6 +85,7 @@ struct Pending {
 /// The m-lines of one connection and what is being agreed about them.
 pub(crate) struct Negotiation {
     lines: Vec<Mapped>,
+    order: Order,
     /// Lines of the crate's that belong to none of ours: left over from a rolled back offer.
     spares: Vec<(Slot, usize)>,
     pub(crate) sources: BTreeMap<usize, Source>,
@@ -110,6 +111,7 @@ impl Negotiation {
         let name = std::iter::repeat_with(fastrand::alphanumeric).take(16).collect();
         Self {
             lines: Vec::new(),
+            order: Order::default(),
             spares: Vec::new(),
             sources: BTreeMap::new(),
             pending: None,
@@ -176,15 +178,7 @@ impl Negotiation {
     pub(crate) fn take_offer(&mut self, offer: &str) -> Result<(), PeerError> {
         let offer = sdp::checked(offer)?;
         RTCSessionDescription::offer(sdp::inward(&offer)).map_err(unreadable)?;
-        let lines = sdp::read(&offer);
-        // Lines are there for ever, and keep their kind (RFC 3264 §8).
-        let is_kept = |line: &Mapped, offered: &Line| {
-            offered.mid == line.mid
-                && line.slot.is_none_or(|slot| offered.kind == Some(slot.kind()))
-        };
-        let known = |line: &Mapped| lines.iter().any(|offered| is_kept(line, offered));
-        let agreed = self.pending.as_ref().map_or(&self.lines, |pending| &pending.former);
-        agreed.iter().all(known).then_some(()).ok_or(PeerError::Unfit)?;
+        self.order.allows(&sdp::read(&offer)).then_some(()).ok_or(PeerError::Unfit)?;
         self.remote_offer = Some(offer);
         Ok(())
     }
@@ -213,6 +207,7 @@ impl Negotiation {
             self.give_up(former);
             return Err(self.withdraw(pc, error).await);
         }
+        self.order.agree(&offered, &self.lines);
         self.local = Some(SdpKind::Answer);
         if self.role.is_none() {
             // The crate does what the offer leaves to it, whatever its answer says.
@@ -229,12 +224,17 @@ impl Negotiation {
     /// Gives the lines of the offer to ours, and puts an answer into force in the crate.
     async fn accept(&mut self, pc: &Pc, offered: &[Line], plan: &Plan) -> Result<(), PeerError> {
         let mut lines = self.lines.clone();
+        // Those that are named no more were off, and others have their places.
+        lines.retain(|line| offered.iter().any(|theirs| theirs.mid == line.mid));
         adopt(pc, &mut lines, offered).await?;
         for line in &mut lines {
             let Some(theirs) = offered.iter().find(|theirs| theirs.mid == line.mid) else {
                 continue;
             };
-            line.is_off |= theirs.is_off || theirs.payloads.is_empty();
+            if !line.is_off && (theirs.is_off || theirs.payloads.is_empty()) {
+                // They stopped it, or we refuse it: what it served may get another one.
+                (line.is_off, line.slot) = (true, None);
+            }
             line.direction = acceptable(plan, line.slot, theirs.kind, theirs.direction);
         }
         self.spares.retain(|(_, spare)| lines.iter().all(|line| line.transceiver != *spare));
@@ -249,13 +249,14 @@ impl Negotiation {
 
     /// Every line that the offer made gets a source: a hold that ends needs no new one.
     async fn complete(&mut self, pc: &Pc) -> Result<(), PeerError> {
-        for transceiver in pc.get_transceivers().await {
+        let all = pc.get_transceivers().await;
+        for transceiver in &all {
             let id = transceiver.id();
             let line = self.lines.iter().find(|line| line.transceiver == id && !line.is_off);
             let Some(slot_kind) = line.and_then(|line| line.slot).map(Slot::kind) else { continue };
             if !self.sources.contains_key(&id) {
-                self.attach(pc, id, slot_kind).await?;
-                self.prefer(&transceiver, slot_kind).await;
+                self.attach(pc, (id, all.len()), slot_kind).await?;
+                self.prefer(transceiver, slot_kind).await;
             }
             let both = RTCRtpTransceiverDirection::Sendrecv;
             transceiver.set_direction(both).await.map_err(unfit)?;
@@ -264,12 +265,20 @@ impl Negotiation {
     }
 
     /// Gives a line a source. The crate chooses the line: the first of that kind without one; it
-    /// may be one that nobody uses, which then has one as well.
-    async fn attach(&mut self, pc: &Pc, id: usize, kind: MediaKind) -> Result<(), PeerError> {
-        while !self.sources.contains_key(&id) && self.sources.len() < MAX_MEDIA_LINES {
+    /// may be one that nobody uses, which then has one as well. Where none is left it would make a new
+    /// one, again and again.
+    async fn attach(
+        &mut self,
+        pc: &Pc,
+        (id, count): (usize, usize),
+        kind: MediaKind,
+    ) -> Result<(), PeerError> {
+        while !self.sources.contains_key(&id) {
             let source = Source::new(self.codec(kind), &self.name);
             let sender = pc.add_track(source.track()).await.map_err(unfit)?;
-            self.sources.insert(sender.id().into(), source);
+            let chosen: usize = sender.id().into();
+            self.sources.insert(chosen, source);
+            (chosen < count).then_some(()).ok_or(PeerError::Unfit)?;
         }
         Ok(())
     }
@@ -296,7 +305,8 @@ impl Negotiation {
         let theirs = sdp::read(answer);
         // The crate would find that out when half of it is done.
         let offer = pc.pending_local_description().await.ok_or(PeerError::NoOffer)?;
-        let ours = sdp::read(&offer.sdp);
+        let mut ours = sdp::read(&offer.sdp);
+        ours.retain(|line| line.kind.is_none() || self.is_named(&line.mid));
         let fits = ours.len() == theirs.len()
             && ours.iter().zip(&theirs).all(|(a, b)| a.mid == b.mid && a.kind == b.kind);
         fits.then_some(()).ok_or(PeerError::Unfit)?;
@@ -315,6 +325,7 @@ impl Negotiation {
             let said = theirs.iter().find(|theirs| theirs.mid == line.mid);
             line.is_off |= said.is_some_and(|said| said.is_off);
         }
+        self.order.agree(&theirs, &self.lines);
         self.note_codecs(&theirs);
         self.note_generation(answer);
         Ok(self.agree(&ours, &theirs, SdpKind::Offer))
@@ -367,7 +378,7 @@ impl Negotiation {
         let saying = |mid: &str| match self.lines.iter().find(|line| line.mid == mid) {
             Some(line) if line.is_off => Saying::Off,
             Some(line) => Saying::On(line.direction, line.named.as_ref().map(Sent::msid)),
-            None => Saying::On(Direction::Inactive, None),
+            None => Saying::Gone,
         };
         let answers = kind == SdpKind::Answer;
         let role = self.role.filter(|_| answers).map(Role::name);
@@ -377,9 +388,6 @@ impl Negotiation {
 
     /// Makes the lines that the plan has besides those that are there.
     async fn arrange(&mut self, pc: &Pc, plan: &Plan) -> Result<(), PeerError> {
-        for line in self.lines.iter_mut().filter(|line| line.is_off) {
-            line.slot = None;
-        }
         // The crate offers what was left over, wanted or not.
         for (slot, transceiver) in std::mem::take(&mut self.spares) {
             self.lines.push(fresh(slot, transceiver));
@@ -419,6 +427,11 @@ impl Negotiation {
             });
         }
         drop(transceiver.set_codec_preferences(all).await);
+    }
+
+    /// Whether our descriptions name a line of the crate's.
+    fn is_named(&self, mid: &str) -> bool {
+        self.lines.iter().any(|line| line.mid == mid)
     }
 
     fn note_codecs(&mut self, theirs: &[Line]) {
@@ -485,10 +498,12 @@ async fn adopt(pc: &Pc, lines: &mut Vec<Mapped>, offered: &[Line]) -> Result<(),
     }
     for line in offered {
         let Some(kind) = line.kind else { continue };
-        let is_free = |slot: &Slot| !lines.iter().any(|known| known.slot == Some(*slot));
+        let serves = |known: &Mapped, slot: Slot| known.slot == Some(slot) && !known.is_off;
+        let is_free = |slot: &Slot| !lines.iter().any(|known| serves(known, *slot));
         let free = slots(kind).into_iter().find(is_free);
-        let slot = free.filter(|_| line.direction != Direction::Inactive);
+        let slot = free.filter(|_| line.direction != Direction::Inactive && !line.is_off);
         match lines.iter_mut().find(|known| known.mid == line.mid) {
+            Some(known) if known.is_off => {}
             Some(known) => known.slot = known.slot.or(slot),
             None => {
                 let transceiver = *transceivers.get(&line.mid).ok_or(PeerError::Unfit)?;

@@ -21,8 +21,9 @@ use matrix_voip_engine::sdp::{
 };
 
 use crate::{
-    codecs::{AUDIO_LEVEL, MID},
+    codecs::{self, AUDIO_LEVEL, MID},
     error::PeerError,
+    send::crate_kind,
 };
 
 /// Longest `mid` that fits into an RTP header extension of one byte's length, in bytes.
@@ -173,7 +174,8 @@ pub(crate) fn inward(sdp: &str) -> String {
     let mut free = (1..).filter(|number| !taken.contains(number));
     rewrite(sdp, |at, _, section, out| {
         let line = read.get(at).filter(|line| line.kind.is_some());
-        out.extend(section.iter().filter(|text| stays_inward(text, line.is_some())).map(own));
+        let section = in_our_codecs(section, line);
+        out.extend(section.into_iter().filter(|text| stays_inward(text, line.is_some())));
         if let Some(line) = line {
             // Correction I: a line that names no source is refused, so it gets one.
             let source = line.sources.first().copied().or_else(|| free.next()).unwrap_or_default();
@@ -184,6 +186,22 @@ pub(crate) fn inward(sdp: &str) -> String {
             out.push(format!("a=ssrc:{source} cname:remote"));
         }
     })
+}
+
+/// A line without a codec of ours, as one that is refused often is, gets all of ours: the crate would make
+/// no offer any more, for a sender without codecs. Nothing flows on it.
+fn in_our_codecs(section: &[&str], line: Option<&Line>) -> Vec<String> {
+    const FORMATS: [&str; 3] = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+    let lacking = line.filter(|line| line.payloads.is_empty()).and_then(|line| line.kind);
+    let (Some(kind), Some((first, rest))) = (lacking, section.split_first()) else {
+        return section.iter().map(own).collect();
+    };
+    let (numbers, formats) = codecs::described(crate_kind(kind));
+    let head: Vec<&str> = first.split(' ').take(3).collect();
+    let kept = rest.iter().filter(|text| !FORMATS.iter().any(|prefix| text.starts_with(prefix)));
+    let mut out = vec![format!("{} {numbers}", head.join(" "))];
+    out.extend(kept.map(own).chain(formats));
+    out
 }
 
 fn stays_inward(text: &str, is_media: bool) -> bool {
@@ -197,6 +215,8 @@ fn stays_inward(text: &str, is_media: bool) -> bool {
 /// What our description says of one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Saying {
+    /// Nothing: another line has its place.
+    Gone,
     /// It is refused, or over.
     Off,
     /// It flows this way; what it sends or has sent is called so.
@@ -221,7 +241,7 @@ where
     let off: Vec<String> = media_lines(sdp)
         .iter()
         .filter_map(|line| line.mid)
-        .filter(|mid| (how.saying)(mid) == Saying::Off)
+        .filter(|mid| matches!((how.saying)(mid), Saying::Gone | Saying::Off))
         .map(str::to_owned)
         .collect();
     let text = rewrite(sdp, |_, line, section, out| {
@@ -229,6 +249,7 @@ where
             return out.extend(section.iter().map(own));
         }
         match (how.saying)(line.mid.unwrap_or_default()) {
+            Saying::Gone => {}
             Saying::Off => out.extend(section.iter().enumerate().filter_map(off_line)),
             Saying::On(direction, msid) => {
                 let kept = section.iter().filter(|text| !is_direction(text));
@@ -350,6 +371,16 @@ mod tests {
         let told = |relay_only| outward(sdp, &Outward { saying, role: None, relay_only });
         assert!(told(true).contains("typ relay raddr 0.0.0.0 rport 0\r\n"));
         assert!(!told(true).contains("10.0.0.1") && told(false).contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn a_line_without_a_codec_of_ours_goes_in_with_all_of_them() {
+        let sdp = "v=0\r\nm=audio 9 x 111\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\n\
+            m=video 0 x 0\r\na=mid:1\r\na=rtpmap:0 XX8/90000\r\na=fmtp:0 y\r\n";
+        let told = read(&inward(sdp));
+        assert_eq!(told[0].payloads, [(111, Codec::Opus)]);
+        let codecs: BTreeSet<_> = told[1].payloads.iter().map(|(_, codec)| codec.mime()).collect();
+        assert!(codecs.len() == 2 && told[1].is_off && !inward(sdp).contains("XX8"), "{told:?}");
     }
 
     #[test]

@@ -190,6 +190,105 @@ async fn an_offer_in_which_a_line_is_of_another_kind_is_refused_and_the_waiting_
     until("sound goes on", || b.heard(MediaKind::Audio).len() > 20).await;
 }
 
+/// The offer of two lines with its second one in another state: of this kind, port and name.
+fn with_second(offer: &str, kind: &str, port: u16, mid: &str) -> String {
+    let (first, second) = offer.split_once("m=video 9").unwrap();
+    let first = first.replace("a=group:BUNDLE 0 1", &format!("a=group:BUNDLE 0 {mid}"));
+    let second = second.replace("a=mid:1", &format!("a=mid:{mid}"));
+    format!("{first}m={kind} {port}{second}")
+}
+
+fn lines_of(sdp: &Description) -> Vec<(String, bool)> {
+    let lines = matrix_voip::sdp::media_lines(sdp.sdp.expose());
+    lines.iter().map(|line| (line.mid.unwrap_or_default().to_owned(), line.off)).collect()
+}
+
+/// RFC 8829 §5.2.2, which Chromium makes use of.
+#[tokio::test]
+async fn a_new_line_takes_the_place_of_one_that_is_off() {
+    let (a, b) = pair().await;
+    let good = offer(&a, video(1, "ours")).await.sdp.expose().to_owned();
+    let on = |mid: &str| (mid.to_owned(), false);
+    let off = |mid: &str| (mid.to_owned(), true);
+    let refused = good.replace("VP8", "XX8").replace("H264", "X264");
+    assert_eq!(lines_of(&answered(&b, &refused).await.unwrap()), [on("0"), off("1")]);
+    for again in ["once", "and in every later offer"] {
+        let answer = answered(&b, &with_second(&good, "video", 9, "2")).await.unwrap();
+        assert_eq!(lines_of(&answer), [on("0"), on("2")], "{again}");
+    }
+    let unfit = answered(&b, &with_second(&good, "video", 9, "1")).await;
+    assert!(matches!(unfit, Err(Fault::Failed(_))), "{unfit:?}");
+    // Our own offer has them as they are now, and without the one that is gone.
+    let made = offer(&b, video(3, "theirs")).await;
+    assert_eq!(lines_of(&made), [on("0"), on("2")]);
+    let named = made.sdp.expose().lines().find(|line| line.starts_with("a=group:BUNDLE"));
+    assert_eq!(named, Some("a=group:BUNDLE 0 2"));
+    // Which the other engine takes as well: a new connection begins with it.
+    let answer = a_fresh_answer(&made).await;
+    b.engine.set_remote(PEER, answer).await.unwrap();
+    let answer = answered(&b, &with_second(&good, "video", 9, "2")).await.unwrap();
+    assert_eq!(lines_of(&answer), [on("0"), on("2")]);
+    // Over, and a line of the other kind in the same place.
+    let answer = answered(&b, &with_second(&good, "video", 0, "2")).await.unwrap();
+    assert_eq!(lines_of(&answer), [on("0"), off("2")]);
+    let answer = answered(&b, &with_sound_second(&good)).await.unwrap();
+    assert_eq!(lines_of(&answer), [on("0"), on("3")]);
+}
+
+/// The offer with a line of sound in the place of its second one.
+fn with_sound_second(offer: &str) -> String {
+    let (session, first) = offer.split_once("m=audio").unwrap();
+    let (first, _) = first.split_once("m=video").unwrap();
+    let second = first.replace("a=mid:0", "a=mid:3").replace("a=ssrc:", "a=ssrc:1");
+    let session = session.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 0 3");
+    format!("{session}m=audio{first}m=audio{second}")
+}
+
+/// What another connection says to an offer.
+async fn a_fresh_answer(offer: &Description) -> Description {
+    let c = side(660.0);
+    c.open(1).await;
+    answered(&c, offer.sdp.expose()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_line_that_was_refused_is_not_offered_again_and_again() {
+    let (a, b) = pair().await;
+    for round in 0..5 {
+        let made = offer(&a, video(1, "ours")).await;
+        assert_eq!(lines_of(&made).len(), 2, "round {round}");
+        let voice_only = made.sdp.expose().replace("VP8", "XX8").replace("H264", "X264");
+        let answer = answered(&b, &voice_only).await.unwrap();
+        assert!(lines_of(&answer)[1].1, "{answer:?}");
+        a.engine.set_remote(PEER, answer).await.unwrap();
+    }
+    // Should they want pictures themselves, they get them.
+    let theirs = offer(&b, video(3, "theirs")).await;
+    let answer = answered(&a, theirs.sdp.expose()).await.unwrap();
+    let lines = lines_of(&answer);
+    assert!(lines.len() == 3 && lines[1].1 && !lines[2].1, "{lines:?}");
+    let answer = matrix_voip::sdp::media_lines(answer.sdp.expose())[2].direction;
+    assert!(answer.sends() && answer.receives(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_rests_from_the_beginning_keeps_its_kind_and_its_place() {
+    let (a, b) = pair().await;
+    let good = offer(&a, video(1, "ours")).await.sdp.expose().to_owned();
+    let (first, second) = good.split_once("m=video").unwrap();
+    let rests = format!("{first}m=video{}", second.replace("a=sendrecv", "a=inactive"));
+    answered(&b, &rests).await.unwrap();
+    let (session, audio) = first.split_once("m=audio").unwrap();
+    let swapped = format!("{session}m=video{second}m=audio{audio}");
+    let other_kind = format!("{first}m=audio{}", audio.replace("a=mid:0", "a=mid:1"));
+    for wrong in [other_kind, swapped] {
+        let refused = answered(&b, &wrong).await;
+        assert!(matches!(refused, Err(Fault::Failed(_))), "{refused:?}");
+    }
+    assert_eq!(lines_of(&answered(&b, &good).await.unwrap()).len(), 2);
+    assert_eq!(lines_of(&offer(&b, video(3, "theirs")).await).len(), 2, "no line for nobody");
+}
+
 /// Changes a text at random: bytes, lines gone, twice, swapped, cut off.
 fn mutate(random: &mut fastrand::Rng, text: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
