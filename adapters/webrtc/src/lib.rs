@@ -35,7 +35,7 @@
 //! decided here: to the crate every m-line is `sendrecv` for ever, and every packet that comes in
 //! is taken off its chain of interceptors. The letters are those of the comments at the code and of the
 //! tests: `tests/corrections.rs` for A to G, `tests/coturn.rs` for H with a server, `tests/hostile.rs` for
-//! I, a cell of the conformance suite for L, and those beside the code.
+//! I and M, a cell of the conformance suite for L, and those beside the code.
 //!
 //! | | defect of 0.21.1 | here |
 //! | --- | --- | --- |
@@ -51,6 +51,7 @@
 //! | J | VP8 packets of less than four bytes are refused, and with them their frame | `receive` |
 //! | K | an H.264 aggregate that ends in half a length is read behind its end | `receive` |
 //! | L | other servers are refused unless what stays is said again | `servers` |
+//! | M | makes no offer any more once a line was refused without naming a codec of ours | `sdp`: it gets ours |
 //!
 //! # Supported
 //!
@@ -78,8 +79,8 @@
 //!   is open for a second more, so that allocations are given back.
 //! - The crate forgets no line. One in whose place the other side has put another (RFC 8829 §5.2.2) is named
 //!   no more, but counts: of all that there ever were, no more than
-//!   [`MAX_MEDIA_LINES`](matrix_voip::sdp::MAX_MEDIA_LINES) are taken. Our own new lines come behind the others;
-//!   one that was refused is not offered again before the other side offers one of its kind.
+//!   [`MAX_MEDIA_LINES`](matrix_voip::sdp::MAX_MEDIA_LINES) are taken. Our own new lines come behind the
+//!   others; one that was refused is not offered again before the other side offers one of its kind.
 
 #![forbid(unsafe_code)]
 

@@ -2,8 +2,8 @@
 //!
 //! The crate never hears of directions, streams or candidates: what comes in is made uniform
 //! ([`inward`]), what goes out gets our own ([`outward`]). That is how corrections A (`a=setup`),
-//! B (directions), H (`raddr`) and I (lines without `ssrc`) are made: it sees every line as `sendrecv`
-//! for ever, stops none, and what flows is decided here and in `negotiate`.
+//! B (directions), H (`raddr`), I (lines without `ssrc`) and M (without codecs) are made: it sees every
+//! line as `sendrecv` for ever, stops none, and what flows is decided here and in `negotiate`.
 //!
 //! Attributes are read by hand: `rtc-sdp` refuses a whole description for one line that it cannot read,
 //! and what is asked here are six attributes.
@@ -188,8 +188,8 @@ pub(crate) fn inward(sdp: &str) -> String {
     })
 }
 
-/// A line without a codec of ours, as one that is refused often is, gets all of ours: the crate would make
-/// no offer any more, for a sender without codecs. Nothing flows on it.
+/// Correction M: a line without a codec of ours, as one that is refused often is, gets all of ours. The
+/// crate would make no offer any more, for a sender without codecs. Nothing flows on it.
 fn in_our_codecs(section: &[&str], line: Option<&Line>) -> Vec<String> {
     const FORMATS: [&str; 3] = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
     let lacking = line.filter(|line| line.payloads.is_empty()).and_then(|line| line.kind);

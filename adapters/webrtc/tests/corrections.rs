@@ -2,8 +2,9 @@
 //! fails when its correction is taken out.
 //!
 //! H (`raddr` of relayed candidates) is in `coturn.rs` and beside `sdp` and `gather`, I (lines without
-//! sources) and an offer that says `active` (A) in `hostile.rs`, the requests and reports of F beside
-//! `tap`, J and K beside `receive`, L (other servers) is a cell of the conformance suite.
+//! sources), M (no offer after a refusal) and an offer that says `active` (A) in `hostile.rs`, the
+//! requests and reports of F beside `tap`, J and K beside `receive`, L (other servers) is a cell of the
+//! conformance suite.
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
