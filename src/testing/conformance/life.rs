@@ -34,8 +34,12 @@ pub(super) const CELLS: &[Cell] = &[
         play: |it| hostile(it).boxed(),
     },
     Cell {
-        name: "who has another certificate than was said is not connected",
-        play: |it| stranger(it).boxed(),
+        name: "who answers with another certificate than was said is not connected",
+        play: |it| stranger(it, Who::B).boxed(),
+    },
+    Cell {
+        name: "who offers with another certificate than was said is not connected",
+        play: |it| stranger(it, Who::A).boxed(),
     },
     Cell { name: "hostile candidates are skipped", play: |it| candidates(it).boxed() },
     Cell { name: "40 calls at once", play: |it| forty(it).boxed() },
@@ -66,7 +70,7 @@ async fn release(stage: &mut Stage) -> Outcome<Played> {
 }
 
 async fn cancelled(stage: &mut Stage) -> Outcome<Played> {
-    let (before, side) = (held().0, &stage.a);
+    let (before, side) = (tasks(), &stage.a);
     for _ in 0..20 {
         let engine = side.engine.clone();
         let (config, events) = (side.config.clone(), side.events(1));
@@ -84,7 +88,7 @@ async fn cancelled(stage: &mut Stage) -> Outcome<Played> {
             format!("a closed connection answers {answer:?}")
         })?;
     }
-    stage.until("what was cancelled leaves no task", |_| held().0 <= before).await?;
+    stage.until("what was cancelled leaves no task", |_| tasks() <= before).await?;
     Ok(Played::Passed)
 }
 
@@ -196,26 +200,36 @@ fn with_other_fingerprint(text: &str) -> String {
     text.lines().flat_map(|line| [changed(line), "\r\n".to_owned()]).collect()
 }
 
-/// Somebody stands in the middle: the way of the media leads to whom the answer is not from. It may
-/// take as long as a handshake that gets no answer.
-async fn stranger(stage: &mut Stage) -> Outcome<Played> {
+/// Somebody stands in the middle: the way of the media leads to whom the description of `whose` is
+/// not from, and who takes it has to find out. That may take as long as a handshake that gets no
+/// answer. What the other side does is its own affair: to it, nobody lied.
+async fn stranger(stage: &mut Stage, whose: Who) -> Outcome<Played> {
     stage.setting.patience = stage.setting.patience.max(HANDSHAKE);
     stage.a.open(1).await?;
     stage.b.open(1).await?;
     stage.a.capture(&voice("of-a")).await?;
     stage.b.capture(&voice("of-b")).await?;
+    let said = |description: Description, by: Who| match by == whose {
+        true => {
+            let sdp = with_other_fingerprint(description.sdp.expose()).into();
+            Description { sdp, ..description }
+        }
+        false => description,
+    };
     let offer = stage.offer(Who::A, &voice("of-a")).await?;
-    stage.take(Who::B, &offer).await?;
+    stage.take(Who::B, &said(offer, Who::A)).await?;
     let answer = stage.answer(Who::B, &voice("of-b")).await?;
-    let sdp = with_other_fingerprint(answer.sdp.expose()).into();
-    stage.take(Who::A, &Description { sdp, ..answer }).await?;
-    let settled =
-        |stage: &Stage| matches!(stage.a.state(1), Some(PeerState::Connected | PeerState::Failed));
-    stage.until("the offerer finds out", settled).await?;
-    let connected =
-        stage.a.news.iter().any(|(_, news)| *news == PeerNews::State(PeerState::Connected));
-    check(!connected, || "the offerer connects with somebody else".to_owned())?;
-    check(stage.a.log.count() == 0, || "somebody else is heard".to_owned())?;
+    stage.take(Who::A, &said(answer, Who::B)).await?;
+    let deceived = whose.other();
+    let settled = |stage: &Stage| {
+        let state = stage.side(deceived).state(1);
+        matches!(state, Some(PeerState::Connected | PeerState::Failed))
+    };
+    stage.until("who is lied to finds out", settled).await?;
+    let side = stage.side(deceived);
+    let connected = side.told(1).any(|news| *news == PeerNews::State(PeerState::Connected));
+    check(!connected, || format!("{}: it connects with somebody else", side.name))?;
+    check(side.log.count() == 0, || format!("{}: somebody else is heard", side.name))?;
     Ok(Played::Passed)
 }
 
@@ -264,14 +278,21 @@ async fn forty(stage: &mut Stage) -> Outcome<Played> {
     Ok(Played::Passed)
 }
 
-/// What the process holds: tasks, files, and kilobytes where the system tells.
-fn held() -> (usize, usize, usize) {
-    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0_usize);
-    (tasks, files, resident * 4)
+/// The tasks of the runtime.
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
+
+/// The files and kilobytes that the process holds, where the system tells: Linux does.
+fn held() -> Option<(usize, usize)> {
+    let files = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let resident: usize = pages.split(' ').nth(1)?.parse().ok()?;
+    Some((files, resident * 4))
+}
+
+/// Why a cell is skipped of which the tasks, devices and sinks alone were right.
+const UNTOLD: &str = "tasks and devices are gone; files and memory are told by Linux alone";
 
 /// How much more memory may be held after a hundred calls: less than a tenth of a megabyte each.
 const MEMORY: usize = 10_000;
@@ -280,11 +301,11 @@ async fn hundred(stage: &mut Stage) -> Outcome<Played> {
     for who in Who::BOTH {
         stage.side_mut(who).described();
     }
-    let mut before = (0, 0, 0);
+    let mut before = (0, None);
     for number in 1..=120 {
         // The first ones start what stays.
         if number == 21 {
-            before = held();
+            before = (tasks(), held());
         }
         stage.a.capture(&voice("of-a")).await?;
         stage.b.capture(&voice("of-b")).await?;
@@ -298,15 +319,18 @@ async fn hundred(stage: &mut Stage) -> Outcome<Played> {
         }
     }
     let log = |stage: &Stage, who| stage.side(who).log.sinks.load(Ordering::SeqCst);
+    let files = |held: Option<(usize, usize)>| held.map(|(files, _)| files);
     let gone = |stage: &Stage| {
-        let (tasks, files, _) = held();
         let sinks: usize = Who::BOTH.into_iter().map(|who| log(stage, who)).sum();
-        tasks <= before.0 && files <= before.1 && sinks == 0
+        tasks() <= before.0 && files(held()) <= files(before.1) && sinks == 0
     };
     let ended = stage.until("tasks, files and sinks are gone", gone).await;
-    let after = held();
+    let after = (tasks(), held());
     ended.map_err(|Failure(why)| Failure(format!("{why}: {before:?} before, {after:?} after")))?;
-    let more = after.2.saturating_sub(before.2);
+    let (Some((_, before)), Some((_, after))) = (before.1, after.1) else {
+        return Ok(Played::Skipped(UNTOLD));
+    };
+    let more = after.saturating_sub(before);
     check(more < MEMORY, || format!("{more} kB more after a hundred calls"))?;
     Ok(Played::Passed)
 }

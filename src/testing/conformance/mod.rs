@@ -190,7 +190,10 @@ impl Cell {
 
     /// Plays it between two engines.
     pub async fn play(&self, ours: &Subject, theirs: &Subject, setting: &Setting) -> Verdict {
-        let mut stage = Stage::new(ours, theirs, setting);
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| Stage::new(ours, theirs, setting)));
+        let Ok(mut stage) = made else {
+            return Verdict::Failed(Failure("an engine panics when it is made".to_owned()));
+        };
         let playing = AssertUnwindSafe((self.play)(&mut stage)).catch_unwind();
         let played = timeout(LONGEST, playing).await;
         // Whatever came of it: nothing is left for the next cell to stumble over.

@@ -56,6 +56,10 @@ pub(super) const CELLS: &[Cell] = &[
         name: "an answer that does not fit is refused, and the next offer works",
         play: |it| refused(it).boxed(),
     },
+    Cell {
+        name: "no candidate is told before its description is in force",
+        play: |it| silent_at_first(it).boxed(),
+    },
     Cell { name: "ICE restart by the offerer", play: |it| restart(it, Who::A).boxed() },
     Cell { name: "ICE restart by the answerer", play: |it| restart(it, Who::B).boxed() },
 ];
@@ -89,6 +93,12 @@ async fn sound(stage: &mut Stage) -> Outcome<Played> {
         check(in_order, || format!("{}: frames out of order, or without numbers", side.name))?;
         let all_marked = heard.iter().all(|one| one.made().is_some_and(|(device, _)| device == 1));
         check(all_marked, || format!("{}: frames are changed on their way", side.name))?;
+        // What was lost on the way has a number, too.
+        let follow = heard.windows(2).all(|two| {
+            let next = two[0].frame.sequence.map(|number| number + 1);
+            two[1].frame.contiguous || two[1].frame.sequence != next
+        });
+        check(follow, || format!("{}: frames in a row are told as not contiguous", side.name))?;
         let ends = side.told(1).filter(|news| **news == PeerNews::GatheringDone).count();
         check(ends == 1, || format!("{}: the end of gathering is told {ends} times", side.name))?;
     }
@@ -107,6 +117,15 @@ async fn picture(stage: &mut Stage) -> Outcome<Played> {
         };
         let whole = pictures.iter().all(is_whole);
         check(whole, || format!("{}: pictures are not whole, or no key frames", side.name))?;
+        // Who never says so may not know it: browsers tell no numbers of the packets of a picture.
+        let knows = pictures.iter().any(|one| one.frame.contiguous);
+        let follow = pictures.windows(2).all(|two| {
+            let numbers = [&two[0], &two[1]].map(|one| one.made().map(|(_, number)| number));
+            two[1].frame.contiguous || numbers[1] != numbers[0].map(|number| number + 1)
+        });
+        check(follow || !knows, || {
+            format!("{}: pictures in a row are told as not contiguous", side.name)
+        })?;
     }
     Ok(Played::Passed)
 }
@@ -450,5 +469,45 @@ async fn restart(stage: &mut Stage, who: Who) -> Outcome<Played> {
         let told = side.news.get(from..).unwrap_or_default().contains(&begins);
         check(!told, || format!("{}: a restart is told as a new connection", side.name))?;
     }
+    Ok(Played::Passed)
+}
+
+/// How many candidates of the first connection somebody was told.
+fn candidates(stage: &Stage, who: Who) -> usize {
+    stage.side(who).told(1).filter(|news| matches!(news, PeerNews::Candidate(_))).count()
+}
+
+/// Who trickles a candidate has to have sent what it belongs to. A second call, which begins
+/// afterwards, tells how much time there was.
+async fn silent_at_first(stage: &mut Stage) -> Outcome<Played> {
+    let (plans, peer) = ([voice(Who::A), voice(Who::B)], PeerId(1));
+    let [ours, theirs] = &plans;
+    stage.a.open(1).await?;
+    stage.b.open(1).await?;
+    stage.a.capture(ours).await?;
+    stage.b.capture(theirs).await?;
+    let silent = |stage: &Stage, who: Who| {
+        let (many, name) = (candidates(stage, who), &stage.side(who).name);
+        check(many == 0, || format!("{name}: {many} candidates before set_local"))
+    };
+    let side = &stage.a;
+    let offer = side.done("offer", side.engine.offer(peer, ours.clone())).await?;
+    stage.call(2, [ours, theirs]).await?;
+    for who in Who::BOTH {
+        stage.side_mut(who).described();
+    }
+    beside(stage, 10).await?;
+    silent(stage, Who::A)?;
+    let side = &stage.a;
+    side.done("set_local", side.engine.set_local(peer, offer.clone())).await?;
+    stage.take(Who::B, &offer).await?;
+    let side = &stage.b;
+    let answer = side.done("answer", side.engine.answer(peer, theirs.clone())).await?;
+    beside(stage, 10).await?;
+    silent(stage, Who::B)?;
+    let side = &stage.b;
+    side.done("set_local", side.engine.set_local(peer, answer.clone())).await?;
+    stage.take(Who::A, &answer).await?;
+    stage.until("both are connected", Stage::are_connected).await?;
     Ok(Played::Passed)
 }

@@ -59,9 +59,13 @@ impl Flawed {
     pub(crate) fn subject(flaw: Flaw, roots: &TrustedRoots) -> Subject {
         let roots = roots.clone();
         let subject = Subject::new(format!("{flaw:?}"), move |media| {
+            if flaw == Flaw::PanicsAtOnce {
+                resume_unwind(Box::new("a flaw"));
+            }
             let kept = Kept::default();
             let media: Arc<dyn Media> = match flaw {
-                Flaw::Deaf => Arc::new(Deaf(media)),
+                Flaw::Deaf => Arc::new(Deaf { inner: media, levels: false, contiguous: true }),
+                Flaw::SeesGaps => Arc::new(Deaf { inner: media, levels: true, contiguous: false }),
                 Flaw::OldDeviceStays => Arc::new(Keeping { inner: media, kept: kept.clone() }),
                 _ => media,
             };
@@ -201,6 +205,9 @@ impl WebRtc for Flawed {
         if self.is(Flaw::OtherFault) && offer == Err(Fault::NotFound) {
             return Err(Fault::Failed("nobody".to_owned()));
         }
+        if let (Flaw::TellsEarly, Ok(offer)) = (self.flaw, &offer) {
+            self.inner.set_local(peer, offer.clone()).await?;
+        }
         offer.map(|offer| self.spoil(offer))
     }
 
@@ -216,6 +223,9 @@ impl WebRtc for Flawed {
     }
 
     async fn set_local(&self, peer: PeerId, description: Description) -> Result<(), Fault> {
+        if self.is(Flaw::TellsEarly) && description.kind == SdpKind::Offer {
+            return Ok(());
+        }
         self.inner.set_local(peer, description).await
     }
 
@@ -224,7 +234,12 @@ impl WebRtc for Flawed {
     }
 
     async fn set_remote(&self, peer: PeerId, mut description: Description) -> Result<(), Fault> {
-        if self.is(Flaw::TrustsAnybody) && description.kind == SdpKind::Answer {
+        let unseen = match self.flaw {
+            Flaw::TrustsWhoAnswers => Some(SdpKind::Answer),
+            Flaw::TrustsWhoOffers => Some(SdpKind::Offer),
+            _ => None,
+        };
+        if unseen == Some(description.kind) {
             // As if it did not look: what the cell has turned is turned back.
             description.sdp = turned(description.sdp.expose()).into();
         }

@@ -66,8 +66,14 @@ impl Drop for KeptSource {
     }
 }
 
-/// Media whose sinks want no key frames and hear no levels.
-pub(crate) struct Deaf(pub(crate) Arc<dyn Media>);
+/// Media whose sinks want no key frames, and do not hear everything of a frame.
+pub(crate) struct Deaf {
+    pub(crate) inner: Arc<dyn Media>,
+    /// Whether they hear levels.
+    pub(crate) levels: bool,
+    /// Whether they hear that one frame follows another.
+    pub(crate) contiguous: bool,
+}
 
 #[async_trait]
 impl Media for Deaf {
@@ -77,18 +83,25 @@ impl Media for Deaf {
         track: TrackId,
         what: Capture,
     ) -> Result<Box<dyn FrameSource>, Fault> {
-        self.0.capture(session, track, what).await
+        self.inner.capture(session, track, what).await
     }
 
     fn sink(&self, track: RemoteTrack) -> Option<Box<dyn FrameSink>> {
-        Some(Box::new(DeafSink(self.0.sink(track)?)))
+        let inner = self.inner.sink(track)?;
+        Some(Box::new(DeafSink { inner, levels: self.levels, contiguous: self.contiguous }))
     }
 }
 
-struct DeafSink(Box<dyn FrameSink>);
+struct DeafSink {
+    inner: Box<dyn FrameSink>,
+    levels: bool,
+    contiguous: bool,
+}
 
 impl FrameSink for DeafSink {
     fn push(&mut self, frame: Frame) {
-        self.0.push(Frame { audio_level: None, ..frame });
+        let audio_level = frame.audio_level.filter(|_| self.levels);
+        let contiguous = frame.contiguous && self.contiguous;
+        self.inner.push(Frame { audio_level, contiguous, ..frame });
     }
 }
