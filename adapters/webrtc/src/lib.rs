@@ -67,6 +67,8 @@
 //!
 //! - `write_rtp` answers `Ok` also for a packet that the crate's driver drops: what
 //!   [`StreamStats`](matrix_voip::machine::io::StreamStats) counts as sent is what was handed over.
+//! - The crate leaves the old path when an offer that restarts ICE is put into force: nothing flows until it
+//!   is answered and a new path is there, and after a rollback until the next offer.
 //! - The crate says nothing of a handshake that fails, for a wrong certificate above all: it counts as
 //!   failed fifteen seconds after there was a path.
 //! - The crate reads SRTP's source before it knows whether a packet is genuine, and keeps a state of some
