@@ -42,6 +42,16 @@ impl Entropy {
         fastrand::seed((self.0)());
     }
 
+    /// A number by which [`seed_again`](Self::seed_again) makes the engine take the same once more.
+    pub(crate) fn seed(&mut self) -> u64 {
+        (self.0)()
+    }
+
+    /// Seeds the generator with a number that may have been given before.
+    pub(crate) fn seed_again(seed: u64) {
+        fastrand::seed(seed);
+    }
+
     /// New ICE credentials.
     pub(crate) fn credentials(&mut self) -> IceCreds {
         IceCreds { ufrag: self.token(UFRAG_CHARS), pass: self.token(PASSWORD_CHARS) }

@@ -66,6 +66,8 @@ pub(crate) struct Negotiation {
     payload_types: PayloadTypes,
     /// The next offer is to ask for new ICE credentials; so it stays until they are agreed.
     restart: bool,
+    /// By what its credentials are made, from its first offer until they are agreed.
+    restart_seed: Option<u64>,
     /// The other side's ICE generation.
     remote_ufrag: Option<String>,
 }
@@ -95,7 +97,12 @@ impl Negotiation {
         arrange(&mut api, &mut lines, plan);
         let restarts = std::mem::take(&mut self.restart);
         if restarts {
+            // The same credentials as in an offer of it that was taken back: who was told candidates of
+            // that one has their addresses already, and Chromium finds no way by the same addresses
+            // under a third name.
+            Entropy::seed_again(*self.restart_seed.get_or_insert_with(|| entropy.seed()));
             api.ice_restart(true);
+            entropy.seed_engine();
         }
         let applied = if api.has_changes() { api.apply() } else { unchanged(api, &directions) };
         let (offer, changes) = applied.ok_or(PeerError::NothingToOffer)?;
@@ -148,7 +155,7 @@ impl Negotiation {
         self.lines = lines;
         self.local = Some(answer.clone());
         if self.note_generation(&accepted) {
-            self.restart = false;
+            (self.restart, self.restart_seed) = (false, None);
         }
         Ok((answer, accepted))
     }
@@ -157,11 +164,15 @@ impl Negotiation {
     ///
     /// # Errors
     /// [`PeerError::NoOffer`], or what is wrong with the answer. An answer that str0m refuses
-    /// uses up the offer.
+    /// uses up the offer; one with other lines than the offer has does not come that far.
     pub(crate) fn take_answer(&mut self, rtc: &mut Rtc, answer: &str) -> Result<(), PeerError> {
         let answer = &sdp::checked(answer)?;
         let parsed = SdpAnswer::from_sdp_string(answer).map_err(unreadable)?;
         let payload_types = self.payload_types.joined(answer)?;
+        if self.pending.is_some() && !self.has_offered_lines_of(answer) {
+            // str0m would take some of the lines before it refuses, and fit to no later answer.
+            return Err(PeerError::Unfit);
+        }
         let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
         self.payload_types = payload_types;
         let accepting = fenced(rtc, |rtc| rtc.sdp_api().accept_answer(pending.changes, parsed));
@@ -171,8 +182,18 @@ impl Negotiation {
             return Err(unfit(error));
         }
         self.lines = pending.lines;
+        if pending.restarts {
+            self.restart_seed = None;
+        }
         self.note_generation(answer);
         Ok(())
+    }
+
+    /// Whether the lines of an answer are those of our last description, in its order.
+    fn has_offered_lines_of(&self, answer: &str) -> bool {
+        let offer = self.local.as_ref().map_or("", |local| local.sdp.expose());
+        let mids = |text| media_lines(text).into_iter().map(|line| line.mid).collect::<Vec<_>>();
+        mids(offer) == mids(answer)
     }
 
     /// Forgets our unanswered offer, if there is one. A restart that it asked for is still wanted.

@@ -64,6 +64,30 @@ fn assert_connects(world: &mut World, a: Node, b: Node, offer: &str) {
 }
 
 #[test]
+fn an_answer_with_other_lines_is_refused_and_the_right_one_fits_afterwards() {
+    type Change = fn(&str) -> String;
+    let wrong: [(&str, Change); 3] = [
+        ("other names", |sdp| sdp.replace("a=mid:", "a=mid:x").replace("BUNDLE ", "BUNDLE x")),
+        ("a line less", |sdp| sdp[..sdp.find("m=video").unwrap()].to_owned()),
+        ("a line more", |sdp| format!("{sdp}{}", &sdp[sdp.find("m=video").unwrap()..])),
+    ];
+    for (what, change) in wrong {
+        println!("{what}");
+        let (mut world, a, b) = pair(5);
+        // Whoever made it has agreed to something, so each is another one.
+        for port in 6_000..6_003 {
+            let other = world.open(([10, 0, 0, 2], port).into());
+            let offer = offer(&mut world, a);
+            let answer = answer(&mut world, other, &offer).unwrap();
+            world.perform(a, remote(SdpKind::Answer, &change(&answer))).unwrap_err();
+            world.perform(a, PeerOp::Rollback).unwrap();
+        }
+        let offer = offer(&mut world, a);
+        assert_connects(&mut world, a, b, &offer);
+    }
+}
+
+#[test]
 fn odd_offers_that_can_work_do_work() {
     type Change = fn(&str) -> String;
     let odd: [(&str, Change); 9] = [
