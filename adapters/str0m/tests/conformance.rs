@@ -5,15 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-use std::{
-    fmt::Display,
-    io::{Write, stdout},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use matrix_voip::testing::conformance::{Cell, Setting, Subject, judge_with};
 use matrix_voip_str0m::{Interfaces, Str0m, TrustedRoots};
-use testkit::coturn::Servers;
+use testkit::{coturn::Servers, say};
 
 fn str0m(roots: &TrustedRoots) -> Subject {
     let roots = roots.clone();
@@ -22,11 +18,6 @@ fn str0m(roots: &TrustedRoots) -> Subject {
         builder.trusted_roots(roots.clone()).build()
     };
     Subject::new("str0m", move |media| Arc::new(make(media)))
-}
-
-/// At once and past libtest, which swallows what print macros say: where it hangs is to be seen.
-fn say(what: impl Display) {
-    stdout().write_all(format!("{what}\n").as_bytes()).unwrap();
 }
 
 #[tokio::test]

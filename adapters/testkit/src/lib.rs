@@ -7,7 +7,12 @@ pub mod coturn;
 pub mod person;
 pub mod studio;
 
-use std::{collections::BTreeMap, f32::consts::TAU};
+use std::{
+    collections::BTreeMap,
+    f32::consts::TAU,
+    fmt::Display,
+    io::{Write, stdout},
+};
 
 use matrix_voip::{
     host::{Codec, Frame},
@@ -18,6 +23,12 @@ use ropus::{Application, Channels, DecodeMode, Decoder, Encoder};
 
 /// Samples of 20 ms at 48 kHz.
 pub const FRAME: usize = 960;
+
+/// At once and past libtest, which swallows what print macros say: where a long test hangs is to be
+/// seen.
+pub fn say(what: impl Display) {
+    stdout().write_all(format!("{what}\n").as_bytes()).unwrap();
+}
 
 /// A line that sends this track in this stream, and receives.
 pub fn line(slot: Slot, direction: Direction, track: u64, stream: &str) -> PlanLine {

@@ -112,6 +112,28 @@ impl Side {
         self.done("close", self.engine.close(PeerId(peer))).await
     }
 
+    /// An offer on a connection, in force here.
+    async fn offer(&self, peer: u64, plan: &Plan) -> Outcome<Description> {
+        let offer = self.done("offer", self.engine.offer(PeerId(peer), plan.clone())).await?;
+        self.put(peer, &offer).await?;
+        Ok(offer)
+    }
+
+    /// An answer to what was taken, in force here.
+    async fn answer(&self, peer: u64, plan: &Plan) -> Outcome<Description> {
+        let answer = self.done("answer", self.engine.answer(PeerId(peer), plan.clone())).await?;
+        self.put(peer, &answer).await?;
+        Ok(answer)
+    }
+
+    async fn put(&self, peer: u64, made: &Description) -> Outcome {
+        self.done("set_local", self.engine.set_local(PeerId(peer), made.clone())).await
+    }
+
+    async fn take(&self, peer: u64, theirs: &Description) -> Outcome {
+        self.done("set_remote", self.engine.set_remote(PeerId(peer), theirs.clone())).await
+    }
+
     /// Opens the devices of what the plan sends.
     pub(super) async fn capture(&self, plan: &Plan) -> Outcome {
         for line in &plan.lines {
@@ -337,27 +359,18 @@ impl Stage {
 
     /// An offer, in force at who makes it.
     pub(super) async fn offer(&self, from: Who, plan: &Plan) -> Outcome<Description> {
-        let side = self.side(from);
-        let peer = PeerId(1);
-        let offer = side.done("offer", side.engine.offer(peer, plan.clone())).await?;
-        side.done("set_local", side.engine.set_local(peer, offer.clone())).await?;
-        Ok(offer)
+        self.side(from).offer(1, plan).await
     }
 
     pub(super) async fn take(&mut self, at: Who, description: &Description) -> Outcome {
-        let side = self.side(at);
-        side.done("set_remote", side.engine.set_remote(PeerId(1), description.clone())).await?;
+        self.side(at).take(1, description).await?;
         self.side_mut(at).described();
         Ok(())
     }
 
     /// An answer to what was taken, in force at who makes it.
     pub(super) async fn answer(&self, from: Who, plan: &Plan) -> Outcome<Description> {
-        let side = self.side(from);
-        let peer = PeerId(1);
-        let answer = side.done("answer", side.engine.answer(peer, plan.clone())).await?;
-        side.done("set_local", side.engine.set_local(peer, answer.clone())).await?;
-        Ok(answer)
+        self.side(from).answer(1, plan).await
     }
 
     /// One whole negotiation, by `from`; the texts of both descriptions.
@@ -401,15 +414,11 @@ impl Stage {
 
     /// One more call of these devices, on connections of that number.
     pub(super) async fn call(&self, number: u64, plans: [&Plan; 2]) -> Outcome {
-        let (peer, (a, b), [ours, theirs]) = (PeerId(number), (&self.a, &self.b), plans);
+        let ((a, b), [ours, theirs]) = ((&self.a, &self.b), plans);
         a.open(number).await?;
         b.open(number).await?;
-        let offer = a.done("offer", a.engine.offer(peer, ours.clone())).await?;
-        a.done("set_local", a.engine.set_local(peer, offer.clone())).await?;
-        b.done("set_remote", b.engine.set_remote(peer, offer)).await?;
-        let answer = b.done("answer", b.engine.answer(peer, theirs.clone())).await?;
-        b.done("set_local", b.engine.set_local(peer, answer.clone())).await?;
-        a.done("set_remote", a.engine.set_remote(peer, answer)).await
+        b.take(number, &a.offer(number, ours).await?).await?;
+        a.take(number, &b.answer(number, theirs).await?).await
     }
 
     /// Both hear new frames of each of these kinds from now on.

@@ -7,7 +7,6 @@
 #![expect(clippy::unwrap_used, reason = "a test says no more than that it failed")]
 
 use std::{
-    fmt::Display,
     fs,
     io::Write,
     sync::{Arc, OnceLock},
@@ -19,6 +18,7 @@ use matrix_voip_engine::{Interfaces, TrustedRoots};
 use matrix_voip_str0m::Str0m;
 use matrix_voip_webrtc::Webrtc;
 use real::{Browser, Ground, NoWorld};
+use testkit::say;
 use tokio::sync::Mutex;
 
 /// How long anything may take that is to come about.
@@ -67,11 +67,6 @@ fn chromium() -> Option<Subject> {
         }
         Err(NoWorld::Broken(why)) => panic!("{why}"),
     }
-}
-
-/// At once and past libtest, which swallows what print macros say: where it hangs is to be seen.
-fn say(what: impl Display) {
-    std::io::stdout().write_all(format!("{what}\n").as_bytes()).unwrap();
 }
 
 async fn is_right(ours: &Subject, theirs: &Subject) {

@@ -384,30 +384,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_trait::async_trait;
-    use matrix_voip::host::{FrameSink, RemoteTrack, mailbox};
+    use matrix_voip::host::mailbox;
+    use testkit::studio::Studio;
 
-    struct NoMedia;
-
-    #[async_trait]
-    impl Media for NoMedia {
-        async fn capture(
-            &self,
-            _: SessionId,
-            _: TrackId,
-            _: Capture,
-        ) -> Result<Box<dyn FrameSource>, Fault> {
-            Err(Fault::NotFound)
-        }
-
-        fn sink(&self, _: RemoteTrack) -> Option<Box<dyn FrameSink>> {
-            None
-        }
+    fn tracks() -> Tracks {
+        Tracks::new(Arc::new(Studio { hertz: 440.0, log: Arc::default() }))
     }
 
     #[test]
     fn a_connection_that_is_gone_takes_no_track_from_one_of_the_same_id() {
-        let (tracks, peer, track) = (Tracks::new(Arc::new(NoMedia)), PeerId(1), TrackId(1));
+        let (tracks, peer, track) = (tracks(), PeerId(1), TrackId(1));
         let (_, mailbox) = mailbox::pair();
         let subscriber = || Subscriber::new(PeerEvents::new(peer, mailbox.news())).0;
         let (old, new, wanted) = (subscriber(), subscriber(), BTreeSet::from([track]));
@@ -422,8 +408,7 @@ mod tests {
 
     #[test]
     fn what_was_muted_before_its_device_opens_stays_muted_when_connections_end() {
-        let (tracks, peer, [track, sent]) =
-            (Tracks::new(Arc::new(NoMedia)), PeerId(1), [TrackId(1), TrackId(2)]);
+        let (tracks, peer, [track, sent]) = (tracks(), PeerId(1), [TrackId(1), TrackId(2)]);
         let (_, mailbox) = mailbox::pair();
         let subscriber = Subscriber::new(PeerEvents::new(peer, mailbox.news())).0;
         tracks.enable(track, false);
