@@ -39,7 +39,7 @@ impl Entropy {
 
     /// Seeds the generator from which str0m takes what it makes in the next call on this thread.
     pub(crate) fn seed_engine(&mut self) {
-        fastrand::seed((self.0)());
+        Self::seed_again(self.seed());
     }
 
     /// A number by which [`seed_again`](Self::seed_again) makes the engine take the same once more.

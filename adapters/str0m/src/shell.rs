@@ -205,11 +205,7 @@ impl Shell {
         };
         self.flush();
         if is_close {
-            self.is_closed = true;
-            // Whoever closed it is heard no more and hears no more, whatever a TURN server takes to
-            // let go.
-            self.sinks.clear();
-            self.tracks.unsubscribe(self.id, &self.subscriber);
+            self.end();
         }
         // Nobody waits any more when the request was aborted.
         drop(reply.send(result));
@@ -217,7 +213,14 @@ impl Shell {
 
     fn close(&mut self, now: Instant) {
         self.peer.close(now);
+        self.end();
+    }
+
+    /// It is heard no more and hears no more, whatever a TURN server takes to let go.
+    fn end(&mut self) {
         self.is_closed = true;
+        self.sinks.clear();
+        self.tracks.unsubscribe(self.id, &self.subscriber);
     }
 
     /// Does everything that the peer wants done.
