@@ -83,6 +83,7 @@ mod desk;
 pub mod e2ee;
 pub mod error;
 pub mod file;
+pub mod jitter;
 pub mod sink;
 pub mod source;
 pub mod splice;

@@ -28,12 +28,38 @@ pub const CONCEAL_STEP: usize = 120;
 /// A packet of 20 ms of silence (full band, one frame without content).
 pub const SILENT_PACKET: [u8; 3] = [0xf8, 0xff, 0xfe];
 
-/// Complexity 5 costs 0.2 dB against 10 and takes little more than half the time.
+/// See [`OpusOptions::complexity`].
 const COMPLEXITY: u8 = 5;
+const MOST_COMPLEX: u8 = 10;
 
 /// Loss that the encoder is told before anything was measured; forward error correction is only
 /// made with a value above zero.
 const ASSUMED_LOSS_PERCENT: u8 = 10;
+
+/// How speech is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpusOptions {
+    /// Bits per second, from [`MIN_BITRATE`] to [`BITRATE`].
+    pub bitrate: u32,
+    /// How much the encoder computes, 0 to 10. 5 costs 0.2 dB against 10, and little more than half the
+    /// time.
+    pub complexity: u8,
+    /// Whether each packet carries a correction for the one before it (in-band FEC).
+    pub correction: bool,
+    /// Whether nothing is sent in silence, but for a packet every 400 ms (DTX). It spares the network,
+    /// and tells everybody on the way when somebody speaks.
+    pub pauses: bool,
+}
+
+impl Default for OpusOptions {
+    fn default() -> Self {
+        Self { bitrate: BITRATE, complexity: COMPLEXITY, correction: true, pauses: false }
+    }
+}
+
+/// Longest packet that says no more than "still silent", in bytes: it is not sent (RFC 7587 §3.1.3).
+pub const PAUSE_BYTES: usize = 2;
 
 /// Makes one packet of each 20 ms.
 pub struct Encoder {
@@ -47,12 +73,23 @@ impl Encoder {
     /// # Errors
     /// [`CodecError::Opus`] when the codec refuses its own settings, which it never did.
     pub fn new() -> Result<Self, CodecError> {
+        Self::with(OpusOptions::default())
+    }
+
+    /// An encoder for speech. What is out of range is brought into it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with(options: OpusOptions) -> Result<Self, CodecError> {
+        let bitrate = options.bitrate.clamp(MIN_BITRATE, BITRATE);
+        let correction =
+            if options.correction { InbandFec::Enabled } else { InbandFec::Disabled };
         let inner = ropus::Encoder::builder(SAMPLE_RATE, Channels::Mono, Application::Voip)
-            .bitrate(Bitrate::Bits(BITRATE))
-            .complexity(COMPLEXITY)
-            .inband_fec(InbandFec::Enabled)
+            .bitrate(Bitrate::Bits(bitrate))
+            .complexity(options.complexity.min(MOST_COMPLEX))
+            .inband_fec(correction)
             .packet_loss_perc(ASSUMED_LOSS_PERCENT)
-            .dtx(false)
+            .dtx(options.pauses)
             .build()
             .map_err(|error| CodecError::Opus(error.to_string()))?;
         Ok(Self { inner, packet: [0; MAX_PACKET_BYTES] })

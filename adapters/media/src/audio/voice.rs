@@ -5,7 +5,11 @@
 
 use matrix_voip::host::{Codec, Frame, SourceControl};
 
-use super::{level::Level, opus::Encoder, sound::FRAME_SAMPLES};
+use super::{
+    level::Level,
+    opus::{Encoder, OpusOptions, PAUSE_BYTES},
+    sound::FRAME_SAMPLES,
+};
 use crate::source::{Made, Paced, Script};
 
 /// What became of a request for 20 ms.
@@ -44,12 +48,19 @@ pub struct Voice<P> {
 impl<P: Pcm> Voice<P> {
     /// A script of Opus frames with their audio levels.
     pub fn new(pcm: P) -> Self {
-        let encoder = Encoder::new().expect("invariant: ropus takes 48 kHz, one channel");
+        Self::with(pcm, OpusOptions::default())
+    }
+
+    /// The same, encoded in another way.
+    pub fn with(pcm: P, options: OpusOptions) -> Self {
+        let encoder = Encoder::with(options).expect("invariant: ropus takes 48 kHz, one channel");
         Self { pcm, encoder, position: 0, muted: false, over: false }
     }
 
     fn encode(&mut self, sound: &[f32; FRAME_SAMPLES], timestamp: u64) -> Made {
         match self.encoder.encode(sound) {
+            // Not sent, and the time goes on: to the other side it is a pause and no loss.
+            Ok(packet) if packet.len() <= PAUSE_BYTES => Made::Skipped,
             Ok(packet) => {
                 let mut frame = Frame::new(Codec::Opus, timestamp, packet);
                 frame.audio_level = Some(Level::of(sound).dbov());

@@ -1,0 +1,449 @@
+//! The jitter buffer: packets of one remote track come when they come, sound goes out steadily.
+//!
+//! ```text
+//!  push(packet) -> packets, by time stamp -> decoder -> sound (a few ms) -> pull(10 ms)
+//!                    |                        ^  what is missing: correction in the next packet,
+//!                    v                        |  else concealed by the codec
+//!                  Delay: how long to wait -> Stretch: shorter or longer by one period of the voice
+//! ```
+//!
+//! A value without clock or thread: who calls says what time it is. What it does, by the cases:
+//!
+//! * **A packet is missing and a later one is there**: it is lost. The last 20 ms of a gap come from the
+//!   correction that the later packet carries (Opus in-band FEC), what is before it is concealed.
+//! * **Nothing is there**: sound is made up, and it is remembered how much, but the place in the stream does
+//!   not move. If the packet was late it is played then, and the wait has grown by itself; if it turns
+//!   out to be lost, what was made up has paid for it.
+//! * **The next packet by its number is later in time**: the sender was silent (DTX). Nothing is
+//!   missing, and the wait may be set anew, for in silence nobody hears it.
+//! * **It plays later or earlier than it should**: the sound is made shorter or longer by a period of
+//!   the voice. That also takes up the difference of both sides' clocks.
+//!
+//! The recipe and its measurements: `media.md` §3; what it does to speech is measured in
+//! `tests/jitter.rs`.
+
+mod clock;
+mod delay;
+mod stretch;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use matrix_voip::host::{Codec, Frame};
+
+use self::{
+    clock::{Samples, duration, media_time, millis, samples},
+    delay::Delay,
+    stretch::{Care, lengthen, shorten},
+};
+use crate::audio::{
+    opus::{CONCEAL_STEP, Decoder, MAX_PACKET_BYTES, MAX_PACKET_SAMPLES},
+    sound::FRAME_SAMPLES,
+};
+
+/// Most packets that wait to be played: two seconds. Beyond it the oldest go.
+pub const MAX_PACKETS: usize = 100;
+
+/// How many played packets are remembered: more than a second.
+const REMEMBERED: usize = 64;
+
+/// Longest time that is made up in one piece: one second. After it there is silence until packets
+/// come, and what was lost meanwhile stays lost.
+pub const MAX_MADE_UP: Duration = Duration::from_secs(1);
+
+/// A time stamp that is farther from the last ones is not believed, unless others agree.
+const MAX_JUMP: Samples = millis(3_000);
+
+/// So many packets in a row that agree are a new beginning.
+const AGREE: u32 = 3;
+
+/// Sound that is made up at a time while nothing is there: 10 ms.
+const STEP: usize = 480;
+
+/// How much later than wanted is borne: 4 ms.
+const TOO_LATE: Samples = millis(4);
+
+/// How much earlier than wanted is borne: 10 ms.
+const TOO_EARLY: Samples = millis(10);
+
+/// Beyond twice the wait and this much the delay has to go, heard or not.
+const FAR_TOO_LATE: Samples = millis(40);
+
+/// Time between two changes of length, and where the delay has to go.
+const REST: Samples = millis(60);
+const SHORT_REST: Samples = millis(20);
+
+/// What became of packets and of the time that was played. Counters never go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct JitterStats {
+    /// Samples played, of any kind.
+    pub played: u64,
+    /// Samples decoded from packets.
+    pub decoded: u64,
+    /// Samples recovered by the correction that the next packet carried, or made up by the codec
+    /// where it carried none.
+    pub recovered: u64,
+    /// Samples made up in place of packets that were lost or late.
+    pub concealed: u64,
+    /// Samples of the sender's silence, in which he sent nothing.
+    pub pauses: u64,
+    /// Samples left out, to catch up.
+    pub shortened: u64,
+    /// Samples played twice, to wait.
+    pub lengthened: u64,
+    /// Packets that came after their time.
+    pub late: u64,
+    /// Packets that came twice.
+    pub doubled: u64,
+    /// Packets that could not be decoded.
+    pub broken: u64,
+    /// Packets of other codecs, or with time stamps that nobody believes.
+    pub strange: u64,
+    /// Packets that were given up since nobody played them.
+    pub overrun: u64,
+    /// How long the sound that is played now has waited, against the fastest packet.
+    pub delay: Duration,
+    /// How long it should wait.
+    pub target: Duration,
+}
+
+impl JitterStats {
+    /// The share of what was played that was made up, 0 to 1.
+    pub fn concealed_share(&self) -> f64 {
+        if self.played == 0 { 0.0 } else { self.concealed as f64 / self.played as f64 }
+    }
+}
+
+/// A packet that waits.
+#[derive(Debug)]
+struct Packet {
+    sequence: Option<u64>,
+    data: Vec<u8>,
+}
+
+/// What follows what was decoded last.
+#[derive(Debug, Clone, Copy)]
+struct Next {
+    timestamp: Samples,
+    /// `None`: after something lost, or where the engine tells no numbers.
+    sequence: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Until the first packet is due: at the beginning, and after each silence.
+    Waiting,
+    Playing,
+}
+
+/// Makes steady sound of the packets of one remote track.
+#[derive(Debug)]
+pub struct JitterBuffer {
+    decoder: Decoder,
+    delay: Delay,
+    packets: BTreeMap<Samples, Packet>,
+    /// The time stamps of the last ones that were decoded: what comes again with one of them was not late.
+    played: VecDeque<Samples>,
+    /// Decoded and not played yet.
+    sound: VecDeque<f32>,
+    next: Option<Next>,
+    phase: Phase,
+    /// How long the last packet was.
+    packet: usize,
+    /// Samples made up of which it is not known yet in place of what.
+    unexplained: usize,
+    /// The latest time stamp, and how many in a row were far from it.
+    newest: Option<Samples>,
+    jumps: u32,
+    /// When the length was changed last.
+    changed: Option<Samples>,
+    stats: JitterStats,
+}
+
+impl JitterBuffer {
+    /// A buffer for a track of which nothing was heard yet.
+    pub fn new() -> Self {
+        let decoder = Decoder::new().expect("invariant: ropus takes 48 kHz, one channel");
+        Self {
+            decoder,
+            delay: Delay::new(),
+            packets: BTreeMap::new(),
+            played: VecDeque::with_capacity(REMEMBERED),
+            sound: VecDeque::new(),
+            next: None,
+            phase: Phase::Waiting,
+            packet: FRAME_SAMPLES,
+            unexplained: 0,
+            newest: None,
+            jumps: 0,
+            changed: None,
+            stats: JitterStats::default(),
+        }
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> JitterStats {
+        JitterStats { target: duration(self.delay.wait()), ..self.stats }
+    }
+
+    /// A packet came at `arrival`, on the same clock as `now` of [`pull`](Self::pull). Packets may come in
+    /// any order and more than once; nothing is decoded here.
+    pub fn push(&mut self, arrival: Duration, frame: &Frame) {
+        let is_sound = frame.codec == Codec::Opus && !frame.data.is_empty();
+        if !is_sound || frame.data.len() > MAX_PACKET_BYTES {
+            self.stats.strange += 1;
+            return;
+        }
+        let timestamp = media_time(frame.timestamp);
+        if !self.believes(timestamp) {
+            self.stats.strange += 1;
+            return;
+        }
+        if self.played.contains(&timestamp) || self.packets.contains_key(&timestamp) {
+            self.stats.doubled += 1;
+            return;
+        }
+        self.newest = self.newest.max(Some(timestamp));
+        self.delay.saw(timestamp, samples(arrival));
+        if self.next.is_some_and(|next| timestamp < next.timestamp) {
+            self.stats.late += 1;
+            return;
+        }
+        let packet = Packet { sequence: frame.sequence, data: frame.data.clone() };
+        self.packets.insert(timestamp, packet);
+        if self.packets.len() > MAX_PACKETS {
+            self.packets.pop_first();
+            self.stats.overrun += 1;
+        }
+    }
+
+    /// The next sound to be played at `now`: as much as there is room for in `out`.
+    pub fn pull(&mut self, now: Duration, out: &mut [f32]) {
+        let now = samples(now);
+        if self.phase == Phase::Waiting {
+            self.begin(now);
+        }
+        while self.sound.len() < out.len() {
+            match self.phase {
+                Phase::Waiting => self.wait(),
+                Phase::Playing => self.decode_more(),
+            }
+        }
+        if self.phase == Phase::Playing {
+            self.keep_time(now);
+        }
+        self.stats.played += out.len() as u64;
+        let ready = self.sound.drain(..out.len());
+        out.iter_mut().zip(ready).for_each(|(out, sample)| *out = sample);
+    }
+
+    /// Whether a time stamp can be of this stream. One that is far from the others is not, until a few in
+    /// a row are: then the sender has begun anew, and so does the buffer.
+    fn believes(&mut self, timestamp: Samples) -> bool {
+        let Some(newest) = self.newest else { return true };
+        if (timestamp - newest).abs() <= MAX_JUMP {
+            self.jumps = 0;
+            return true;
+        }
+        self.jumps += 1;
+        let is_idle = self.phase == Phase::Waiting && self.packets.is_empty();
+        if !is_idle && self.jumps < AGREE {
+            return false;
+        }
+        self.packets.clear();
+        (self.next, self.newest, self.phase, self.jumps) = (None, None, Phase::Waiting, 0);
+        self.delay = Delay::new();
+        true
+    }
+
+    /// Plays from the first packet on, when that is due.
+    fn begin(&mut self, now: Samples) {
+        let Some((timestamp, packet)) = self.packets.first_key_value() else { return };
+        if self.delay.due(*timestamp).is_some_and(|due| due > now) {
+            return;
+        }
+        let lost = match self.next {
+            None => 0,
+            Some(next) => lost(next, packet, self.packet).unwrap_or(usize::MAX),
+        };
+        let next = Next { timestamp: *timestamp, sequence: packet.sequence };
+        self.explain(lost);
+        (self.next, self.phase) = (Some(next), Phase::Playing);
+    }
+
+    /// Nothing is due yet: what the codec makes of silence, for a while.
+    fn wait(&mut self) {
+        if self.unexplained > samples(MAX_MADE_UP) as usize {
+            self.sound.extend([0.0; STEP]);
+            self.stats.pauses += STEP as u64;
+            return;
+        }
+        self.make_up();
+    }
+
+    /// The next packet, or what stands in for it. Adds sound, or goes back to waiting.
+    fn decode_more(&mut self) {
+        let Some(next) = self.next else { return self.phase = Phase::Waiting };
+        while self.packets.first_key_value().is_some_and(|(first, _)| *first < next.timestamp) {
+            self.packets.pop_first();
+            self.stats.late += 1;
+        }
+        let Some((timestamp, packet)) = self.packets.first_key_value() else {
+            return self.nothing_there();
+        };
+        let gap = timestamp - next.timestamp;
+        if lost(next, packet, self.packet).is_some_and(|lost| gap > lost as Samples) {
+            self.phase = Phase::Waiting;
+        } else if gap > self.unexplained as Samples && gap <= samples(MAX_MADE_UP) {
+            self.bridge(next, gap as usize);
+        } else {
+            self.explain(usize::MAX);
+            self.play_first();
+        }
+    }
+
+    fn nothing_there(&mut self) {
+        if self.unexplained > samples(MAX_MADE_UP) as usize {
+            self.phase = Phase::Waiting;
+        } else {
+            self.make_up();
+        }
+    }
+
+    /// Something before the first packet is lost: the last of it is recovered from that packet, what is
+    /// before is concealed. What was made up already has paid for a part.
+    fn bridge(&mut self, next: Next, gap: usize) {
+        let left = gap - self.unexplained;
+        self.explain(usize::MAX);
+        let timestamp = next.timestamp + (gap - left) as Samples;
+        let made = if left <= self.packet {
+            self.recover(left.max(CONCEAL_STEP));
+            left
+        } else {
+            let made = self.packet.min(left - self.packet).max(CONCEAL_STEP);
+            self.conceal(made);
+            self.stats.concealed += made as u64;
+            made
+        };
+        // Whole packets keep the count.
+        let done = gap - left + made;
+        let sequence = next.sequence.filter(|_| done.is_multiple_of(self.packet));
+        let sequence = sequence.map(|sequence| sequence + (done / self.packet) as u64);
+        self.next = Some(Next { timestamp: timestamp + made as Samples, sequence });
+    }
+
+    fn recover(&mut self, samples: usize) {
+        let Some((_, packet)) = self.packets.first_key_value() else { return };
+        // The correction is as long as a packet, or there is none.
+        let whole = samples.max(self.packet);
+        match self.decoder.recover(&packet.data, whole) {
+            Ok(made) => {
+                self.stats.recovered += made.len() as u64;
+                self.sound.extend(made);
+            }
+            Err(_) => {
+                self.conceal(samples);
+                self.stats.concealed += samples as u64;
+            }
+        }
+    }
+
+    fn play_first(&mut self) {
+        let Some((timestamp, packet)) = self.packets.pop_first() else { return };
+        match self.decoder.decode(&packet.data) {
+            Ok(made) => {
+                self.packet = made.len().clamp(CONCEAL_STEP, MAX_PACKET_SAMPLES);
+                self.stats.decoded += made.len() as u64;
+                self.sound.extend(made);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a packet concealed");
+                self.conceal(self.packet);
+                self.stats.broken += 1;
+                self.stats.concealed += self.packet as u64;
+            }
+        }
+        if self.played.len() == REMEMBERED {
+            self.played.pop_front();
+        }
+        self.played.push_back(timestamp);
+        let timestamp = timestamp + self.packet as Samples;
+        let sequence = packet.sequence.map(|sequence| sequence.saturating_add(1));
+        self.next = Some(Next { timestamp, sequence });
+    }
+
+    /// Sound in place of something of which it is not known yet what it is.
+    fn make_up(&mut self) {
+        self.conceal(STEP);
+        self.unexplained += STEP;
+    }
+
+    /// At most so much of what was made up stood for lost packets; the rest for the sender's silence.
+    fn explain(&mut self, lost: usize) {
+        let made_up = std::mem::take(&mut self.unexplained);
+        let lost = made_up.min(lost);
+        self.stats.concealed += lost as u64;
+        self.stats.pauses += (made_up - lost) as u64;
+    }
+
+    /// Exactly so many samples out of what was before; silence where the codec cannot.
+    fn conceal(&mut self, samples: usize) {
+        let end = self.sound.len() + samples;
+        while self.sound.len() + CONCEAL_STEP <= end {
+            match self.decoder.conceal((end - self.sound.len()).min(FRAME_SAMPLES)) {
+                Ok(made) if !made.is_empty() => self.sound.extend(made),
+                _ => break,
+            }
+        }
+        self.sound.resize(end, 0.0);
+    }
+
+    /// Makes the sound shorter or longer where it is played too late or too early. What is made up has
+    /// no time of its own.
+    fn keep_time(&mut self, now: Samples) {
+        if self.unexplained > 0 {
+            return;
+        }
+        let Some(due) = self.next.and_then(|next| self.delay.due(next.timestamp - self.sound.len() as Samples))
+        else {
+            return;
+        };
+        let wait = self.delay.wait();
+        let delay = (now - due + wait).max(0);
+        self.stats.delay = duration(delay);
+        let is_far = delay > 2 * wait + FAR_TOO_LATE;
+        let rest = if is_far { SHORT_REST } else { REST };
+        if self.changed.is_some_and(|changed| (now - changed).abs() < rest) {
+            return;
+        }
+        let is_late = delay > wait + TOO_LATE;
+        let is_early = delay < wait - TOO_EARLY;
+        if !is_late && !is_early {
+            return;
+        }
+        while self.sound.len() < stretch::NEEDED && !self.packets.is_empty() && self.phase == Phase::Playing {
+            self.decode_more();
+        }
+        let care = if is_far { Care::Forced } else { Care::Unheard };
+        let by = if is_late { shorten(&mut self.sound, care) } else { lengthen(&mut self.sound) };
+        let Some(by) = by else { return };
+        self.changed = Some(now);
+        *(if is_late { &mut self.stats.shortened } else { &mut self.stats.lengthened }) += by as u64;
+    }
+}
+
+impl Default for JitterBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many samples the packets held that are missing before this one, by their numbers. `None`: the
+/// engine tells no numbers, or there is no telling since something was concealed in part.
+fn lost(next: Next, packet: &Packet, length: usize) -> Option<usize> {
+    let missing = packet.sequence?.checked_sub(next.sequence?)?;
+    Some(usize::try_from(missing).ok()?.saturating_mul(length))
+}
