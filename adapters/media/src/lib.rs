@@ -88,6 +88,7 @@ pub mod sink;
 pub mod source;
 pub mod splice;
 pub mod studio;
+pub mod talk;
 pub mod video;
 
 #[cfg(test)]

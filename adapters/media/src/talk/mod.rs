@@ -1,0 +1,27 @@
+//! The way of sound through a call: from a microphone to packets, from packets to a loudspeaker.
+//!
+//! ```text
+//!  push_capture -> Cleaner (echo, noise, gain) -> mute -> level -> Opus -> poll_packet
+//!                     ^ what the loudspeaker plays
+//!  pull_playout <- limiter <- sum <- volume <- JitterBuffer, one for each participant <- push_packet
+//! ```
+//!
+//! [`AudioCore`] is all of it, as a value: no thread, no clock, no device. Whoever has a device calls
+//! [`push_capture`](AudioCore::push_capture) with what it records and [`pull_playout`](AudioCore::pull_playout)
+//! for what it is to play, each by the clock of that device; the difference of the two clocks, and of the
+//! clocks of the others, is taken up on the way.
+
+mod cleaner;
+mod core;
+mod limiter;
+
+pub use self::{
+    cleaner::{CleanerOptions, NoiseLevel},
+    core::{
+        AudioCore, AudioOptions, CaptureStats, MAX_PACKETS, MAX_RECORDED, MAX_VOICES, MAX_VOLUME,
+        TooManyVoices, Voice, VoiceId,
+    },
+};
+
+/// Samples of one step: 10 ms.
+pub const STEP_SAMPLES: usize = 480;
