@@ -6,14 +6,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
-use std::{collections::BTreeMap, io::Cursor, sync::OnceLock, time::Duration};
+#[path = "speech/mod.rs"]
+mod speech;
+
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use matrix_voip::host::{Codec, Frame};
 use matrix_voip_media::{
-    FRAME_SAMPLES, Made, OggFile, Script, Tone,
-    audio::opus::{Decoder, Encoder, OpusOptions, PAUSE_BYTES},
+    FRAME_SAMPLES, Tone,
+    audio::opus::{Encoder, OpusOptions, PAUSE_BYTES},
     jitter::{JitterBuffer, JitterStats},
 };
+
+use self::speech::speech;
 
 /// What is pulled at a time: 10 ms.
 const STEP: usize = 480;
@@ -23,21 +28,6 @@ const WAY: f64 = 50.0;
 
 /// How long one packet is, in milliseconds.
 const PACKET: f64 = 20.0;
-
-/// The speech of `tests/files/speech.txt`, half a minute, spoken by espeak-ng.
-fn speech() -> &'static [f32] {
-    static SPEECH: OnceLock<Vec<f32>> = OnceLock::new();
-    SPEECH.get_or_init(|| {
-        let mut file = OggFile::read(Cursor::new(include_bytes!("files/speech.opus"))).unwrap();
-        let (mut decoder, mut sound) = (Decoder::new().unwrap(), Vec::new());
-        while file.due().is_some() {
-            if let Made::Frame(frame) = file.make() {
-                sound.extend_from_slice(decoder.decode(&frame.data).unwrap());
-            }
-        }
-        sound
-    })
-}
 
 /// One packet as it leaves.
 #[derive(Debug, Clone)]

@@ -15,9 +15,14 @@ pub(crate) fn speech() -> &'static [f32] {
                 sound.extend_from_slice(decoder.decode(&frame.data).unwrap());
             }
         }
+        let louder = 10_f32.powf((LEVEL - decibels(&sound)) as f32 / 20.0);
+        sound.iter_mut().for_each(|sample| *sample *= louder);
         sound
     })
 }
+
+/// How loud the speech is on the whole, pauses included, in dB of full scale.
+const LEVEL: f64 = -22.0;
 
 /// Mean energy in dB of full scale; silence is -120.
 pub(crate) fn decibels(sound: &[f32]) -> f64 {
