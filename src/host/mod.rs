@@ -15,7 +15,9 @@ pub mod signaling;
 pub mod tokens;
 pub mod webrtc;
 
-pub use frames::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl};
+pub use frames::{
+    Codec, Frame, FrameSink, FrameSource, Media, Output, Playout, RemoteTrack, SourceControl,
+};
 pub use keys::KeyProvider;
 pub use mailbox::{HostRequest, Mailbox, News};
 pub use serve::{Hosts, serve};

@@ -145,7 +145,8 @@ fn the_far_voice_does_not_come_back() {
 #[test]
 fn when_both_talk_the_near_voice_is_still_there() {
     // Another part of the same speech.
-    let near: Vec<f32> = speech().iter().cycle().skip(48_000 * 13).take(48_000 * 20).copied().collect();
+    let near: Vec<f32> =
+        speech().iter().cycle().skip(48_000 * 13).take(48_000 * 20).copied().collect();
     for room in CASES {
         let heard = talk(room, echo_only(), &near, 20);
         let mut losses: Vec<f64> = near

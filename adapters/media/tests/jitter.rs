@@ -137,7 +137,8 @@ impl Heard {
     }
 
     fn print(&self, name: &str) {
-        let JitterStats { concealed, recovered, pauses, shortened, lengthened, late, .. } = self.stats;
+        let JitterStats { concealed, recovered, pauses, shortened, lengthened, late, .. } =
+            self.stats;
         println!(
             "{name:22} delay {:5.1} ms, 95 % {:5.1}; concealed {:5.2} %, recovered {:5.2} %, pauses \
              {:5.2} %; shorter by {:4} ms, longer by {:4}; {late} late",
@@ -311,7 +312,8 @@ fn nothing_is_played_out_of_order() {
     heard.print("a rising tone");
     assert!(heard.stats.late + heard.stats.shortened > 0, "the network did disorder them");
     // Rising zero crossings of 100 ms; what is concealed may be off by one or two.
-    let pitch = |sound: &[f32]| sound.windows(2).filter(|two| two[0] < 0.0 && two[1] >= 0.0).count();
+    let pitch =
+        |sound: &[f32]| sound.windows(2).filter(|two| two[0] < 0.0 && two[1] >= 0.0).count();
     let pitches: Vec<usize> = heard.sound.chunks_exact(4_800).skip(10).map(pitch).collect();
     for (n, two) in pitches.windows(2).enumerate() {
         assert!(two[1] + 3 >= two[0], "at {n}: {two:?}");
@@ -335,7 +337,8 @@ fn the_delay_that_is_told_is_the_one_that_is_heard() {
             let at = |ms: usize| played.get((ms as isize + begins + shift).max(0) as usize);
             (0..25_000).map(|ms| said[ms] * at(ms).copied().unwrap_or(0.0)).sum()
         };
-        let shift = (0..300).max_by(|one, other| likeness(*one).total_cmp(&likeness(*other))).unwrap();
+        let shift =
+            (0..300).max_by(|one, other| likeness(*one).total_cmp(&likeness(*other))).unwrap();
         // The codec itself holds sound back by 6.5 ms.
         let told = heard.delay(0.5) + WAY + 6.5;
         println!("jitter {jitter} ms: heard after {shift} ms, told {told:.1}");

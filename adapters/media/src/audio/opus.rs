@@ -82,8 +82,7 @@ impl Encoder {
     /// As [`new`](Self::new).
     pub fn with(options: OpusOptions) -> Result<Self, CodecError> {
         let bitrate = options.bitrate.clamp(MIN_BITRATE, BITRATE);
-        let correction =
-            if options.correction { InbandFec::Enabled } else { InbandFec::Disabled };
+        let correction = if options.correction { InbandFec::Enabled } else { InbandFec::Disabled };
         let inner = ropus::Encoder::builder(SAMPLE_RATE, Channels::Mono, Application::Voip)
             .bitrate(Bitrate::Bits(bitrate))
             .complexity(options.complexity.min(MOST_COMPLEX))

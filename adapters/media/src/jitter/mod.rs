@@ -407,7 +407,8 @@ impl JitterBuffer {
         if self.unexplained > 0 {
             return;
         }
-        let Some(due) = self.next.and_then(|next| self.delay.due(next.timestamp - self.sound.len() as Samples))
+        let Some(due) =
+            self.next.and_then(|next| self.delay.due(next.timestamp - self.sound.len() as Samples))
         else {
             return;
         };
@@ -424,14 +425,18 @@ impl JitterBuffer {
         if !is_late && !is_early {
             return;
         }
-        while self.sound.len() < stretch::NEEDED && !self.packets.is_empty() && self.phase == Phase::Playing {
+        while self.sound.len() < stretch::NEEDED
+            && !self.packets.is_empty()
+            && self.phase == Phase::Playing
+        {
             self.decode_more();
         }
         let care = if is_far { Care::Forced } else { Care::Unheard };
         let by = if is_late { shorten(&mut self.sound, care) } else { lengthen(&mut self.sound) };
         let Some(by) = by else { return };
         self.changed = Some(now);
-        *(if is_late { &mut self.stats.shortened } else { &mut self.stats.lengthened }) += by as u64;
+        *(if is_late { &mut self.stats.shortened } else { &mut self.stats.lengthened }) +=
+            by as u64;
     }
 }
 

@@ -38,7 +38,8 @@ pub(super) enum Care {
 /// Leaves one period out. `None`: there is too little sound, or it would be heard.
 pub(super) fn shorten(sound: &mut VecDeque<f32>, care: Care) -> Option<usize> {
     let period = period(sound.make_contiguous(), care)?;
-    let faded = fade(sound, period, |at, weight| sound[at] * (1.0 - weight) + sound[at + period] * weight);
+    let faded =
+        fade(sound, period, |at, weight| sound[at] * (1.0 - weight) + sound[at + period] * weight);
     sound.drain(..period);
     faded.into_iter().enumerate().for_each(|(at, sample)| sound[at] = sample);
     Some(period)
@@ -48,7 +49,8 @@ pub(super) fn shorten(sound: &mut VecDeque<f32>, care: Care) -> Option<usize> {
 pub(super) fn lengthen(sound: &mut VecDeque<f32>) -> Option<usize> {
     let period = period(sound.make_contiguous(), Care::Unheard)?;
     // After the first period: back to its beginning, out of what follows it.
-    let faded = fade(sound, period, |at, weight| sound[at + period] * (1.0 - weight) + sound[at] * weight);
+    let faded =
+        fade(sound, period, |at, weight| sound[at + period] * (1.0 - weight) + sound[at] * weight);
     let first: Vec<f32> = sound.iter().copied().take(period).collect();
     sound.iter_mut().zip(faded).for_each(|(sample, faded)| *sample = faded);
     first.into_iter().rev().for_each(|sample| sound.push_front(sample));
@@ -70,7 +72,8 @@ fn period(sound: &[f32], care: Care) -> Option<usize> {
         return Some(PLAIN);
     }
     let (_, about) = most_alike(sound, PERIODS.step_by(COARSE))?;
-    let near = (about - (COARSE - 1)).max(*PERIODS.start())..=(about + COARSE - 1).min(*PERIODS.end());
+    let near =
+        (about - (COARSE - 1)).max(*PERIODS.start())..=(about + COARSE - 1).min(*PERIODS.end());
     let (likeness, period) = most_alike(sound, near)?;
     (likeness >= ALIKE || care == Care::Forced).then_some(period)
 }
@@ -80,7 +83,8 @@ fn most_alike(sound: &[f32], periods: impl Iterator<Item = usize>) -> Option<(f3
     let beginning = energy(&sound[..COMPARED]);
     let likeness = |period: usize| {
         let later = &sound[period..period + COMPARED];
-        let product: f32 = sound[..COMPARED].iter().zip(later).map(|(one, other)| one * other).sum();
+        let product: f32 =
+            sound[..COMPARED].iter().zip(later).map(|(one, other)| one * other).sum();
         product / ((beginning * energy(later)).sqrt() + f32::EPSILON)
     };
     periods.map(|period| (likeness(period), period)).max_by(|one, other| one.0.total_cmp(&other.0))
@@ -109,7 +113,9 @@ mod tests {
     fn a_voice_is_changed_by_whole_periods_and_without_a_click() {
         for hz in [90.0, 130.0, 220.0, 390.0] {
             let before = tone(hz);
-            for change in [|sound: &mut _| shorten(sound, Care::Unheard), |sound: &mut _| lengthen(sound)] {
+            for change in
+                [|sound: &mut _| shorten(sound, Care::Unheard), |sound: &mut _| lengthen(sound)]
+            {
                 let mut after = before.clone();
                 let by = change(&mut after).unwrap();
                 assert_eq!(after.len().abs_diff(before.len()), by);

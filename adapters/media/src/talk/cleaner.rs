@@ -5,7 +5,9 @@
 
 use sonora::{
     AudioProcessing, Config, StreamConfig,
-    config::{AdaptiveDigital, EchoCanceller, GainController2, NoiseSuppression, NoiseSuppressionLevel},
+    config::{
+        AdaptiveDigital, EchoCanceller, GainController2, NoiseSuppression, NoiseSuppressionLevel,
+    },
 };
 
 use super::STEP_SAMPLES;
@@ -103,7 +105,10 @@ fn config(options: CleanerOptions) -> Config {
     let noise = |wanted| NoiseSuppression { level: level(wanted), ..NoiseSuppression::default() };
     let gain = || GainController2 {
         // It would begin with 15 dB: the first words of a loud voice are too loud then.
-        adaptive_digital: Some(AdaptiveDigital { initial_gain_db: 0.0, ..AdaptiveDigital::default() }),
+        adaptive_digital: Some(AdaptiveDigital {
+            initial_gain_db: 0.0,
+            ..AdaptiveDigital::default()
+        }),
         ..GainController2::default()
     };
     Config {

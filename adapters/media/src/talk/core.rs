@@ -140,7 +140,9 @@ impl AudioCore {
         self.capture.dropped += excess as u64;
         while self.recorded.len() >= STEP_SAMPLES {
             let mut step = [0.0; STEP_SAMPLES];
-            step.iter_mut().zip(self.recorded.drain(..STEP_SAMPLES)).for_each(|(to, from)| *to = from);
+            step.iter_mut()
+                .zip(self.recorded.drain(..STEP_SAMPLES))
+                .for_each(|(to, from)| *to = from);
             self.record(step);
         }
     }
@@ -175,8 +177,12 @@ impl AudioCore {
         }
         let id = VoiceId(self.next);
         self.next += 1;
-        let person =
-            Person { jitter: JitterBuffer::new(), volume: 1.0, is_muted: false, level: Level::default() };
+        let person = Person {
+            jitter: JitterBuffer::new(),
+            volume: 1.0,
+            is_muted: false,
+            level: Level::default(),
+        };
         self.people.insert(id, person);
         Ok(id)
     }

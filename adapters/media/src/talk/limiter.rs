@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn what_is_in_range_is_left_as_it_is() {
         let sound = through(&mut Limiter::new(), 0.9, 20);
-        let tone: Vec<f32> = Tone::new(500.0, 1.0).take(sound.len()).map(|tone| tone * 0.9).collect();
+        let tone: Vec<f32> =
+            Tone::new(500.0, 1.0).take(sound.len()).map(|tone| tone * 0.9).collect();
         assert_eq!(sound, tone);
     }
 

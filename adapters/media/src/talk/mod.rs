@@ -13,6 +13,7 @@
 
 mod cleaner;
 mod core;
+mod device;
 mod limiter;
 
 pub use self::{
@@ -21,6 +22,7 @@ pub use self::{
         AudioCore, AudioOptions, CaptureStats, MAX_PACKETS, MAX_RECORDED, MAX_VOICES, MAX_VOLUME,
         TooManyVoices, Voice, VoiceId,
     },
+    device::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which},
 };
 
 /// Samples of one step: 10 ms.

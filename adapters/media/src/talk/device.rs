@@ -1,0 +1,132 @@
+//! Where sound comes from and where it goes, as an audio thread sees it: a microphone that records, a
+//! loudspeaker that plays, and a shelf of them. All sound here is 48 kHz, one channel.
+
+/// Which microphone or loudspeaker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Which {
+    /// The one that the system uses unless told otherwise.
+    #[default]
+    Default,
+    /// The one of that name or id, as [`Devices::list`] tells it; or the only one whose name has this
+    /// in it, in capitals or not.
+    Named(String),
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default one"),
+            Self::Named(name) => write!(f, "{name:?}"),
+        }
+    }
+}
+
+/// A microphone, or a loudspeaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceKind {
+    /// It records.
+    Microphone,
+    /// It plays.
+    Speaker,
+}
+
+impl std::fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Microphone => "microphone",
+            Self::Speaker => "speaker",
+        })
+    }
+}
+
+/// A device that can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// What it does.
+    pub kind: DeviceKind,
+    /// What the system calls it, for a person.
+    pub name: String,
+    /// What the system calls it, for a program: it stays the same when others come and go.
+    pub id: String,
+    /// Whether it is the one of [`Which::Default`].
+    pub is_default: bool,
+}
+
+impl DeviceInfo {
+    /// A device that is not the default one.
+    pub fn new(kind: DeviceKind, name: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { kind, name: name.into(), id: id.into(), is_default: false }
+    }
+}
+
+/// Why a device does not open, or records and plays no longer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// There is none, or none of that name.
+    #[error("no {kind} {which} is there")]
+    NotFound {
+        /// What was wanted.
+        kind: DeviceKind,
+        /// Which.
+        which: Which,
+    },
+    /// Several have this in their names.
+    #[error("{name:?} is in the names of several: {candidates}")]
+    Ambiguous {
+        /// What was wanted.
+        name: String,
+        /// Which they are.
+        candidates: String,
+    },
+    /// It was unplugged, or its server has ended.
+    #[error("the device is gone")]
+    Gone,
+    /// What the system says.
+    #[error("{0}")]
+    System(String),
+}
+
+/// A microphone that records.
+pub trait Recorder {
+    /// Appends what was recorded since it was asked last, which may be nothing. Does not wait.
+    ///
+    /// # Errors
+    /// Nothing more will come: it is to be dropped and opened anew.
+    fn read(&mut self, sound: &mut Vec<f32>) -> Result<(), DeviceError>;
+}
+
+/// A loudspeaker that plays.
+pub trait Player {
+    /// How many samples it wants now so that it never runs dry, and no more, since what waits here is
+    /// delay.
+    ///
+    /// # Errors
+    /// It plays no longer: it is to be dropped and opened anew.
+    fn wanted(&mut self) -> Result<usize, DeviceError>;
+
+    /// Plays this next. What is far beyond [`wanted`](Self::wanted) may be dropped.
+    fn write(&mut self, sound: &[f32]);
+}
+
+/// Microphones and loudspeakers that can be opened. Lives on the audio thread, where they are opened.
+pub trait Devices: Send {
+    /// All that are there.
+    ///
+    /// # Errors
+    /// [`DeviceError::System`] when the system does not tell.
+    fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError>;
+
+    /// Begins to record.
+    ///
+    /// # Errors
+    /// Any [`DeviceError`]; it may be tried again later.
+    fn open_recorder(&mut self, which: &Which) -> Result<Box<dyn Recorder>, DeviceError>;
+
+    /// Begins to play: silence, until something is written.
+    ///
+    /// # Errors
+    /// Any [`DeviceError`]; it may be tried again later.
+    fn open_player(&mut self, which: &Which) -> Result<Box<dyn Player>, DeviceError>;
+}
