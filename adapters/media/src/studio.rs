@@ -15,7 +15,7 @@ use matrix_voip::{
     machine::io::{Capture, Fault, MediaKind, MediaSource},
 };
 
-use crate::desk::Desk;
+use crate::{desk::Desk, talk::Headset};
 
 type Source = Box<dyn FrameSource>;
 type Sink = Box<dyn FrameSink>;
@@ -90,6 +90,13 @@ impl StudioBuilder {
         open: impl Fn() -> S + Send + Sync + 'static,
     ) -> Self {
         self.source(CAMERA, move || Ok::<_, Fault>(open()))
+    }
+
+    /// Microphone and loudspeaker of a person: a source for each call, and every remote voice.
+    #[must_use]
+    pub fn headset(self, headset: &Headset) -> Self {
+        let (mouth, ear) = (headset.clone(), headset.clone());
+        self.microphone(move || mouth.microphone()).speaker(move |track| ear.speaker(track))
     }
 
     /// Any local source that may fail to open, such as a file: a new one for each call, or for each

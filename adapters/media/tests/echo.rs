@@ -141,7 +141,7 @@ fn the_far_voice_does_not_come_back() {
 }
 
 /// Both talk at once: what is left of the near voice, in steps of 10 ms in which it speaks. Phases are
-/// turned on the way, so energies are compared. Printed as the cost that it is; held to what it was.
+/// turned on the way, so energies are compared. It is the cost of it all: printed, and held to what it was.
 #[test]
 fn when_both_talk_the_near_voice_is_still_there() {
     // Another part of the same speech.
@@ -159,7 +159,9 @@ fn when_both_talk_the_near_voice_is_still_there() {
         losses.sort_by(f64::total_cmp);
         let at = |share: f64| losses[(losses.len() as f64 * share) as usize];
         println!("{room:?}: near voice {:.1} dB, worst tenth {:.1}", at(0.5), at(0.1));
-        assert!(at(0.5) > -5.0, "{room:?}: {:.1} dB", at(0.5));
+        // An echo that is nearly as loud as the near voice takes some of that along.
+        let bound = if room.gain > -10.0 { -9.0 } else { -3.0 };
+        assert!(at(0.5) > bound, "{room:?}: {:.1} dB", at(0.5));
     }
 }
 

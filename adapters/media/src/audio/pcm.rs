@@ -57,8 +57,14 @@ impl Queue {
 /// silence while there is nothing. When the input is dropped, what is left is sent and the source
 /// ends.
 pub fn pcm_source() -> (PcmInput, Paced<Voice<PcmQueue>>) {
+    let (input, queue) = pcm_input();
+    (input, queue.source())
+}
+
+/// The same without a clock and a codec.
+pub(crate) fn pcm_input() -> (PcmInput, PcmQueue) {
     let queue = Arc::new(Queue::default());
-    (PcmInput(Arc::clone(&queue)), PcmQueue(queue).source())
+    (PcmInput(Arc::clone(&queue)), PcmQueue(queue))
 }
 
 /// The call is over: nobody takes sound any more.
@@ -167,9 +173,14 @@ impl Drop for PcmQueue {
 
 /// A speaker that the application listens to.
 pub fn pcm_sink() -> (PcmSink, PcmOutput) {
+    let (ear, output) = pcm_output();
+    (PcmSink { hearing: Hearing::new(), sound: Vec::new(), ear }, output)
+}
+
+/// The same for sound that is decoded already.
+pub(crate) fn pcm_output() -> (PcmEar, PcmOutput) {
     let queue = Arc::new(Queue::default());
-    let sink = PcmSink { hearing: Hearing::new(), sound: Vec::new(), queue: Arc::clone(&queue) };
-    (sink, PcmOutput(queue))
+    (PcmEar(Arc::clone(&queue)), PcmOutput(queue))
 }
 
 /// The engine's end of a [`pcm_sink`].
@@ -177,30 +188,41 @@ pub fn pcm_sink() -> (PcmSink, PcmOutput) {
 pub struct PcmSink {
     hearing: Hearing,
     sound: Vec<f32>,
-    queue: Arc<Queue>,
+    ear: PcmEar,
 }
 
 impl FrameSink for PcmSink {
     fn push(&mut self, frame: Frame) {
         self.sound.clear();
         self.hearing.push(&frame, &mut self.sound);
-        let mut state = self.queue.lock();
-        state.counts = self.hearing.counts();
+        self.ear.0.lock().counts = self.hearing.counts();
+        self.ear.hear(&self.sound);
+    }
+}
+
+/// Where decoded sound waits to be read. When it is dropped the application has heard all.
+#[derive(Debug)]
+pub(crate) struct PcmEar(Arc<Queue>);
+
+impl PcmEar {
+    /// Adds sound, and drops the oldest that was not read in time.
+    pub(crate) fn hear(&self, sound: &[f32]) {
+        let mut state = self.0.lock();
         if state.closed {
             return;
         }
-        state.sound.extend(&self.sound);
+        state.sound.extend(sound);
         let excess = state.sound.len().saturating_sub(MAX_UNREAD);
         state.sound.drain(..excess);
         state.dropped += excess as u64;
         drop(state);
-        self.queue.changed.notify_one();
+        self.0.changed.notify_one();
     }
 }
 
-impl Drop for PcmSink {
+impl Drop for PcmEar {
     fn drop(&mut self) {
-        self.queue.close();
+        self.0.close();
     }
 }
 
@@ -347,6 +369,6 @@ mod tests {
         let (mut sink, output) = pcm_sink();
         drop(output);
         play(&mut source, &mut sink, 5).await;
-        assert!(sink.queue.lock().sound.is_empty());
+        assert!(sink.ear.0.lock().sound.is_empty());
     }
 }

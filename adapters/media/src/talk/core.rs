@@ -22,7 +22,7 @@ use crate::{
     jitter::{JitterBuffer, JitterStats},
 };
 
-/// Most recorded sound that waits to be sent: 200 ms. Beyond it the oldest goes; somebody slept.
+/// Most recorded sound that is taken at a time: 200 ms. Of more the oldest goes; somebody slept.
 pub const MAX_RECORDED: usize = SAMPLE_RATE as usize / 5;
 
 /// Most packets that wait to be taken.
@@ -75,7 +75,7 @@ pub struct CaptureStats {
     pub level: Level,
     /// Samples recorded.
     pub recorded: u64,
-    /// Samples that were not sent, since they waited for too long.
+    /// Samples that were not sent, since too many came at once.
     pub dropped: u64,
     /// Packets that nobody took in time.
     pub untaken: u64,
@@ -132,12 +132,11 @@ impl AudioCore {
     /// What the microphone recorded, of any length: 48 kHz, one channel.
     pub fn push_capture(&mut self, sound: &[f32]) {
         self.capture.recorded += sound.len() as u64;
-        self.recorded.extend(sound.iter().map(|sample| sample.to_f32()));
-        let excess = self.recorded.len().saturating_sub(MAX_RECORDED);
+        let excess = sound.len().saturating_sub(MAX_RECORDED);
         // What is dropped took its time all the same.
-        self.recorded.drain(..excess);
         self.position += excess as u64;
         self.capture.dropped += excess as u64;
+        self.recorded.extend(sound[excess..].iter().map(|sample| sample.to_f32()));
         while self.recorded.len() >= STEP_SAMPLES {
             let mut step = [0.0; STEP_SAMPLES];
             step.iter_mut()

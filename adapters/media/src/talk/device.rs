@@ -1,5 +1,8 @@
 //! Where sound comes from and where it goes, as an audio thread sees it: a microphone that records, a
-//! loudspeaker that plays, and a shelf of them. All sound here is 48 kHz, one channel.
+//! loudspeaker that plays, and a shelf of them. All sound here is 48 kHz, one channel; times are of the
+//! audio thread's clock, which begins anywhere and never goes back.
+
+use std::time::Duration;
 
 /// Which microphone or loudspeaker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -90,21 +93,21 @@ pub enum DeviceError {
 
 /// A microphone that records.
 pub trait Recorder {
-    /// Appends what was recorded since it was asked last, which may be nothing. Does not wait.
+    /// Appends what was recorded until `now` since it was asked last, which may be nothing. Does not wait.
     ///
     /// # Errors
     /// Nothing more will come: it is to be dropped and opened anew.
-    fn read(&mut self, sound: &mut Vec<f32>) -> Result<(), DeviceError>;
+    fn read(&mut self, now: Duration, sound: &mut Vec<f32>) -> Result<(), DeviceError>;
 }
 
 /// A loudspeaker that plays.
 pub trait Player {
-    /// How many samples it wants now so that it never runs dry, and no more, since what waits here is
-    /// delay.
+    /// How many samples it wants at `now` so that it never runs dry, and no more, since what waits here
+    /// is delay.
     ///
     /// # Errors
     /// It plays no longer: it is to be dropped and opened anew.
-    fn wanted(&mut self) -> Result<usize, DeviceError>;
+    fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError>;
 
     /// Plays this next. What is far beyond [`wanted`](Self::wanted) may be dropped.
     fn write(&mut self, sound: &[f32]);

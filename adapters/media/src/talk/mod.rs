@@ -12,9 +12,16 @@
 //! clocks of the others, is taken up on the way.
 
 mod cleaner;
+mod clock;
 mod core;
 mod device;
+mod headset;
+mod lane;
 mod limiter;
+mod metronome;
+mod program;
+mod rig;
+mod wishes;
 
 pub use self::{
     cleaner::{CleanerOptions, NoiseLevel},
@@ -23,6 +30,9 @@ pub use self::{
         TooManyVoices, Voice, VoiceId,
     },
     device::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which},
+    headset::{DeviceNews, Headset, HeadsetError, HeadsetOptions},
+    lane::{MAX_ARRIVED, MAX_UNSENT, Microphone, Speaker},
+    wishes::{DeviceState, HeadsetView, Talker},
 };
 
 /// Samples of one step: 10 ms.

@@ -22,7 +22,7 @@ pub(crate) fn speech() -> &'static [f32] {
 }
 
 /// How loud the speech is on the whole, pauses included, in dB of full scale.
-const LEVEL: f64 = -22.0;
+const LEVEL: f64 = -17.0;
 
 /// Mean energy in dB of full scale; silence is -120.
 pub(crate) fn decibels(sound: &[f32]) -> f64 {

@@ -1,0 +1,103 @@
+//! A headset whose wearer is a program: what it says is written, what it hears is read, at the pace of
+//! time and with the same care for packets as a person's.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    STEP_SAMPLES,
+    cleaner::CleanerOptions,
+    device::{DeviceError, DeviceInfo, Devices, Player, Recorder, Which},
+    headset::{Headset, HeadsetError, HeadsetOptions},
+    metronome::Metronome,
+};
+use crate::audio::{
+    opus::OpusOptions,
+    pcm::{PcmEar, PcmInput, PcmOutput, PcmQueue, pcm_input, pcm_output},
+    sound::FRAME_SAMPLES,
+    voice::{Filled, Pcm},
+};
+
+impl Headset {
+    /// A headset for a program: its calls hear what is written to the input, and silence while there is
+    /// nothing; the output gives everybody who talks, mixed, jitter evened out and losses concealed, 50
+    /// times a second while there is a call. For one voice in the order of its packets, without a
+    /// clock, there are [`pcm_source`](crate::pcm_source) and [`pcm_sink`](crate::pcm_sink).
+    ///
+    /// # Errors
+    /// [`HeadsetError`]: the codec or the system refuses.
+    pub fn of_program(opus: OpusOptions) -> Result<(Self, PcmInput, PcmOutput), HeadsetError> {
+        let mut options = HeadsetOptions::default();
+        // A program has no echo, no noise, and the loudness that it wants.
+        (options.audio.clean, options.audio.opus) = (CleanerOptions::NOTHING, opus);
+        let (input, queue) = pcm_input();
+        let (ear, output) = pcm_output();
+        let devices = Program { mouth: Arc::new(Mutex::new(queue)), ear: Arc::new(ear) };
+        Ok((Self::start(devices, options)?, input, output))
+    }
+}
+
+/// The program, as devices.
+struct Program {
+    mouth: Arc<Mutex<PcmQueue>>,
+    ear: Arc<PcmEar>,
+}
+
+impl Devices for Program {
+    fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
+        Ok(Vec::new())
+    }
+
+    fn open_recorder(&mut self, _: &Which) -> Result<Box<dyn Recorder>, DeviceError> {
+        let queue = Arc::clone(&self.mouth);
+        Ok(Box::new(Mouth { queue, metronome: Metronome::default(), rest: Vec::new() }))
+    }
+
+    fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
+        Ok(Box::new(Ear { ear: Arc::clone(&self.ear), metronome: Metronome::default() }))
+    }
+}
+
+/// What the program says, 10 ms for each 10 ms.
+struct Mouth {
+    /// The one of all calls, one after the other.
+    queue: Arc<Mutex<PcmQueue>>,
+    metronome: Metronome,
+    /// Half of 20 ms.
+    rest: Vec<f32>,
+}
+
+impl Recorder for Mouth {
+    fn read(&mut self, now: Duration, sound: &mut Vec<f32>) -> Result<(), DeviceError> {
+        for _ in 0..self.metronome.steps(now) {
+            if self.rest.is_empty() {
+                let mut frame = [0.0; FRAME_SAMPLES];
+                let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                if queue.fill(&mut frame) == Filled::Over {
+                    frame.fill(0.0);
+                }
+                self.rest.extend_from_slice(&frame);
+            }
+            sound.extend(self.rest.drain(..STEP_SAMPLES));
+        }
+        Ok(())
+    }
+}
+
+/// What the program hears, 10 ms for each 10 ms.
+struct Ear {
+    ear: Arc<PcmEar>,
+    metronome: Metronome,
+}
+
+impl Player for Ear {
+    fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
+        Ok(self.metronome.steps(now) as usize * STEP_SAMPLES)
+    }
+
+    fn write(&mut self, sound: &[f32]) {
+        self.ear.hear(sound);
+    }
+}

@@ -1,0 +1,304 @@
+//! What the audio thread does at each turn, with the time told: between the devices, the
+//! [`AudioCore`], and the packets of the engines.
+//!
+//! Where a device is missing, time stands in for it: silence is recorded and what would have been
+//! played is thrown away, 10 ms for each 10 ms, so that the call goes on, and the device is tried again.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use matrix_voip::host::{Frame, Output, Playout, SourceControl};
+
+use super::{
+    STEP_SAMPLES,
+    core::{AudioCore, VoiceId},
+    device::{DeviceError, Devices, Player, Recorder, Which},
+    lane::{Inbox, Way},
+    metronome::Metronome,
+    wishes::{DeviceState, HeadsetView, Setting, Shared, Talker, Wishes},
+};
+use crate::audio::sound::SAMPLE_RATE;
+
+/// How long until a missing device is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Most that is played at one turn, whatever a device wants: 200 ms.
+const MAX_WANTED: usize = SAMPLE_RATE as usize / 5;
+
+/// One device: open, or missing and to be tried again.
+struct Slot<D: ?Sized> {
+    device: Option<Box<D>>,
+    /// Which was opened, or tried.
+    which: Which,
+    state: DeviceState,
+    /// When it was tried last.
+    tried: Option<Duration>,
+    metronome: Metronome,
+}
+
+impl<D: ?Sized> Slot<D> {
+    fn new() -> Self {
+        let (which, state) = (Which::Default, DeviceState::Idle);
+        Self { device: None, which, state, tried: None, metronome: Metronome::default() }
+    }
+
+    /// Opens what is wanted, unless it is open or was tried a moment ago.
+    fn want(
+        &mut self,
+        now: Duration,
+        which: &Which,
+        open: impl FnOnce(&Which) -> Result<Box<D>, DeviceError>,
+    ) {
+        if self.which != *which {
+            self.device = None;
+            self.tried = None;
+            self.which = which.clone();
+        }
+        let waits = self.tried.is_some_and(|tried| (tried..tried + RETRY).contains(&now));
+        if self.device.is_some() || waits {
+            return;
+        }
+        self.tried = Some(now);
+        match open(which) {
+            Ok(device) => {
+                self.metronome.stop();
+                (self.device, self.state) = (Some(device), DeviceState::Open);
+            }
+            Err(error) => self.state = DeviceState::Missing(error),
+        }
+    }
+
+    fn lose(&mut self, now: Duration, error: DeviceError) {
+        tracing::info!(%error, which = %self.which, "an audio device is gone");
+        self.device = None;
+        self.tried = Some(now);
+        self.state = DeviceState::Missing(error);
+    }
+
+    fn close(&mut self) {
+        *self = Self { which: self.which.clone(), ..Self::new() };
+    }
+}
+
+/// One voice of the core, with where its packets come from.
+struct Voice {
+    id: VoiceId,
+    inbox: Arc<Inbox>,
+    talker: Talker,
+    setting: Setting,
+    /// Packets that came while this thread did not.
+    overrun: u64,
+}
+
+/// Everything that an audio thread owns.
+pub(super) struct Rig {
+    core: AudioCore,
+    devices: Box<dyn Devices>,
+    recorder: Slot<dyn Recorder>,
+    player: Slot<dyn Player>,
+    voices: BTreeMap<u64, Voice>,
+    way: Way,
+    /// Packets that an engine did not take in time.
+    untaken: u64,
+    /// Kept between turns, so that nothing is allocated at each.
+    arrived: VecDeque<(Duration, Frame)>,
+    recorded: Vec<f32>,
+}
+
+impl Rig {
+    pub(super) fn new(core: AudioCore, devices: Box<dyn Devices>) -> Self {
+        Self {
+            core,
+            devices,
+            recorder: Slot::new(),
+            player: Slot::new(),
+            voices: BTreeMap::new(),
+            way: Way::default(),
+            untaken: 0,
+            arrived: VecDeque::new(),
+            recorded: Vec::new(),
+        }
+    }
+
+    /// One turn. Whether there is sound, so that the next turn is to come soon.
+    pub(super) fn turn(&mut self, now: Duration, shared: &Shared) -> bool {
+        let mut wishes = shared.lock();
+        let (is_busy, lists) = (wishes.is_busy(), std::mem::take(&mut wishes.lists));
+        let (microphone, speaker) = (wishes.microphone.clone(), wishes.speaker.clone());
+        self.follow(&wishes);
+        let lanes: Vec<_> = wishes.lanes.values().cloned().collect();
+        drop(wishes);
+        for reply in lists {
+            // Whoever asked may have gone.
+            drop(reply.send(self.devices.list()));
+        }
+        if is_busy {
+            self.player.want(now, &speaker, |which| self.devices.open_player(which));
+            self.recorder.want(now, &microphone, |which| self.devices.open_recorder(which));
+            self.take_packets();
+            self.play(now);
+            self.record(now);
+            while let Some(packet) = self.core.poll_packet() {
+                let given_up = lanes.iter().filter_map(|lane| lane.put(packet.clone()));
+                self.untaken += given_up.count() as u64;
+            }
+        } else {
+            self.player.close();
+            self.recorder.close();
+        }
+        self.publish(shared, is_busy);
+        is_busy
+    }
+
+    /// Makes voices, volumes and the way out what is wished.
+    fn follow(&mut self, wishes: &Wishes) {
+        let core = &mut self.core;
+        self.voices.retain(|id, voice| {
+            let stays = wishes.voices.contains_key(id);
+            if !stays {
+                core.remove(voice.id);
+            }
+            stays
+        });
+        for (id, (talker, inbox)) in &wishes.voices {
+            if !self.voices.contains_key(id) {
+                // Beyond the most voices: heard when somebody has left.
+                let Ok(voice) = self.core.add() else { continue };
+                let (talker, inbox, setting) =
+                    (talker.clone(), Arc::clone(inbox), Setting::default());
+                let voice = Voice { id: voice, inbox, talker, setting, overrun: 0 };
+                self.voices.insert(*id, voice);
+            }
+        }
+        for voice in self.voices.values_mut() {
+            let setting = wishes.setting(&voice.talker);
+            if setting != voice.setting {
+                self.core.set_volume(voice.id, setting.volume);
+                self.core.set_muted(voice.id, setting.is_muted);
+                voice.setting = setting;
+            }
+        }
+        self.lead(wishes);
+    }
+
+    /// One encoder serves all calls: it bears what the worst of their ways bears.
+    fn lead(&mut self, wishes: &Wishes) {
+        let ways: Vec<Way> = wishes.lanes.values().map(|lane| lane.way()).collect();
+        let way = Way {
+            is_muted: wishes.is_muted || (!ways.is_empty() && ways.iter().all(|way| way.is_muted)),
+            bitrate: ways.iter().filter_map(|way| way.bitrate).min(),
+            loss: ways.iter().map(|way| way.loss).fold(0.0, f32::max),
+        };
+        let before = std::mem::replace(&mut self.way, way);
+        if way.is_muted != before.is_muted {
+            self.core.control(SourceControl::Enabled(!way.is_muted));
+        }
+        if way.bitrate != before.bitrate {
+            self.core.control(SourceControl::Bitrate(way.bitrate.unwrap_or(u64::MAX)));
+        }
+        if way.loss != before.loss {
+            self.core.control(SourceControl::Loss(way.loss));
+        }
+    }
+
+    fn take_packets(&mut self) {
+        for voice in self.voices.values_mut() {
+            voice.overrun = voice.inbox.take(&mut self.arrived);
+            for (arrival, frame) in self.arrived.drain(..) {
+                self.core.push_packet(arrival, voice.id, &frame);
+            }
+        }
+    }
+
+    /// As much as the loudspeaker wants; without one, as much as time has passed.
+    fn play(&mut self, now: Duration) {
+        let mut sound = [0.0; STEP_SAMPLES];
+        if let Some(player) = &mut self.player.device {
+            match player.wanted(now) {
+                Ok(wanted) => {
+                    for _ in 0..wanted.min(MAX_WANTED) / STEP_SAMPLES {
+                        self.core.pull_playout(now, &mut sound);
+                        player.write(&sound);
+                    }
+                    return;
+                }
+                Err(error) => self.player.lose(now, error),
+            }
+        }
+        for _ in 0..self.player.metronome.steps(now) {
+            self.core.pull_playout(now, &mut sound);
+        }
+    }
+
+    /// What the microphone has; without one, silence for as long as time has passed.
+    fn record(&mut self, now: Duration) {
+        self.recorded.clear();
+        self.recorded.shrink_to(MAX_WANTED);
+        if let Some(recorder) = &mut self.recorder.device {
+            match recorder.read(now, &mut self.recorded) {
+                Ok(()) => return self.core.push_capture(&self.recorded),
+                Err(error) => self.recorder.lose(now, error),
+            }
+        }
+        let silence = [0.0; STEP_SAMPLES];
+        for _ in 0..self.recorder.metronome.steps(now) {
+            self.core.push_capture(&silence);
+        }
+    }
+
+    fn publish(&self, shared: &Shared, is_busy: bool) {
+        let mut capture = self.core.capture();
+        capture.untaken += self.untaken;
+        let view = HeadsetView {
+            microphone: self.recorder.state.clone(),
+            speaker: self.player.state.clone(),
+            capture,
+            voices: self.heard(),
+        };
+        let news = |old: &mut HeadsetView| {
+            let devices = (&view.microphone, &view.speaker) != (&old.microphone, &old.speaker);
+            // The figures change at each turn: who waits for news waits for those of devices.
+            *old = view;
+            devices
+        };
+        shared.view.send_if_modified(news);
+        if is_busy {
+            let output = self.output();
+            self.voices.values().for_each(|voice| self.tell(voice, output));
+        }
+    }
+
+    fn heard(&self) -> Vec<(Talker, super::core::Voice)> {
+        let heard = |voice: &Voice| {
+            let mut heard = self.core.voice(voice.id)?;
+            heard.stats.overrun += voice.overrun;
+            Some((voice.talker.clone(), heard))
+        };
+        self.voices.values().filter_map(heard).collect()
+    }
+
+    fn output(&self) -> Output {
+        match self.player.state {
+            DeviceState::Missing(_) => Output::NoDevice,
+            DeviceState::Idle | DeviceState::Open => Output::Playing,
+        }
+    }
+
+    /// What the engine is told of how somebody is heard.
+    fn tell(&self, voice: &Voice, output: Output) {
+        let Some(heard) = self.core.voice(voice.id) else { return };
+        let mut playout = Playout::default();
+        (playout.played, playout.concealed) = (heard.stats.played, heard.stats.concealed);
+        (playout.delay, playout.target) = (heard.stats.delay, heard.stats.target);
+        playout.level = heard.level.rms;
+        let is_silent = heard.is_muted || heard.volume <= 0.0;
+        playout.output = if is_silent { Output::Muted } else { output };
+        voice.inbox.tell(playout);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! What everybody wants of an audio thread, as it is at the moment; the thread looks at it at each turn.
+//! A state and not a list of orders, so nothing is lost and nothing piles up.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use matrix_voip::{host::RemoteTrack, id::SessionId, machine::io::ParticipantId};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    core::{CaptureStats, MAX_VOLUME, Voice},
+    device::{DeviceError, DeviceInfo, DeviceKind, Which},
+    lane::{Inbox, Outbox},
+};
+
+/// Most talkers whose volume is remembered after they have left.
+const MAX_TALKERS: usize = 256;
+
+/// Whose voice it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Talker {
+    /// The call.
+    pub session: SessionId,
+    /// Who, in a group call.
+    pub member: Option<ParticipantId>,
+}
+
+impl From<&RemoteTrack> for Talker {
+    fn from(track: &RemoteTrack) -> Self {
+        Self { session: track.session, member: track.member.clone() }
+    }
+}
+
+/// How loud somebody is to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Setting {
+    pub(super) volume: f32,
+    pub(super) is_muted: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { volume: 1.0, is_muted: false }
+    }
+}
+
+/// Whether a device is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DeviceState {
+    /// It is not needed: no call has sound.
+    #[default]
+    Idle,
+    /// It is open.
+    Open,
+    /// It is not there, or was unplugged. It is tried again each second; the call goes on without.
+    Missing(DeviceError),
+}
+
+/// What is known of a headset: its devices, and who is heard how.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct HeadsetView {
+    /// The microphone.
+    pub microphone: DeviceState,
+    /// The loudspeaker.
+    pub speaker: DeviceState,
+    /// What became of the microphone's sound.
+    pub capture: CaptureStats,
+    /// Everybody who can be heard, a voice for each of his tracks.
+    pub voices: Vec<(Talker, Voice)>,
+}
+
+/// The wishes, shared by a [`Headset`](super::Headset), its microphones and speakers, and its thread.
+#[derive(Debug)]
+pub(super) struct Shared {
+    wishes: Mutex<Wishes>,
+    pub(super) view: watch::Sender<HeadsetView>,
+    /// Wakes the thread when there is something to do again.
+    wake: Box<dyn Wake>,
+}
+
+/// Somebody who can be woken.
+pub(super) trait Wake: std::fmt::Debug + Send + Sync {
+    fn wake(&self);
+}
+
+/// An answer to who asked for the devices.
+pub(super) type ListReply = oneshot::Sender<Result<Vec<DeviceInfo>, DeviceError>>;
+
+/// What is wanted.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) lanes: BTreeMap<u64, Arc<Outbox>>,
+    pub(super) voices: BTreeMap<u64, (Talker, Arc<Inbox>)>,
+    settings: BTreeMap<Talker, Setting>,
+    pub(super) is_muted: bool,
+    pub(super) microphone: Which,
+    pub(super) speaker: Which,
+    pub(super) lists: Vec<ListReply>,
+    pub(super) is_over: bool,
+    next: u64,
+}
+
+impl Wishes {
+    /// Whether there is sound to be recorded or played.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.lanes.is_empty() || !self.voices.is_empty()
+    }
+
+    pub(super) fn setting(&self, talker: &Talker) -> Setting {
+        self.settings.get(talker).copied().unwrap_or_default()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Shared {
+    pub(super) fn new(microphone: Which, speaker: Which, wake: Box<dyn Wake>) -> Self {
+        let wishes = Wishes { microphone, speaker, ..Wishes::default() };
+        Self { wishes: Mutex::new(wishes), view: watch::Sender::default(), wake }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a wish and sees to it that it is heard.
+    pub(super) fn wish<T>(&self, change: impl FnOnce(&mut Wishes) -> T) -> T {
+        let told = change(&mut self.lock());
+        self.wake.wake();
+        told
+    }
+
+    pub(super) fn open_lane(&self) -> (u64, Arc<Outbox>) {
+        self.wish(|wishes| {
+            let (id, outbox) = (wishes.next(), Arc::new(Outbox::default()));
+            if wishes.is_over {
+                outbox.end();
+            } else {
+                wishes.lanes.insert(id, Arc::clone(&outbox));
+            }
+            (id, outbox)
+        })
+    }
+
+    pub(super) fn close_lane(&self, id: u64) {
+        self.wish(|wishes| wishes.lanes.remove(&id));
+    }
+
+    pub(super) fn open_voice(&self, talker: Talker) -> (u64, Arc<Inbox>) {
+        self.wish(|wishes| {
+            let (id, inbox) = (wishes.next(), Arc::new(Inbox::default()));
+            wishes.voices.insert(id, (talker, Arc::clone(&inbox)));
+            (id, inbox)
+        })
+    }
+
+    pub(super) fn close_voice(&self, id: u64) {
+        self.wish(|wishes| wishes.voices.remove(&id));
+    }
+
+    pub(super) fn choose(&self, kind: DeviceKind, which: Which) {
+        self.wish(|wishes| match kind {
+            DeviceKind::Microphone => wishes.microphone = which,
+            DeviceKind::Speaker => wishes.speaker = which,
+        });
+    }
+
+    pub(super) fn set(&self, talker: &Talker, change: impl FnOnce(&mut Setting)) {
+        self.wish(|wishes| {
+            if wishes.settings.len() >= MAX_TALKERS && !wishes.settings.contains_key(talker) {
+                let here: Vec<&Talker> = wishes.voices.values().map(|(talker, _)| talker).collect();
+                let gone = wishes.settings.keys().find(|kept| !here.contains(kept)).cloned();
+                if let Some(gone) = gone {
+                    wishes.settings.remove(&gone);
+                }
+            }
+            let setting = wishes.settings.entry(talker.clone()).or_default();
+            change(setting);
+            setting.volume = if setting.volume.is_finite() {
+                setting.volume.clamp(0.0, MAX_VOLUME)
+            } else {
+                1.0
+            };
+        });
+    }
+}
