@@ -143,6 +143,20 @@ pub trait FrameSink: Send {
     }
 }
 
+impl<S: FrameSink + ?Sized> FrameSink for Box<S> {
+    fn push(&mut self, frame: Frame) {
+        (**self).push(frame);
+    }
+
+    fn wants_key_frame(&mut self) -> bool {
+        (**self).wants_key_frame()
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        (**self).playout()
+    }
+}
+
 /// How received sound is heard: what a jitter buffer and a loudspeaker make of packets. Counters never
 /// go back while the sink lives.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

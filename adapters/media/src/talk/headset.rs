@@ -132,14 +132,14 @@ impl Headset {
         Speaker::open(Arc::clone(&self.shared), Talker::from(track), self.clock)
     }
 
-    /// Another microphone, also in a call.
-    pub fn use_microphone(&self, which: Which) {
-        self.shared.choose(DeviceKind::Microphone, which);
+    /// Another device from now on, also in a call.
+    pub fn choose(&self, kind: DeviceKind, which: Which) {
+        self.shared.wish(|wishes| *wishes.device(kind) = which);
     }
 
-    /// Another loudspeaker, also in a call.
-    pub fn use_speaker(&self, which: Which) {
-        self.shared.choose(DeviceKind::Speaker, which);
+    /// Which device was chosen.
+    pub fn chosen(&self, kind: DeviceKind) -> Which {
+        self.shared.lock().device(kind).clone()
     }
 
     /// All devices that are there. Cancel safe.

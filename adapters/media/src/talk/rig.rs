@@ -137,10 +137,15 @@ impl Rig {
         }
         if is_busy {
             self.player.want(now, &speaker, |which| self.devices.open_player(which));
-            self.recorder.want(now, &microphone, |which| self.devices.open_recorder(which));
             self.take_packets();
             self.play(now);
-            self.record(now);
+            if lanes.is_empty() {
+                // Nobody is recorded who is not to be heard.
+                self.recorder.close();
+            } else {
+                self.recorder.want(now, &microphone, |which| self.devices.open_recorder(which));
+                self.record(now);
+            }
             while let Some(packet) = self.core.poll_packet() {
                 let given_up = lanes.iter().filter_map(|lane| lane.put(packet.clone()));
                 self.untaken += given_up.count() as u64;
@@ -219,7 +224,7 @@ impl Rig {
         if let Some(player) = &mut self.player.device {
             match player.wanted(now) {
                 Ok(wanted) => {
-                    for _ in 0..wanted.min(MAX_WANTED) / STEP_SAMPLES {
+                    for _ in 0..wanted.min(MAX_WANTED).div_ceil(STEP_SAMPLES) {
                         self.core.pull_playout(now, &mut sound);
                         player.write(&sound);
                     }

@@ -114,6 +114,14 @@ impl Wishes {
         self.settings.get(talker).copied().unwrap_or_default()
     }
 
+    /// The device that is chosen.
+    pub(super) fn device(&mut self, kind: DeviceKind) -> &mut Which {
+        match kind {
+            DeviceKind::Microphone => &mut self.microphone,
+            DeviceKind::Speaker => &mut self.speaker,
+        }
+    }
+
     fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -163,13 +171,6 @@ impl Shared {
 
     pub(super) fn close_voice(&self, id: u64) {
         self.wish(|wishes| wishes.voices.remove(&id));
-    }
-
-    pub(super) fn choose(&self, kind: DeviceKind, which: Which) {
-        self.wish(|wishes| match kind {
-            DeviceKind::Microphone => wishes.microphone = which,
-            DeviceKind::Speaker => wishes.speaker = which,
-        });
     }
 
     pub(super) fn set(&self, talker: &Talker, change: impl FnOnce(&mut Setting)) {

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use matrix_voip_media::talk::Which;
 
 use super::Engine;
 
@@ -191,10 +192,19 @@ pub(crate) enum Announce {
 /// What a person in a call says, shows and keeps.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TalkOptions {
-    /// What the others hear: tone:HERTZ, silence, or a file (.wav, .ogg), played again and
-    /// again.
+    /// What the others hear: tone:HERTZ, silence, a file (.wav, .ogg), played again and again, or
+    /// `device`: your microphone, or another that has NAME in its name (device:NAME).
     #[arg(long, value_name = "SOUND", default_value = "tone:440", value_parser = Sound::parse)]
     pub(crate) audio: Sound,
+
+    /// Play what the others say on your loudspeaker, or on another that has NAME in its name. Of
+    /// itself with --audio device.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) speaker: Option<String>,
+
+    /// Send what your microphone hears only while you hold the space bar.
+    #[arg(long)]
+    pub(crate) push_to_talk: bool,
 
     /// A video call, with the pictures of this VP8 file.
     #[arg(long, value_name = "FILE.ivf")]
@@ -237,13 +247,22 @@ pub(crate) enum Sound {
     Wav(PathBuf),
     /// Opus in Ogg.
     Ogg(PathBuf),
+    /// A microphone.
+    Device(Which),
 }
 
 impl Sound {
-    /// Reads `tone:440`, `silence`, `FILE.wav` or `FILE.ogg`.
+    /// Reads `tone:440`, `silence`, `FILE.wav`, `FILE.ogg`, `device` or `device:NAME`.
     fn parse(text: &str) -> Result<Self, String> {
         if text == "silence" {
             return Ok(Self::Silence);
+        }
+        if text == "device" {
+            return Ok(Self::Device(Which::Default));
+        }
+        if let Some(name) = text.strip_prefix("device:") {
+            let named = Self::Device(Which::Named(name.to_owned()));
+            return if name.is_empty() { Err("device:NAME".to_owned()) } else { Ok(named) };
         }
         if let Some(hertz) = text.strip_prefix("tone:") {
             let hertz: f32 = hertz.parse().map_err(|_| format!("{hertz} is no number of Hertz"))?;
@@ -255,7 +274,7 @@ impl Sound {
         match ending.as_deref() {
             Some("wav") => Ok(Self::Wav(path)),
             Some("ogg" | "opus") => Ok(Self::Ogg(path)),
-            _ => Err("tone:HERTZ, silence, or a file ending in .wav or .ogg".to_owned()),
+            _ => Err("tone:HERTZ, silence, device, or a file ending in .wav or .ogg".to_owned()),
         }
     }
 }
@@ -309,7 +328,10 @@ mod tests {
         assert_eq!(Sound::parse("silence"), Ok(Sound::Silence));
         assert_eq!(Sound::parse("a.WAV"), Ok(Sound::Wav("a.WAV".into())));
         assert_eq!(Sound::parse("b/a.ogg"), Ok(Sound::Ogg("b/a.ogg".into())));
-        for wrong in ["", "tone:", "tone:NaN", "tone:5", "noise", "a.mp3"] {
+        assert_eq!(Sound::parse("device"), Ok(Sound::Device(Which::Default)));
+        let usb = Which::Named("USB: a.wav".to_owned());
+        assert_eq!(Sound::parse("device:USB: a.wav"), Ok(Sound::Device(usb)));
+        for wrong in ["", "tone:", "tone:NaN", "tone:5", "noise", "a.mp3", "device:"] {
             assert!(Sound::parse(wrong).is_err(), "{wrong}");
         }
     }

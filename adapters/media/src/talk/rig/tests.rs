@@ -210,7 +210,12 @@ fn without_a_call_no_device_is_open() {
     person.pass(100);
     assert_eq!(person.room.lock().unwrap().open, 2);
     assert_eq!(person.view().microphone, DeviceState::Open);
+    let _far = Far::new(&person, 1);
     drop(microphone);
+    person.pass(10);
+    assert_eq!(person.view().microphone, DeviceState::Idle, "who only listens is not recorded");
+    assert_eq!(person.room.lock().unwrap().open, 1);
+    person.shared.wish(|wishes| wishes.voices.clear());
     person.pass(10);
     assert_eq!(person.room.lock().unwrap().open, 0);
     assert_eq!(person.view().microphone, DeviceState::Idle);
@@ -274,7 +279,7 @@ fn another_device_is_taken_in_the_middle_of_a_call() {
     let _microphone = person.microphone();
     person.pass(100);
     let other = Which::Named("USB".into());
-    person.shared.choose(DeviceKind::Speaker, other.clone());
+    person.shared.lock().speaker = other.clone();
     person.pass(10);
     let room = person.room.lock().unwrap();
     assert_eq!(room.opened.last(), Some(&(DeviceKind::Speaker, other)));

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{
     gear::Gear,
     keys::{HELP, Keyboard, Keys, Wish},
+    kit::Controls,
     line::StatusLine,
     status::Status,
     transfers::Transfers,
@@ -34,6 +35,7 @@ pub(crate) struct Conversation<'a> {
     present: CallSnapshot,
     events: CallEvents,
     gear: &'a Gear,
+    controls: Controls,
     line: StatusLine,
     /// Statistics that the engine was asked for, to be shown when they come. Keys do not wait.
     asked: Option<BoxFuture<'static, Option<PeerStats>>>,
@@ -111,6 +113,7 @@ impl<'a> Conversation<'a> {
             present,
             events,
             gear,
+            controls: Controls::of(gear.kit.as_ref()),
             line,
             asked: None,
             change: None,
@@ -127,6 +130,9 @@ impl<'a> Conversation<'a> {
     pub(crate) async fn run(mut self, keys: &mut Keys) -> Outcome {
         if keys.read_keyboard(Keyboard::of_call()) {
             self.line.print(HELP);
+            if let Some(help) = self.controls.help() {
+                self.line.print(&help);
+            }
         }
         let mut ticks = interval(LISTEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -150,6 +156,7 @@ impl<'a> Conversation<'a> {
                 }
                 wish = keys.next() => self.obey(wish).await,
                 told = self.transfers.next() => self.line.print(&told),
+                told = self.controls.next() => self.line.print(&told),
                 _ = ticks.tick() => self.on_tick().await,
             }
         }
@@ -176,6 +183,7 @@ impl<'a> Conversation<'a> {
         if over {
             return self.hang_up().await;
         }
+        self.controls.on_tick();
         self.listen();
         self.listened += 1;
         if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
@@ -227,6 +235,8 @@ impl<'a> Conversation<'a> {
                 self.show(self.present.state, None);
                 Ok(())
             }
+            Wish::Push(is_held) => return self.controls.push(is_held),
+            Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::Transfer(user) => return self.transfer(&user).await,
             Wish::Follow => return self.follow().await,
             Wish::Explain => {
@@ -326,6 +336,7 @@ impl<'a> Conversation<'a> {
             state,
             talking: self.connected.map(|since| since.elapsed()),
             stats,
+            said: self.controls.said().map(|level| level.rms),
             heard: std::mem::take(&mut self.loudest),
             pictures: self.gear.eye.report().shown,
             marks: self.marks(),

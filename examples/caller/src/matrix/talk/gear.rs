@@ -11,16 +11,16 @@ use std::{
 
 use matrix_voip::{
     CallMedia,
-    host::Media,
+    host::{FrameSink, Media, RemoteTrack},
     machine::io::{Capture, Fault, MediaKind},
 };
 use matrix_voip_media::{
     AtEnd, CAMERA, EarSink, EarView, IvfFile, IvfSink, MICROPHONE, OggFile, OpenError, Pcm,
-    Recording, SAMPLE_RATE, SCREEN, Script, Silence, Studio, StudioBuilder, TestPicture, Threaded,
-    Tone, VideoCheck, VideoView, WavFile, WavSink,
+    Recording, SAMPLE_RATE, SCREEN, Script, Silence, Studio, StudioBuilder, Tee, TestPicture,
+    Threaded, Tone, VideoCheck, VideoView, WavFile, WavSink,
 };
 
-use super::slot::Slot;
+use super::{kit::Kit, slot::Slot};
 use crate::{
     cli::online::{Sound, TalkOptions},
     matrix::{
@@ -46,6 +46,8 @@ pub(crate) struct Gear {
     pub(crate) media: CallMedia,
     pub(crate) ear: EarView,
     pub(crate) eye: VideoView,
+    /// `None`: no devices.
+    pub(crate) kit: Option<Kit>,
     speaker: Slot,
     screen: Slot,
     /// The folder of recordings.
@@ -56,15 +58,16 @@ pub(crate) struct Gear {
 impl Gear {
     /// Opens what is said and shown.
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
-        let studio = said_and_shown(options)?;
+        let kit = Kit::open(options)?;
+        let studio = said_and_shown(options, kit.as_ref())?;
         let media = media(options);
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();
         let (speaker, screen) = (Slot::new(heard), Slot::new(Threaded::new(seen)));
-        let studio = studio.sink(MediaKind::Audio, speaker.opener());
+        let studio = studio.sink(MediaKind::Audio, heard_too(kit.clone(), speaker.opener()));
         let studio = studio.sink(MediaKind::Video, screen.opener()).build();
         let (record, recordings) = (options.record.clone(), Vec::new());
-        Ok(Self { studio, media, ear, eye, speaker, screen, record, recordings })
+        Ok(Self { studio, media, ear, eye, kit, speaker, screen, record, recordings })
     }
 
     /// Opens the recordings, before the call is placed or taken.
@@ -147,10 +150,16 @@ pub(super) fn media(options: &TalkOptions) -> CallMedia {
 }
 
 /// Microphone, camera and screen, opened once so that what is wrong with a file is told at once.
-pub(super) fn said_and_shown(options: &TalkOptions) -> Result<StudioBuilder, Refusal> {
+pub(super) fn said_and_shown(
+    options: &TalkOptions,
+    kit: Option<&Kit>,
+) -> Result<StudioBuilder, Refusal> {
     regular(options)?;
     spare_sources(options)?;
-    let studio = microphone(Studio::builder(), &options.audio)?;
+    let studio = match kit.filter(|kit| kit.speaks()).cloned() {
+        Some(kit) => Studio::builder().microphone(move || kit.microphone()),
+        None => microphone(Studio::builder(), &options.audio)?,
+    };
     let studio = match &options.video {
         Some(film) => shown(studio, CAMERA, film)?,
         // For who turns a camera on in the call.
@@ -192,7 +201,7 @@ fn spare_sources(options: &TalkOptions) -> Result<(), Refusal> {
 pub(super) fn sources(options: &TalkOptions) -> impl Iterator<Item = &PathBuf> {
     let sound = match &options.audio {
         Sound::Wav(path) | Sound::Ogg(path) => Some(path),
-        Sound::Tone(_) | Sound::Silence => None,
+        Sound::Tone(_) | Sound::Silence | Sound::Device(_) => None,
     };
     sound.into_iter().chain(&options.video).chain(&options.screen)
 }
@@ -218,7 +227,8 @@ fn refused(path: &Path) -> impl Fn(OpenError) -> Refusal {
 fn microphone(studio: StudioBuilder, sound: &Sound) -> Result<StudioBuilder, Refusal> {
     Ok(match sound.clone() {
         Sound::Tone(hertz) => studio.microphone(move || Tone::new(hertz, LOUDNESS).source()),
-        Sound::Silence => studio.microphone(|| Silence.source()),
+        // A device is the kit's.
+        Sound::Silence | Sound::Device(_) => studio.microphone(|| Silence.source()),
         Sound::Wav(path) => {
             let name = path.clone();
             let open = move || WavFile::open(&path).map(|file| file.at_end(AtEnd::Again).source());
@@ -232,6 +242,23 @@ fn microphone(studio: StudioBuilder, sound: &Sound) -> Result<StudioBuilder, Ref
             studio.source(MICROPHONE, open)
         }
     })
+}
+
+/// Who hears a remote voice, and the person at the loudspeaker too: first, since that one knows how it
+/// is heard.
+pub(super) fn heard_too(
+    kit: Option<Kit>,
+    open: impl Fn(&RemoteTrack) -> Option<Box<dyn FrameSink>>,
+) -> impl Fn(&RemoteTrack) -> Option<Box<dyn FrameSink>> {
+    move |track| {
+        let heard = open(track);
+        let Some(kit) = &kit else { return heard };
+        let speaker = Tee::new().and(kit.speaker(track));
+        Some(match heard {
+            Some(heard) => Box::new(speaker.and(heard)),
+            None => Box::new(speaker),
+        })
+    }
 }
 
 fn shown(studio: StudioBuilder, what: Capture, film: &Path) -> Result<StudioBuilder, Refusal> {

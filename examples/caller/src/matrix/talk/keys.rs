@@ -17,6 +17,7 @@ use crossterm::{
     event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
     terminal::{disable_raw_mode, enable_raw_mode},
 };
+use matrix_voip_media::talk::DeviceKind;
 use tokio::sync::mpsc;
 
 use crate::matrix::say::show;
@@ -57,6 +58,10 @@ pub(crate) enum Wish {
     ToggleHand,
     /// Show this there for a moment.
     React(&'static str),
+    /// The key to talk is held, or was let go.
+    Push(bool),
+    /// Another microphone or loudspeaker.
+    NextDevice(DeviceKind),
     /// A user id is being typed, and is this so far; `None`: no longer.
     Typing(Option<String>),
     /// To this user.
@@ -267,7 +272,8 @@ impl Keyboard {
 
     fn press(&mut self, key: KeyEvent) -> Option<Press> {
         if key.kind == KeyEventKind::Release {
-            return None;
+            let is_push = key.code == KeyCode::Char(' ') && self.layout != Layout::KeysOnly;
+            return is_push.then_some(Press::Wish(Wish::Push(false)));
         }
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match (key.code, &mut self.entry) {
@@ -306,6 +312,9 @@ fn wish(layout: Layout, code: KeyCode) -> Option<Wish> {
         (KeyCode::Char('h'), _) => Some(Wish::ToggleHold),
         (KeyCode::Char('v'), _) => Some(Wish::ToggleCamera),
         (KeyCode::Char('s'), _) => Some(Wish::ToggleScreen),
+        (KeyCode::Char(' '), _) => Some(Wish::Push(true)),
+        (KeyCode::Char('a'), _) => Some(Wish::NextDevice(DeviceKind::Microphone)),
+        (KeyCode::Char('l'), _) => Some(Wish::NextDevice(DeviceKind::Speaker)),
         (code, Layout::Call) => wish_of_call(code),
         (KeyCode::Char('w'), Layout::Group) => Some(Wish::Who),
         (KeyCode::Char('r'), Layout::Group) => Some(Wish::ToggleHand),
@@ -402,6 +411,19 @@ mod tests {
             pressed(&mut keyboard, KeyCode::Char('s')),
             Some(Press::Wish(Wish::ToggleScreen))
         );
+    }
+
+    #[test]
+    fn the_space_bar_is_told_when_it_is_held_and_when_it_is_let_go() {
+        let mut keyboard = Keyboard::of_call();
+        let space = |kind| KeyEvent::new_with_kind(KeyCode::Char(' '), KeyModifiers::NONE, kind);
+        let pushed = |held| Some(Press::Wish(Wish::Push(held)));
+        assert_eq!(keyboard.press(space(KeyEventKind::Press)), pushed(true));
+        assert_eq!(keyboard.press(space(KeyEventKind::Repeat)), pushed(true));
+        assert_eq!(keyboard.press(space(KeyEventKind::Release)), pushed(false));
+        let other =
+            KeyEvent::new_with_kind(KeyCode::Char('m'), KeyModifiers::NONE, KeyEventKind::Release);
+        assert_eq!(keyboard.press(other), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `gear.rs`, `slot.rs` | what is said and shown, and where what comes back is kept |
+//! | `kit.rs`, `push.rs`, `meter.rs` | microphone and loudspeaker, push to talk, how loud it is |
 //! | `conversation.rs` | one call to its end |
 //! | `status.rs`, `line.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
 //! | `rings.rs` | group calls that ring while a call is waited for |
@@ -13,7 +14,10 @@ mod conversation;
 mod gear;
 pub(crate) mod group;
 pub(crate) mod keys;
+mod kit;
 mod line;
+mod meter;
+mod push;
 mod rings;
 mod slot;
 mod status;

@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use matrix_voip::{CallState, PeerStats, machine::io::MediaKind};
 use matrix_voip_media::{Heard, HeardTone};
 
+use super::meter::bar;
+
 /// Sound below this many decibels is shown as silence.
 const SILENT: f32 = -60.0;
 
@@ -18,6 +20,8 @@ pub(crate) struct Status {
     /// Since media flows; `None` before.
     pub(crate) talking: Option<Duration>,
     pub(crate) stats: Option<PeerStats>,
+    /// How loud our microphone is, 0 to 1; `None`: what is said is no device's.
+    pub(crate) said: Option<f32>,
     pub(crate) heard: Heard,
     /// Pictures decoded.
     pub(crate) pictures: u64,
@@ -34,6 +38,9 @@ impl fmt::Display for Status {
         }
         if let Some(stats) = &self.stats {
             write!(f, "  {}", path(stats))?;
+            if let Some(said) = self.said {
+                write!(f, "  you {} they {}", bar(said), bar(self.heard.level.rms))?;
+            }
             write!(f, "  hears {}", level(&self.heard))?;
             if self.pictures > 0 {
                 write!(f, "  {} pictures", self.pictures)?;
@@ -99,6 +106,7 @@ mod tests {
             state: CallState::Connected,
             talking,
             stats,
+            said: None,
             heard,
             pictures: 0,
             marks: vec!["muted"],
@@ -122,6 +130,12 @@ mod tests {
         let expected = "connected 01:03  relay to host (udp)  hears -20 dB (440 Hz)  loss 1.0 %  \
                         round trip 12 ms  muted";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn with_a_microphone_there_are_meters_of_both_sides() {
+        let line = Status { said: Some(1.0), ..status(Some(measured())) }.to_string();
+        assert!(line.contains("  you ████████ they █████░░░  hears -20 dB"), "{line}");
     }
 
     #[test]

@@ -20,12 +20,18 @@ use matrix_voip_media::{
 use super::words::name;
 use crate::{
     cli::online::TalkOptions,
-    matrix::{refusal::Refusal, talk::gear},
+    matrix::{
+        refusal::Refusal,
+        talk::{gear, kit::Kit},
+    },
 };
 
 /// The ears and eyes of one person, for all others.
 #[derive(Clone)]
-pub(super) struct Hall(Arc<Mutex<Inside>>);
+pub(super) struct Hall {
+    inside: Arc<Mutex<Inside>>,
+    kit: Option<Kit>,
+}
 
 struct Inside {
     ears: BTreeMap<ParticipantId, EarView>,
@@ -52,7 +58,7 @@ struct Kept {
 
 impl Hall {
     /// Makes the folder for what is kept, if anything is, and finds out whether it can be.
-    pub(super) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
+    pub(super) fn open(options: &TalkOptions, kit: Option<Kit>) -> Result<Self, Refusal> {
         let shelf = match &options.record {
             None => None,
             Some(folder) => {
@@ -63,14 +69,20 @@ impl Hall {
             }
         };
         let (ears, eyes) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self(Arc::new(Mutex::new(Inside { ears, eyes, shelf }))))
+        Ok(Self { inside: Arc::new(Mutex::new(Inside { ears, eyes, shelf })), kit })
+    }
+
+    /// The person's devices.
+    pub(super) fn kit(&self) -> Option<&Kit> {
+        self.kit.as_ref()
     }
 
     /// Remote tracks come here.
     pub(super) fn listens_in(&self, studio: StudioBuilder) -> StudioBuilder {
         let (sound, picture) = (self.clone(), self.clone());
+        let hear = move |track: &RemoteTrack| Some(sound.inside().hear(track));
         studio
-            .sink(MediaKind::Audio, move |track| Some(sound.inside().hear(track)))
+            .sink(MediaKind::Audio, gear::heard_too(self.kit.clone(), hear))
             .sink(MediaKind::Video, move |track| Some(picture.inside().see(track)))
     }
 
@@ -109,7 +121,7 @@ impl Hall {
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,7 +204,8 @@ mod tests {
         let (folder, spared) = (PathBuf::from("d"), Vec::new());
         let shelf = Some(Shelf { folder, spared, files: 2, kept: vec![kept, never] });
         let (ears, eyes) = (BTreeMap::new(), BTreeMap::new());
-        let hall = Hall(Arc::new(Mutex::new(Inside { ears, eyes, shelf })));
+        let inside = Arc::new(Mutex::new(Inside { ears, eyes, shelf }));
+        let hall = Hall { inside, kit: None };
         let kept = hall.finish().await;
         assert!(kept[0].as_ref().unwrap_err().starts_with("d/heard-1.wav: "), "{kept:?}");
         assert_eq!(kept[1], Err("d/heard-2.wav: no".to_owned()));

@@ -21,6 +21,7 @@ use super::{
 use crate::matrix::talk::{
     conversation::{LISTEN, LISTENS_A_LOOK, answered},
     keys::{GROUP_HELP, KEYS_ONLY_HELP, Keyboard, Keys, Wish},
+    kit::Controls,
     line::StatusLine,
 };
 
@@ -35,6 +36,7 @@ pub(super) struct Meeting<'a> {
     present: GroupSnapshot,
     events: GroupEvents,
     hall: &'a Hall,
+    controls: Controls,
     line: StatusLine,
     entering: Option<BoxFuture<'static, Result<(), EnterError>>>,
     entered: Option<Instant>,
@@ -87,6 +89,7 @@ impl<'a> Meeting<'a> {
             present,
             events,
             hall,
+            controls: Controls::of(hall.kit()),
             line: StatusLine::new(),
             entering: None,
             entered: None,
@@ -118,6 +121,9 @@ impl<'a> Meeting<'a> {
         };
         if keys.read_keyboard(keyboard) {
             self.line.print(help);
+            if let Some(help) = self.controls.help() {
+                self.line.print(&help);
+            }
         }
         let mut ticks = interval(LISTEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,6 +143,7 @@ impl<'a> Meeting<'a> {
                     Err(why) => refused = self.refused(why),
                 },
                 wish = keys.next() => self.obey(wish).await,
+                told = self.controls.next() => self.line.print(&told),
                 _ = ticks.tick() => self.on_tick().await,
             }
         }
@@ -196,6 +203,7 @@ impl<'a> Meeting<'a> {
         for told in self.told.overdue(&self.present, Instant::now()) {
             self.line.print(&told);
         }
+        self.controls.on_tick();
         self.listen();
         self.listened += 1;
         if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
@@ -232,6 +240,8 @@ impl<'a> Meeting<'a> {
                 self.line.print(&call.explain().to_string());
                 Ok(())
             }
+            Wish::Push(is_held) => return self.controls.push(is_held),
+            Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::AskForKeys => self.ask_for_keys().await,
             Wish::ToggleHand => return self.reacted(self.toggle_hand().await),
             Wish::React(shown) => {

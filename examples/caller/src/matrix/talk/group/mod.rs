@@ -27,7 +27,7 @@ use matrix_voip_livekit::PlainText;
 use tokio::time::interval;
 
 use self::{hall::Hall, meeting::Meeting, words::name};
-use super::{Line, gear, keys::Keys, status};
+use super::{Line, gear, keys::Keys, kit::Kit, status};
 use crate::{
     cli::online::{Announce as Announcing, Focus, GroupOptions},
     exit::WRONG,
@@ -52,8 +52,9 @@ pub(crate) async fn group(options: &GroupOptions) -> Result<ExitCode, Refusal> {
     if options.livekit.is_some() && !options.keys_only {
         return Err(Refusal::new(NO_MEDIA));
     }
-    let studio = gear::said_and_shown(&options.talk)?;
-    let hall = Hall::open(&options.talk)?;
+    let kit = Kit::open(&options.talk)?;
+    let studio = gear::said_and_shown(&options.talk, kit.as_ref())?;
+    let hall = Hall::open(&options.talk, kit)?;
     let line = dial(options, hall.listens_in(studio).build()).await?;
     let keys = Keys::signals();
     match open(&line, options).await {
