@@ -11,6 +11,11 @@
 //! * a [`Studio`] puts them together: it says what the microphone and the camera are and who hears
 //!   and sees the other side.
 //!
+//! For people there is a [`Headset`](talk::Headset): microphone, loudspeaker, a jitter buffer for each
+//! voice, echo cancellation, a mixer, on an audio thread of its own. With the feature `devices` its
+//! devices are the machine's sound cards; without, an application's own
+//! ([`talk::Devices`]) or a program ([`Headset::of_program`](talk::Headset::of_program)).
+//!
 //! Sound is 48 kHz, one channel, in steps of 20 ms, `f32` from -1 to 1 (applications may use `i16`
 //! as well); on the way it is Opus. Pictures are VP8, or H.264 from and to files.
 //!

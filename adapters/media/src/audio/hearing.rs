@@ -2,8 +2,8 @@
 //!
 //! A simple path: frames come in the order of the RTP sequence (the engine sees to that) and are
 //! decoded as they come. What is missing is recovered from the correction in the next packet or
-//! concealed, so that the sound stays as long as the call. It does not even out jitter: that is
-//! the work of a jitter buffer, which will stand before it.
+//! concealed, so that the sound stays as long as the call. It has no clock and evens out no jitter: for
+//! files, meters and tests. What a person hears comes from [`JitterBuffer`](crate::jitter::JitterBuffer).
 
 use matrix_voip::host::{Codec, Frame};
 

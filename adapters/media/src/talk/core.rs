@@ -56,7 +56,7 @@ pub struct TooManyVoices;
 /// How somebody is heard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
-pub struct Voice {
+pub struct VoiceReport {
     /// How loud he is made, 1 as he is.
     pub volume: f32,
     /// Whether he is not to be heard here.
@@ -192,10 +192,10 @@ impl AudioCore {
     }
 
     /// How somebody is heard. `None`: he has left.
-    pub fn voice(&self, voice: VoiceId) -> Option<Voice> {
+    pub fn voice(&self, voice: VoiceId) -> Option<VoiceReport> {
         let Person { jitter, volume, is_muted, level } = self.people.get(&voice)?;
         let (volume, is_muted, level) = (*volume, *is_muted, *level);
-        Some(Voice { volume, is_muted, level, stats: jitter.stats() })
+        Some(VoiceReport { volume, is_muted, level, stats: jitter.stats() })
     }
 
     /// Makes somebody louder or softer: 1 as he is, at most [`MAX_VOLUME`].

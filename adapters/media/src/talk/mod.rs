@@ -27,7 +27,7 @@ pub use self::{
     cleaner::{CleanerOptions, NoiseLevel},
     core::{
         AudioCore, AudioOptions, CaptureStats, MAX_PACKETS, MAX_RECORDED, MAX_VOICES, MAX_VOLUME,
-        TooManyVoices, Voice, VoiceId,
+        TooManyVoices, VoiceId, VoiceReport,
     },
     device::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which},
     headset::{DeviceNews, Headset, HeadsetError, HeadsetOptions},

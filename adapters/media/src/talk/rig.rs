@@ -14,7 +14,7 @@ use matrix_voip::host::{Frame, Output, Playout, SourceControl};
 
 use super::{
     STEP_SAMPLES,
-    core::{AudioCore, VoiceId},
+    core::{AudioCore, VoiceId, VoiceReport},
     device::{DeviceError, Devices, Player, Recorder, Which},
     lane::{Inbox, Way},
     metronome::Metronome,
@@ -276,7 +276,7 @@ impl Rig {
         }
     }
 
-    fn heard(&self) -> Vec<(Talker, super::core::Voice)> {
+    fn heard(&self) -> Vec<(Talker, VoiceReport)> {
         let heard = |voice: &Voice| {
             let mut heard = self.core.voice(voice.id)?;
             heard.stats.overrun += voice.overrun;

@@ -10,7 +10,7 @@ use matrix_voip::{host::RemoteTrack, id::SessionId, machine::io::ParticipantId};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    core::{CaptureStats, MAX_VOLUME, Voice},
+    core::{CaptureStats, MAX_VOLUME, VoiceReport},
     device::{DeviceError, DeviceInfo, DeviceKind, Which},
     lane::{Inbox, Outbox},
 };
@@ -70,7 +70,7 @@ pub struct HeadsetView {
     /// What became of the microphone's sound.
     pub capture: CaptureStats,
     /// Everybody who can be heard, a voice for each of his tracks.
-    pub voices: Vec<(Talker, Voice)>,
+    pub voices: Vec<(Talker, VoiceReport)>,
 }
 
 /// The wishes, shared by a [`Headset`](super::Headset), its microphones and speakers, and its thread.
