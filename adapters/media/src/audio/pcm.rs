@@ -243,7 +243,7 @@ impl PcmOutput {
     }
 
     /// 20 ms if there are any; nothing at the end; `None` when it is to be waited for.
-    fn take<S: Sample>(&self) -> Option<Vec<S>> {
+    pub(crate) fn take<S: Sample>(&self) -> Option<Vec<S>> {
         let mut state = self.0.lock();
         if state.sound.len() < FRAME_SAMPLES && !state.closed {
             return None;

@@ -21,6 +21,8 @@ mod limiter;
 mod metronome;
 mod program;
 mod rig;
+#[cfg(test)]
+mod testkit;
 mod wishes;
 
 pub use self::{

@@ -101,3 +101,58 @@ impl Player for Ear {
         self.ear.hear(sound);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        Ear as Meter, Made, Script, Tone, Voice,
+        talk::{
+            AudioCore, AudioOptions, Microphone,
+            rig::Rig,
+            testkit::{Nobody, sent, talker},
+            wishes::Shared,
+        },
+    };
+
+    #[test]
+    fn what_a_program_says_is_sent_and_what_it_hears_is_even_whatever_the_jitter() {
+        let (mut input, queue) = pcm_input();
+        let (ear, output) = pcm_output();
+        let program = Program { mouth: Arc::new(Mutex::new(queue)), ear: Arc::new(ear) };
+        let mut options = AudioOptions::default();
+        options.clean = CleanerOptions::NOTHING;
+        let mut rig = Rig::new(AudioCore::new(options).unwrap(), Box::new(program));
+        let shared = Arc::new(Shared::new(Which::Default, Which::Default, Box::new(Nobody)));
+        let mut microphone = Microphone::open(Arc::clone(&shared));
+        let (_, inbox) = shared.open_voice(talker(1));
+        let words: Vec<f32> = Tone::new(440.0, 0.3).take(48_000).collect();
+        assert_eq!(input.try_write(&words), Ok(48_000));
+        let (mut other, mut heard, mut said) =
+            (Voice::new(Tone::new(700.0, 0.3)), Vec::new(), Vec::new());
+        for step in 0..400_u64 {
+            let now = Duration::from_millis(5 * step);
+            // Three packets of 20 ms each 60 ms.
+            for n in (0..3).filter(|_| step % 12 == 0) {
+                let Made::Frame(frame) = other.make() else { panic!("a tone has no end") };
+                let sequence = Some(step / 4 + n);
+                inbox.put(now, matrix_voip::host::Frame { sequence, ..frame });
+            }
+            rig.turn(now, &shared);
+            said.extend(sent(&mut microphone));
+            heard.extend(output.take::<f32>().unwrap_or_default());
+        }
+        assert!((98..=100).contains(&said.len()), "{} packets in 2 s", said.len());
+        let loud = said.iter().filter(|packet| packet.audio_level > Some(-30)).count();
+        assert!((49..=51).contains(&loud), "a second of words: {loud}");
+        assert!((94_000..=96_000).contains(&heard.len()), "{}", heard.len());
+        let mut meter = Meter::new();
+        meter.push(&heard[48_000..]);
+        let tone = meter.overall().tone.unwrap();
+        assert!((tone.hz - 700.0).abs() < 3.0 && tone.share > 0.95, "{tone:?}");
+        let stats = shared.view.borrow().voices[0].1.stats;
+        assert!(stats.concealed <= 960, "the first time that nothing comes for 60 ms: {stats:?}");
+    }
+}

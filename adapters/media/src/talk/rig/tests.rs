@@ -3,12 +3,15 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use matrix_voip::{host::FrameSource, id::SessionId};
+use matrix_voip::host::FrameSource;
 
 use super::*;
 use crate::{
     Level, Made, Script, Tone,
-    talk::{AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Microphone, wishes::Wake},
+    talk::{
+        AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Microphone,
+        testkit::{Nobody, sent, talker},
+    },
 };
 
 /// What the devices of a test do.
@@ -98,23 +101,12 @@ impl Devices for Cards {
     }
 }
 
-#[derive(Debug)]
-struct Nobody;
-
-impl Wake for Nobody {
-    fn wake(&self) {}
-}
-
 /// A headset whose thread is the test.
 struct Person {
     rig: Rig,
     shared: Arc<Shared>,
     room: Shelf,
     now: Duration,
-}
-
-fn talker(session: u64) -> Talker {
-    Talker { session: SessionId(session), member: None }
 }
 
 impl Person {
@@ -156,16 +148,6 @@ impl Person {
     fn plug(&self, plugged: bool) {
         self.room.lock().unwrap().plugged = plugged;
     }
-}
-
-/// All that waits to be sent.
-fn sent(microphone: &mut Microphone) -> Vec<Frame> {
-    let mut sent = Vec::new();
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    while let std::task::Poll::Ready(Some(frame)) = microphone.next().as_mut().poll(&mut context) {
-        sent.push(frame);
-    }
-    sent
 }
 
 /// A voice that comes in steady packets.
