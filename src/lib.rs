@@ -152,7 +152,7 @@ pub use crate::{
         },
         io::{CallMedia, Callee, Chat, KeyUse, MediaKind, MediaSource, Network, PeerStats},
         io::{KeyOwner, SfuLoss, SfuTask, SfuToken, TokenFault},
-        quality::{CallStats, Flow, Quality},
+        quality::{CallStats, Flow, HeardSound, Quality},
     },
     ring::{Inspection, RingInfo, RingKind, Seen, inspect},
     wire::{

@@ -137,7 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for call in [&call, &bens_call] {
         until(call, |it| it.keys.own.is_some() && it.keys.theirs.len() == 1).await;
     }
-    println!("{ada} asks how it stands: {}", call.explain());
+    println!("{ada} asks how it stands: {}", call.explain().await);
 
     call.mute(MediaSource::Microphone).await?;
     bens_call.leave().await?;

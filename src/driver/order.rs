@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 use super::meter::Latest;
 use crate::{
@@ -13,12 +16,16 @@ use crate::{
     machine::{
         diagnostics::Diagnostics,
         explain::Explanation,
-        io::{Command, Fault, PeerStats, Refusal, Verdict},
+        hearing::Hearing,
+        io::{Command, Fault, ParticipantId, PeerStats, Refusal, Verdict},
     },
 };
 
 /// Most orders that wait for the driver; a sender waits when there are more.
 const MAX_ORDERS: usize = 64;
+
+/// How long somebody is listened to, to tell sound from what is made up: longer than a burst of loss.
+const LISTENING: Duration = Duration::from_millis(500);
 
 /// What a handle asks of the driver.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(super) enum Order {
     Measure { session: SessionId, answer: oneshot::Sender<Result<PeerStats, Unmeasured>> },
     /// What a call waits for.
     Explain { session: SessionId, answer: oneshot::Sender<Option<Explanation>> },
+    /// Which calls the legs of a group call are.
+    Legs { group: SessionId, answer: oneshot::Sender<Vec<(ParticipantId, SessionId)>> },
     /// Measure it again and again.
     Watch { session: SessionId, every: Duration, latest: Latest },
     /// What was ignored.
@@ -99,11 +108,34 @@ impl Link {
         answered.await.unwrap_or(Err(Unmeasured::Stopped))
     }
 
-    /// What a call waits for; `None` when the engine knows it no more, or the driver has stopped.
+    /// What a call waits for, and whether the other side is heard; `None` when the engine knows it no
+    /// more, or the driver has stopped.
     pub(crate) async fn explain(&self, session: SessionId) -> Option<Explanation> {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Explain { session, answer }).await;
-        answered.await.ok().flatten()
+        let mut explanation = answered.await.ok().flatten()?;
+        if explanation.wants_hearing() {
+            explanation.hearing = self.listen(session).await;
+        }
+        Some(explanation)
+    }
+
+    /// Whether sound of the other side is heard, or why not; `None`: that could not be measured.
+    pub(crate) async fn listen(&self, session: SessionId) -> Option<Hearing> {
+        let earlier = self.measure(session).await.ok()?;
+        if let Some(hearing) = Hearing::at(&earlier) {
+            return Some(hearing);
+        }
+        sleep(LISTENING).await;
+        let later = self.measure(session).await.ok()?;
+        Some(Hearing::between(&earlier, &later))
+    }
+
+    /// The legs of a group call, by which its members are connected; none where it has an SFU.
+    pub(crate) async fn legs(&self, group: SessionId) -> Vec<(ParticipantId, SessionId)> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Legs { group, answer }).await;
+        answered.await.unwrap_or_default()
     }
 
     /// Measures the peer connection of a call again and again, until nobody looks any more.

@@ -142,6 +142,7 @@ impl Driver {
             Order::Explain { session, answer } => {
                 drop(answer.send(self.engine.explain(self.clock.now(), session)));
             }
+            Order::Legs { group, answer } => drop(answer.send(self.engine.legs(group))),
             Order::Measure { session, answer } => self.measure(session, Asker::Handle(answer)),
             Order::Watch { session, every, latest } => {
                 self.meters.add(self.clock.now(), session, every, latest);

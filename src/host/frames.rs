@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use crate::machine::playout::{Output, Playout};
 use crate::{
     id::{PeerId, SessionId, StreamId, TrackId},
     machine::io::{Capture, Fault, MediaKind, ParticipantId},
@@ -155,38 +156,6 @@ impl<S: FrameSink + ?Sized> FrameSink for Box<S> {
     fn playout(&self) -> Option<Playout> {
         (**self).playout()
     }
-}
-
-/// How received sound is heard: what a jitter buffer and a loudspeaker make of packets. Counters never
-/// go back while the sink lives.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[non_exhaustive]
-pub struct Playout {
-    /// Samples played, at 48 kHz.
-    pub played: u64,
-    /// Of those, samples that were made up in place of packets that were lost or late.
-    pub concealed: u64,
-    /// How long a packet waits now from its coming, against the fastest one, until it is played.
-    pub delay: Duration,
-    /// How long it is to wait, by the jitter that was seen.
-    pub target: Duration,
-    /// How loud it was last, 0 to 1 (root mean square of full scale), before any volume.
-    pub level: f32,
-    /// Where it goes.
-    pub output: Output,
-}
-
-/// Where received sound goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[non_exhaustive]
-pub enum Output {
-    /// To a loudspeaker, or to a program.
-    #[default]
-    Playing,
-    /// Nowhere: there is no loudspeaker.
-    NoDevice,
-    /// Nowhere: this one is muted here, or the volume is nothing.
-    Muted,
 }
 
 /// A remote track as the engine found it.

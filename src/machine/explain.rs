@@ -16,6 +16,7 @@ use super::{
     Engine,
     event::{CallState, End, Hold, MessageKind},
     fault::Fault,
+    hearing::{Hearing, Microphone},
     io::{MediaSource, PeerState},
 };
 use crate::{id::SessionId, time::Now};
@@ -42,6 +43,12 @@ pub struct Explanation {
     pub restart: Option<Duration>,
     /// The message that is on its way or failed, if there is one.
     pub sending: Option<Sending>,
+    /// What the other side can hear of us.
+    pub microphone: Microphone,
+    /// Whether the other side is heard, or why not. `None`: not connected, held, or nothing could be
+    /// measured. The machine itself knows only what their streams say; the rest is measured
+    /// ([`CallSession::explain`](crate::CallSession::explain)).
+    pub hearing: Option<Hearing>,
 }
 
 /// What a call can wait for.
@@ -180,7 +187,19 @@ impl Explanation {
             restarting: false,
             restart: None,
             sending: None,
+            microphone: Microphone::Off,
+            hearing: None,
         }
+    }
+
+    /// Whether only a measurement tells if the other side is heard.
+    pub(crate) fn wants_hearing(&self) -> bool {
+        self.talks() && self.hearing.is_none()
+    }
+
+    /// Whether sound should go both ways.
+    fn talks(&self) -> bool {
+        self.wait == Wait::Nothing && self.hold == Hold::default()
     }
 }
 
@@ -231,11 +250,27 @@ impl fmt::Display for Explanation {
             write!(f, " {}.", Offer { negotiating, restarting: self.restarting })?;
         }
         f.write_str(held(self.hold))?;
+        self.write_sound(f)?;
         self.sending.as_ref().map_or(Ok(()), |sending| write!(f, " {sending}"))
     }
 }
 
 impl Explanation {
+    /// Why one side does not hear the other; nothing where both are heard.
+    fn write_sound(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.talks() {
+            return Ok(());
+        }
+        match self.hearing {
+            None | Some(Hearing::Heard | Hearing::Arriving) => {}
+            Some(hearing) => write!(f, " The other side is {hearing}.")?,
+        }
+        match self.microphone {
+            Microphone::Open => Ok(()),
+            microphone => write!(f, " They do not hear us: our microphone is {microphone}."),
+        }
+    }
+
     /// What happens when the time is over.
     fn fate(&self) -> &'static str {
         match self.wait {

@@ -23,6 +23,7 @@
 //! | `diagnostics.rs`, `explain.rs` | what was ignored, counted; what a call waits for |
 //! | `ids.rs`, `fingerprint.rs` | ids that we mint; which engines are alike |
 //! | `guard.rs` | the rules by name, so that tests can switch one off |
+//! | `playout.rs`, `hearing.rs` | how received sound is heard; why somebody is not heard |
 //! | `quality.rs` | how good a call is, from two measurements |
 //! | `hashed.rs` | keys of large maps |
 
@@ -41,11 +42,13 @@ pub mod group;
 #[doc(hidden)]
 pub mod guard;
 mod hashed;
+pub mod hearing;
 mod ids;
 pub mod io;
 mod matrix;
 mod media;
 mod memory;
+pub mod playout;
 pub mod quality;
 mod roster;
 mod router;
@@ -237,6 +240,12 @@ impl Engine {
     /// The peer connection of a call, while it has one.
     pub fn peer(&self, session: SessionId) -> Option<PeerId> {
         self.calls.get(&session)?.peer()
+    }
+
+    /// Which calls the legs of a group call are: each is measured as a call of two. None where it has an
+    /// SFU, or where there is no such group call.
+    pub fn legs(&self, group: SessionId) -> Vec<(io::ParticipantId, SessionId)> {
+        self.groups.call(group).map_or_else(Vec::new, |group| group.member_legs())
     }
 
     /// What was ignored, counted, and the last 64 of them.

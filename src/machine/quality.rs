@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     media::MediaKind,
+    playout::{Output, Playout},
     stats::{CandidatePair, PeerStats, StreamStats},
 };
 
@@ -42,16 +43,36 @@ pub struct Flow {
     pub jitter: Option<Duration>,
     /// How loud the sound was last, 0 to 1, as its sender says (RFC 6464).
     pub level: Option<f32>,
+    /// How it is heard: of sound that comes in, where its sink tells.
+    pub heard: Option<HeardSound>,
+}
+
+/// How the sound of one m-line was heard between two measurements.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct HeardSound {
+    /// The part of what was played that was made up in place of packets that were lost or late, 0 to
+    /// 1; `None`: nothing was played.
+    pub concealed: Option<f64>,
+    /// How long a packet waits in the jitter buffer from its coming, against the fastest one, until it
+    /// is played.
+    pub delay: Duration,
+    /// How long it is to wait, by the jitter that was seen.
+    pub target: Duration,
+    /// How loud it was last, 0 to 1 (root mean square of full scale), before any volume.
+    pub level: f32,
+    /// Where it goes.
+    pub output: Output,
 }
 
 /// How good a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Quality {
-    /// Nobody notices anything: loss up to 3 %, which Opus conceals, and a round trip up to
-    /// 300 ms (ITU-T G.114: 150 ms one way).
+    /// Nobody notices anything: loss up to 3 %, which Opus conceals, as little of the sound made up,
+    /// and a round trip up to 300 ms (ITU-T G.114: 150 ms one way).
     Good,
-    /// One notices and goes on talking: loss up to 10 %, a round trip up to 800 ms (G.114: 400 ms
+    /// One notices and goes on talking: loss, or sound made up, up to 10 %, a round trip up to 800 ms (G.114: 400 ms
     /// one way is the limit of planning).
     Fair,
     /// Worse than that.
@@ -69,7 +90,9 @@ impl CallStats {
         let inbound = flows(&earlier.inbound, &later.inbound);
         let outbound = flows(&earlier.outbound, &later.outbound);
         let losses = inbound.iter().chain(&outbound).filter_map(|flow| flow.loss);
-        let loss = losses.fold(0.0, f64::max);
+        // What was made up was lost to the ear, also where every packet came, only too late.
+        let concealed = inbound.iter().filter_map(|flow| flow.heard?.concealed);
+        let loss = losses.chain(concealed).fold(0.0, f64::max);
         Self {
             quality: quality(loss, later.round_trip.unwrap_or_default()),
             round_trip: later.round_trip,
@@ -110,7 +133,14 @@ fn flow(was: Option<&StreamStats>, now: &StreamStats, span: Duration) -> Flow {
         loss: now.lost.filter(|_| sent > 0).map(|_| share(lost, sent).min(1.0)),
         jitter: now.jitter,
         level: now.level,
+        heard: now.playout.map(|playout| heard(was.and_then(|was| was.playout), playout)),
     }
+}
+
+fn heard(was: Option<Playout>, now: Playout) -> HeardSound {
+    let Playout { played, concealed, delay, target, level, output } = now.since(was.as_ref());
+    let part = (played > 0).then(|| (concealed as f64 / played as f64).min(1.0));
+    HeardSound { concealed: part, delay, target, level, output }
 }
 
 #[cfg(test)]
@@ -145,6 +175,29 @@ mod tests {
         assert_eq!(new.inbound[0].loss, Some(0.0));
         let back = between((9, 9, 9), (1, 1, 1));
         assert_eq!((back.inbound[0].bits_per_second, back.inbound[0].loss), (0, None));
+    }
+
+    #[test]
+    fn what_is_made_up_counts_as_lost_to_the_ear() {
+        let at = |played, concealed| {
+            let mut stats = stats(0, played / 960, 0);
+            let delay = Duration::from_millis(60);
+            let playout = Playout { played, concealed, delay, ..Playout::default() };
+            stats.inbound[0].playout = Some(playout);
+            stats
+        };
+        let between = |earlier, later| {
+            let stats = CallStats::between(&earlier, &later, Duration::from_secs(1));
+            let heard = stats.inbound[0].heard.unwrap();
+            assert_eq!(heard.delay, Duration::from_millis(60));
+            (stats.inbound[0].loss, heard.concealed, stats.quality)
+        };
+        let late = between(at(48_000, 9_600), at(96_000, 12_000));
+        assert_eq!(late, (Some(0.0), Some(0.05), Quality::Fair), "every packet came, some late");
+        let right = between(at(48_000, 9_600), at(96_000, 9_600));
+        assert_eq!(right, (Some(0.0), Some(0.0), Quality::Good));
+        let still = between(at(48_000, 9_600), at(48_000, 9_600));
+        assert_eq!((still.1, still.2), (None, Quality::Good), "nothing was played");
     }
 
     #[test]

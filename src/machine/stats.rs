@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::media::MediaKind;
+use super::{media::MediaKind, playout::Playout};
 use crate::redact::Redacted;
 
 /// What an engine measured on one peer connection since it was opened.
@@ -150,6 +150,11 @@ pub struct StreamStats {
     /// How loud the received sound was last, 0 to 1, as its sender says (RFC 6464); `None` where
     /// nothing is said.
     pub level: Option<f32>,
+    /// Received media: how long ago the last packet of it came; `None`: none came yet, or the engine
+    /// does not say.
+    pub silence: Option<Duration>,
+    /// Received sound: how it is heard, as its sink tells; `None` where that does not know.
+    pub playout: Option<Playout>,
 }
 
 impl CandidatePair {
@@ -180,6 +185,8 @@ impl StreamStats {
             jitter: None,
             key_frame_requests: 0,
             level: None,
+            silence: None,
+            playout: None,
         }
     }
 }

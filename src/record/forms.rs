@@ -30,6 +30,7 @@ use crate::{
             ServerFault, ServerState, ServerStats, SfuLoss, SfuNews, SfuState, SfuToken, SfuTrack,
             Slot, Speaking, StreamStats, Tell, TokenFault, Tones, TransferTo, Verdict,
         },
+        playout::{Output, Playout},
     },
     time::{Mono, Now, Wall},
     wire::{
@@ -370,7 +371,11 @@ record_struct!(StreamStats {
     jitter,
     key_frame_requests,
     level,
+    silence,
+    playout,
 });
+record_struct!(Playout { played, concealed, delay, target, level, output });
+record_enum!(Output { Playing, NoDevice, Muted });
 record_struct!(ServerStats { uri, state });
 record_enum!(ServerState { Asked, Works, Failed(fault) });
 record_enum!(ServerFault {

@@ -132,8 +132,12 @@ impl CallSession {
     }
 
     /// What the call waits for and why, as facts that print as sentences: for the person who
-    /// looks at a call that does not come about. Of a call that is over, how it ended. Cancel
-    /// safe.
+    /// looks at a call that does not come about, or in which he hears nobody. Of a call that is
+    /// over, how it ended. Cancel safe.
+    ///
+    /// While media flows the connection is measured, and where sound is played once more half a
+    /// second later, to tell it from what is made up. Takes at most 11 s, where the engine does not
+    /// answer.
     ///
     /// ```text
     /// The answer was sent 3.1 s ago, no candidate pair yet: 4 local, 0 remote candidates. In

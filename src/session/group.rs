@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::join_all;
+
 use super::{
-    errors::{ChangeGroupError, EnterError, GroupUntilError, LeaveError, ReactError},
+    errors::{ChangeGroupError, EnterError, GroupUntilError, LeaveError, ReactError, StatsError},
     events::GroupEvents,
 };
 use crate::{
@@ -20,7 +22,10 @@ use crate::{
             ringing::Announce,
             roster::Participant,
         },
-        io::{CallMedia, Command, GroupCommand, MediaSource, ParticipantId, Refusal, SfuToken},
+        io::{
+            CallMedia, Command, GroupCommand, MediaSource, ParticipantId, PeerStats, Refusal,
+            SfuToken,
+        },
     },
     wire::reaction::{RAISED_HAND, Stay},
 };
@@ -323,9 +328,32 @@ impl GroupCallSession {
     }
 
     /// What the call waits for, from our membership over the token and the connection to each
-    /// participant's tracks and keys: in facts, and in sentences (`Display`).
-    pub fn explain(&self) -> GroupExplanation {
-        self.cell.look(GroupSnapshot::explain)
+    /// participant's tracks and keys, and why somebody is not heard: in facts, and in sentences
+    /// (`Display`). Listens for half a second to those who should be heard, in a mesh; takes at most
+    /// 11 s, where the engine does not answer. Cancel safe.
+    pub async fn explain(&self) -> GroupExplanation {
+        let mut explanation = self.cell.look(GroupSnapshot::explain);
+        let legs = self.link.legs(self.id()).await;
+        let wanting = explanation.others.iter_mut().filter(|other| other.wants_hearing());
+        let listening = wanting.filter_map(|other| {
+            let (_, leg) = legs.iter().find(|(member, _)| *member == other.id)?;
+            Some(async { other.hearing = self.link.listen(*leg).await })
+        });
+        join_all(listening).await;
+        explanation
+    }
+
+    /// Measures the connection to a participant now, as [`CallSession::stats`](crate::CallSession::stats)
+    /// does: in a mesh. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StatsError`]: no connection of its own to him (an SFU has one for all), or the engine did not
+    /// answer.
+    pub async fn stats(&self, participant: &ParticipantId) -> Result<PeerStats, StatsError> {
+        let legs = self.link.legs(self.id()).await;
+        let leg = legs.into_iter().find(|(member, _)| member == participant);
+        let (_, leg) = leg.ok_or(StatsError::NoPeerConnection)?;
+        Ok(self.link.measure(leg).await?)
     }
 
     /// Who spoke loudest last, of the others. Silence changes nothing. In a mesh it is looked each 500 ms

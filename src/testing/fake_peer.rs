@@ -32,6 +32,8 @@ pub struct FakePeer {
     pub(super) signaling: Signaling,
     /// What a rollback brings back.
     pub(super) former: Option<Former>,
+    /// How often it was measured.
+    looks: u64,
 }
 
 /// Which offer is open (RFC 8829, section 3.2).
@@ -73,7 +75,14 @@ impl FakePeer {
             gathered: false,
             signaling: Signaling::Stable,
             former: None,
+            looks: 0,
         }
+    }
+
+    /// It is measured once more; how often it was.
+    pub(super) fn count_look(&mut self) -> u64 {
+        self.looks += 1;
+        self.looks
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -21,9 +21,12 @@ use super::{
 };
 use crate::{
     id::{PeerId, TrackId},
-    machine::io::{
-        Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerConfig, PeerNews,
-        PeerOp, PeerState, PeerStats, Plan, Reply, SdpKind, StreamStats, TrackOp,
+    machine::{
+        io::{
+            Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerConfig, PeerNews,
+            PeerOp, PeerState, PeerStats, Plan, Reply, SdpKind, StreamStats, TrackOp,
+        },
+        playout::Playout,
     },
     redact::Redacted,
 };
@@ -33,7 +36,7 @@ use crate::{
 pub struct Seat(pub u32);
 
 /// How an engine behaves where it does what it is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Habits {
     /// When each local candidate is found, from the moment our description is in force.
     pub candidates: Vec<Duration>,
@@ -45,6 +48,10 @@ pub struct Habits {
     pub tones: bool,
     /// How loud its user is, in dBov: what the other ends measure while its microphone is sent.
     pub voice: i8,
+    /// How long ago the last packet of others came, where they are sent.
+    pub silence: Duration,
+    /// How the sinks say that others are heard; the counters, from one measurement to the next.
+    pub playout: Option<Playout>,
 }
 
 impl Default for Habits {
@@ -55,6 +62,8 @@ impl Default for Habits {
             connect: Some(Duration::from_millis(50)),
             tones: true,
             voice: -127,
+            silence: Duration::ZERO,
+            playout: None,
         }
     }
 }
@@ -195,7 +204,13 @@ impl FakeWebRtc {
     }
 
     /// What comes in: the voice at the other end, if it is sent.
-    fn measure(&self, end: (Seat, PeerId)) -> PeerStats {
+    fn measure(&mut self, end: (Seat, PeerId)) -> PeerStats {
+        let habits = self.habits(end.0);
+        let looks = match habits.playout {
+            // Where nothing is played a look changes nothing: worlds are alike before and after it.
+            None => 1,
+            Some(_) => self.held(end.0, end.1).count_look(),
+        };
         let other = self.linked.keys().find_map(|pair| other_end(pair, end));
         let sent = other.filter(|(seat, _)| {
             let sent = |track: &FakeTrack| {
@@ -207,6 +222,12 @@ impl FakeWebRtc {
         if let Some((seat, _)) = sent {
             let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
             sound.level = Some(10_f32.powf(f32::from(self.habits(seat).voice) / 20.0));
+            (sound.packets, sound.silence) = (50 * looks, Some(habits.silence));
+            sound.playout = habits.playout.map(|one| Playout {
+                played: looks * one.played,
+                concealed: looks * one.concealed,
+                ..one
+            });
             stats.inbound.push(sound);
         }
         stats

@@ -22,23 +22,23 @@ use matrix_voip::{
 
 use crate::common::{ADA, BEN};
 
-const ROOM: &str = "!room:example";
+pub(crate) const ROOM: &str = "!room:example";
 
 /// One user with one device.
-struct Phone {
-    voip: VoIP,
-    engine: EmbeddedEngine,
+pub(crate) struct Phone {
+    pub(crate) voip: VoIP,
+    pub(crate) engine: EmbeddedEngine,
 }
 
 /// Two phones that share a homeserver and a network.
-struct House {
+pub(crate) struct House {
     home: EmbeddedHomeserver,
     webrtc: EmbeddedWebRtc,
-    ada: Phone,
-    ben: Phone,
+    pub(crate) ada: Phone,
+    pub(crate) ben: Phone,
 }
 
-fn house() -> House {
+pub(crate) fn house() -> House {
     let (home, webrtc) = (EmbeddedHomeserver::new(), EmbeddedWebRtc::new());
     let room = RoomId::parse(ROOM).unwrap();
     home.set_room(&room, [ADA, BEN].map(|user| UserId::parse(user).unwrap()));
@@ -58,7 +58,7 @@ fn phone(home: &EmbeddedHomeserver, webrtc: &EmbeddedWebRtc, user: &str) -> Phon
 
 impl Phone {
     /// Waits for the next call that rings.
-    async fn ring(&self) -> CallSession {
+    pub(crate) async fn ring(&self) -> CallSession {
         let mut events = self.voip.events();
         loop {
             match events.next().await.expect("it rings before everything ends") {
@@ -68,7 +68,7 @@ impl Phone {
         }
     }
 
-    async fn invite(&self, callee: &str) -> CallSession {
+    pub(crate) async fn invite(&self, callee: &str) -> CallSession {
         self.voip.invite(ROOM, callee, CallOptions::voice()).await.unwrap()
     }
 }

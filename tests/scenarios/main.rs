@@ -24,6 +24,7 @@ mod glare_media;
 mod glare_orders;
 mod group_corners;
 mod groups;
+mod hearing;
 mod hold;
 mod incoming;
 mod key_traffic;

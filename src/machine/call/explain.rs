@@ -9,8 +9,10 @@ use super::{
 };
 use crate::{
     machine::{
+        event::Hold,
         explain::{Before, Explanation, Need, Negotiating, Path, Sending, Standing, Wait, Work},
-        io::Fault,
+        hearing::{Hearing, Microphone},
+        io::{Fault, MediaSource},
     },
     time::{Mono, Now},
 };
@@ -50,7 +52,27 @@ impl Call {
             restarting: self.negotiation.offers_restart(),
             restart: self.timers.get(&CallTimer::Restart).map(|at| now.until(*at)),
             sending: self.sending_now(now),
+            microphone: self.microphone(),
+            hearing: self.hearing(),
         })
+    }
+
+    fn microphone(&self) -> Microphone {
+        let source = MediaSource::Microphone;
+        match self.media.ready(source) {
+            Some(_) if self.media.is_muted(source) => Microphone::Muted,
+            Some(_) => Microphone::Open,
+            None if self.media.is_gone(source) => Microphone::Missing,
+            None if self.media.is_open(source) => Microphone::Opening,
+            None => Microphone::Off,
+        }
+    }
+
+    /// What their streams say of it, while media flows.
+    fn hearing(&self) -> Option<Hearing> {
+        let flows = matches!(self.phase, Phase::Connected) && !self.is_lost();
+        let talks = flows && self.shown.hold == Hold::default();
+        talks.then(|| Hearing::of_streams(&self.shown.streams)).flatten()
     }
 
     /// Whether a connection that was there is gone, however briefly.

@@ -17,7 +17,7 @@ use super::{
     roster::ParticipantId,
 };
 use crate::{
-    machine::{event::Stream, sfu::SfuLoss},
+    machine::{event::Stream, hearing::Hearing, sfu::SfuLoss},
     wire::member::Backend,
 };
 
@@ -57,6 +57,10 @@ pub struct OtherExplained {
     pub key_missing: bool,
     /// Why he does not have ours.
     pub undelivered: Option<Undelivered>,
+    /// Whether he is heard, or why not. `None`: he is not connected, sends nothing, or nothing could be
+    /// measured. A snapshot knows only what his streams say; the rest is measured in a mesh
+    /// ([`GroupCallSession::explain`](crate::GroupCallSession::explain)).
+    pub hearing: Option<Hearing>,
 }
 
 impl GroupSnapshot {
@@ -71,6 +75,7 @@ impl GroupSnapshot {
             key: self.keys.theirs.get(&one.id).cloned(),
             key_missing: self.keys.missing.contains(&one.id),
             undelivered: self.keys.undelivered.get(&one.id).copied(),
+            hearing: self.hearing(&one.id),
         });
         GroupExplanation {
             state: self.state,
@@ -80,6 +85,24 @@ impl GroupSnapshot {
             own_key: self.keys.own.clone(),
             others: others.collect(),
         }
+    }
+}
+
+impl GroupSnapshot {
+    /// What a member's streams say of whether he is heard.
+    fn hearing(&self, member: &ParticipantId) -> Option<Hearing> {
+        let streams = self.streams.get(member).filter(|streams| !streams.is_empty())?;
+        let connected = self.connections.get(member) == Some(&Connection::Connected);
+        connected.then(|| Hearing::of_streams(streams)).flatten()
+    }
+}
+
+impl OtherExplained {
+    /// Whether only a measurement tells if he is heard.
+    pub(crate) fn wants_hearing(&self) -> bool {
+        self.connection == Connection::Connected
+            && !self.streams.is_empty()
+            && self.hearing.is_none()
     }
 }
 
@@ -170,22 +193,32 @@ impl OtherExplained {
         if !self.reachable {
             return "out of reach (meets otherwise)".to_owned();
         }
-        let mut said = vec![match self.connection {
-            // The application connects by itself, and tells nothing of it.
-            Connection::Waiting if *sfu == SfuStatus::HandedOver => "in the call",
-            Connection::Waiting => "not connected",
-            Connection::Connecting => "connecting",
-            Connection::Connected if self.streams.is_empty() => "connected, sends nothing",
-            Connection::Connected => "connected",
-        }];
-        if keys && self.key_missing {
-            said.push("his media key is missing (asked, none came, or not taken)");
-        } else if keys && self.key.is_none() {
-            said.push("his media key has not come yet");
+        let mut said = vec![
+            match self.connection {
+                // The application connects by itself, and tells nothing of it.
+                Connection::Waiting if *sfu == SfuStatus::HandedOver => "in the call",
+                Connection::Waiting => "not connected",
+                Connection::Connecting => "connecting",
+                Connection::Connected if self.streams.is_empty() => "connected, sends nothing",
+                Connection::Connected => "connected",
+            }
+            .to_owned(),
+        ];
+        match self.hearing {
+            None | Some(Hearing::Heard | Hearing::Arriving) => {}
+            Some(hearing) => said.push(hearing.to_string()),
         }
-        said.extend(self.undelivered.map(|why| match why {
-            Undelivered::NoDeviceKeys => "ours waits for keys of his device",
-            Undelivered::GivenUp => "ours could not be sent to him",
+        if keys && self.key_missing {
+            said.push("his media key is missing (asked, none came, or not taken)".to_owned());
+        } else if keys && self.key.is_none() {
+            said.push("his media key has not come yet".to_owned());
+        }
+        said.extend(self.undelivered.map(|why| {
+            let why = match why {
+                Undelivered::NoDeviceKeys => "ours waits for keys of his device",
+                Undelivered::GivenUp => "ours could not be sent to him",
+            };
+            why.to_owned()
         }));
         said.join(", ")
     }

@@ -136,6 +136,12 @@ impl Mesh {
         self.seats.iter().filter_map(|seat| Some(seat.leg.as_ref()?.session)).collect()
     }
 
+    /// The same, with whose they are.
+    pub(super) fn member_legs(&self) -> Vec<(ParticipantId, SessionId)> {
+        let leg = |seat: &Seat| Some((seat.member.clone(), seat.leg.as_ref()?.session));
+        self.seats.iter().filter_map(leg).collect()
+    }
+
     /// Whether there are as many as there can be.
     pub(super) fn is_full(&self) -> bool {
         self.seats.iter().filter(|seat| seat.leg.is_some()).count() >= MAX_LEGS

@@ -102,6 +102,10 @@ impl GroupCall {
         &self.shown
     }
 
+    pub(super) fn member_legs(&self) -> Vec<(ParticipantId, SessionId)> {
+        self.mesh.member_legs()
+    }
+
     fn tell(&mut self, world: &mut World, event: GroupEvent) {
         self.shown.apply(&event);
         if let Some(of) = whose_reactions_may_end(&event) {

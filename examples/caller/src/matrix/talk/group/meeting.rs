@@ -237,7 +237,7 @@ impl<'a> Meeting<'a> {
                 Ok(())
             }
             Wish::Explain => {
-                self.line.print(&call.explain().to_string());
+                self.line.print(&call.explain().await.to_string());
                 Ok(())
             }
             Wish::Push(is_held) => return self.controls.push(is_held),
@@ -296,7 +296,7 @@ impl<'a> Meeting<'a> {
 
     async fn leave(&mut self) {
         if self.present.backend.is_sfu() && self.leaving.is_none() {
-            self.line.print(&self.call.explain().to_string());
+            self.line.print(&self.call.explain().await.to_string());
         }
         self.line.print("leaving");
         self.leaving.get_or_insert_with(|| Instant::now() + LEAVING);
