@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{Codec, Frame, FrameSink, FrameSource, SourceControl},
+    host::{Codec, Frame, FrameSink, FrameSource, Playout, SourceControl},
     machine::io::MediaKind,
 };
 
@@ -120,6 +120,10 @@ impl FrameSink for Lent {
 
     fn wants_key_frame(&mut self) -> bool {
         self.sink.as_mut().is_some_and(|sink| sink.wants_key_frame())
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        self.sink.as_ref()?.playout()
     }
 }
 

@@ -3,13 +3,13 @@
 use std::{
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
 
-use matrix_voip::host::{Frame, FrameSink};
+use matrix_voip::host::{Frame, FrameSink, Playout};
 use tokio::sync::watch;
 
 use crate::error::WriteError;
@@ -45,6 +45,11 @@ impl FrameSink for Tee {
     fn wants_key_frame(&mut self) -> bool {
         self.0.iter_mut().fold(false, |wanted, sink| sink.wants_key_frame() | wanted)
     }
+
+    /// That of the first sink that knows.
+    fn playout(&self) -> Option<Playout> {
+        self.0.iter().find_map(|sink| sink.playout())
+    }
 }
 
 impl std::fmt::Debug for Tee {
@@ -62,6 +67,8 @@ impl std::fmt::Debug for Tee {
 pub struct Threaded {
     frames: SyncSender<Frame>,
     wish: Arc<AtomicBool>,
+    /// As it was told after the last frame.
+    playout: Arc<Mutex<Option<Playout>>>,
     dropped: Arc<AtomicU64>,
     gap: bool,
 }
@@ -71,12 +78,13 @@ impl Threaded {
     pub fn new(sink: impl FrameSink + 'static) -> Self {
         let (frames, waiting) = sync_channel(MAX_BACKLOG);
         let wish = Arc::new(AtomicBool::new(false));
-        let wishes = Arc::clone(&wish);
-        let work = move || work_off(sink, &waiting, &wishes);
+        let playout = Arc::default();
+        let (wishes, told) = (Arc::clone(&wish), Arc::clone(&playout));
+        let work = move || work_off(sink, &waiting, &wishes, &told);
         if let Err(error) = thread::Builder::new().name("media-sink".into()).spawn(work) {
             tracing::error!(%error, "no thread for a media sink");
         }
-        Self { frames, wish, dropped: Arc::default(), gap: false }
+        Self { frames, wish, playout, dropped: Arc::default(), gap: false }
     }
 
     /// How many frames were dropped, readable while the engine holds the sink.
@@ -85,9 +93,15 @@ impl Threaded {
     }
 }
 
-fn work_off(mut sink: impl FrameSink, waiting: &Receiver<Frame>, wish: &AtomicBool) {
+fn work_off(
+    mut sink: impl FrameSink,
+    waiting: &Receiver<Frame>,
+    wish: &AtomicBool,
+    told: &Mutex<Option<Playout>>,
+) {
     for frame in waiting {
         sink.push(frame);
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = sink.playout();
         if sink.wants_key_frame() {
             wish.store(true, Ordering::Relaxed);
         }
@@ -108,6 +122,11 @@ impl FrameSink for Threaded {
 
     fn wants_key_frame(&mut self) -> bool {
         self.wish.swap(false, Ordering::Relaxed)
+    }
+
+    /// As the sink told after the last frame that it took: where no frames come it stands still.
+    fn playout(&self) -> Option<Playout> {
+        *self.playout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -194,6 +213,31 @@ mod tests {
         }
     }
 
+    /// Plays everything at once.
+    #[derive(Default)]
+    struct Playing(Playout);
+
+    impl FrameSink for Playing {
+        fn push(&mut self, _: Frame) {
+            self.0.played += 960;
+        }
+        fn playout(&self) -> Option<Playout> {
+            Some(self.0)
+        }
+    }
+
+    #[test]
+    fn what_one_sink_tells_of_its_playout_a_tee_and_a_thread_pass_on() {
+        let (sender, frames) = std::sync::mpsc::channel();
+        // The one behind is given a frame only when the thread has read what the one before told.
+        let mut sink = Threaded::new(Tee::new().and(Counting(sender)).and(Playing::default()));
+        assert_eq!(sink.playout(), None, "nothing was played yet");
+        sink.push(Frame::new(Codec::Opus, 0, vec![]));
+        sink.push(Frame::new(Codec::Opus, 960, vec![]));
+        frames.iter().take(2).for_each(drop);
+        assert!(sink.playout().unwrap().played >= 960);
+    }
+
     #[test]
     fn a_tee_gives_every_sink_every_frame_and_collects_the_wishes() {
         let (sender, frames) = std::sync::mpsc::channel();
@@ -216,8 +260,13 @@ mod tests {
     #[test]
     fn what_a_threaded_sink_drops_is_counted_and_marked_as_a_gap() {
         let (frames, waiting) = sync_channel(1);
-        let mut sink =
-            Threaded { frames, wish: Arc::default(), dropped: Arc::default(), gap: false };
+        let mut sink = Threaded {
+            frames,
+            wish: Arc::default(),
+            playout: Arc::default(),
+            dropped: Arc::default(),
+            gap: false,
+        };
         (0..3).for_each(|n| sink.push(Frame::new(Codec::Vp8, n, vec![])));
         assert_eq!(sink.dropped().load(Ordering::Relaxed), 2);
         assert!(waiting.recv().unwrap().contiguous);

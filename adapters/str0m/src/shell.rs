@@ -198,7 +198,7 @@ impl Shell {
     fn perform(&mut self, now: Instant, Request { asked, reply }: Request) {
         let is_close = matches!(asked, Asked::Op(PeerOp::Close));
         let result = match asked {
-            Asked::Op(op) => self.peer.perform(now, op),
+            Asked::Op(op) => self.peer.perform(now, op).map(|reply| self.heard(reply)),
             Asked::Tones(track, tones) => {
                 self.peer.dial(now, track, &tones).map(|()| Reply::Done).map_err(Fault::from)
             }
@@ -209,6 +209,17 @@ impl Shell {
         }
         // Nobody waits any more when the request was aborted.
         drop(reply.send(result));
+    }
+
+    /// The peer measures what comes in; only the sinks know how it is heard.
+    fn heard(&self, mut reply: Reply) -> Reply {
+        if let Reply::Stats(stats) = &mut reply {
+            for stream in &mut stats.inbound {
+                let sink = self.sinks.get(&stream.mid).and_then(Option::as_ref);
+                stream.playout = sink.and_then(|sink| sink.playout());
+            }
+        }
+        reply
     }
 
     fn close(&mut self, now: Instant) {

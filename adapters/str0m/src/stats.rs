@@ -4,7 +4,12 @@
 //! chosen candidates and without a count of lost packets; those are kept here from the frames
 //! themselves.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use matrix_voip::{
     host::Codec,
@@ -47,6 +52,8 @@ struct Counters {
     last: Option<u64>,
     /// How loud the last sound was, 0 to 1.
     level: Option<f32>,
+    /// When the last packet arrived.
+    arrived: Option<Instant>,
 }
 
 impl Measurements {
@@ -106,6 +113,12 @@ impl Measurements {
         counters.last = counters.last.max(Some(*packets.end()));
     }
 
+    /// The last packet of what was received arrived then.
+    pub(crate) fn on_arrival(&mut self, mid: &str, at: Instant) {
+        let counters = entry(&mut self.inbound, mid);
+        counters.arrived = counters.arrived.max(Some(at));
+    }
+
     /// How loud a received frame is, in decibels below the loudest (RFC 6464).
     pub(crate) fn on_level(&mut self, mid: &str, level: Option<i8>) {
         if let Some(decibels) = level {
@@ -121,6 +134,7 @@ impl Measurements {
     /// Everything measured so far; the functions name the type of a local and a remote address.
     pub(crate) fn snapshot(
         &self,
+        now: Instant,
         local: impl Fn(SocketAddr) -> &'static str,
         remote: impl Fn(SocketAddr) -> &'static str,
     ) -> PeerStats {
@@ -133,8 +147,8 @@ impl Measurements {
         });
         stats.counted = Some(self.counted);
         stats.round_trip = self.round_trip;
-        stats.inbound = streams(&self.inbound);
-        stats.outbound = streams(&self.outbound);
+        stats.inbound = streams(now, &self.inbound);
+        stats.outbound = streams(now, &self.outbound);
         stats
     }
 }
@@ -147,7 +161,7 @@ fn entry<'a>(map: &'a mut BTreeMap<String, Counters>, mid: &str) -> &'a mut Coun
     map.get_mut(mid).expect("invariant: inserted above")
 }
 
-fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
+fn streams(now: Instant, counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
     let known = counters.iter().filter_map(|(mid, counters)| {
         let codec = counters.codec?;
         let mut stats = StreamStats::new(mid, codec.kind(), codec.mime());
@@ -157,6 +171,7 @@ fn streams(counters: &BTreeMap<String, Counters>) -> Vec<StreamStats> {
         stats.jitter = counters.jitter;
         stats.key_frame_requests = counters.key_frame_requests;
         stats.level = counters.level;
+        stats.silence = counters.arrived.map(|at| now.saturating_duration_since(at));
         Some(stats)
     });
     known.collect()
@@ -175,6 +190,7 @@ fn ticks(jitter: u32, codec: Codec) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::clock;
 
     #[test]
     fn gaps_in_the_sequence_are_counted_as_lost() {
@@ -182,7 +198,7 @@ mod tests {
         for packets in [10..=10, 11..=13, 16..=16, 15..=15, 17..=17] {
             measured.on_received("0", Codec::Opus, packets);
         }
-        let stats = measured.snapshot(|_| "host", |_| "prflx");
+        let stats = measured.snapshot(clock(), |_| "host", |_| "prflx");
         assert_eq!(stats.inbound[0].lost, Some(2));
         assert_eq!(stats.inbound[0].codec, "audio/opus");
         assert_eq!(stats.pair, None);
@@ -193,12 +209,27 @@ mod tests {
         let mut measured = Measurements::default();
         measured.on_received("0", Codec::Opus, 1..=1);
         measured.on_level("0", None);
-        let level = |measured: &Measurements| measured.snapshot(|_| "", |_| "").inbound[0].level;
+        let level =
+            |measured: &Measurements| measured.snapshot(clock(), |_| "", |_| "").inbound[0].level;
         assert_eq!(level(&measured), None);
         measured.on_level("0", Some(-20));
         assert!((level(&measured).unwrap() - 0.1).abs() < 1e-6);
         measured.on_level("0", None);
         assert!(level(&measured).is_some(), "a frame that says nothing unsays nothing");
+    }
+
+    #[test]
+    fn silence_is_since_the_last_packet_that_arrived() {
+        let (now, mut measured) = (clock(), Measurements::default());
+        let silence = |measured: &Measurements, ms| {
+            let at = now + Duration::from_millis(ms);
+            measured.snapshot(at, |_| "", |_| "").inbound[0].silence
+        };
+        measured.on_received("0", Codec::Opus, 1..=1);
+        assert_eq!(silence(&measured, 0), None);
+        measured.on_arrival("0", now + Duration::from_millis(40));
+        measured.on_arrival("0", now + Duration::from_millis(20));
+        assert_eq!(silence(&measured, 3_040), Some(Duration::from_secs(3)));
     }
 
     #[test]

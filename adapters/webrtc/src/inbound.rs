@@ -38,6 +38,8 @@ struct Lane {
     jitter: Jitter,
     key_frame_requests: u64,
     level: Option<f32>,
+    /// When the last packet came in.
+    arrived: Option<Instant>,
 }
 
 /// One source of theirs.
@@ -112,14 +114,15 @@ impl Inbound {
             level,
             arrival: at.saturating_duration_since(epoch),
         };
-        self.count(&mid, &received);
+        self.count(&mid, &received, at);
         self.pass(ssrc, mid, received, at)
     }
 
-    fn count(&mut self, mid: &str, received: &Received) {
+    fn count(&mut self, mid: &str, received: &Received, at: Instant) {
         let Some(lane) = self.lanes.get_mut(mid) else { return };
         lane.codec = Some(received.codec);
         lane.packets += 1;
+        lane.arrived = Some(at);
         lane.bytes += received.payload.len() as u64;
         lane.jitter.on_packet(received.codec, received.timestamp, received.arrival);
         if let Some(level) = received.level {
@@ -181,8 +184,8 @@ impl Inbound {
         named.or_else(names).or_else(alone).map(|line| line.form.mid.clone())
     }
 
-    /// What was counted, per line.
-    pub(crate) fn stats(&self) -> Vec<StreamStats> {
+    /// What was counted, per line, and how its sink says that it is heard.
+    pub(crate) fn stats(&self, now: Instant) -> Vec<StreamStats> {
         let known = self.lanes.iter().filter_map(|(mid, lane)| {
             let mut stats = StreamStats::new(mid, lane.kind?, lane.codec?.mime());
             stats.bytes = lane.bytes;
@@ -191,6 +194,8 @@ impl Inbound {
             stats.jitter = lane.jitter.value();
             stats.key_frame_requests = lane.key_frame_requests;
             stats.level = lane.level;
+            stats.silence = lane.arrived.map(|at| now.saturating_duration_since(at));
+            stats.playout = lane.sink.as_ref().and_then(|sink| sink.playout());
             Some(stats)
         });
         known.collect()

@@ -132,7 +132,7 @@ impl Connection {
             let (pair, round_trip) = stats::path(&chosen, &report);
             (stats.pair, stats.round_trip) = (Some(self.servers.named(pair)), round_trip);
         }
-        stats.inbound = self.inbound.stats();
+        stats.inbound = self.inbound.stats(clock());
         stats.outbound = self.outbound();
         stats.servers = self.servers.stats();
         stats.unusable_candidates = self.remote.skipped();

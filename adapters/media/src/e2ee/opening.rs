@@ -1,7 +1,7 @@
 //! A sink that gets frames decrypted, or not at all.
 
 use matrix_voip::{
-    host::{Frame, FrameSink},
+    host::{Frame, FrameSink, Playout},
     id::SessionId,
     machine::io::{MediaKind, ParticipantId},
 };
@@ -49,5 +49,9 @@ impl FrameSink for Opening {
         // Both wishes are reset by the question.
         let wanted = self.sink.wants_key_frame();
         std::mem::take(&mut self.wants_key_frame) | wanted
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        self.sink.playout()
     }
 }

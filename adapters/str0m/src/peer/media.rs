@@ -69,6 +69,7 @@ impl Peer {
         let state = self.health.on_media();
         self.report(state);
         self.health.on_heard(self.now);
+        self.measured.on_arrival(&data.mid, data.network_time);
         let packets = **data.seq_range.start()..=**data.seq_range.end();
         if let CodecExtra::Tele(event) = data.codec_extra {
             self.measured.on_event(&data.mid, packets);

@@ -176,7 +176,10 @@ impl Peer {
                 self.alive(now)?;
                 self.reach.set_servers(&servers);
             }
-            PeerOp::Stats => return Ok(Reply::Stats(Box::new(self.stats()))),
+            PeerOp::Stats => {
+                self.now = self.now.max(now);
+                return Ok(Reply::Stats(Box::new(self.stats())));
+            }
             PeerOp::Close => self.close(now),
         }
         Ok(Reply::Done)
@@ -315,7 +318,8 @@ impl Peer {
     /// The latest measurements; str0m makes them once a second.
     pub fn stats(&self) -> matrix_voip::machine::io::PeerStats {
         let local = |local| self.gathering.kind_of(local);
-        let mut stats = self.measured.snapshot(local, |remote| self.remote.kind_of(remote));
+        let mut stats =
+            self.measured.snapshot(self.now, local, |remote| self.remote.kind_of(remote));
         if let Some(pair) = &mut stats.pair {
             let relayed = pair.local.address.expose().parse().ok();
             pair.local.relay_protocol = relayed.and_then(|at| self.reach.transport(at));

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use matrix_voip::host::{Frame, FrameSink, RemoteTrack};
+use matrix_voip::host::{Frame, FrameSink, Playout, RemoteTrack};
 use matrix_voip_media::{Splice, Tee, Threaded};
 
 /// Takes the first remote track of a kind, and when that is over the next.
@@ -75,6 +75,10 @@ impl FrameSink for Lent {
 
     fn wants_key_frame(&mut self) -> bool {
         self.sinks.as_mut().is_some_and(FrameSink::wants_key_frame)
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        self.sinks.as_ref()?.playout()
     }
 }
 
