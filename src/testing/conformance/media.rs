@@ -1,13 +1,13 @@
 //! What is sent and heard: mute, other devices, key frames, levels, tones, figures.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::FutureExt;
 
 use super::{
     Cell, Played,
     stage::{Failure, Outcome, Side, Stage, Who, check, input, plan, track},
-    studio::{DENIED, Heard, LEVEL, NEVER, SHORT, SILENCE},
+    studio::{DELAY, DENIED, Heard, LEVEL, NEVER, SHORT, SILENCE},
 };
 use crate::{
     host::SourceControl,
@@ -33,6 +33,7 @@ pub(super) const CELLS: &[Cell] = &[
     Cell { name: "levels of sound arrive", play: |it| levels(it).boxed() },
     Cell { name: "tones leave, or are declared unsupported", play: |it| tones(it).boxed() },
     Cell { name: "figures name path, codec and counts", play: |it| figures(it).boxed() },
+    Cell { name: "figures tell how sound is heard", play: |it| playout(it).boxed() },
 ];
 
 fn video(who: Who) -> Plan {
@@ -237,6 +238,40 @@ fn counts(name: &str, stats: &PeerStats) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// What a sink says of its sound is in the figures of that sound, as new as they are; and how long ago
+/// the last packet came.
+async fn playout(stage: &mut Stage) -> Outcome<Played> {
+    connect(stage).await?;
+    for who in Who::BOTH {
+        let mut last = 0;
+        for _ in 0..2 {
+            stage.frames(who, 25).await?;
+            let side = stage.side(who);
+            let most = side.log.played();
+            let stats = side.done("stats", side.engine.stats(PeerId(1))).await?;
+            last = heard(&side.name, &stats, (last, most))?;
+        }
+    }
+    Ok(Played::Passed)
+}
+
+/// How much was played, which is to be more than at first and at least what the sink had said.
+fn heard(name: &str, stats: &PeerStats, (before, said): (u64, u64)) -> Outcome<u64> {
+    let of = |kind| stats.inbound.iter().find(move |one| one.kind == kind);
+    let sound = of(Sound).ok_or_else(|| Failure(format!("{name}: no sound in the figures")))?;
+    let Some(playout) = sound.playout else {
+        return Err(Failure(format!("{name}: what the sink says of its playout is not told")));
+    };
+    let right = playout.played > before && playout.played >= said && playout.delay == DELAY;
+    check(right, || format!("{name}: a playout of {playout:?}, of {said} samples at the least"))?;
+    let of_picture = of(Picture).and_then(|one| one.playout);
+    check(of_picture.is_none(), || format!("{name}: a picture has a playout: {of_picture:?}"))?;
+    // The next frame comes 20 ms after the one before, on a machine that is at work a little later.
+    let soon = sound.silence.is_some_and(|silence| silence < Duration::from_secs(1));
+    check(soon, || format!("{name}: the last packet came {:?} ago", sound.silence))?;
+    Ok(playout.played)
 }
 
 /// A device that nobody grants is asked for no more when its track is released.

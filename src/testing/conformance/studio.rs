@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, Interval};
 
 use crate::{
-    host::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl},
+    host::{Codec, Frame, FrameSink, FrameSource, Media, Playout, RemoteTrack, SourceControl},
     id::{PeerId, SessionId, TrackId},
     machine::io::{Capture, Fault, MediaKind, MediaSource},
 };
@@ -59,6 +59,8 @@ pub(super) struct Log {
     heard: Mutex<Vec<Heard>>,
     /// The connections by which something came in, however much it was.
     heard_by: Mutex<BTreeSet<PeerId>>,
+    /// Samples of sound that were played.
+    played: AtomicU64,
     controls: Mutex<Vec<(u8, SourceControl)>>,
     /// Devices that somebody is asked for, and those that are open.
     pub(super) asked: AtomicUsize,
@@ -79,6 +81,11 @@ impl Log {
     /// By how many connections something came in.
     pub(super) fn connections(&self) -> usize {
         lock(&self.heard_by).len()
+    }
+
+    /// How many samples of sound were played, as the sinks say.
+    pub(super) fn played(&self) -> u64 {
+        self.played.load(Ordering::SeqCst)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -197,6 +204,9 @@ impl FrameSource for Device {
 /// How loud all microphones are, in dBov.
 pub(super) const LEVEL: i8 = -31;
 
+/// How long all sinks say that sound waits.
+pub(super) const DELAY: Duration = Duration::from_millis(42);
+
 /// Remembers; wants a key frame when the cell does.
 struct Sink {
     track: RemoteTrack,
@@ -207,6 +217,9 @@ struct Sink {
 impl FrameSink for Sink {
     fn push(&mut self, frame: Frame) {
         lock(&self.log.heard_by).insert(self.track.peer);
+        if self.track.kind == MediaKind::Audio {
+            self.log.played.fetch_add(960, Ordering::SeqCst);
+        }
         let mut heard = lock(&self.log.heard);
         if heard.len() < MAX_HEARD {
             heard.push(Heard { track: self.track.clone(), frame });
@@ -215,6 +228,12 @@ impl FrameSink for Sink {
 
     fn wants_key_frame(&mut self) -> bool {
         self.log.wish.swap(false, Ordering::SeqCst)
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        let played = self.log.played();
+        let sound = Playout { played, delay: DELAY, ..Playout::default() };
+        (self.track.kind == MediaKind::Audio).then_some(sound)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{Media, PeerEvents, WebRtc, mailbox},
+    host::{Media, PeerEvents, Playout, WebRtc, mailbox},
     id::{PeerId, SessionId, TrackId},
     machine::io::{
         Candidate, Capture, Description, Direction, Fault, IceServer, Input, PeerConfig, PeerNews,
@@ -34,6 +34,8 @@ pub(crate) struct Flawed {
     waiting: Mutex<BTreeSet<PeerId>>,
     /// Which lines sent when they were first planned.
     sent: Mutex<BTreeMap<(PeerId, Slot), bool>>,
+    /// What the sinks said first.
+    playouts: Mutex<BTreeMap<(PeerId, String), Option<Playout>>>,
     /// Devices that were replaced.
     kept: Kept,
 }
@@ -73,8 +75,8 @@ impl Flawed {
             if flaw == Flaw::Immortal {
                 std::mem::forget(inner.clone());
             }
-            let (first, negotiated, open, waiting, sent) = Default::default();
-            Arc::new(Self { flaw, inner, first, negotiated, open, waiting, sent, kept })
+            let (first, negotiated, open, waiting, sent, playouts) = Default::default();
+            Arc::new(Self { flaw, inner, first, negotiated, open, waiting, sent, playouts, kept })
         });
         if flaw == Flaw::TakesAllTones { subject.without_tones() } else { subject }
     }
@@ -282,6 +284,18 @@ impl WebRtc for Flawed {
         let mut stats = self.inner.stats(peer).await?;
         if self.is(Flaw::CountsNothing) {
             (stats.inbound, stats.outbound) = (Vec::new(), Vec::new());
+        }
+        for stream in &mut stats.inbound {
+            match self.flaw {
+                Flaw::AsksNoSink => stream.playout = None,
+                Flaw::KnowsNoSilence => stream.silence = None,
+                Flaw::RemembersPlayout => {
+                    let mut playouts = self.playouts.lock().unwrap();
+                    let line = (peer, stream.mid.clone());
+                    stream.playout = *playouts.entry(line).or_insert(stream.playout);
+                }
+                _ => {}
+            }
         }
         Ok(stats)
     }

@@ -40,6 +40,12 @@ enum Flaw {
     /// Tones are taken, wherever they go.
     TakesAllTones,
     CountsNothing,
+    /// Nobody learns what the sinks say of their playout.
+    AsksNoSink,
+    /// Nobody learns when the last packet came.
+    KnowsNoSilence,
+    /// The figures of playout are those that were asked for first.
+    RemembersPlayout,
     /// All addresses are used, also where only relays may be.
     NamesAllAddresses,
     IgnoresRelease,
@@ -280,6 +286,9 @@ const SEEN: &[(Flaw, &[&str], &[&str])] = &[
         ],
     ),
     (Flaw::RefusesCandidates, &["what is this"], &["hostile candidates are skipped"]),
+    (Flaw::AsksNoSink, &["is not told"], &["figures tell how sound is heard"]),
+    (Flaw::KnowsNoSilence, &["None ago"], &["figures tell how sound is heard"]),
+    (Flaw::RemembersPlayout, &["a playout of"], &["figures tell how sound is heard"]),
     (Flaw::Small, &["too many"], &["40 calls at once"]),
 ];
 

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl},
+    host::{Codec, Frame, FrameSink, FrameSource, Media, Playout, RemoteTrack, SourceControl},
     id::{SessionId, TrackId},
     machine::io::{Capture, Fault},
 };
@@ -103,5 +103,9 @@ impl FrameSink for DeafSink {
         let audio_level = frame.audio_level.filter(|_| self.levels);
         let contiguous = frame.contiguous && self.contiguous;
         self.inner.push(Frame { audio_level, contiguous, ..frame });
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        self.inner.playout()
     }
 }
