@@ -85,6 +85,8 @@
 
 pub mod audio;
 mod desk;
+#[cfg(feature = "devices")]
+pub mod devices;
 pub mod e2ee;
 pub mod error;
 pub mod file;
@@ -115,6 +117,8 @@ pub use audio::{
     voice::{Filled, Pcm, Voice},
     wav::{WavFile, WavSink},
 };
+#[cfg(feature = "devices")]
+pub use devices::SoundCards;
 pub use error::{CodecError, FileKind, OpenError, ReadError, WriteError};
 pub use file::AtEnd;
 pub use sink::{Recording, Tee, Threaded, Written};

@@ -68,12 +68,14 @@ impl DeviceInfo {
 #[non_exhaustive]
 pub enum DeviceError {
     /// There is none, or none of that name.
-    #[error("no {kind} {which} is there")]
+    #[error("{}", not_found(*.kind, .which, .there))]
     NotFound {
         /// What was wanted.
         kind: DeviceKind,
         /// Which.
         which: Which,
+        /// The names of those that are there, as far as anybody looked.
+        there: Vec<String>,
     },
     /// Several have this in their names.
     #[error("{name:?} is in the names of several: {candidates}")]
@@ -91,6 +93,16 @@ pub enum DeviceError {
     System(String),
 }
 
+fn not_found(kind: DeviceKind, which: &Which, there: &[String]) -> String {
+    let names = there.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    match (which, there) {
+        (Which::Default, []) => format!("no {kind} is there"),
+        (Which::Default, _) => format!("no default {kind} is there, but {names}"),
+        (Which::Named(name), []) => format!("no {kind} {name:?} is there, and no other"),
+        (Which::Named(name), _) => format!("no {kind} {name:?} is there, but {names}"),
+    }
+}
+
 /// A microphone that records.
 pub trait Recorder {
     /// Appends what was recorded until `now` since it was asked last, which may be nothing. Does not wait.
@@ -98,12 +110,17 @@ pub trait Recorder {
     /// # Errors
     /// Nothing more will come: it is to be dropped and opened anew.
     fn read(&mut self, now: Duration, sound: &mut Vec<f32>) -> Result<(), DeviceError>;
+
+    /// Samples that were recorded and lost since it was opened, because nobody came to read them.
+    fn lost(&self) -> u64 {
+        0
+    }
 }
 
 /// A loudspeaker that plays.
 pub trait Player {
     /// How many samples it wants at `now` so that it never runs dry, and no more, since what waits here
-    /// is delay.
+    /// is delay. Whoever has sound in steps writes one as long as this is above zero.
     ///
     /// # Errors
     /// It plays no longer: it is to be dropped and opened anew.
@@ -111,6 +128,12 @@ pub trait Player {
 
     /// Plays this next. What is far beyond [`wanted`](Self::wanted) may be dropped.
     fn write(&mut self, sound: &[f32]);
+
+    /// Samples that were missing when they were to be played since the first was written: silence was
+    /// heard instead.
+    fn lost(&self) -> u64 {
+        0
+    }
 }
 
 /// Microphones and loudspeakers that can be opened. Lives on the audio thread, where they are opened.

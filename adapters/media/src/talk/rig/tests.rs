@@ -43,7 +43,7 @@ impl Device {
         let mut inside = room.lock().unwrap();
         inside.opened.push((kind, which.clone()));
         if !inside.plugged {
-            return Err(DeviceError::NotFound { kind, which: which.clone() });
+            return Err(DeviceError::NotFound { kind, which: which.clone(), there: Vec::new() });
         }
         inside.open += 1;
         Ok(Self { room: Arc::clone(room), metronome: Metronome::default() })

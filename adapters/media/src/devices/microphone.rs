@@ -1,0 +1,96 @@
+//! A card's microphone, as the audio thread has it.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
+    time::Instant,
+};
+
+use rtrb::Consumer;
+
+use super::{ring::Tally, stream::Recording, watch::Watch};
+use crate::{
+    audio::rate::Flow,
+    talk::{DeviceError, Recorder},
+};
+
+/// Reads what a callback recorded.
+pub(super) struct Microphone {
+    ring: Consumer<f32>,
+    /// From the card's rate, where that is another.
+    flow: Option<Flow>,
+    life: Life,
+}
+
+impl Microphone {
+    /// The audio thread's end; `open` keeps the card open.
+    pub(super) fn new(recording: Recording, open: Sender<()>) -> Self {
+        let life = Life::new(recording.tally, open);
+        Self { ring: recording.ring, flow: recording.flow, life }
+    }
+}
+
+/// Whether a card still calls, and the end of it.
+pub(super) struct Life {
+    tally: Arc<Tally>,
+    watch: Watch,
+    is_told: bool,
+    /// Closed with this value: that closes the card, see `system.rs`.
+    _open: Sender<()>,
+}
+
+impl Life {
+    pub(super) fn new(tally: Arc<Tally>, open: Sender<()>) -> Self {
+        Self { tally, watch: Watch::new(now()), is_told: false, _open: open }
+    }
+
+    /// [`DeviceError::Gone`] when nothing will come any more.
+    pub(super) fn check(&mut self) -> Result<(), DeviceError> {
+        let callbacks = self.tally.callbacks.load(Relaxed);
+        let fault = match self.tally.fault.get() {
+            Some(fault) => fault.as_str(),
+            None if self.watch.is_alive(callbacks, now()) => return Ok(()),
+            None => "it is silent without a word",
+        };
+        if !self.is_told {
+            tracing::info!(fault, "a sound card is gone");
+            self.is_told = true;
+        }
+        Err(DeviceError::Gone)
+    }
+
+    /// Samples lost at the card's rate.
+    pub(super) fn lost(&self) -> u64 {
+        self.tally.lost.load(Relaxed)
+    }
+
+    /// How many samples the card asks for at once.
+    pub(super) fn longest(&self) -> usize {
+        self.tally.longest.load(Relaxed)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a card is outside: this is the shell")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Recorder for Microphone {
+    fn read(&mut self, sound: &mut Vec<f32>) -> Result<(), DeviceError> {
+        self.life.check()?;
+        let there = self.ring.slots();
+        let Ok(chunk) = self.ring.read_chunk(there) else { return Ok(()) };
+        let (first, second) = chunk.as_slices();
+        for part in [first, second] {
+            match &mut self.flow {
+                Some(flow) => flow.convert(part, sound),
+                None => sound.extend_from_slice(part),
+            }
+        }
+        chunk.commit_all();
+        Ok(())
+    }
+
+    fn lost(&self) -> u64 {
+        self.life.lost()
+    }
+}
