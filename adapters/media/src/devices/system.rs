@@ -3,9 +3,9 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, RecvTimeoutError, Sender},
     },
     thread,
     time::Duration,
@@ -24,17 +24,15 @@ const MOST_UNANSWERED: usize = 4;
 /// The name that cpal has for it.
 const PULSEAUDIO: &str = "PulseAudio";
 
+/// Connections to PulseAudio that nobody uses, of the whole process. cpal's client does not close one
+/// that is dropped (its thread waits for the server for ever), and a server takes few; so they are kept.
+static IDLE: Mutex<Vec<Host>> = Mutex::new(Vec::new());
+
 /// The sound system of this machine.
 #[derive(Default)]
 pub(super) struct System {
-    /// A connection to a PulseAudio server, which would leave a thread behind if it were made anew each
-    /// time. Other hosts are no more than a name.
-    host: Option<Arc<Host>>,
     unanswered: Arc<AtomicUsize>,
 }
-
-/// What was found, and what keeps its stream open.
-type Found<T> = Result<(T, Sender<()>), DeviceError>;
 
 impl System {
     /// What `task` finds, and a value that keeps its stream open until it is dropped.
@@ -42,36 +40,37 @@ impl System {
     /// # Errors
     /// That of `task`, or [`DeviceError::System`] where there is no answer.
     pub(super) fn ask<T: Send + 'static>(
-        &mut self,
+        &self,
         task: impl FnOnce(&Host) -> Result<(T, Option<Stream>), DeviceError> + Send + 'static,
-    ) -> Found<T> {
+    ) -> Result<(T, Sender<()>), DeviceError> {
         let silent = || DeviceError::System("the sound system does not answer".into());
         if self.unanswered.load(Relaxed) >= MOST_UNANSWERED {
             return Err(silent());
         }
         let (answer, answered) = mpsc::channel();
-        let known = self.host.clone();
         let question = Question::new(&self.unanswered);
         let work = move || {
             let (open, closed) = mpsc::channel();
-            let (host, found) = answer_of(known, task);
-            let (found, stream) = match found {
-                Ok((found, stream)) => (Ok((found, open)), stream),
-                Err(error) => (Err(error), None),
+            let (found, stream, connection) = match found_by(task) {
+                Ok(((found, stream), connection)) => (Ok((found, open)), stream, Some(connection)),
+                Err(error) => (Err(error), None, None),
             };
             // Where nobody waits any more the answer is dropped here, and with it what keeps it open.
-            drop(answer.send((host, found)));
+            drop(answer.send(found));
             drop(question);
-            hold(stream, &closed);
+            if let Some(stream) = stream {
+                let _ = closed.recv();
+                drop(stream);
+            }
+            // Only now: a client has trouble with two loudspeakers at a time.
+            drop(connection);
         };
         let system = |error: std::io::Error| DeviceError::System(error.to_string());
         thread::Builder::new().name("sound-card".into()).spawn(work).map_err(system)?;
-        let (host, found) = answered.recv_timeout(PATIENCE).map_err(|error| match error {
+        answered.recv_timeout(PATIENCE).map_err(|error| match error {
             RecvTimeoutError::Timeout => silent(),
             RecvTimeoutError::Disconnected => DeviceError::System("the sound system fails".into()),
-        })?;
-        self.host = host.filter(|host| host.id().name() == PULSEAUDIO);
-        found
+        })?
     }
 }
 
@@ -91,27 +90,34 @@ impl Drop for Question {
     }
 }
 
-/// Does the task with the connection that is there, or a new one where that has ended.
-fn answer_of<T>(
-    known: Option<Arc<Host>>,
-    task: impl FnOnce(&Host) -> Result<T, DeviceError>,
-) -> (Option<Arc<Host>>, Result<T, DeviceError>) {
-    let known = known.filter(|host| host.devices().is_ok());
-    match known.map_or_else(|| connect().map(Arc::new), Ok) {
-        Ok(host) => {
-            let found = task(&host);
-            (Some(host), found)
+/// A connection in use. It is idle again when this is dropped.
+struct Connection(Option<Host>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(host) = self.0.take().filter(|host| host.id().name() == PULSEAUDIO) {
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(host);
         }
-        Err(error) => (None, Err(error)),
     }
 }
 
-/// Keeps a stream until whoever has it has dropped what keeps it open.
-fn hold(stream: Option<Stream>, closed: &Receiver<()>) {
-    if let Some(stream) = stream {
-        let _ = closed.recv();
-        drop(stream);
-    }
+/// Does a task with an idle connection, or a new one.
+fn found_by<T>(
+    task: impl FnOnce(&Host) -> Result<T, DeviceError>,
+) -> Result<(T, Connection), DeviceError> {
+    let host = match idle() {
+        Some(host) => host,
+        None => connect()?,
+    };
+    let found = task(&host);
+    let connection = Connection(Some(host));
+    Ok((found?, connection))
+}
+
+/// An idle connection whose server is still there.
+fn idle() -> Option<Host> {
+    let next = || IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    std::iter::from_fn(next).find(|host| host.devices().is_ok())
 }
 
 /// PulseAudio where its server is there, since it lets several programs use one card; else the first

@@ -24,17 +24,17 @@ const CARDS: &[&str] = &[
 ];
 
 /// Longest wait for anything: five times what it should take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The server.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: PathBuf,
 }
 
 /// Runs the rest of the test in a process of its own, with a folder for a sound server in its environment
 /// and with nothing of the machine's own: cpal finds a server by the environment alone.
-pub fn alone(test: &str, inside: impl FnOnce(PathBuf)) {
+pub(crate) fn alone(test: &str, inside: impl FnOnce(PathBuf)) {
     if let Some(folder) = std::env::var_os(INSIDE) {
         return inside(folder.into());
     }
@@ -60,7 +60,7 @@ pub fn alone(test: &str, inside: impl FnOnce(PathBuf)) {
 
 impl Server {
     /// Begins one in this folder, and returns when it can be used.
-    pub fn start(folder: &std::path::Path) -> Self {
+    pub(crate) fn start(folder: &std::path::Path) -> Self {
         let mut command = Command::new("pulseaudio");
         command.args(["-n", "--daemonize=no", "--use-pid-file=no", "--log-level=info"]);
         // It ends by itself should the test be killed.
@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// What `pactl` says.
-    pub fn pactl(&self, arguments: &str) -> String {
+    pub(crate) fn pactl(&self, arguments: &str) -> String {
         let output = self.command("pactl", arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "pactl {arguments}: {said}");
@@ -95,7 +95,7 @@ impl Server {
     }
 
     /// Plays this into a sink, from now on.
-    pub fn speak(&self, sink: &str, sound: Vec<f32>) -> Tool {
+    pub(crate) fn speak(&self, sink: &str, sound: Vec<f32>) -> Tool {
         let arguments = format!("-p --raw --format=float32le --rate=48000 --channels=1 -d {sink}");
         let mut command = self.command("pacat", &arguments);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -107,8 +107,8 @@ impl Server {
     }
 
     /// What a source hears, from now on.
-    pub fn hear(&self, source: &str) -> Heard {
-        let format = "--raw --format=float32le --rate=48000 --channels=1 --latency-msec=10";
+    pub(crate) fn hear(&self, source: &str) -> Heard {
+        let format = "--raw --format=float32le --rate=48000 --channels=1 --latency-msec=100";
         let mut command = self.command("parec", &format!("{format} -d {source}"));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -118,7 +118,7 @@ impl Server {
     }
 
     /// A signal, by its name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
@@ -132,7 +132,7 @@ impl Drop for Server {
 }
 
 /// A program that ends with this value.
-pub struct Tool(Child);
+pub(crate) struct Tool(Child);
 
 impl Drop for Tool {
     fn drop(&mut self) {
@@ -142,14 +142,14 @@ impl Drop for Tool {
 }
 
 /// What a source hears.
-pub struct Heard {
+pub(crate) struct Heard {
     _tool: Tool,
     receiver: mpsc::Receiver<Vec<f32>>,
 }
 
 impl Heard {
     /// What came since it was asked last.
-    pub fn read(&self, sound: &mut Vec<f32>) {
+    pub(crate) fn read(&self, sound: &mut Vec<f32>) {
         self.receiver.try_iter().for_each(|part| sound.extend(part));
     }
 }
@@ -165,7 +165,7 @@ fn pump(mut stdout: ChildStdout, sender: &mpsc::Sender<Vec<f32>>) {
 }
 
 /// Wakes every 5 ms like an audio thread, until `look` has found what it waits for.
-pub fn every_5_ms<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn every_5_ms<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let (_sender, nothing) = mpsc::channel::<()>();
     let begun = now();
     loop {
@@ -178,12 +178,12 @@ pub fn every_5_ms<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a real server is waited for")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// A second of a tone that came by `read`, from its beginning on.
-pub fn second_of_a_tone(mut read: impl FnMut(&mut Vec<f32>)) -> Vec<f32> {
+pub(crate) fn second_of_a_tone(mut read: impl FnMut(&mut Vec<f32>)) -> Vec<f32> {
     let mut sound = Vec::new();
     every_5_ms("a second of a tone", || {
         read(&mut sound);
@@ -195,20 +195,20 @@ pub fn second_of_a_tone(mut read: impl FnMut(&mut Vec<f32>)) -> Vec<f32> {
 }
 
 /// Writes what is wanted, as an audio thread does.
-pub fn feed(player: &mut dyn Player, tone: &mut impl Iterator<Item = f32>) {
+pub(crate) fn feed(player: &mut dyn Player, tone: &mut impl Iterator<Item = f32>) {
     while player.wanted().unwrap() > 0 {
         player.write(&tone.take(480).collect::<Vec<_>>());
     }
 }
 
 /// The error that ends a microphone or a loudspeaker, and how long it took to come.
-pub fn end(mut ask: impl FnMut() -> Result<(), DeviceError>) -> (DeviceError, Duration) {
+pub(crate) fn end(mut ask: impl FnMut() -> Result<(), DeviceError>) -> (DeviceError, Duration) {
     let begun = now();
     (every_5_ms("the end of a device", || ask().err()), begun.elapsed())
 }
 
 /// Whether it records.
-pub fn records(recorder: &mut dyn Recorder) -> bool {
+pub(crate) fn records(recorder: &mut dyn Recorder) -> bool {
     let mut sound = Vec::new();
     every_5_ms("any sound", || {
         recorder.read(&mut sound).unwrap();
