@@ -1,14 +1,14 @@
 //! Sound cards, by `cpal`: [`SoundCards`] are the [`Devices`] of this machine.
 //!
 //! ```text
-//!  card -> callback -> ring, 200 ms -> Microphone (48 kHz) -> audio thread
-//!  card <- callback <- ring,  20 ms <- Speaker (48 kHz)    <- audio thread
+//!  card -> callback -> ring, 200 ms -> CardRecorder (48 kHz) -> audio thread
+//!  card <- callback <- ring,  20 ms <- CardPlayer (48 kHz)   <- audio thread
 //! ```
 //!
 //! | file | |
 //! |---|---|
 //! | `ring.rs` | what a callback does: it copies between the card's buffer and a wait-free ring |
-//! | `microphone.rs`, `speaker.rs` | the audio thread's ends of the rings, with other rates than 48 kHz |
+//! | `recorder.rs`, `player.rs` | the audio thread's ends of the rings, with other rates than 48 kHz |
 //! | `watch.rs` | notices a card that stops without a word |
 //! | `stream.rs` | opens a card: buffers of 10 ms, any format, rate and number of channels |
 //! | `choose.rs` | the device that a person means |
@@ -18,9 +18,9 @@
 //! (`media.md` §5). Cards give and take other lengths all the same, and any is borne.
 
 mod choose;
-mod microphone;
+mod player;
+mod recorder;
 mod ring;
-mod speaker;
 mod stream;
 mod system;
 mod watch;
@@ -30,7 +30,7 @@ use cpal::{
     traits::{DeviceTrait, HostTrait},
 };
 
-use self::{choose::choose, microphone::Microphone, speaker::Speaker, system::System};
+use self::{choose::choose, player::CardPlayer, recorder::CardRecorder, system::System};
 use crate::talk::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which};
 
 /// The microphones and loudspeakers of this machine: of its PulseAudio (or PipeWire) server where one is
@@ -74,7 +74,7 @@ impl Devices for SoundCards {
             let device = find(host, DeviceKind::Microphone, &which)?;
             stream::record(&device).map_err(|error| failed(&error, DeviceKind::Microphone, &which))
         })?;
-        Ok(Box::new(Microphone::new(recording, open)))
+        Ok(Box::new(CardRecorder::new(recording, open)))
     }
 
     fn open_player(&mut self, which: &Which) -> Result<Box<dyn Player>, DeviceError> {
@@ -83,7 +83,7 @@ impl Devices for SoundCards {
             let device = find(host, DeviceKind::Speaker, &which)?;
             stream::play(&device).map_err(|error| failed(&error, DeviceKind::Speaker, &which))
         })?;
-        Ok(Box::new(Speaker::new(playing, open)))
+        Ok(Box::new(CardPlayer::new(playing, open)))
     }
 }
 
@@ -107,10 +107,20 @@ fn default(host: &Host, kind: DeviceKind) -> Option<Device> {
 
 /// Whether it is what people mean by a microphone or a loudspeaker.
 fn is_for_calls(device: &Device, kind: DeviceKind) -> bool {
-    let Ok(id) = device.id() else { return false };
-    // PulseAudio names a monitor after its sink; ALSA has a device that is none.
-    let is_monitor = kind == DeviceKind::Microphone && id.id().ends_with(".monitor");
-    !is_monitor && id.id() != "null"
+    device.id().is_ok_and(|id| is_shown(id.host().name(), id.id(), kind))
+}
+
+/// PulseAudio names the monitor of a loudspeaker after it. ALSA has a dozen of names for each card and
+/// as many for no card at all: of those, each card once with all conversions.
+fn is_shown(host: &str, id: &str, kind: DeviceKind) -> bool {
+    match host {
+        "PulseAudio" => kind == DeviceKind::Speaker || !id.ends_with(".monitor"),
+        "ALSA" => {
+            let card = id.strip_prefix("plughw:CARD=");
+            id == "default" || card.is_some_and(|card| !card.starts_with(|c: char| c.is_numeric()))
+        }
+        _ => true,
+    }
 }
 
 fn list(host: &Host, kind: DeviceKind) -> Result<Vec<DeviceInfo>, DeviceError> {
@@ -132,17 +142,54 @@ fn told(device: &Device, kind: DeviceKind, default: Option<&DeviceId>) -> Option
     Some(info)
 }
 
-/// The device that is meant. Only a part of a name makes it look at all that are there: looking makes
-/// ALSA's plugins write to standard error.
+fn is_of(device: &Device, kind: DeviceKind) -> bool {
+    match kind {
+        DeviceKind::Microphone => device.supports_input(),
+        DeviceKind::Speaker => device.supports_output(),
+    }
+}
+
+/// The device that is meant. The default one is found without a look at all that are there: to look may
+/// take long.
 fn find(host: &Host, kind: DeviceKind, which: &Which) -> Result<Device, DeviceError> {
     let not_found = || DeviceError::NotFound { kind, which: which.clone(), there: Vec::new() };
     let Which::Named(name) = which else {
         return default(host, kind).ok_or_else(not_found);
     };
-    let by_id = |id: &str| host.device_by_id(&id.parse().ok()?);
-    if let Some(device) = by_id(name) {
+    let by_id =
+        |id: &str| host.device_by_id(&id.parse().ok()?).filter(|device| is_of(device, kind));
+    if let Some(device) = by_id(name).or_else(|| by_id(&format!("{}:{name}", host.id()))) {
         return Ok(device);
     }
     let devices = list(host, kind)?;
     by_id(&choose(&devices, kind, which)?.id).ok_or_else(not_found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monitors_and_the_many_names_of_alsa_are_not_shown() {
+        use DeviceKind::{Microphone, Speaker};
+        let shown = |kind, ids: &[&str]| {
+            let split =
+                |id: &&&str| id.split_once(':').is_some_and(|(host, id)| is_shown(host, id, kind));
+            ids.iter().filter(split).map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let pulse = ["PulseAudio:usb.in", "PulseAudio:usb.out.monitor"];
+        assert_eq!(shown(Microphone, &pulse), pulse[..1]);
+        let alsa = [
+            "ALSA:default",
+            "ALSA:plughw:CARD=PCH,DEV=0",
+            "ALSA:null",
+            "ALSA:lavrate",
+            "ALSA:pulse",
+            "ALSA:hw:CARD=PCH,DEV=0",
+            "ALSA:plughw:CARD=0,DEV=0",
+            "ALSA:sysdefault:CARD=PCH",
+        ];
+        assert_eq!(shown(Speaker, &alsa), alsa[..2]);
+        assert_eq!(shown(Microphone, &["CoreAudio:42"]), ["CoreAudio:42"]);
+    }
 }

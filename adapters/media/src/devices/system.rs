@@ -50,6 +50,7 @@ impl System {
         let (answer, answered) = mpsc::channel();
         let question = Question::new(&self.unanswered);
         let work = move || {
+            quiet();
             let (open, closed) = mpsc::channel();
             let (found, stream, connection) = match found_by(task) {
                 Ok(((found, stream), connection)) => (Ok((found, open)), stream, Some(connection)),
@@ -118,6 +119,12 @@ fn found_by<T>(
 fn idle() -> Option<Host> {
     let next = || IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     std::iter::from_fn(next).find(|host| host.devices().is_ok())
+}
+
+/// On this thread ALSA says what it has to say by its errors alone, and not on standard error too.
+fn quiet() {
+    #[cfg(target_os = "linux")]
+    let _ = alsa::Output::local_error_handler();
 }
 
 /// PulseAudio where its server is there, since it lets several programs use one card; else the first

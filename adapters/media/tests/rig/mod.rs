@@ -5,7 +5,11 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::mpsc,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -44,7 +48,10 @@ pub(crate) fn alone(test: &str, inside: impl FnOnce(PathBuf)) {
         let skipped = format!("skipped: sound server: {missing} is not installed\n");
         return std::io::stderr().write_all(skipped.as_bytes()).unwrap();
     }
-    let folder = std::env::temp_dir().join(format!("voip-sound-{}-{test}", std::process::id()));
+    // Short: the path of a socket has 108 bytes at most.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("voip-sound-{}-{count}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let mut again = Command::new(std::env::current_exe().unwrap());
     again.args([test, "--exact", "--nocapture"]).env(INSIDE, &folder);
@@ -65,7 +72,7 @@ impl Server {
         command.args(["-n", "--daemonize=no", "--use-pid-file=no", "--log-level=info"]);
         // It ends by itself should the test be killed.
         command.args(["--exit-idle-time=30", "--disable-shm=yes"]);
-        CARDS.iter().for_each(|card| drop(command.args(["-L", card])));
+        command.args(CARDS.iter().flat_map(|card| ["-L", card]));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.env("XDG_RUNTIME_DIR", folder).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
@@ -172,17 +179,19 @@ pub(crate) fn every_5_ms<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(now() - begun < PATIENCE, "waited in vain: {what}");
         let _ = nothing.recv_timeout(Duration::from_millis(5));
     }
 }
 
+/// The audio thread's time.
 #[expect(clippy::disallowed_methods, reason = "a real server is waited for")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
+pub(crate) fn now() -> Duration {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    BEGUN.get_or_init(Instant::now).elapsed()
 }
 
-/// A second of a tone that came by `read`, from its beginning on.
+/// A second of a tone that comes by `read`, from its beginning on.
 pub(crate) fn second_of_a_tone(mut read: impl FnMut(&mut Vec<f32>)) -> Vec<f32> {
     let mut sound = Vec::new();
     every_5_ms("a second of a tone", || {
@@ -194,24 +203,26 @@ pub(crate) fn second_of_a_tone(mut read: impl FnMut(&mut Vec<f32>)) -> Vec<f32> 
     })
 }
 
-/// Writes what is wanted, as an audio thread does.
-pub(crate) fn feed(player: &mut dyn Player, tone: &mut impl Iterator<Item = f32>) {
-    while player.wanted().unwrap() > 0 {
-        player.write(&tone.take(480).collect::<Vec<_>>());
+/// Writes what is wanted, as an audio thread does. How much that was.
+pub(crate) fn feed(player: &mut dyn Player, sound: &mut impl Iterator<Item = f32>) -> usize {
+    let steps = player.wanted(now()).unwrap().div_ceil(480);
+    for _ in 0..steps {
+        player.write(&sound.take(480).collect::<Vec<_>>());
     }
+    480 * steps
 }
 
 /// The error that ends a microphone or a loudspeaker, and how long it took to come.
 pub(crate) fn end(mut ask: impl FnMut() -> Result<(), DeviceError>) -> (DeviceError, Duration) {
     let begun = now();
-    (every_5_ms("the end of a device", || ask().err()), begun.elapsed())
+    (every_5_ms("the end of a device", || ask().err()), now() - begun)
 }
 
-/// Whether it records.
-pub(crate) fn records(recorder: &mut dyn Recorder) -> bool {
+/// Waits until it records.
+pub(crate) fn records(recorder: &mut dyn Recorder) {
     let mut sound = Vec::new();
     every_5_ms("any sound", || {
-        recorder.read(&mut sound).unwrap();
-        (sound.len() > 4_800).then_some(true)
-    })
+        recorder.read(now(), &mut sound).unwrap();
+        (sound.len() > 4_800).then_some(())
+    });
 }

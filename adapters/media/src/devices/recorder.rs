@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
-    time::Instant,
+    time::Duration,
 };
 
 use rtrb::Consumer;
@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// Reads what a callback recorded.
-pub(super) struct Microphone {
+pub(super) struct CardRecorder {
     ring: Consumer<f32>,
     /// From the card's rate, where that is another.
     flow: Option<Flow>,
     life: Life,
 }
 
-impl Microphone {
+impl CardRecorder {
     /// The audio thread's end; `open` keeps the card open.
     pub(super) fn new(recording: Recording, open: Sender<()>) -> Self {
         let life = Life::new(recording.tally, open);
@@ -40,15 +40,15 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(tally: Arc<Tally>, open: Sender<()>) -> Self {
-        Self { tally, watch: Watch::new(now()), is_told: false, _open: open }
+        Self { tally, watch: Watch::default(), is_told: false, _open: open }
     }
 
     /// [`DeviceError::Gone`] when nothing will come any more.
-    pub(super) fn check(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn check(&mut self, now: Duration) -> Result<(), DeviceError> {
         let callbacks = self.tally.callbacks.load(Relaxed);
         let fault = match self.tally.fault.get() {
             Some(fault) => fault.as_str(),
-            None if self.watch.is_alive(callbacks, now()) => return Ok(()),
+            None if self.watch.is_alive(callbacks, now) => return Ok(()),
             None => "it is silent without a word",
         };
         if !self.is_told {
@@ -69,14 +69,9 @@ impl Life {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a card is outside: this is the shell")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-impl Recorder for Microphone {
-    fn read(&mut self, sound: &mut Vec<f32>) -> Result<(), DeviceError> {
-        self.life.check()?;
+impl Recorder for CardRecorder {
+    fn read(&mut self, now: Duration, sound: &mut Vec<f32>) -> Result<(), DeviceError> {
+        self.life.check(now)?;
         let there = self.ring.slots();
         let Ok(chunk) = self.ring.read_chunk(there) else { return Ok(()) };
         let (first, second) = chunk.as_slices();

@@ -1,11 +1,11 @@
 //! A card's loudspeaker, as the audio thread has it.
 
-use std::sync::mpsc::Sender;
+use std::{sync::mpsc::Sender, time::Duration};
 
 use rtrb::Producer;
 
 use super::{
-    microphone::Life,
+    recorder::Life,
     ring::{PLAYED_MS, samples},
     stream::Playing,
 };
@@ -24,7 +24,7 @@ const BESIDES_MS: u32 = 10;
 const BEYOND_MS: u32 = 40;
 
 /// Writes what a callback plays.
-pub(super) struct Speaker {
+pub(super) struct CardPlayer {
     ring: Producer<f32>,
     /// To the card's rate, where that is another.
     flow: Option<Flow>,
@@ -34,7 +34,7 @@ pub(super) struct Speaker {
     life: Life,
 }
 
-impl Speaker {
+impl CardPlayer {
     /// The audio thread's end; `open` keeps the card open.
     pub(super) fn new(playing: Playing, open: Sender<()>) -> Self {
         let Playing { ring, flow, rate, tally } = playing;
@@ -60,9 +60,9 @@ impl Speaker {
     }
 }
 
-impl Player for Speaker {
-    fn wanted(&mut self) -> Result<usize, DeviceError> {
-        self.life.check()?;
+impl Player for CardPlayer {
+    fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
+        self.life.check(now)?;
         let missing = self.enough().saturating_sub(self.waiting());
         let missing = missing as u64 * u64::from(SAMPLE_RATE);
         let underway = self.flow.as_ref().map_or(0, Flow::waiting);
