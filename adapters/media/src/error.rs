@@ -15,6 +15,8 @@ pub enum FileKind {
     Ivf,
     /// H.264 in Annex B form.
     H264,
+    /// A single picture as PNG; only written.
+    Png,
 }
 
 impl fmt::Display for FileKind {
@@ -24,6 +26,7 @@ impl fmt::Display for FileKind {
             Self::Ogg => "Ogg/Opus file",
             Self::Ivf => "IVF file",
             Self::H264 => "H.264 file",
+            Self::Png => "PNG file",
         })
     }
 }

@@ -126,8 +126,11 @@ pub use source::{Made, Paced, Script, Weight};
 pub use splice::Splice;
 pub use studio::{CAMERA, MICROPHONE, SCREEN, Studio, StudioBuilder};
 pub use video::{
+    ask::KeyFrameAnswers,
     check::{VideoCheck, VideoReport, VideoView},
+    freeze::Freezes,
     h264::{H264File, H264Sink},
     ivf::{IvfFile, IvfSink},
     picture::{Picture, PictureSize, TestPicture},
+    still::probe_png,
 };
