@@ -144,7 +144,7 @@ pub(crate) struct GroupOptions {
 
     /// Without sound and picture: be in the call, and show who is in it, tokens, and media keys by their
     /// fingerprints.
-    #[arg(long, requires = "livekit", conflicts_with_all = ["video", "screen", "record"])]
+    #[arg(long, requires = "livekit", conflicts_with_all = ["video", "screen", "record", "snapshot"])]
     pub(crate) keys_only: bool,
 
     /// Fetch tokens by plain http too, which others can read: for a test network, and for a
@@ -220,6 +220,11 @@ pub(crate) struct TalkOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 
+    /// Keep the last picture of the other side in this file when the call ends, and whenever you
+    /// press p; in a group call of each a FILE-1.png and so on. What is there is replaced.
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
+    pub(crate) snapshot: Option<PathBuf>,
+
     /// Which WebRTC engine carries sound and picture.
     #[arg(long, value_enum, ignore_case = true, value_name = "NAME", default_value_t)]
     pub(crate) engine: Engine,
@@ -234,6 +239,13 @@ pub(crate) struct TalkOptions {
 
     #[command(flatten)]
     pub(crate) profile: Profile,
+}
+
+/// A name by which everybody sees what is in the file.
+fn png_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_png = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+    is_png.then_some(path).ok_or_else(|| "a file ending in .png".to_owned())
 }
 
 /// What is said in a call.
@@ -345,6 +357,17 @@ mod tests {
         };
         assert_eq!((call.whom.as_str(), call.talk.audio), ("@ben:b", Sound::Silence));
         assert!(call.talk.relay_only);
+    }
+
+    #[test]
+    fn a_picture_is_kept_under_a_name_that_says_what_it_is() {
+        let Ok(Online::Call(call)) = online("caller call @ben:b --snapshot a/Ben.PNG") else {
+            panic!("not a call")
+        };
+        assert_eq!(call.talk.snapshot, Some("a/Ben.PNG".into()));
+        assert_eq!(online("caller answer --snapshot film.ivf").unwrap_err().exit_code(), 2);
+        let both = "caller group K --livekit auto --keys-only --snapshot a.png";
+        assert_eq!(online(both).unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -18,7 +18,9 @@ use super::{
     keys::{HELP, Keyboard, Keys, Wish},
     kit::Controls,
     line::StatusLine,
+    mirror::Mirror,
     status::Status,
+    still::Still,
     transfers::Transfers,
 };
 
@@ -37,6 +39,8 @@ pub(crate) struct Conversation<'a> {
     gear: &'a Gear,
     controls: Controls,
     line: StatusLine,
+    mirror: Mirror,
+    still: Still,
     /// Statistics that the engine was asked for, to be shown when they come. Keys do not wait.
     asked: Option<BoxFuture<'static, Option<PeerStats>>>,
     /// A camera or a screen that is being switched on or off.
@@ -107,6 +111,7 @@ impl<'a> Conversation<'a> {
     ) -> Self {
         let (present, events) = call.subscribe();
         let line = StatusLine::new();
+        let (mirror, still) = (Mirror::new(gear.eye.clone(), &line), gear.still());
         let (loudest, listened) = (Heard::default(), 0);
         Self {
             call,
@@ -115,6 +120,8 @@ impl<'a> Conversation<'a> {
             gear,
             controls: Controls::of(gear.kit.as_ref()),
             line,
+            mirror,
+            still,
             asked: None,
             change: None,
             connected: None,
@@ -157,9 +164,11 @@ impl<'a> Conversation<'a> {
                 wish = keys.next() => self.obey(wish).await,
                 told = self.transfers.next() => self.line.print(&told),
                 told = self.controls.next() => self.line.print(&told),
+                told = self.still.next() => self.line.print(&told),
                 _ = ticks.tick() => self.on_tick().await,
             }
         }
+        self.still.finish().await;
         self.line.end();
         let talked = self.connected.map(|since| since.elapsed());
         Outcome { end: self.present.end, talked }
@@ -185,6 +194,7 @@ impl<'a> Conversation<'a> {
         }
         self.controls.on_tick();
         self.listen();
+        self.mirror.look(&self.line);
         self.listened += 1;
         if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
             self.ask();
@@ -239,6 +249,8 @@ impl<'a> Conversation<'a> {
             Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::Transfer(user) => return self.transfer(&user).await,
             Wish::Follow => return self.follow().await,
+            Wish::Snapshot => return self.still.take().unwrap_or_else(|why| self.line.print(why)),
+            Wish::TogglePicture => return self.mirror.toggle(&self.line),
             Wish::Explain => {
                 self.line.print(&call.explain().await.to_string());
                 Ok(())

@@ -20,7 +20,11 @@ use matrix_voip_media::{
     Threaded, Tone, VideoCheck, VideoView, WavFile, WavSink,
 };
 
-use super::{kit::Kit, slot::Slot};
+use super::{
+    kit::Kit,
+    slot::Slot,
+    still::{self, Still},
+};
 use crate::{
     cli::online::{Sound, TalkOptions},
     matrix::{
@@ -50,6 +54,8 @@ pub(crate) struct Gear {
     pub(crate) kit: Option<Kit>,
     speaker: Slot,
     screen: Slot,
+    /// The file of the last picture.
+    snapshot: Option<PathBuf>,
     /// The folder of recordings.
     record: Option<PathBuf>,
     recordings: Vec<(PathBuf, Recording)>,
@@ -60,6 +66,7 @@ impl Gear {
     pub(crate) fn open(options: &TalkOptions) -> Result<Self, Refusal> {
         let kit = Kit::open(options)?;
         let studio = said_and_shown(options, kit.as_ref())?;
+        still::probe(options.snapshot.as_deref())?;
         let media = media(options);
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();
@@ -67,7 +74,13 @@ impl Gear {
         let studio = studio.sink(MediaKind::Audio, heard_too(kit.clone(), speaker.opener()));
         let studio = studio.sink(MediaKind::Video, screen.opener()).build();
         let (record, recordings) = (options.record.clone(), Vec::new());
-        Ok(Self { studio, media, ear, eye, kit, speaker, screen, record, recordings })
+        let snapshot = options.snapshot.clone();
+        Ok(Self { studio, media, ear, eye, kit, speaker, screen, snapshot, record, recordings })
+    }
+
+    /// The other side's picture, to be kept when a person wants it.
+    pub(super) fn still(&self) -> Still {
+        Still::new(self.eye.clone(), self.snapshot.clone())
     }
 
     /// Opens the recordings, before the call is placed or taken.
@@ -87,9 +100,10 @@ impl Gear {
         Ok(())
     }
 
-    /// Waits until the recordings are closed; what is in each, or why it is not whole.
+    /// Waits until the recordings are closed; what is in each, or why it is not whole. The last
+    /// picture is kept too.
     pub(crate) async fn finish(self) -> Vec<Kept> {
-        let Self { studio, speaker, screen, recordings, .. } = self;
+        let Self { studio, speaker, screen, recordings, snapshot, eye, .. } = self;
         drop(studio);
         [speaker, screen].iter().for_each(Slot::close);
         let mut told = Vec::new();
@@ -99,6 +113,9 @@ impl Gear {
                 Ok(written) => Ok(format!("{path}: {} frames", written.frames)),
                 Err(why) => Err(format!("{path}: {why}")),
             });
+        }
+        if let Some(path) = snapshot {
+            told.push(still::save(eye, path).await);
         }
         told
     }
@@ -305,6 +322,22 @@ mod tests {
         fs::remove_file(&fifo).unwrap();
         let Err(refused) = refused else { panic!("opened") };
         assert!(refused.0.ends_with(".wav: not a regular file"), "{refused}");
+    }
+
+    #[test]
+    fn a_picture_that_could_not_be_kept_is_refused_before_the_call() {
+        let refused = Gear::open(&options("caller call @b:b --snapshot /nowhere/seen.png"));
+        let Err(refused) = refused else { panic!("opened") };
+        assert!(refused.0.starts_with("/nowhere/seen.png: "), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_call_in_which_no_picture_came_keeps_none_and_says_so() {
+        let path = std::env::temp_dir().join(format!("caller-none-{}.png", std::process::id()));
+        let line = format!("caller call @b:b --snapshot {}", path.display());
+        let kept = Gear::open(&options(&line)).unwrap().finish().await;
+        assert!(kept[0].as_ref().unwrap_err().ends_with("not written, no picture came"));
+        assert!(!path.exists());
     }
 
     #[test]

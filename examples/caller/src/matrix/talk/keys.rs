@@ -23,11 +23,13 @@ use tokio::sync::mpsc;
 use crate::matrix::say::show;
 
 /// The keys, for the person.
-pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · 0-9 * #: tones \
+pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · p: keep the picture · \
+     b: picture here or not · 0-9 * #: tones \
      · t: transfer · f: follow a transfer · i: new path · e: explain · q: hang up";
 
 /// The keys in a group call.
-pub(crate) const GROUP_HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · r: raise or lower your hand \
+pub(crate) const GROUP_HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · p: keep the pictures · \
+     r: raise or lower your hand \
      · 1-5: react · w: who is there · q: leave";
 
 /// The keys where media is not ours.
@@ -44,6 +46,10 @@ pub(crate) enum Wish {
     ToggleHold,
     ToggleCamera,
     ToggleScreen,
+    /// Keep what is seen of the others.
+    Snapshot,
+    /// Show the other side's picture in the terminal, or no longer.
+    TogglePicture,
     Tone(char),
     RestartIce,
     /// Call whom the other side asked us to call instead.
@@ -315,6 +321,7 @@ fn wish(layout: Layout, code: KeyCode) -> Option<Wish> {
         (KeyCode::Char(' '), _) => Some(Wish::Push(true)),
         (KeyCode::Char('a'), _) => Some(Wish::NextDevice(DeviceKind::Microphone)),
         (KeyCode::Char('l'), _) => Some(Wish::NextDevice(DeviceKind::Speaker)),
+        (KeyCode::Char('p'), _) => Some(Wish::Snapshot),
         (code, Layout::Call) => wish_of_call(code),
         (KeyCode::Char('w'), Layout::Group) => Some(Wish::Who),
         (KeyCode::Char('r'), Layout::Group) => Some(Wish::ToggleHand),
@@ -344,6 +351,7 @@ fn wish_of_call(code: KeyCode) -> Option<Wish> {
         KeyCode::Char('i') => Some(Wish::RestartIce),
         KeyCode::Char('f') => Some(Wish::Follow),
         KeyCode::Char('e') => Some(Wish::Explain),
+        KeyCode::Char('b') => Some(Wish::TogglePicture),
         KeyCode::Char(tone @ ('0'..='9' | '*' | '#')) => Some(Wish::Tone(tone)),
         _ => None,
     }
@@ -380,6 +388,8 @@ mod tests {
         let mut key = |letter| pressed(&mut keyboard, KeyCode::Char(letter));
         assert_eq!(key('q'), Some(Press::Wish(Wish::HangUp)));
         assert_eq!(key('m'), Some(Press::Wish(Wish::ToggleMute)));
+        assert_eq!(key('p'), Some(Press::Wish(Wish::Snapshot)));
+        assert_eq!(key('b'), Some(Press::Wish(Wish::TogglePicture)));
         assert_eq!(key('#'), Some(Press::Wish(Wish::Tone('#'))));
         assert_eq!(key('c'), None);
     }
@@ -389,6 +399,7 @@ mod tests {
         let mut keyboard = Keyboard::of_group();
         let mut key = |letter| pressed(&mut keyboard, KeyCode::Char(letter));
         assert_eq!([key('t'), key('6'), key('i')], [None, None, None]);
+        assert_eq!([key('b'), key('p')], [None, Some(Press::Wish(Wish::Snapshot))]);
         assert_eq!(key('1'), Some(Press::Wish(Wish::React("👍"))));
         assert_eq!(key('5'), Some(Press::Wish(Wish::React("🎉"))));
         assert_eq!(key('r'), Some(Press::Wish(Wish::ToggleHand)));

@@ -6,10 +6,12 @@
 //! | `kit.rs`, `push.rs`, `meter.rs` | microphone and loudspeaker, push to talk, how loud it is |
 //! | `conversation.rs` | one call to its end |
 //! | `status.rs`, `line.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
+//! | `mirror.rs`, `blocks.rs`, `still.rs` | the other side's picture: in the terminal, in a file |
 //! | `rings.rs` | group calls that ring while a call is waited for |
 //! | `transfers.rs` | whom the other side asks to talk to instead |
 //! | `group/` | the call of a room, with all who are in it |
 
+mod blocks;
 mod conversation;
 mod gear;
 pub(crate) mod group;
@@ -17,10 +19,12 @@ pub(crate) mod keys;
 mod kit;
 mod line;
 mod meter;
+mod mirror;
 mod push;
 mod rings;
 mod slot;
 mod status;
+mod still;
 mod transfers;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};

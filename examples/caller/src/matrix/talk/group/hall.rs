@@ -1,5 +1,5 @@
 //! What is heard and seen of each participant: by `RemoteTrack::member` each track has its ear, and
-//! its own file where sound is kept.
+//! its own file where sound or the last picture is kept.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::{
     cli::online::TalkOptions,
     matrix::{
         refusal::Refusal,
-        talk::{gear, kit::Kit},
+        talk::{gear, kit::Kit, still},
     },
 };
 
@@ -35,8 +35,11 @@ pub(super) struct Hall {
 
 struct Inside {
     ears: BTreeMap<ParticipantId, EarView>,
-    eyes: BTreeMap<ParticipantId, VideoView>,
+    /// With the number of his picture's file, in the order in which they were first seen.
+    eyes: BTreeMap<ParticipantId, (usize, VideoView)>,
     shelf: Option<Shelf>,
+    /// The file of the last pictures, before it is numbered.
+    snapshot: Option<PathBuf>,
 }
 
 /// Where sound is kept.
@@ -59,6 +62,7 @@ struct Kept {
 impl Hall {
     /// Makes the folder for what is kept, if anything is, and finds out whether it can be.
     pub(super) fn open(options: &TalkOptions, kit: Option<Kit>) -> Result<Self, Refusal> {
+        still::probe(options.snapshot.as_deref())?;
         let shelf = match &options.record {
             None => None,
             Some(folder) => {
@@ -69,7 +73,8 @@ impl Hall {
             }
         };
         let (ears, eyes) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { inside: Arc::new(Mutex::new(Inside { ears, eyes, shelf })), kit })
+        let snapshot = options.snapshot.clone();
+        Ok(Self { inside: Arc::new(Mutex::new(Inside { ears, eyes, shelf, snapshot })), kit })
     }
 
     /// The person's devices.
@@ -93,7 +98,29 @@ impl Hall {
 
     /// How many pictures were seen of somebody.
     pub(super) fn pictures(&self, who: &ParticipantId) -> u64 {
-        self.inside().eyes.get(who).map(|eye| eye.report().shown).unwrap_or_default()
+        self.inside().eyes.get(who).map(|(_, eye)| eye.report().shown).unwrap_or_default()
+    }
+
+    /// Keeps the last picture of each in a file of his own.
+    pub(super) async fn snapshots(self) -> Vec<gear::Kept> {
+        let (path, eyes) = {
+            let inside = self.inside();
+            let Some(path) = inside.snapshot.clone() else {
+                return vec![Err(still::NO_NAME.to_owned())];
+            };
+            (path, inside.eyes.clone())
+        };
+        let mut told = Vec::new();
+        for (who, (number, eye)) in eyes {
+            if eye.picture().is_some() {
+                let kept = still::save(eye, still::numbered(&path, number)).await;
+                told.push(kept.map(|line| format!("{line} from {}", name(&who))));
+            }
+        }
+        if told.is_empty() {
+            told.push(Err(still::no_picture(&path)));
+        }
+        told
     }
 
     /// What was heard of each in all.
@@ -104,7 +131,11 @@ impl Hall {
 
     /// Waits until what is kept is closed; what is in each file, or why it is not whole.
     pub(super) async fn finish(self) -> Vec<gear::Kept> {
-        let kept = self.inside().shelf.take().map(|shelf| shelf.kept).unwrap_or_default();
+        let (kept, keeps_pictures) = {
+            let mut inside = self.inside();
+            let kept = inside.shelf.take().map(|shelf| shelf.kept).unwrap_or_default();
+            (kept, inside.snapshot.is_some())
+        };
         let mut told = Vec::new();
         for Kept { path, of, recording } in kept {
             let (path, of) = (path.display(), name(&of));
@@ -116,6 +147,9 @@ impl Hall {
                 Ok(written) => Ok(format!("{path}: {} frames from {of}", written.frames)),
                 Err(why) => Err(format!("{path}: {why}")),
             });
+        }
+        if keeps_pictures {
+            told.extend(self.snapshots().await);
         }
         told
     }
@@ -142,7 +176,9 @@ impl Inside {
     fn see(&mut self, track: &RemoteTrack) -> Box<dyn FrameSink> {
         let (check, eye) = VideoCheck::new();
         if let Some(who) = &track.member {
-            self.eyes.insert(who.clone(), eye);
+            let next = self.eyes.len() + 1;
+            let number = self.eyes.get(who).map_or(next, |(number, _)| *number);
+            self.eyes.insert(who.clone(), (number, eye));
         }
         Box::new(Threaded::new(check))
     }
@@ -172,8 +208,12 @@ mod tests {
     use std::io::{self, Seek, SeekFrom, Write};
 
     use matrix_voip::host::{Codec, Frame};
+    use matrix_voip_media::{Made, PictureSize, Script, TestPicture};
 
-    use super::{super::testkit::ben, *};
+    use super::{
+        super::testkit::{ada, ben},
+        *,
+    };
 
     /// A disk that has room for the head of a file.
     struct FullDisk;
@@ -195,6 +235,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_participants_last_picture_has_a_file_of_its_own() {
+        let folder = std::env::temp_dir().join(format!("caller-hall-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut inside = Inside {
+            ears: BTreeMap::new(),
+            eyes: BTreeMap::new(),
+            shelf: None,
+            snapshot: Some(folder.join("seen.png")),
+        };
+        let mut script = TestPicture::sized(PictureSize::new(160, 96), 10);
+        let Made::Frame(frame) = script.make() else { panic!("not encoded") };
+        for who in [ada(), ben()] {
+            let (mut sink, eye) = VideoCheck::new();
+            sink.push(frame.clone());
+            inside.eyes.insert(who.clone(), (inside.eyes.len() + 1, eye));
+        }
+        let kept = Hall { inside: Arc::new(Mutex::new(inside)), kit: None }.finish().await;
+        let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
+        names.sort_by_key(std::fs::DirEntry::file_name);
+        let names: Vec<_> = names.iter().map(std::fs::DirEntry::file_name).collect();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(names, ["seen-1.png", "seen-2.png"]);
+        assert!(gear::tell_kept(&kept) && kept.len() == 2, "{kept:?}");
+    }
+
+    #[tokio::test]
     async fn what_could_not_be_kept_is_told_as_such() {
         let (mut tape, recording) = WavSink::write(FullDisk).unwrap();
         tape.push(Frame::new(Codec::Opus, 0, vec![0xf8, 0xff, 0xfe]));
@@ -204,7 +270,7 @@ mod tests {
         let (folder, spared) = (PathBuf::from("d"), Vec::new());
         let shelf = Some(Shelf { folder, spared, files: 2, kept: vec![kept, never] });
         let (ears, eyes) = (BTreeMap::new(), BTreeMap::new());
-        let inside = Arc::new(Mutex::new(Inside { ears, eyes, shelf }));
+        let inside = Arc::new(Mutex::new(Inside { ears, eyes, shelf, snapshot: None }));
         let hall = Hall { inside, kit: None };
         let kept = hall.finish().await;
         assert!(kept[0].as_ref().unwrap_err().starts_with("d/heard-1.wav: "), "{kept:?}");

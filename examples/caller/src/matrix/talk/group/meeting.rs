@@ -20,6 +20,7 @@ use super::{
 };
 use crate::matrix::talk::{
     conversation::{LISTEN, LISTENS_A_LOOK, answered},
+    gear,
     keys::{GROUP_HELP, KEYS_ONLY_HELP, Keyboard, Keys, Wish},
     kit::Controls,
     line::StatusLine,
@@ -39,6 +40,8 @@ pub(super) struct Meeting<'a> {
     controls: Controls,
     line: StatusLine,
     entering: Option<BoxFuture<'static, Result<(), EnterError>>>,
+    /// Pictures that are being kept.
+    saving: Option<BoxFuture<'static, Vec<gear::Kept>>>,
     entered: Option<Instant>,
     /// When it is left, whatever the homeserver says.
     leaving: Option<Instant>,
@@ -92,6 +95,7 @@ impl<'a> Meeting<'a> {
             controls: Controls::of(hall.kit()),
             line: StatusLine::new(),
             entering: None,
+            saving: None,
             entered: None,
             leaving: None,
             loudest: BTreeMap::new(),
@@ -142,10 +146,16 @@ impl<'a> Meeting<'a> {
                     Ok(()) => {}
                     Err(why) => refused = self.refused(why),
                 },
+                kept = answered(&mut self.saving) => self.tell_pictures(&kept),
                 wish = keys.next() => self.obey(wish).await,
                 told = self.controls.next() => self.line.print(&told),
                 _ = ticks.tick() => self.on_tick().await,
             }
+        }
+        if self.saving.is_some() {
+            // Nobody else writes these files when they are written for the last time.
+            let kept = answered(&mut self.saving).await;
+            self.tell_pictures(&kept);
         }
         self.line.end();
         let stayed = self.entered.map(|since| since.elapsed());
@@ -232,6 +242,11 @@ impl<'a> Meeting<'a> {
             Wish::ToggleHold => call.hold().await,
             Wish::ToggleCamera => self.toggle(MediaSource::Camera, "camera").await,
             Wish::ToggleScreen => self.toggle(MediaSource::Screen, "screen").await,
+            Wish::Snapshot => {
+                let hall = self.hall.clone();
+                self.saving.get_or_insert_with(|| Box::pin(hall.snapshots()));
+                return;
+            }
             Wish::Who => {
                 self.print_who();
                 Ok(())
@@ -251,6 +266,7 @@ impl<'a> Meeting<'a> {
             Wish::Tone(_)
             | Wish::RestartIce
             | Wish::Follow
+            | Wish::TogglePicture
             | Wish::Typing(_)
             | Wish::Transfer(_) => Ok(()),
         };
@@ -258,6 +274,10 @@ impl<'a> Meeting<'a> {
             Ok(()) => self.show(),
             Err(why) => self.line.print(&why.to_string()),
         }
+    }
+
+    fn tell_pictures(&self, kept: &[gear::Kept]) {
+        kept.iter().for_each(|line| self.line.print(line.as_ref().unwrap_or_else(|why| why)));
     }
 
     /// Asks everybody, whoever's key we have.
