@@ -20,6 +20,7 @@ pub(crate) struct Cli {
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
 pub(crate) enum Command {
     /// Make a real call between two users inside this process, or a group call of more, and check
     /// what each of them hears.

@@ -2,6 +2,7 @@
 //! and PNG.
 
 pub mod ask;
+mod budget;
 pub mod check;
 pub mod colour;
 pub mod freeze;

@@ -8,7 +8,10 @@ use std::num::NonZeroU32;
 
 use matrix_voip::host::{Codec, Frame, SourceControl};
 
-use super::vp8::{self, Want};
+use super::{
+    budget::Budget,
+    vp8::{self, Want},
+};
 use crate::source::{Made, Script, Weight};
 
 /// Width and height of a picture, in pixels.
@@ -165,12 +168,21 @@ fn gradient(width: usize, height: usize) -> Vec<u8> {
 }
 
 /// Draws and encodes the test picture, at a steady rate.
+///
+/// The encoder has one quality. Where the way out carries fewer bits than that takes
+/// (`SourceControl::Bitrate`), pictures are left out: in any time at most so many bits are sent, a
+/// quarter of a second of them, and one picture. A key frame that is wanted is the next one that is
+/// sent. Pictures that are not sent have no number, so that who reads the numbers misses none.
 #[derive(Debug)]
 pub struct TestPicture {
     size: PictureSize,
     rate: NonZeroU32,
     encoder: vp8::Encoder,
+    /// Of pictures that were due, sent or not.
+    due: u64,
+    /// Of the next picture that is sent.
     number: u64,
+    budget: Budget,
     want: Want,
     shown: bool,
 }
@@ -190,7 +202,12 @@ impl TestPicture {
     pub fn sized(size: PictureSize, rate: u32) -> Self {
         let rate = NonZeroU32::new(rate.min(MAX_RATE)).unwrap_or(NonZeroU32::MIN);
         let encoder = vp8::Encoder::new();
-        Self { size, rate, encoder, number: 0, want: Want::Any, shown: true }
+        let budget = Budget::default();
+        Self { size, rate, encoder, due: 0, number: 0, budget, want: Want::Any, shown: true }
+    }
+
+    fn timestamp(&self) -> u64 {
+        self.due * 90_000 / u64::from(self.rate.get())
     }
 
     fn encode(&mut self, timestamp: u64) -> Made {
@@ -198,6 +215,8 @@ impl TestPicture {
         match self.encoder.encode(&picture, self.want) {
             Ok(data) => {
                 self.want = Want::Any;
+                self.number += 1;
+                self.budget.spend(data.len());
                 let key_frame = vp8::is_key_frame(&data);
                 Made::Frame(Frame { key_frame, ..Frame::new(Codec::Vp8, timestamp, data) })
             }
@@ -221,19 +240,21 @@ impl Script for TestPicture {
     }
 
     fn due(&mut self) -> Option<u64> {
-        Some(self.number * 90_000 / u64::from(self.rate.get()))
+        Some(self.timestamp())
     }
 
     fn make(&mut self) -> Made {
-        let timestamp = self.number * 90_000 / u64::from(self.rate.get());
-        let made = if self.shown { self.encode(timestamp) } else { Made::Skipped };
-        self.number += 1;
-        made
+        let timestamp = self.timestamp();
+        self.due += 1;
+        // Time is paid for while nothing is shown, too.
+        let has_room = self.budget.has_room(timestamp);
+        if self.shown && has_room { self.encode(timestamp) } else { Made::Skipped }
     }
 
     fn control(&mut self, control: SourceControl) {
         match control {
             SourceControl::KeyFrame => self.want = Want::KeyFrame,
+            SourceControl::Bitrate(limit) => self.budget.limit(limit),
             SourceControl::Enabled(on) => {
                 self.shown = on;
                 self.want = Want::KeyFrame;
@@ -287,6 +308,68 @@ mod tests {
             };
             assert_eq!(picture.number(), Some(number));
         }
+    }
+
+    /// Bits of each of ten seconds within this limit, and of the largest frame; with the numbers.
+    fn ten_seconds(limit: u64) -> (Vec<u64>, u64, Vec<u16>) {
+        let mut script = TestPicture::new();
+        let mut decoder = Decoder::new();
+        script.control(SourceControl::Bitrate(limit));
+        let (mut seconds, mut largest, mut numbers) = (vec![0; 10], 0, Vec::new());
+        for due in 0..100 {
+            let Made::Frame(frame) = script.make() else { continue };
+            assert_eq!(frame.timestamp, due * 9_000, "time goes on");
+            let bits = 8 * frame.data.len() as u64;
+            seconds[due as usize / 10] += bits;
+            largest = largest.max(bits);
+            if let Decoded::Shown(picture) = decoder.decode(&frame.data).unwrap() {
+                numbers.push(picture.number().unwrap());
+            }
+        }
+        (seconds, largest, numbers)
+    }
+
+    #[test]
+    fn fewer_pictures_are_sent_where_the_way_out_carries_fewer_bits() {
+        let mut counts = Vec::new();
+        // Unlimited it takes 54 kbit/s.
+        for limit in [20_000, 50_000, 150_000, 400_000] {
+            let (seconds, largest, numbers) = ten_seconds(limit);
+            let count = numbers.len();
+            println!(
+                "{limit} bit/s: {count} of 100 pictures, bits of each second {seconds:?}, largest {largest}"
+            );
+            let most = limit + limit / 4 + largest;
+            assert!(seconds.iter().all(|bits| *bits <= most), "{limit}: {seconds:?}");
+            let all: u64 = seconds.iter().sum();
+            assert!(all <= 10 * limit + limit / 4 + largest, "{limit}: {all}");
+            assert!(numbers.iter().enumerate().all(|(n, number)| n == usize::from(*number)));
+            counts.push(count);
+        }
+        assert!((20..50).contains(&counts[0]) && (80..100).contains(&counts[1]), "{counts:?}");
+        assert_eq!(counts[2..], [100, 100], "enough for all");
+    }
+
+    #[test]
+    fn a_key_frame_that_is_asked_for_is_the_next_picture_that_there_is_room_for() {
+        let mut script = TestPicture::new();
+        script.control(SourceControl::Bitrate(50_000));
+        let (mut asked, mut answered) = (None, None);
+        for n in 0..40 {
+            if n == 10 {
+                script.control(SourceControl::KeyFrame);
+                asked = Some(n);
+            }
+            if let Made::Frame(frame) = script.make()
+                && asked.is_some()
+            {
+                assert!(frame.key_frame, "nothing else before it");
+                answered = Some(n);
+                break;
+            }
+        }
+        let took = answered.zip(asked).map(|(answered, asked)| answered - asked);
+        assert!(took.is_some_and(|took| took <= 10), "{took:?} tenths of a second");
     }
 
     #[test]

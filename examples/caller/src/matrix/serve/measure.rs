@@ -88,6 +88,13 @@ fn inbound(stream: &StreamStats, senses: &CallSenses) -> Value {
         && let Some(seen) = senses.pictures(&stream.mid)
     {
         shown["framesDecoded"] = seen.shown.into();
+        shown["freezeCount"] = seen.freezes.count.into();
+        shown["totalFreezesDuration"] = seen.freezes.total.as_secs_f64().into();
+        let answers = seen.key_frames;
+        shown["keyFrames"] = json!({
+            "asked": answers.asked, "answered": answers.answered,
+            "longestMs": answers.longest.map(|took| took.as_secs_f64() * 1000.0),
+        });
         if let Some((width, height)) = seen.size {
             shown["width"] = width.into();
             shown["height"] = height.into();
