@@ -31,12 +31,15 @@ const inbound = (stream, codec) => ({
     mid: stream.mid, kind: stream.kind, bytes: stream.bytesReceived,
     packets: stream.packetsReceived, lost: stream.packetsLost,
     framesDecoded: stream.framesDecoded, width: stream.frameWidth, height: stream.frameHeight,
+    freezeCount: stream.freezeCount, totalFreezesDuration: stream.totalFreezesDuration,
+    keyFramesDecoded: stream.keyFramesDecoded, pliCount: stream.pliCount,
     codec,
 });
 
 const outbound = (stream, codec) => ({
     mid: stream.mid, kind: stream.kind, bytes: stream.bytesSent, packets: stream.packetsSent,
-    framesEncoded: stream.framesEncoded, codec,
+    framesEncoded: stream.framesEncoded, keyFramesEncoded: stream.keyFramesEncoded,
+    pliCount: stream.pliCount, codec,
 });
 
 /** The `stats` of the protocol. */
