@@ -37,6 +37,7 @@
 //! ```
 
 mod pump;
+mod rate;
 mod timeline;
 
 pub use pump::gate;
@@ -60,7 +61,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::timeline::Timeline;
+use self::{rate::Rate, timeline::Timeline};
 
 /// A frame of a track on its way to a connection.
 pub type Outgoing = (TrackId, Arc<Frame>);
@@ -319,14 +320,15 @@ impl Track {
     fn run(&mut self, id: TrackId, source: Box<dyn FrameSource>) {
         let (controls, received) = mpsc::channel(MAX_WAITING_CONTROLS);
         lock(&self.subscribers).is_over = false;
+        let kind = source.codec().kind();
         let pump = pump::Pump {
             id,
             enabled: self.enabled.clone(),
             subscribers: self.subscribers.clone(),
             timeline: self.timeline.clone(),
             controls: received,
+            rate: Rate::new(kind),
         };
-        let kind = source.codec().kind();
         let last = match std::mem::take(&mut self.capture) {
             Capturing::Running { pump, .. } => Some(pump),
             Capturing::Idle | Capturing::Opening { .. } => None,

@@ -15,7 +15,7 @@ use matrix_voip::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Subscribers, lock, timeline::Timeline};
+use super::{Subscribers, lock, rate::Rate, timeline::Timeline};
 
 /// An Opus packet that decodes to 20 ms of silence (RFC 6716: full-band CELT, one empty frame).
 const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
@@ -45,6 +45,7 @@ pub(super) struct Pump {
     pub(super) subscribers: Subscribers,
     pub(super) timeline: Arc<Mutex<Timeline>>,
     pub(super) controls: mpsc::Receiver<SourceControl>,
+    pub(super) rate: Rate,
 }
 
 impl Pump {
@@ -63,7 +64,7 @@ impl Pump {
             tokio::select! {
                 biased;
                 control = self.controls.recv() => match control {
-                    Some(control) => source.control(control),
+                    Some(control) => self.tell(&mut *source, control),
                     // Released: no news, the machine knows.
                     None => return self.subscribers = Subscribers::default(),
                 },
@@ -75,10 +76,22 @@ impl Pump {
         }
     }
 
-    fn forward(&self, frame: Frame) {
-        let timestamp = lock(&self.timeline).stamp(clock(), &frame);
+    /// With a loss the source learns what the way carries, too.
+    fn tell(&mut self, source: &mut dyn FrameSource, control: SourceControl) {
+        source.control(control);
+        if let SourceControl::Loss(loss) = control
+            && let Some(limit) = self.rate.on_loss(loss)
+        {
+            source.control(SourceControl::Bitrate(limit));
+        }
+    }
+
+    fn forward(&mut self, frame: Frame) {
+        let now = clock();
+        let timestamp = lock(&self.timeline).stamp(now, &frame);
         let frame = Frame { timestamp, ..frame };
         let Some(frame) = gate(frame, self.enabled.load(Ordering::SeqCst)) else { return };
+        self.rate.on_sent(now, frame.data.len());
         let frame = Arc::new(frame);
         for subscriber in lock(&self.subscribers).of.values() {
             // A connection that cannot follow loses frames rather than delaying the others.
@@ -100,7 +113,44 @@ impl Drop for Pump {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use matrix_voip::{
+        host::Media,
+        id::SessionId,
+        machine::io::{Capture, MediaKind, MediaSource},
+    };
+    use testkit::studio::Studio;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_source_whose_packets_are_lost_learns_how_many_bits_the_way_carries() {
+        let mut rate = Rate::new(MediaKind::Audio);
+        // 100 bytes each 20 ms are 40 kbit/s.
+        (0..=50).for_each(|n| rate.on_sent(clock() + Duration::from_millis(20 * n), 100));
+        let (_, controls) = mpsc::channel(1);
+        let mut pump = Pump {
+            id: TrackId(1),
+            enabled: Arc::default(),
+            subscribers: Subscribers::default(),
+            timeline: Arc::default(),
+            controls,
+            rate,
+        };
+        let studio = Studio { hertz: 440.0, log: Arc::default() };
+        let what = Capture::of(MediaSource::Microphone);
+        let mut source = studio.capture(SessionId(1), TrackId(1), what).await.unwrap();
+        pump.tell(&mut *source, SourceControl::KeyFrame);
+        pump.tell(&mut *source, SourceControl::Loss(0.5));
+        let told = studio.log.controls.lock().unwrap();
+        let [SourceControl::KeyFrame, SourceControl::Loss(0.5), SourceControl::Bitrate(limit)] =
+            told[..]
+        else {
+            panic!("{told:?}")
+        };
+        assert!((29_000..31_000).contains(&limit), "{limit}");
+    }
 
     #[test]
     fn a_muted_track_sends_silence_at_the_same_times_and_no_picture() {
