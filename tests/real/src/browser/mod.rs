@@ -228,8 +228,11 @@ impl WebRtc for Browser {
     }
 
     async fn stats(&self, peer: PeerId) -> Result<PeerStats, Fault> {
-        let answer = self.request(peer, json!({ "do": "stats" })).await?;
-        Ok(stats::read(&answer["reports"]))
+        let way = self.way(peer)?;
+        let answer = self.ask(&way, json!({ "do": "stats" })).await?;
+        let mut stats = stats::read(&answer["reports"]);
+        way.peer.hear(&mut stats);
+        Ok(stats)
     }
 
     async fn close(&self, peer: PeerId) -> Result<(), Fault> {

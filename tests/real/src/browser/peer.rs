@@ -13,7 +13,8 @@ use matrix_voip::{
     host::{Frame, FrameSink, Media, PeerEvents, RemoteTrack, SourceControl},
     id::{PeerId, SessionId, StreamId, TrackId},
     machine::io::{
-        Candidate, MediaKind, ParticipantId, PeerConfig, PeerNews, PeerState, Plan, SdpKind,
+        Candidate, MediaKind, ParticipantId, PeerConfig, PeerNews, PeerState, PeerStats, Plan,
+        SdpKind,
     },
     sdp,
 };
@@ -268,6 +269,16 @@ impl Peer {
         sink.push(frame);
         let wants = codec.kind() == MediaKind::Video && sink.wants_key_frame();
         wants.then(|| json!({ "do": "keyFrame", "id": self.number, "line": record.line }))
+    }
+
+    /// What the sinks say of what comes in.
+    pub(super) fn hear(&self, stats: &mut PeerStats) {
+        let state = self.lock();
+        for stream in &mut stats.inbound {
+            let line = state.flows.get(&stream.mid).and_then(|flow| state.lines.get(&flow.line));
+            let sink = line.and_then(|line| line.sink.as_ref());
+            stream.playout = sink.and_then(|sink| sink.playout());
+        }
     }
 
     /// Nobody takes anything any more.

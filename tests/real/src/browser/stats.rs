@@ -65,6 +65,10 @@ fn inbound(all: &[Value], report: &Value) -> StreamStats {
     stats.lost = report["packetsLost"].as_i64().map(|lost| lost.max(0) as u64);
     stats.jitter = seconds(&report["jitter"]);
     stats.level = report["audioLevel"].as_f64().map(|level| level as f32);
+    // Both in milliseconds, on the same clock.
+    let came = report["lastPacketReceivedTimestamp"].as_f64();
+    let silence = came.zip(report["timestamp"].as_f64()).map(|(came, now)| (now - came).max(0.0));
+    stats.silence = silence.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok());
     stats
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use matrix_voip::{
     PeerStats,
+    host::{Output, Playout},
     machine::io::{CandidateInfo, MediaKind, StreamStats},
 };
 use serde_json::{Value, json};
@@ -84,6 +85,12 @@ fn shown(stats: &PeerStats, senses: &CallSenses) -> Value {
 fn inbound(stream: &StreamStats, senses: &CallSenses) -> Value {
     let mut shown = common(stream);
     shown["lost"] = stream.lost.unwrap_or_default().into();
+    if let Some(silence) = stream.silence {
+        shown["silenceMs"] = milliseconds(silence);
+    }
+    if let Some(playout) = &stream.playout {
+        shown["playout"] = heard(playout);
+    }
     if stream.kind == MediaKind::Video
         && let Some(seen) = senses.pictures(&stream.mid)
     {
@@ -101,6 +108,24 @@ fn inbound(stream: &StreamStats, senses: &CallSenses) -> Value {
         }
     }
     shown
+}
+
+/// How sound is heard: counters of samples at 48 kHz, the delay of now.
+fn heard(playout: &Playout) -> Value {
+    let output = match playout.output {
+        Output::NoDevice => "no device",
+        Output::Muted => "muted",
+        _ => "playing",
+    };
+    json!({
+        "samples": playout.played, "concealedSamples": playout.concealed,
+        "delayMs": milliseconds(playout.delay), "targetMs": milliseconds(playout.target),
+        "level": playout.level, "output": output,
+    })
+}
+
+fn milliseconds(span: Duration) -> Value {
+    (span.as_secs_f64() * 1000.0).into()
 }
 
 fn common(stream: &StreamStats) -> Value {
@@ -136,6 +161,28 @@ mod tests {
         assert_eq!(shown["pair"]["local"]["type"], "relay");
         assert_eq!(shown["pair"]["local"]["port"], 5);
         assert_eq!(shown["pair"]["remote"]["address"], "::1");
+    }
+
+    #[test]
+    fn sound_is_shown_as_its_sink_tells() {
+        let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+        let mut stats = PeerStats::default();
+        stats.inbound = vec![sound.clone()];
+        let of = |stats: &PeerStats| shown(stats, &CallSenses::default())["inbound"][0].clone();
+        assert!(of(&stats).get("playout").is_none(), "a sink that knows nothing");
+        let mut playout = Playout::default();
+        (playout.played, playout.concealed) = (960, 480);
+        (playout.delay, playout.output) = (Duration::from_millis(40), Output::NoDevice);
+        (sound.playout, sound.silence) = (Some(playout), Some(Duration::from_millis(20)));
+        stats.inbound = vec![sound];
+        let sound = of(&stats);
+        assert_eq!(
+            (&sound["silenceMs"], &sound["playout"]["samples"]),
+            (&json!(20.0), &json!(960))
+        );
+        assert_eq!(sound["playout"]["concealedSamples"], 480);
+        assert_eq!(sound["playout"]["delayMs"], 40.0);
+        assert_eq!(sound["playout"]["output"], "no device");
     }
 
     #[test]

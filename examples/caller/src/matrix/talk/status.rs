@@ -1,8 +1,12 @@
-//! The status line of a call: state, path, level, loss, round trip. Pure.
+//! The status line of a call: state, path, level, loss, what was made up, delay, round trip. Pure.
 
 use std::{fmt, time::Duration};
 
-use matrix_voip::{CallState, PeerStats, machine::io::MediaKind};
+use matrix_voip::{
+    CallState, PeerStats,
+    host::{Output, Playout},
+    machine::io::MediaKind,
+};
 use matrix_voip_media::{Heard, HeardTone};
 
 use super::meter::bar;
@@ -48,6 +52,9 @@ impl fmt::Display for Status {
             if let Some(loss) = loss(stats) {
                 write!(f, "  loss {loss:.1} %")?;
             }
+            if let Some(playout) = playout(stats) {
+                write!(f, "{}", Played(&playout))?;
+            }
             if let Some(time) = stats.round_trip {
                 write!(f, "  round trip {:.0} ms", time.as_secs_f64() * 1000.0)?;
             }
@@ -88,6 +95,30 @@ fn loss(stats: &PeerStats) -> Option<f64> {
     let lost = sound.lost? as f64;
     let all = sound.packets as f64 + lost;
     Some(if all > 0.0 { 100.0 * lost / all } else { 0.0 })
+}
+
+/// How the sound is heard, where it goes through a jitter buffer.
+fn playout(stats: &PeerStats) -> Option<Playout> {
+    let mut sounds = stats.inbound.iter().filter(|stream| stream.kind == MediaKind::Audio);
+    sounds.find_map(|sound| sound.playout)
+}
+
+/// Per cent of the sound that was made up, and how long it waits in the jitter buffer.
+struct Played<'a>(&'a Playout);
+
+impl fmt::Display for Played<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Playout { played, concealed, delay, output, .. } = self.0;
+        match output {
+            Output::NoDevice => return f.write_str("  no loudspeaker"),
+            Output::Muted => return f.write_str("  muted here"),
+            _ => {}
+        }
+        if *played > 0 {
+            write!(f, "  made up {:.1} %", 100.0 * *concealed as f64 / *played as f64)?;
+        }
+        write!(f, "  buffer {} ms", delay.as_millis())
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +167,22 @@ mod tests {
     fn with_a_microphone_there_are_meters_of_both_sides() {
         let line = Status { said: Some(1.0), ..status(Some(measured())) }.to_string();
         assert!(line.contains("  you ████████ they █████░░░  hears -20 dB"), "{line}");
+    }
+
+    #[test]
+    fn sound_through_a_jitter_buffer_says_what_was_made_up_and_how_long_it_waits() {
+        let line = |output| {
+            let mut stats = measured();
+            let mut playout = Playout::default();
+            (playout.played, playout.concealed) = (48_000, 1_200);
+            (playout.delay, playout.output) = (Duration::from_millis(42), output);
+            stats.inbound[0].playout = Some(playout);
+            status(Some(stats)).to_string()
+        };
+        let said = line(Output::Playing);
+        assert!(said.contains("loss 1.0 %  made up 2.5 %  buffer 42 ms  round trip"), "{said}");
+        assert!(line(Output::NoDevice).contains("  no loudspeaker  "));
+        assert!(line(Output::Muted).contains("  muted here  "));
     }
 
     #[test]
