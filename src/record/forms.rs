@@ -370,9 +370,7 @@ record_struct!(StreamStats {
     lost,
     jitter,
     key_frame_requests,
-    level,
-    silence,
-    playout,
+    level, silence, playout,
 });
 record_struct!(Playout { played, concealed, delay, target, level, output });
 record_enum!(Output { Playing, NoDevice, Muted });

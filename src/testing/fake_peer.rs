@@ -2,8 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::sdp::{self, Line};
-use crate::machine::io::{Candidate, Description, PeerConfig, PeerState, Plan, Slot};
+use super::{
+    sdp::{self, Line},
+    webrtc::Habits,
+};
+use crate::machine::{
+    io::{
+        Candidate, Description, MediaKind, PeerConfig, PeerState, PeerStats, Plan, Slot,
+        StreamStats,
+    },
+    playout::Playout,
+};
 
 /// A peer connection, for tests to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +88,23 @@ impl FakePeer {
         }
     }
 
-    /// It is measured once more; how often it was.
-    pub(super) fn count_look(&mut self) -> u64 {
-        self.looks += 1;
-        self.looks
+    /// What comes in while somebody is as loud as this, in dBov; `None`: nobody's sound is sent.
+    pub(super) fn measure(&mut self, habits: &Habits, voice: Option<i8>) -> PeerStats {
+        let mut stats = PeerStats::default();
+        let Some(voice) = voice else { return stats };
+        // Where nothing is played a look changes nothing: worlds are alike before and after it.
+        self.looks += u64::from(habits.playout.is_some());
+        let looks = self.looks;
+        let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
+        sound.level = Some(10_f32.powf(f32::from(voice) / 20.0));
+        (sound.packets, sound.silence) = (50 * looks.max(1), Some(habits.silence));
+        sound.playout = habits.playout.map(|one| Playout {
+            played: looks * one.played,
+            concealed: looks * one.concealed,
+            ..one
+        });
+        stats.inbound.push(sound);
+        stats
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -23,8 +23,8 @@ use crate::{
     id::{PeerId, TrackId},
     machine::{
         io::{
-            Candidate, Capture, Description, Fault, MediaKind, MediaSource, PeerConfig, PeerNews,
-            PeerOp, PeerState, PeerStats, Plan, Reply, SdpKind, StreamStats, TrackOp,
+            Candidate, Capture, Description, Fault, MediaSource, PeerConfig, PeerNews, PeerOp,
+            PeerState, PeerStats, Plan, Reply, SdpKind, TrackOp,
         },
         playout::Playout,
     },
@@ -205,12 +205,6 @@ impl FakeWebRtc {
 
     /// What comes in: the voice at the other end, if it is sent.
     fn measure(&mut self, end: (Seat, PeerId)) -> PeerStats {
-        let habits = self.habits(end.0);
-        let looks = match habits.playout {
-            // Where nothing is played a look changes nothing: worlds are alike before and after it.
-            None => 1,
-            Some(_) => self.held(end.0, end.1).count_look(),
-        };
         let other = self.linked.keys().find_map(|pair| other_end(pair, end));
         let sent = other.filter(|(seat, _)| {
             let sent = |track: &FakeTrack| {
@@ -218,19 +212,9 @@ impl FakeWebRtc {
             };
             self.tracks(*seat).any(|(_, track)| sent(track))
         });
-        let mut stats = PeerStats::default();
-        if let Some((seat, _)) = sent {
-            let mut sound = StreamStats::new("0", MediaKind::Audio, "audio/opus");
-            sound.level = Some(10_f32.powf(f32::from(self.habits(seat).voice) / 20.0));
-            (sound.packets, sound.silence) = (50 * looks, Some(habits.silence));
-            sound.playout = habits.playout.map(|one| Playout {
-                played: looks * one.played,
-                concealed: looks * one.concealed,
-                ..one
-            });
-            stats.inbound.push(sound);
-        }
-        stats
+        let voice = sent.map(|(seat, _)| self.habits(seat).voice);
+        let habits = self.habits(end.0);
+        self.held(end.0, end.1).measure(&habits, voice)
     }
 
     /// Does something with a local track.
