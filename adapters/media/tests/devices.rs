@@ -115,7 +115,7 @@ fn cards_of_other_rates_and_formats_sound_the_same() {
             } else {
                 // Eight bits are too coarse to see breaks in.
                 let level = Level::of(&sound);
-                assert!((level.rms / 0.283 - 1.0).abs() < 0.05, "{level:?}");
+                assert!((level.rms / 0.283 - 1.0).abs() < 0.1, "{level:?}");
             }
         }
     });
@@ -165,6 +165,7 @@ fn what_is_there_is_listed_and_can_be_chosen_by_its_name() {
     });
 }
 
+/// The server would move what is recorded to another source, if only a monitor, and tell nobody.
 #[test]
 fn a_microphone_that_is_unplugged_is_gone_and_records_when_it_is_there_again() {
     alone("a_microphone_that_is_unplugged_is_gone_and_records_when_it_is_there_again", |folder| {
@@ -179,17 +180,17 @@ fn a_microphone_that_is_unplugged_is_gone_and_records_when_it_is_there_again() {
         let (error, took) = end(|| recorder.read(now(), &mut sound));
         println!("measured: unplugged, noticed after {took:?}");
         assert_eq!(error, DeviceError::Gone);
-        // Also while it is missing for long: each question costs the server a client, if it is not asked
-        // by the same one, and it has room for 64.
+        // It may be missing for long, and is looked for each second. The server has room for 64 clients.
         for _ in 0..100 {
             let error = cards.open_recorder(&named("usb")).err().unwrap();
-            assert!(
-                matches!(&error, DeviceError::NotFound { there, .. } if there == &["Ear"]),
-                "{error}"
-            );
+            assert_eq!(error.to_string(), "no microphone \"usb\" is there, but \"Ear\"");
         }
+        let mut recorder = cards.open_recorder(&Which::Default).unwrap();
+        server.pactl("unload-module module-remap-source");
+        assert_eq!(end(|| recorder.read(now(), &mut sound)).0, DeviceError::Gone);
+        let error = cards.open_recorder(&Which::Default).err().unwrap();
+        assert_eq!(error.to_string(), "no microphone is there", "a monitor is none");
         server.pactl(plug);
-        drop(recorder);
         records(&mut *cards.open_recorder(&named("usb")).unwrap());
     });
 }

@@ -72,7 +72,10 @@ impl Devices for SoundCards {
         let which = which.clone();
         let (recording, open) = self.system.ask(move |host| {
             let device = find(host, DeviceKind::Microphone, &which)?;
-            stream::record(&device).map_err(|error| failed(&error, DeviceKind::Microphone, &which))
+            let opened = stream::record(&device);
+            let (end, open) =
+                opened.map_err(|error| failed(&error, DeviceKind::Microphone, &which))?;
+            Ok((end, Some(open)))
         })?;
         Ok(Box::new(CardRecorder::new(recording, open)))
     }
@@ -81,7 +84,10 @@ impl Devices for SoundCards {
         let which = which.clone();
         let (playing, open) = self.system.ask(move |host| {
             let device = find(host, DeviceKind::Speaker, &which)?;
-            stream::play(&device).map_err(|error| failed(&error, DeviceKind::Speaker, &which))
+            let opened = stream::play(&device);
+            let (end, open) =
+                opened.map_err(|error| failed(&error, DeviceKind::Speaker, &which))?;
+            Ok((end, Some(open)))
         })?;
         Ok(Box::new(CardPlayer::new(playing, open)))
     }

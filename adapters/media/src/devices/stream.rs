@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use cpal::{
-    BufferSize, Device, Error, ErrorKind, SampleFormat, Stream, StreamConfig, SupportedBufferSize,
+    BufferSize, Device, Error, ErrorKind, SampleFormat, StreamConfig, SupportedBufferSize,
     SupportedStreamConfig,
     traits::{DeviceTrait, StreamTrait},
 };
 use rtrb::{Consumer, Producer};
 
-use super::ring::{self, Tally};
+use super::{
+    ring::{self, Tally},
+    system::Open,
+};
 use crate::audio::{rate::Flow, sound::SAMPLE_RATE};
 
 /// How often a second a card should call.
@@ -49,7 +52,7 @@ macro_rules! with_sample {
 }
 
 /// Begins to record.
-pub(super) fn record(device: &Device) -> Result<(Recording, Option<Stream>), Error> {
+pub(super) fn record(device: &Device) -> Result<(Recording, Open), Error> {
     let supported = device.default_input_config()?;
     let (config, rate) = (config(&supported), supported.sample_rate());
     let tally = Arc::default();
@@ -64,11 +67,12 @@ pub(super) fn record(device: &Device) -> Result<(Recording, Option<Stream>), Err
     ));
     let stream = stream.ok_or_else(|| unknown(&supported))??;
     stream.play()?;
-    Ok((Recording { ring, flow, tally }, Some(stream)))
+    let open = Open { stream, device: device.id()?, tally: Arc::clone(&tally) };
+    Ok((Recording { ring, flow, tally }, open))
 }
 
 /// Begins to play.
-pub(super) fn play(device: &Device) -> Result<(Playing, Option<Stream>), Error> {
+pub(super) fn play(device: &Device) -> Result<(Playing, Open), Error> {
     let supported = device.default_output_config()?;
     let (config, rate) = (config(&supported), supported.sample_rate());
     let tally = Arc::default();
@@ -83,7 +87,8 @@ pub(super) fn play(device: &Device) -> Result<(Playing, Option<Stream>), Error> 
     ));
     let stream = stream.ok_or_else(|| unknown(&supported))??;
     stream.play()?;
-    Ok((Playing { ring, flow, rate, tally }, Some(stream)))
+    let open = Open { stream, device: device.id()?, tally: Arc::clone(&tally) };
+    Ok((Playing { ring, flow, rate, tally }, open))
 }
 
 /// What the device does by itself, in buffers of 10 ms or as near as it can.

@@ -5,18 +5,22 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc::{self, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::Duration,
 };
 
-use cpal::{Host, Stream, traits::HostTrait};
+use cpal::{DeviceId, Host, Stream, traits::HostTrait};
 
+use super::ring::Tally;
 use crate::talk::DeviceError;
 
 /// Longest wait for an answer. A sound server that hangs is given up by cpal after 2 s.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether an open device is still there.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// So many questions may be without an answer; then nothing is asked any more.
 const MOST_UNANSWERED: usize = 4;
@@ -41,7 +45,7 @@ impl System {
     /// That of `task`, or [`DeviceError::System`] where there is no answer.
     pub(super) fn ask<T: Send + 'static>(
         &self,
-        task: impl FnOnce(&Host) -> Result<(T, Option<Stream>), DeviceError> + Send + 'static,
+        task: impl FnOnce(&Host) -> Result<(T, Option<Open>), DeviceError> + Send + 'static,
     ) -> Result<(T, Sender<()>), DeviceError> {
         let silent = || DeviceError::System("the sound system does not answer".into());
         if self.unanswered.load(Relaxed) >= MOST_UNANSWERED {
@@ -59,9 +63,8 @@ impl System {
             // Where nobody waits any more the answer is dropped here, and with it what keeps it open.
             drop(answer.send(found));
             drop(question);
-            if let Some(stream) = stream {
-                let _ = closed.recv();
-                drop(stream);
+            if let (Some(stream), Some(connection)) = (stream, &connection) {
+                stream.hold(connection, &closed);
             }
             // Only now: a client has trouble with two loudspeakers at a time.
             drop(connection);
@@ -73,6 +76,38 @@ impl System {
             RecvTimeoutError::Disconnected => DeviceError::System("the sound system fails".into()),
         })?
     }
+}
+
+/// A stream, and what is to be known to watch over it.
+pub(super) struct Open {
+    pub(super) stream: Stream,
+    pub(super) device: DeviceId,
+    pub(super) tally: Arc<Tally>,
+}
+
+impl Open {
+    /// Keeps it open until the other end of `closed` is dropped.
+    ///
+    /// A PulseAudio server moves the stream of a device that is unplugged to another one and tells
+    /// nobody; with the last microphone gone, to what the loudspeaker plays, and the others would hear
+    /// themselves.
+    fn hold(self, connection: &Connection, closed: &Receiver<()>) {
+        let is_there = || match &connection.0 {
+            Some(host) if is_pulseaudio(host) => host.device_by_id(&self.device).is_some(),
+            _ => true,
+        };
+        while closed.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if !is_there() {
+                // Where it has a fault already the first one stays.
+                let _ = self.tally.fault.set("it was unplugged".into());
+            }
+        }
+        drop(self.stream);
+    }
+}
+
+fn is_pulseaudio(host: &Host) -> bool {
+    host.id().name() == PULSEAUDIO
 }
 
 /// Counts while it exists.
@@ -96,7 +131,7 @@ struct Connection(Option<Host>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(host) = self.0.take().filter(|host| host.id().name() == PULSEAUDIO) {
+        if let Some(host) = self.0.take().filter(is_pulseaudio) {
             IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(host);
         }
     }
