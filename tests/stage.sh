@@ -39,3 +39,28 @@ require_tools() {
   command -v "${CC:-cc}" >/dev/null || { echo "no C compiler (${CC:-cc}): Rust links with it, and aws-lc-sys builds its crypto with it; install gcc or clang, or set CC" >&2; exit 2; }
   rustc --version
 }
+
+# What every stage tells cargo, so that nothing is built twice; see sound_cards.
+ALL_FEATURES=(--all-features)
+WITHOUT_SOUND_CARDS=no
+
+alsa_headers() {
+  [ "$(uname -s)" != Linux ] || pkg-config --exists alsa 2>/dev/null
+}
+
+# features_but NAME: all features of the workspace without that one, as cargo takes them.
+features_but() {
+  awk -v but="$1" '/^\[/ { on = $0 == "[features]" }
+    on && /^[a-z0-9-]+ = / && $1 != but && !seen[$1]++ { printf "%s%s", comma, $1; comma = "," }' \
+    Cargo.toml adapters/*/Cargo.toml examples/Cargo.toml examples/*/Cargo.toml tests/real/Cargo.toml
+}
+
+# sound_cards: the feature `devices` needs ALSA's headers on Linux. Installs them, where it can; else
+# everything is built without that feature. To be called before anything is built with all features.
+sound_cards() {
+  alsa_headers || tests/real/setup sound-cards
+  alsa_headers && return
+  ALL_FEATURES=(--features "$(features_but devices)")
+  WITHOUT_SOUND_CARDS=yes
+  echo "without the feature devices: install libasound2-dev and pkg-config"
+}

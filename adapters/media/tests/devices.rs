@@ -8,7 +8,7 @@ use matrix_voip_media::{
     Level, SoundCards, Tone,
     talk::{DeviceError, Devices as _, Which},
 };
-use rig::{Server, alone, end, every_5_ms, feed, now, records, second_of_a_tone};
+use rig::{Server, alone, end, every_5_ms, feed, now, records, second_of_a_tone, skip};
 
 /// The tone, its level, and that its samples follow each other: each is known by the two before. A busy
 /// machine may break it now and then; a second that is not whole at all has hundreds of breaks.
@@ -268,6 +268,11 @@ fn a_server_that_hangs_stops_nobody_for_long() {
 
 #[test]
 fn a_machine_without_cards_has_no_microphone_and_says_so() {
+    // As "0 [PCH ]: …", or "--- no soundcards ---".
+    let cards = std::fs::read_to_string("/proc/asound/cards").unwrap_or_default();
+    if cards.contains('[') {
+        return skip("a machine without sound cards: this one has some");
+    }
     alone("a_machine_without_cards_has_no_microphone_and_says_so", |_folder| {
         let mut cards = SoundCards::new();
         println!("listed: {:?}", cards.list());

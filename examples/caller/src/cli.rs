@@ -35,6 +35,10 @@ pub(crate) enum Command {
     /// ends before its end or this build judges otherwise than the live call did, 2 where the file
     /// is no recording.
     Replay(ReplayOptions),
+    /// List microphones and loudspeakers; a star marks those that are used unless told otherwise.
+    ///
+    /// A device is chosen by its name, a part of it that no other has, or its id (in brackets).
+    Devices,
     /// What needs a homeserver.
     #[command(flatten)]
     Online(Online),
@@ -130,7 +134,9 @@ mod tests {
         let all = ["caller", "demo"].iter().chain(arguments);
         match Cli::try_parse_from(all)?.command {
             Command::Demo(options) => Ok(options),
-            other @ (Command::Replay(_) | Command::Online(_)) => panic!("not the demo: {other:?}"),
+            other @ (Command::Replay(_) | Command::Devices | Command::Online(_)) => {
+                panic!("not the demo: {other:?}")
+            }
         }
     }
 

@@ -330,7 +330,9 @@ mod tests {
     fn online(line: &str) -> Result<Online, clap::Error> {
         match Cli::try_parse_from(line.split(' '))?.command {
             Command::Online(online) => Ok(online),
-            Command::Demo(_) | Command::Replay(_) => panic!("works without a homeserver"),
+            Command::Demo(_) | Command::Replay(_) | Command::Devices => {
+                panic!("works without a homeserver")
+            }
         }
     }
 
