@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
 use super::meter::Latest;
@@ -126,7 +126,7 @@ impl Link {
         if let Some(hearing) = Hearing::at(&earlier) {
             return Some(hearing);
         }
-        sleep(LISTENING).await;
+        sleep_until(Instant::now() + LISTENING).await;
         let later = self.measure(session).await.ok()?;
         Some(Hearing::between(&earlier, &later))
     }

@@ -265,10 +265,10 @@ impl Explanation {
             None | Some(Hearing::Heard | Hearing::Arriving) => {}
             Some(hearing) => write!(f, " The other side is {hearing}.")?,
         }
-        match self.microphone {
-            Microphone::Open => Ok(()),
-            microphone => write!(f, " They do not hear us: our microphone is {microphone}."),
+        if self.microphone == Microphone::Open {
+            return Ok(());
         }
+        write!(f, " They do not hear us: our microphone is {}.", self.microphone)
     }
 
     /// What happens when the time is over.

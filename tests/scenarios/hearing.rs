@@ -13,12 +13,17 @@ use matrix_voip::{
     },
     testing::{Habits, secs},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     common::{BEN, Half},
     embedded::{House, ROOM, house},
 };
+
+/// Virtual time passes, and everybody does meanwhile what is due.
+async fn pass(time: Duration) {
+    sleep_until(Instant::now() + time).await;
+}
 
 /// Of 500 ms so much is played, and so much of that made up.
 fn playing(played: u64, concealed: u64) -> Playout {
@@ -40,7 +45,7 @@ async fn talking(house: &House) -> (CallSession, CallSession) {
     for call in [&ours, &theirs] {
         call.until(CallState::Connected).await.unwrap();
     }
-    sleep(secs(1)).await;
+    pass(secs(1)).await;
     (ours, theirs)
 }
 
@@ -77,7 +82,7 @@ async fn who_is_muted_is_not_heard_and_is_told_so_himself() {
     let house = house();
     let (ours, theirs) = talking(&house).await;
     theirs.mute(MediaSource::Microphone).await.unwrap();
-    sleep(secs(1)).await;
+    pass(secs(1)).await;
     let began = Instant::now();
     let explanation = ours.explain().await;
     assert_eq!(explanation.hearing, Some(Hearing::MutedThere));
@@ -87,7 +92,7 @@ async fn who_is_muted_is_not_heard_and_is_told_so_himself() {
     let text = theirs.explain().await.to_string();
     assert!(text.ends_with(" They do not hear us: our microphone is muted."), "{text}");
     theirs.unmute(MediaSource::Microphone).await.unwrap();
-    sleep(secs(1)).await;
+    pass(secs(1)).await;
     assert_eq!(ours.explain().await.hearing, Some(Hearing::Arriving), "the sink tells nothing");
 }
 
@@ -98,10 +103,10 @@ async fn nothing_is_measured_of_a_call_that_is_held_or_does_not_talk_yet() {
     assert_eq!(ours.explain().await.hearing, None);
     theirs.answer().await.unwrap();
     ours.until(CallState::Connected).await.unwrap();
-    sleep(secs(1)).await;
+    pass(secs(1)).await;
     assert!(ours.explain().await.hearing.is_some());
     ours.hold().await.unwrap();
-    sleep(secs(1)).await;
+    pass(secs(1)).await;
     for call in [ours, theirs] {
         let explanation = call.explain().await;
         assert_eq!(explanation.hearing, None);
@@ -136,7 +141,7 @@ async fn meeting(house: &House) -> (GroupCallSession, GroupCallSession, Particip
     let (ours, theirs) = (of(&house.ada.voip).await, of(&house.ben.voip).await);
     ours.enter().await.unwrap();
     theirs.enter().await.unwrap();
-    sleep(secs(5)).await;
+    pass(secs(5)).await;
     let found = ours.snapshot().participants.into_iter().find(|one| one.id.user.as_str() == BEN);
     let ben = found.expect("he is in it").id;
     assert_eq!(ours.connection(&ben), Connection::Connected);
@@ -167,7 +172,7 @@ async fn each_member_of_a_mesh_is_listened_to() {
     let stats = ours.stats(&ben).await.unwrap();
     assert_eq!(stats.inbound[0].silence, Some(secs(3)));
     theirs.mute(MediaSource::Microphone).await.unwrap();
-    sleep(secs(1)).await;
+    pass(secs(1)).await;
     let muted = ours.explain().await.to_string();
     assert!(muted.contains("1 connected, not heard: muted there."), "{muted}");
     let nobody = ParticipantId { device: "NOBODY".parse().unwrap(), ..ben };

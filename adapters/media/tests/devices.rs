@@ -1,5 +1,7 @@
 //! Microphones and loudspeakers by a real sound server: PulseAudio in user space, with virtual cards.
 
+#![allow(clippy::unwrap_used, reason = "a test program")]
+
 mod rig;
 
 use std::f32::consts::TAU;

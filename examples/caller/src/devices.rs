@@ -37,11 +37,12 @@ fn told(devices: &[matrix_voip_media::talk::DeviceInfo]) -> String {
     for kind in [DeviceKind::Microphone, DeviceKind::Speaker] {
         let of_kind: Vec<_> = devices.iter().filter(|device| device.kind == kind).collect();
         if of_kind.is_empty() {
-            lines += &format!("no {kind}\n");
+            lines.push_str(&format!("no {kind}\n"));
         }
         for device in of_kind {
             let star = if device.is_default { '*' } else { ' ' };
-            lines += &format!("{:<10} {star} {}  ({})\n", kind.to_string(), device.name, device.id);
+            let name = kind.to_string();
+            lines.push_str(&format!("{name:<10} {star} {}  ({})\n", device.name, device.id));
         }
     }
     lines

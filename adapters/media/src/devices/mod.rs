@@ -11,13 +11,11 @@
 //! | `recorder.rs`, `player.rs` | the audio thread's ends of the rings, with other rates than 48 kHz |
 //! | `watch.rs` | notices a card that stops without a word |
 //! | `stream.rs` | opens a card: buffers of 10 ms, any format, rate and number of channels |
-//! | `choose.rs` | the device that a person means |
 //! | `system.rs` | asks the sound system, which may hang, on threads of their own |
 //!
 //! Buffers are always of a fixed length: what the system takes by default may be two seconds
 //! (`media.md` §5). Cards give and take other lengths all the same, and any is borne.
 
-mod choose;
 mod player;
 mod recorder;
 mod ring;
@@ -30,7 +28,7 @@ use cpal::{
     traits::{DeviceTrait, HostTrait},
 };
 
-use self::{choose::choose, player::CardPlayer, recorder::CardRecorder, system::System};
+use self::{player::CardPlayer, recorder::CardRecorder, system::System};
 use crate::talk::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which};
 
 /// The microphones and loudspeakers of this machine: of its PulseAudio (or PipeWire) server where one is
@@ -168,7 +166,7 @@ fn find(host: &Host, kind: DeviceKind, which: &Which) -> Result<Device, DeviceEr
         return Ok(device);
     }
     let devices = list(host, kind)?;
-    by_id(&choose(&devices, kind, which)?.id).ok_or_else(not_found)
+    by_id(&which.among(&devices, kind)?.id).ok_or_else(not_found)
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ impl Clock {
         Self(Instant::now())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "as above")]
     pub(super) fn now(self) -> Duration {
         self.0.elapsed()
     }

@@ -75,7 +75,7 @@ pub struct CaptureStats {
     pub level: Level,
     /// Samples recorded.
     pub recorded: u64,
-    /// Samples that were not sent, since too many came at once.
+    /// Samples that were not sent, since too many came at once, or nobody came to read them.
     pub dropped: u64,
     /// Packets that nobody took in time.
     pub untaken: u64,

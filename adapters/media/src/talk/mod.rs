@@ -11,6 +11,7 @@
 //! for what it is to play, each by the clock of that device; the difference of the two clocks, and of the
 //! clocks of the others, is taken up on the way.
 
+mod choose;
 mod cleaner;
 mod clock;
 mod core;

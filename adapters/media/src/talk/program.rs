@@ -122,8 +122,7 @@ mod tests {
         let (mut input, queue) = pcm_input();
         let (ear, output) = pcm_output();
         let program = Program { mouth: Arc::new(Mutex::new(queue)), ear: Arc::new(ear) };
-        let mut options = AudioOptions::default();
-        options.clean = CleanerOptions::NOTHING;
+        let options = AudioOptions { clean: CleanerOptions::NOTHING, ..AudioOptions::default() };
         let mut rig = Rig::new(AudioCore::new(options).unwrap(), Box::new(program));
         let shared = Arc::new(Shared::new(Which::Default, Which::Default, Box::new(Nobody)));
         let mut microphone = Microphone::open(Arc::clone(&shared));

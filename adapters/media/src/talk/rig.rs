@@ -28,8 +28,26 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Most that is played at one turn, whatever a device wants: 200 ms.
 const MAX_WANTED: usize = SAMPLE_RATE as usize / 5;
 
+/// A device that may lose sound.
+trait Lossy {
+    /// Samples so far.
+    fn lost(&self) -> u64;
+}
+
+impl Lossy for dyn Recorder {
+    fn lost(&self) -> u64 {
+        Recorder::lost(self)
+    }
+}
+
+impl Lossy for dyn Player {
+    fn lost(&self) -> u64 {
+        Player::lost(self)
+    }
+}
+
 /// One device: open, or missing and to be tried again.
-struct Slot<D: ?Sized> {
+struct Slot<D: Lossy + ?Sized> {
     device: Option<Box<D>>,
     /// Which was opened, or tried.
     which: Which,
@@ -37,12 +55,19 @@ struct Slot<D: ?Sized> {
     /// When it was tried last.
     tried: Option<Duration>,
     metronome: Metronome,
+    /// Samples that those before this one have lost.
+    lost: u64,
 }
 
-impl<D: ?Sized> Slot<D> {
+impl<D: Lossy + ?Sized> Slot<D> {
     fn new() -> Self {
         let (which, state) = (Which::Default, DeviceState::Idle);
-        Self { device: None, which, state, tried: None, metronome: Metronome::default() }
+        Self { device: None, which, state, tried: None, metronome: Metronome::default(), lost: 0 }
+    }
+
+    /// Samples that were lost in all.
+    fn lost(&self) -> u64 {
+        self.lost + self.device.as_ref().map_or(0, |device| device.lost())
     }
 
     /// Opens what is wanted, unless it is open or was tried a moment ago.
@@ -53,7 +78,7 @@ impl<D: ?Sized> Slot<D> {
         open: impl FnOnce(&Which) -> Result<Box<D>, DeviceError>,
     ) {
         if self.which != *which {
-            self.device = None;
+            self.drop_device();
             self.tried = None;
             self.which = which.clone();
         }
@@ -73,13 +98,19 @@ impl<D: ?Sized> Slot<D> {
 
     fn lose(&mut self, now: Duration, error: DeviceError) {
         tracing::info!(%error, which = %self.which, "an audio device is gone");
-        self.device = None;
+        self.drop_device();
         self.tried = Some(now);
         self.state = DeviceState::Missing(error);
     }
 
     fn close(&mut self) {
-        *self = Self { which: self.which.clone(), ..Self::new() };
+        self.drop_device();
+        *self = Self { which: self.which.clone(), lost: self.lost, ..Self::new() };
+    }
+
+    fn drop_device(&mut self) {
+        self.lost = self.lost();
+        self.device = None;
     }
 }
 
@@ -257,10 +288,12 @@ impl Rig {
     fn publish(&self, shared: &Shared, is_busy: bool) {
         let mut capture = self.core.capture();
         capture.untaken += self.untaken;
+        capture.dropped += self.recorder.lost();
         let view = HeadsetView {
             microphone: self.recorder.state.clone(),
             speaker: self.player.state.clone(),
             capture,
+            unplayed: self.player.lost(),
             voices: self.heard(),
         };
         let news = |old: &mut HeadsetView| {

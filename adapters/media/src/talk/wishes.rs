@@ -69,6 +69,8 @@ pub struct HeadsetView {
     pub speaker: DeviceState,
     /// What became of the microphone's sound.
     pub capture: CaptureStats,
+    /// Samples that were missing when the loudspeaker was to play them. Never goes back.
+    pub unplayed: u64,
     /// Everybody who can be heard, a voice for each of his tracks.
     pub voices: Vec<(Talker, VoiceReport)>,
 }

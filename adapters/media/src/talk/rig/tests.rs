@@ -72,6 +72,10 @@ impl Recorder for Device {
         }
         Ok(())
     }
+
+    fn lost(&self) -> u64 {
+        7
+    }
 }
 
 impl Player for Device {
@@ -111,8 +115,7 @@ struct Person {
 
 impl Person {
     fn new(plugged: bool, clean: CleanerOptions) -> Self {
-        let mut options = AudioOptions::default();
-        options.clean = clean;
+        let options = AudioOptions { clean, ..AudioOptions::default() };
         let room = Room { plugged, hears: Some(Tone::new(440.0, 0.3)), ..Room::default() };
         let room = Arc::new(Mutex::new(room));
         let rig = Rig::new(AudioCore::new(options).unwrap(), Box::new(Cards(Arc::clone(&room))));
@@ -248,6 +251,7 @@ fn what_is_unplugged_and_plugged_in_again_is_heard_again() {
         packets = sent(&mut microphone);
     }
     assert_eq!(person.view().speaker, DeviceState::Open);
+    assert_eq!(person.view().capture.dropped, 14, "what the first has lost counts still");
     assert!(packets.last().unwrap().audio_level.unwrap() > -20, "{packets:?}");
     person.played();
     far.talk(&mut person, 500);

@@ -253,6 +253,9 @@ impl<'a> Conversation<'a> {
             Wish::TogglePicture => return self.mirror.toggle(&self.line),
             Wish::Explain => {
                 self.line.print(&call.explain().await.to_string());
+                if let Some(missing) = self.controls.explain() {
+                    self.line.print(&missing);
+                }
                 Ok(())
             }
             // No key of a call between two means these.

@@ -99,10 +99,27 @@ fn which(name: String) -> Which {
 
 #[cfg(feature = "devices")]
 fn headset(microphone: Which, speaker: Which) -> Result<Headset, Refusal> {
-    use matrix_voip_media::{devices::SoundCards, talk::HeadsetOptions};
+    use matrix_voip_media::{SoundCards, talk::HeadsetOptions};
+    let mut cards = SoundCards::new();
+    let named = [(DeviceKind::Microphone, &microphone), (DeviceKind::Speaker, &speaker)];
+    there(&mut cards, named.into_iter().filter(|(_, which)| **which != Which::Default))?;
     let mut options = HeadsetOptions::default();
     (options.microphone, options.speaker) = (microphone, speaker);
-    Headset::start(SoundCards::new(), options).map_err(|why| Refusal::new(why.to_string()))
+    Headset::start(cards, options).map_err(|why| Refusal::new(why.to_string()))
+}
+
+/// A name that no device has is told before anybody is called. That the usual device is not there is
+/// not: it may be plugged in yet.
+#[cfg(feature = "devices")]
+fn there<'a>(
+    cards: &mut impl matrix_voip_media::talk::Devices,
+    mut named: impl Iterator<Item = (DeviceKind, &'a Which)>,
+) -> Result<(), Refusal> {
+    let refused = |why: matrix_voip_media::talk::DeviceError| Refusal::new(plain(why));
+    named.try_for_each(|(kind, which)| {
+        let all = cards.list().map_err(refused)?;
+        which.among(&all, kind).map(|_| ()).map_err(refused)
+    })
 }
 
 #[cfg(not(feature = "devices"))]
@@ -156,6 +173,12 @@ impl Controls {
             false => self.push.release(),
         }
         self.on_tick();
+    }
+
+    /// What is to be known of the devices that are missing.
+    pub(super) fn explain(&self) -> Option<String> {
+        let view = self.kit.as_ref()?.headset.view();
+        words(&Default::default(), &[view.microphone, view.speaker])
     }
 
     /// Time has passed.

@@ -1,35 +1,41 @@
 //! Finds the device that a person means.
 
-use crate::talk::{DeviceError, DeviceInfo, DeviceKind, Which};
+use super::device::{DeviceError, DeviceInfo, DeviceKind, Which};
 
-/// The device of that id or name, or the only one that has it in its name; with [`Which::Default`] the
-/// default one.
-pub(super) fn choose<'a>(
-    devices: &'a [DeviceInfo],
-    kind: DeviceKind,
-    which: &Which,
-) -> Result<&'a DeviceInfo, DeviceError> {
-    let of_kind = || devices.iter().filter(|device| device.kind == kind);
-    let not_found = || DeviceError::NotFound {
-        kind,
-        which: which.clone(),
-        there: of_kind().map(|device| device.name.clone()).collect(),
-    };
-    let Which::Named(name) = which else {
-        return of_kind().find(|device| device.is_default).ok_or_else(not_found);
-    };
-    if let Some(device) = of_kind().find(|device| is_id(device, name)) {
-        return Ok(device);
-    }
-    let lower = name.to_lowercase();
-    let mut found: Vec<_> = of_kind().filter(|device| device.name == *name).collect();
-    if found.is_empty() {
-        found = of_kind().filter(|device| device.name.to_lowercase().contains(&lower)).collect();
-    }
-    match found[..] {
-        [] => Err(not_found()),
-        [device] => Ok(device),
-        _ => Err(DeviceError::Ambiguous { name: name.clone(), candidates: told(&found) }),
+impl Which {
+    /// The device of this kind that is meant: that of the id or name, or the only one that has it in its
+    /// name; of [`Which::Default`] the default one.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotFound`] and [`DeviceError::Ambiguous`], with the names of those that are there.
+    pub fn among<'a>(
+        &self,
+        devices: &'a [DeviceInfo],
+        kind: DeviceKind,
+    ) -> Result<&'a DeviceInfo, DeviceError> {
+        let of_kind = || devices.iter().filter(|device| device.kind == kind);
+        let not_found = || DeviceError::NotFound {
+            kind,
+            which: self.clone(),
+            there: of_kind().map(|device| device.name.clone()).collect(),
+        };
+        let Self::Named(name) = self else {
+            return of_kind().find(|device| device.is_default).ok_or_else(not_found);
+        };
+        if let Some(device) = of_kind().find(|device| is_id(device, name)) {
+            return Ok(device);
+        }
+        let lower = name.to_lowercase();
+        let mut found: Vec<_> = of_kind().filter(|device| device.name == *name).collect();
+        if found.is_empty() {
+            let has_it = |device: &&DeviceInfo| device.name.to_lowercase().contains(&lower);
+            found = of_kind().filter(has_it).collect();
+        }
+        match found[..] {
+            [] => Err(not_found()),
+            [device] => Ok(device),
+            _ => Err(DeviceError::Ambiguous { name: name.clone(), candidates: told(&found) }),
+        }
     }
 }
 
@@ -63,7 +69,7 @@ mod tests {
 
     fn microphone(name: &str) -> Result<String, String> {
         let which = Which::Named(name.to_owned());
-        let found = choose(&shelf(), DeviceKind::Microphone, &which).cloned();
+        let found = which.among(&shelf(), DeviceKind::Microphone).cloned();
         found.map(|device| device.id).map_err(|error| error.to_string())
     }
 
@@ -86,15 +92,15 @@ mod tests {
         let error = microphone("usb.out").unwrap_err();
         assert!(error.starts_with("no microphone \"usb.out\" is there, but \"Headset Pro\", "));
         let which = Which::Named("x".into());
-        let error = choose(&[], DeviceKind::Speaker, &which).unwrap_err();
+        let error = which.among(&[], DeviceKind::Speaker).unwrap_err();
         assert_eq!(error.to_string(), "no speaker \"x\" is there, and no other");
     }
 
     #[test]
     fn the_default_one_is_what_the_system_says() {
-        let found = choose(&shelf(), DeviceKind::Microphone, &Which::Default).cloned();
+        let found = Which::Default.among(&shelf(), DeviceKind::Microphone).cloned();
         assert_eq!(found.unwrap().id, "pulseaudio:usb.in.2");
-        let error = choose(&shelf(), DeviceKind::Speaker, &Which::Default).unwrap_err();
+        let error = Which::Default.among(&shelf(), DeviceKind::Speaker).unwrap_err();
         assert_eq!(error.to_string(), "no default speaker is there, but \"Headset Pro\"");
     }
 }
