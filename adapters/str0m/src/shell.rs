@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     impairment,
     peer::{Input, Output, Peer},
-    sockets::{Arrival, Sockets, Turn},
+    sockets::{Arrival, Late, Sockets, Turn},
     uplinks::{Outside, Uplinks},
 };
 
@@ -119,12 +119,22 @@ impl Shell {
         if now >= self.looks {
             self.look_around(now);
         }
-        self.sockets.send_due(now);
+        self.move_delayed(now);
         self.flush();
     }
 
     fn next_timer(&self) -> Instant {
-        self.sockets.next_due().map_or(self.wakes, |due| due.min(self.wakes))
+        let delayed = [self.sockets.next_due(), self.sockets.next_late()];
+        delayed.into_iter().flatten().fold(self.wakes, Instant::min)
+    }
+
+    /// What impaired sockets have held back until now.
+    fn move_delayed(&mut self, now: Instant) {
+        self.sockets.send_due(now);
+        while let Some(Late { local, from, data }) = self.sockets.late(now) {
+            self.peer.handle(now, Input::Datagram { local, from, data: &data });
+            self.flush();
+        }
     }
 
     /// Looks whether there are other interfaces than before: new ones are used, what is gone is
@@ -150,6 +160,9 @@ impl Shell {
     }
 
     fn on_arrival(&mut self, now: Instant, arrival: &Arrival) {
+        if self.sockets.keeps(now, arrival) {
+            return;
+        }
         let Arrival { local, from, .. } = *arrival;
         let data = self.sockets.content(arrival);
         self.peer.handle(now, Input::Datagram { local, from, data });
@@ -189,7 +202,7 @@ impl Shell {
                     self.peer.handle(now, Input::Timeout);
                 }
             }
-            self.sockets.send_due(now);
+            self.move_delayed(now);
             self.flush();
         }
     }

@@ -16,7 +16,7 @@ use tokio::{io::ReadBuf, net::UdpSocket};
 
 use matrix_voip_engine::interfaces::MAX_ADDRESSES;
 
-use crate::impairment::{Delayed, Impairments, Outgoing};
+use crate::impairment::{Delayed, Impairment, Impairments, Outgoing};
 
 /// Longest datagram: nothing in WebRTC exceeds an Ethernet frame.
 const MAX_DATAGRAM: usize = 2048;
@@ -53,6 +53,14 @@ pub(crate) struct Arrival {
     length: usize,
 }
 
+/// A datagram that impaired sockets have held back.
+#[derive(Debug)]
+pub(crate) struct Late {
+    pub(crate) local: SocketAddr,
+    pub(crate) from: SocketAddr,
+    pub(crate) data: Vec<u8>,
+}
+
 /// All sockets of one peer connection.
 pub(crate) struct Sockets {
     sockets: Vec<Socket>,
@@ -60,7 +68,8 @@ pub(crate) struct Sockets {
     turn: usize,
     buffer: Box<[u8; MAX_DATAGRAM]>,
     impairments: Option<Impairments>,
-    delayed: Delayed,
+    delayed: Delayed<Outgoing>,
+    late: Delayed<Late>,
 }
 
 impl Sockets {
@@ -75,7 +84,8 @@ impl Sockets {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         let buffer = Box::new([0; MAX_DATAGRAM]);
-        Ok(Self { sockets, turn: 0, buffer, impairments, delayed: Delayed::default() })
+        let (delayed, late) = (Delayed::default(), Delayed::default());
+        Ok(Self { sockets, turn: 0, buffer, impairments, delayed, late })
     }
 
     /// These are the machine's addresses now: opens sockets for new ones, and says what became of
@@ -120,7 +130,7 @@ impl Sockets {
     /// network.
     pub(crate) fn send(&mut self, now: Instant, datagram: Outgoing) {
         let Some(impairments) = &self.impairments else { return self.transmit(&datagram) };
-        let impairment = impairments.now();
+        let impairment = impairments.sent();
         if let Some(datagram) = self.delayed.admit(now, impairment, datagram) {
             self.transmit(&datagram);
         }
@@ -133,9 +143,31 @@ impl Sockets {
         }
     }
 
-    /// When something that was delayed is due.
+    /// When something that is to be sent is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.delayed.next()
+    }
+
+    /// Whether bad luck keeps this arrival: it is lost, or comes by [`late`](Self::late).
+    pub(crate) fn keeps(&mut self, now: Instant, arrival: &Arrival) -> bool {
+        let Some(impairments) = &self.impairments else { return false };
+        let impairment = impairments.received();
+        if impairment == Impairment::default() {
+            return false;
+        }
+        let Arrival { local, from, .. } = *arrival;
+        let late = Late { local, from, data: self.content(arrival).to_vec() };
+        self.late.admit(now, impairment, late).is_none()
+    }
+
+    /// The next arrival whose time has come.
+    pub(crate) fn late(&mut self, now: Instant) -> Option<Late> {
+        self.late.due(now)
+    }
+
+    /// When the next one of those is due.
+    pub(crate) fn next_late(&self) -> Option<Instant> {
+        self.late.next()
     }
 
     /// Waits for a datagram. Cancel safe.
