@@ -17,19 +17,11 @@ pub(crate) struct Engines {
 }
 
 /// Which engine, and what that one alone can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Which {
-    Str0m(Network),
+    /// And what becomes of datagrams.
+    Str0m(Impairments),
     Webrtc,
-}
-
-/// What becomes of datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Network {
-    /// They arrive.
-    Whole,
-    /// None arrives.
-    Broken,
 }
 
 /// An engine cannot do what is wanted.
@@ -44,7 +36,7 @@ impl Engines {
     /// On every interface of the machine, with the system's roots.
     pub(crate) fn new(engine: Engine) -> Self {
         let which = match engine {
-            Engine::Str0m => Which::Str0m(Network::Whole),
+            Engine::Str0m => Which::Str0m(Impairments::default()),
             Engine::Webrtc => Which::Webrtc,
         };
         Self { which, interfaces: Interfaces::default(), roots: TrustedRoots::default() }
@@ -66,8 +58,17 @@ impl Engines {
     /// # Errors
     /// [`Misfit`]: that engine does not take it.
     pub(crate) fn dropping_all(self) -> Result<Self, Misfit> {
-        match self.which {
-            Which::Str0m(_) => Ok(Self { which: Which::Str0m(Network::Broken), ..self }),
+        self.impairments()?.set(Impairment::DROPS_ALL);
+        Ok(self)
+    }
+
+    /// What becomes of the datagrams of all engines that are made here, to be changed at any time.
+    ///
+    /// # Errors
+    /// [`Misfit`]: that engine does not take it.
+    pub(crate) fn impairments(&self) -> Result<&Impairments, Misfit> {
+        match &self.which {
+            Which::Str0m(impairments) => Ok(impairments),
             Which::Webrtc => Err(Misfit::NoImpairments(Engine::Webrtc)),
         }
     }
@@ -75,15 +76,10 @@ impl Engines {
     /// An engine whose sound and picture come from and go to `media`.
     pub(crate) fn make(&self, media: Arc<dyn Media>) -> Arc<dyn WebRtc> {
         let (interfaces, roots) = (self.interfaces, self.roots.clone());
-        match self.which {
-            Which::Str0m(network) => {
+        match &self.which {
+            Which::Str0m(impairments) => {
                 let engine = Str0m::builder(media).interfaces(interfaces).trusted_roots(roots);
-                Arc::new(match network {
-                    Network::Whole => engine.build(),
-                    Network::Broken => {
-                        engine.impairments(Impairments::new(Impairment::DROPS_ALL)).build()
-                    }
-                })
+                Arc::new(engine.impairments(impairments.clone()).build())
             }
             Which::Webrtc => {
                 let engine = Webrtc::builder(media).interfaces(interfaces).trusted_roots(roots);

@@ -46,14 +46,18 @@ impl Trust {
         engine: Engine,
         media: Arc<dyn Media>,
     ) -> Result<Arc<dyn WebRtc>, String> {
+        Ok(self.engines(engine)?.make(media))
+    }
+
+    /// How engines are made.
+    pub(crate) fn engines(&self, engine: Engine) -> Result<Engines, String> {
         let engines = Engines::new(engine);
-        let engines = match &self.pem {
+        Ok(match &self.pem {
             None => engines,
             Some(pem) => {
                 engines.trusting(TrustedRoots::system_and(pem).map_err(|why| why.to_string())?)
             }
-        };
-        Ok(engines.make(media))
+        })
     }
 
     /// How tokens of an SFU are fetched.

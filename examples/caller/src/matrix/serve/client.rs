@@ -26,9 +26,10 @@ use super::{
     engine::Watched,
     line::Args,
     meetings::Meetings,
+    nowhere,
     out::Events,
     rtc::{self, ShowKeys},
-    senses::{FirstAudio, Senses},
+    senses::{FirstAudio, Playing, Senses},
     wire,
 };
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
         Engine,
         online::{Flavour, ServeOptions},
     },
+    engine::Engines,
     matrix::{
         account::open::{restore, session},
         http::{Http, HttpError, escaped},
@@ -84,6 +86,7 @@ pub(crate) struct Client {
     pub(crate) meetings: Arc<Meetings>,
     pub(crate) senses: Senses,
     pub(crate) engine: Arc<Watched>,
+    pub(crate) engines: Engines,
     pub(crate) matrix: Matrix,
     /// `None` where the homeserver is reached by TLS, which goes past the cable.
     pub(crate) cable: Option<Cable>,
@@ -99,10 +102,10 @@ impl Client {
         args: &Args,
         events: Events,
     ) -> Result<(Self, Value), String> {
-        let config = config(args)?;
+        let habits = (config(args)?, nowhere::playing(args)?);
         let entry = Entry::of(ways, args, &events).await?;
         let me = entry.sdk.session_meta().cloned().ok_or("no session")?;
-        let phone = Phone::install(&entry.sdk, ways, config, &events)?;
+        let phone = Phone::install(&entry.sdk, ways, habits, &events)?;
         let (client, first) = Self::in_sync(entry, phone, ways.flavour, events).await?;
         client.settle(first, args, &me).await?;
         let told = client.introduced(&me).await;
@@ -112,7 +115,7 @@ impl Client {
     /// Starts the sync; what comes with it is told, and when the first is done.
     async fn in_sync(
         Entry { sdk, http, cable }: Entry,
-        Phone { voip, matrix, calls, meetings, senses, engine }: Phone,
+        Phone { voip, matrix, calls, meetings, senses, engine, engines }: Phone,
         flavour: Flavour,
         events: Events,
     ) -> Result<(Self, watch::Receiver<bool>), String> {
@@ -136,6 +139,7 @@ impl Client {
             meetings,
             senses,
             engine,
+            engines,
             matrix,
             cable,
             syncing,
@@ -261,17 +265,25 @@ struct Phone {
     meetings: Arc<Meetings>,
     senses: Senses,
     engine: Arc<Watched>,
+    engines: Engines,
 }
 
 impl Phone {
     /// Connects the library, with ears and eyes for each call.
-    fn install(sdk: &Sdk, ways: &Ways, config: Config, events: &Events) -> Result<Self, String> {
+    fn install(
+        sdk: &Sdk,
+        ways: &Ways,
+        (config, playing): (Config, Playing),
+        events: &Events,
+    ) -> Result<Self, String> {
         let me = sdk.session_meta().ok_or("no session")?;
         let meetings = Arc::new(Meetings::new(events.clone()));
         let (senses, told) = senses(me, events, Arc::clone(&meetings));
+        let senses = senses.with(playing);
+        let engines = ways.trust.engines(ways.engine)?;
         let engine = Arc::<Watched>::default();
         let listener = Arc::clone(&engine);
-        let overheard = Overheard::new(ways.trust.engine(ways.engine, senses.studio())?, listener);
+        let overheard = Overheard::new(engines.make(senses.studio()), listener);
         let tokens = Arc::new(ways.tokens.clone());
         let keys = Arc::new(keyring(me, ways.show_keys, &meetings)?);
         let (voip, matrix) =
@@ -283,7 +295,7 @@ impl Phone {
         let _ = told.set(Arc::downgrade(&calls));
         tokio::spawn(Arc::clone(&calls).follow(voip.events()));
         tokio::spawn(Arc::clone(&meetings).follow(voip.events(), senses.clone()));
-        Ok(Self { voip, matrix, calls, meetings, senses, engine })
+        Ok(Self { voip, matrix, calls, meetings, senses, engine, engines })
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a logged in client does at each command.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use matrix_voip::{
     CallMedia, CallOptions, Callee, MediaSource, id::UserId, machine::io::Description,
     wire::call::SdpKind,
 };
+use matrix_voip_str0m::Impairment;
 use serde_json::{Value, json};
 
 use super::{
@@ -55,6 +56,7 @@ impl Client {
             AccountCommand::SendState => self.send_state(args).await,
             AccountCommand::Http => self.raw_request(args).await,
             AccountCommand::Offline => self.offline(args),
+            AccountCommand::Impair => self.impair(args),
             AccountCommand::HoldToDevice => self.hold_to_device(args),
             AccountCommand::Logout => self.log_out().await,
             AccountCommand::Stop => {
@@ -171,6 +173,21 @@ impl Client {
 
     fn offline(&self, args: &Args) -> Result<Value, String> {
         self.cable("offline")?.set(!args.flag("on", true)?);
+        Ok(json!({}))
+    }
+
+    /// Both ways alike.
+    fn impair(&self, args: &Args) -> Result<Value, String> {
+        let impairments =
+            self.engines.impairments().map_err(|why| format!("unsupported: {why}"))?;
+        let percent = args.number("lossPercent")?.unwrap_or_default().min(100);
+        let impairment = Impairment {
+            drop: percent as f64 / 100.0,
+            jitter: Duration::from_millis(args.number("jitterMs")?.unwrap_or_default()),
+            ..Impairment::default()
+        };
+        impairments.set(impairment);
+        impairments.set_received(impairment);
         Ok(json!({}))
     }
 

@@ -14,7 +14,7 @@
 //! | `sent.rs`, `wire.rs` | what went out and what came, as events |
 //! | `groups.rs`, `meetings.rs` | group calls: commands, and what happens in them |
 //! | `rtc.rs` | those through an SFU: tokens and media keys |
-//! | `calls.rs`, `engine.rs`, `senses.rs` | its calls, connections, ears and eyes |
+//! | `calls.rs`, `engine.rs`, `senses.rs`, `nowhere.rs` | its calls, connections, ears and eyes |
 //! | `commands.rs`, `changes.rs`, `rooms.rs`, `wait.rs`, `measure.rs` | what it does when it is told |
 //! | `object.rs` | calls as the protocol shows them |
 
@@ -31,6 +31,7 @@ mod held;
 mod line;
 mod measure;
 mod meetings;
+mod nowhere;
 mod object;
 mod out;
 mod rooms;

@@ -9,13 +9,14 @@ use std::{
 
 use async_trait::async_trait;
 use matrix_voip::{
-    host::{Codec, Frame, FrameSink, FrameSource, Media, RemoteTrack, SourceControl},
+    host::{Codec, Frame, FrameSink, FrameSource, Media, Playout, RemoteTrack, SourceControl},
     id::SessionId,
     machine::io::{Fault, MediaKind, ParticipantId},
 };
 use matrix_voip_media::{
     AtEnd, CAMERA, Ear, Heard, Hearing, IvfFile, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio,
-    TestPicture, Threaded, Tone, VideoCheck, VideoReport, VideoView,
+    TestPicture, Threaded, Tone, VideoCheck, VideoReport, VideoView, WavFile,
+    talk::{Headset, Speaker},
 };
 
 /// Amplitude of the test sound.
@@ -35,6 +36,14 @@ pub(crate) struct Senses {
     calls: Arc<Mutex<BTreeMap<Origin, Arc<CallSenses>>>>,
     first_audio: FirstAudio,
     tones: u32,
+    playing: Playing,
+}
+
+/// What a client says instead of a test sound, and by what it plays what it hears.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Playing {
+    pub(crate) says: Option<PathBuf>,
+    pub(crate) headset: Option<Headset>,
 }
 
 /// In which call, and of which participant of a group call.
@@ -77,7 +86,12 @@ impl Senses {
         let tones = name
             .bytes()
             .fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        Self { calls: Arc::default(), first_audio, tones }
+        Self { calls: Arc::default(), first_audio, tones, playing: Playing::default() }
+    }
+
+    /// With this.
+    pub(crate) fn with(self, playing: Playing) -> Self {
+        Self { playing, ..self }
     }
 
     /// The frequency of the test sound that a call sends, in Hz: calls of one client differ, and
@@ -109,11 +123,18 @@ impl Senses {
         lock(&self.calls).retain(|(call, _), _| *call != session);
     }
 
+    /// What a call sends: the file that was named, again and again, or its tone.
+    fn sound(&self, session: SessionId) -> Result<Shown, Fault> {
+        Ok(match &self.playing.says {
+            Some(path) => Shown(Box::new(WavFile::open(path)?.at_end(AtEnd::Again).source())),
+            None => Shown(Box::new(Tone::new(self.tone(session), LOUDNESS).source())),
+        })
+    }
+
     /// The media of all calls.
     pub(crate) fn studio(&self) -> Arc<dyn Media> {
         let (ears, eyes, mouths) = (self.clone(), self.clone(), self.clone());
-        let tone =
-            move |session| Ok::<_, Fault>(Tone::new(mouths.tone(session), LOUDNESS).source());
+        let sound = move |session| mouths.sound(session);
         let picture = |_| -> Result<Paced<TestPicture>, Fault> { Ok(TestPicture::new().paced()) };
         let screens = self.clone();
         let screen = move |session| screens.of(session).screen();
@@ -125,7 +146,7 @@ impl Senses {
             Some(senses.watch(&track.mid))
         };
         Studio::builder()
-            .source_for(MICROPHONE, tone)
+            .source_for(MICROPHONE, sound)
             .source_for(CAMERA, picture)
             .source_for(SCREEN, screen)
             .sink(MediaKind::Audio, hear)
@@ -181,7 +202,7 @@ impl CallSenses {
     }
 }
 
-/// What is shown as a screen: one of several kinds.
+/// What is shown as a screen, or said: one of several kinds.
 struct Shown(Box<dyn FrameSource>);
 
 #[async_trait]
@@ -223,6 +244,7 @@ impl Drop for Listening {
 #[derive(Debug)]
 struct Listener {
     hearing: Hearing,
+    speaker: Option<Speaker>,
     sound: Vec<f32>,
     call: Arc<CallSenses>,
     client: Senses,
@@ -234,7 +256,8 @@ impl Listener {
         let call = client.from(track.session, track.member.as_ref());
         lock(&call.heard).tracks += 1;
         let origin = (track.session, track.member.clone());
-        Self { hearing: Hearing::new(), sound: Vec::new(), call, client, origin }
+        let speaker = client.playing.headset.as_ref().map(|headset| headset.speaker(track));
+        Self { hearing: Hearing::new(), speaker, sound: Vec::new(), call, client, origin }
     }
 }
 
@@ -242,6 +265,9 @@ impl FrameSink for Listener {
     fn push(&mut self, frame: Frame) {
         self.sound.clear();
         self.hearing.push(&frame, &mut self.sound);
+        if let Some(speaker) = &mut self.speaker {
+            speaker.push(frame);
+        }
         let mut heard = lock(&self.call.heard);
         heard.ears.values_mut().for_each(|ear| ear.push(&self.sound));
         let first = !heard.began && !self.sound.is_empty();
@@ -250,6 +276,10 @@ impl FrameSink for Listener {
         if first {
             (self.client.first_audio.0)(self.origin.0, self.origin.1.as_ref());
         }
+    }
+
+    fn playout(&self) -> Option<Playout> {
+        self.speaker.as_ref().and_then(FrameSink::playout)
     }
 }
 
