@@ -4,7 +4,8 @@
 // themselves are in page/commands.js.
 //
 // Environment: REAL_MODULES, the folder that holds node_modules; REAL_CHROMIUM, the program;
-// REAL_TRUSTED_KEY, the SHA-256 of a TURN server's public key that Chromium shall trust (base64).
+// REAL_TRUSTED_KEY, the SHA-256 of a TURN server's public key that Chromium shall trust (base64);
+// REAL_SPEECH, a WAV file that its microphone hears again and again instead of a beep.
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import http from "node:http";
@@ -33,6 +34,10 @@ const FLAGS = [
 ];
 if (process.env.REAL_TRUSTED_KEY) {
     FLAGS.push("--ignore-certificate-errors-spki-list=" + process.env.REAL_TRUSTED_KEY);
+}
+
+if (process.env.REAL_SPEECH) {
+    FLAGS.push("--use-file-for-fake-audio-capture=" + process.env.REAL_SPEECH);
 }
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");

@@ -3,13 +3,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
     clock,
     failure::Failure,
     kind::Kind,
+    likeness::RATE,
     process::{Process, Seat, answer},
+    pulse::samples,
     usage::Usage,
 };
 
@@ -89,6 +92,23 @@ impl Pending {
         let heard = self.answer()?;
         let peak = heard["peak"].as_f64().unwrap_or_default();
         Ok(Sound { peak, hertz: heard["tone"]["hz"].as_f64() })
+    }
+}
+
+impl Pending {
+    /// Of [`Client::hear`]: what was heard, at [`RATE`].
+    ///
+    /// # Errors
+    ///
+    /// What the peer says.
+    pub fn recorded(self) -> Result<Vec<f32>, Failure> {
+        let what = self.what.clone();
+        let heard = self.answer()?;
+        if heard["rate"] != RATE {
+            return Err(Failure(format!("{what}: {} samples in a second", heard["rate"])));
+        }
+        let bytes = STANDARD.decode(heard["pcm"].as_str().unwrap_or_default());
+        Ok(samples(&bytes.map_err(|why| Failure::of(what, why))?))
     }
 }
 
@@ -294,6 +314,12 @@ impl Client {
     /// Listens for 1.5 s: the test sound comes once a second.
     pub fn listen(&self, call: &str) -> Pending {
         self.send("audioLevel", &json!({"callId": call, "ms": 1500}))
+    }
+
+    /// Hears what comes from now on, for so long. Browsers only.
+    pub fn hear(&self, call: &str, length: Duration) -> Pending {
+        let ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        self.send("hear", &json!({"callId": call, "ms": ms}))
     }
 
     /// Waits until the call object is like that; `what` names it.

@@ -55,6 +55,34 @@ impl Equipment {
     }
 }
 
+/// What a sound server of a test's own needs, and the voices that are heard there.
+#[derive(Debug, Clone)]
+pub struct SoundEquipment {
+    pub(crate) pulseaudio: PathBuf,
+    pub(crate) pactl: PathBuf,
+    pub(crate) pacat: PathBuf,
+    pub(crate) parec: PathBuf,
+    pub(crate) espeak: PathBuf,
+}
+
+impl SoundEquipment {
+    /// Looks for it.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is not there.
+    pub fn find() -> Result<Self, Missing> {
+        let tool = |name| program(name, "PulseAudio");
+        Ok(Self {
+            pulseaudio: tool("pulseaudio")?,
+            pactl: tool("pactl")?,
+            pacat: tool("pacat")?,
+            parec: tool("parec")?,
+            espeak: program("espeak-ng", "espeak-ng")?,
+        })
+    }
+}
+
 /// What the frame judge needs: it asks for no server and no browser.
 #[derive(Debug, Clone)]
 pub(crate) struct JudgeEquipment {

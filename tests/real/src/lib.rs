@@ -7,6 +7,9 @@
 //! matrix-js-sdk in Chromium or our own `caller serve` ([`Kind`]). A [`Person`] runs our programs by
 //! hand, with arguments and keys.
 //!
+//! A [`SoundServer`] is a microphone and a loudspeaker that are not there, for programs that use a sound
+//! card; [`likeness`] tells whether what came out is what went in.
+//!
 //! A [`Judge`] is LiveKit's own frame worker on Node, which opens and makes encrypted frames
 //! (`tests/frames.rs`); it needs nothing of all that.
 //!
@@ -32,12 +35,15 @@ mod house;
 mod http;
 mod judge;
 mod kind;
+pub mod likeness;
 mod log;
 mod person;
 mod process;
 mod program;
+mod pulse;
 mod scene;
 pub mod sound;
+pub mod speech;
 mod synapse;
 mod terminal;
 pub mod token_service;
@@ -49,7 +55,7 @@ pub use crate::{
     certificate::Certificate,
     client::{Client, End, Media, PATIENCE, Pending, Sound},
     coturn::{Coturn, Transport},
-    equipment::{Equipment, cache},
+    equipment::{Equipment, SoundEquipment, cache},
     failure::{Context, Failure, Missing},
     ground::Ground,
     house::House,
@@ -57,7 +63,9 @@ pub use crate::{
     kind::{Engine, Kind, Sync, Tool},
     log::Log,
     person::Person,
+    pulse::{Echo, SoundServer, Speaking},
     scene::{Housing, Pair, Path, Privacy, Scene, Setting},
+    speech::{Line, Speech},
     synapse::{Homeserver, PASSWORD, Turn},
     terminal::{Running, Said},
     usage::Usage,

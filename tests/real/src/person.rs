@@ -16,6 +16,7 @@ use crate::{
     failure::{Context, Failure, Missing},
     http::Request,
     kind::Tool,
+    pulse,
     scene::{Privacy, Scene},
     synapse::PASSWORD,
     terminal::{Running, Said, in_terminal},
@@ -37,6 +38,8 @@ pub struct Person<'s> {
     /// The device of the token.
     pub device_id: String,
     folder: PathBuf,
+    /// Where the sound server is, of a person who has one.
+    sound: Option<PathBuf>,
 }
 
 impl<'s> Person<'s> {
@@ -60,13 +63,18 @@ impl<'s> Person<'s> {
         let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
         let (user_id, token, device_id) =
             (text("user_id"), text("access_token"), text("device_id"));
-        Ok(Self { scene, name, user_id, token, device_id, folder })
+        Ok(Self { scene, name, user_id, token, device_id, folder, sound: None })
     }
 
     /// A folder for what this person brings and keeps.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Our programs find the sound server of this folder from now on, or none if there is none in it.
+    pub fn finds_sound_in(&mut self, folder: &Path) {
+        self.sound = Some(folder.to_owned());
     }
 
     /// What our programs keep of logins in the data folder: files and folders of the third level,
@@ -236,6 +244,9 @@ impl<'s> Person<'s> {
     fn command(&self, program: &Path) -> Command {
         let mut command = self.scene.world.house.command(program);
         command.env("XDG_DATA_HOME", self.folder.join("data")).current_dir(&self.folder);
+        if let Some(folder) = &self.sound {
+            pulse::at_home(&mut command, folder);
+        }
         command
     }
 

@@ -1,9 +1,12 @@
 //! What one test has: its log, and clients that it puts together. New accounts for every test, so
 //! that none sees the calls of another.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::Path as FilePath,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -167,6 +170,29 @@ impl<'w> Scene<'w> {
         self.enter(name, kind)?.logged_in()
     }
 
+    /// A browser of a new account, not yet in a room, whose microphone hears this file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot log in.
+    pub fn browser_that_says(&self, name: &str, file: &FilePath) -> Result<Client, Failure> {
+        let peer = unused(name);
+        let process = self.world.browser_that_says(&peer, file)?;
+        let account = json!({"user": peer, "register": true});
+        self.login_at(process, peer, Kind::Browser, account)?.logged_in()
+    }
+
+    /// A client of a new account, not yet in a room, with these arguments of `login` too.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot log in.
+    pub fn client_with(&self, name: &str, kind: Kind, mut args: Value) -> Result<Client, Failure> {
+        let peer = unused(name);
+        (args["user"], args["register"]) = (peer.clone().into(), true.into());
+        self.login(peer, kind, args)?.logged_in()
+    }
+
     /// A person with a new account.
     ///
     /// # Errors
@@ -261,8 +287,18 @@ impl<'w> Scene<'w> {
         self.login(peer, kind, account)
     }
 
-    fn login(&self, peer: String, kind: Kind, mut args: Value) -> Result<Entering, Failure> {
+    fn login(&self, peer: String, kind: Kind, args: Value) -> Result<Entering, Failure> {
         let process = self.world.process(kind, self.engine, self.housing, &peer)?;
+        self.login_at(process, peer, kind, args)
+    }
+
+    fn login_at(
+        &self,
+        process: Arc<Process>,
+        peer: String,
+        kind: Kind,
+        mut args: Value,
+    ) -> Result<Entering, Failure> {
         let lane = format!("{peer} ({})", kind.name());
         let seat = Arc::new(Seat::new(&lane, Arc::clone(&self.log)));
         process.seat(&peer, &seat);

@@ -11,7 +11,7 @@ use crate::failure::{Context, Failure};
 const LOUDNESS: f32 = 0.25;
 
 /// How it is written.
-const FORMAT: WavSpec = WavSpec {
+pub(crate) const FORMAT: WavSpec = WavSpec {
     channels: 1,
     sample_rate: SAMPLE_RATE,
     bits_per_sample: 16,

@@ -117,17 +117,32 @@ impl World {
         own.map(Arc::new)
     }
 
+    /// A browser of its own, whose microphone hears this file again and again.
+    pub(crate) fn browser_that_says(
+        &self,
+        name: &str,
+        file: &Path,
+    ) -> Result<Arc<Process>, Failure> {
+        let mut command = self.browser_command();
+        command.env("REAL_SPEECH", file);
+        start(&self.house, name, command).map(Arc::new)
+    }
+
     fn shared_browser(&self) -> Result<Arc<Process>, Failure> {
         self.browser.get_or_init(|| self.browser("browser").map(Arc::new)).clone()
     }
 
     fn browser(&self, name: &str) -> Result<Process, Failure> {
+        start(&self.house, name, self.browser_command())
+    }
+
+    fn browser_command(&self) -> Command {
         let Equipment { node, modules, chromium, .. } = &self.equipment;
         let mut command = self.house.command(node);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser-peer/peer.mjs"));
         command.env("REAL_MODULES", modules).env("REAL_CHROMIUM", chromium);
         command.env("REAL_TRUSTED_KEY", &self.certificate.fingerprint);
-        start(&self.house, name, command)
+        command
     }
 }
 

@@ -6,7 +6,7 @@ import { CallErrorCode } from "matrix-js-sdk/lib/webrtc/call.js";
 import { CallEventHandlerEvent } from "matrix-js-sdk/lib/webrtc/callEventHandler.js";
 import { emit, until } from "./news.js";
 import { fetchFn, holdToDevice, isCall } from "./http.js";
-import { audioLevel, openPeerConnections, stats } from "./media.js";
+import { audioLevel, hear, openPeerConnections, stats } from "./media.js";
 import { all, describe, follow, pick, watchTones } from "./calls.js";
 import { groupCommands, tellOfGroups } from "./groups.js";
 
@@ -216,6 +216,9 @@ const commands = {
     },
     async audioLevel({ callId, ms = 2500 }) {
         return await audioLevel(pick(callId), ms);
+    },
+    async hear({ callId, ms = 2500 }) {
+        return await hear(pick(callId), ms);
     },
     async sdp({ callId }) {
         const connection = pick(callId).peerConn;
