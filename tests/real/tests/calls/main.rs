@@ -10,6 +10,7 @@ mod encrypted;
 mod examples;
 mod floor;
 mod groups;
+mod headset;
 mod keys;
 mod login;
 mod measure;
@@ -17,6 +18,7 @@ mod media_keys;
 mod meetings;
 mod meshes;
 mod person;
+mod quality;
 mod rings;
 mod rivals;
 mod servers;
@@ -51,12 +53,14 @@ fn main() {
         examples::SCENARIOS,
         login::SCENARIOS,
         person::SCENARIOS,
+        headset::SCENARIOS,
         keys::SCENARIOS,
         meetings::SCENARIOS,
         servers::SCENARIOS,
         tokens::SCENARIOS,
         media_keys::SCENARIOS,
         measure::SCENARIOS,
+        quality::SCENARIOS,
     ];
     let trials = stage::trials(&stage, &scenarios);
     // They wait for their turn inside.

@@ -10,8 +10,8 @@ use std::{
 
 use libtest_mimic::{Failed, Trial};
 use real::{
-    Engine, Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting, Sync, Tool,
-    World,
+    Engine, Failure, Housing, Kind, Log, NoWorld, Pair, Path, Privacy, Scene, Setting,
+    SoundEquipment, Sync, Tool, World,
 };
 
 use crate::floor::{Effort, Floor};
@@ -57,6 +57,7 @@ pub(crate) struct Scenario {
     effort: Effort,
     length: Length,
     only_by: Option<Engine>,
+    with_sound: bool,
 }
 
 impl Scenario {
@@ -75,6 +76,7 @@ impl Scenario {
             effort: Effort::Work,
             length: Length::Short,
             only_by: None,
+            with_sound: false,
         }
     }
 
@@ -116,6 +118,11 @@ impl Scenario {
     /// With these programs of ours.
     pub(crate) const fn using(self, tools: &'static [Tool]) -> Self {
         Self { tools, ..self }
+    }
+
+    /// With a sound server of its own.
+    pub(crate) const fn with_sound(self) -> Self {
+        Self { with_sound: true, ..self }
     }
 
     /// In browsers that can be killed.
@@ -174,6 +181,11 @@ impl Stage {
         let By { engine, pair } = by;
         let tools = scenario.tools.iter().try_for_each(|tool| tool.find().map(drop));
         if let Err(missing) = tools.and(pair.0.find()).and_then(|()| pair.1.find()) {
+            return skip(missing);
+        }
+        if scenario.with_sound
+            && let Err(missing) = SoundEquipment::find()
+        {
             return skip(missing);
         }
         let _turn = self.0.floor.turn(scenario.effort);
