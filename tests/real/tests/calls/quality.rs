@@ -40,6 +40,10 @@ const LOOK_MS: u64 = 3_000;
 const PACKETS: f64 = 50.0;
 const ENOUGH: f64 = 0.8;
 
+/// The share of packets that is counted as lost at most though all arrive: where each is late by itself
+/// some are overtaken by several others, and given up.
+const OVERTAKEN: f64 = 0.15;
+
 /// How one side hears the other: sums over a time.
 #[derive(Debug, Clone, Copy, Default)]
 struct Heard {
@@ -76,7 +80,7 @@ fn quality_of_sound(scene: &Scene) -> Result<(), Failure> {
             let row = format!("{loss:>3} %, {jitter:>3} ms | {} | {}", row(browser), row(ours));
             say(scene, &row)?;
             for heard in [browser, ours] {
-                assert_sane(loss, heard);
+                assert_sane(loss, jitter, heard);
             }
         }
     }
@@ -93,12 +97,13 @@ fn row(heard: Heard) -> String {
 }
 
 /// What was measured is what was meant: packets came, and about as many were lost as were to be.
-fn assert_sane(percent: u64, heard: Heard) {
+fn assert_sane(percent: u64, jitter: u64, heard: Heard) {
     let time = Duration::from_millis(LOOKS as u64 * LOOK_MS).as_secs_f64();
     let asked = percent as f64 / 100.0;
     assert!(heard.packets > PACKETS * time * (1.0 - asked) * ENOUGH, "too few packets: {heard:?}");
     let seen = heard.lost / (heard.packets + heard.lost);
-    let (least, most) = if percent == 0 { (0.0, 0.02) } else { (asked / 2.5, asked * 2.5) };
+    let besides = if jitter == 0 { 0.02 } else { OVERTAKEN };
+    let (least, most) = (asked / 2.5, asked * 2.5 + besides);
     assert!((least..=most).contains(&seen), "{percent} % were to be lost: {heard:?}");
     assert!(heard.played > 0.0 && heard.emitted > 0.0, "nothing was played: {heard:?}");
 }
