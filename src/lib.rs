@@ -79,7 +79,9 @@
 //! while let Some(news) = events.next().await {
 //!     let GroupNews::Event(GroupEvent::SfuTask(task)) = news else { continue };
 //!     match task {
-//!         SfuTask::Connect(token) => println!("connect to {}: {}", token.url, group.explain()),
+//!         SfuTask::Connect(token) => {
+//!             println!("connect to {}: {}", token.url, group.explain().await);
+//!         }
 //!         SfuTask::Renew(_) => println!("keep the fresh token for the next connection"),
 //!         SfuTask::Disconnect => println!("leave the SFU"),
 //!     }
