@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | [`track`] | captures, mute, another device, the time stamps of what is sent |
 //! | [`interfaces`] | which addresses carry calls, and who notices that they changed |
+//! | [`losses`] | how many packets never came, those that come late not among them |
 //! | [`tls`] | whom TURN servers over TLS must be vouched for by |
 //! | [`uri`] | URIs of STUN and TURN servers |
 //! | [`candidates`] | which remote candidates can be used now, and which must wait for their description |
@@ -24,6 +25,7 @@
 
 pub mod candidates;
 pub mod interfaces;
+pub mod losses;
 pub mod sdp;
 pub mod tls;
 pub mod track;
@@ -31,6 +33,7 @@ pub mod uri;
 
 pub use candidates::Generations;
 pub use interfaces::{Interfaces, Known, Watch};
+pub use losses::Losses;
 pub use tls::{BadCertificate, Tls, TrustedRoots};
 pub use track::{Subscriber, Tracks};
 pub use uri::{ServerUri, UriFault};
