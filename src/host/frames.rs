@@ -67,7 +67,8 @@ pub struct Frame {
     /// Received frames: RTP sequence number of the frame's first packet, unwrapped. `None` on
     /// frames to be sent.
     pub sequence: Option<u64>,
-    /// Received frames: whether the frame follows the previous one without a lost packet.
+    /// Received frames: whether the frame follows the previous one without a packet between them that is
+    /// missing, or comes late.
     pub contiguous: bool,
     /// Audio level in dBov (-127 to 0) for the RFC 6464 header extension, where known.
     pub audio_level: Option<i8>,
@@ -128,7 +129,9 @@ pub trait FrameSource: Send {
 
 /// Where the frames of one remote track go.
 pub trait FrameSink: Send {
-    /// Takes one received frame, in the order of the RTP sequence. Must not block.
+    /// Takes one received frame. Must not block. Pictures come in the order of the RTP sequence. Sound comes
+    /// as it arrives, for whoever plays it has to even out its times anyway: a packet that was overtaken
+    /// comes late, with a smaller [`Frame::sequence`] than those before it.
     fn push(&mut self, frame: Frame);
 
     /// Whether the sink wants a key frame, because it cannot decode what it has. Asked after each

@@ -40,15 +40,18 @@ impl Splice {
             sequence: end.sequence.wrapping_sub(sequence),
             timestamp: end.timestamp.wrapping_sub(timestamp),
         });
+        // What was overtaken by the first frame of a track would come before its beginning.
+        let from = |number: u64| if number > u64::MAX / 2 { 0 } else { number };
         let at = Position {
-            sequence: sequence.wrapping_add(by.sequence),
-            timestamp: timestamp.wrapping_add(by.timestamp),
+            sequence: from(sequence.wrapping_add(by.sequence)),
+            timestamp: from(timestamp.wrapping_add(by.timestamp)),
         };
         frame.sequence = frame.sequence.map(|_| at.sequence);
         frame.timestamp = at.timestamp;
+        // A packet that was overtaken ends before others.
         self.end = Position {
-            sequence: at.sequence.wrapping_add(1),
-            timestamp: at.timestamp.wrapping_add(1),
+            sequence: end.sequence.max(at.sequence.saturating_add(1)),
+            timestamp: end.timestamp.max(at.timestamp.saturating_add(1)),
         };
         frame
     }

@@ -15,6 +15,7 @@ use matrix_voip::{
     host::Codec,
     machine::io::{CandidateInfo, CandidatePair, PeerStats, StreamStats},
 };
+use matrix_voip_engine::Losses;
 use str0m::{
     net::Protocol,
     stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats},
@@ -45,11 +46,12 @@ struct Counters {
     codec: Option<Codec>,
     bytes: u64,
     packets: u64,
+    /// Of what we sent, as the other side says.
     lost: Option<u64>,
+    /// Of what came.
+    losses: Option<Losses>,
     jitter: Option<Duration>,
     key_frame_requests: u64,
-    /// The last sequence number that arrived.
-    last: Option<u64>,
     /// How loud the last sound was, 0 to 1.
     level: Option<f32>,
     /// When the last packet arrived.
@@ -107,10 +109,7 @@ impl Measurements {
 
     /// Something else than a frame arrived among them, with these sequence numbers.
     pub(crate) fn on_event(&mut self, mid: &str, packets: RangeInclusive<u64>) {
-        let counters = entry(&mut self.inbound, mid);
-        let missing = counters.last.map_or(0, |last| packets.start().saturating_sub(last + 1));
-        counters.lost = Some(counters.lost.unwrap_or(0) + missing);
-        counters.last = counters.last.max(Some(*packets.end()));
+        entry(&mut self.inbound, mid).losses.get_or_insert_default().on_packets(packets);
     }
 
     /// The last packet of what was received arrived then.
@@ -167,7 +166,7 @@ fn streams(now: Instant, counters: &BTreeMap<String, Counters>) -> Vec<StreamSta
         let mut stats = StreamStats::new(mid, codec.kind(), codec.mime());
         stats.bytes = counters.bytes;
         stats.packets = counters.packets;
-        stats.lost = counters.lost;
+        stats.lost = counters.losses.as_ref().map(Losses::lost).or(counters.lost);
         stats.jitter = counters.jitter;
         stats.key_frame_requests = counters.key_frame_requests;
         stats.level = counters.level;
@@ -195,11 +194,11 @@ mod tests {
     #[test]
     fn gaps_in_the_sequence_are_counted_as_lost() {
         let mut measured = Measurements::default();
-        for packets in [10..=10, 11..=13, 16..=16, 15..=15, 17..=17] {
+        for packets in [10..=10, 11..=13, 16..=16, 15..=15, 17..=60] {
             measured.on_received("0", Codec::Opus, packets);
         }
         let stats = measured.snapshot(clock(), |_| "host", |_| "prflx");
-        assert_eq!(stats.inbound[0].lost, Some(2));
+        assert_eq!(stats.inbound[0].lost, Some(1), "14; 15 was late");
         assert_eq!(stats.inbound[0].codec, "audio/opus");
         assert_eq!(stats.pair, None);
     }

@@ -1,7 +1,8 @@
 //! RTP → frames: packets of one source in the order of their numbers, whole frames out of them.
 //!
-//! A value without a clock. What is missing is waited for until so many packets came after it
-//! ([`MAX_LATE_SOUND`], [`MAX_LATE_PICTURE`]) or for [`MAX_WAIT`]; then it counts as lost.
+//! A value without a clock. Sound goes on as it comes, also what was overtaken: whoever plays it evens out
+//! its times anyway. What is missing of pictures is waited for until so many packets came after it
+//! ([`MAX_LATE_PICTURE`]) or for [`MAX_WAIT`]; then it counts as lost.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,13 +11,11 @@ use matrix_voip::{
     host::{Codec, Frame},
     machine::io::MediaKind,
 };
+use matrix_voip_engine::Losses;
 use rtc::rtp::{
     codec::{h264::H264Packet, vp8::Vp8Packet},
     packetizer::Depacketizer,
 };
-
-/// Packets of sound that a late one may come after: 2 bridge 40 ms.
-const MAX_LATE_SOUND: usize = 2;
 
 /// Packets of a picture that a late one may come after: a retransmission takes a round trip, which
 /// at 2 Mbit/s is some thirty packets.
@@ -59,6 +58,8 @@ pub(crate) struct Assembly {
     size: usize,
     /// Something before the next frame is missing.
     is_broken: bool,
+    /// What is lost of sound.
+    losses: Losses,
     /// How many packets never came.
     pub(crate) lost: u64,
 }
@@ -67,6 +68,9 @@ impl Assembly {
     /// Takes a packet; returns the frames that it completes.
     pub(crate) fn push(&mut self, packet: Received) -> Vec<Frame> {
         let sequence = self.unwrapped(packet.sequence);
+        if packet.codec.kind() == MediaKind::Audio {
+            return self.pass(sequence, packet).into_iter().collect();
+        }
         let is_late = self.next.is_some_and(|next| sequence < next);
         if is_late && self.next.is_some_and(|next| next - sequence < MAX_JUMP) {
             return Vec::new();
@@ -75,21 +79,47 @@ impl Assembly {
         if is_far {
             self.restart();
         }
-        let most = match packet.codec.kind() {
-            MediaKind::Audio => MAX_LATE_SOUND,
-            MediaKind::Video => MAX_LATE_PICTURE,
-        };
         let now = packet.arrival;
         self.next.get_or_insert(sequence);
         self.waiting.insert(sequence, packet);
         let mut frames = Vec::new();
         self.take_ready(&mut frames);
-        while self.waiting.len() > most || self.waits_since().is_some_and(|at| now > at + MAX_WAIT)
+        let waits_too_long = |at: Duration| now > at + MAX_WAIT;
+        while self.waiting.len() > MAX_LATE_PICTURE
+            || self.waits_since().is_some_and(waits_too_long)
         {
             self.skip();
             self.take_ready(&mut frames);
         }
         frames
+    }
+
+    /// A packet of sound, which is a frame by itself.
+    fn pass(&mut self, sequence: u64, packet: Received) -> Option<Frame> {
+        let next = *self.next.get_or_insert(sequence);
+        let is_far = sequence.abs_diff(next) >= MAX_JUMP;
+        if is_far {
+            self.losses.restart();
+        }
+        let before = self.losses.lost();
+        self.losses.on_packets(sequence..=sequence);
+        self.lost += self.losses.lost() - before;
+        self.next = Some(if is_far { sequence + 1 } else { next.max(sequence + 1) });
+        if packet.payload.is_empty() {
+            // Padding, by which the other side measures the way.
+            return None;
+        }
+        Some(Frame {
+            sequence: Some(sequence),
+            contiguous: sequence == next,
+            audio_level: packet.level,
+            arrival: Some(packet.arrival),
+            ..Frame::new(
+                packet.codec,
+                self.stamped(sequence, packet.timestamp),
+                packet.payload.to_vec(),
+            )
+        })
     }
 
     /// When the first of those that wait came in.
@@ -139,7 +169,7 @@ impl Assembly {
             // The mark at its end was missing; whole it may be nevertheless.
             frames.extend(self.finish());
         }
-        let is_last = packet.is_last || packet.codec == Codec::Opus;
+        let is_last = packet.is_last;
         if self.size > MAX_FRAME || self.parts.len() == MAX_PARTS {
             self.break_off();
         }
@@ -301,12 +331,15 @@ mod tests {
     }
 
     #[test]
-    fn sound_comes_out_in_order_and_late_packets_are_waited_for() {
+    fn sound_comes_out_as_it_comes_and_what_was_overtaken_too() {
         let mut assembly = Assembly::default();
         let out: Vec<_> =
             [10, 12, 11, 13].into_iter().flat_map(|n| assembly.push(sound(n))).collect();
-        assert_eq!(numbers(&out), [10, 11, 12, 13]);
-        assert!(out.iter().all(|frame| frame.contiguous));
+        assert_eq!(numbers(&out), [10, 12, 11, 13]);
+        let contiguous: Vec<_> = out.iter().map(|frame| frame.contiguous).collect();
+        assert_eq!(contiguous, [true, false, false, true]);
+        assert!(out.windows(2).all(|two| two[0].timestamp != two[1].timestamp));
+        (14..60).for_each(|n| drop(assembly.push(sound(n))));
         assert_eq!(assembly.lost, 0);
     }
 
@@ -314,8 +347,7 @@ mod tests {
     fn what_is_missing_too_long_is_lost_and_said_so() {
         let mut assembly = Assembly::default();
         let out: Vec<_> =
-            [1, 3, 4, 5, 6, 2].into_iter().flat_map(|n| assembly.push(sound(n))).collect();
-        assert_eq!(numbers(&out), [1, 3, 4, 5, 6]);
+            [1].into_iter().chain(3..30).flat_map(|n| assembly.push(sound(n))).collect();
         assert_eq!(out.iter().filter(|frame| !frame.contiguous).count(), 1);
         assert!(!out[1].contiguous);
         assert_eq!(assembly.lost, 1);

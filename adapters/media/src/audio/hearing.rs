@@ -1,7 +1,6 @@
 //! From received Opus frames to sound: in order, with gaps concealed.
 //!
-//! A simple path: frames come in the order of the RTP sequence (the engine sees to that) and are
-//! decoded as they come. What is missing is recovered from the correction in the next packet or
+//! A simple path: frames are put into the order of the RTP sequence and decoded as they come. What is missing is recovered from the correction in the next packet or
 //! concealed, so that the sound stays as long as the call. It has no clock and evens out no jitter: for
 //! files, meters and tests. What a person hears comes from [`JitterBuffer`](crate::jitter::JitterBuffer).
 
@@ -10,6 +9,7 @@ use matrix_voip::host::{Codec, Frame};
 use super::{
     opus::{CONCEAL_STEP, Decoder, MAX_PACKET_SAMPLES},
     order::{Order, Place},
+    reorder::Reorder,
     sound::FRAME_SAMPLES,
 };
 
@@ -36,6 +36,13 @@ pub struct HearingCounts {
 /// Decodes one remote track.
 #[derive(Debug)]
 pub struct Hearing {
+    reorder: Reorder,
+    track: Track,
+}
+
+/// The same for packets that are in order.
+#[derive(Debug)]
+struct Track {
     decoder: Decoder,
     order: Order,
     packet: usize,
@@ -47,21 +54,34 @@ impl Hearing {
     pub fn new() -> Self {
         let decoder = Decoder::new().expect("invariant: ropus takes 48 kHz, one channel");
         let (order, counts) = (Order::default(), HearingCounts::default());
-        Self { decoder, order, packet: FRAME_SAMPLES, counts }
+        let track = Track { decoder, order, packet: FRAME_SAMPLES, counts };
+        Self { reorder: Reorder::default(), track }
     }
 
     /// What happened so far.
     pub fn counts(&self) -> HearingCounts {
-        self.counts
+        self.track.counts
     }
 
     /// Appends the sound of one frame to `sound`, and before it what fills the gap to the last
-    /// one. Appends at most one second and 120 ms.
+    /// one. A frame that came before one that is missing waits for that, until a few others have come.
+    /// Appends at most one second and 120 ms for each frame that waited.
     pub fn push(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
         if frame.codec != Codec::Opus {
-            self.counts.foreign += 1;
+            self.track.counts.foreign += 1;
             return;
         }
+        self.reorder.push(frame, |frame| self.track.push(frame, sound));
+    }
+
+    /// There will be no more frames: appends the sound of those that wait.
+    pub fn finish(&mut self, sound: &mut Vec<f32>) {
+        self.reorder.finish(|frame| self.track.push(frame, sound));
+    }
+}
+
+impl Track {
+    fn push(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
         match self.order.place(frame) {
             Place::Next => {}
             Place::Late => {
@@ -157,6 +177,7 @@ mod tests {
             frame.contiguous = !std::mem::take(&mut lost_before);
             hearing.push(&frame, &mut sound);
         }
+        hearing.finish(&mut sound);
         assert_eq!(sound.len(), 200 * FRAME_SAMPLES);
         assert_eq!(hearing.counts().decoded, 180);
         assert_eq!(hearing.counts().recovered, 20 * FRAME_SAMPLES as u64);
@@ -198,9 +219,10 @@ mod tests {
         let mut hearing = Hearing::new();
         let mut sound = Vec::new();
         let all = frames(10);
-        [0, 1, 1, 3, 2, 4].iter().for_each(|n| hearing.push(&all[*n], &mut sound));
+        [0, 1, 1, 3, 2, 4, 0].iter().for_each(|n| hearing.push(&all[*n], &mut sound));
         assert_eq!(sound.len(), 5 * FRAME_SAMPLES);
-        assert_eq!(hearing.counts().late, 2);
+        let HearingCounts { late, decoded, .. } = hearing.counts();
+        assert_eq!((late, decoded), (2, 5), "what was overtaken is put back");
     }
 
     #[test]
@@ -241,7 +263,7 @@ mod tests {
                 frame.sequence = Some(u64::from(sequence));
                 frame.contiguous = contiguous;
                 hearing.push(&frame, &mut sound);
-                prop_assert!(sound.len() as u64 <= MAX_GAP + MAX_PACKET_SAMPLES as u64);
+                prop_assert!(sound.len() as u64 <= 6 * (MAX_GAP + MAX_PACKET_SAMPLES as u64));
             }
         }
     }

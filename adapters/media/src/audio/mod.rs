@@ -8,6 +8,7 @@ pub mod opus;
 pub mod order;
 pub mod pcm;
 pub mod rate;
+mod reorder;
 pub mod sound;
 mod spectrum;
 pub mod tone;

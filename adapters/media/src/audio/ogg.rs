@@ -12,6 +12,7 @@ use ogg::{OggReadError, PacketReader, PacketWriteEndInfo, PacketWriter};
 use super::{
     opus::{MAX_PACKET_BYTES, SILENT_PACKET, packet_samples},
     order::{Order, Place},
+    reorder::Reorder,
     sound::{FRAME_SAMPLES, SAMPLE_RATE},
 };
 use crate::{
@@ -214,6 +215,7 @@ const PRE_SKIP: u16 = 312;
 /// [`Threaded`](crate::Threaded). A file of a process that died is short of its last second.
 pub struct OggSink {
     writer: PacketWriter<'static, Box<dyn Output>>,
+    reorder: Reorder,
     order: Order,
     held: Option<Vec<u8>>,
     granule: u64,
@@ -243,8 +245,8 @@ impl OggSink {
                 .map_err(OpenError::io(KIND))?;
         }
         let (progress, recording) = Progressing::new();
-        let order = Order::default();
-        Ok((Self { writer, order, held: None, granule: 0, on_page: 0, progress }, recording))
+        let (reorder, order, held) = (Reorder::default(), Order::default(), None);
+        Ok((Self { writer, reorder, order, held, granule: 0, on_page: 0, progress }, recording))
     }
 
     /// Writes the packet before, which is no longer the last one.
@@ -271,14 +273,25 @@ impl OggSink {
         (0..gap / samples).try_for_each(|_| self.hold(vec![empty]))
     }
 
-    fn write_frame(&mut self, frame: Frame, samples: usize) -> Result<bool, WriteError> {
-        match self.order.place(&frame) {
+    /// Writes a frame whose turn it is.
+    fn take(&mut self, frame: &Frame) {
+        // What is no Opus packet would make the file unreadable.
+        let Some(samples) = packet_samples(&frame.data) else { return };
+        match self.write_frame(frame, samples) {
+            Ok(true) => self.progress.note(Ok(())),
+            Ok(false) => {}
+            Err(error) => self.progress.note(Err(error)),
+        }
+    }
+
+    fn write_frame(&mut self, frame: &Frame, samples: usize) -> Result<bool, WriteError> {
+        match self.order.place(frame) {
             Place::Late => return Ok(false),
             Place::Next => {}
             Place::AfterLoss(gap) | Place::AfterPause(gap) => self.fill(&frame.data, gap)?,
         }
-        self.order.played(&frame, samples);
-        self.hold(frame.data)?;
+        self.order.played(frame, samples);
+        self.hold(frame.data.clone())?;
         Ok(true)
     }
 
@@ -295,18 +308,15 @@ impl FrameSink for OggSink {
         if frame.codec != Codec::Opus || self.progress.failed() {
             return;
         }
-        // What is no Opus packet would make the file unreadable.
-        let Some(samples) = packet_samples(&frame.data) else { return };
-        match self.write_frame(frame, samples) {
-            Ok(true) => self.progress.note(Ok(())),
-            Ok(false) => {}
-            Err(error) => self.progress.note(Err(error)),
-        }
+        let mut reorder = std::mem::take(&mut self.reorder);
+        reorder.push(&frame, |frame| self.take(frame));
+        self.reorder = reorder;
     }
 }
 
 impl Drop for OggSink {
     fn drop(&mut self) {
+        std::mem::take(&mut self.reorder).finish(|frame| self.take(frame));
         let result = self.complete();
         self.progress.close(result);
     }

@@ -46,7 +46,7 @@ impl Order {
         let gap = frame.timestamp.saturating_sub(expected.timestamp);
         if gap == 0 || gap > MAX_GAP {
             Place::Next
-        } else if frame.contiguous && expected.sequence == frame.sequence {
+        } else if is_next(expected.sequence, frame) {
             Place::AfterPause(gap as usize)
         } else {
             Place::AfterLoss(gap as usize)
@@ -59,5 +59,13 @@ impl Order {
             timestamp: frame.timestamp.saturating_add(samples as u64),
             sequence: frame.sequence.map(|sequence| sequence.saturating_add(1)),
         });
+    }
+}
+
+/// Whether no packet is missing before this one. Numbers tell; where there are none the engine does.
+fn is_next(expected: Option<u64>, frame: &Frame) -> bool {
+    match (expected, frame.sequence) {
+        (Some(expected), Some(sequence)) => expected == sequence,
+        _ => frame.contiguous,
     }
 }

@@ -270,8 +270,11 @@ impl FrameSink for WavSink {
 
 impl Drop for WavSink {
     fn drop(&mut self) {
+        self.sound.clear();
+        self.hearing.finish(&mut self.sound);
+        let rest = if self.progress.failed() { Ok(()) } else { self.write_sound() };
         if let Some(writer) = self.writer.take() {
-            self.progress.close(writer.finalize().map_err(write_error));
+            self.progress.close(rest.and(writer.finalize()).map_err(write_error));
         }
     }
 }

@@ -14,9 +14,10 @@ use str0m::{
 
 use crate::{dtls, entropy::Entropy};
 
-/// Audio packets held back to put late ones in order: 2 bridge 40 ms, enough for reordering on
-/// real paths; each more would delay sound by 20 ms after a loss (`str0m.md` §1).
-const AUDIO_REORDERING: usize = 2;
+/// No audio packet is held back to put late ones in order: whoever plays sound has a buffer for that
+/// ([`matrix_voip::host::FrameSink::push`]), to which each packet that is held back after a loss would look like
+/// jitter, and one that is dropped, being overtaken, like another loss. str0m gives late ones, too, then.
+const AUDIO_REORDERING: usize = 0;
 
 /// Pause before a check that went unanswered is sent again; it doubles each time, up to
 /// [`STUN_PAUSE`].

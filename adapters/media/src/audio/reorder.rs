@@ -1,0 +1,96 @@
+//! Packets of sound that were overtaken, back in their place: for who wants them in order and can wait,
+//! as a file. (What a person hears comes from a jitter buffer, which takes any order.)
+
+use std::collections::BTreeMap;
+
+use matrix_voip::host::Frame;
+
+/// Most packets that wait for one before them; then it is lost. Four bridge 80 ms.
+const MAX_WAITING: usize = 4;
+
+/// Holds back what came too early. A value for one track.
+#[derive(Debug, Default)]
+pub(crate) struct Reorder {
+    waiting: BTreeMap<u64, Frame>,
+    /// The number of the packet that comes next.
+    next: Option<u64>,
+}
+
+impl Reorder {
+    /// Takes a packet, and gives those on whose turn it is: this one and those that waited for it, or
+    /// none. One without a number is never held back, and neither is one that comes too late.
+    pub(crate) fn push(&mut self, frame: &Frame, mut give: impl FnMut(&Frame)) {
+        let next = match (frame.sequence, self.next) {
+            (Some(sequence), Some(next)) if sequence > next => {
+                self.waiting.insert(sequence, frame.clone());
+                if self.waiting.len() > MAX_WAITING {
+                    self.next = self.waiting.keys().next().copied();
+                }
+                self.next
+            }
+            (Some(sequence), Some(next)) if sequence < next => {
+                give(frame);
+                Some(next)
+            }
+            (sequence, _) => {
+                give(frame);
+                sequence.map(|sequence| sequence.saturating_add(1))
+            }
+        };
+        self.next = next;
+        self.give_ready(&mut give);
+    }
+
+    /// Gives what waits still: there will be no more.
+    pub(crate) fn finish(&mut self, mut give: impl FnMut(&Frame)) {
+        std::mem::take(&mut self.waiting).values().for_each(&mut give);
+    }
+
+    fn give_ready(&mut self, give: &mut impl FnMut(&Frame)) {
+        while let Some(next) = self.next
+            && let Some(frame) = self.waiting.remove(&next)
+        {
+            give(&frame);
+            self.next = Some(next.saturating_add(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_voip::host::Codec;
+
+    use super::*;
+
+    fn given(sequences: &[u64]) -> Vec<u64> {
+        let (mut reorder, mut given) = (Reorder::default(), Vec::new());
+        let mut keep = |frame: &Frame| given.push(frame.sequence.unwrap());
+        for sequence in sequences {
+            let frame = Frame::new(Codec::Opus, sequence.wrapping_mul(960), vec![0]);
+            reorder.push(&Frame { sequence: Some(*sequence), ..frame }, &mut keep);
+        }
+        reorder.finish(&mut keep);
+        given
+    }
+
+    #[test]
+    fn what_was_overtaken_is_put_back() {
+        assert_eq!(given(&[7, 8, 10, 11, 9, 12]), [7, 8, 9, 10, 11, 12]);
+        assert_eq!(given(&[7, 9, 8, 11, 10]), [7, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn what_never_comes_is_waited_for_for_a_while() {
+        assert_eq!(given(&[1, 3, 4, 5, 6, 7, 8, 2]), [1, 3, 4, 5, 6, 7, 8, 2]);
+        assert_eq!(given(&[1, 3, 4]), [1, 3, 4], "at the end nothing is kept");
+        assert_eq!(given(&[5, u64::MAX, 6]), [5, 6, u64::MAX]);
+    }
+
+    #[test]
+    fn a_packet_without_a_number_is_given_at_once() {
+        let mut reorder = Reorder::default();
+        let mut count = 0;
+        (0..9).for_each(|n| reorder.push(&Frame::new(Codec::Opus, n, vec![0]), |_| count += 1));
+        assert_eq!(count, 9);
+    }
+}
