@@ -96,8 +96,9 @@ mod tests {
     #[test]
     fn any_numbers_are_borne() {
         let mut losses = Losses::default();
-        for numbers in [5..=5, u64::MAX..=u64::MAX, 0..=0, 9..=3, u64::MAX - 1..=u64::MAX] {
-            losses.on_packets(numbers);
+        let last = u64::MAX;
+        for (first, end) in [(5, 5), (last, last), (0, 0), (9, 3), (last - 1, last)] {
+            losses.on_packets(first..=end);
             assert!(losses.missing.len() <= LATE as usize);
         }
     }
