@@ -108,7 +108,8 @@ fn video(_scene: &Scene, pair: Pair) -> Result<(), Failure> {
     hang_up(&call, &pair.caller, &pair.callee)
 }
 
-fn video_stream(stats: &Value) -> &Value {
+/// The received picture in a client's figures.
+pub(crate) fn video_stream(stats: &Value) -> &Value {
     let mut streams = stats["inbound"].as_array().into_iter().flatten();
     streams.find(|stream| stream["kind"] == "video").unwrap_or(&Value::Null)
 }

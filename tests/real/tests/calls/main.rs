@@ -18,6 +18,7 @@ mod media_keys;
 mod meetings;
 mod meshes;
 mod person;
+mod pictures;
 mod quality;
 mod rings;
 mod rivals;
@@ -54,6 +55,7 @@ fn main() {
         login::SCENARIOS,
         person::SCENARIOS,
         headset::SCENARIOS,
+        pictures::SCENARIOS,
         keys::SCENARIOS,
         meetings::SCENARIOS,
         servers::SCENARIOS,

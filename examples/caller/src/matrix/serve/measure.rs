@@ -69,7 +69,7 @@ pub(crate) fn received(stats: &Value, kind: &str) -> u64 {
 
 fn shown(stats: &PeerStats, senses: &CallSenses) -> Value {
     let inbound = stats.inbound.iter().map(|stream| inbound(stream, senses));
-    let outbound = stats.outbound.iter().map(common);
+    let outbound = stats.outbound.iter().map(outbound);
     let pair = stats
         .pair
         .as_ref()
@@ -80,6 +80,14 @@ fn shown(stats: &PeerStats, senses: &CallSenses) -> Value {
         "pair": pair,
         "roundTripMs": stats.round_trip.map(|time| time.as_secs_f64() * 1000.0),
     })
+}
+
+fn outbound(stream: &StreamStats) -> Value {
+    let mut shown = common(stream);
+    if stream.kind == MediaKind::Video {
+        shown["pliCount"] = stream.key_frame_requests.into();
+    }
+    shown
 }
 
 fn inbound(stream: &StreamStats, senses: &CallSenses) -> Value {
