@@ -114,8 +114,14 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Explain { session, answer }).await;
         let mut explanation = answered.await.ok().flatten()?;
-        if explanation.wants_hearing() {
-            explanation.hearing = self.listen(session).await;
+        if !explanation.wants_figures() {
+            return Some(explanation);
+        }
+        if let Ok(stats) = self.measure(session).await {
+            explanation.on_figures(&stats);
+            if explanation.hearing.is_none() {
+                explanation.hearing = self.listen_since(session, stats).await;
+            }
         }
         Some(explanation)
     }
@@ -123,6 +129,10 @@ impl Link {
     /// Whether sound of the other side is heard, or why not; `None`: that could not be measured.
     pub(crate) async fn listen(&self, session: SessionId) -> Option<Hearing> {
         let earlier = self.measure(session).await.ok()?;
+        self.listen_since(session, earlier).await
+    }
+
+    async fn listen_since(&self, session: SessionId, earlier: PeerStats) -> Option<Hearing> {
         if let Some(hearing) = Hearing::at(&earlier) {
             return Some(hearing);
         }

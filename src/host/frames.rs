@@ -125,6 +125,12 @@ pub trait FrameSource: Send {
 
     /// News about the way out. Must not block.
     fn control(&mut self, control: SourceControl);
+
+    /// Whether there is a device now. A source whose device is gone may wait for another and give
+    /// silence meanwhile. Asked with each frame and each news. Must not block.
+    fn has_device(&self) -> bool {
+        true
+    }
 }
 
 /// Where the frames of one remote track go.

@@ -18,8 +18,12 @@ use super::{
     fault::Fault,
     hearing::{Hearing, Microphone},
     io::{MediaSource, PeerState},
+    stats::PeerStats,
 };
-use crate::{id::SessionId, time::Now};
+use crate::{
+    id::{SessionId, TrackId},
+    time::Now,
+};
 
 /// What a call waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Explanation {
     /// measured. The machine itself knows only what their streams say; the rest is measured
     /// ([`CallSession::explain`](crate::CallSession::explain)).
     pub hearing: Option<Hearing>,
+    /// The open microphone's track, by which figures name it.
+    pub(crate) microphone_track: Option<TrackId>,
 }
 
 /// What a call can wait for.
@@ -189,12 +195,21 @@ impl Explanation {
             sending: None,
             microphone: Microphone::Off,
             hearing: None,
+            microphone_track: None,
         }
     }
 
-    /// Whether only a measurement tells if the other side is heard.
-    pub(crate) fn wants_hearing(&self) -> bool {
-        self.talks() && self.hearing.is_none()
+    /// Whether only a measurement tells if one side hears the other.
+    pub(crate) fn wants_figures(&self) -> bool {
+        self.talks() && (self.hearing.is_none() || self.microphone == Microphone::Open)
+    }
+
+    /// What one measurement tells of our microphone.
+    pub(crate) fn on_figures(&mut self, stats: &PeerStats) {
+        let is_gone = self.microphone_track.is_some_and(|one| stats.without_device.contains(&one));
+        if is_gone && self.microphone == Microphone::Open {
+            self.microphone = Microphone::Missing;
+        }
     }
 
     /// Whether sound should go both ways.

@@ -52,7 +52,7 @@ pub enum Microphone {
     Off,
     /// It is being opened; a person may be asked.
     Opening,
-    /// It could not be had, or ended by itself.
+    /// It could not be had, or ended by itself, or its device is gone.
     Missing,
     /// It is open and muted.
     Muted,

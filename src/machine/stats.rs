@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{media::MediaKind, playout::Playout};
+use crate::id::TrackId;
 use crate::redact::Redacted;
 
 /// What an engine measured on one peer connection since it was opened.
@@ -25,6 +26,9 @@ pub struct PeerStats {
     /// Remote candidates that the engine has no use for: names (`.local`, never looked up), TCP,
     /// nonsense. Their peers are found by the packets that they send.
     pub unusable_candidates: u64,
+    /// Tracks that go out over this connection and whose source says that its device is gone
+    /// ([`FrameSource::has_device`](crate::host::FrameSource::has_device)): what they carry is silence.
+    pub without_device: Vec<TrackId>,
 }
 
 /// How one URI of a STUN or TURN server fared.

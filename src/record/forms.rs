@@ -357,7 +357,8 @@ record_struct!(PeerStats {
     inbound,
     outbound,
     servers,
-    unusable_candidates
+    unusable_candidates,
+    without_device,
 });
 record_struct!(CandidatePair { local, remote });
 record_struct!(CandidateInfo { kind as word, protocol as word, address, relay_protocol as word });

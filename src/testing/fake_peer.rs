@@ -91,6 +91,7 @@ impl FakePeer {
     /// What comes in while somebody is as loud as this, in dBov; `None`: nobody's sound is sent.
     pub(super) fn measure(&mut self, habits: &Habits, voice: Option<i8>) -> PeerStats {
         let mut stats = PeerStats::default();
+        stats.without_device.clone_from(&habits.without_device);
         let Some(voice) = voice else { return stats };
         // Where nothing is played a look changes nothing: worlds are alike before and after it.
         self.looks += u64::from(habits.playout.is_some());

@@ -52,6 +52,8 @@ pub struct Habits {
     pub silence: Duration,
     /// How the sinks say that others are heard; the counters, from one measurement to the next.
     pub playout: Option<Playout>,
+    /// Tracks whose device is gone.
+    pub without_device: Vec<TrackId>,
 }
 
 impl Default for Habits {
@@ -64,6 +66,7 @@ impl Default for Habits {
             voice: -127,
             silence: Duration::ZERO,
             playout: None,
+            without_device: Vec::new(),
         }
     }
 }

@@ -97,6 +97,31 @@ async fn who_is_muted_is_not_heard_and_is_told_so_himself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whose_microphone_is_unplugged_learns_that_nobody_hears_him() {
+    let house = house();
+    let (ours, theirs) = talking(&house).await;
+    let explains = async |without_device: &[TrackId]| {
+        let without_device = without_device.to_vec();
+        house.ada.engine.set_habits(Habits { without_device, ..Habits::default() });
+        ours.explain().await
+    };
+    let tracks: Vec<TrackId> = (1..100).map(TrackId).collect();
+    let explanation = explains(&tracks).await;
+    assert_eq!(explanation.microphone, Microphone::Missing);
+    let text = explanation.to_string();
+    assert!(text.ends_with(" They do not hear us: our microphone is missing."), "{text}");
+    assert_eq!(explains(&[TrackId(0), TrackId(100)]).await.microphone, Microphone::Open);
+    // Also where theirs needs no measurement; and whose is muted is told that.
+    theirs.mute(MediaSource::Microphone).await.unwrap();
+    pass(secs(1)).await;
+    let text = explains(&tracks).await.to_string();
+    assert!(text.contains("muted there") && text.contains("microphone is missing"), "{text}");
+    ours.mute(MediaSource::Microphone).await.unwrap();
+    pass(secs(1)).await;
+    assert_eq!(explains(&tracks).await.microphone, Microphone::Muted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_measured_of_a_call_that_is_held_or_does_not_talk_yet() {
     let house = house();
     let (theirs, ours) = tokio::join!(house.ben.ring(), house.ada.invite(BEN));

@@ -155,6 +155,10 @@ impl FrameSource for Opened {
     fn control(&mut self, control: SourceControl) {
         self.source.control(control);
     }
+
+    fn has_device(&self) -> bool {
+        self.source.has_device()
+    }
 }
 
 impl Drop for Opened {

@@ -224,13 +224,15 @@ impl Shell {
         drop(reply.send(result));
     }
 
-    /// The peer measures what comes in; only the sinks know how it is heard.
+    /// The peer measures packets; only the sinks know how they are heard, and the sources whether there is
+    /// a device.
     fn heard(&self, mut reply: Reply) -> Reply {
         if let Reply::Stats(stats) = &mut reply {
             for stream in &mut stats.inbound {
                 let sink = self.sinks.get(&stream.mid).and_then(Option::as_ref);
                 stream.playout = sink.and_then(|sink| sink.playout());
             }
+            stats.without_device = self.tracks.without_device(self.id);
         }
         reply
     }

@@ -136,6 +136,7 @@ impl Connection {
         stats.outbound = self.outbound();
         stats.servers = self.servers.stats();
         stats.unusable_candidates = self.remote.skipped();
+        stats.without_device = self.place.tracks.without_device(self.place.id);
         stats
     }
 

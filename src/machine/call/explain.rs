@@ -54,6 +54,7 @@ impl Call {
             sending: self.sending_now(now),
             microphone: self.microphone(),
             hearing: self.hearing(),
+            microphone_track: self.media.ready(MediaSource::Microphone),
         })
     }
 

@@ -33,7 +33,10 @@ pub(super) const CELLS: &[Cell] = &[
     Cell { name: "levels of sound arrive", play: |it| levels(it).boxed() },
     Cell { name: "tones leave, or are declared unsupported", play: |it| tones(it).boxed() },
     Cell { name: "figures name path, codec and counts", play: |it| figures(it).boxed() },
-    Cell { name: "figures tell how sound is heard", play: |it| playout(it).boxed() },
+    Cell {
+        name: "figures tell how sound is heard, and what has no device",
+        play: |it| playout(it).boxed(),
+    },
 ];
 
 fn video(who: Who) -> Plan {
@@ -252,6 +255,25 @@ async fn playout(stage: &mut Stage) -> Outcome<Played> {
             let most = side.log.played();
             let stats = side.done("stats", side.engine.stats(PeerId(1))).await?;
             last = heard(&side.name, &stats, (last, most))?;
+        }
+    }
+    unplugged(stage).await
+}
+
+/// A microphone that is unplugged is named while it is.
+async fn unplugged(stage: &mut Stage) -> Outcome<Played> {
+    for (is_gone, expected) in [(false, vec![]), (true, vec![track(Slot::Audio)]), (false, vec![])]
+    {
+        for who in Who::BOTH {
+            stage.side(who).log.unplugged.store(is_gone, Ordering::SeqCst);
+        }
+        for who in Who::BOTH {
+            stage.frames(who, 25).await?;
+            let side = stage.side(who);
+            let stats = side.done("stats", side.engine.stats(PeerId(1))).await?;
+            let named = stats.without_device;
+            let right = named == expected;
+            check(right, || format!("{}: {named:?} are without a device", side.name))?;
         }
     }
     Ok(Played::Passed)

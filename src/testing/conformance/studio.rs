@@ -62,6 +62,8 @@ pub(super) struct Log {
     /// Samples of sound that were played.
     played: AtomicU64,
     controls: Mutex<Vec<(u8, SourceControl)>>,
+    /// Whether microphones are unplugged.
+    pub(super) unplugged: AtomicBool,
     /// Devices that somebody is asked for, and those that are open.
     pub(super) asked: AtomicUsize,
     pub(super) open: AtomicUsize,
@@ -198,6 +200,10 @@ impl FrameSource for Device {
 
     fn control(&mut self, control: SourceControl) {
         lock(&self.log.controls).push((self.number, control));
+    }
+
+    fn has_device(&self) -> bool {
+        self.is_picture || !self.log.unplugged.load(Ordering::SeqCst)
     }
 }
 

@@ -118,6 +118,7 @@ struct Track {
     enabled: Arc<AtomicBool>,
     subscribers: Subscribers,
     timeline: Arc<Mutex<Timeline>>,
+    has_device: Arc<AtomicBool>,
     capture: Capturing,
     /// Another device is being opened; dropping this cancels it.
     replacing: Option<oneshot::Sender<()>>,
@@ -252,6 +253,17 @@ impl Tracks {
         track.map(|track| lock(&track.subscribers).of.keys().copied().collect()).unwrap_or_default()
     }
 
+    /// The tracks of this connection whose sources say that their device is gone: for
+    /// [`PeerStats::without_device`](matrix_voip::machine::stats::PeerStats::without_device).
+    pub fn without_device(&self, peer: PeerId) -> Vec<TrackId> {
+        let tracks = self.lock();
+        let gone = tracks.iter().filter(|(_, track)| {
+            !track.has_device.load(Ordering::SeqCst)
+                && lock(&track.subscribers).of.contains_key(&peer)
+        });
+        gone.map(|(id, _)| *id).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TrackId, Track>> {
         lock(&self.tracks)
     }
@@ -305,6 +317,7 @@ impl Default for Track {
             enabled,
             subscribers: Subscribers::default(),
             timeline: Arc::default(),
+            has_device: Arc::new(AtomicBool::new(true)),
             capture: Capturing::default(),
             replacing: None,
         }
@@ -328,6 +341,7 @@ impl Track {
             timeline: self.timeline.clone(),
             controls: received,
             rate: Rate::new(kind),
+            has_device: self.has_device.clone(),
         };
         let last = match std::mem::take(&mut self.capture) {
             Capturing::Running { pump, .. } => Some(pump),

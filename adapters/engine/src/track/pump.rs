@@ -46,6 +46,8 @@ pub(super) struct Pump {
     pub(super) timeline: Arc<Mutex<Timeline>>,
     pub(super) controls: mpsc::Receiver<SourceControl>,
     pub(super) rate: Rate,
+    /// What the source said last.
+    pub(super) has_device: Arc<AtomicBool>,
 }
 
 impl Pump {
@@ -61,6 +63,7 @@ impl Pump {
             drop(last.await);
         }
         loop {
+            self.has_device.store(source.has_device(), Ordering::SeqCst);
             tokio::select! {
                 biased;
                 control = self.controls.recv() => match control {
@@ -137,6 +140,7 @@ mod tests {
             timeline: Arc::default(),
             controls,
             rate,
+            has_device: Arc::default(),
         };
         let studio = Studio { hertz: 440.0, log: Arc::default() };
         let what = Capture::of(MediaSource::Microphone);

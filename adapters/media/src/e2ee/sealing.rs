@@ -71,4 +71,8 @@ impl FrameSource for Sealing {
         }
         self.source.control(control);
     }
+
+    fn has_device(&self) -> bool {
+        self.source.has_device()
+    }
 }

@@ -34,6 +34,7 @@ pub(super) struct Outbox {
 struct Leaving {
     packets: VecDeque<Frame>,
     way: Way,
+    is_missing: bool,
     is_over: bool,
 }
 
@@ -61,6 +62,11 @@ impl Outbox {
 
     pub(super) fn way(&self) -> Way {
         lock(&self.inside).way
+    }
+
+    /// Whether there is no microphone for now.
+    pub(super) fn tell(&self, is_missing: bool) {
+        lock(&self.inside).is_missing = is_missing;
     }
 
     /// There will be no more.
@@ -114,6 +120,10 @@ impl FrameSource for Microphone {
             SourceControl::Loss(share) => way.loss = share,
             _ => {}
         }
+    }
+
+    fn has_device(&self) -> bool {
+        !lock(&self.outbox.inside).is_missing
     }
 }
 

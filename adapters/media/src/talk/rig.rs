@@ -176,6 +176,8 @@ impl Rig {
             } else {
                 self.recorder.want(now, &microphone, |which| self.devices.open_recorder(which));
                 self.record(now);
+                let is_missing = matches!(self.recorder.state, DeviceState::Missing(_));
+                lanes.iter().for_each(|lane| lane.tell(is_missing));
             }
             while let Some(packet) = self.core.poll_packet() {
                 let given_up = lanes.iter().filter_map(|lane| lane.put(packet.clone()));

@@ -285,6 +285,9 @@ impl WebRtc for Flawed {
         if self.is(Flaw::CountsNothing) {
             (stats.inbound, stats.outbound) = (Vec::new(), Vec::new());
         }
+        if self.is(Flaw::AsksNoSource) {
+            stats.without_device.clear();
+        }
         for stream in &mut stats.inbound {
             match self.flaw {
                 Flaw::AsksNoSink => stream.playout = None,

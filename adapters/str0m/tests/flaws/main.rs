@@ -44,6 +44,8 @@ enum Flaw {
     AsksNoSink,
     /// Nobody learns when the last packet came.
     KnowsNoSilence,
+    /// Nobody learns that a device is gone.
+    AsksNoSource,
     /// The figures of playout are those that were asked for first.
     RemembersPlayout,
     /// All addresses are used, also where only relays may be.
@@ -286,9 +288,26 @@ const SEEN: &[(Flaw, &[&str], &[&str])] = &[
         ],
     ),
     (Flaw::RefusesCandidates, &["what is this"], &["hostile candidates are skipped"]),
-    (Flaw::AsksNoSink, &["is not told"], &["figures tell how sound is heard"]),
-    (Flaw::KnowsNoSilence, &["None ago"], &["figures tell how sound is heard"]),
-    (Flaw::RemembersPlayout, &["a playout of"], &["figures tell how sound is heard"]),
+    (
+        Flaw::AsksNoSink,
+        &["is not told"],
+        &["figures tell how sound is heard, and what has no device"],
+    ),
+    (
+        Flaw::AsksNoSource,
+        &["[] are without"],
+        &["figures tell how sound is heard, and what has no device"],
+    ),
+    (
+        Flaw::KnowsNoSilence,
+        &["None ago"],
+        &["figures tell how sound is heard, and what has no device"],
+    ),
+    (
+        Flaw::RemembersPlayout,
+        &["a playout of"],
+        &["figures tell how sound is heard, and what has no device"],
+    ),
     (Flaw::Small, &["too many"], &["40 calls at once"]),
 ];
 

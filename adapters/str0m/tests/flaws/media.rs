@@ -58,6 +58,10 @@ impl FrameSource for KeptSource {
     fn control(&mut self, control: SourceControl) {
         self.inner.as_mut().unwrap().control(control);
     }
+
+    fn has_device(&self) -> bool {
+        self.inner.as_ref().unwrap().has_device()
+    }
 }
 
 impl Drop for KeptSource {

@@ -232,6 +232,7 @@ impl WebRtc for Browser {
         let answer = self.ask(&way, json!({ "do": "stats" })).await?;
         let mut stats = stats::read(&answer["reports"]);
         way.peer.hear(&mut stats);
+        stats.without_device = self.tracks.without_device(peer);
         Ok(stats)
     }
 

@@ -244,6 +244,7 @@ fn what_is_unplugged_and_plugged_in_again_is_heard_again() {
     assert!((48..=51).contains(&packets.len()), "{}", packets.len());
     assert_eq!(packets.last().unwrap().audio_level, Some(-127));
     assert_eq!(person.view().microphone, DeviceState::Missing(DeviceError::Gone));
+    assert!(!microphone.has_device(), "the engine learns it");
     assert!(person.played().is_empty());
     person.plug(true);
     for _ in 0..11 {
@@ -251,6 +252,7 @@ fn what_is_unplugged_and_plugged_in_again_is_heard_again() {
         packets = sent(&mut microphone);
     }
     assert_eq!(person.view().speaker, DeviceState::Open);
+    assert!(microphone.has_device());
     assert_eq!(person.view().capture.dropped, 14, "what the first has lost counts still");
     assert!(packets.last().unwrap().audio_level.unwrap() > -20, "{packets:?}");
     person.played();
