@@ -195,6 +195,12 @@ fn whole_steps(samples: usize) -> usize {
     samples.min(MAX_PACKET_SAMPLES) / CONCEAL_STEP * CONCEAL_STEP
 }
 
+/// Whether a packet carries a correction of the one before it (RFC 6716 §4.2.4).
+pub fn has_correction(packet: &[u8]) -> bool {
+    let length = i32::try_from(packet.len()).unwrap_or(0);
+    length > 0 && ropus::opus::decoder::opus_packet_has_lbrr(packet, length).unwrap_or(false)
+}
+
 /// How long a packet sounds, in samples at 48 kHz, read from its first two bytes (RFC 6716 §3.1,
 /// §3.2). `None` when it is no packet or lasts longer than 120 ms.
 pub fn packet_samples(packet: &[u8]) -> Option<usize> {
@@ -305,5 +311,15 @@ mod tests {
             }
             prop_assert_eq!(decoder.decode(&packet_of_a_tone()).unwrap().len(), FRAME_SAMPLES);
         }
+    }
+
+    #[test]
+    fn of_anything_it_can_be_asked_whether_it_has_a_correction() {
+        let mut random = fastrand::Rng::with_seed(9);
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..random.usize(0..40)).map(|_| random.u8(..)).collect();
+            let _ = has_correction(&bytes);
+        }
+        assert!(!has_correction(&[]) && !has_correction(&SILENT_PACKET));
     }
 }

@@ -18,6 +18,10 @@ const WINDOW: Samples = millis(10_000);
 /// Most packets that are looked at: ten seconds of packets of 20 ms.
 const MAX_SEEN: usize = 500;
 
+/// Packets of the last second. If even the fastest of them came later than can be waited for, the way has
+/// changed, and those before say nothing any more.
+const RECENT: usize = 50;
+
 /// Fewer packets say nothing yet.
 const MIN_SEEN: usize = 5;
 
@@ -67,6 +71,7 @@ impl Delay {
         while self.ways.len() > MAX_SEEN || self.ways.front().is_some_and(is_old) {
             self.ways.pop_front();
         }
+        self.forget_another_way();
         let Some(wanted) = self.wanted() else { return };
         if wanted > self.wait {
             self.wait = wanted;
@@ -83,6 +88,15 @@ impl Delay {
     /// The shortest way of those that are looked at.
     fn shortest(&self) -> Option<Samples> {
         self.ways.iter().map(|way| way.length).min()
+    }
+
+    fn forget_another_way(&mut self) {
+        let Some(before) = self.ways.len().checked_sub(RECENT) else { return };
+        let recent = self.ways.range(before..).map(|way| way.length).min();
+        let longer = recent.zip(self.shortest()).map(|(recent, shortest)| recent - shortest);
+        if longer.is_some_and(|longer| longer + SHORTEST > LONGEST) {
+            self.ways.drain(..before);
+        }
     }
 
     fn wanted(&mut self) -> Option<f64> {
@@ -130,6 +144,18 @@ mod tests {
         assert_eq!(second_after, millis(140), "they are in the window still");
         let long_after = wait_after((0..1_000).map(|n| if n < 100 { stalls(n) } else { 0 }));
         assert!(long_after < millis(30), "{long_after}");
+    }
+
+    #[test]
+    fn a_way_that_gets_much_longer_is_the_way_after_a_second() {
+        let longer = |n: i64| if n < 100 { 0 } else { millis(450) } + n % 4 * millis(20);
+        assert_eq!(wait_after((0..140).map(longer)), LONGEST);
+        let mut delay = Delay::new();
+        for n in 0..150 {
+            let sent = n * PACKET;
+            delay.saw(sent, sent + millis(50) + longer(n));
+        }
+        assert_eq!(delay.shortest(), Some(millis(500)), "a second after");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use self::{
     stretch::{Care, lengthen, shorten},
 };
 use crate::audio::{
-    opus::{CONCEAL_STEP, Decoder, MAX_PACKET_BYTES, MAX_PACKET_SAMPLES},
+    opus::{CONCEAL_STEP, Decoder, MAX_PACKET_BYTES, MAX_PACKET_SAMPLES, has_correction},
     sound::FRAME_SAMPLES,
 };
 
@@ -55,6 +55,9 @@ pub const MAX_MADE_UP: Duration = Duration::from_secs(1);
 
 /// A time stamp that is farther from the last ones is not believed, unless others agree.
 const MAX_JUMP: Samples = millis(3_000);
+
+/// Nor one that is so much farther ahead than time has passed.
+const MAX_AHEAD: Samples = millis(1_000);
 
 /// So many packets in a row that agree are a new beginning.
 const AGREE: u32 = 3;
@@ -83,8 +86,7 @@ pub struct JitterStats {
     pub played: u64,
     /// Samples decoded from packets.
     pub decoded: u64,
-    /// Samples recovered by the correction that the next packet carried, or made up by the codec
-    /// where it carried none.
+    /// Samples recovered by the correction that the next packet carried.
     pub recovered: u64,
     /// Samples made up in place of packets that were lost or late.
     pub concealed: u64,
@@ -155,8 +157,8 @@ pub struct JitterBuffer {
     packet: usize,
     /// Samples made up of which it is not known yet in place of what.
     unexplained: usize,
-    /// The latest time stamp, and how many in a row were far from it.
-    newest: Option<Samples>,
+    /// The latest time stamp and when it came, and how many in a row were far from it.
+    newest: Option<(Samples, Samples)>,
     jumps: u32,
     /// When the length was changed last.
     changed: Option<Samples>,
@@ -198,7 +200,8 @@ impl JitterBuffer {
             return;
         }
         let timestamp = media_time(frame.timestamp);
-        if !self.believes(timestamp) {
+        let arrival = samples(arrival);
+        if !self.believes(timestamp, arrival) {
             self.stats.strange += 1;
             return;
         }
@@ -206,8 +209,8 @@ impl JitterBuffer {
             self.stats.doubled += 1;
             return;
         }
-        self.newest = self.newest.max(Some(timestamp));
-        self.delay.saw(timestamp, samples(arrival));
+        self.newest = self.newest.max(Some((timestamp, arrival)));
+        self.delay.saw(timestamp, arrival);
         if self.next.is_some_and(|next| timestamp < next.timestamp) {
             self.stats.late += 1;
             return;
@@ -242,9 +245,10 @@ impl JitterBuffer {
 
     /// Whether a time stamp can be of this stream. One that is far from the others is not, until a few in
     /// a row are: then the sender has begun anew, and so does the buffer.
-    fn believes(&mut self, timestamp: Samples) -> bool {
-        let Some(newest) = self.newest else { return true };
-        if (timestamp - newest).abs() <= MAX_JUMP {
+    fn believes(&mut self, timestamp: Samples, arrival: Samples) -> bool {
+        let Some((newest, came)) = self.newest else { return true };
+        let passed = (arrival - came).max(0) + MAX_AHEAD;
+        if (-MAX_JUMP..=MAX_JUMP.min(passed)).contains(&(timestamp - newest)) {
             self.jumps = 0;
             return true;
         }
@@ -265,12 +269,12 @@ impl JitterBuffer {
         if self.delay.due(*timestamp).is_some_and(|due| due > now) {
             return;
         }
-        let lost = match self.next {
-            None => 0,
-            Some(next) => lost(next, packet, self.packet).unwrap_or(usize::MAX),
+        let pause = match self.next {
+            None => usize::MAX,
+            Some(next) => pause(next, *timestamp, packet, self.packet).unwrap_or(0),
         };
         let next = Next { timestamp: *timestamp, sequence: packet.sequence };
-        self.explain(lost);
+        self.explain(pause);
         (self.next, self.phase) = (Some(next), Phase::Playing);
     }
 
@@ -278,7 +282,7 @@ impl JitterBuffer {
     fn wait(&mut self) {
         if self.unexplained > samples(MAX_MADE_UP) as usize {
             self.sound.extend([0.0; STEP]);
-            self.stats.pauses += STEP as u64;
+            self.unexplained += STEP;
             return;
         }
         self.make_up();
@@ -295,12 +299,12 @@ impl JitterBuffer {
             return self.nothing_there();
         };
         let gap = timestamp - next.timestamp;
-        if lost(next, packet, self.packet).is_some_and(|lost| gap > lost as Samples) {
+        if pause(next, *timestamp, packet, self.packet).is_some_and(|pause| pause > 0) {
             self.phase = Phase::Waiting;
         } else if gap > self.unexplained as Samples && gap <= samples(MAX_MADE_UP) {
             self.bridge(next, gap as usize);
         } else {
-            self.explain(usize::MAX);
+            self.explain(0);
             self.play_first();
         }
     }
@@ -317,7 +321,7 @@ impl JitterBuffer {
     /// before is concealed. What was made up already has paid for a part.
     fn bridge(&mut self, next: Next, gap: usize) {
         let left = gap - self.unexplained;
-        self.explain(usize::MAX);
+        self.explain(0);
         let timestamp = next.timestamp + (gap - left) as Samples;
         let made = if left <= self.packet {
             self.recover(left.max(CONCEAL_STEP));
@@ -337,14 +341,17 @@ impl JitterBuffer {
 
     fn recover(&mut self, samples: usize) {
         let Some((_, packet)) = self.packets.first_key_value() else { return };
-        // The correction is as long as a packet, or there is none.
+        // The correction is as long as a packet. Asked for where there is none, the codec conceals.
         let whole = samples.max(self.packet);
-        match self.decoder.recover(&packet.data, whole) {
-            Ok(made) => {
+        let recovered = has_correction(&packet.data)
+            .then(|| self.decoder.recover(&packet.data, whole).ok())
+            .flatten();
+        match recovered {
+            Some(made) => {
                 self.stats.recovered += made.len() as u64;
                 self.sound.extend(made);
             }
-            Err(_) => {
+            None => {
                 self.conceal(samples);
                 self.stats.concealed += samples as u64;
             }
@@ -381,12 +388,13 @@ impl JitterBuffer {
         self.unexplained += STEP;
     }
 
-    /// At most so much of what was made up stood for lost packets; the rest for the sender's silence.
-    fn explain(&mut self, lost: usize) {
+    /// At most so much of what was made up stood for the sender's silence; the rest for packets that
+    /// were lost or late.
+    fn explain(&mut self, pause: usize) {
         let made_up = std::mem::take(&mut self.unexplained);
-        let lost = made_up.min(lost);
-        self.stats.concealed += lost as u64;
-        self.stats.pauses += (made_up - lost) as u64;
+        let pause = made_up.min(pause);
+        self.stats.concealed += (made_up - pause) as u64;
+        self.stats.pauses += pause as u64;
     }
 
     /// Exactly so many samples out of what was before; silence where the codec cannot.
@@ -446,9 +454,15 @@ impl Default for JitterBuffer {
     }
 }
 
-/// How many samples the packets held that are missing before this one, by their numbers. `None`: the
-/// engine tells no numbers, or there is no telling since something was concealed in part.
-fn lost(next: Next, packet: &Packet, length: usize) -> Option<usize> {
+/// For how many samples the sender was silent before this packet: the time between, less what the packets
+/// held that are missing by their numbers. `None`: the engine tells no numbers, or there is no telling since
+/// something was concealed in part.
+fn pause(next: Next, timestamp: Samples, packet: &Packet, length: usize) -> Option<usize> {
     let missing = packet.sequence?.checked_sub(next.sequence?)?;
-    Some(usize::try_from(missing).ok()?.saturating_mul(length))
+    let lost = usize::try_from(missing).ok()?.saturating_mul(length);
+    let gap = usize::try_from(timestamp - next.timestamp).unwrap_or(0);
+    Some(gap.saturating_sub(lost))
 }
+
+#[cfg(test)]
+mod tests;
