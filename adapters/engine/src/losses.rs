@@ -7,6 +7,9 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 /// A packet that this many were sent after counts as lost: a third of a second of sound.
 const LATE: u64 = 16;
 
+/// Numbers that are farther apart are those of a source that began anew (RFC 3550 A.1).
+const MAX_DROPOUT: u64 = 3_000;
+
 /// Counts what is lost on one line.
 #[derive(Debug, Clone, Default)]
 pub struct Losses {
@@ -25,6 +28,11 @@ impl Losses {
             self.last = Some(end);
             return;
         };
+        if first.abs_diff(last) >= MAX_DROPOUT {
+            self.restart();
+            self.last = Some(end);
+            return;
+        }
         if first <= last {
             self.missing.retain(|number| !numbers.contains(number));
         }
@@ -79,6 +87,12 @@ mod tests {
         assert_eq!(lost([0, 2, 3, 1].into_iter().chain(4..40)), 0);
         assert_eq!(lost((0..5).chain(6..30).chain([5]).chain(30..40)), 1, "far too late");
         assert_eq!(lost([7, 7, 7, 3, 8]), 0, "twice, and before the first");
+    }
+
+    #[test]
+    fn a_source_that_begins_anew_has_lost_nothing_between() {
+        assert_eq!(lost((100..150).chain(40_000..40_020)), 0);
+        assert_eq!(lost((40_000..40_020).chain((100..2_000).filter(|n| n % 2 == 0))), 941);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use matrix_voip::host::Frame;
 /// Most packets that wait for one before them; then it is lost. Four bridge 80 ms.
 const MAX_WAITING: usize = 4;
 
+/// Numbers that are farther apart are those of a source that began anew (RFC 3550 A.1).
+const MAX_DROPOUT: u64 = 3_000;
+
 /// Holds back what came too early. A value for one track.
 #[derive(Debug, Default)]
 pub(crate) struct Reorder {
@@ -20,6 +23,12 @@ impl Reorder {
     /// Takes a packet, and gives those on whose turn it is: this one and those that waited for it, or
     /// none. One without a number is never held back, and neither is one that comes too late.
     pub(crate) fn push(&mut self, frame: &Frame, mut give: impl FnMut(&Frame)) {
+        let began_anew =
+            |next: u64| frame.sequence.is_some_and(|one| one.abs_diff(next) >= MAX_DROPOUT);
+        if self.next.is_some_and(began_anew) {
+            self.finish(&mut give);
+            self.next = None;
+        }
         let next = match (frame.sequence, self.next) {
             (Some(sequence), Some(next)) if sequence > next => {
                 self.waiting.insert(sequence, frame.clone());
@@ -83,7 +92,13 @@ mod tests {
     fn what_never_comes_is_waited_for_for_a_while() {
         assert_eq!(given(&[1, 3, 4, 5, 6, 7, 8, 2]), [1, 3, 4, 5, 6, 7, 8, 2]);
         assert_eq!(given(&[1, 3, 4]), [1, 3, 4], "at the end nothing is kept");
-        assert_eq!(given(&[5, u64::MAX, 6]), [5, 6, u64::MAX]);
+        assert_eq!(given(&[5, u64::MAX, 6]), [5, u64::MAX, 6], "two new beginnings");
+    }
+
+    #[test]
+    fn a_source_that_begins_anew_is_put_into_order_too() {
+        let sent = [9_000, 9_002, 7, 9, 8, 10];
+        assert_eq!(given(&sent), [9_000, 9_002, 7, 8, 9, 10]);
     }
 
     #[test]
