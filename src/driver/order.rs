@@ -24,8 +24,9 @@ use crate::{
 /// Most orders that wait for the driver; a sender waits when there are more.
 const MAX_ORDERS: usize = 64;
 
-/// How long somebody is listened to, to tell sound from what is made up: longer than a burst of loss.
-const LISTENING: Duration = Duration::from_millis(500);
+/// How long somebody is listened to, to tell sound from what is made up: longer than a burst of loss, and than
+/// the 400 ms between two packets of who is silent, one of them lost.
+const LISTENING: Duration = Duration::from_millis(900);
 
 /// What a handle asks of the driver.
 #[derive(Debug)]

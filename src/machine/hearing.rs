@@ -128,9 +128,9 @@ fn of_stream(stream: &StreamStats) -> Option<Hearing> {
 
 fn of_playing(was: Option<Playout>, now: Playout) -> Hearing {
     let played = now.since(was.as_ref());
-    match (played.played, played.concealed) {
+    match (played.played, played.decoded) {
         (0, _) => Hearing::Unplayed,
-        (all, concealed) if concealed >= all => Hearing::AllConcealed,
+        (_, 0) => Hearing::AllConcealed,
         _ => Hearing::Heard,
     }
 }
@@ -177,7 +177,8 @@ mod tests {
     const SPAN: u64 = 24_000;
 
     fn playing(played: u64, concealed: u64) -> Playout {
-        Playout { played, concealed, ..Playout::default() }
+        let decoded = played.saturating_sub(concealed);
+        Playout { played, decoded, concealed, ..Playout::default() }
     }
 
     /// Sound of which a packet came just now.
@@ -204,6 +205,12 @@ mod tests {
         assert_eq!(between(playing(9, 9), playing(9 + SPAN, 8 + SPAN)), Hearing::Heard);
         assert_eq!(between(playing(9, 0), playing(9 + SPAN, SPAN)), Hearing::AllConcealed);
         assert_eq!(between(playing(9, 0), playing(9, 0)), Hearing::Unplayed);
+        // Of packets that cannot be read nothing is counted, as little as of silence.
+        let unread = Playout { decoded: 9, ..playing(9 + SPAN, 9) };
+        assert_eq!(
+            between(Playout { decoded: 9, ..playing(18, 9) }, unread),
+            Hearing::AllConcealed
+        );
         // Another sink, which begins to count anew.
         assert_eq!(between(playing(9 * SPAN, 0), playing(SPAN, 0)), Hearing::Heard);
     }

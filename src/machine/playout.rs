@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Playout {
     /// Samples played, at 48 kHz.
     pub played: u64,
+    /// Of those, samples that packets brought: decoded, or recovered by a correction. The rest is made up, or
+    /// the sender's silence.
+    pub decoded: u64,
     /// Of those, samples that were made up in place of packets that were lost or late.
     pub concealed: u64,
     /// How long a packet waits now from its coming, against the fastest one, until it is played.
@@ -28,7 +31,8 @@ impl Playout {
         let former = earlier.filter(|was| was.played <= self.played);
         let was = former.copied().unwrap_or_default();
         let concealed = self.concealed.saturating_sub(was.concealed);
-        Self { played: self.played - was.played, concealed, ..self }
+        let decoded = self.decoded.saturating_sub(was.decoded);
+        Self { played: self.played - was.played, decoded, concealed, ..self }
     }
 }
 

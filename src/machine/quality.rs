@@ -138,7 +138,8 @@ fn flow(was: Option<&StreamStats>, now: &StreamStats, span: Duration) -> Flow {
 }
 
 fn heard(was: Option<Playout>, now: Playout) -> HeardSound {
-    let Playout { played, concealed, delay, target, level, output } = now.since(was.as_ref());
+    let Playout { played, concealed, decoded: _, delay, target, level, output } =
+        now.since(was.as_ref());
     let part = (played > 0).then(|| (concealed as f64 / played as f64).min(1.0));
     HeardSound { concealed: part, delay, target, level, output }
 }

@@ -373,7 +373,7 @@ record_struct!(StreamStats {
     key_frame_requests,
     level, silence, playout,
 });
-record_struct!(Playout { played, concealed, delay, target, level, output });
+record_struct!(Playout { played, decoded, concealed, delay, target, level, output });
 record_enum!(Output { Playing, NoDevice, Muted });
 record_struct!(ServerStats { uri, state });
 record_enum!(ServerState { Asked, Works, Failed(fault) });

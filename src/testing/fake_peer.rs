@@ -101,6 +101,7 @@ impl FakePeer {
         (sound.packets, sound.silence) = (50 * looks.max(1), Some(habits.silence));
         sound.playout = habits.playout.map(|one| Playout {
             played: looks * one.played,
+            decoded: looks * one.decoded,
             concealed: looks * one.concealed,
             ..one
         });

@@ -29,6 +29,7 @@ async fn pass(time: Duration) {
 fn playing(played: u64, concealed: u64) -> Playout {
     let mut playout = Playout::default();
     (playout.played, playout.concealed) = (played, concealed);
+    playout.decoded = played - concealed;
     playout
 }
 

@@ -238,7 +238,7 @@ impl FrameSink for Sink {
 
     fn playout(&self) -> Option<Playout> {
         let played = self.log.played();
-        let sound = Playout { played, delay: DELAY, ..Playout::default() };
+        let sound = Playout { played, decoded: played, delay: DELAY, ..Playout::default() };
         (self.track.kind == MediaKind::Audio).then_some(sound)
     }
 }

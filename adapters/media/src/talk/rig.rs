@@ -332,6 +332,7 @@ impl Rig {
         let Some(heard) = self.core.voice(voice.id) else { return };
         let mut playout = Playout::default();
         (playout.played, playout.concealed) = (heard.stats.played, heard.stats.concealed);
+        playout.decoded = heard.stats.decoded + heard.stats.recovered;
         (playout.delay, playout.target) = (heard.stats.delay, heard.stats.target);
         playout.level = heard.level.rms;
         let is_silent = heard.is_muted || heard.volume <= 0.0;
