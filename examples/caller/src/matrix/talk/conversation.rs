@@ -358,7 +358,7 @@ impl<'a> Conversation<'a> {
         };
         match &self.typing {
             Some(user) => self.line.show(&format!("transfer to (user id, Return): {user}")),
-            None => self.line.show(&status.to_string()),
+            None => self.line.show(&status.within(self.line.columns())),
         }
     }
 }

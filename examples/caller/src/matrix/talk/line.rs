@@ -39,10 +39,14 @@ impl StatusLine {
         if !self.is_live {
             return self.print(text);
         }
-        let width = usize::from(size().0);
-        let text: String = text.chars().take(width.saturating_sub(1)).collect();
+        let text: String = text.chars().take(self.columns()).collect();
         show(format_args!("\r\x1b[2K{text}"));
         self.drawn.borrow_mut().text = text;
+    }
+
+    /// How many characters of it can be seen.
+    pub(super) fn columns(&self) -> usize {
+        if self.is_live { usize::from(size().0).saturating_sub(1) } else { usize::MAX }
     }
 
     /// A line that stays. The return is for raw terminals.

@@ -1,4 +1,4 @@
-//! The status line of a call: state, path, level, loss, what was made up, delay, round trip. Pure.
+//! The status line of a call: state, marks, path, level, loss, what was made up, delay, round trip. Pure.
 
 use std::{fmt, time::Duration};
 
@@ -33,33 +33,66 @@ pub(crate) struct Status {
     pub(crate) marks: Vec<&'static str>,
 }
 
+impl Status {
+    /// The line for a terminal of so many columns: where all of it is too long, it has no path. What is
+    /// cut off then are figures, and never a mark.
+    pub(crate) fn within(&self, columns: usize) -> String {
+        let whole = self.to_string();
+        if whole.chars().count() <= columns {
+            return whole;
+        }
+        let figures = self.stats.iter().map(|stats| Figures(self, stats).to_string());
+        std::iter::once(Head(self).to_string()).chain(figures).collect()
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.state)?;
-        if let Some(talking) = self.talking {
+        write!(f, "{}", Head(self))?;
+        match &self.stats {
+            Some(stats) => write!(f, "  {}{}", path(stats), Figures(self, stats)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a person must see first: the state, and what is different from a plain call.
+struct Head<'a>(&'a Status);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.state)?;
+        if let Some(talking) = self.0.talking {
             let seconds = talking.as_secs();
             write!(f, " {:02}:{:02}", seconds / 60, seconds % 60)?;
         }
-        if let Some(stats) = &self.stats {
-            write!(f, "  {}", path(stats))?;
-            if let Some(said) = self.said {
-                write!(f, "  you {} they {}", bar(said), bar(self.heard.level.rms))?;
-            }
-            write!(f, "  hears {}", level(&self.heard))?;
-            if self.pictures > 0 {
-                write!(f, "  {} pictures", self.pictures)?;
-            }
-            if let Some(loss) = loss(stats) {
-                write!(f, "  loss {loss:.1} %")?;
-            }
-            if let Some(playout) = playout(stats) {
-                write!(f, "{}", Played(&playout))?;
-            }
-            if let Some(time) = stats.round_trip {
-                write!(f, "  round trip {:.0} ms", time.as_secs_f64() * 1000.0)?;
-            }
+        self.0.marks.iter().try_for_each(|mark| write!(f, "  {mark}"))
+    }
+}
+
+/// How it is heard and seen.
+struct Figures<'a>(&'a Status, &'a PeerStats);
+
+impl fmt::Display for Figures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(status, stats) = self;
+        if let Some(said) = status.said {
+            write!(f, "  you {} they {}", bar(said), bar(status.heard.level.rms))?;
         }
-        self.marks.iter().try_for_each(|mark| write!(f, "  {mark}"))
+        write!(f, "  hears {}", level(&status.heard))?;
+        if status.pictures > 0 {
+            write!(f, "  {} pictures", status.pictures)?;
+        }
+        if let Some(loss) = loss(stats) {
+            write!(f, "  loss {loss:.1} %")?;
+        }
+        if let Some(playout) = playout(stats) {
+            write!(f, "{}", Played(&playout))?;
+        }
+        match stats.round_trip {
+            Some(time) => write!(f, "  round trip {:.0} ms", time.as_secs_f64() * 1000.0),
+            None => Ok(()),
+        }
     }
 }
 
@@ -156,11 +189,22 @@ mod tests {
     }
 
     #[test]
-    fn the_line_has_state_path_level_loss_and_round_trip_and_no_address() {
+    fn the_line_has_state_marks_path_level_loss_and_round_trip_and_no_address() {
         let line = status(Some(measured())).to_string();
-        let expected = "connected 01:03  relay to host (udp)  hears -20 dB (440 Hz)  loss 1.0 %  \
-                        round trip 12 ms  muted";
+        let expected = "connected 01:03  muted  relay to host (udp)  hears -20 dB (440 Hz)  \
+                        loss 1.0 %  round trip 12 ms";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn in_eighty_columns_whoever_is_muted_and_on_hold_sees_that_and_how_loud_he_is() {
+        let marks = vec!["muted", "on hold by us"];
+        let status = Status { said: Some(1.0), marks, ..status(Some(measured())) };
+        let seen: String = status.within(79).chars().take(79).collect();
+        let expected =
+            "connected 01:03  muted  on hold by us  you ████████ they █████░░░  hears -20 dB";
+        assert!(seen.starts_with(expected), "{seen}");
+        assert_eq!(status.within(200), status.to_string());
     }
 
     #[test]
