@@ -10,7 +10,6 @@ use matrix_voip::{
     machine::io::MediaKind,
     wire::{call::Reason, metadata::Purpose},
 };
-use matrix_voip_media::Heard;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
@@ -18,6 +17,7 @@ use super::{
     keys::{HELP, Keyboard, Keys, Wish},
     kit::Controls,
     line::StatusLine,
+    loudest::Loudest,
     mirror::Mirror,
     status::Status,
     still::Still,
@@ -47,7 +47,7 @@ pub(crate) struct Conversation<'a> {
     change: Option<BoxFuture<'static, Result<(), ChangeError>>>,
     connected: Option<Instant>,
     /// The loudest since the line was shown, and how often it was listened.
-    loudest: Heard,
+    loudest: Loudest,
     listened: u32,
     /// A user id that is being typed.
     typing: Option<String>,
@@ -112,7 +112,7 @@ impl<'a> Conversation<'a> {
         let (present, events) = call.subscribe();
         let line = StatusLine::new();
         let (mirror, still) = (Mirror::new(gear.eye.clone(), &line), gear.still());
-        let (loudest, listened) = (Heard::default(), 0);
+        let (loudest, listened) = (Loudest::default(), 0);
         Self {
             call,
             present,
@@ -202,10 +202,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn listen(&mut self) {
-        let now = self.gear.ear.now();
-        if now.level.rms > self.loudest.level.rms {
-            self.loudest = now;
-        }
+        self.loudest.look(self.gear.ear.now(), self.controls.said());
     }
 
     /// What went wrong beside the call.
@@ -347,12 +344,13 @@ impl<'a> Conversation<'a> {
     fn show(&mut self, state: CallState, stats: Option<PeerStats>) {
         self.listen();
         self.listened = 0;
+        let (heard, said) = self.loudest.take();
         let status = Status {
             state,
             talking: self.connected.map(|since| since.elapsed()),
             stats,
-            said: self.controls.said().map(|level| level.rms),
-            heard: std::mem::take(&mut self.loudest),
+            said: said.map(|level| level.rms),
+            heard,
             pictures: self.gear.eye.report().shown,
             marks: self.marks(),
         };

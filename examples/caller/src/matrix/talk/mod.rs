@@ -3,7 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `gear.rs`, `slot.rs` | what is said and shown, and where what comes back is kept |
-//! | `kit.rs`, `push.rs`, `meter.rs` | microphone and loudspeaker, push to talk, how loud it is |
+//! | `kit.rs`, `push.rs`, `loudest.rs`, `meter.rs` | microphone and loudspeaker, push to talk, how loud it is |
 //! | `conversation.rs` | one call to its end |
 //! | `status.rs`, `line.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
 //! | `mirror.rs`, `blocks.rs`, `still.rs` | the other side's picture: in the terminal, in a file |
@@ -18,6 +18,7 @@ pub(crate) mod group;
 pub(crate) mod keys;
 mod kit;
 mod line;
+mod loudest;
 mod meter;
 mod mirror;
 mod push;
