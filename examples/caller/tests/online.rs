@@ -160,6 +160,15 @@ mod with_matrix {
     }
 
     #[test]
+    fn where_no_space_bar_can_be_held_nobody_is_called_to_push_to_talk() {
+        let pushing = ["--audio", "device", "--push-to-talk"];
+        for call in [&["call", "@ben:b"][..], &["answer"], &["group", "Kitchen"]] {
+            refuses(&[call, &pushing[..]].concat(), "--push-to-talk needs a terminal: ");
+        }
+        refuses(&["call", "@ben:b", "--push-to-talk"], "needs a microphone: --audio device");
+    }
+
+    #[test]
     fn a_room_has_to_be_named() {
         refuses(&["group", ""], "a room has to be named");
         refuses(&["call", " "], "a room has to be named");

@@ -192,11 +192,11 @@ impl<'a> Conversation<'a> {
         if over {
             return self.hang_up().await;
         }
-        self.controls.on_tick();
+        let is_other = self.controls.on_tick();
         self.listen();
         self.mirror.look(&self.line);
         self.listened += 1;
-        if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
+        if self.line.is_live() && (is_other || self.listened >= LISTENS_A_LOOK) {
             self.ask();
         }
     }
@@ -242,7 +242,12 @@ impl<'a> Conversation<'a> {
                 self.show(self.present.state, None);
                 Ok(())
             }
-            Wish::Push(is_held) => return self.controls.push(is_held),
+            Wish::Push(is_held) => {
+                if self.controls.push(is_held) && self.line.is_live() {
+                    self.ask();
+                }
+                return;
+            }
             Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::Transfer(user) => return self.transfer(&user).await,
             Wish::Follow => return self.follow().await,
@@ -250,8 +255,8 @@ impl<'a> Conversation<'a> {
             Wish::TogglePicture => return self.mirror.toggle(&self.line),
             Wish::Explain => {
                 self.line.print(&call.explain().await.to_string());
-                if let Some(missing) = self.controls.explain() {
-                    self.line.print(&missing);
+                if let Some(told) = self.controls.explain() {
+                    self.line.print(&told);
                 }
                 Ok(())
             }
@@ -328,7 +333,9 @@ impl<'a> Conversation<'a> {
             (self.shows(MediaSource::Camera), "camera"),
             (self.shows(MediaSource::Screen), "screen"),
         ];
-        marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
+        let marks = marks.into_iter().filter_map(|(is, mark)| is.then_some(mark));
+        // Who is muted is not heard, whatever he holds.
+        self.controls.mark().filter(|_| !self.is_muted()).into_iter().chain(marks).collect()
     }
 
     /// Asks for what the line shows, unless that is under way.

@@ -1,6 +1,8 @@
 //! The microphone and the loudspeaker of the person in a call, where the command line names them: what
 //! is said of them, and the keys that change them.
 
+use std::io::{IsTerminal, stdin};
+
 use futures::future::BoxFuture;
 use matrix_voip::host::{FrameSink, RemoteTrack};
 use matrix_voip_media::{
@@ -37,6 +39,9 @@ impl Kit {
         let speaks = microphone.is_some();
         if options.push_to_talk && !speaks {
             return Err(Refusal::new("--push-to-talk needs a microphone: --audio device"));
+        }
+        if options.push_to_talk && !stdin().is_terminal() {
+            return Err(Refusal::new(NO_SPACE_BAR));
         }
         if microphone.is_none() && speaker.is_none() {
             return Ok(None);
@@ -130,11 +135,21 @@ fn headset(_: Which, _: Which) -> Result<Headset, Refusal> {
     ))
 }
 
+/// Why nobody would ever be heard.
+const NO_SPACE_BAR: &str =
+    "--push-to-talk needs a terminal: standard input is none, and no space bar can be held there";
+
 /// The keys for devices.
 const HELP: &str = "a: next microphone · l: next loudspeaker";
 
 /// And where one pushes to talk.
 const PUSH_HELP: &str = " · space, held: talk";
+
+/// Where one pushes to talk: what to do, and that it is done.
+const MARKS: [&str; 2] = ["space to talk", "talking"];
+
+/// And why nobody hears who does not.
+const PUSHES: &str = "you are heard only while you hold space";
 
 /// The devices during a call: keys that are pressed, news of what comes and goes. Of a person without
 /// devices there is nothing.
@@ -143,6 +158,8 @@ pub(super) struct Controls {
     news: Option<DeviceNews>,
     known: [DeviceState; 2],
     push: Push,
+    /// Whether the key is held, when it was last looked.
+    is_held: bool,
     since: Instant,
     /// A change that is under way.
     change: Option<BoxFuture<'static, String>>,
@@ -155,6 +172,7 @@ impl Controls {
             news: kit.map(|kit| kit.headset.device_news()),
             known: Default::default(),
             push: Push::default(),
+            is_held: false,
             since: Instant::now(),
             change: None,
         }
@@ -166,26 +184,36 @@ impl Controls {
         Some(format!("{HELP}{}", if kit.pushes { PUSH_HELP } else { "" }))
     }
 
-    /// The key to talk is held, or was let go.
-    pub(super) fn push(&mut self, is_held: bool) {
+    /// Where one pushes to talk: whether that is done.
+    pub(super) fn mark(&self) -> Option<&'static str> {
+        self.kit.as_ref().filter(|kit| kit.pushes)?;
+        Some(MARKS[usize::from(self.is_held)])
+    }
+
+    /// The key to talk is held, or was let go; whether the mark is another now.
+    pub(super) fn push(&mut self, is_held: bool) -> bool {
         match is_held {
             true => self.push.press(self.since.elapsed()),
             false => self.push.release(),
         }
-        self.on_tick();
+        self.on_tick()
     }
 
-    /// What is to be known of the devices that are missing.
+    /// What is to be known of the devices that are missing, and of the key to talk.
     pub(super) fn explain(&self) -> Option<String> {
-        let view = self.kit.as_ref()?.headset.view();
-        words(&Default::default(), &[view.microphone, view.speaker])
+        let kit = self.kit.as_ref()?;
+        let view = kit.headset.view();
+        let missing = words(&Default::default(), &[view.microphone, view.speaker]);
+        let told: Vec<_> = missing.into_iter().chain(kit.pushes.then(|| PUSHES.into())).collect();
+        (!told.is_empty()).then(|| told.join(" · "))
     }
 
-    /// Time has passed.
-    pub(super) fn on_tick(&self) {
-        if let Some(kit) = self.kit.as_ref().filter(|kit| kit.pushes) {
-            kit.headset.set_muted(!self.push.is_held(self.since.elapsed()));
-        }
+    /// Time has passed; whether the mark is another now.
+    pub(super) fn on_tick(&mut self) -> bool {
+        let Some(kit) = self.kit.as_ref().filter(|kit| kit.pushes) else { return false };
+        let before = std::mem::replace(&mut self.is_held, self.push.is_held(self.since.elapsed()));
+        kit.headset.set_muted(!self.is_held);
+        self.is_held != before
     }
 
     /// Changes to the next device; what is to be said of that comes with the news.
@@ -266,6 +294,51 @@ mod tests {
         let lost = "microphone: the device is gone; the call goes on without it".to_owned();
         let back = "microphone: there again".to_owned();
         assert_eq!(told, [None, Some(lost), None, Some(back)]);
+    }
+
+    /// A machine without sound cards.
+    struct Nothing;
+
+    impl matrix_voip_media::talk::Devices for Nothing {
+        fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
+            Ok(Vec::new())
+        }
+
+        fn open_recorder(
+            &mut self,
+            _: &Which,
+        ) -> Result<Box<dyn matrix_voip_media::talk::Recorder>, DeviceError> {
+            Err(DeviceError::Gone)
+        }
+
+        fn open_player(
+            &mut self,
+            _: &Which,
+        ) -> Result<Box<dyn matrix_voip_media::talk::Player>, DeviceError> {
+            Err(DeviceError::Gone)
+        }
+    }
+
+    fn controls(pushes: bool) -> Controls {
+        let headset = Headset::start(Nothing, Default::default()).unwrap();
+        Controls::of(Some(&Kit { headset, speaks: true, pushes }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_pushes_to_talk_sees_whether_he_is_heard_and_why_not() {
+        let mut controls = controls(true);
+        assert_eq!((controls.mark(), controls.on_tick()), (Some("space to talk"), false));
+        assert_eq!(controls.explain().as_deref(), Some(PUSHES));
+        assert_eq!((controls.push(true), controls.mark()), (true, Some("talking")));
+        assert!(!controls.push(true), "it is held still");
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert_eq!((controls.on_tick(), controls.mark()), (true, Some("space to talk")));
+    }
+
+    #[test]
+    fn who_does_not_push_to_talk_has_no_mark() {
+        let mut controls = controls(false);
+        assert_eq!((controls.push(true), controls.mark(), controls.explain()), (false, None, None));
     }
 
     #[test]

@@ -213,10 +213,10 @@ impl<'a> Meeting<'a> {
         for told in self.told.overdue(&self.present, Instant::now()) {
             self.line.print(&told);
         }
-        self.controls.on_tick();
+        let is_other = self.controls.on_tick();
         self.listen();
         self.listened += 1;
-        if self.line.is_live() && self.listened >= LISTENS_A_LOOK {
+        if self.line.is_live() && (is_other || self.listened >= LISTENS_A_LOOK) {
             self.show();
         }
     }
@@ -253,9 +253,17 @@ impl<'a> Meeting<'a> {
             }
             Wish::Explain => {
                 self.line.print(&call.explain().await.to_string());
+                if let Some(told) = self.controls.explain() {
+                    self.line.print(&told);
+                }
                 Ok(())
             }
-            Wish::Push(is_held) => return self.controls.push(is_held),
+            Wish::Push(is_held) => {
+                if self.controls.push(is_held) && self.line.is_live() {
+                    self.show();
+                }
+                return;
+            }
             Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::AskForKeys => self.ask_for_keys().await,
             Wish::ToggleHand => return self.reacted(self.toggle_hand().await),
@@ -352,7 +360,9 @@ impl<'a> Meeting<'a> {
 
     fn view<'v>(&'v self, senses: &'v dyn Fn(&ParticipantId) -> (Heard, u64)) -> View<'v> {
         let talking = self.entered.map(|since| since.elapsed());
-        View { call: &self.present, me: &self.me, talking, senses }
+        // Through an SFU nothing is said.
+        let push = self.controls.mark().filter(|_| !self.present.backend.is_sfu());
+        View { call: &self.present, me: &self.me, talking, push, senses }
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct View<'a> {
     pub(super) me: &'a ParticipantId,
     /// Since we are in it.
     pub(super) talking: Option<Duration>,
+    /// Where we push to talk: whether we do.
+    pub(super) push: Option<&'static str>,
     /// What is heard of somebody, and how many pictures are seen.
     pub(super) senses: &'a dyn Fn(&ParticipantId) -> (Heard, u64),
 }
@@ -71,6 +73,7 @@ impl View<'_> {
             parts[0].push_str(&format!(" {:02}:{:02}", seconds / 60, seconds % 60));
         }
         let muted = self.call.muted.get(&MediaSource::Microphone).copied().unwrap_or_default();
+        parts.extend(self.push.filter(|_| !muted).map(str::to_owned));
         let ours = marks(self.streams(self.me));
         parts.extend(ours.iter().filter(|mark| **mark != "muted").map(ToString::to_string));
         parts.extend(muted.then(|| "muted".to_owned()));
@@ -172,7 +175,10 @@ mod tests {
         let mut call = call_with_ben().await;
         call.apply(&GroupEvent::ActiveSpeakerChanged(Some(ben())));
         let shown = |call: &GroupSnapshot| {
-            let view = View { call, me: &me, talking: None, senses: &senses };
+            let view = View { call, me: &me, talking: None, push: None, senses: &senses };
+            let pushed = View { push: Some("talking"), ..view };
+            assert!(pushed.line().starts_with("entered  talking"), "{}", pushed.line());
+            let view = View { push: None, ..pushed };
             (view.line(), view.who())
         };
         assert_eq!(shown(&call).0, "entered  @ben -20 dB speaks");
