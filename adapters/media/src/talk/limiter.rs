@@ -81,6 +81,31 @@ mod tests {
     }
 
     #[test]
+    fn the_gain_changes_without_a_click_whether_it_falls_or_comes_back() {
+        // Loud where a step begins, and slow enough that neighbouring samples hardly differ by themselves.
+        let wave = |at: usize| (std::f32::consts::TAU * 50.0 * at as f32 / 48_000.0).cos();
+        // It falls at once where the wave is at zero.
+        let loudness = |at: usize| if at < 24_240 { 0.5 + at as f32 / 8_000.0 } else { 0.5 };
+        let mut limiter = Limiter::new();
+        let mut heard = Vec::new();
+        for begin in (0..48_000).step_by(STEP_SAMPLES) {
+            let mut step = [0.0; STEP_SAMPLES];
+            for (at, sample) in (begin..).zip(&mut step) {
+                *sample = wave(at) * loudness(at);
+            }
+            limiter.limit(&mut step);
+            heard.extend_from_slice(&step);
+        }
+        let steepest = |sound: &[f32]| {
+            sound.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
+        };
+        let (falls, comes_back) = (steepest(&heard[..24_000]), steepest(&heard[24_480..]));
+        assert!(falls < 0.02, "{falls}");
+        assert!(comes_back < 0.004, "{comes_back}");
+        assert!(peak(&heard[47_000..]) > 0.49, "it did come back");
+    }
+
+    #[test]
     fn what_is_no_number_is_silence() {
         let mut step = [f32::NAN; STEP_SAMPLES];
         (step[3], step[4]) = (f32::INFINITY, 0.5);

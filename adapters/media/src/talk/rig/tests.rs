@@ -9,10 +9,13 @@ use super::*;
 use crate::{
     Level, Made, Script, Tone,
     talk::{
-        AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Microphone,
+        AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Microphone, Speaker,
+        clock::Clock,
         testkit::{Nobody, sent, talker},
     },
 };
+
+mod told;
 
 /// What the devices of a test do.
 #[derive(Debug, Default)]
@@ -157,13 +160,16 @@ impl Person {
 struct Far {
     voice: crate::Voice<Tone>,
     sequence: u64,
+    /// What the engine has of it; its packets come by the test's clock and not by that of this.
+    speaker: Speaker,
     inbox: Arc<Inbox>,
 }
 
 impl Far {
     fn new(person: &Person, session: u64) -> Self {
-        let (_, inbox) = person.shared.open_voice(talker(session));
-        Self { voice: crate::Voice::new(Tone::new(600.0, 0.3)), sequence: 0, inbox }
+        let speaker = Speaker::open(Arc::clone(&person.shared), talker(session), Clock::start());
+        let inbox = person.shared.lock().voices.last_entry().unwrap().get().1.clone();
+        Self { voice: crate::Voice::new(Tone::new(600.0, 0.3)), sequence: 0, speaker, inbox }
     }
 
     /// Talks for so many milliseconds.
