@@ -62,6 +62,9 @@ fn a_build_without_matrix_says_in_one_line_how_to_get_it() {
         let how = format!("cargo run -p caller --features matrix -- {}", command[0]);
         refuses(command, &how);
     }
+    let how = "cargo run -p caller --features matrix,devices -- call";
+    refuses(&["call", "@ben:example.org", "--audio", "device"], how);
+    refuses(&["call", "@ben:example.org", "--speaker"], how);
 }
 
 #[cfg(feature = "matrix")]

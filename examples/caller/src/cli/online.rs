@@ -46,6 +46,18 @@ impl Online {
             Self::Serve(_) => "serve",
         }
     }
+
+    /// Whether a microphone or a loudspeaker is asked for.
+    #[cfg(not(feature = "matrix"))]
+    pub(crate) fn wants_devices(&self) -> bool {
+        let talk = match self {
+            Self::Call(options) => &options.talk,
+            Self::Answer(options) => &options.talk,
+            Self::Group(options) => &options.talk,
+            _ => return false,
+        };
+        matches!(talk.audio, Sound::Device(_)) || talk.speaker.is_some()
+    }
 }
 
 /// Which of several logins, and how its homeserver is reached.
@@ -199,7 +211,8 @@ pub(crate) struct TalkOptions {
 
     /// Play what the others say on your loudspeaker, or on another that has NAME in its name. Of
     /// itself with --audio device.
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "",
+          value_parser = speaker)]
     pub(crate) speaker: Option<String>,
 
     /// Send what your microphone hears only while you hold the space bar.
@@ -239,6 +252,14 @@ pub(crate) struct TalkOptions {
 
     #[command(flatten)]
     pub(crate) profile: Profile,
+}
+
+/// A name of a device, which is optional: whom to call must not be taken for it.
+fn speaker(text: &str) -> Result<String, String> {
+    match text.starts_with(['@', '!', '#']) {
+        true => Err("--speaker takes a device's name; put ROOM-or-USER before it".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// A name by which everybody sees what is in the file.
@@ -359,6 +380,24 @@ mod tests {
         };
         assert_eq!((call.whom.as_str(), call.talk.audio), ("@ben:b", Sound::Silence));
         assert!(call.talk.relay_only);
+    }
+
+    #[test]
+    fn whom_to_call_is_not_taken_for_a_loudspeaker() {
+        let named = |line: &str| match online(line) {
+            Ok(Online::Call(call)) => Ok((call.whom, call.talk.speaker)),
+            Ok(other) => panic!("{other:?}"),
+            Err(why) => Err((why.exit_code(), why.to_string())),
+        };
+        let ben = "@ben:b".to_owned();
+        assert_eq!(named("caller call @ben:b --speaker"), Ok((ben.clone(), Some(String::new()))));
+        let usb = Some("usb".to_owned());
+        assert_eq!(named("caller call --speaker usb @ben:b"), Ok((ben, usb)));
+        for whom in ["@ben:b", "!room:b", "#room:b"] {
+            let (code, why) = named(&format!("caller call --speaker {whom}")).unwrap_err();
+            let told = why.contains("--speaker takes a device's name; put ROOM-or-USER before it");
+            assert!(code == 2 && told, "{why}");
+        }
     }
 
     #[test]
