@@ -252,7 +252,10 @@ impl<'a> Conversation<'a> {
             Wish::Transfer(user) => return self.transfer(&user).await,
             Wish::Follow => return self.follow().await,
             Wish::Snapshot => return self.still.take().unwrap_or_else(|why| self.line.print(why)),
-            Wish::TogglePicture => return self.mirror.toggle(&self.line),
+            Wish::TogglePicture => {
+                let toggled = self.mirror.toggle(&self.line);
+                return toggled.unwrap_or_else(|why| self.line.print(why));
+            }
             Wish::Explain => {
                 self.line.print(&call.explain().await.to_string());
                 if let Some(told) = self.controls.explain() {

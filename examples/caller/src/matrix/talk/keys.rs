@@ -30,7 +30,7 @@ pub(crate) const HELP: &str = "m: mute and unmute · h: hold · v: camera · s: 
 /// The keys in a group call.
 pub(crate) const GROUP_HELP: &str = "m: mute and unmute · h: hold · v: camera · s: screen · p: keep the pictures · \
      r: raise or lower your hand \
-     · 1-5: react · w: who is there · q: leave";
+     · 1-5: react · w: who is there · e: explain · q: leave";
 
 /// The keys where media is not ours.
 pub(crate) const KEYS_ONLY_HELP: &str =
@@ -324,6 +324,7 @@ fn wish(layout: Layout, code: KeyCode) -> Option<Wish> {
         (KeyCode::Char('p'), _) => Some(Wish::Snapshot),
         (code, Layout::Call) => wish_of_call(code),
         (KeyCode::Char('w'), Layout::Group) => Some(Wish::Who),
+        (KeyCode::Char('e'), Layout::Group) => Some(Wish::Explain),
         (KeyCode::Char('r'), Layout::Group) => Some(Wish::ToggleHand),
         (KeyCode::Char(digit @ '1'..='5'), Layout::Group) => reaction(digit).map(Wish::React),
         (_, Layout::Group) => None,
@@ -404,6 +405,7 @@ mod tests {
         assert_eq!(key('5'), Some(Press::Wish(Wish::React("🎉"))));
         assert_eq!(key('r'), Some(Press::Wish(Wish::ToggleHand)));
         assert_eq!(key('w'), Some(Press::Wish(Wish::Who)));
+        assert_eq!(key('e'), Some(Press::Wish(Wish::Explain)));
         assert_eq!(key('m'), Some(Press::Wish(Wish::ToggleMute)));
         assert_eq!(key('q'), Some(Press::Wish(Wish::HangUp)));
     }

@@ -8,9 +8,6 @@ use std::{
 
 use crate::matrix::say::show;
 
-/// Rows that a picture leaves to others: the line itself, and one that was printed.
-const ROWS_LEFT: u16 = 2;
-
 /// One line of a terminal that is written over; elsewhere a line for each state.
 #[derive(Debug)]
 pub(super) struct StatusLine {
@@ -60,8 +57,7 @@ impl StatusLine {
 
     /// How large a picture can be, in characters.
     pub(super) fn room(&self) -> (u16, u16) {
-        let (width, height) = size();
-        (width, height.saturating_sub(ROWS_LEFT))
+        room_in(size())
     }
 
     /// These lines stand above the status line from now on, in place of those before.
@@ -111,6 +107,11 @@ impl Drawn {
 /// To the beginning of the line so many rows above.
 fn up(rows: usize) -> String {
     if rows == 0 { "\r".to_owned() } else { format!("\x1b[{rows}A\r") }
+}
+
+/// What a picture may take of a terminal: the other half of the rows keeps what was printed.
+const fn room_in((width, height): (u16, u16)) -> (u16, u16) {
+    (width, height / 2)
 }
 
 /// Columns and rows of the terminal. One that does not know its size says 0.
@@ -192,6 +193,11 @@ mod tests {
         assert_eq!(terminal(&sent), ["muted", "F", "G", "H", "connected"]);
         sent.push(drawn.redrawn(Vec::new()));
         assert_eq!(terminal(&sent), ["muted", "connected"]);
+    }
+
+    #[test]
+    fn a_picture_leaves_half_of_the_rows_to_what_was_printed() {
+        assert_eq!([(80, 24), (80, 5), (80, 1)].map(room_in), [(80, 12), (80, 2), (80, 0)]);
     }
 
     #[test]

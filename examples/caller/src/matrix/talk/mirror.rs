@@ -48,14 +48,35 @@ impl Mirror {
     }
 
     /// Takes the picture away, or shows it again; what the person is told where that cannot be.
-    pub(super) fn toggle(&mut self, line: &StatusLine) {
+    pub(super) fn toggle(&mut self, line: &StatusLine) -> Result<(), &'static str> {
         if self.colours.is_none() {
-            return line.print("this terminal shows no pictures");
+            return Err("this terminal shows no pictures");
+        }
+        if self.eye.picture().is_none() {
+            return Err("no picture came yet");
         }
         self.is_on = !self.is_on;
         self.shown = Weak::new();
         if !self.is_on {
             line.picture(Vec::new());
         }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_voip_media::VideoCheck;
+
+    use super::*;
+
+    #[test]
+    fn before_the_first_picture_its_key_says_that_none_came_and_changes_nothing() {
+        let (line, (_seen, eye)) = (StatusLine::new(), VideoCheck::new());
+        let mut mirror = Mirror { colours: Some(Colours::Full), ..Mirror::new(eye, &line) };
+        assert_eq!(mirror.toggle(&line), Err("no picture came yet"));
+        assert!(mirror.is_on);
+        mirror.colours = None;
+        assert_eq!(mirror.toggle(&line), Err("this terminal shows no pictures"));
     }
 }
