@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 #[cfg(feature = "devices")]
+use crate::plain::plain;
+
+#[cfg(feature = "devices")]
 pub(crate) fn main() -> ExitCode {
     use matrix_voip_media::{SoundCards, talk::Devices as _};
 
@@ -12,7 +15,7 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("caller: {error}");
+            eprintln!("caller: {}", plain(error));
             ExitCode::from(crate::exit::WRONG)
         }
     }
@@ -23,7 +26,7 @@ pub(crate) fn main() -> ExitCode {
 pub(crate) fn main() -> ExitCode {
     eprintln!(
         "caller: `devices` needs sound cards, which are not in this build: \
-         cargo run -p caller --features devices -- devices"
+         cargo run -p caller --features matrix,devices -- devices"
     );
     ExitCode::from(crate::exit::NOT_BEGUN)
 }
@@ -33,6 +36,9 @@ pub(crate) fn main() -> ExitCode {
 fn told(devices: &[matrix_voip_media::talk::DeviceInfo]) -> String {
     use matrix_voip_media::talk::DeviceKind;
 
+    if devices.is_empty() {
+        return "no sound server or card was found\n".to_owned();
+    }
     let mut lines = String::new();
     for kind in [DeviceKind::Microphone, DeviceKind::Speaker] {
         let of_kind: Vec<_> = devices.iter().filter(|device| device.kind == kind).collect();
@@ -41,8 +47,8 @@ fn told(devices: &[matrix_voip_media::talk::DeviceInfo]) -> String {
         }
         for device in of_kind {
             let star = if device.is_default { '*' } else { ' ' };
-            let name = kind.to_string();
-            lines.push_str(&format!("{name:<10} {star} {}  ({})\n", device.name, device.id));
+            let (kind, name, id) = (kind.to_string(), plain(&device.name), plain(&device.id));
+            lines.push_str(&format!("{kind:<10} {star} {name}  ({id})\n"));
         }
     }
     lines
@@ -65,6 +71,19 @@ mod tests {
              microphone   Webcam  (pulseaudio:cam)\n\
              no speaker\n"
         );
-        assert_eq!(told(&[]), "no microphone\nno speaker\n");
+    }
+
+    #[test]
+    fn a_machine_without_sound_has_one_line() {
+        assert_eq!(told(&[]), "no sound server or card was found\n");
+    }
+
+    #[test]
+    fn what_a_device_is_called_cannot_command_the_terminal() {
+        let wicked = DeviceInfo::new(DeviceKind::Speaker, "a\x1b[2Jb\nc", "id\x07");
+        assert_eq!(
+            told(&[wicked]),
+            "no microphone\nspeaker      a\u{fffd}[2Jb\u{fffd}c  (id\u{fffd})\n"
+        );
     }
 }

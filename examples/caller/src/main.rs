@@ -15,6 +15,8 @@ mod exit;
 #[cfg(feature = "matrix")]
 mod matrix;
 mod overheard;
+#[cfg(any(feature = "matrix", feature = "devices"))]
+mod plain;
 mod replay;
 #[cfg(not(feature = "matrix"))]
 mod without;

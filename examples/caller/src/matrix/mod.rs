@@ -7,14 +7,13 @@
 //! | `doctor.rs` | `doctor`: what calls need, checked |
 //! | `serve/` | `serve`: driven by a test |
 //! | `sync.rs`, `http.rs`, `trust.rs`, `patience.rs`, `keyring.rs` | what they share |
-//! | `refusal.rs`, `say.rs`, `plain.rs` | words to the person |
+//! | `refusal.rs`, `say.rs`, `../plain.rs` | words to the person |
 
 mod account;
 mod doctor;
 mod http;
 mod keyring;
 mod patience;
-mod plain;
 mod refusal;
 mod say;
 mod serve;
@@ -37,6 +36,7 @@ use self::{
 use crate::{
     cli::{Online, online::Profile},
     exit::NOT_BEGUN,
+    plain,
 };
 
 /// Does what the command says.
