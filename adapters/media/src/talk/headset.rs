@@ -51,8 +51,10 @@ pub enum HeadsetError {
 /// A microphone and a loudspeaker for all calls of a person. Devices are open only while a call has
 /// sound; what is missing is tried again each second, and the call goes on meanwhile.
 ///
-/// A handle: clones are the same headset. Its thread ends with the last of them and of its
-/// [`Microphone`]s and [`Speaker`]s.
+/// A handle: clones are the same headset, and a [`Studio`](crate::Studio) has one. The thread ends with
+/// the last of them, whatever [`Microphone`]s and [`Speaker`]s are left: the former give what waits to be
+/// sent and then no more, the latter are silent. Where the thread ends by itself, since a [`Devices`]
+/// panics, it is the same, and both devices are [`Missing`](DeviceState::Missing) from then on.
 ///
 /// ```
 /// use matrix_voip_media::{Studio, talk::{Devices, Headset, HeadsetError, HeadsetOptions}};
@@ -72,17 +74,34 @@ pub struct Headset {
     _life: Arc<Life>,
 }
 
-/// Ends the thread when the last handle goes. Microphones and speakers that are left are silent then.
+/// Ends the thread when the last handle goes. Microphones that are left end then, and speakers are silent.
 #[derive(Debug)]
 struct Life(Arc<Shared>);
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.0.wish(|wishes| {
-            wishes.is_over = true;
-            wishes.lanes.values().for_each(|lane| lane.end());
-        });
+        self.0.end();
     }
+}
+
+/// Held by the thread: when that panics, nobody is to wait for it, and nobody to believe that it plays.
+struct Running<'a>(&'a Shared);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let gone = DeviceState::Missing(ended());
+            // First, so that whoever is woken by the end sees why.
+            self.0.view.send_modify(|view| {
+                (view.microphone, view.speaker) = (gone.clone(), gone);
+            });
+        }
+        self.0.end();
+    }
+}
+
+fn ended() -> DeviceError {
+    DeviceError::System("the audio thread has ended".into())
 }
 
 /// The thread, as soon as it is known.
@@ -132,7 +151,9 @@ impl Headset {
         Speaker::open(Arc::clone(&self.shared), Talker::from(track), self.clock)
     }
 
-    /// Another device from now on, also in a call.
+    /// Another device from now on, also in a call. One that is not there is waited for, and no other taken
+    /// meanwhile: the device is [`Missing`](DeviceState::Missing), and tried again each second. Look
+    /// with [`Which::among`] what a name means.
     pub fn choose(&self, kind: DeviceKind, which: Which) {
         self.shared.wish(|wishes| *wishes.device(kind) = which);
     }
@@ -145,11 +166,11 @@ impl Headset {
     /// All devices that are there. Cancel safe.
     ///
     /// # Errors
-    /// [`DeviceError`]: the system does not tell.
+    /// [`DeviceError`]: the system does not tell, or the thread has ended.
     pub async fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError> {
         let (reply, told) = oneshot::channel();
-        self.shared.wish(|wishes| wishes.lists.push(reply));
-        told.await.unwrap_or_else(|_| Err(DeviceError::System("the audio thread has ended".into())))
+        self.shared.ask(reply);
+        told.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Sends silence, in all calls, without telling the others: push to talk. To be shown as muted,
@@ -159,7 +180,8 @@ impl Headset {
     }
 
     /// Makes somebody louder or softer here: 1 as he is, at most
-    /// [`MAX_VOLUME`](super::MAX_VOLUME). Kept for as long as the call lasts, also before he is heard.
+    /// [`MAX_VOLUME`](super::MAX_VOLUME); what is no number is 1. Kept for as long as the call lasts,
+    /// also before he is heard.
     pub fn set_volume(&self, talker: &Talker, volume: f32) {
         self.shared.set(talker, |setting| setting.volume = volume);
     }
@@ -196,6 +218,7 @@ impl DeviceNews {
 
 /// The thread: turn after turn while there is sound, else it sleeps until it is woken.
 fn run(mut rig: Rig, clock: Clock, shared: &Shared) {
+    let _running = Running(shared);
     let mut next = clock.now();
     loop {
         let is_busy = rig.turn(clock.now(), shared);
@@ -214,5 +237,64 @@ fn run(mut rig: Rig, clock: Clock, shared: &Shared) {
             // Too slow, or the machine slept: from here on.
             _ => next = now,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::mpsc,
+        task::{Context, Waker},
+    };
+
+    use matrix_voip::host::{FrameSink, FrameSource, Output};
+
+    use super::{
+        super::{Player, Recorder, testkit::talker},
+        *,
+    };
+
+    /// Sound cards whose driver says that it is at work, waits until it may go on, and panics.
+    struct Broken(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+    impl Devices for Broken {
+        fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
+            Ok(Vec::new())
+        }
+
+        fn open_recorder(&mut self, _: &Which) -> Result<Box<dyn Recorder>, DeviceError> {
+            Err(DeviceError::Gone)
+        }
+
+        fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
+            self.0.send(()).unwrap();
+            self.1.recv().unwrap();
+            panic!("a driver that is broken, for the test")
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_panic_of_its_thread_a_headset_says_so_and_nobody_waits() {
+        let ((at_work, begun), (go, may)) = (mpsc::channel(), mpsc::channel());
+        let headset = Headset::start(Broken(at_work, may), HeadsetOptions::default()).unwrap();
+        let mut news = headset.device_news();
+        let speaker = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
+        let mut microphone = headset.microphone();
+        begun.recv().unwrap();
+        let mut devices = pin!(headset.devices());
+        assert!(devices.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        go.send(()).unwrap();
+        assert_eq!(devices.await, Err(ended()), "who asked while it was at work");
+        let gone = DeviceState::Missing(ended());
+        let view = headset.view();
+        assert_eq!((&view.microphone, &view.speaker), (&gone, &gone));
+        assert_eq!(news.next().await, Some((gone.clone(), gone)));
+        assert_eq!(microphone.next().await, None);
+        assert_eq!(headset.devices().await, Err(ended()));
+        assert_eq!(headset.microphone().next().await, None);
+        assert_eq!(speaker.playout().unwrap().output, Output::NoDevice);
+        let later = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
+        assert_eq!(later.playout().unwrap().output, Output::NoDevice);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use matrix_voip::host::{Codec, Frame, FrameSink, FrameSource, Playout, SourceControl};
+use matrix_voip::host::{Codec, Frame, FrameSink, FrameSource, Output, Playout, SourceControl};
 use tokio::sync::Notify;
 
 use super::{clock::Clock, wishes::Shared};
@@ -69,7 +69,7 @@ impl Outbox {
         lock(&self.inside).is_missing = is_missing;
     }
 
-    /// There will be no more.
+    /// There will be no more: what waits is sent still.
     pub(super) fn end(&self) {
         lock(&self.inside).is_over = true;
         self.filled.notify_one();
@@ -154,6 +154,11 @@ impl Inbox {
 
     pub(super) fn tell(&self, playout: Playout) {
         lock(&self.0).playout = playout;
+    }
+
+    /// Nobody plays it any more.
+    pub(super) fn end(&self) {
+        lock(&self.0).playout.output = Output::NoDevice;
     }
 
     pub(super) fn put(&self, arrival: Duration, packet: Frame) {

@@ -18,7 +18,9 @@ use super::{
 /// Most talkers whose volume is remembered after they have left.
 const MAX_TALKERS: usize = 256;
 
-/// Whose voice it is.
+/// Whose voice it is: of a call of two `Talker { session: call.id(), member: None }`, of a group call
+/// `Talker { session: group.id(), member: Some(participant) }` with the id of one of its participants.
+/// Who is heard now is in [`HeadsetView::voices`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Talker {
     /// The call.
@@ -147,6 +149,26 @@ impl Shared {
         told
     }
 
+    /// Asks for the devices. Where there is no thread any more the answer is dropped, and who waits
+    /// for it learns that.
+    pub(super) fn ask(&self, reply: ListReply) {
+        self.wish(|wishes| {
+            if !wishes.is_over {
+                wishes.lists.push(reply);
+            }
+        });
+    }
+
+    /// No thread does what is wished, from now on: nobody is to wait for it.
+    pub(super) fn end(&self) {
+        self.wish(|wishes| {
+            wishes.is_over = true;
+            wishes.lists.clear();
+            wishes.lanes.values().for_each(|lane| lane.end());
+            wishes.voices.values().for_each(|(_, inbox)| inbox.end());
+        });
+    }
+
     pub(super) fn open_lane(&self) -> (u64, Arc<Outbox>) {
         self.wish(|wishes| {
             let (id, outbox) = (wishes.next(), Arc::new(Outbox::default()));
@@ -166,6 +188,9 @@ impl Shared {
     pub(super) fn open_voice(&self, talker: Talker) -> (u64, Arc<Inbox>) {
         self.wish(|wishes| {
             let (id, inbox) = (wishes.next(), Arc::new(Inbox::default()));
+            if wishes.is_over {
+                inbox.end();
+            }
             wishes.voices.insert(id, (talker, Arc::clone(&inbox)));
             (id, inbox)
         })
