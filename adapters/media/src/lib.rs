@@ -111,6 +111,7 @@ pub use audio::{
     hearing::{Hearing, HearingCounts},
     level::Level,
     ogg::{OggFile, OggSink},
+    opus::OpusOptions,
     pcm::{PcmClosed, PcmInput, PcmOutput, PcmSink, pcm_sink, pcm_source},
     sound::{FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE, Sample},
     tone::{Silence, Tone},

@@ -146,6 +146,19 @@ impl AudioCore {
         }
     }
 
+    /// The microphone was closed: what is left of it, less than a packet, is not sent when it is opened
+    /// again, which is for another call.
+    pub(super) fn forget_capture(&mut self) {
+        self.position += (self.recorded.len() + self.cleaned.len()) as u64;
+        self.recorded.clear();
+        self.cleaned.clear();
+        self.packets.clear();
+        // The next packet would carry a correction for the last one, and the encoder's delay.
+        for _ in 0..2 {
+            drop(self.encoder.encode(&[0.0; FRAME_SAMPLES]));
+        }
+    }
+
     /// The next packet to be sent, of 20 ms.
     pub fn poll_packet(&mut self) -> Option<Frame> {
         self.packets.pop_front()

@@ -37,6 +37,7 @@ pub use self::{
     lane::{MAX_ARRIVED, MAX_UNSENT, Microphone, Speaker},
     wishes::{DeviceState, HeadsetView, Talker},
 };
+pub use crate::audio::opus::OpusOptions;
 
 /// Samples of one step: 10 ms.
 pub const STEP_SAMPLES: usize = 480;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::audio::{
     opus::OpusOptions,
-    pcm::{PcmEar, PcmInput, PcmOutput, PcmQueue, pcm_input, pcm_output},
+    pcm::{MAX_QUEUED, PcmEar, PcmInput, PcmOutput, PcmQueue, pcm_input, pcm_output},
     sound::FRAME_SAMPLES,
     voice::{Filled, Pcm},
 };
@@ -26,6 +26,31 @@ impl Headset {
     /// times a second while there is a call. For one voice in the order of its packets, without a
     /// clock, there are [`pcm_source`](crate::pcm_source) and [`pcm_sink`](crate::pcm_sink).
     ///
+    /// Words are for the call in which they are written. When the last call has ended, those that were not
+    /// sent are dropped, and so are those that are written from then on, as soon as the next call
+    /// begins: no callee hears what was meant for the one before. Only what is written before the first
+    /// call waits for it. [`PcmClosed`](crate::PcmClosed) and the end of the output mean that the
+    /// headset has ended, and not a call.
+    ///
+    /// ```
+    /// use matrix_voip_media::{Studio, talk::{Headset, HeadsetError, OpusOptions}};
+    ///
+    /// # async fn bot(
+    /// #     think: impl Fn(Vec<i16>) -> Vec<i16>, join: impl AsyncFn(std::sync::Arc<Studio>),
+    /// # ) -> Result<(), HeadsetError> {
+    /// let (headset, mut mouth, mut ear) = Headset::of_program(OpusOptions::default())?;
+    /// let studio = Studio::builder().headset(&headset).build();
+    /// join(studio).await; // hand it to the engine, and be in a call
+    /// while let Some(heard) = ear.read::<i16>().await {
+    ///     let words: Vec<i16> = think(heard);
+    ///     if mouth.write(&words).await.is_err() {
+    ///         break; // the headset has ended
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`HeadsetError`]: the codec or the system refuses.
     pub fn of_program(opus: OpusOptions) -> Result<(Self, PcmInput, PcmOutput), HeadsetError> {
@@ -34,7 +59,7 @@ impl Headset {
         (options.audio.clean, options.audio.opus) = (CleanerOptions::NOTHING, opus);
         let (input, queue) = pcm_input();
         let (ear, output) = pcm_output();
-        let devices = Program { mouth: Arc::new(Mutex::new(queue)), ear: Arc::new(ear) };
+        let devices = Program::new(queue, ear);
         Ok((Self::start(devices, options)?, input, output))
     }
 }
@@ -43,6 +68,14 @@ impl Headset {
 struct Program {
     mouth: Arc<Mutex<PcmQueue>>,
     ear: Arc<PcmEar>,
+    /// Whether there was a call with a microphone before.
+    has_spoken: bool,
+}
+
+impl Program {
+    fn new(queue: PcmQueue, ear: PcmEar) -> Self {
+        Self { mouth: Arc::new(Mutex::new(queue)), ear: Arc::new(ear), has_spoken: false }
+    }
 }
 
 impl Devices for Program {
@@ -52,7 +85,12 @@ impl Devices for Program {
 
     fn open_recorder(&mut self, _: &Which) -> Result<Box<dyn Recorder>, DeviceError> {
         let queue = Arc::clone(&self.mouth);
-        Ok(Box::new(Mouth { queue, metronome: Metronome::default(), rest: Vec::new() }))
+        let mouth = Mouth { queue, metronome: Metronome::default(), rest: Vec::new() };
+        if std::mem::replace(&mut self.has_spoken, true) {
+            // Written after the call before had ended, by who did not know yet.
+            mouth.forget();
+        }
+        Ok(Box::new(mouth))
     }
 
     fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
@@ -67,6 +105,25 @@ struct Mouth {
     metronome: Metronome,
     /// Half of 20 ms.
     rest: Vec<f32>,
+}
+
+impl Mouth {
+    /// Drops what is written and not sent: it was not meant for who is called next.
+    fn forget(&self) {
+        let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frame = [0.0; FRAME_SAMPLES];
+        for _ in 0..MAX_QUEUED.div_ceil(FRAME_SAMPLES) {
+            if queue.fill(&mut frame) == Filled::Over {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Mouth {
+    fn drop(&mut self) {
+        self.forget();
+    }
 }
 
 impl Recorder for Mouth {
@@ -106,9 +163,12 @@ impl Player for Ear {
 mod tests {
     use std::sync::Arc;
 
+    use matrix_voip::host::Frame;
+
     use super::*;
     use crate::{
-        Ear as Meter, Made, Script, Tone, Voice,
+        Ear as Meter, Level, Made, Script, Tone, Voice,
+        audio::opus::Decoder,
         talk::{
             AudioCore, AudioOptions, Microphone,
             rig::Rig,
@@ -117,13 +177,60 @@ mod tests {
         },
     };
 
+    fn rig(program: Program) -> Rig {
+        let options = AudioOptions { clean: CleanerOptions::NOTHING, ..AudioOptions::default() };
+        Rig::new(AudioCore::new(options).unwrap(), Box::new(program))
+    }
+
+    #[test]
+    fn no_callee_hears_words_that_were_meant_for_the_one_before() {
+        let (mut input, queue) = pcm_input();
+        let (ear, _output) = pcm_output();
+        let mut rig = rig(Program::new(queue, ear));
+        let shared = Arc::new(Shared::new(Which::Default, Which::Default, Box::new(Nobody)));
+        let words: Vec<f32> = Tone::new(440.0, 0.3).take(48_000).collect();
+        let mut now = Duration::ZERO;
+        // 200 ms of a call.
+        let mut call = |rig: &mut Rig, microphone: &mut Microphone| {
+            let mut said = Vec::new();
+            for _ in 0..40 {
+                now += Duration::from_millis(5);
+                rig.turn(now, &shared);
+                said.extend(sent(microphone));
+            }
+            said
+        };
+        let loud = |said: &[Frame]| said.iter().filter(|said| said.audio_level > Some(-30)).count();
+        let open = || Microphone::open(Arc::clone(&shared));
+        assert_eq!(input.try_write(&words), Ok(48_000));
+        let (mut one, mut other) = (open(), open());
+        let said = call(&mut rig, &mut one);
+        assert_eq!((said.len(), loud(&said)), (9, 9), "a greeting waits for the first call");
+        drop(one);
+        sent(&mut other);
+        let said = call(&mut rig, &mut other);
+        assert_eq!((said.len(), loud(&said)), (10, 10), "the other call goes on");
+        drop(other);
+        rig.turn(Duration::from_secs(1), &shared);
+        assert_eq!(input.waiting(), Duration::ZERO);
+        // The program does not know yet.
+        assert_eq!(input.try_write(&words), Ok(48_000));
+        rig.turn(Duration::from_secs(2), &shared);
+        let mut next = open();
+        let said = call(&mut rig, &mut next);
+        assert_eq!(loud(&said), 0, "not a word, and not the half of a packet that was left");
+        let mut decoder = Decoder::new().unwrap();
+        let corrected = Level::of(decoder.recover(&said[0].data, FRAME_SAMPLES).unwrap());
+        assert!(corrected.rms < 0.001, "nor by the correction for the last packet: {corrected:?}");
+        assert_eq!(input.try_write(&words), Ok(48_000));
+        assert!(loud(&call(&mut rig, &mut next)) >= 9, "what is written now is for this call");
+    }
+
     #[test]
     fn what_a_program_says_is_sent_and_what_it_hears_is_even_whatever_the_jitter() {
         let (mut input, queue) = pcm_input();
         let (ear, output) = pcm_output();
-        let program = Program { mouth: Arc::new(Mutex::new(queue)), ear: Arc::new(ear) };
-        let options = AudioOptions { clean: CleanerOptions::NOTHING, ..AudioOptions::default() };
-        let mut rig = Rig::new(AudioCore::new(options).unwrap(), Box::new(program));
+        let mut rig = rig(Program::new(queue, ear));
         let shared = Arc::new(Shared::new(Which::Default, Which::Default, Box::new(Nobody)));
         let mut microphone = Microphone::open(Arc::clone(&shared));
         let (_, inbox) = shared.open_voice(talker(1));
@@ -137,7 +244,7 @@ mod tests {
             for n in (0..3).filter(|_| step % 12 == 0) {
                 let Made::Frame(frame) = other.make() else { panic!("a tone has no end") };
                 let sequence = Some(step / 4 + n);
-                inbox.put(now, matrix_voip::host::Frame { sequence, ..frame });
+                inbox.put(now, Frame { sequence, ..frame });
             }
             rig.turn(now, &shared);
             said.extend(sent(&mut microphone));

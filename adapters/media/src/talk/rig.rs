@@ -172,7 +172,7 @@ impl Rig {
             self.play(now);
             if lanes.is_empty() {
                 // Nobody is recorded who is not to be heard.
-                self.recorder.close();
+                self.close_recorder();
             } else {
                 self.recorder.want(now, &microphone, |which| self.devices.open_recorder(which));
                 self.record(now);
@@ -185,7 +185,7 @@ impl Rig {
             }
         } else {
             self.player.close();
-            self.recorder.close();
+            self.close_recorder();
         }
         self.publish(shared, is_busy);
         is_busy
@@ -268,6 +268,13 @@ impl Rig {
         }
         for _ in 0..self.player.metronome.steps(now) {
             self.core.pull_playout(now, &mut sound);
+        }
+    }
+
+    fn close_recorder(&mut self) {
+        if self.recorder.state != DeviceState::Idle {
+            self.recorder.close();
+            self.core.forget_capture();
         }
     }
 
