@@ -254,7 +254,7 @@ impl Tracks {
     }
 
     /// The tracks of this connection whose sources say that their device is gone: for
-    /// [`PeerStats::without_device`](matrix_voip::machine::stats::PeerStats::without_device).
+    /// [`PeerStats::without_device`](matrix_voip::machine::io::PeerStats::without_device).
     pub fn without_device(&self, peer: PeerId) -> Vec<TrackId> {
         let tracks = self.lock();
         let gone = tracks.iter().filter(|(_, track)| {
