@@ -21,18 +21,20 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Packets of these numbers (unwrapped) came.
-    pub fn on_packets(&mut self, numbers: RangeInclusive<u64>) {
+    /// Packets of these numbers (unwrapped) came. Whether their source began anew with them: what is missing
+    /// of its old numbers stays so.
+    pub fn on_packets(&mut self, numbers: RangeInclusive<u64>) -> bool {
         let (first, end) = (*numbers.start(), *numbers.end());
+        let began_anew = self.last.is_some_and(|last| first.abs_diff(last) >= MAX_DROPOUT);
+        if began_anew {
+            self.lost += self.missing.len() as u64;
+            self.missing.clear();
+            self.last = None;
+        }
         let Some(last) = self.last else {
             self.last = Some(end);
-            return;
+            return began_anew;
         };
-        if first.abs_diff(last) >= MAX_DROPOUT {
-            self.restart();
-            self.last = Some(end);
-            return;
-        }
         if first <= last {
             self.missing.retain(|number| !numbers.contains(number));
         }
@@ -42,13 +44,7 @@ impl Losses {
         self.missing.extend(kept..first);
         self.last = Some(last.max(end));
         self.age(last.max(end));
-    }
-
-    /// The source began anew, with other numbers: what is missing of the old ones stays so.
-    pub fn restart(&mut self) {
-        self.lost += self.missing.len() as u64;
-        self.missing.clear();
-        self.last = None;
+        false
     }
 
     /// How many never came.
@@ -70,7 +66,9 @@ mod tests {
 
     fn lost(numbers: impl IntoIterator<Item = u64>) -> u64 {
         let mut losses = Losses::default();
-        numbers.into_iter().for_each(|number| losses.on_packets(number..=number));
+        for number in numbers {
+            losses.on_packets(number..=number);
+        }
         losses.lost()
     }
 
@@ -102,8 +100,7 @@ mod tests {
             losses.on_packets(numbers);
         }
         assert_eq!(losses.lost(), 1);
-        losses.restart();
-        losses.on_packets(3..=3);
+        assert!(losses.on_packets(9_003..=9_003), "it began anew");
         assert_eq!(losses.lost(), 1);
     }
 

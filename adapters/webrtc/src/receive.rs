@@ -97,14 +97,10 @@ impl Assembly {
     /// A packet of sound, which is a frame by itself.
     fn pass(&mut self, sequence: u64, packet: Received) -> Option<Frame> {
         let next = *self.next.get_or_insert(sequence);
-        let is_far = sequence.abs_diff(next) >= MAX_JUMP;
-        if is_far {
-            self.losses.restart();
-        }
         let before = self.losses.lost();
-        self.losses.on_packets(sequence..=sequence);
+        let began_anew = self.losses.on_packets(sequence..=sequence);
         self.lost += self.losses.lost() - before;
-        self.next = Some(if is_far { sequence + 1 } else { next.max(sequence + 1) });
+        self.next = Some(if began_anew { sequence + 1 } else { next.max(sequence + 1) });
         if packet.payload.is_empty() {
             // Padding, by which the other side measures the way.
             return None;

@@ -1,8 +1,8 @@
 //! From received Opus frames to sound: in order, with gaps concealed.
 //!
-//! A simple path: frames are put into the order of the RTP sequence and decoded as they come. What is missing is recovered from the correction in the next packet or
-//! concealed, so that the sound stays as long as the call. It has no clock and evens out no jitter: for
-//! files, meters and tests. What a person hears comes from [`JitterBuffer`](crate::jitter::JitterBuffer).
+//! A simple path: frames are put into the order of the RTP sequence and decoded as they come. What is
+//! missing is recovered from the correction in the next packet or concealed, so that the sound stays as
+//! long as the call. It has no clock and evens out no jitter: for files, meters and tests. What a person hears comes from [`JitterBuffer`](crate::jitter::JitterBuffer).
 
 use matrix_voip::host::{Codec, Frame};
 

@@ -51,6 +51,12 @@ impl Queue {
         self.lock().closed = true;
         self.changed.notify_one();
     }
+
+    /// Drops what waits; there is room again.
+    fn clear(&self) {
+        self.lock().sound.clear();
+        self.changed.notify_one();
+    }
 }
 
 /// A microphone that the application speaks into: what is written to the input is sent, and
@@ -128,7 +134,7 @@ impl PcmInput {
 
     /// Drops what is not sent yet: the other side interrupts.
     pub fn clear(&mut self) {
-        self.0.lock().sound.clear();
+        self.0.clear();
     }
 
     /// How much waits to be sent.
@@ -147,6 +153,13 @@ impl Drop for PcmInput {
 /// The sending end of a [`pcm_source`].
 #[derive(Debug)]
 pub struct PcmQueue(Arc<Queue>);
+
+impl PcmQueue {
+    /// Drops what is written and not sent.
+    pub(crate) fn clear(&self) {
+        self.0.clear();
+    }
+}
 
 impl Pcm for PcmQueue {
     fn fill(&mut self, out: &mut [f32; FRAME_SAMPLES]) -> Filled {

@@ -343,18 +343,14 @@ impl JitterBuffer {
         let Some((_, packet)) = self.packets.first_key_value() else { return };
         // The correction is as long as a packet. Asked for where there is none, the codec conceals.
         let whole = samples.max(self.packet);
-        let recovered = has_correction(&packet.data)
-            .then(|| self.decoder.recover(&packet.data, whole).ok())
-            .flatten();
-        match recovered {
-            Some(made) => {
-                self.stats.recovered += made.len() as u64;
-                self.sound.extend(made);
-            }
-            None => {
-                self.conceal(samples);
-                self.stats.concealed += samples as u64;
-            }
+        if has_correction(&packet.data)
+            && let Ok(made) = self.decoder.recover(&packet.data, whole)
+        {
+            self.stats.recovered += made.len() as u64;
+            self.sound.extend(made);
+        } else {
+            self.conceal(samples);
+            self.stats.concealed += samples as u64;
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::audio::{
     opus::OpusOptions,
-    pcm::{MAX_QUEUED, PcmEar, PcmInput, PcmOutput, PcmQueue, pcm_input, pcm_output},
+    pcm::{PcmEar, PcmInput, PcmOutput, PcmQueue, pcm_input, pcm_output},
     sound::FRAME_SAMPLES,
     voice::{Filled, Pcm},
 };
@@ -110,13 +110,7 @@ struct Mouth {
 impl Mouth {
     /// Drops what is written and not sent: it was not meant for who is called next.
     fn forget(&self) {
-        let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut frame = [0.0; FRAME_SAMPLES];
-        for _ in 0..MAX_QUEUED.div_ceil(FRAME_SAMPLES) {
-            if queue.fill(&mut frame) == Filled::Over {
-                return;
-            }
-        }
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -177,17 +171,20 @@ mod tests {
         },
     };
 
-    fn rig(program: Program) -> Rig {
+    /// A program at its headset, whose thread is the test.
+    fn program() -> (PcmInput, PcmOutput, Rig, Arc<Shared>) {
+        let (input, queue) = pcm_input();
+        let (ear, output) = pcm_output();
         let options = AudioOptions { clean: CleanerOptions::NOTHING, ..AudioOptions::default() };
-        Rig::new(AudioCore::new(options).unwrap(), Box::new(program))
+        let devices = Box::new(Program::new(queue, ear));
+        let rig = Rig::new(AudioCore::new(options).unwrap(), devices);
+        let shared = Shared::new(Which::Default, Which::Default, Box::new(Nobody));
+        (input, output, rig, Arc::new(shared))
     }
 
     #[test]
     fn no_callee_hears_words_that_were_meant_for_the_one_before() {
-        let (mut input, queue) = pcm_input();
-        let (ear, _output) = pcm_output();
-        let mut rig = rig(Program::new(queue, ear));
-        let shared = Arc::new(Shared::new(Which::Default, Which::Default, Box::new(Nobody)));
+        let (mut input, _output, mut rig, shared) = program();
         let words: Vec<f32> = Tone::new(440.0, 0.3).take(48_000).collect();
         let mut now = Duration::ZERO;
         // 200 ms of a call.
@@ -228,10 +225,7 @@ mod tests {
 
     #[test]
     fn what_a_program_says_is_sent_and_what_it_hears_is_even_whatever_the_jitter() {
-        let (mut input, queue) = pcm_input();
-        let (ear, output) = pcm_output();
-        let mut rig = rig(Program::new(queue, ear));
-        let shared = Arc::new(Shared::new(Which::Default, Which::Default, Box::new(Nobody)));
+        let (mut input, output, mut rig, shared) = program();
         let mut microphone = Microphone::open(Arc::clone(&shared));
         let (_, inbox) = shared.open_voice(talker(1));
         let words: Vec<f32> = Tone::new(440.0, 0.3).take(48_000).collect();

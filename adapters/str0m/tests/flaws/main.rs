@@ -94,6 +94,9 @@ enum Flaw {
     NeverAnswers,
 }
 
+/// The cell that looks at what sinks and sources say.
+const HEARD: &[&str] = &["figures tell how sound is heard, and what has no device"];
+
 /// Each flaw, what is said of it (one of these in each cell), and the cells that have to see it: who is
 /// failed for another reason is not seen.
 const SEEN: &[(Flaw, &[&str], &[&str])] = &[
@@ -288,26 +291,10 @@ const SEEN: &[(Flaw, &[&str], &[&str])] = &[
         ],
     ),
     (Flaw::RefusesCandidates, &["what is this"], &["hostile candidates are skipped"]),
-    (
-        Flaw::AsksNoSink,
-        &["is not told"],
-        &["figures tell how sound is heard, and what has no device"],
-    ),
-    (
-        Flaw::AsksNoSource,
-        &["[] are without"],
-        &["figures tell how sound is heard, and what has no device"],
-    ),
-    (
-        Flaw::KnowsNoSilence,
-        &["None ago"],
-        &["figures tell how sound is heard, and what has no device"],
-    ),
-    (
-        Flaw::RemembersPlayout,
-        &["a playout of"],
-        &["figures tell how sound is heard, and what has no device"],
-    ),
+    (Flaw::AsksNoSink, &["is not told"], HEARD),
+    (Flaw::AsksNoSource, &["[] are without"], HEARD),
+    (Flaw::KnowsNoSilence, &["None ago"], HEARD),
+    (Flaw::RemembersPlayout, &["a playout of"], HEARD),
     (Flaw::Small, &["too many"], &["40 calls at once"]),
 ];
 

@@ -31,7 +31,7 @@ mod held;
 mod line;
 mod measure;
 mod meetings;
-mod nowhere;
+pub(super) mod nowhere;
 mod object;
 mod out;
 mod rooms;

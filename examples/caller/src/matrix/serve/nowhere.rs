@@ -11,7 +11,7 @@ use matrix_voip_media::{
 use super::{line::Args, senses::Playing};
 
 /// No device at all.
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Devices for Nowhere {
     fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {

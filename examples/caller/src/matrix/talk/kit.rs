@@ -167,6 +167,10 @@ pub(super) struct Controls {
 
 impl Controls {
     pub(super) fn of(kit: Option<&Kit>) -> Self {
+        if let Some(kit) = kit.filter(|kit| kit.pushes) {
+            // The call before may have ended with the key held.
+            kit.headset.set_muted(true);
+        }
         Self {
             kit: kit.cloned(),
             news: kit.map(|kit| kit.headset.device_news()),
@@ -211,9 +215,13 @@ impl Controls {
     /// Time has passed; whether the mark is another now.
     pub(super) fn on_tick(&mut self) -> bool {
         let Some(kit) = self.kit.as_ref().filter(|kit| kit.pushes) else { return false };
-        let before = std::mem::replace(&mut self.is_held, self.push.is_held(self.since.elapsed()));
-        kit.headset.set_muted(!self.is_held);
-        self.is_held != before
+        let is_held = self.push.is_held(self.since.elapsed());
+        if is_held == self.is_held {
+            return false;
+        }
+        self.is_held = is_held;
+        kit.headset.set_muted(!is_held);
+        true
     }
 
     /// Changes to the next device; what is to be said of that comes with the news.
@@ -279,6 +287,7 @@ mod tests {
     use matrix_voip_media::talk::DeviceError;
 
     use super::*;
+    use crate::matrix::serve::nowhere::Nowhere;
 
     #[test]
     fn a_device_that_goes_and_one_that_comes_again_are_told() {
@@ -296,31 +305,8 @@ mod tests {
         assert_eq!(told, [None, Some(lost), None, Some(back)]);
     }
 
-    /// A machine without sound cards.
-    struct Nothing;
-
-    impl matrix_voip_media::talk::Devices for Nothing {
-        fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
-            Ok(Vec::new())
-        }
-
-        fn open_recorder(
-            &mut self,
-            _: &Which,
-        ) -> Result<Box<dyn matrix_voip_media::talk::Recorder>, DeviceError> {
-            Err(DeviceError::Gone)
-        }
-
-        fn open_player(
-            &mut self,
-            _: &Which,
-        ) -> Result<Box<dyn matrix_voip_media::talk::Player>, DeviceError> {
-            Err(DeviceError::Gone)
-        }
-    }
-
     fn controls(pushes: bool) -> Controls {
-        let headset = Headset::start(Nothing, Default::default()).unwrap();
+        let headset = Headset::start(Nowhere, Default::default()).unwrap();
         Controls::of(Some(&Kit { headset, speaks: true, pushes }))
     }
 
