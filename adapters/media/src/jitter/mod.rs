@@ -248,12 +248,14 @@ impl JitterBuffer {
     fn believes(&mut self, timestamp: Samples, arrival: Samples) -> bool {
         let Some((newest, came)) = self.newest else { return true };
         let passed = (arrival - came).max(0) + MAX_AHEAD;
-        if (-MAX_JUMP..=MAX_JUMP.min(passed)).contains(&(timestamp - newest)) {
+        let is_idle = self.phase == Phase::Waiting && self.packets.is_empty();
+        // After an outage, or a silence, of whatever length it goes on where time is.
+        let farthest = if is_idle { passed } else { MAX_JUMP.min(passed) };
+        if (-MAX_JUMP..=farthest).contains(&(timestamp - newest)) {
             self.jumps = 0;
             return true;
         }
         self.jumps += 1;
-        let is_idle = self.phase == Phase::Waiting && self.packets.is_empty();
         if !is_idle && self.jumps < AGREE {
             return false;
         }

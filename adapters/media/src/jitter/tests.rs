@@ -60,21 +60,30 @@ fn one_stray_time_stamp_is_not_believed() {
     assert!(stats.delay < Duration::from_millis(60), "{stats:?}");
 }
 
-/// A sender who was silent for long goes on where time is.
-#[test]
-fn a_long_silence_is_believed() {
+/// What the buffer makes of packets of which those of five seconds are missing.
+fn after_five_seconds(is_lost: bool) -> JitterStats {
     let mut buffer = JitterBuffer::new();
-    for (n, mut packet) in packets(100).into_iter().enumerate() {
-        let silent = if n < 50 { 0 } else { 2_500 };
-        packet.timestamp += silent * 48;
-        let until = 20 * n as u64 + silent;
-        buffer.push(Duration::from_millis(until), &packet);
-        let from = if n == 50 { until - silent } else { until };
-        for now in (from..until + 20).step_by(10) {
-            buffer.pull(Duration::from_millis(now), &mut [0.0; STEP]);
+    let mut sequence = 0;
+    for (n, mut packet) in packets(500).into_iter().enumerate() {
+        let now = 20 * n as u64;
+        if !(100..350).contains(&n) {
+            packet.sequence = Some(if is_lost { n as u64 } else { sequence });
+            sequence += 1;
+            buffer.push(Duration::from_millis(now), &packet);
         }
+        buffer.pull(Duration::from_millis(now), &mut [0.0; 2 * STEP]);
     }
-    let stats = buffer.stats();
-    assert_eq!((stats.strange, stats.late), (0, 0), "{stats:?}");
-    assert!(stats.concealed <= 960 && stats.pauses > 2_300 * 48, "{stats:?}");
+    buffer.stats()
+}
+
+#[test]
+fn an_outage_of_any_length_is_concealed_and_a_silence_of_any_length_is_none() {
+    const FIVE_SECONDS: u64 = 5 * 48_000;
+    let outage = after_five_seconds(true);
+    assert_eq!((outage.strange, outage.late), (0, 0), "{outage:?}");
+    assert!(outage.concealed.abs_diff(FIVE_SECONDS) < 4_800, "{outage:?}");
+    assert!(outage.pauses < 9_600, "{outage:?}");
+    let silence = after_five_seconds(false);
+    assert_eq!((silence.strange, silence.late), (0, 0), "{silence:?}");
+    assert!(silence.pauses > FIVE_SECONDS - 4_800 && silence.concealed <= 960, "{silence:?}");
 }
