@@ -64,6 +64,8 @@ pub const PAUSE_BYTES: usize = 2;
 /// Makes one packet of each 20 ms.
 pub struct Encoder {
     inner: ropus::Encoder,
+    /// What was chosen, in bits per second: no wish of the way is more.
+    most: u32,
     packet: [u8; MAX_PACKET_BYTES],
 }
 
@@ -91,7 +93,7 @@ impl Encoder {
             .dtx(options.pauses)
             .build()
             .map_err(|error| CodecError::Opus(error.to_string()))?;
-        Ok(Self { inner, packet: [0; MAX_PACKET_BYTES] })
+        Ok(Self { inner, most: bitrate, packet: [0; MAX_PACKET_BYTES] })
     }
 
     /// Encodes 20 ms.
@@ -106,9 +108,9 @@ impl Encoder {
         Ok(self.packet[..length.min(MAX_PACKET_BYTES)].to_vec())
     }
 
-    /// Spends at most this many bits per second, within [`MIN_BITRATE`] and [`BITRATE`].
+    /// Spends at most this many bits per second, within [`MIN_BITRATE`] and what was chosen at first.
     pub fn limit_bitrate(&mut self, bits_per_second: u64) {
-        let wanted = bits_per_second.clamp(u64::from(MIN_BITRATE), u64::from(BITRATE)) as u32;
+        let wanted = bits_per_second.clamp(u64::from(MIN_BITRATE), u64::from(self.most)) as u32;
         if let Err(error) = self.inner.set_bitrate(Bitrate::Bits(wanted)) {
             tracing::debug!(%error, wanted, "opus bitrate not changed");
         }
@@ -311,6 +313,24 @@ mod tests {
             }
             prop_assert_eq!(decoder.decode(&packet_of_a_tone()).unwrap().len(), FRAME_SAMPLES);
         }
+    }
+
+    #[test]
+    fn a_wider_way_spends_no_more_than_was_chosen() {
+        let mut options = OpusOptions::default();
+        (options.bitrate, options.correction) = (12_000, false);
+        let bytes = |limit: Option<u64>| {
+            let mut encoder = Encoder::with(options).unwrap();
+            if let Some(limit) = limit {
+                encoder.limit_bitrate(limit);
+            }
+            let mut tone = crate::Tone::new(440.0, 0.3);
+            let mut sound = || std::array::from_fn(|_| tone.next().unwrap_or_default());
+            (0..50).map(|_| encoder.encode(&sound()).unwrap().len()).sum::<usize>()
+        };
+        assert_eq!(bytes(Some(24_000)), bytes(None));
+        assert_eq!(bytes(Some(u64::MAX)), bytes(None));
+        assert!(bytes(Some(0)) < bytes(None));
     }
 
     #[test]
