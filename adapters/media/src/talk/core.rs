@@ -153,7 +153,11 @@ impl AudioCore {
         self.recorded.clear();
         self.cleaned.clear();
         self.packets.clear();
-        // The next packet would carry a correction for the last one, and the encoder's delay.
+        // The canceller holds 9 ms back and the suppressor 6; the next packet would carry a correction for the
+        // last one, and the encoder's delay.
+        for _ in 0..2 {
+            self.cleaner.clean(&mut [0.0; STEP_SAMPLES]);
+        }
         for _ in 0..2 {
             drop(self.encoder.encode(&[0.0; FRAME_SAMPLES]));
         }
@@ -278,5 +282,29 @@ impl AudioCore {
             self.capture.untaken += 1;
         }
         self.packets.push_back(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Tone, talk::CleanerOptions};
+
+    /// The canceller and the suppressor hold back the last of what was said: it is for no other call.
+    #[test]
+    fn what_was_said_in_one_call_is_not_in_the_first_packet_of_the_next() {
+        for clean in [CleanerOptions::NOTHING, CleanerOptions::PERSON] {
+            let mut core =
+                AudioCore::new(AudioOptions { clean, ..AudioOptions::default() }).unwrap();
+            let mut said: Vec<f32> = Tone::new(440.0, 0.3).take(48_000 / 2 + 700).collect();
+            core.push_capture(&said);
+            let last = std::iter::from_fn(|| core.poll_packet()).last().unwrap();
+            assert!(last.audio_level.unwrap() > -20, "{last:?}");
+            core.forget_capture();
+            said.fill(0.0);
+            core.push_capture(&said[..960]);
+            let first = core.poll_packet().unwrap();
+            assert!(first.audio_level.unwrap() < -60, "{clean:?}: {:?}", first.audio_level);
+        }
     }
 }
