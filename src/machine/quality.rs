@@ -52,7 +52,7 @@ pub struct Flow {
 #[non_exhaustive]
 pub struct HeardSound {
     /// The part of what was played that was made up in place of packets that were lost or late, 0 to
-    /// 1; `None`: nothing was played.
+    /// 1; `None`: nothing was played, or nothing of which it is known yet what it stands for.
     pub concealed: Option<f64>,
     /// How long a packet waits in the jitter buffer from its coming, against the fastest one, until it
     /// is played.
@@ -138,9 +138,10 @@ fn flow(was: Option<&StreamStats>, now: &StreamStats, span: Duration) -> Flow {
 }
 
 fn heard(was: Option<Playout>, now: Playout) -> HeardSound {
-    let Playout { played, concealed, decoded: _, delay, target, level, output } =
+    let Playout { played, concealed, decoded, delay, target, level, output } =
         now.since(was.as_ref());
-    let part = (played > 0).then(|| (concealed as f64 / played as f64).min(1.0));
+    let is_known = played > 0 && decoded + concealed > 0;
+    let part = is_known.then(|| (concealed as f64 / played as f64).min(1.0));
     HeardSound { concealed: part, delay, target, level, output }
 }
 
@@ -183,7 +184,8 @@ mod tests {
         let at = |played, concealed| {
             let mut stats = stats(0, played / 960, 0);
             let delay = Duration::from_millis(60);
-            let playout = Playout { played, concealed, delay, ..Playout::default() };
+            let decoded = played - concealed;
+            let playout = Playout { played, decoded, concealed, delay, ..Playout::default() };
             stats.inbound[0].playout = Some(playout);
             stats
         };
@@ -199,6 +201,13 @@ mod tests {
         assert_eq!(right, (Some(0.0), Some(0.0), Quality::Good));
         let still = between(at(48_000, 9_600), at(48_000, 9_600));
         assert_eq!((still.1, still.2), (None, Quality::Good), "nothing was played");
+        let mut outage = at(96_000, 9_600);
+        outage.inbound[0].playout.as_mut().unwrap().decoded -= 48_000;
+        assert_eq!(
+            between(at(48_000, 9_600), outage).1,
+            None,
+            "nobody knows yet what it stands for"
+        );
     }
 
     #[test]
