@@ -271,7 +271,7 @@ impl Shell {
                         self.peer.handle(now, Input::WantKeyFrame { mid: &mid });
                     }
                 }
-                Output::Control { track, control } => self.tracks.control(track, control),
+                Output::Control { track, control } => self.tracks.control(self.id, track, control),
                 // A person hears what the other side plays besides; nobody here waits for digits.
                 Output::Tone { mid, .. } => tracing::trace!(mid, "a tone came in"),
             }

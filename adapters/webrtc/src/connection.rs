@@ -223,7 +223,7 @@ impl Connection {
             self.was_connected = true;
             // The path is new: nobody at its other end has seen a key frame.
             for track in self.agreed.iter().filter_map(|line| line.sends) {
-                self.place.tracks.control(track, SourceControl::KeyFrame);
+                self.place.tracks.control(self.place.id, track, SourceControl::KeyFrame);
             }
         }
     }
@@ -258,14 +258,14 @@ impl Connection {
             Arrived::KeyFrame(ssrc) => {
                 if let Some(track) = self.track_of(ssrc) {
                     *self.key_frames_asked.entry(ssrc).or_default() += 1;
-                    self.place.tracks.control(track, SourceControl::KeyFrame);
+                    self.place.tracks.control(self.place.id, track, SourceControl::KeyFrame);
                 }
             }
             Arrived::Report(report) => {
                 if let Some(track) = self.track_of(report.ssrc) {
                     let loss = f32::from(report.fraction_lost) / 256.0;
                     self.reports.insert(report.ssrc, report);
-                    self.place.tracks.control(track, SourceControl::Loss(loss));
+                    self.place.tracks.control(self.place.id, track, SourceControl::Loss(loss));
                 }
             }
         }
@@ -302,7 +302,7 @@ impl Connection {
         let former = sent(&self.agreed);
         self.agreed = agreed;
         for track in sent(&self.agreed).into_iter().filter(|track| !former.contains(track)) {
-            self.place.tracks.control(track, SourceControl::KeyFrame);
+            self.place.tracks.control(self.place.id, track, SourceControl::KeyFrame);
         }
     }
 

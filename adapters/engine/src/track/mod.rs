@@ -61,7 +61,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::{rate::Rate, timeline::Timeline};
+use self::{pump::Told, rate::Rate, timeline::Timeline};
 
 /// A frame of a track on its way to a connection.
 pub type Outgoing = (TrackId, Arc<Frame>);
@@ -131,7 +131,7 @@ enum Capturing {
     /// The device is being opened; dropping this cancels it.
     Opening { _cancel: oneshot::Sender<()> },
     /// Frames flow; dropping the sender ends the pump.
-    Running { kind: MediaKind, controls: mpsc::Sender<SourceControl>, pump: JoinHandle<()> },
+    Running { kind: MediaKind, controls: mpsc::Sender<Told>, pump: JoinHandle<()> },
 }
 
 /// All local tracks of an engine.
@@ -208,10 +208,14 @@ impl Tracks {
         }
     }
 
-    /// Tells a source what a connection found out about the way.
-    pub fn control(&self, id: TrackId, control: SourceControl) {
+    /// Tells a source what a connection found out about the way. Of several connections that send it, it
+    /// learns the worst loss.
+    pub fn control(&self, peer: PeerId, id: TrackId, control: SourceControl) {
         if let Some(track) = self.lock().get(&id) {
-            track.control(control);
+            match control {
+                SourceControl::Loss(loss) => track.tell(Told::Loss(peer, loss)),
+                _ => track.control(control),
+            }
         }
     }
 
@@ -355,11 +359,15 @@ impl Track {
     }
 
     fn control(&self, control: SourceControl) {
+        self.tell(Told::Control(control));
+    }
+
+    fn tell(&self, told: Told) {
         let Capturing::Running { controls, .. } = &self.capture else { return };
-        let is_switch = matches!(control, SourceControl::Enabled(_));
+        let is_switch = matches!(told, Told::Control(SourceControl::Enabled(_)));
         let kept_free = if is_switch { 0 } else { ROOM_FOR_SWITCHES };
-        if controls.capacity() <= kept_free || controls.try_send(control).is_err() {
-            tracing::trace!(?control, "the source has ended, or does not follow");
+        if controls.capacity() <= kept_free || controls.try_send(told).is_err() {
+            tracing::trace!(?told, "the source has ended, or does not follow");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use matrix_voip::{
     host::{Codec, Frame, FrameSource, SourceControl},
-    id::TrackId,
+    id::{PeerId, TrackId},
     machine::io::PeerNews,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -38,13 +38,22 @@ fn clock() -> Instant {
     Instant::now()
 }
 
+/// What a source is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Told {
+    /// As it is.
+    Control(SourceControl),
+    /// The share of packets that this connection loses, 0 to 1.
+    Loss(PeerId, f32),
+}
+
 /// What the task works with.
 pub(super) struct Pump {
     pub(super) id: TrackId,
     pub(super) enabled: Arc<AtomicBool>,
     pub(super) subscribers: Subscribers,
     pub(super) timeline: Arc<Mutex<Timeline>>,
-    pub(super) controls: mpsc::Receiver<SourceControl>,
+    pub(super) controls: mpsc::Receiver<Told>,
     pub(super) rate: Rate,
     /// What the source said last.
     pub(super) has_device: Arc<AtomicBool>,
@@ -79,12 +88,18 @@ impl Pump {
         }
     }
 
-    /// With a loss the source learns what the way carries, too.
-    fn tell(&mut self, source: &mut dyn FrameSource, control: SourceControl) {
-        source.control(control);
-        if let SourceControl::Loss(loss) = control
-            && let Some(limit) = self.rate.on_loss(loss)
-        {
+    /// The source learns the worst loss of all its connections, and what the narrowest of them carries.
+    fn tell(&mut self, source: &mut dyn FrameSource, told: Told) {
+        let (peer, loss) = match told {
+            Told::Control(control) => return source.control(control),
+            Told::Loss(peer, loss) => (peer, loss),
+        };
+        let subscribers = lock(&self.subscribers);
+        self.rate.keep(|peer| subscribers.of.contains_key(peer));
+        drop(subscribers);
+        let limit = self.rate.on_loss(peer, loss);
+        source.control(SourceControl::Loss(self.rate.worst_loss()));
+        if let Some(limit) = limit {
             source.control(SourceControl::Bitrate(limit));
         }
     }
@@ -145,8 +160,8 @@ mod tests {
         let studio = Studio { hertz: 440.0, log: Arc::default() };
         let what = Capture::of(MediaSource::Microphone);
         let mut source = studio.capture(SessionId(1), TrackId(1), what).await.unwrap();
-        pump.tell(&mut *source, SourceControl::KeyFrame);
-        pump.tell(&mut *source, SourceControl::Loss(0.5));
+        pump.tell(&mut *source, Told::Control(SourceControl::KeyFrame));
+        pump.tell(&mut *source, Told::Loss(PeerId(1), 0.5));
         let told = studio.log.controls.lock().unwrap();
         let [SourceControl::KeyFrame, SourceControl::Loss(0.5), SourceControl::Bitrate(limit)] =
             told[..]

@@ -246,7 +246,7 @@ impl Peer {
         let mut state = self.lock();
         if record.what == WISH {
             let track = state.sent.iter().find(|(line, _)| *line == record.line)?.1;
-            self.tracks.control(track, SourceControl::KeyFrame);
+            self.tracks.control(self.id, track, SourceControl::KeyFrame);
             return None;
         }
         let inbound = state.lines.get_mut(&record.line)?;
