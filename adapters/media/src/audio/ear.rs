@@ -182,7 +182,12 @@ impl FrameSink for EarSink {
 
 impl Drop for EarSink {
     fn drop(&mut self) {
-        self.ear.lock().unwrap_or_else(PoisonError::into_inner).0.hush();
+        self.sound.clear();
+        self.hearing.finish(&mut self.sound);
+        let mut ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
+        ear.0.push(&self.sound);
+        ear.0.hush();
+        ear.1 = self.hearing.counts();
     }
 }
 

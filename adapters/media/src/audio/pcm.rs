@@ -213,6 +213,16 @@ impl FrameSink for PcmSink {
     }
 }
 
+impl Drop for PcmSink {
+    /// What waits for a packet before it is heard, too: there will be none.
+    fn drop(&mut self) {
+        self.sound.clear();
+        self.hearing.finish(&mut self.sound);
+        self.ear.0.lock().counts = self.hearing.counts();
+        self.ear.hear(&self.sound);
+    }
+}
+
 /// Where decoded sound waits to be read. When it is dropped the application has heard all.
 #[derive(Debug)]
 pub(crate) struct PcmEar(Arc<Queue>);

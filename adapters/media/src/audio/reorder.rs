@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 
 use matrix_voip::host::Frame;
 
-/// Most packets that wait for one before them; then it is lost. Four bridge 80 ms.
+/// Most packets that wait for one before them; then it is lost.
 const MAX_WAITING: usize = 4;
+
+/// Nor does anything wait beyond so much of the time of the stream, at 48 kHz: 100 ms. Who is silent sends a
+/// packet each 400 ms.
+const LONGEST_WAIT: u64 = 4_800;
 
 /// Numbers that are farther apart are those of a source that began anew (RFC 3550 A.1).
 const MAX_DROPOUT: u64 = 3_000;
@@ -17,6 +21,8 @@ pub(crate) struct Reorder {
     waiting: BTreeMap<u64, Frame>,
     /// The number of the packet that comes next.
     next: Option<u64>,
+    /// The time stamp of the last that was given.
+    given: u64,
 }
 
 impl Reorder {
@@ -32,7 +38,8 @@ impl Reorder {
         let next = match (frame.sequence, self.next) {
             (Some(sequence), Some(next)) if sequence > next => {
                 self.waiting.insert(sequence, frame.clone());
-                if self.waiting.len() > MAX_WAITING {
+                let waits = frame.timestamp.saturating_sub(self.given);
+                if self.waiting.len() > MAX_WAITING || waits > LONGEST_WAIT {
                     self.next = self.waiting.keys().next().copied();
                 }
                 self.next
@@ -43,6 +50,7 @@ impl Reorder {
             }
             (sequence, _) => {
                 give(frame);
+                self.given = frame.timestamp;
                 sequence.map(|sequence| sequence.saturating_add(1))
             }
         };
@@ -60,6 +68,7 @@ impl Reorder {
             && let Some(frame) = self.waiting.remove(&next)
         {
             give(&frame);
+            self.given = frame.timestamp;
             self.next = Some(next.saturating_add(1));
         }
     }
@@ -93,6 +102,18 @@ mod tests {
         assert_eq!(given(&[1, 3, 4, 5, 6, 7, 8, 2]), [1, 3, 4, 5, 6, 7, 8, 2]);
         assert_eq!(given(&[1, 3, 4]), [1, 3, 4], "at the end nothing is kept");
         assert_eq!(given(&[5, u64::MAX, 6]), [5, u64::MAX, 6], "two new beginnings");
+    }
+
+    #[test]
+    fn who_is_silent_keeps_nobody_waiting() {
+        let (mut reorder, mut given) = (Reorder::default(), Vec::new());
+        // After the third a packet is lost, and then one comes each 400 ms.
+        for (sequence, timestamp) in [(0, 0), (1, 960), (2, 1_920), (4, 21_120), (5, 40_320)] {
+            let frame = Frame::new(Codec::Opus, timestamp, vec![0]);
+            let frame = Frame { sequence: Some(sequence), ..frame };
+            reorder.push(&frame, |frame| given.push(frame.sequence.unwrap()));
+            assert_eq!(given.last(), Some(&sequence), "at once");
+        }
     }
 
     #[test]
