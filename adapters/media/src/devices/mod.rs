@@ -37,7 +37,8 @@ use crate::talk::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder
 /// What is opened is asked for anew each time, so devices and servers may come and go. A source that only
 /// hears what a loudspeaker plays (a "monitor") is no microphone; it is recorded where its id asks for it.
 ///
-/// Opening takes some milliseconds, and 3 s at most where the sound system hangs.
+/// Opening takes some milliseconds, and 3 s at most where the sound system hangs. A headset's sound goes on
+/// meanwhile.
 #[derive(Default)]
 pub struct SoundCards {
     system: System,

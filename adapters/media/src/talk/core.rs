@@ -299,12 +299,14 @@ mod tests {
             let mut said: Vec<f32> = Tone::new(440.0, 0.3).take(48_000 / 2 + 700).collect();
             core.push_capture(&said);
             let last = std::iter::from_fn(|| core.poll_packet()).last().unwrap();
-            assert!(last.audio_level.unwrap() > -20, "{last:?}");
+            let before = last.audio_level.unwrap();
+            assert!(before > -40, "{clean:?}: {before}");
             core.forget_capture();
             said.fill(0.0);
             core.push_capture(&said[..960]);
             let first = core.poll_packet().unwrap();
-            assert!(first.audio_level.unwrap() < -60, "{clean:?}: {:?}", first.audio_level);
+            let first = first.audio_level.unwrap();
+            assert!(first < before - 30, "{clean:?}: {before}, then {first}");
         }
     }
 }

@@ -103,8 +103,8 @@ fn not_found(kind: DeviceKind, which: &Which, there: &[String]) -> String {
     }
 }
 
-/// A microphone that records.
-pub trait Recorder {
+/// A microphone that records. The audio thread has it.
+pub trait Recorder: Send {
     /// Appends what was recorded until `now` since it was asked last, which may be nothing. Does not wait.
     ///
     /// # Errors
@@ -117,8 +117,8 @@ pub trait Recorder {
     }
 }
 
-/// A loudspeaker that plays.
-pub trait Player {
+/// A loudspeaker that plays. The audio thread has it.
+pub trait Player: Send {
     /// How many samples it wants at `now` so that it never runs dry, and no more, since what waits here
     /// is delay. Whoever has sound in steps writes one as long as this is above zero.
     ///
@@ -136,7 +136,8 @@ pub trait Player {
     }
 }
 
-/// Microphones and loudspeakers that can be opened. Lives on the audio thread, where they are opened.
+/// Microphones and loudspeakers that can be opened. Lives on a thread of its own, which may wait: sound goes
+/// on meanwhile, for as long as one of its answers takes without the device that is asked for.
 pub trait Devices: Send {
     /// All that are there.
     ///

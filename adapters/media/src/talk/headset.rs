@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AudioOptions, Devices, Which,
+    clerk::ClerkThread,
     clock::Clock,
     core::AudioCore,
     device::{DeviceError, DeviceInfo, DeviceKind},
@@ -132,7 +133,9 @@ impl Headset {
         let shared = Shared::new(options.microphone, options.speaker, Box::new(sleeper));
         let (shared, clock) = (Arc::new(shared), Clock::start());
         let heard = Arc::clone(&shared);
-        let work = move || run(Rig::new(core, Box::new(devices)), clock, &heard);
+        let waker = Arc::clone(&shared);
+        let clerk = ClerkThread::start(devices, move || waker.wake())?;
+        let work = move || run(Rig::new(core, Box::new(clerk)), clock, &heard);
         let handle = thread::Builder::new().name("audio".into()).spawn(work)?;
         *thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.thread().clone());
         // What was wished before the thread was known.
@@ -208,7 +211,7 @@ pub struct DeviceNews(watch::Receiver<HeadsetView>);
 
 impl DeviceNews {
     /// How microphone and loudspeaker are, when that has changed; what changes twice before anybody
-    /// asks is told once. `None`: the headset has ended. Cancel safe.
+    /// asks is told once. `None`: the headset has ended, and no engine has a track of it any more. Cancel safe.
     pub async fn next(&mut self) -> Option<(DeviceState, DeviceState)> {
         self.0.changed().await.ok()?;
         let view = self.0.borrow_and_update();
@@ -274,11 +277,41 @@ mod tests {
         }
     }
 
+    /// The same, in a loudspeaker that is open.
+    struct BrokenPlayer(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+    impl Player for BrokenPlayer {
+        fn wanted(&mut self, _: Duration) -> Result<usize, DeviceError> {
+            self.0.send(()).unwrap();
+            self.1.recv().unwrap();
+            panic!("a driver that is broken, for the test")
+        }
+
+        fn write(&mut self, _: &[f32]) {}
+    }
+
+    /// Sound cards that have that one.
+    struct Fragile(Option<BrokenPlayer>);
+
+    impl Devices for Fragile {
+        fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
+            Ok(Vec::new())
+        }
+
+        fn open_recorder(&mut self, _: &Which) -> Result<Box<dyn Recorder>, DeviceError> {
+            Err(DeviceError::Gone)
+        }
+
+        fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
+            self.0.take().map(|player| Box::new(player) as Box<dyn Player>).ok_or(DeviceError::Gone)
+        }
+    }
+
     #[tokio::test]
     async fn after_a_panic_of_its_thread_a_headset_says_so_and_nobody_waits() {
         let ((at_work, begun), (go, may)) = (mpsc::channel(), mpsc::channel());
-        let headset = Headset::start(Broken(at_work, may), HeadsetOptions::default()).unwrap();
-        let mut news = headset.device_news();
+        let devices = Fragile(Some(BrokenPlayer(at_work, may)));
+        let headset = Headset::start(devices, HeadsetOptions::default()).unwrap();
         let speaker = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
         let mut microphone = headset.microphone();
         begun.recv().unwrap();
@@ -289,12 +322,36 @@ mod tests {
         let gone = DeviceState::Missing(ended());
         let view = headset.view();
         assert_eq!((&view.microphone, &view.speaker), (&gone, &gone));
-        assert_eq!(news.next().await, Some((gone.clone(), gone)));
-        assert_eq!(microphone.next().await, None);
+        while microphone.next().await.is_some() {}
         assert_eq!(headset.devices().await, Err(ended()));
         assert_eq!(headset.microphone().next().await, None);
         assert_eq!(speaker.playout().unwrap().output, Output::NoDevice);
         let later = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
         assert_eq!(later.playout().unwrap().output, Output::NoDevice);
+    }
+
+    #[tokio::test]
+    async fn while_devices_take_their_time_and_after_they_have_panicked_sound_goes_on() {
+        let ((at_work, begun), (go, may)) = (mpsc::channel(), mpsc::channel());
+        let headset = Headset::start(Broken(at_work, may), HeadsetOptions::default()).unwrap();
+        let mut news = headset.device_news();
+        let speaker = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
+        let mut microphone = headset.microphone();
+        begun.recv().unwrap();
+        for _ in 0..5 {
+            assert!(microphone.next().await.is_some(), "a driver is at work, and sound goes on");
+        }
+        let mut devices = pin!(headset.devices());
+        assert!(devices.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        go.send(()).unwrap();
+        assert_eq!(devices.await, Err(ended()), "who asked while it was at work");
+        while !matches!(headset.view().speaker, DeviceState::Missing(DeviceError::System(_))) {
+            assert!(news.next().await.is_some());
+        }
+        for _ in 0..15 {
+            assert!(microphone.next().await.is_some());
+        }
+        assert_eq!(headset.devices().await, Err(ended()));
+        assert_eq!(speaker.playout().unwrap().output, Output::NoDevice);
     }
 }

@@ -13,6 +13,7 @@
 
 mod choose;
 mod cleaner;
+mod clerk;
 mod clock;
 mod core;
 mod device;

@@ -165,6 +165,7 @@ mod tests {
         audio::opus::Decoder,
         talk::{
             AudioCore, AudioOptions, Microphone,
+            clerk::Prompt,
             rig::Rig,
             testkit::{Nobody, sent, talker},
             wishes::Shared,
@@ -176,7 +177,7 @@ mod tests {
         let (input, queue) = pcm_input();
         let (ear, output) = pcm_output();
         let options = AudioOptions { clean: CleanerOptions::NOTHING, ..AudioOptions::default() };
-        let devices = Box::new(Program::new(queue, ear));
+        let devices = Box::new(Prompt::new(Program::new(queue, ear)));
         let rig = Rig::new(AudioCore::new(options).unwrap(), devices);
         let shared = Shared::new(Which::Default, Which::Default, Box::new(Nobody));
         (input, output, rig, Arc::new(shared))

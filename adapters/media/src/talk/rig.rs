@@ -14,8 +14,9 @@ use matrix_voip::host::{Frame, Output, Playout, SourceControl};
 
 use super::{
     STEP_SAMPLES,
+    clerk::{Answer, Clerk, Question, Ticket},
     core::{AudioCore, VoiceId, VoiceReport},
-    device::{DeviceError, Devices, Player, Recorder, Which},
+    device::{DeviceError, Player, Recorder, Which},
     lane::{Inbox, Way},
     metronome::Metronome,
     wishes::{DeviceState, HeadsetView, Setting, Shared, Talker, Wishes},
@@ -52,7 +53,10 @@ struct Slot<D: Lossy + ?Sized> {
     /// Which was opened, or tried.
     which: Which,
     state: DeviceState,
-    /// When it was tried last.
+    /// Which answer is waited for, if any.
+    asked: Option<Ticket>,
+    tickets: Ticket,
+    /// When the last try failed.
     tried: Option<Duration>,
     metronome: Metronome,
     /// Samples that those before this one have lost.
@@ -61,8 +65,16 @@ struct Slot<D: Lossy + ?Sized> {
 
 impl<D: Lossy + ?Sized> Slot<D> {
     fn new() -> Self {
-        let (which, state) = (Which::Default, DeviceState::Idle);
-        Self { device: None, which, state, tried: None, metronome: Metronome::default(), lost: 0 }
+        Self {
+            device: None,
+            which: Which::Default,
+            state: DeviceState::Idle,
+            asked: None,
+            tickets: 0,
+            tried: None,
+            metronome: Metronome::default(),
+            lost: 0,
+        }
     }
 
     /// Samples that were lost in all.
@@ -70,42 +82,58 @@ impl<D: Lossy + ?Sized> Slot<D> {
         self.lost + self.device.as_ref().map_or(0, |device| device.lost())
     }
 
-    /// Opens what is wanted, unless it is open or was tried a moment ago.
-    fn want(
-        &mut self,
-        now: Duration,
-        which: &Which,
-        open: impl FnOnce(&Which) -> Result<Box<D>, DeviceError>,
-    ) {
+    /// Asks for what is wanted, unless it is open, or asked for, or was tried a moment ago.
+    fn want(&mut self, now: Duration, which: &Which, ask: impl FnOnce(Ticket, Which)) {
         if self.which != *which {
             self.drop_device();
-            self.tried = None;
+            (self.tried, self.asked, self.state) = (None, None, DeviceState::Idle);
             self.which = which.clone();
         }
         let waits = self.tried.is_some_and(|tried| (tried..tried + RETRY).contains(&now));
-        if self.device.is_some() || waits {
+        if self.device.is_some() || self.asked.is_some() || waits {
             return;
         }
-        self.tried = Some(now);
-        match open(which) {
+        self.tickets += 1;
+        self.asked = Some(self.tickets);
+        ask(self.tickets, which.clone());
+    }
+
+    /// What came of asking; of what is not wanted any more, nothing.
+    fn on_answer(&mut self, now: Duration, ticket: Ticket, opened: Result<Box<D>, DeviceError>) {
+        if self.asked != Some(ticket) {
+            return;
+        }
+        self.asked = None;
+        match opened {
             Ok(device) => {
                 self.metronome.stop();
                 (self.device, self.state) = (Some(device), DeviceState::Open);
             }
-            Err(error) => self.state = DeviceState::Missing(error),
+            Err(error) => self.miss(now, error),
         }
+    }
+
+    /// Nobody answers any more.
+    fn give_up(&mut self, now: Duration, error: &DeviceError) {
+        if self.asked.take().is_some() {
+            self.miss(now, error.clone());
+        }
+    }
+
+    fn miss(&mut self, now: Duration, error: DeviceError) {
+        (self.tried, self.state) = (Some(now), DeviceState::Missing(error));
     }
 
     fn lose(&mut self, now: Duration, error: DeviceError) {
         tracing::info!(%error, which = %self.which, "an audio device is gone");
         self.drop_device();
-        self.tried = Some(now);
-        self.state = DeviceState::Missing(error);
+        self.miss(now, error);
     }
 
     fn close(&mut self) {
         self.drop_device();
-        *self = Self { which: self.which.clone(), lost: self.lost, ..Self::new() };
+        let (which, lost, tickets) = (self.which.clone(), self.lost, self.tickets);
+        *self = Self { which, lost, tickets, ..Self::new() };
     }
 
     fn drop_device(&mut self) {
@@ -127,7 +155,7 @@ struct Voice {
 /// Everything that an audio thread owns.
 pub(super) struct Rig {
     core: AudioCore,
-    devices: Box<dyn Devices>,
+    clerk: Box<dyn Clerk>,
     recorder: Slot<dyn Recorder>,
     player: Slot<dyn Player>,
     voices: BTreeMap<u64, Voice>,
@@ -140,10 +168,10 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    pub(super) fn new(core: AudioCore, devices: Box<dyn Devices>) -> Self {
+    pub(super) fn new(core: AudioCore, clerk: Box<dyn Clerk>) -> Self {
         Self {
             core,
-            devices,
+            clerk,
             recorder: Slot::new(),
             player: Slot::new(),
             voices: BTreeMap::new(),
@@ -163,18 +191,24 @@ impl Rig {
         let lanes: Vec<_> = wishes.lanes.values().cloned().collect();
         drop(wishes);
         for reply in lists {
-            // Whoever asked may have gone.
-            drop(reply.send(self.devices.list()));
+            self.clerk.ask(Question::List(reply));
         }
         if is_busy {
-            self.player.want(now, &speaker, |which| self.devices.open_player(which));
+            self.want_player(now, &speaker);
+        } else {
+            self.player.close();
+        }
+        if lanes.is_empty() {
+            // Nobody is recorded who is not to be heard.
+            self.close_recorder();
+        } else {
+            self.want_recorder(now, &microphone);
+        }
+        self.take_devices(now);
+        if is_busy {
             self.take_packets();
             self.play(now);
-            if lanes.is_empty() {
-                // Nobody is recorded who is not to be heard.
-                self.close_recorder();
-            } else {
-                self.recorder.want(now, &microphone, |which| self.devices.open_recorder(which));
+            if !lanes.is_empty() {
                 self.record(now);
                 let is_missing = matches!(self.recorder.state, DeviceState::Missing(_));
                 lanes.iter().for_each(|lane| lane.tell(is_missing));
@@ -183,12 +217,39 @@ impl Rig {
                 let given_up = lanes.iter().filter_map(|lane| lane.put(packet.clone()));
                 self.untaken += given_up.count() as u64;
             }
-        } else {
-            self.player.close();
-            self.close_recorder();
         }
         self.publish(shared, is_busy);
         is_busy
+    }
+
+    fn want_player(&mut self, now: Duration, which: &Which) {
+        let clerk = &mut self.clerk;
+        self.player.want(now, which, |ticket, which| clerk.ask(Question::Player(ticket, which)));
+    }
+
+    fn want_recorder(&mut self, now: Duration, which: &Which) {
+        let clerk = &mut self.clerk;
+        let ask = |ticket, which| clerk.ask(Question::Recorder(ticket, which));
+        self.recorder.want(now, which, ask);
+    }
+
+    /// Takes what was opened. What is not wanted any more is closed again, also when the call is over.
+    fn take_devices(&mut self, now: Duration) {
+        loop {
+            match self.clerk.next() {
+                Ok(Some(Answer::Recorder(ticket, opened))) => {
+                    self.recorder.on_answer(now, ticket, opened);
+                }
+                Ok(Some(Answer::Player(ticket, opened))) => {
+                    self.player.on_answer(now, ticket, opened);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.player.give_up(now, &error);
+                    return self.recorder.give_up(now, &error);
+                }
+            }
+        }
     }
 
     /// Makes voices, volumes and the way out what is wished.
@@ -272,7 +333,8 @@ impl Rig {
     }
 
     fn close_recorder(&mut self) {
-        if self.recorder.state != DeviceState::Idle {
+        let is_used = self.recorder.asked.is_some() || self.recorder.state != DeviceState::Idle;
+        if is_used {
             self.recorder.close();
             self.core.forget_capture();
         }

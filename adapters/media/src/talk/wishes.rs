@@ -52,7 +52,7 @@ impl Default for Setting {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DeviceState {
-    /// It is not needed: no call has sound.
+    /// It is not needed, for no call has sound; or it is being opened.
     #[default]
     Idle,
     /// It is open.
@@ -140,6 +140,11 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Wishes> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread looks at what there is to do.
+    pub(super) fn wake(&self) {
+        self.wake.wake();
     }
 
     /// Changes a wish and sees to it that it is heard.

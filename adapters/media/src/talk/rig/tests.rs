@@ -9,12 +9,14 @@ use super::*;
 use crate::{
     Level, Made, Script, Tone,
     talk::{
-        AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Microphone, Speaker,
+        AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Devices, Microphone, Speaker,
+        clerk::Prompt,
         clock::Clock,
         testkit::{Nobody, sent, talker},
     },
 };
 
+mod slow;
 mod told;
 
 /// What the devices of a test do.
@@ -118,10 +120,19 @@ struct Person {
 
 impl Person {
     fn new(plugged: bool, clean: CleanerOptions) -> Self {
+        Self::served(plugged, clean, |cards| Box::new(Prompt::new(cards)))
+    }
+
+    fn served(
+        plugged: bool,
+        clean: CleanerOptions,
+        clerk: impl FnOnce(Cards) -> Box<dyn Clerk>,
+    ) -> Self {
         let options = AudioOptions { clean, ..AudioOptions::default() };
         let room = Room { plugged, hears: Some(Tone::new(440.0, 0.3)), ..Room::default() };
         let room = Arc::new(Mutex::new(room));
-        let rig = Rig::new(AudioCore::new(options).unwrap(), Box::new(Cards(Arc::clone(&room))));
+        let clerk = clerk(Cards(Arc::clone(&room)));
+        let rig = Rig::new(AudioCore::new(options).unwrap(), clerk);
         let shared = Shared::new(Which::Default, Which::Default, Box::new(Nobody));
         Self { rig, shared: Arc::new(shared), room, now: Duration::from_secs(7) }
     }
