@@ -135,7 +135,7 @@ impl CallSession {
     /// looks at a call that does not come about, or in which he hears nobody. Of a call that is
     /// over, how it ended. Cancel safe.
     ///
-    /// While media flows the connection is measured, and where sound is played once more half a
+    /// While media flows the connection is measured, and where sound is played once more nearly a
     /// second later, to tell it from what is made up. Takes at most 11 s, where the engine does not
     /// answer.
     ///

@@ -329,7 +329,7 @@ impl GroupCallSession {
 
     /// What the call waits for, from our membership over the token and the connection to each
     /// participant's tracks and keys, and why somebody is not heard: in facts, and in sentences
-    /// (`Display`). Listens for half a second to those who should be heard, in a mesh; takes at most
+    /// (`Display`). Listens for nearly a second to those who should be heard, in a mesh; takes at most
     /// 11 s, where the engine does not answer. Cancel safe.
     pub async fn explain(&self) -> GroupExplanation {
         let mut explanation = self.cell.look(GroupSnapshot::explain);
