@@ -12,7 +12,7 @@ use matrix_voip::host::{Frame, FrameSink};
 
 use super::{
     hearing::Hearing,
-    rate::Rate,
+    resample::FrameResampler,
     sound::{FRAME_SAMPLES, SAMPLE_RATE, Sample},
     voice::{Filled, Pcm},
 };
@@ -30,7 +30,7 @@ const ACCEPTED: &str =
 pub struct WavFile {
     reader: WavReader<Box<dyn Input>>,
     at_end: AtEnd,
-    rate: Option<Rate>,
+    rate: Option<FrameResampler>,
 }
 
 impl WavFile {
@@ -142,7 +142,7 @@ impl std::fmt::Debug for WavFile {
 }
 
 /// Checks that it can be played; with what must be converted.
-fn check(spec: WavSpec) -> Result<Option<Rate>, OpenError> {
+fn check(spec: WavSpec) -> Result<Option<FrameResampler>, OpenError> {
     let depth_fits = match spec.sample_format {
         SampleFormat::Int => (8..=32).contains(&spec.bits_per_sample),
         SampleFormat::Float => spec.bits_per_sample == 32,
@@ -160,7 +160,7 @@ fn check(spec: WavSpec) -> Result<Option<Rate>, OpenError> {
     }
     match sample_rate {
         SAMPLE_RATE => Ok(None),
-        other => Rate::of(other).map(Some).ok_or_else(unsupported),
+        other => FrameResampler::of(other).map(Some).ok_or_else(unsupported),
     }
 }
 

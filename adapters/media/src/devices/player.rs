@@ -10,7 +10,7 @@ use super::{
     stream::Playing,
 };
 use crate::{
-    audio::{rate::Flow, sound::SAMPLE_RATE},
+    audio::{resample::StreamResampler, sound::SAMPLE_RATE},
     talk::{DeviceError, Player},
 };
 
@@ -27,7 +27,7 @@ const BEYOND_MS: u32 = 40;
 pub(super) struct CardPlayer {
     ring: Producer<f32>,
     /// To the card's rate, where that is another.
-    flow: Option<Flow>,
+    resampler: Option<StreamResampler>,
     rate: u32,
     /// Sound at the card's rate, between two calls empty.
     converted: Vec<f32>,
@@ -37,9 +37,9 @@ pub(super) struct CardPlayer {
 impl CardPlayer {
     /// The audio thread's end; `open` keeps the card open.
     pub(super) fn new(playing: Playing, open: Sender<()>) -> Self {
-        let Playing { ring, flow, rate, tally } = playing;
+        let Playing { ring, resampler, rate, tally } = playing;
         let life = Life::new(tally, open);
-        Self { ring, flow, rate, converted: Vec::new(), life }
+        Self { ring, resampler, rate, converted: Vec::new(), life }
     }
 
     /// How many samples should wait, at the card's rate.
@@ -65,14 +65,14 @@ impl Player for CardPlayer {
         self.life.check(now)?;
         let missing = self.enough().saturating_sub(self.waiting());
         let missing = missing as u64 * u64::from(SAMPLE_RATE);
-        let underway = self.flow.as_ref().map_or(0, Flow::waiting);
+        let underway = self.resampler.as_ref().map_or(0, StreamResampler::waiting);
         Ok((missing.div_ceil(u64::from(self.rate)) as usize).saturating_sub(underway))
     }
 
     fn write(&mut self, sound: &[f32]) {
-        let Some(flow) = &mut self.flow else { return self.push(sound) };
+        let Some(resampler) = &mut self.resampler else { return self.push(sound) };
         let mut converted = std::mem::take(&mut self.converted);
-        flow.convert(sound, &mut converted);
+        resampler.convert(sound, &mut converted);
         self.push(&converted);
         converted.clear();
         self.converted = converted;

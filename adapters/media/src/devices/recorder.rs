@@ -9,7 +9,7 @@ use rtrb::Consumer;
 
 use super::{ring::Tally, stream::Recording, watch::Watch};
 use crate::{
-    audio::rate::Flow,
+    audio::resample::StreamResampler,
     talk::{DeviceError, Recorder},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct CardRecorder {
     ring: Consumer<f32>,
     /// From the card's rate, where that is another.
-    flow: Option<Flow>,
+    resampler: Option<StreamResampler>,
     life: Life,
 }
 
@@ -25,7 +25,7 @@ impl CardRecorder {
     /// The audio thread's end; `open` keeps the card open.
     pub(super) fn new(recording: Recording, open: Sender<()>) -> Self {
         let life = Life::new(recording.tally, open);
-        Self { ring: recording.ring, flow: recording.flow, life }
+        Self { ring: recording.ring, resampler: recording.resampler, life }
     }
 }
 
@@ -76,8 +76,8 @@ impl Recorder for CardRecorder {
         let Ok(chunk) = self.ring.read_chunk(there) else { return Ok(()) };
         let (first, second) = chunk.as_slices();
         for part in [first, second] {
-            match &mut self.flow {
-                Some(flow) => flow.convert(part, sound),
+            match &mut self.resampler {
+                Some(resampler) => resampler.convert(part, sound),
                 None => sound.extend_from_slice(part),
             }
         }

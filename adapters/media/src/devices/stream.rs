@@ -13,7 +13,7 @@ use super::{
     ring::{self, Tally},
     system::Open,
 };
-use crate::audio::{rate::Flow, sound::SAMPLE_RATE};
+use crate::audio::{resample::StreamResampler, sound::SAMPLE_RATE};
 
 /// How often a second a card should call.
 const CALLS: u32 = 100;
@@ -21,14 +21,14 @@ const CALLS: u32 = 100;
 /// A microphone that records already.
 pub(super) struct Recording {
     pub(super) ring: Consumer<f32>,
-    pub(super) flow: Option<Flow>,
+    pub(super) resampler: Option<StreamResampler>,
     pub(super) tally: Arc<Tally>,
 }
 
 /// A loudspeaker that plays silence already.
 pub(super) struct Playing {
     pub(super) ring: Producer<f32>,
-    pub(super) flow: Option<Flow>,
+    pub(super) resampler: Option<StreamResampler>,
     pub(super) rate: u32,
     pub(super) tally: Arc<Tally>,
 }
@@ -56,7 +56,7 @@ pub(super) fn record(device: &Device) -> Result<(Recording, Open), Error> {
     let supported = device.default_input_config()?;
     let (config, rate) = (config(&supported), supported.sample_rate());
     let tally = Arc::default();
-    let flow = flow(rate, SAMPLE_RATE)?;
+    let resampler = resampler(rate, SAMPLE_RATE)?;
     let (mut card, ring) = ring::recording(rate, config.channels, &tally);
     let fault = on_fault(&tally);
     let stream = with_sample!(supported.sample_format(), Sample => device.build_input_stream(
@@ -68,7 +68,7 @@ pub(super) fn record(device: &Device) -> Result<(Recording, Open), Error> {
     let stream = stream.ok_or_else(|| unknown(&supported))??;
     stream.play()?;
     let open = Open { stream, device: device.id()?, tally: Arc::clone(&tally) };
-    Ok((Recording { ring, flow, tally }, open))
+    Ok((Recording { ring, resampler, tally }, open))
 }
 
 /// Begins to play.
@@ -76,7 +76,7 @@ pub(super) fn play(device: &Device) -> Result<(Playing, Open), Error> {
     let supported = device.default_output_config()?;
     let (config, rate) = (config(&supported), supported.sample_rate());
     let tally = Arc::default();
-    let flow = flow(SAMPLE_RATE, rate)?;
+    let resampler = resampler(SAMPLE_RATE, rate)?;
     let (ring, mut card) = ring::playing(rate, config.channels, &tally);
     let fault = on_fault(&tally);
     let stream = with_sample!(supported.sample_format(), Sample => device.build_output_stream(
@@ -88,7 +88,7 @@ pub(super) fn play(device: &Device) -> Result<(Playing, Open), Error> {
     let stream = stream.ok_or_else(|| unknown(&supported))??;
     stream.play()?;
     let open = Open { stream, device: device.id()?, tally: Arc::clone(&tally) };
-    Ok((Playing { ring, flow, rate, tally }, open))
+    Ok((Playing { ring, resampler, rate, tally }, open))
 }
 
 /// What the device does by itself, in buffers of 10 ms or as near as it can.
@@ -102,7 +102,7 @@ fn config(supported: &SupportedStreamConfig) -> StreamConfig {
 }
 
 /// A conversion where the rates differ.
-fn flow(from: u32, to: u32) -> Result<Option<Flow>, Error> {
+fn resampler(from: u32, to: u32) -> Result<Option<StreamResampler>, Error> {
     if from == to {
         return Ok(None);
     }
@@ -110,7 +110,7 @@ fn flow(from: u32, to: u32) -> Result<Option<Flow>, Error> {
         let words = format!("sound of {from} Hz does not become sound of {to} Hz");
         Error::with_message(ErrorKind::UnsupportedConfig, words)
     };
-    Flow::between(from, to).map(Some).ok_or_else(unknown)
+    StreamResampler::between(from, to).map(Some).ok_or_else(unknown)
 }
 
 fn unknown(supported: &SupportedStreamConfig) -> Error {

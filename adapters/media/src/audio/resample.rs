@@ -30,12 +30,12 @@ fn sinc(from: u32, to: u32, step: usize, fixed: FixedAsync) -> Option<Async<f32>
 
 /// Converts one channel to 48 kHz, 20 ms at a time. Adds less than a millisecond of delay to sound
 /// of 44.1 kHz, 4 ms to sound of 8 kHz.
-pub struct Rate {
+pub struct FrameResampler {
     inner: Async<f32>,
     hz: u32,
 }
 
-impl Rate {
+impl FrameResampler {
     /// A conversion from `hz`; `None` when it is not one of [`RATES`].
     pub fn of(hz: u32) -> Option<Self> {
         let inner = sinc(hz, SAMPLE_RATE, FRAME_SAMPLES, FixedAsync::Output)?;
@@ -65,16 +65,16 @@ impl Rate {
     }
 }
 
-impl std::fmt::Debug for Rate {
+impl std::fmt::Debug for FrameResampler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rate from {} Hz", self.hz)
+        write!(f, "FrameResampler from {} Hz", self.hz)
     }
 }
 
 /// Converts one channel as it comes, in pieces of any length: what a sound card of another rate records and
-/// plays. Adds up to 5 ms of delay beside that of the filter (see [`Rate`]).
+/// plays. Adds up to 5 ms of delay beside that of the filter (see [`FrameResampler`]).
 #[cfg(feature = "devices")]
-pub struct Flow {
+pub struct StreamResampler {
     inner: Async<f32>,
     /// Less than a step that waits for the rest of it.
     waiting: Vec<f32>,
@@ -82,7 +82,7 @@ pub struct Flow {
 }
 
 #[cfg(feature = "devices")]
-impl Flow {
+impl StreamResampler {
     /// A conversion between two rates; `None` when one is not of [`RATES`].
     pub fn between(from: u32, to: u32) -> Option<Self> {
         let step = from as usize / 200;
@@ -138,7 +138,7 @@ mod tests {
         for (from, to) in [(44_100, 48_000), (48_000, 44_100), (8_000, 48_000), (48_000, 192_000)] {
             let hz = 1000.0 * 48_000.0 / from as f32;
             let mut tone = Tone::new(hz, 0.5);
-            let mut flow = Flow::between(from, to).unwrap();
+            let mut flow = StreamResampler::between(from, to).unwrap();
             let mut out = Vec::new();
             let mut given = 0;
             for length in (0..).map(|piece| [0, 1, 7, 441, 960, 3000][piece % 6]) {
@@ -164,13 +164,16 @@ mod tests {
             assert!((level.rms - 0.5 / 2.0_f32.sqrt()).abs() < 0.005, "{from} to {to}: {level:?}");
             assert!(level.peak < 0.51, "{from} to {to}: no clicks: {level:?}");
         }
-        assert!(Flow::between(44_100, 0).is_none() && Flow::between(1_000_000, 48_000).is_none());
+        assert!(
+            StreamResampler::between(44_100, 0).is_none()
+                && StreamResampler::between(1_000_000, 48_000).is_none()
+        );
     }
 
     #[test]
     fn a_second_stays_a_second() {
         for hz in [8_000, 11_025, 44_100, 192_000] {
-            let mut rate = Rate::of(hz).unwrap();
+            let mut rate = FrameResampler::of(hz).unwrap();
             let mut out = [0.0; FRAME_SAMPLES];
             let taken: usize = (0..50)
                 .map(|_| {
@@ -186,8 +189,8 @@ mod tests {
 
     #[test]
     fn rates_that_nobody_has_and_wrong_lengths_do_no_harm() {
-        assert!(Rate::of(0).is_none() && Rate::of(7_999).is_none());
-        let mut rate = Rate::of(44_100).unwrap();
+        assert!(FrameResampler::of(0).is_none() && FrameResampler::of(7_999).is_none());
+        let mut rate = FrameResampler::of(44_100).unwrap();
         let mut out = [1.0; FRAME_SAMPLES];
         rate.convert(&[0.5; 3], &mut out);
         assert_eq!(out, [0.0; FRAME_SAMPLES]);
