@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use crate::machine::playout::{Output, Playout};
+pub use crate::machine::playout::{Playout, PlayoutOutput};
 use crate::{
     id::{PeerId, SessionId, StreamId, TrackId},
     machine::io::{Capture, Fault, MediaKind, ParticipantId},

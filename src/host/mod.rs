@@ -16,7 +16,7 @@ pub mod tokens;
 pub mod webrtc;
 
 pub use frames::{
-    Codec, Frame, FrameSink, FrameSource, Media, Output, Playout, RemoteTrack, SourceControl,
+    Codec, Frame, FrameSink, FrameSource, Media, Playout, PlayoutOutput, RemoteTrack, SourceControl,
 };
 pub use keys::KeyProvider;
 pub use mailbox::{HostRequest, Mailbox, News};

@@ -10,7 +10,7 @@ use std::{fmt, time::Duration};
 use super::{
     event::{Side, Stream},
     media::MediaKind,
-    playout::{Output, Playout},
+    playout::{Playout, PlayoutOutput},
     stats::{PeerStats, StreamStats},
 };
 
@@ -119,9 +119,9 @@ fn of_stream(stream: &StreamStats) -> Option<Hearing> {
         (None, _) if stream.packets == 0 => Some(Hearing::NoPackets(None)),
         (_, None) => Some(Hearing::Arriving),
         (_, Some(playout)) => match playout.output {
-            Output::NoDevice => Some(Hearing::NoLoudspeaker),
-            Output::Muted => Some(Hearing::MutedHere),
-            Output::Playing => None,
+            PlayoutOutput::NoDevice => Some(Hearing::NoLoudspeaker),
+            PlayoutOutput::Muted => Some(Hearing::MutedHere),
+            PlayoutOutput::Playing => None,
         },
     }
 }
@@ -236,8 +236,8 @@ mod tests {
             let playout = Playout { output, ..playing(SPAN, SPAN) };
             Hearing::at(&stats(vec![sound("0", Some(playout))]))
         };
-        assert_eq!(at(Output::NoDevice), Some(Hearing::NoLoudspeaker));
-        assert_eq!(at(Output::Muted), Some(Hearing::MutedHere));
+        assert_eq!(at(PlayoutOutput::NoDevice), Some(Hearing::NoLoudspeaker));
+        assert_eq!(at(PlayoutOutput::Muted), Some(Hearing::MutedHere));
         assert_eq!(Hearing::at(&stats(vec![sound("0", None)])), Some(Hearing::Arriving));
     }
 

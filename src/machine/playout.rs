@@ -21,7 +21,7 @@ pub struct Playout {
     /// How loud it was last, 0 to 1 (root mean square of full scale), before any volume.
     pub level: f32,
     /// Where it goes.
-    pub output: Output,
+    pub output: PlayoutOutput,
 }
 
 impl Playout {
@@ -39,7 +39,7 @@ impl Playout {
 /// Where received sound goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
-pub enum Output {
+pub enum PlayoutOutput {
     /// To a loudspeaker, or to a program.
     #[default]
     Playing,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     media::MediaKind,
-    playout::{Output, Playout},
+    playout::{Playout, PlayoutOutput},
     stats::{CandidatePair, PeerStats, StreamStats},
 };
 
@@ -62,7 +62,7 @@ pub struct HeardSound {
     /// How loud it was last, 0 to 1 (root mean square of full scale), before any volume.
     pub level: f32,
     /// Where it goes.
-    pub output: Output,
+    pub output: PlayoutOutput,
 }
 
 /// How good a call is.

@@ -30,7 +30,7 @@ use crate::{
             ServerFault, ServerState, ServerStats, SfuLoss, SfuNews, SfuState, SfuToken, SfuTrack,
             Slot, Speaking, StreamStats, Tell, TokenFault, Tones, TransferTo, Verdict,
         },
-        playout::{Output, Playout},
+        playout::{Playout, PlayoutOutput},
     },
     time::{Mono, Now, Wall},
     wire::{
@@ -374,7 +374,7 @@ record_struct!(StreamStats {
     level, silence, playout,
 });
 record_struct!(Playout { played, decoded, concealed, delay, target, level, output });
-record_enum!(Output { Playing, NoDevice, Muted });
+record_enum!(PlayoutOutput { Playing, NoDevice, Muted });
 record_struct!(ServerStats { uri, state });
 record_enum!(ServerState { Asked, Works, Failed(fault) });
 record_enum!(ServerFault {

@@ -9,7 +9,7 @@ use matrix_voip::{
         group::event::Connection,
         hearing::{Hearing, Microphone},
         io::{CallCommand, Input, ParticipantId, PeerNews},
-        playout::{Output, Playout},
+        playout::{Playout, PlayoutOutput},
     },
     testing::{Habits, secs},
 };
@@ -33,7 +33,7 @@ fn playing(played: u64, concealed: u64) -> Playout {
     playout
 }
 
-fn to(output: Output) -> Playout {
+fn to(output: PlayoutOutput) -> Playout {
     let mut playout = playing(24_000, 0);
     playout.output = output;
     playout
@@ -72,8 +72,8 @@ async fn a_call_in_which_somebody_is_not_heard_says_why() {
     assert_eq!(learns(now, playing(24_000, 300)).await, Hearing::Heard);
     assert_eq!(learns(now, playing(24_000, 24_000)).await, Hearing::AllConcealed);
     assert_eq!(learns(now, playing(0, 0)).await, Hearing::Unplayed);
-    assert_eq!(learns(now, to(Output::NoDevice)).await, Hearing::NoLoudspeaker);
-    assert_eq!(learns(now, to(Output::Muted)).await, Hearing::MutedHere);
+    assert_eq!(learns(now, to(PlayoutOutput::NoDevice)).await, Hearing::NoLoudspeaker);
+    assert_eq!(learns(now, to(PlayoutOutput::Muted)).await, Hearing::MutedHere);
     let long = Duration::from_millis(4_200);
     assert_eq!(learns(long, playing(24_000, 0)).await, Hearing::NoPackets(Some(long)));
 }

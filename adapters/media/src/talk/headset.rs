@@ -251,7 +251,7 @@ mod tests {
         task::{Context, Waker},
     };
 
-    use matrix_voip::host::{FrameSink, FrameSource, Output};
+    use matrix_voip::host::{FrameSink, FrameSource, PlayoutOutput};
 
     use super::{
         super::{Player, Recorder, testkit::talker},
@@ -325,9 +325,9 @@ mod tests {
         while microphone.next().await.is_some() {}
         assert_eq!(headset.devices().await, Err(ended()));
         assert_eq!(headset.microphone().next().await, None);
-        assert_eq!(speaker.playout().unwrap().output, Output::NoDevice);
+        assert_eq!(speaker.playout().unwrap().output, PlayoutOutput::NoDevice);
         let later = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
-        assert_eq!(later.playout().unwrap().output, Output::NoDevice);
+        assert_eq!(later.playout().unwrap().output, PlayoutOutput::NoDevice);
     }
 
     #[tokio::test]
@@ -352,6 +352,6 @@ mod tests {
             assert!(microphone.next().await.is_some());
         }
         assert_eq!(headset.devices().await, Err(ended()));
-        assert_eq!(speaker.playout().unwrap().output, Output::NoDevice);
+        assert_eq!(speaker.playout().unwrap().output, PlayoutOutput::NoDevice);
     }
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use matrix_voip::host::{Codec, Frame, FrameSink, FrameSource, Output, Playout, SourceControl};
+use matrix_voip::host::{
+    Codec, Frame, FrameSink, FrameSource, Playout, PlayoutOutput, SourceControl,
+};
 use tokio::sync::Notify;
 
 use super::{clock::Clock, wishes::Shared};
@@ -158,7 +160,7 @@ impl Inbox {
 
     /// Nobody plays it any more.
     pub(super) fn end(&self) {
-        lock(&self.0).playout.output = Output::NoDevice;
+        lock(&self.0).playout.output = PlayoutOutput::NoDevice;
     }
 
     pub(super) fn put(&self, arrival: Duration, packet: Frame) {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use matrix_voip::host::{Frame, Output, Playout, SourceControl};
+use matrix_voip::host::{Frame, Playout, PlayoutOutput, SourceControl};
 
 use super::{
     STEP_SAMPLES,
@@ -389,15 +389,15 @@ impl Rig {
         self.voices.values().filter_map(heard).collect()
     }
 
-    fn output(&self) -> Output {
+    fn output(&self) -> PlayoutOutput {
         match self.player.state {
-            DeviceState::Missing(_) => Output::NoDevice,
-            DeviceState::Idle | DeviceState::Open => Output::Playing,
+            DeviceState::Missing(_) => PlayoutOutput::NoDevice,
+            DeviceState::Idle | DeviceState::Open => PlayoutOutput::Playing,
         }
     }
 
     /// What the engine is told of how somebody is heard.
-    fn tell(&self, voice: &Voice, output: Output) {
+    fn tell(&self, voice: &Voice, output: PlayoutOutput) {
         let Some(heard) = self.core.voice(voice.id) else { return };
         let mut playout = Playout::default();
         (playout.played, playout.concealed) = (heard.stats.played, heard.stats.concealed);
@@ -405,7 +405,7 @@ impl Rig {
         (playout.delay, playout.target) = (heard.stats.delay, heard.stats.target);
         playout.level = heard.level.rms;
         let is_silent = heard.is_muted || heard.volume <= 0.0;
-        playout.output = if is_silent { Output::Muted } else { output };
+        playout.output = if is_silent { PlayoutOutput::Muted } else { output };
         voice.inbox.tell(playout);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matrix_voip::{
     PeerStats,
-    host::{Output, Playout},
+    host::{Playout, PlayoutOutput},
     machine::io::{CandidateInfo, MediaKind, StreamStats},
 };
 use serde_json::{Value, json};
@@ -121,8 +121,8 @@ fn inbound(stream: &StreamStats, senses: &CallSenses) -> Value {
 /// How sound is heard: counters of samples at 48 kHz, the delay of now.
 fn heard(playout: &Playout) -> Value {
     let output = match playout.output {
-        Output::NoDevice => "no device",
-        Output::Muted => "muted",
+        PlayoutOutput::NoDevice => "no device",
+        PlayoutOutput::Muted => "muted",
         _ => "playing",
     };
     json!({
@@ -180,7 +180,7 @@ mod tests {
         assert!(of(&stats).get("playout").is_none(), "a sink that knows nothing");
         let mut playout = Playout::default();
         (playout.played, playout.concealed) = (960, 480);
-        (playout.delay, playout.output) = (Duration::from_millis(40), Output::NoDevice);
+        (playout.delay, playout.output) = (Duration::from_millis(40), PlayoutOutput::NoDevice);
         (sound.playout, sound.silence) = (Some(playout), Some(Duration::from_millis(20)));
         stats.inbound = vec![sound];
         let sound = of(&stats);

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use matrix_voip::{
     CallState, PeerStats,
-    host::{Output, Playout},
+    host::{Playout, PlayoutOutput},
     machine::io::MediaKind,
 };
 use matrix_voip_media::{Heard, HeardTone};
@@ -143,8 +143,8 @@ impl fmt::Display for Played<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Playout { played, concealed, delay, output, .. } = self.0;
         match output {
-            Output::NoDevice => return f.write_str("  no loudspeaker"),
-            Output::Muted => return f.write_str("  muted here"),
+            PlayoutOutput::NoDevice => return f.write_str("  no loudspeaker"),
+            PlayoutOutput::Muted => return f.write_str("  muted here"),
             _ => {}
         }
         if *played > 0 {
@@ -223,10 +223,10 @@ mod tests {
             stats.inbound[0].playout = Some(playout);
             status(Some(stats)).to_string()
         };
-        let said = line(Output::Playing);
+        let said = line(PlayoutOutput::Playing);
         assert!(said.contains("loss 1.0 %  made up 2.5 %  buffer 42 ms  round trip"), "{said}");
-        assert!(line(Output::NoDevice).contains("  no loudspeaker  "));
-        assert!(line(Output::Muted).contains("  muted here  "));
+        assert!(line(PlayoutOutput::NoDevice).contains("  no loudspeaker  "));
+        assert!(line(PlayoutOutput::Muted).contains("  muted here  "));
     }
 
     #[test]

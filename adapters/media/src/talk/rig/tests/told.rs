@@ -5,7 +5,7 @@ use matrix_voip::host::FrameSink;
 use super::*;
 use crate::talk::MAX_VOLUME;
 
-fn output(far: &Far) -> Output {
+fn output(far: &Far) -> PlayoutOutput {
     far.speaker.playout().unwrap().output
 }
 
@@ -14,18 +14,18 @@ fn a_loudspeaker_that_is_unplugged_is_missing_and_opened_again() {
     let mut person = Person::plain(true);
     let mut far = Far::new(&person, 1);
     far.talk(&mut person, 500);
-    assert_eq!((person.view().speaker, output(&far)), (DeviceState::Open, Output::Playing));
+    assert_eq!((person.view().speaker, output(&far)), (DeviceState::Open, PlayoutOutput::Playing));
     person.plug(false);
     far.talk(&mut person, 500);
     assert_eq!(person.view().speaker, DeviceState::Missing(DeviceError::Gone));
-    assert_eq!(output(&far), Output::NoDevice, "the engine learns it");
+    assert_eq!(output(&far), PlayoutOutput::NoDevice, "the engine learns it");
     let playout = far.speaker.playout().unwrap();
     assert!(playout.level > 0.18, "he goes on to speak: {playout:?}");
     assert_eq!(person.room.lock().unwrap().open, 0, "what is broken is dropped");
     person.plug(true);
     person.played();
     far.talk(&mut person, 1_000);
-    assert_eq!((person.view().speaker, output(&far)), (DeviceState::Open, Output::Playing));
+    assert_eq!((person.view().speaker, output(&far)), (DeviceState::Open, PlayoutOutput::Playing));
     let opened = vec![(DeviceKind::Speaker, Which::Default); 2];
     assert_eq!(person.room.lock().unwrap().opened, opened);
     assert!(rms(&person.played()) > 0.1);
@@ -39,10 +39,10 @@ fn the_engine_learns_who_is_not_heard_and_how_loud_he_speaks_all_the_same() {
     let before = far.speaker.playout().unwrap();
     assert_eq!((before.played, before.level), (0, 0.0));
     for (volume, is_muted, expected) in [
-        (1.0, false, Output::Playing),
-        (1.0, true, Output::Muted),
-        (0.0, false, Output::Muted),
-        (0.1, false, Output::Playing),
+        (1.0, false, PlayoutOutput::Playing),
+        (1.0, true, PlayoutOutput::Muted),
+        (0.0, false, PlayoutOutput::Muted),
+        (0.1, false, PlayoutOutput::Playing),
     ] {
         person.shared.set(&talker(1), |setting| {
             (setting.volume, setting.is_muted) = (volume, is_muted);
@@ -52,7 +52,11 @@ fn the_engine_learns_who_is_not_heard_and_how_loud_he_speaks_all_the_same() {
         assert_eq!(playout.output, expected, "{volume} {is_muted}");
         assert!((0.18..0.24).contains(&playout.level), "whatever the volume: {playout:?}");
         let silent = other.speaker.playout().unwrap();
-        assert_eq!((silent.output, silent.level), (Output::Playing, 0.0), "each for himself");
+        assert_eq!(
+            (silent.output, silent.level),
+            (PlayoutOutput::Playing, 0.0),
+            "each for himself"
+        );
     }
     let playout = far.speaker.playout().unwrap();
     assert!((95_000..=96_000).contains(&playout.played), "{playout:?}");
