@@ -21,6 +21,7 @@ mod headset;
 mod lane;
 mod limiter;
 mod metronome;
+mod pace;
 mod program;
 mod rig;
 #[cfg(test)]

@@ -94,7 +94,8 @@ impl Devices for Program {
     }
 
     fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
-        Ok(Box::new(Ear { ear: Arc::clone(&self.ear), metronome: Metronome::default() }))
+        let ear = Arc::clone(&self.ear);
+        Ok(Box::new(Ear { ear, metronome: Metronome::default(), due: 0 }))
     }
 }
 
@@ -141,14 +142,18 @@ impl Recorder for Mouth {
 struct Ear {
     ear: Arc<PcmEar>,
     metronome: Metronome,
+    /// Samples that time has passed for.
+    due: usize,
 }
 
 impl Player for Ear {
     fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
-        Ok(self.metronome.steps(now) as usize * STEP_SAMPLES)
+        self.due += self.metronome.steps(now) as usize * STEP_SAMPLES;
+        Ok(self.due)
     }
 
     fn write(&mut self, sound: &[f32]) {
+        self.due = self.due.saturating_sub(sound.len());
         self.ear.hear(sound);
     }
 }

@@ -19,6 +19,7 @@ use super::{
     device::{DeviceError, Player, Recorder, Which},
     lane::{Inbox, Way},
     metronome::Metronome,
+    pace::Paced,
     wishes::{DeviceState, HeadsetView, Setting, Shared, Talker, Wishes},
 };
 use crate::audio::sound::SAMPLE_RATE;
@@ -241,7 +242,8 @@ impl Rig {
                     self.recorder.on_answer(now, ticket, opened);
                 }
                 Ok(Some(Answer::Player(ticket, opened))) => {
-                    self.player.on_answer(now, ticket, opened);
+                    let paced = |player| Box::new(Paced::new(player)) as Box<dyn Player>;
+                    self.player.on_answer(now, ticket, opened.map(paced));
                 }
                 Ok(None) => return,
                 Err(error) => {

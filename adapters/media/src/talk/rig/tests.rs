@@ -28,6 +28,10 @@ struct Room {
     gives: Option<usize>,
     /// How many samples the loudspeaker wants instead.
     wants: Option<usize>,
+    /// How many samples the loudspeaker takes at a time, instead of 10 ms.
+    takes: Option<usize>,
+    /// Samples that it took and nobody had given it.
+    dry: usize,
     /// Whether the devices are plugged in.
     plugged: bool,
     played: Vec<f32>,
@@ -41,6 +45,9 @@ type Shelf = Arc<Mutex<Room>>;
 struct Device {
     room: Shelf,
     metronome: Metronome,
+    /// Samples that time has passed for, and those of them that were taken and not given again.
+    passed: usize,
+    due: usize,
 }
 
 impl Device {
@@ -51,11 +58,11 @@ impl Device {
             return Err(DeviceError::NotFound { kind, which: which.clone(), there: Vec::new() });
         }
         inside.open += 1;
-        Ok(Self { room: Arc::clone(room), metronome: Metronome::default() })
+        let room = Arc::clone(room);
+        Ok(Self { room, metronome: Metronome::default(), passed: 0, due: 0 })
     }
 
-    fn room(&mut self) -> Result<MutexGuard<'_, Room>, DeviceError> {
-        let room = self.room.lock().unwrap();
+    fn plugged(room: MutexGuard<'_, Room>) -> Result<MutexGuard<'_, Room>, DeviceError> {
         if room.plugged { Ok(room) } else { Err(DeviceError::Gone) }
     }
 }
@@ -69,7 +76,7 @@ impl Drop for Device {
 impl Recorder for Device {
     fn read(&mut self, now: Duration, sound: &mut Vec<f32>) -> Result<(), DeviceError> {
         let due = self.metronome.steps(now) as usize * STEP_SAMPLES;
-        let mut room = self.room()?;
+        let mut room = Self::plugged(self.room.lock().unwrap())?;
         let count = room.gives.unwrap_or(due);
         match &mut room.hears {
             Some(tone) => sound.extend(tone.take(count)),
@@ -85,11 +92,20 @@ impl Recorder for Device {
 
 impl Player for Device {
     fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
-        let due = self.metronome.steps(now) as usize * STEP_SAMPLES;
-        Ok(self.room()?.wants.unwrap_or(due))
+        self.passed += self.metronome.steps(now) as usize * STEP_SAMPLES;
+        let mut room = Self::plugged(self.room.lock().unwrap())?;
+        let takes = room.takes.unwrap_or(STEP_SAMPLES);
+        while self.passed >= takes {
+            // It has what it takes at a time, and 10 ms.
+            room.dry += self.due.saturating_sub(STEP_SAMPLES);
+            self.passed -= takes;
+            self.due += takes;
+        }
+        Ok(room.wants.unwrap_or(self.due))
     }
 
     fn write(&mut self, sound: &[f32]) {
+        self.due = self.due.saturating_sub(sound.len());
         self.room.lock().unwrap().played.extend_from_slice(sound);
     }
 }

@@ -164,3 +164,27 @@ fn a_volume_that_is_no_number_is_as_he_is_and_more_than_the_most_is_the_most() {
         assert_eq!(voice.volume, expected, "{volume}");
     }
 }
+
+/// A loudspeaker with large buffers takes 40 ms at a time: that is no reason to change what is heard, nor to
+/// wait longer.
+#[test]
+fn a_loudspeaker_that_takes_much_at_a_time_hears_the_same() {
+    for takes in [240, 1_024, 1_920, 4_800] {
+        let mut person = Person::plain(true);
+        person.room.lock().unwrap().takes = Some(takes);
+        let mut far = Far::new(&person, 1);
+        far.talk(&mut person, 2_000);
+        let before = person.view().voices[0].1.stats;
+        person.room.lock().unwrap().dry = 0;
+        far.talk(&mut person, 5_000);
+        let after = person.view().voices[0].1.stats;
+        assert_eq!(person.room.lock().unwrap().dry, 0, "{takes}");
+        let stretched = after.shortened + after.lengthened - before.shortened - before.lengthened;
+        let concealed = after.concealed - before.concealed;
+        println!(
+            "{takes} samples at a time: stretched {stretched}, concealed {concealed}, {after:?}"
+        );
+        assert!(stretched < 4_800 && concealed < 960, "{takes}");
+        assert!(after.delay < Duration::from_millis(50), "{takes}: {:?}", after.delay);
+    }
+}
