@@ -1,9 +1,11 @@
 //! Who opens devices for an audio thread, which never waits: the sound system may take seconds, or hang.
 //!
 //! Questions go to a thread of their own, that has the [`Devices`]; answers are taken at a turn of the audio
-//! thread. One question after the other: what hangs holds up those behind it, and no sound.
+//! thread. One question after the other: what hangs holds up those behind it, and no sound. Devices that
+//! never wait, a program's and a test's, answer at once.
 
 use std::{
+    collections::VecDeque,
     io,
     sync::mpsc::{self, Receiver, Sender, TryRecvError},
     thread,
@@ -108,24 +110,24 @@ fn answer(devices: &mut dyn Devices, question: Question) -> Option<Answer> {
     }
 }
 
-/// Answers at once, for devices that never wait, in tests.
-#[cfg(test)]
-pub(super) struct Prompt<D>(pub(super) D, std::collections::VecDeque<Answer>);
+/// Answers at once, on the audio thread: for devices that never wait.
+pub(super) struct Prompt<D> {
+    devices: D,
+    answers: VecDeque<Answer>,
+}
 
-#[cfg(test)]
 impl<D: Devices> Prompt<D> {
     pub(super) fn new(devices: D) -> Self {
-        Self(devices, std::collections::VecDeque::new())
+        Self { devices, answers: VecDeque::new() }
     }
 }
 
-#[cfg(test)]
 impl<D: Devices> Clerk for Prompt<D> {
     fn ask(&mut self, question: Question) {
-        self.1.extend(answer(&mut self.0, question));
+        self.answers.extend(answer(&mut self.devices, question));
     }
 
     fn next(&mut self) -> Result<Option<Answer>, DeviceError> {
-        Ok(self.1.pop_front())
+        Ok(self.answers.pop_front())
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AudioOptions, Devices, Which,
-    clerk::ClerkThread,
+    clerk::{Clerk, ClerkThread},
     clock::Clock,
     core::AudioCore,
     device::{DeviceError, DeviceInfo, DeviceKind},
@@ -127,15 +127,24 @@ impl Headset {
         devices: impl Devices + 'static,
         options: HeadsetOptions,
     ) -> Result<Self, HeadsetError> {
+        Self::served(options, |shared| {
+            Ok(Box::new(ClerkThread::start(devices, move || shared.wake())?))
+        })
+    }
+
+    /// Starts the thread, with who opens devices for it.
+    pub(super) fn served(
+        options: HeadsetOptions,
+        clerk: impl FnOnce(Arc<Shared>) -> io::Result<Box<dyn Clerk>>,
+    ) -> Result<Self, HeadsetError> {
         let core = AudioCore::new(options.audio)?;
         let sleeper = Sleeper::default();
         let thread = Arc::clone(&sleeper.0);
         let shared = Shared::new(options.microphone, options.speaker, Box::new(sleeper));
         let (shared, clock) = (Arc::new(shared), Clock::start());
         let heard = Arc::clone(&shared);
-        let waker = Arc::clone(&shared);
-        let clerk = ClerkThread::start(devices, move || waker.wake())?;
-        let work = move || run(Rig::new(core, Box::new(clerk)), clock, &heard);
+        let rig = Rig::new(core, clerk(Arc::clone(&shared))?);
+        let work = move || run(rig, clock, &heard);
         let handle = thread::Builder::new().name("audio".into()).spawn(work)?;
         *thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.thread().clone());
         // What was wished before the thread was known.

@@ -9,6 +9,7 @@ use std::{
 use super::{
     STEP_SAMPLES,
     cleaner::CleanerOptions,
+    clerk::Prompt,
     device::{DeviceError, DeviceInfo, Devices, Player, Recorder, Which},
     headset::{Headset, HeadsetError, HeadsetOptions},
     metronome::Metronome,
@@ -59,8 +60,9 @@ impl Headset {
         (options.audio.clean, options.audio.opus) = (CleanerOptions::NOTHING, opus);
         let (input, queue) = pcm_input();
         let (ear, output) = pcm_output();
-        let devices = Program::new(queue, ear);
-        Ok((Self::start(devices, options)?, input, output))
+        let devices = Prompt::new(Program::new(queue, ear));
+        let headset = Self::served(options, |_| Ok(Box::new(devices)))?;
+        Ok((headset, input, output))
     }
 }
 
@@ -170,7 +172,6 @@ mod tests {
         audio::opus::Decoder,
         talk::{
             AudioCore, AudioOptions, Microphone,
-            clerk::Prompt,
             rig::Rig,
             testkit::{Nobody, sent, talker},
             wishes::Shared,
