@@ -38,7 +38,7 @@ impl CardPlayer {
     /// The audio thread's end; `open` keeps the card open.
     pub(super) fn new(playing: Playing, open: Sender<()>) -> Self {
         let Playing { ring, resampler, rate, tally } = playing;
-        let life = Life::new(tally, open);
+        let life = Life::new(tally, rate, open);
         Self { ring, resampler, rate, converted: Vec::new(), life }
     }
 

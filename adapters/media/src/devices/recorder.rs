@@ -9,7 +9,7 @@ use rtrb::Consumer;
 
 use super::{ring::Tally, stream::Recording, watch::Watch};
 use crate::{
-    audio::resample::StreamResampler,
+    audio::{resample::StreamResampler, sound::SAMPLE_RATE},
     talk::{DeviceError, Recorder},
 };
 
@@ -24,14 +24,16 @@ pub(super) struct CardRecorder {
 impl CardRecorder {
     /// The audio thread's end; `open` keeps the card open.
     pub(super) fn new(recording: Recording, open: Sender<()>) -> Self {
-        let life = Life::new(recording.tally, open);
-        Self { ring: recording.ring, resampler: recording.resampler, life }
+        let Recording { ring, resampler, rate, tally } = recording;
+        Self { ring, resampler, life: Life::new(tally, rate, open) }
     }
 }
 
 /// Whether a card still calls, and the end of it.
 pub(super) struct Life {
     tally: Arc<Tally>,
+    /// Of the card, in Hz.
+    rate: u32,
     watch: Watch,
     is_told: bool,
     /// Closed with this value: that closes the card, see `system.rs`.
@@ -39,8 +41,8 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(tally: Arc<Tally>, open: Sender<()>) -> Self {
-        Self { tally, watch: Watch::default(), is_told: false, _open: open }
+    pub(super) fn new(tally: Arc<Tally>, rate: u32, open: Sender<()>) -> Self {
+        Self { tally, rate, watch: Watch::default(), is_told: false, _open: open }
     }
 
     /// [`DeviceError::Gone`] when nothing will come any more.
@@ -58,9 +60,10 @@ impl Life {
         Err(DeviceError::Gone)
     }
 
-    /// Samples lost at the card's rate.
+    /// Samples that were lost, of 48 kHz whatever the card's rate.
     pub(super) fn lost(&self) -> u64 {
-        self.tally.lost.load(Relaxed)
+        let lost = self.tally.lost.load(Relaxed);
+        lost.saturating_mul(u64::from(SAMPLE_RATE)) / u64::from(self.rate.max(1))
     }
 
     /// How many samples the card asks for at once.
@@ -87,5 +90,19 @@ impl Recorder for CardRecorder {
 
     fn lost(&self) -> u64 {
         self.life.lost()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn what_a_card_of_any_rate_loses_is_counted_as_sound_of_48_khz() {
+        let tally: Arc<Tally> = Arc::default();
+        tally.lost.store(4_410, Relaxed);
+        assert_eq!(Life::new(tally, 44_100, mpsc::channel().0).lost(), 4_800);
     }
 }

@@ -22,6 +22,7 @@ const CALLS: u32 = 100;
 pub(super) struct Recording {
     pub(super) ring: Consumer<f32>,
     pub(super) resampler: Option<StreamResampler>,
+    pub(super) rate: u32,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -68,7 +69,7 @@ pub(super) fn record(device: &Device) -> Result<(Recording, Open), Error> {
     let stream = stream.ok_or_else(|| unknown(&supported))??;
     stream.play()?;
     let open = Open { stream, device: device.id()?, tally: Arc::clone(&tally) };
-    Ok((Recording { ring, resampler, tally }, open))
+    Ok((Recording { ring, resampler, rate, tally }, open))
 }
 
 /// Begins to play.
