@@ -24,6 +24,7 @@
 
 mod clock;
 mod delay;
+mod stats;
 mod stretch;
 
 use std::{
@@ -33,6 +34,7 @@ use std::{
 
 use matrix_voip::host::{Codec, Frame};
 
+pub use self::stats::JitterStats;
 use self::{
     clock::{Samples, duration, media_time, millis, samples},
     delay::Delay,
@@ -77,47 +79,6 @@ const FAR_TOO_LATE: Samples = millis(40);
 /// Time between two changes of length, and where the delay has to go.
 const REST: Samples = millis(60);
 const SHORT_REST: Samples = millis(20);
-
-/// What became of packets and of the time that was played. Counters never go back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct JitterStats {
-    /// Samples played, of any kind.
-    pub played: u64,
-    /// Samples decoded from packets.
-    pub decoded: u64,
-    /// Samples recovered by the correction that the next packet carried.
-    pub recovered: u64,
-    /// Samples made up in place of packets that were lost or late.
-    pub concealed: u64,
-    /// Samples of the sender's silence, in which he sent nothing.
-    pub pauses: u64,
-    /// Samples left out, to catch up.
-    pub shortened: u64,
-    /// Samples played twice, to wait.
-    pub lengthened: u64,
-    /// Packets that came after their time.
-    pub late: u64,
-    /// Packets that came twice.
-    pub doubled: u64,
-    /// Packets that could not be decoded.
-    pub broken: u64,
-    /// Packets of other codecs, or with time stamps that nobody believes.
-    pub strange: u64,
-    /// Packets that were given up since nobody played them.
-    pub overrun: u64,
-    /// How long the sound that is played now has waited, against the fastest packet.
-    pub delay: Duration,
-    /// How long it should wait.
-    pub target: Duration,
-}
-
-impl JitterStats {
-    /// The share of what was played that was made up, 0 to 1.
-    pub fn concealed_share(&self) -> f64 {
-        if self.played == 0 { 0.0 } else { self.concealed as f64 / self.played as f64 }
-    }
-}
 
 /// A packet that waits.
 #[derive(Debug)]
@@ -206,7 +167,7 @@ impl JitterBuffer {
             return;
         }
         if self.played.contains(&timestamp) || self.packets.contains_key(&timestamp) {
-            self.stats.doubled += 1;
+            self.stats.duplicates += 1;
             return;
         }
         self.newest = self.newest.max(Some((timestamp, arrival)));
@@ -413,36 +374,47 @@ impl JitterBuffer {
         if self.unexplained > 0 {
             return;
         }
-        let Some(due) =
-            self.next.and_then(|next| self.delay.due(next.timestamp - self.sound.len() as Samples))
-        else {
-            return;
-        };
-        let wait = self.delay.wait();
-        let delay = (now - due + wait).max(0);
+        let Some(delay) = self.played_after(now) else { return };
         self.stats.delay = duration(delay);
+        let wait = self.delay.wait();
         let is_far = delay > 2 * wait + FAR_TOO_LATE;
         let rest = if is_far { SHORT_REST } else { REST };
         if self.changed.is_some_and(|changed| (now - changed).abs() < rest) {
             return;
         }
-        let is_late = delay > wait + TOO_LATE;
-        let is_early = delay < wait - TOO_EARLY;
-        if !is_late && !is_early {
-            return;
+        let care = if is_far { Care::Forced } else { Care::Unheard };
+        let by = if delay > wait + TOO_LATE {
+            self.have_enough_to_stretch();
+            let by = shorten(&mut self.sound, care);
+            self.stats.shortened += by.unwrap_or(0) as u64;
+            by
+        } else if delay < wait - TOO_EARLY {
+            self.have_enough_to_stretch();
+            let by = lengthen(&mut self.sound);
+            self.stats.lengthened += by.unwrap_or(0) as u64;
+            by
+        } else {
+            None
+        };
+        if by.is_some() {
+            self.changed = Some(now);
         }
+    }
+
+    /// How long the sound that is next has waited at `now`, against the fastest packet.
+    fn played_after(&self, now: Samples) -> Option<Samples> {
+        let timestamp = self.next?.timestamp - self.sound.len() as Samples;
+        let due = self.delay.due(timestamp)?;
+        Some((now - due + self.delay.wait()).max(0))
+    }
+
+    fn have_enough_to_stretch(&mut self) {
         while self.sound.len() < stretch::NEEDED
             && !self.packets.is_empty()
             && self.phase == Phase::Playing
         {
             self.decode_more();
         }
-        let care = if is_far { Care::Forced } else { Care::Unheard };
-        let by = if is_late { shorten(&mut self.sound, care) } else { lengthen(&mut self.sound) };
-        let Some(by) = by else { return };
-        self.changed = Some(now);
-        *(if is_late { &mut self.stats.shortened } else { &mut self.stats.lengthened }) +=
-            by as u64;
     }
 }
 
