@@ -12,7 +12,8 @@ use super::{
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CallStats {
-    /// The whole in one word.
+    /// The whole in one word, of what moves: a line in which nothing comes or goes, since somebody is held,
+    /// mute, or gone, counts for nothing. Which of these it is says `explain`.
     pub quality: Quality,
     /// Round trip of the chosen path.
     pub round_trip: Option<Duration>,

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use matrix_voip::host::Frame;
 use matrix_voip_media::{
-    Ear, FRAME_SAMPLES, Hearing, Made, Picture, PictureSize, Script, TestPicture, Tone, Voice,
+    Ear, FRAME_SAMPLES, Made, Picture, PictureSize, Script, TestPicture, Tone, TrackDecoder, Voice,
     audio::opus,
     video::vp8::{self, Want},
 };
@@ -45,11 +45,11 @@ fn opus_encode_20_ms(bencher: Bencher) {
 
 #[divan::bench]
 fn opus_decode_20_ms(bencher: Bencher) {
-    let mut hearing = Hearing::new();
+    let mut decoder = TrackDecoder::new();
     let mut sound = Vec::new();
     bencher.with_inputs(packets()).bench_local_refs(|frame| {
         sound.clear();
-        hearing.push(frame, &mut sound);
+        decoder.push(frame, &mut sound);
     });
 }
 

@@ -108,13 +108,13 @@ struct Readme;
 
 pub use audio::{
     ear::{Ear, EarSink, EarView, Heard, HeardTone},
-    hearing::{Hearing, HearingCounts},
     level::Level,
     ogg::{OggFile, OggSink},
     opus::OpusOptions,
     pcm::{PcmClosed, PcmInput, PcmOutput, PcmSink, pcm_sink, pcm_source},
     sound::{FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE, Sample},
     tone::{Silence, Tone},
+    track::{TrackCounts, TrackDecoder},
     voice::{Filled, Pcm, Voice},
     wav::{WavFile, WavSink},
 };

@@ -129,7 +129,9 @@ fn correlation(one: &[[f32; BANDS]], other: &[[f32; BANDS]]) -> f64 {
 #[cfg(test)]
 mod tests {
     use matrix_voip::host::{Codec, Frame};
-    use matrix_voip_media::{FRAME_SAMPLES, Filled, Hearing, Made, OggFile, Pcm, Script, Voice};
+    use matrix_voip_media::{
+        FRAME_SAMPLES, Filled, Made, OggFile, Pcm, Script, TrackDecoder, Voice,
+    };
 
     use super::*;
     use crate::speech::thirds;
@@ -142,10 +144,10 @@ mod tests {
     fn speech(from: usize, to: usize) -> Vec<f32> {
         let file = "/../../adapters/media/tests/files/speech.opus";
         let mut file = OggFile::open(env!("CARGO_MANIFEST_DIR").to_owned() + file).unwrap();
-        let (mut hearing, mut sound, mut number) = (Hearing::new(), Vec::new(), 0);
+        let (mut decoder, mut sound, mut number) = (TrackDecoder::new(), Vec::new(), 0);
         while let Some(packet) = file.next_packet().unwrap() {
             let frame = Frame::new(Codec::Opus, number * FRAME_SAMPLES as u64, packet);
-            hearing.push(&Frame { sequence: Some(number), ..frame }, &mut sound);
+            decoder.push(&Frame { sequence: Some(number), ..frame }, &mut sound);
             number += 1;
         }
         thirds(&sound)[from * RATE as usize..to * RATE as usize].to_vec()
@@ -181,12 +183,12 @@ mod tests {
 
     /// Through Opus, with each tenth packet lost.
     fn sent(sound: &[f32]) -> Vec<f32> {
-        let (mut voice, mut hearing) = (Voice::new(Spoken(sound.to_vec())), Hearing::new());
+        let (mut voice, mut decoder) = (Voice::new(Spoken(sound.to_vec())), TrackDecoder::new());
         let (mut heard, mut number) = (Vec::new(), 0);
         while voice.due().is_some() {
             let Made::Frame(frame) = voice.make() else { break };
             if number % 10 != 7 {
-                hearing.push(&Frame { sequence: Some(number), ..frame }, &mut heard);
+                decoder.push(&Frame { sequence: Some(number), ..frame }, &mut heard);
             }
             number += 1;
         }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use matrix_voip::host::{Frame, FrameSink};
 
 use super::{
-    hearing::{Hearing, HearingCounts},
     level::Level,
     sound::{SAMPLE_RATE, Sample},
     spectrum::{BINS, Spectrum, WINDOW},
+    track::{TrackCounts, TrackDecoder},
 };
 
 /// Below this root mean square nothing is called a tone: -60 dB.
@@ -152,42 +152,42 @@ fn offset(powers: &[f64], at: usize) -> f64 {
 /// Decodes a remote track and listens to it.
 #[derive(Debug)]
 pub struct EarSink {
-    hearing: Hearing,
+    decoder: TrackDecoder,
     sound: Vec<f32>,
-    ear: Arc<Mutex<(Ear, HearingCounts)>>,
+    ear: Arc<Mutex<(Ear, TrackCounts)>>,
 }
 
 /// Reads what an [`EarSink`] hears while the engine holds the sink.
 #[derive(Debug, Clone)]
-pub struct EarView(Arc<Mutex<(Ear, HearingCounts)>>);
+pub struct EarView(Arc<Mutex<(Ear, TrackCounts)>>);
 
 impl EarSink {
     /// A sink, and the view of it.
     pub fn new() -> (Self, EarView) {
-        let ear = Arc::new(Mutex::new((Ear::new(), HearingCounts::default())));
+        let ear = Arc::new(Mutex::new((Ear::new(), TrackCounts::default())));
         let view = EarView(Arc::clone(&ear));
-        (Self { hearing: Hearing::new(), sound: Vec::new(), ear }, view)
+        (Self { decoder: TrackDecoder::new(), sound: Vec::new(), ear }, view)
     }
 }
 
 impl FrameSink for EarSink {
     fn push(&mut self, frame: Frame) {
         self.sound.clear();
-        self.hearing.push(&frame, &mut self.sound);
+        self.decoder.push(&frame, &mut self.sound);
         let mut ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
         ear.0.push(&self.sound);
-        ear.1 = self.hearing.counts();
+        ear.1 = self.decoder.counts();
     }
 }
 
 impl Drop for EarSink {
     fn drop(&mut self) {
         self.sound.clear();
-        self.hearing.finish(&mut self.sound);
+        self.decoder.finish(&mut self.sound);
         let mut ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
         ear.0.push(&self.sound);
         ear.0.hush();
-        ear.1 = self.hearing.counts();
+        ear.1 = self.decoder.counts();
     }
 }
 
@@ -203,11 +203,11 @@ impl EarView {
     }
 
     /// What became of the packets.
-    pub fn counts(&self) -> HearingCounts {
+    pub fn counts(&self) -> TrackCounts {
         self.read(|(_, counts)| *counts)
     }
 
-    fn read<T>(&self, look: impl FnOnce(&(Ear, HearingCounts)) -> T) -> T {
+    fn read<T>(&self, look: impl FnOnce(&(Ear, TrackCounts)) -> T) -> T {
         look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,7 +1,6 @@
 //! Sound: Opus, levels, tones, WAV and Ogg files, PCM for applications.
 
 pub mod ear;
-pub mod hearing;
 pub mod level;
 pub mod ogg;
 pub mod opus;
@@ -12,5 +11,6 @@ pub mod resample;
 pub mod sound;
 mod spectrum;
 pub mod tone;
+pub mod track;
 pub mod voice;
 pub mod wav;

@@ -355,7 +355,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        audio::{hearing::Hearing, tone::Tone, voice::Voice},
+        audio::{tone::Tone, track::TrackDecoder, voice::Voice},
         testkit::{FullDisk, SharedFile, broken, play},
     };
 
@@ -413,14 +413,14 @@ mod tests {
     fn lost_packets_leave_the_file_as_long_as_the_call() {
         let all = frames(50);
         let bytes = written(all.into_iter().enumerate().filter(|(n, _)| n % 10 != 3).map(|f| f.1));
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let played = play(&mut opened(bytes), 999);
         assert_eq!(played.len(), 50);
         assert_eq!(played.iter().filter(|frame| frame.data.len() == 1).count(), 5);
-        played.iter().for_each(|frame| hearing.push(frame, &mut sound));
+        played.iter().for_each(|frame| decoder.push(frame, &mut sound));
         assert_eq!(sound.len(), 50 * FRAME_SAMPLES);
-        assert_eq!(hearing.counts().broken, 0);
+        assert_eq!(decoder.counts().broken, 0);
     }
 
     #[test]

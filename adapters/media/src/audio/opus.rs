@@ -2,7 +2,7 @@
 //!
 //! Settings and measurements: `media.md` §2. Packets of a remote party are hostile until decoded:
 //! nothing here panics on them, and a packet that cannot be decoded is an error which
-//! [`Hearing`](super::hearing::Hearing) turns into concealment.
+//! [`TrackDecoder`](super::track::TrackDecoder) turns into concealment.
 
 use ropus::{Application, Bitrate, Channels, DecodeMode, InbandFec};
 

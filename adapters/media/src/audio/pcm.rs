@@ -15,8 +15,8 @@ use matrix_voip::host::{Frame, FrameSink};
 use tokio::sync::Notify;
 
 use super::{
-    hearing::{Hearing, HearingCounts},
     sound::{FRAME_SAMPLES, SAMPLE_RATE, Sample},
+    track::{TrackCounts, TrackDecoder},
     voice::{Filled, Pcm, Voice},
 };
 use crate::source::Paced;
@@ -39,7 +39,7 @@ struct State {
     sound: VecDeque<f32>,
     closed: bool,
     dropped: u64,
-    counts: HearingCounts,
+    counts: TrackCounts,
 }
 
 impl Queue {
@@ -187,7 +187,7 @@ impl Drop for PcmQueue {
 /// A speaker that the application listens to.
 pub fn pcm_sink() -> (PcmSink, PcmOutput) {
     let (ear, output) = pcm_output();
-    (PcmSink { hearing: Hearing::new(), sound: Vec::new(), ear }, output)
+    (PcmSink { decoder: TrackDecoder::new(), sound: Vec::new(), ear }, output)
 }
 
 /// The same for sound that is decoded already.
@@ -199,7 +199,7 @@ pub(crate) fn pcm_output() -> (PcmEar, PcmOutput) {
 /// The engine's end of a [`pcm_sink`].
 #[derive(Debug)]
 pub struct PcmSink {
-    hearing: Hearing,
+    decoder: TrackDecoder,
     sound: Vec<f32>,
     ear: PcmEar,
 }
@@ -207,8 +207,8 @@ pub struct PcmSink {
 impl FrameSink for PcmSink {
     fn push(&mut self, frame: Frame) {
         self.sound.clear();
-        self.hearing.push(&frame, &mut self.sound);
-        self.ear.0.lock().counts = self.hearing.counts();
+        self.decoder.push(&frame, &mut self.sound);
+        self.ear.0.lock().counts = self.decoder.counts();
         self.ear.hear(&self.sound);
     }
 }
@@ -217,8 +217,8 @@ impl Drop for PcmSink {
     /// What waits for a packet before it is heard, too: there will be none.
     fn drop(&mut self) {
         self.sound.clear();
-        self.hearing.finish(&mut self.sound);
-        self.ear.0.lock().counts = self.hearing.counts();
+        self.decoder.finish(&mut self.sound);
+        self.ear.0.lock().counts = self.decoder.counts();
         self.ear.hear(&self.sound);
     }
 }
@@ -281,7 +281,7 @@ impl PcmOutput {
     }
 
     /// What became of the received packets.
-    pub fn counts(&self) -> HearingCounts {
+    pub fn counts(&self) -> TrackCounts {
         self.0.lock().counts
     }
 }

@@ -110,14 +110,14 @@ impl<P: Pcm> Script for Voice<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{hearing::Hearing, tone::Tone};
+    use crate::audio::{tone::Tone, track::TrackDecoder};
 
     fn heard(voice: &mut Voice<Tone>, frames: usize) -> Level {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         for _ in 0..frames {
             if let Made::Frame(frame) = voice.make() {
-                hearing.push(&frame, &mut sound);
+                decoder.push(&frame, &mut sound);
             }
         }
         Level::of(&sound)

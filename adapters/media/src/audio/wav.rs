@@ -11,9 +11,9 @@ use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use matrix_voip::host::{Frame, FrameSink};
 
 use super::{
-    hearing::Hearing,
     resample::FrameResampler,
     sound::{FRAME_SAMPLES, SAMPLE_RATE, Sample},
+    track::TrackDecoder,
     voice::{Filled, Pcm},
 };
 use crate::{
@@ -207,7 +207,7 @@ const FLUSH_EVERY: u32 = SAMPLE_RATE;
 /// Decodes a remote track into a WAV file. Writes to the disk in `push`: put it into a
 /// [`Threaded`](crate::Threaded).
 pub struct WavSink {
-    hearing: Hearing,
+    decoder: TrackDecoder,
     sound: Vec<f32>,
     writer: Option<WavWriter<Box<dyn Output>>>,
     unflushed: u32,
@@ -237,8 +237,13 @@ impl WavSink {
         let output: Box<dyn Output> = Box::new(output);
         let writer = Some(WavWriter::new(output, spec).map_err(open_error)?);
         let (progress, recording) = Progressing::new();
-        let sink =
-            Self { hearing: Hearing::new(), sound: Vec::new(), writer, unflushed: 0, progress };
+        let sink = Self {
+            decoder: TrackDecoder::new(),
+            sound: Vec::new(),
+            writer,
+            unflushed: 0,
+            progress,
+        };
         Ok((sink, recording))
     }
 
@@ -262,7 +267,7 @@ impl FrameSink for WavSink {
             return;
         }
         self.sound.clear();
-        self.hearing.push(&frame, &mut self.sound);
+        self.decoder.push(&frame, &mut self.sound);
         let result = self.write_sound().map_err(write_error);
         self.progress.note(result);
     }
@@ -271,7 +276,7 @@ impl FrameSink for WavSink {
 impl Drop for WavSink {
     fn drop(&mut self) {
         self.sound.clear();
-        self.hearing.finish(&mut self.sound);
+        self.decoder.finish(&mut self.sound);
         let rest = if self.progress.failed() { Ok(()) } else { self.write_sound() };
         if let Some(writer) = self.writer.take() {
             self.progress.close(rest.and(writer.finalize()).map_err(write_error));

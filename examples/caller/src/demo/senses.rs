@@ -6,7 +6,7 @@ use std::{
 };
 
 use matrix_voip::host::{Frame, FrameSink};
-use matrix_voip_media::{Ear, Heard, Hearing, Level, SAMPLE_RATE, VideoCheck, VideoView};
+use matrix_voip_media::{Ear, Heard, Level, SAMPLE_RATE, TrackDecoder, VideoCheck, VideoView};
 
 use super::{
     fact::{Fact, Pictures, Sound, Tone, Who},
@@ -107,7 +107,7 @@ fn sound(heard: &Heard) -> Sound {
 
 /// Decodes remote sound and listens to it.
 pub(crate) struct Listener {
-    hearing: Hearing,
+    decoder: TrackDecoder,
     ear: SharedEar,
     on_first: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -115,14 +115,14 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens with `ear` to one remote track, and does `on_first` at the first sound of it.
     pub(crate) fn new(ear: SharedEar, on_first: impl FnOnce() + Send + 'static) -> Self {
-        Self { hearing: Hearing::new(), ear, on_first: Some(Box::new(on_first)) }
+        Self { decoder: TrackDecoder::new(), ear, on_first: Some(Box::new(on_first)) }
     }
 }
 
 impl FrameSink for Listener {
     fn push(&mut self, frame: Frame) {
         let mut sound = Vec::new();
-        self.hearing.push(&frame, &mut sound);
+        self.decoder.push(&frame, &mut sound);
         if Level::of(&sound).rms > AUDIBLE
             && let Some(on_first) = self.on_first.take()
         {

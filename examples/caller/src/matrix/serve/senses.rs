@@ -14,8 +14,8 @@ use matrix_voip::{
     machine::io::{Fault, MediaKind, ParticipantId},
 };
 use matrix_voip_media::{
-    AtEnd, CAMERA, Ear, Heard, Hearing, IvfFile, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio,
-    TestPicture, Threaded, Tone, VideoCheck, VideoReport, VideoView, WavFile,
+    AtEnd, CAMERA, Ear, Heard, IvfFile, MICROPHONE, Paced, Pcm, SCREEN, Script, Studio,
+    TestPicture, Threaded, Tone, TrackDecoder, VideoCheck, VideoReport, VideoView, WavFile,
     talk::{Headset, Speaker},
 };
 
@@ -243,7 +243,7 @@ impl Drop for Listening {
 /// Decodes remote sound for whoever listens.
 #[derive(Debug)]
 struct Listener {
-    hearing: Hearing,
+    decoder: TrackDecoder,
     speaker: Option<Speaker>,
     sound: Vec<f32>,
     call: Arc<CallSenses>,
@@ -257,14 +257,14 @@ impl Listener {
         lock(&call.heard).tracks += 1;
         let origin = (track.session, track.member.clone());
         let speaker = client.playing.headset.as_ref().map(|headset| headset.speaker(track));
-        Self { hearing: Hearing::new(), speaker, sound: Vec::new(), call, client, origin }
+        Self { decoder: TrackDecoder::new(), speaker, sound: Vec::new(), call, client, origin }
     }
 }
 
 impl FrameSink for Listener {
     fn push(&mut self, frame: Frame) {
         self.sound.clear();
-        self.hearing.push(&frame, &mut self.sound);
+        self.decoder.push(&frame, &mut self.sound);
         if let Some(speaker) = &mut self.speaker {
             speaker.push(frame);
         }

@@ -2,12 +2,13 @@
 //!
 //! A simple path: frames are put into the order of the RTP sequence and decoded as they come. What is
 //! missing is recovered from the correction in the next packet or concealed, so that the sound stays as
-//! long as the call. It has no clock and evens out no jitter: for files, meters and tests. What a person hears comes from [`JitterBuffer`](crate::jitter::JitterBuffer).
+//! long as the call. It has no clock and evens out no jitter: for files, meters and tests. What a person
+//! hears comes from [`JitterBuffer`](crate::jitter::JitterBuffer).
 
 use matrix_voip::host::{Codec, Frame};
 
 use super::{
-    opus::{CONCEAL_STEP, Decoder, MAX_PACKET_SAMPLES},
+    opus::{CONCEAL_STEP, Decoder, MAX_PACKET_SAMPLES, has_correction},
     order::{Order, Place},
     reorder::Reorder,
     sound::FRAME_SAMPLES,
@@ -15,7 +16,7 @@ use super::{
 
 /// What happened to the frames of one track; the counters never go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HearingCounts {
+pub struct TrackCounts {
     /// Frames decoded.
     pub decoded: u64,
     /// Frames that were no Opus packets; 20 ms were concealed for each.
@@ -26,8 +27,7 @@ pub struct HearingCounts {
     pub foreign: u64,
     /// Samples made up in place of lost packets.
     pub concealed: u64,
-    /// Samples recovered by the correction that the next packet carried, or concealed where it
-    /// carried none.
+    /// Samples recovered by the correction that the next packet carried.
     pub recovered: u64,
     /// Samples of silence where the sender sent nothing, without a loss.
     pub pauses: u64,
@@ -35,32 +35,32 @@ pub struct HearingCounts {
 
 /// Decodes one remote track.
 #[derive(Debug)]
-pub struct Hearing {
+pub struct TrackDecoder {
     reorder: Reorder,
-    track: Track,
+    in_order: InOrder,
 }
 
 /// The same for packets that are in order.
 #[derive(Debug)]
-struct Track {
+struct InOrder {
     decoder: Decoder,
     order: Order,
     packet: usize,
-    counts: HearingCounts,
+    counts: TrackCounts,
 }
 
-impl Hearing {
+impl TrackDecoder {
     /// A decoder for a track of which nothing was heard yet.
     pub fn new() -> Self {
         let decoder = Decoder::new().expect("invariant: ropus takes 48 kHz, one channel");
-        let (order, counts) = (Order::default(), HearingCounts::default());
-        let track = Track { decoder, order, packet: FRAME_SAMPLES, counts };
-        Self { reorder: Reorder::default(), track }
+        let (order, counts) = (Order::default(), TrackCounts::default());
+        let in_order = InOrder { decoder, order, packet: FRAME_SAMPLES, counts };
+        Self { reorder: Reorder::default(), in_order }
     }
 
     /// What happened so far.
-    pub fn counts(&self) -> HearingCounts {
-        self.track.counts
+    pub fn counts(&self) -> TrackCounts {
+        self.in_order.counts
     }
 
     /// Appends the sound of one frame to `sound`, and before it what fills the gap to the last
@@ -68,19 +68,19 @@ impl Hearing {
     /// Appends at most one second and 120 ms for each frame that waited.
     pub fn push(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
         if frame.codec != Codec::Opus {
-            self.track.counts.foreign += 1;
+            self.in_order.counts.foreign += 1;
             return;
         }
-        self.reorder.push(frame, |frame| self.track.push(frame, sound));
+        self.reorder.push(frame, |frame| self.in_order.push(frame, sound));
     }
 
     /// There will be no more frames: appends the sound of those that wait.
     pub fn finish(&mut self, sound: &mut Vec<f32>) {
-        self.reorder.finish(|frame| self.track.push(frame, sound));
+        self.reorder.finish(|frame| self.in_order.push(frame, sound));
     }
 }
 
-impl Track {
+impl InOrder {
     fn push(&mut self, frame: &Frame, sound: &mut Vec<f32>) {
         match self.order.place(frame) {
             Place::Next => {}
@@ -112,12 +112,13 @@ impl Track {
     }
 
     fn recover(&mut self, next: &[u8], samples: usize, sound: &mut Vec<f32>) {
-        match self.decoder.recover(next, samples) {
-            Ok(made) => {
-                sound.extend_from_slice(made);
-                self.counts.recovered += made.len() as u64;
-            }
-            Err(_) => self.conceal(samples, sound),
+        if has_correction(next)
+            && let Ok(made) = self.decoder.recover(next, samples)
+        {
+            sound.extend_from_slice(made);
+            self.counts.recovered += made.len() as u64;
+        } else {
+            self.conceal(samples, sound);
         }
     }
 
@@ -138,7 +139,7 @@ impl Track {
     }
 }
 
-impl Default for Hearing {
+impl Default for TrackDecoder {
     fn default() -> Self {
         Self::new()
     }
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn one_packet_in_ten_lost_leaves_the_length_and_the_tone() {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let mut lost_before = false;
         for (n, mut frame) in frames(200).into_iter().enumerate() {
@@ -175,12 +176,12 @@ mod tests {
                 continue;
             }
             frame.contiguous = !std::mem::take(&mut lost_before);
-            hearing.push(&frame, &mut sound);
+            decoder.push(&frame, &mut sound);
         }
-        hearing.finish(&mut sound);
+        decoder.finish(&mut sound);
         assert_eq!(sound.len(), 200 * FRAME_SAMPLES);
-        assert_eq!(hearing.counts().decoded, 180);
-        assert_eq!(hearing.counts().recovered, 20 * FRAME_SAMPLES as u64);
+        assert_eq!(decoder.counts().decoded, 180);
+        assert_eq!(decoder.counts().recovered, 20 * FRAME_SAMPLES as u64);
         let mut ear = Ear::new();
         ear.push(&sound);
         let tone = ear.overall().tone.unwrap();
@@ -190,61 +191,61 @@ mod tests {
 
     #[test]
     fn a_longer_loss_is_concealed_and_the_last_packet_of_it_recovered() {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let all = frames(40);
-        all[..20].iter().chain(&all[25..]).for_each(|frame| hearing.push(frame, &mut sound));
+        all[..20].iter().chain(&all[25..]).for_each(|frame| decoder.push(frame, &mut sound));
         assert_eq!(sound.len(), 40 * FRAME_SAMPLES);
-        assert_eq!(hearing.counts().concealed, 4 * FRAME_SAMPLES as u64);
-        assert_eq!(hearing.counts().recovered, FRAME_SAMPLES as u64);
+        assert_eq!(decoder.counts().concealed, 4 * FRAME_SAMPLES as u64);
+        assert_eq!(decoder.counts().recovered, FRAME_SAMPLES as u64);
     }
 
     #[test]
     fn a_pause_of_the_sender_is_silence_and_no_loss() {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let all = frames(20);
         for (n, frame) in all.iter().enumerate() {
             let mut frame = frame.clone();
             frame.timestamp += if n < 10 { 0 } else { 4800 };
-            hearing.push(&frame, &mut sound);
+            decoder.push(&frame, &mut sound);
         }
         assert_eq!(sound.len(), 20 * FRAME_SAMPLES + 4800);
-        assert_eq!(hearing.counts().pauses, 4800);
-        assert_eq!(hearing.counts().concealed, 0);
+        assert_eq!(decoder.counts().pauses, 4800);
+        assert_eq!(decoder.counts().concealed, 0);
     }
 
     #[test]
     fn doubled_and_late_frames_are_dropped() {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let all = frames(10);
-        [0, 1, 1, 3, 2, 4, 0].iter().for_each(|n| hearing.push(&all[*n], &mut sound));
+        [0, 1, 1, 3, 2, 4, 0].iter().for_each(|n| decoder.push(&all[*n], &mut sound));
         assert_eq!(sound.len(), 5 * FRAME_SAMPLES);
-        let HearingCounts { late, decoded, .. } = hearing.counts();
+        let TrackCounts { late, decoded, .. } = decoder.counts();
         assert_eq!((late, decoded), (2, 5), "what was overtaken is put back");
     }
 
     #[test]
     fn a_jump_of_the_clock_is_not_filled() {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let mut all = frames(3);
         all[1].timestamp = u64::MAX;
-        all.iter().for_each(|frame| hearing.push(frame, &mut sound));
+        all.iter().for_each(|frame| decoder.push(frame, &mut sound));
         assert_eq!(sound.len(), 3 * FRAME_SAMPLES);
     }
 
     #[test]
     fn a_broken_packet_sounds_as_long_as_a_whole_one() {
-        let mut hearing = Hearing::new();
+        let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         let mut all = frames(10);
         all[5].data = vec![0xff; 3];
         all[6].data = Vec::new();
-        all.iter().for_each(|frame| hearing.push(frame, &mut sound));
+        all.iter().for_each(|frame| decoder.push(frame, &mut sound));
         assert_eq!(sound.len(), 10 * FRAME_SAMPLES);
-        assert_eq!(hearing.counts().broken, 2);
+        assert_eq!(decoder.counts().broken, 2);
     }
 
     proptest! {
@@ -256,13 +257,13 @@ mod tests {
                 1..20,
             )
         ) {
-            let mut hearing = Hearing::new();
+            let mut decoder = TrackDecoder::new();
             for (sequence, timestamp, data, contiguous) in given {
                 let mut sound = Vec::new();
                 let mut frame = Frame::new(Codec::Opus, timestamp >> (sequence % 64), data);
                 frame.sequence = Some(u64::from(sequence));
                 frame.contiguous = contiguous;
-                hearing.push(&frame, &mut sound);
+                decoder.push(&frame, &mut sound);
                 prop_assert!(sound.len() as u64 <= 6 * (MAX_GAP + MAX_PACKET_SAMPLES as u64));
             }
         }
