@@ -13,9 +13,9 @@ use matrix_voip::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
+    controls::Controls,
     gear::Gear,
     keys::{HELP, Keyboard, Keys, Wish},
-    kit::Controls,
     line::StatusLine,
     loudest::Loudest,
     mirror::Mirror,
@@ -219,6 +219,12 @@ impl<'a> Conversation<'a> {
     }
 
     async fn obey(&mut self, wish: Wish) {
+        if let Some(is_another) = self.controls.obey(&wish) {
+            if is_another && self.line.is_live() {
+                self.ask();
+            }
+            return;
+        }
         let call = self.call.clone();
         let done = match wish {
             Wish::HangUp => {
@@ -242,13 +248,6 @@ impl<'a> Conversation<'a> {
                 self.show(self.present.state, None);
                 Ok(())
             }
-            Wish::Push(is_held) => {
-                if self.controls.push(is_held) && self.line.is_live() {
-                    self.ask();
-                }
-                return;
-            }
-            Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::Transfer(user) => return self.transfer(&user).await,
             Wish::Follow => return self.follow().await,
             Wish::Snapshot => return self.still.take().unwrap_or_else(|why| self.line.print(why)),
@@ -263,8 +262,13 @@ impl<'a> Conversation<'a> {
                 }
                 Ok(())
             }
-            // No key of a call between two means these.
-            Wish::Who | Wish::AskForKeys | Wish::ToggleHand | Wish::React(_) => Ok(()),
+            // No key of a call between two means these, or they were obeyed.
+            Wish::Push(_)
+            | Wish::NextDevice(_)
+            | Wish::Who
+            | Wish::AskForKeys
+            | Wish::ToggleHand
+            | Wish::React(_) => Ok(()),
         };
         if let Err(why) = done {
             self.line.print(&why.to_string());

@@ -3,7 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `gear.rs`, `slot.rs` | what is said and shown, and where what comes back is kept |
-//! | `kit.rs`, `push.rs`, `loudest.rs`, `meter.rs` | microphone and loudspeaker, push to talk, how loud it is |
+//! | `kit.rs`, `controls.rs`, `push.rs`, `loudest.rs`, `meter.rs` | microphone and loudspeaker, push to talk, how loud it is |
 //! | `conversation.rs` | one call to its end |
 //! | `status.rs`, `line.rs`, `keys.rs` | the line that is shown, the keys that are obeyed |
 //! | `mirror.rs`, `blocks.rs`, `still.rs` | the other side's picture: in the terminal, in a file |
@@ -12,6 +12,7 @@
 //! | `group/` | the call of a room, with all who are in it |
 
 mod blocks;
+mod controls;
 mod conversation;
 mod gear;
 pub(crate) mod group;

@@ -19,10 +19,10 @@ use super::{
     words::{View, company, marks},
 };
 use crate::matrix::talk::{
+    controls::Controls,
     conversation::{LISTEN, LISTENS_A_LOOK, answered},
     gear,
     keys::{GROUP_HELP, KEYS_ONLY_HELP, Keyboard, Keys, Wish},
-    kit::Controls,
     line::StatusLine,
 };
 
@@ -232,6 +232,12 @@ impl<'a> Meeting<'a> {
     }
 
     async fn obey(&mut self, wish: Wish) {
+        if let Some(is_another) = self.controls.obey(&wish) {
+            if is_another && self.line.is_live() {
+                self.show();
+            }
+            return;
+        }
         let call = self.call.clone();
         let microphone = MediaSource::Microphone;
         let done = match wish {
@@ -258,20 +264,15 @@ impl<'a> Meeting<'a> {
                 }
                 Ok(())
             }
-            Wish::Push(is_held) => {
-                if self.controls.push(is_held) && self.line.is_live() {
-                    self.show();
-                }
-                return;
-            }
-            Wish::NextDevice(kind) => return self.controls.next_device(kind),
             Wish::AskForKeys => self.ask_for_keys().await,
             Wish::ToggleHand => return self.reacted(self.toggle_hand().await),
             Wish::React(shown) => {
                 return self.reacted(call.react(shown, Stay::Ephemeral).await);
             }
-            // No key of a group call means these.
-            Wish::Tone(_)
+            // No key of a group call means these, or they were obeyed.
+            Wish::Push(_)
+            | Wish::NextDevice(_)
+            | Wish::Tone(_)
             | Wish::RestartIce
             | Wish::Follow
             | Wish::TogglePicture
