@@ -11,6 +11,9 @@ use super::sound::SAMPLE_RATE;
 /// the sound goes on without the pause.
 pub const MAX_GAP: u64 = SAMPLE_RATE as u64;
 
+/// Numbers that are so far below the one that is expected are those of a source that began anew (RFC 3550 A.1).
+pub(crate) const MAX_DROPOUT: u64 = 3_000;
+
 /// Where a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -41,7 +44,7 @@ impl Order {
         if let (Some(next), Some(sequence)) = (expected.sequence, frame.sequence)
             && sequence < next
         {
-            return Place::Late;
+            return if next - sequence < MAX_DROPOUT { Place::Late } else { Place::Next };
         }
         let gap = frame.timestamp.saturating_sub(expected.timestamp);
         if gap == 0 || gap > MAX_GAP {

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 
 use matrix_voip::host::Frame;
 
+use super::{
+    opus::{MAX_PACKET_SAMPLES, packet_samples},
+    order::MAX_DROPOUT,
+};
+
 /// Most packets that wait for one before them; then it is lost.
 const MAX_WAITING: usize = 4;
 
@@ -12,16 +17,13 @@ const MAX_WAITING: usize = 4;
 /// packet each 400 ms.
 const LONGEST_WAIT: u64 = 4_800;
 
-/// Numbers that are farther apart are those of a source that began anew (RFC 3550 A.1).
-const MAX_DROPOUT: u64 = 3_000;
-
 /// Holds back what came too early. A value for one track.
 #[derive(Debug, Default)]
 pub(crate) struct Reorder {
     waiting: BTreeMap<u64, Frame>,
     /// The number of the packet that comes next.
     next: Option<u64>,
-    /// The time stamp of the last that was given.
+    /// The time stamp at which the last that was given ends.
     given: u64,
 }
 
@@ -50,7 +52,7 @@ impl Reorder {
             }
             (sequence, _) => {
                 give(frame);
-                self.given = frame.timestamp;
+                self.given = end(frame);
                 sequence.map(|sequence| sequence.saturating_add(1))
             }
         };
@@ -68,10 +70,15 @@ impl Reorder {
             && let Some(frame) = self.waiting.remove(&next)
         {
             give(&frame);
-            self.given = frame.timestamp;
+            self.given = end(&frame);
             self.next = Some(next.saturating_add(1));
         }
     }
+}
+
+fn end(frame: &Frame) -> u64 {
+    let samples = packet_samples(&frame.data).unwrap_or(0).min(MAX_PACKET_SAMPLES);
+    frame.timestamp.saturating_add(samples as u64)
 }
 
 #[cfg(test)]
@@ -120,6 +127,20 @@ mod tests {
     fn a_source_that_begins_anew_is_put_into_order_too() {
         let sent = [9_000, 9_002, 7, 9, 8, 10];
         assert_eq!(given(&sent), [9_000, 9_002, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn packets_of_any_length_are_put_back() {
+        // 60 ms of SILK (RFC 6716 table 2), one lost before them.
+        let long = |sequence: u64| {
+            let frame = Frame::new(Codec::Opus, sequence * 2_880, vec![11 << 3, 0]);
+            Frame { sequence: Some(sequence), ..frame }
+        };
+        let (mut reorder, mut given) = (Reorder::default(), Vec::new());
+        for sequence in [1, 3, 2, 4] {
+            reorder.push(&long(sequence), |frame| given.push(frame.sequence.unwrap()));
+        }
+        assert_eq!(given, [1, 2, 3, 4]);
     }
 
     #[test]

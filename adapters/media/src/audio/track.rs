@@ -169,19 +169,22 @@ mod tests {
     fn one_packet_in_ten_lost_leaves_the_length_and_the_tone() {
         let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
-        let mut lost_before = false;
+        let (mut lost_before, mut corrected) = (false, 0);
         for (n, mut frame) in frames(200).into_iter().enumerate() {
             if n % 10 == 5 {
                 lost_before = true;
                 continue;
             }
+            corrected += u64::from(lost_before && has_correction(&frame.data));
             frame.contiguous = !std::mem::take(&mut lost_before);
             decoder.push(&frame, &mut sound);
         }
         decoder.finish(&mut sound);
         assert_eq!(sound.len(), 200 * FRAME_SAMPLES);
         assert_eq!(decoder.counts().decoded, 180);
-        assert_eq!(decoder.counts().recovered, 20 * FRAME_SAMPLES as u64);
+        let TrackCounts { recovered, concealed, .. } = decoder.counts();
+        assert_eq!(recovered, corrected * FRAME_SAMPLES as u64);
+        assert!(corrected > 0 && recovered + concealed == 20 * FRAME_SAMPLES as u64, "{corrected}");
         let mut ear = Ear::new();
         ear.push(&sound);
         let tone = ear.overall().tone.unwrap();
@@ -224,6 +227,18 @@ mod tests {
         assert_eq!(sound.len(), 5 * FRAME_SAMPLES);
         let TrackCounts { late, decoded, .. } = decoder.counts();
         assert_eq!((late, decoded), (2, 5), "what was overtaken is put back");
+    }
+
+    #[test]
+    fn a_source_that_begins_anew_with_lower_numbers_is_heard_at_once() {
+        let mut decoder = TrackDecoder::new();
+        let mut sound = Vec::new();
+        for (n, frame) in frames(20).into_iter().enumerate() {
+            let began = if n < 10 { 9_000 } else { 0 };
+            let sequence = frame.sequence.map(|sequence| sequence + began);
+            decoder.push(&Frame { sequence, ..frame }, &mut sound);
+        }
+        assert_eq!((decoder.counts().decoded, decoder.counts().late), (20, 0));
     }
 
     #[test]
