@@ -19,8 +19,7 @@
 //! * **It plays later or earlier than it should**: the sound is made shorter or longer by a period of
 //!   the voice. That also takes up the difference of both sides' clocks.
 //!
-//! The recipe and its measurements: `media.md` §3; what it does to speech is measured in
-//! `tests/jitter.rs`.
+//! What it does to speech is measured in `tests/jitter.rs`.
 
 mod clock;
 mod delay;
@@ -262,7 +261,11 @@ impl JitterBuffer {
             return self.nothing_there();
         };
         let gap = timestamp - next.timestamp;
-        if pause(next, *timestamp, packet, self.packet).is_some_and(|pause| pause > 0) {
+        // A sender whose time stamps are not quite the length of the packets is not silent in between.
+        if gap < CONCEAL_STEP as Samples {
+            self.explain(0);
+            self.play_first();
+        } else if pause(next, *timestamp, packet, self.packet).is_some_and(|pause| pause > 0) {
             self.phase = Phase::Waiting;
         } else if gap > self.unexplained as Samples && gap <= samples(MAX_MADE_UP) {
             self.bridge(next, gap as usize);
@@ -298,13 +301,16 @@ impl JitterBuffer {
         // Whole packets keep the count.
         let done = gap - left + made;
         let sequence = next.sequence.filter(|_| done.is_multiple_of(self.packet));
-        let sequence = sequence.map(|sequence| sequence + (done / self.packet) as u64);
+        let sequence =
+            sequence.map(|sequence| sequence.saturating_add((done / self.packet) as u64));
         self.next = Some(Next { timestamp: timestamp + made as Samples, sequence });
     }
 
     fn recover(&mut self, samples: usize) {
         let Some((_, packet)) = self.packets.first_key_value() else { return };
-        // The correction is as long as a packet. Asked for where there is none, the codec conceals.
+        // As long as a packet, also where half of it was made up already: what is said twice makes the delay
+        // grow by that half, and the next time less has to be made up. Cut to what is missing, delay fell by
+        // 9 ms and twice as much was concealed (10 % lost, `tests/jitter.rs`).
         let whole = samples.max(self.packet);
         if has_correction(&packet.data)
             && let Ok(made) = self.decoder.recover(&packet.data, whole)

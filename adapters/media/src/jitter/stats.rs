@@ -1,9 +1,11 @@
-//! What became of packets and of time: the figures of a jitter buffer. Where WebRTC's statistics have the
-//! same figure (`RTCInboundRtpStreamStats`), its name there finds it here.
+//! What became of packets and of time: the figures of a jitter buffer. Names of WebRTC's statistics
+//! (`RTCInboundRtpStreamStats`) find the nearest figure here; its delays are sums, to be divided by
+//! `jitterBufferEmittedCount`, those here are of now.
 
 use std::time::Duration;
 
-/// What became of packets and of the time that was played. Counters never go back.
+/// What became of packets and of the time that was played. Counters never go back; `delay` and `target`
+/// are of now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct JitterStats {
