@@ -1,5 +1,5 @@
 //! What a microphone beside a loudspeaker sends: the far voice is gone, the near one is there. In virtual
-//! time, with the cases of `media.md` §4; `--nocapture` prints what was measured.
+//! time, in four rooms; `--nocapture` prints what was measured.
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 

@@ -1,5 +1,5 @@
 //! Whether two pieces of sound are the same speech: how loud it is in each band over time is compared,
-//! never the wave form, which codecs, echo cancellers and high-passes turn around (`media.md` §4).
+//! never the wave form, which codecs, echo cancellers and high-passes turn around.
 //!
 //! All sound here is of [`RATE`], one channel.
 

@@ -1,5 +1,5 @@
 //! A sound server of a test's own: PulseAudio with a virtual microphone and a virtual loudspeaker, and
-//! without any card (`media.md` §5).
+//! without any card.
 //!
 //! ```text
 //!  say ─▶ sink "mic" ─▶ source "virtmic" ─▶ our program ─▶ sink "spk" ─▶ its monitor ─▶ listen

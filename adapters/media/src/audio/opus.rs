@@ -1,8 +1,8 @@
 //! Opus by `ropus`: an encoder and a decoder of 48 kHz, one channel (RFC 6716, RFC 7587).
 //!
-//! Settings and measurements: `media.md` §2. Packets of a remote party are hostile until decoded:
-//! nothing here panics on them, and a packet that cannot be decoded is an error which
-//! [`TrackDecoder`](super::track::TrackDecoder) turns into concealment.
+//! Packets of a remote party are hostile until decoded: nothing here panics on them, and a packet that
+//! cannot be decoded is an error, which the jitter buffer and [`TrackDecoder`](super::track::TrackDecoder)
+//! turn into concealment.
 
 use ropus::{Application, Bitrate, Channels, DecodeMode, InbandFec};
 

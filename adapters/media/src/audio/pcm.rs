@@ -73,9 +73,9 @@ pub(crate) fn pcm_input() -> (PcmInput, PcmQueue) {
     (PcmInput(Arc::clone(&queue)), PcmQueue(queue))
 }
 
-/// The call is over: nobody takes sound any more.
+/// Nobody takes sound any more: the call is over, or the headset has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the source is closed: the call is over")]
+#[error("nobody takes sound any more: the call, or the headset, has ended")]
 pub struct PcmClosed;
 
 /// The application's end of a [`pcm_source`].
@@ -112,8 +112,8 @@ impl PcmInput {
         Ok(taken)
     }
 
-    /// Waits until all that was written is sent; then a bot that said goodbye can hang up. Cancel
-    /// safe.
+    /// Waits until all that was written is taken to be sent; then a bot that said goodbye can hang up. At a
+    /// headset the last 40 ms are on the way to the encoder still. Cancel safe.
     ///
     /// # Errors
     /// [`PcmClosed`] when the source is gone before.
@@ -255,7 +255,7 @@ pub struct PcmOutput(Arc<Queue>);
 
 impl PcmOutput {
     /// The next 20 ms (960 samples) that were heard, gaps concealed; the last one may be shorter.
-    /// `None`: the call is over and all was read. Cancel safe.
+    /// `None`: the call, or the headset, has ended, and all was read. Cancel safe.
     pub async fn read<S: Sample>(&mut self) -> Option<Vec<S>> {
         loop {
             if let Some(sound) = self.take() {

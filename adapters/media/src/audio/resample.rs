@@ -1,4 +1,4 @@
-//! Other rates than 48 kHz, converted by `rubato` (windowed sinc, `media.md` §6).
+//! Other rates than 48 kHz, converted by `rubato` (windowed sinc).
 
 use std::ops::RangeInclusive;
 
@@ -122,7 +122,13 @@ impl StreamResampler {
         ) else {
             return 0;
         };
-        self.inner.process_into_buffer(&input, &mut output, None).map_or(0, |(_, made)| made)
+        match self.inner.process_into_buffer(&input, &mut output, None) {
+            Ok((_, made)) => made,
+            Err(error) => {
+                tracing::warn!(%error, "5 ms not converted");
+                0
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What sound is in this package: 48 kHz, one channel, `f32` from -1 to 1, in frames of 20 ms.
 //!
-//! Opus runs at 48 kHz whatever it carries (RFC 7587 §4.1), so nothing here converts rates.
-//! Applications may hand over and take `i16` as well; [`Sample`] converts.
+//! Opus runs at 48 kHz whatever it carries (RFC 7587 §4.1), and other rates are converted where
+//! they come in or go out (`resample.rs`). Applications may hand over and take `i16` as well; [`Sample`] converts.
 
 use std::time::Duration;
 

@@ -9,12 +9,12 @@
 //! |---|---|
 //! | `ring.rs` | what a callback does: it copies between the card's buffer and a wait-free ring |
 //! | `recorder.rs`, `player.rs` | the audio thread's ends of the rings, with other rates than 48 kHz |
-//! | `watch.rs` | notices a card that stops without a word |
+//! | `watch.rs` | notices a card that is gone |
 //! | `stream.rs` | opens a card: buffers of 10 ms, any format, rate and number of channels |
 //! | `system.rs` | asks the sound system, which may hang, on threads of their own |
 //!
-//! Buffers are always of a fixed length: what the system takes by default may be two seconds
-//! (`media.md` §5). Cards give and take other lengths all the same, and any is borne.
+//! Buffers are always of a fixed length: what the system takes by default may be two seconds.
+//! Cards give and take other lengths all the same, and any is borne.
 
 mod player;
 mod recorder;

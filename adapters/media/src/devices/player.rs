@@ -5,9 +5,9 @@ use std::{sync::mpsc::Sender, time::Duration};
 use rtrb::Producer;
 
 use super::{
-    recorder::Life,
     ring::{PLAYED_MS, samples},
     stream::Playing,
+    watch::Life,
 };
 use crate::{
     audio::{resample::StreamResampler, sound::SAMPLE_RATE},

@@ -1,15 +1,12 @@
 //! A card's microphone, as the audio thread has it.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
-    time::Duration,
-};
+use std::{sync::mpsc::Sender, time::Duration};
 
 use rtrb::Consumer;
 
-use super::{ring::Tally, stream::Recording, watch::Watch};
+use super::{stream::Recording, watch::Life};
 use crate::{
-    audio::{resample::StreamResampler, sound::SAMPLE_RATE},
+    audio::resample::StreamResampler,
     talk::{DeviceError, Recorder},
 };
 
@@ -26,49 +23,6 @@ impl CardRecorder {
     pub(super) fn new(recording: Recording, open: Sender<()>) -> Self {
         let Recording { ring, resampler, rate, tally } = recording;
         Self { ring, resampler, life: Life::new(tally, rate, open) }
-    }
-}
-
-/// Whether a card still calls, and the end of it.
-pub(super) struct Life {
-    tally: Arc<Tally>,
-    /// Of the card, in Hz.
-    rate: u32,
-    watch: Watch,
-    is_told: bool,
-    /// Closed with this value: that closes the card, see `system.rs`.
-    _open: Sender<()>,
-}
-
-impl Life {
-    pub(super) fn new(tally: Arc<Tally>, rate: u32, open: Sender<()>) -> Self {
-        Self { tally, rate, watch: Watch::default(), is_told: false, _open: open }
-    }
-
-    /// [`DeviceError::Gone`] when nothing will come any more.
-    pub(super) fn check(&mut self, now: Duration) -> Result<(), DeviceError> {
-        let callbacks = self.tally.callbacks.load(Relaxed);
-        let fault = match self.tally.fault.get() {
-            Some(fault) => fault.as_str(),
-            None if self.watch.is_alive(callbacks, now) => return Ok(()),
-            None => "it is silent without a word",
-        };
-        if !self.is_told {
-            tracing::info!(fault, "a sound card is gone");
-            self.is_told = true;
-        }
-        Err(DeviceError::Gone)
-    }
-
-    /// Samples that were lost, of 48 kHz whatever the card's rate.
-    pub(super) fn lost(&self) -> u64 {
-        let lost = self.tally.lost.load(Relaxed);
-        lost.saturating_mul(u64::from(SAMPLE_RATE)) / u64::from(self.rate.max(1))
-    }
-
-    /// How many samples the card asks for at once.
-    pub(super) fn longest(&self) -> usize {
-        self.tally.longest.load(Relaxed)
     }
 }
 
@@ -90,19 +44,5 @@ impl Recorder for CardRecorder {
 
     fn lost(&self) -> u64 {
         self.life.lost()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn what_a_card_of_any_rate_loses_is_counted_as_sound_of_48_khz() {
-        let tally: Arc<Tally> = Arc::default();
-        tally.lost.store(4_410, Relaxed);
-        assert_eq!(Life::new(tally, 44_100, mpsc::channel().0).lost(), 4_800);
     }
 }

@@ -34,8 +34,8 @@ pub(super) enum Answer {
 
 /// Answers questions, at once or later.
 pub(super) trait Clerk: Send {
-    /// Never waits. What cannot be asked is answered with an error, or not at all after
-    /// [`next`](Self::next) has failed.
+    /// Never waits. Where nobody has the devices any more [`next`](Self::next) says so, and who asked for a list
+    /// finds that no reply will come.
     fn ask(&mut self, question: Question);
 
     /// The next answer that is there.
@@ -43,6 +43,11 @@ pub(super) trait Clerk: Send {
     /// # Errors
     /// There will be none any more: who had the devices has panicked.
     fn next(&mut self) -> Result<Option<Answer>, DeviceError>;
+}
+
+/// What is said where there is nobody any more who could open or list devices.
+pub(super) fn unattended() -> DeviceError {
+    DeviceError::System("nobody attends to the devices any more".into())
 }
 
 /// A thread that has the devices.
@@ -86,9 +91,7 @@ impl Clerk for ClerkThread {
         match self.answers.try_recv() {
             Ok(answer) => Ok(Some(answer)),
             Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => {
-                Err(DeviceError::System("the devices' thread has ended".into()))
-            }
+            Err(TryRecvError::Disconnected) => Err(unattended()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`AudioCore`]: one microphone and one loudspeaker in a call with one or several others.
+//! [`AudioCore`]: one microphone and one loudspeaker, in calls with one or several others.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -89,7 +89,7 @@ struct Person {
     level: Level,
 }
 
-/// The sound of one call. See the [module](super).
+/// The sound of one person in all calls. See the [module](super).
 #[derive(Debug)]
 pub struct AudioCore {
     cleaner: Cleaner,
@@ -144,6 +144,11 @@ impl AudioCore {
                 .for_each(|(to, from)| *to = from);
             self.record(step);
         }
+    }
+
+    /// So many samples were recorded and lost before anybody could push them: their time passes all the same.
+    pub(super) fn lose_capture(&mut self, samples: u64) {
+        self.position += samples;
     }
 
     /// The microphone was closed: what is left of it, less than a packet, is not sent when it is opened
@@ -231,10 +236,10 @@ impl AudioCore {
         }
     }
 
-    /// A packet came at `now`, a time on the clock of [`pull_playout`](Self::pull_playout).
-    pub fn push_packet(&mut self, now: Duration, voice: VoiceId, frame: &Frame) {
+    /// A packet came at `arrival`, a time on the clock of [`pull_playout`](Self::pull_playout).
+    pub fn push_packet(&mut self, arrival: Duration, voice: VoiceId, frame: &Frame) {
         if let Some(person) = self.people.get_mut(&voice) {
-            person.jitter.push(now, frame);
+            person.jitter.push(arrival, frame);
         }
     }
 

@@ -105,7 +105,8 @@ fn not_found(kind: DeviceKind, which: &Which, there: &[String]) -> String {
 
 /// A microphone that records. The audio thread has it.
 pub trait Recorder: Send {
-    /// Appends what was recorded until `now` since it was asked last, which may be nothing. Does not wait.
+    /// Appends what was recorded until `now` since it was asked last, which may be nothing: 48 kHz, one
+    /// channel, -1 to 1. Does not wait.
     ///
     /// # Errors
     /// Nothing more will come: it is to be dropped and opened anew.
@@ -120,13 +121,15 @@ pub trait Recorder: Send {
 /// A loudspeaker that plays. The audio thread has it.
 pub trait Player: Send {
     /// How many samples it wants at `now` so that it never runs dry, and no more, since what waits here
-    /// is delay. Whoever has sound in steps writes one as long as this is above zero.
+    /// is delay. Asked every 5 ms; what is not written is wanted again. At most so much is written, rounded
+    /// up to 10 ms: at first all of it, later an eighth faster than time passes.
     ///
     /// # Errors
     /// It plays no longer: it is to be dropped and opened anew.
     fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError>;
 
-    /// Plays this next. What is far beyond [`wanted`](Self::wanted) may be dropped.
+    /// Plays this next: 48 kHz, one channel, -1 to 1. What is far beyond [`wanted`](Self::wanted) may be
+    /// dropped.
     fn write(&mut self, sound: &[f32]);
 
     /// Samples that were missing when they were to be played since the first was written: silence was

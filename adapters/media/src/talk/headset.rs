@@ -12,13 +12,14 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AudioOptions, Devices, Which,
-    clerk::{Clerk, ClerkThread},
+    clerk::{Clerk, ClerkThread, unattended},
     clock::Clock,
     core::AudioCore,
     device::{DeviceError, DeviceInfo, DeviceKind},
-    lane::{Microphone, Speaker},
+    ends::{Microphone, Speaker},
     rig::Rig,
-    wishes::{DeviceState, HeadsetView, Shared, Talker, Wake},
+    view::{DeviceState, HeadsetView, Talker},
+    wishes::{Shared, Wake},
 };
 use crate::error::CodecError;
 
@@ -54,8 +55,10 @@ pub enum HeadsetError {
 ///
 /// A handle: clones are the same headset, and a [`Studio`](crate::Studio) has one. The thread ends with
 /// the last of them, whatever [`Microphone`]s and [`Speaker`]s are left: the former give what waits to be
-/// sent and then no more, the latter are silent. Where the thread ends by itself, since a [`Devices`]
-/// panics, it is the same, and both devices are [`Missing`](DeviceState::Missing) from then on.
+/// sent and then no more, the latter are silent. Where the thread panics, since a device of it does
+/// ([`Recorder`](super::Recorder), [`Player`](super::Player)), it is the same, and both devices are
+/// [`Missing`](DeviceState::Missing) from then on. Where [`Devices`] panic, what is open goes on; what would
+/// have to be opened is missing.
 ///
 /// ```
 /// use matrix_voip_media::{Studio, talk::{Devices, Headset, HeadsetError, HeadsetOptions}};
@@ -119,7 +122,7 @@ impl Wake for Sleeper {
 }
 
 impl Headset {
-    /// Starts the thread. No device is opened yet.
+    /// Starts the thread of sound, and one that opens devices for it. None is opened yet.
     ///
     /// # Errors
     /// [`HeadsetError`]: the codec or the system refuses.
@@ -178,11 +181,11 @@ impl Headset {
     /// All devices that are there. Cancel safe.
     ///
     /// # Errors
-    /// [`DeviceError`]: the system does not tell, or the thread has ended.
+    /// [`DeviceError`]: the system does not tell, or nobody is left who could ask it.
     pub async fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError> {
         let (reply, told) = oneshot::channel();
         self.shared.ask(reply);
-        told.await.unwrap_or_else(|_| Err(ended()))
+        told.await.unwrap_or_else(|_| Err(unattended()))
     }
 
     /// Sends silence, in all calls, without telling the others: push to talk. To be shown as muted,
@@ -327,12 +330,12 @@ mod tests {
         let mut devices = pin!(headset.devices());
         assert!(devices.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         go.send(()).unwrap();
-        assert_eq!(devices.await, Err(ended()), "who asked while it was at work");
+        assert_eq!(devices.await, Err(unattended()), "who asked while it was at work");
         let gone = DeviceState::Missing(ended());
         let view = headset.view();
         assert_eq!((&view.microphone, &view.speaker), (&gone, &gone));
         while microphone.next().await.is_some() {}
-        assert_eq!(headset.devices().await, Err(ended()));
+        assert_eq!(headset.devices().await, Err(unattended()));
         assert_eq!(headset.microphone().next().await, None);
         assert_eq!(speaker.playout().unwrap().output, PlayoutOutput::NoDevice);
         let later = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
@@ -353,14 +356,14 @@ mod tests {
         let mut devices = pin!(headset.devices());
         assert!(devices.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         go.send(()).unwrap();
-        assert_eq!(devices.await, Err(ended()), "who asked while it was at work");
+        assert_eq!(devices.await, Err(unattended()), "who asked while it was at work");
         while !matches!(headset.view().speaker, DeviceState::Missing(DeviceError::System(_))) {
             assert!(news.next().await.is_some());
         }
         for _ in 0..15 {
             assert!(microphone.next().await.is_some());
         }
-        assert_eq!(headset.devices().await, Err(ended()));
+        assert_eq!(headset.devices().await, Err(unattended()));
         assert_eq!(speaker.playout().unwrap().output, PlayoutOutput::NoDevice);
     }
 }

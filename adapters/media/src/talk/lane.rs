@@ -3,17 +3,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use matrix_voip::host::{
-    Codec, Frame, FrameSink, FrameSource, Playout, PlayoutOutput, SourceControl,
-};
+use matrix_voip::host::{Frame, Playout, PlayoutOutput, SourceControl};
 use tokio::sync::Notify;
-
-use super::{clock::Clock, wishes::Shared};
 
 /// Most packets that wait to be sent: 200 ms.
 pub const MAX_UNSENT: usize = 10;
@@ -62,6 +57,36 @@ impl Outbox {
         untaken
     }
 
+    /// The oldest packet, as soon as there is one. `None`: there will be no more. Cancel safe.
+    pub(super) async fn next(&self) -> Option<Frame> {
+        loop {
+            {
+                let mut inside = lock(&self.inside);
+                if let Some(packet) = inside.packets.pop_front() {
+                    return Some(packet);
+                }
+                if inside.is_over {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    pub(super) fn control(&self, control: SourceControl) {
+        let way = &mut lock(&self.inside).way;
+        match control {
+            SourceControl::Enabled(on) => way.is_muted = !on,
+            SourceControl::Bitrate(limit) => way.bitrate = Some(limit),
+            SourceControl::Loss(share) => way.loss = share,
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        lock(&self.inside).is_missing
+    }
+
     pub(super) fn way(&self) -> Way {
         lock(&self.inside).way
     }
@@ -75,63 +100,6 @@ impl Outbox {
     pub(super) fn end(&self) {
         lock(&self.inside).is_over = true;
         self.filled.notify_one();
-    }
-}
-
-/// The microphone of a [`Headset`](super::Headset), as an engine has it. Dropped, it records no longer.
-#[derive(Debug)]
-pub struct Microphone {
-    outbox: Arc<Outbox>,
-    id: u64,
-    shared: Arc<Shared>,
-}
-
-impl Microphone {
-    pub(super) fn open(shared: Arc<Shared>) -> Self {
-        let (id, outbox) = shared.open_lane();
-        Self { outbox, id, shared }
-    }
-}
-
-#[async_trait]
-impl FrameSource for Microphone {
-    fn codec(&self) -> Codec {
-        Codec::Opus
-    }
-
-    async fn next(&mut self) -> Option<Frame> {
-        loop {
-            {
-                let mut inside = lock(&self.outbox.inside);
-                if let Some(packet) = inside.packets.pop_front() {
-                    return Some(packet);
-                }
-                if inside.is_over {
-                    return None;
-                }
-            }
-            self.outbox.filled.notified().await;
-        }
-    }
-
-    fn control(&mut self, control: SourceControl) {
-        let way = &mut lock(&self.outbox.inside).way;
-        match control {
-            SourceControl::Enabled(on) => way.is_muted = !on,
-            SourceControl::Bitrate(limit) => way.bitrate = Some(limit),
-            SourceControl::Loss(share) => way.loss = share,
-            _ => {}
-        }
-    }
-
-    fn has_device(&self) -> bool {
-        !lock(&self.outbox.inside).is_missing
-    }
-}
-
-impl Drop for Microphone {
-    fn drop(&mut self) {
-        self.shared.close_lane(self.id);
     }
 }
 
@@ -154,6 +122,10 @@ impl Inbox {
         inside.overrun
     }
 
+    pub(super) fn playout(&self) -> Playout {
+        lock(&self.0).playout
+    }
+
     pub(super) fn tell(&self, playout: Playout) {
         lock(&self.0).playout = playout;
     }
@@ -170,37 +142,5 @@ impl Inbox {
             inside.overrun += 1;
         }
         inside.packets.push_back((arrival, packet));
-    }
-}
-
-/// The loudspeaker of a [`Headset`](super::Headset) for one remote track, as an engine has it.
-#[derive(Debug)]
-pub struct Speaker {
-    inbox: Arc<Inbox>,
-    clock: Clock,
-    id: u64,
-    shared: Arc<Shared>,
-}
-
-impl Speaker {
-    pub(super) fn open(shared: Arc<Shared>, talker: super::Talker, clock: Clock) -> Self {
-        let (id, inbox) = shared.open_voice(talker);
-        Self { inbox, clock, id, shared }
-    }
-}
-
-impl FrameSink for Speaker {
-    fn push(&mut self, frame: Frame) {
-        self.inbox.put(self.clock.now(), frame);
-    }
-
-    fn playout(&self) -> Option<Playout> {
-        Some(lock(&self.inbox.0).playout)
-    }
-}
-
-impl Drop for Speaker {
-    fn drop(&mut self) {
-        self.shared.close_voice(self.id);
     }
 }

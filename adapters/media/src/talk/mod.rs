@@ -10,6 +10,17 @@
 //! [`push_capture`](AudioCore::push_capture) with what it records and [`pull_playout`](AudioCore::pull_playout)
 //! for what it is to play, each by the clock of that device; the difference of the two clocks, and of the
 //! clocks of the others, is taken up on the way.
+//!
+//! | where | what |
+//! | --- | --- |
+//! | `core.rs` | [`AudioCore`]; in it `cleaner.rs` and `limiter.rs`, and the jitter buffers |
+//! | `rig.rs` | what the audio thread does at each turn, with the time told |
+//! | `headset.rs`, `program.rs` | that thread, and the handle to it: of a person, of a program |
+//! | `ends.rs`, `lane.rs` | what an engine has of it, and the queues between |
+//! | `wishes.rs`, `view.rs` | what the application wants of it, and sees |
+//! | `device.rs`, `choose.rs` | what a device is, and which one a name means |
+//! | `slot.rs`, `clerk.rs` | a device that is open or missing, and who opens it |
+//! | `pace.rs`, `metronome.rs`, `clock.rs` | time: of a loudspeaker, without one, of the thread |
 
 mod choose;
 mod cleaner;
@@ -17,6 +28,7 @@ mod clerk;
 mod clock;
 mod core;
 mod device;
+mod ends;
 mod headset;
 mod lane;
 mod limiter;
@@ -24,8 +36,10 @@ mod metronome;
 mod pace;
 mod program;
 mod rig;
+mod slot;
 #[cfg(test)]
 mod testkit;
+mod view;
 mod wishes;
 
 pub use self::{
@@ -35,9 +49,10 @@ pub use self::{
         TooManyVoices, VoiceId, VoiceReport,
     },
     device::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which},
+    ends::{Microphone, Speaker},
     headset::{DeviceNews, Headset, HeadsetError, HeadsetOptions},
-    lane::{MAX_ARRIVED, MAX_UNSENT, Microphone, Speaker},
-    wishes::{DeviceState, HeadsetView, Talker},
+    lane::{MAX_ARRIVED, MAX_UNSENT},
+    view::{DeviceState, HeadsetView, Talker},
 };
 pub use crate::audio::opus::OpusOptions;
 

@@ -14,7 +14,7 @@ use super::{
 use crate::audio::sound::SAMPLE_RATE;
 
 /// A loudspeaker that wants as much as the one within, but no sooner than it needs it.
-pub(super) struct Paced {
+pub(super) struct PacedPlayer {
     player: Box<dyn Player>,
     /// When it was asked last. `None`: never, so it is empty and gets all that it wants.
     asked: Option<Duration>,
@@ -22,19 +22,19 @@ pub(super) struct Paced {
     credit: usize,
 }
 
-impl Paced {
+impl PacedPlayer {
     pub(super) fn new(player: Box<dyn Player>) -> Self {
         Self { player, asked: None, credit: 0 }
     }
 }
 
-impl Player for Paced {
+impl Player for PacedPlayer {
     fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
         let wanted = self.player.wanted(now)?;
         let Some(asked) = self.asked.replace(now) else { return Ok(wanted) };
         let passed = samples(now.saturating_sub(asked));
-        // A quarter faster, since the card's clock is another, and turns are late at times.
-        let earned = passed.saturating_add(passed / 4);
+        // An eighth faster, since the card's clock is another, and turns are late at times.
+        let earned = passed.saturating_add(passed / 8);
         // Of a time in which nothing was wanted, no more than a step is left.
         self.credit = self.credit.min(STEP_SAMPLES).saturating_add(earned);
         Ok(wanted.min(self.credit / STEP_SAMPLES * STEP_SAMPLES))

@@ -87,7 +87,7 @@ impl Devices for Program {
 
     fn open_recorder(&mut self, _: &Which) -> Result<Box<dyn Recorder>, DeviceError> {
         let queue = Arc::clone(&self.mouth);
-        let mouth = Mouth { queue, metronome: Metronome::default(), rest: Vec::new() };
+        let mouth = ProgramRecorder { queue, metronome: Metronome::default(), rest: Vec::new() };
         if std::mem::replace(&mut self.has_spoken, true) {
             // Written after the call before had ended, by who did not know yet.
             mouth.forget();
@@ -97,12 +97,12 @@ impl Devices for Program {
 
     fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
         let ear = Arc::clone(&self.ear);
-        Ok(Box::new(Ear { ear, metronome: Metronome::default(), due: 0 }))
+        Ok(Box::new(ProgramPlayer { ear, metronome: Metronome::default(), due: 0 }))
     }
 }
 
 /// What the program says, 10 ms for each 10 ms.
-struct Mouth {
+struct ProgramRecorder {
     /// The one of all calls, one after the other.
     queue: Arc<Mutex<PcmQueue>>,
     metronome: Metronome,
@@ -110,20 +110,20 @@ struct Mouth {
     rest: Vec<f32>,
 }
 
-impl Mouth {
+impl ProgramRecorder {
     /// Drops what is written and not sent: it was not meant for who is called next.
     fn forget(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-impl Drop for Mouth {
+impl Drop for ProgramRecorder {
     fn drop(&mut self) {
         self.forget();
     }
 }
 
-impl Recorder for Mouth {
+impl Recorder for ProgramRecorder {
     fn read(&mut self, now: Duration, sound: &mut Vec<f32>) -> Result<(), DeviceError> {
         for _ in 0..self.metronome.steps(now) {
             if self.rest.is_empty() {
@@ -141,14 +141,14 @@ impl Recorder for Mouth {
 }
 
 /// What the program hears, 10 ms for each 10 ms.
-struct Ear {
+struct ProgramPlayer {
     ear: Arc<PcmEar>,
     metronome: Metronome,
     /// Samples that time has passed for.
     due: usize,
 }
 
-impl Player for Ear {
+impl Player for ProgramPlayer {
     fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
         self.due += self.metronome.steps(now) as usize * STEP_SAMPLES;
         Ok(self.due)
@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Ear as Meter, Level, Made, Script, Tone, Voice,
+        Ear, Level, Made, Script, Tone, Voice,
         audio::opus::Decoder,
         talk::{
             AudioCore, AudioOptions, Microphone,
@@ -255,7 +255,7 @@ mod tests {
         let loud = said.iter().filter(|packet| packet.audio_level > Some(-30)).count();
         assert!((49..=51).contains(&loud), "a second of words: {loud}");
         assert!((94_000..=96_000).contains(&heard.len()), "{}", heard.len());
-        let mut meter = Meter::new();
+        let mut meter = Ear::new();
         meter.push(&heard[48_000..]);
         let tone = meter.overall().tone.unwrap();
         assert!((tone.hz - 700.0).abs() < 3.0 && tone.share > 0.95, "{tone:?}");

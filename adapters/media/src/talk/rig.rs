@@ -14,134 +14,19 @@ use matrix_voip::host::{Frame, Playout, PlayoutOutput, SourceControl};
 
 use super::{
     STEP_SAMPLES,
-    clerk::{Answer, Clerk, Question, Ticket},
-    core::{AudioCore, VoiceId, VoiceReport},
-    device::{DeviceError, Player, Recorder, Which},
-    lane::{Inbox, Way},
-    metronome::Metronome,
-    pace::Paced,
-    wishes::{DeviceState, HeadsetView, Setting, Shared, Talker, Wishes},
+    clerk::{Answer, Clerk, Question},
+    core::{AudioCore, MAX_RECORDED, VoiceId, VoiceReport},
+    device::{Player, Recorder, Which},
+    lane::{Inbox, Outbox, Way},
+    pace::PacedPlayer,
+    slot::Slot,
+    view::{DeviceState, HeadsetView, Talker},
+    wishes::{Setting, Shared, Wishes},
 };
 use crate::audio::sound::SAMPLE_RATE;
 
-/// How long until a missing device is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// Most that is played at one turn, whatever a device wants: 200 ms.
 const MAX_WANTED: usize = SAMPLE_RATE as usize / 5;
-
-/// A device that may lose sound.
-trait Lossy {
-    /// Samples so far.
-    fn lost(&self) -> u64;
-}
-
-impl Lossy for dyn Recorder {
-    fn lost(&self) -> u64 {
-        Recorder::lost(self)
-    }
-}
-
-impl Lossy for dyn Player {
-    fn lost(&self) -> u64 {
-        Player::lost(self)
-    }
-}
-
-/// One device: open, or missing and to be tried again.
-struct Slot<D: Lossy + ?Sized> {
-    device: Option<Box<D>>,
-    /// Which was opened, or tried.
-    which: Which,
-    state: DeviceState,
-    /// Which answer is waited for, if any.
-    asked: Option<Ticket>,
-    tickets: Ticket,
-    /// When the last try failed.
-    tried: Option<Duration>,
-    metronome: Metronome,
-    /// Samples that those before this one have lost.
-    lost: u64,
-}
-
-impl<D: Lossy + ?Sized> Slot<D> {
-    fn new() -> Self {
-        Self {
-            device: None,
-            which: Which::Default,
-            state: DeviceState::Idle,
-            asked: None,
-            tickets: 0,
-            tried: None,
-            metronome: Metronome::default(),
-            lost: 0,
-        }
-    }
-
-    /// Samples that were lost in all.
-    fn lost(&self) -> u64 {
-        self.lost + self.device.as_ref().map_or(0, |device| device.lost())
-    }
-
-    /// Asks for what is wanted, unless it is open, or asked for, or was tried a moment ago.
-    fn want(&mut self, now: Duration, which: &Which, ask: impl FnOnce(Ticket, Which)) {
-        if self.which != *which {
-            self.drop_device();
-            (self.tried, self.asked, self.state) = (None, None, DeviceState::Idle);
-            self.which = which.clone();
-        }
-        let waits = self.tried.is_some_and(|tried| (tried..tried + RETRY).contains(&now));
-        if self.device.is_some() || self.asked.is_some() || waits {
-            return;
-        }
-        self.tickets += 1;
-        self.asked = Some(self.tickets);
-        ask(self.tickets, which.clone());
-    }
-
-    /// What came of asking; of what is not wanted any more, nothing.
-    fn on_answer(&mut self, now: Duration, ticket: Ticket, opened: Result<Box<D>, DeviceError>) {
-        if self.asked != Some(ticket) {
-            return;
-        }
-        self.asked = None;
-        match opened {
-            Ok(device) => {
-                self.metronome.stop();
-                (self.device, self.state) = (Some(device), DeviceState::Open);
-            }
-            Err(error) => self.miss(now, error),
-        }
-    }
-
-    /// Nobody answers any more.
-    fn give_up(&mut self, now: Duration, error: &DeviceError) {
-        if self.asked.take().is_some() {
-            self.miss(now, error.clone());
-        }
-    }
-
-    fn miss(&mut self, now: Duration, error: DeviceError) {
-        (self.tried, self.state) = (Some(now), DeviceState::Missing(error));
-    }
-
-    fn lose(&mut self, now: Duration, error: DeviceError) {
-        tracing::info!(%error, which = %self.which, "an audio device is gone");
-        self.drop_device();
-        self.miss(now, error);
-    }
-
-    fn close(&mut self) {
-        self.drop_device();
-        let (which, lost, tickets) = (self.which.clone(), self.lost, self.tickets);
-        *self = Self { which, lost, tickets, ..Self::new() };
-    }
-
-    fn drop_device(&mut self) {
-        self.lost = self.lost();
-        self.device = None;
-    }
-}
 
 /// One voice of the core, with where its packets come from.
 struct Voice {
@@ -163,7 +48,9 @@ pub(super) struct Rig {
     way: Way,
     /// Packets that an engine did not take in time.
     untaken: u64,
-    /// Kept between turns, so that nothing is allocated at each.
+    /// Samples that microphones have lost, as far as their time has passed.
+    lost: u64,
+    /// Kept between turns, so that packets and sound need no new memory at each.
     arrived: VecDeque<(Duration, Frame)>,
     recorded: Vec<f32>,
 }
@@ -178,6 +65,7 @@ impl Rig {
             voices: BTreeMap::new(),
             way: Way::default(),
             untaken: 0,
+            lost: 0,
             arrived: VecDeque::new(),
             recorded: Vec::new(),
         }
@@ -194,33 +82,45 @@ impl Rig {
         for reply in lists {
             self.clerk.ask(Question::List(reply));
         }
-        if is_busy {
-            self.want_player(now, &speaker);
-        } else {
-            self.player.close();
-        }
-        if lanes.is_empty() {
-            // Nobody is recorded who is not to be heard.
-            self.close_recorder();
-        } else {
-            self.want_recorder(now, &microphone);
-        }
+        self.want_devices(
+            now,
+            is_busy.then_some(&speaker),
+            (!lanes.is_empty()).then_some(&microphone),
+        );
         self.take_devices(now);
         if is_busy {
-            self.take_packets();
-            self.play(now);
-            if !lanes.is_empty() {
-                self.record(now);
-                let is_missing = matches!(self.recorder.state, DeviceState::Missing(_));
-                lanes.iter().for_each(|lane| lane.tell(is_missing));
-            }
-            while let Some(packet) = self.core.poll_packet() {
-                let given_up = lanes.iter().filter_map(|lane| lane.put(packet.clone()));
-                self.untaken += given_up.count() as u64;
-            }
+            self.move_sound(now, &lanes);
         }
         self.publish(shared, is_busy);
         is_busy
+    }
+
+    /// Asks for the devices that are wanted and closes the others. Nobody is recorded who is not to be heard.
+    fn want_devices(&mut self, now: Duration, speaker: Option<&Which>, microphone: Option<&Which>) {
+        match speaker {
+            Some(speaker) => self.want_player(now, speaker),
+            None => self.player.close(),
+        }
+        match microphone {
+            Some(microphone) => self.want_recorder(now, microphone),
+            None => self.close_recorder(),
+        }
+    }
+
+    /// From engines to the loudspeaker, from the microphone to engines, in that order: the echo canceller is to
+    /// know what is played before it hears it.
+    fn move_sound(&mut self, now: Duration, lanes: &[Arc<Outbox>]) {
+        self.take_packets();
+        self.play(now);
+        if !lanes.is_empty() {
+            self.record(now);
+            let is_missing = matches!(self.recorder.state, DeviceState::Missing(_));
+            lanes.iter().for_each(|lane| lane.tell(is_missing));
+        }
+        while let Some(packet) = self.core.poll_packet() {
+            let given_up = lanes.iter().filter_map(|lane| lane.put(packet.clone()));
+            self.untaken += given_up.count() as u64;
+        }
     }
 
     fn want_player(&mut self, now: Duration, which: &Which) {
@@ -242,7 +142,7 @@ impl Rig {
                     self.recorder.on_answer(now, ticket, opened);
                 }
                 Ok(Some(Answer::Player(ticket, opened))) => {
-                    let paced = |player| Box::new(Paced::new(player)) as Box<dyn Player>;
+                    let paced = |player| Box::new(PacedPlayer::new(player)) as Box<dyn Player>;
                     self.player.on_answer(now, ticket, opened.map(paced));
                 }
                 Ok(None) => return,
@@ -335,8 +235,7 @@ impl Rig {
     }
 
     fn close_recorder(&mut self) {
-        let is_used = self.recorder.asked.is_some() || self.recorder.state != DeviceState::Idle;
-        if is_used {
+        if self.recorder.state != DeviceState::Idle {
             self.recorder.close();
             self.core.forget_capture();
         }
@@ -345,7 +244,9 @@ impl Rig {
     /// What the microphone has; without one, silence for as long as time has passed.
     fn record(&mut self, now: Duration) {
         self.recorded.clear();
-        self.recorded.shrink_to(MAX_WANTED);
+        self.recorded.shrink_to(MAX_RECORDED);
+        let lost = self.recorder.lost();
+        self.core.lose_capture(lost - std::mem::replace(&mut self.lost, lost));
         if let Some(recorder) = &mut self.recorder.device {
             match recorder.read(now, &mut self.recorded) {
                 Ok(()) => return self.core.push_capture(&self.recorded),
@@ -393,7 +294,7 @@ impl Rig {
 
     fn output(&self) -> PlayoutOutput {
         match self.player.state {
-            DeviceState::Missing(_) => PlayoutOutput::NoDevice,
+            DeviceState::Missing(_) | DeviceState::Opening => PlayoutOutput::NoDevice,
             DeviceState::Idle | DeviceState::Open => PlayoutOutput::Playing,
         }
     }

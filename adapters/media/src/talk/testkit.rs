@@ -7,10 +7,7 @@ use matrix_voip::{
     id::SessionId,
 };
 
-use super::{
-    lane::Microphone,
-    wishes::{Talker, Wake},
-};
+use super::{ends::Microphone, view::Talker, wishes::Wake};
 
 /// A thread that is the test itself.
 #[derive(Debug)]

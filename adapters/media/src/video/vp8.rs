@@ -1,8 +1,8 @@
 //! VP8 by `oxideav-vp8`: an encoder and a decoder, and what a frame's first bytes tell.
 //!
-//! A pure-Rust codec, made for a test picture: 13 ms for a picture of 320 x 240, fixed quality
-//! (`media.md` §6). Received frames are hostile until decoded: errors, never panics, and no
-//! picture of more than [`MAX_PIXELS`].
+//! A pure-Rust codec, made for a test picture: 13 ms for a picture of 320 x 240, fixed quality.
+//! Received frames are hostile until decoded: errors, never panics, and no picture of more than
+//! [`MAX_PIXELS`].
 
 use oxideav_vp8::{
     I420Frame, KeyframeParams, Vp8DecodedFrame, Vp8DecoderState, Vp8InterStreamEncoder,

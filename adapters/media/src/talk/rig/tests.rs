@@ -9,9 +9,11 @@ use super::*;
 use crate::{
     Level, Made, Script, Tone,
     talk::{
-        AudioOptions, CleanerOptions, DeviceInfo, DeviceKind, Devices, Microphone, Speaker,
+        AudioOptions, CleanerOptions, DeviceError, DeviceInfo, DeviceKind, Devices, Microphone,
+        Speaker,
         clerk::Prompt,
         clock::Clock,
+        metronome::Metronome,
         testkit::{Nobody, sent, talker},
     },
 };
@@ -32,6 +34,10 @@ struct Room {
     takes: Option<usize>,
     /// Samples that it took and nobody had given it.
     dry: usize,
+    /// Samples that the microphone has lost.
+    lost: u64,
+    /// Whether the loudspeaker's clock is faster than ours, by a hundredth.
+    is_fast: bool,
     /// Whether the devices are plugged in.
     plugged: bool,
     played: Vec<f32>,
@@ -45,9 +51,10 @@ type Shelf = Arc<Mutex<Room>>;
 struct Device {
     room: Shelf,
     metronome: Metronome,
-    /// Samples that time has passed for, and those of them that were taken and not given again.
+    /// Samples that time has passed for, and those of them that were taken and not given again; below zero,
+    /// what was given beyond.
     passed: usize,
-    due: usize,
+    due: isize,
 }
 
 impl Device {
@@ -86,26 +93,27 @@ impl Recorder for Device {
     }
 
     fn lost(&self) -> u64 {
-        7
+        self.room.lock().unwrap().lost
     }
 }
 
 impl Player for Device {
     fn wanted(&mut self, now: Duration) -> Result<usize, DeviceError> {
-        self.passed += self.metronome.steps(now) as usize * STEP_SAMPLES;
         let mut room = Self::plugged(self.room.lock().unwrap())?;
+        let now = if room.is_fast { now + now / 100 } else { now };
+        self.passed += self.metronome.steps(now) as usize * STEP_SAMPLES;
         let takes = room.takes.unwrap_or(STEP_SAMPLES);
         while self.passed >= takes {
             // It has what it takes at a time, and 10 ms.
-            room.dry += self.due.saturating_sub(STEP_SAMPLES);
+            room.dry += self.due.saturating_sub_unsigned(STEP_SAMPLES).max(0).unsigned_abs();
             self.passed -= takes;
-            self.due += takes;
+            self.due += takes.cast_signed();
         }
-        Ok(room.wants.unwrap_or(self.due))
+        Ok(room.wants.unwrap_or(self.due.max(0).unsigned_abs()))
     }
 
     fn write(&mut self, sound: &[f32]) {
-        self.due = self.due.saturating_sub(sound.len());
+        self.due -= sound.len().cast_signed();
         self.room.lock().unwrap().played.extend_from_slice(sound);
     }
 }
@@ -262,6 +270,7 @@ fn without_a_sound_card_the_call_goes_on_in_silence_and_it_is_told() {
 #[test]
 fn what_is_unplugged_and_plugged_in_again_is_heard_again() {
     let mut person = Person::plain(true);
+    person.room.lock().unwrap().lost = 7;
     let mut microphone = person.microphone();
     let mut far = Far::new(&person, 1);
     far.talk(&mut person, 1_000);

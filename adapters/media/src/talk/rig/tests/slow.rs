@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use matrix_voip::host::FrameSink;
+
 use super::*;
 
 /// Opens at once and tells it when it may.
@@ -43,6 +45,9 @@ fn while_a_loudspeaker_is_being_opened_the_microphone_is_sent_and_others_are_not
     sent(&mut microphone);
     hangs.store(true, SeqCst);
     choose_speaker(&person, "slow");
+    far.talk(&mut person, 100);
+    assert_eq!(person.view().speaker, DeviceState::Opening);
+    sent(&mut microphone);
     let mut packets = Vec::new();
     for _ in 0..30 {
         far.talk(&mut person, 100);
@@ -51,7 +56,13 @@ fn while_a_loudspeaker_is_being_opened_the_microphone_is_sent_and_others_are_not
     assert!((148..=151).contains(&packets.len()), "{} packets in 3 s", packets.len());
     assert!(packets.iter().all(|packet| packet.audio_level.unwrap() > -20));
     let view = person.view();
-    assert_eq!((&view.microphone, &view.speaker), (&DeviceState::Open, &DeviceState::Idle));
+    let slow = DeviceError::System("the sound system does not answer".into());
+    assert_eq!(
+        (&view.microphone, &view.speaker),
+        (&DeviceState::Open, &DeviceState::Missing(slow)),
+        "it is told"
+    );
+    assert_eq!(far.speaker.playout().unwrap().output, PlayoutOutput::NoDevice, "nobody hears it");
     let (_, voice) = &view.voices[0];
     assert!(voice.stats.overrun == 0 && voice.stats.late == 0, "{voice:?}");
     let asked = person.room.lock().unwrap().opened.len();
