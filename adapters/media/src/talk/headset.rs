@@ -245,14 +245,19 @@ fn run(mut rig: Rig, clock: Clock, shared: &Shared) {
             next = clock.now();
             continue;
         }
-        next += TURN;
         let now = clock.now();
-        match next.checked_sub(now) {
-            Some(wait) if !wait.is_zero() => thread::park_timeout(wait),
-            // Too slow, or the machine slept: from here on.
-            _ => next = now,
+        next = next_turn(next, now);
+        if let Some(wait) = next.checked_sub(now).filter(|wait| !wait.is_zero()) {
+            thread::park_timeout(wait);
         }
     }
+}
+
+/// When the turn after this one is, which was due at one time and has ended at another: never later than a
+/// turn from now, for it may have been woken before it was due, nor in the past, where it was too slow or
+/// the machine slept.
+fn next_turn(due: Duration, now: Duration) -> Duration {
+    (due + TURN).clamp(now, now + TURN)
 }
 
 #[cfg(test)]
@@ -317,6 +322,20 @@ mod tests {
         fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
             self.0.take().map(|player| Box::new(player) as Box<dyn Player>).ok_or(DeviceError::Gone)
         }
+    }
+
+    #[test]
+    fn who_wakes_the_thread_early_makes_no_later_turn_and_after_a_sleep_none_is_caught_up() {
+        let at = Duration::from_millis;
+        let mut next = at(100);
+        for now in 100..300 {
+            next = next_turn(next, at(now));
+            assert!(next <= at(now) + TURN, "woken each millisecond");
+        }
+        assert_eq!(next_turn(at(100), at(102)), at(105), "a turn that took a while");
+        assert_eq!(next_turn(at(100), at(109)), at(109));
+        assert_eq!(next_turn(at(100), at(3_600_000)), at(3_600_000));
+        assert_eq!(next_turn(at(100), at(20)), at(25), "a clock that went back");
     }
 
     #[tokio::test]
