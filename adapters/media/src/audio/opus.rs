@@ -4,9 +4,13 @@
 //! cannot be decoded is an error, which the jitter buffer and [`TrackDecoder`](super::track::TrackDecoder)
 //! turn into concealment.
 
+use matrix_voip::host::{Codec, Frame};
 use ropus::{Application, Bitrate, Channels, DecodeMode, InbandFec};
 
-use super::sound::{FRAME_SAMPLES, SAMPLE_RATE};
+use super::{
+    level::Level,
+    sound::{FRAME_SAMPLES, SAMPLE_RATE},
+};
 use crate::error::CodecError;
 
 /// Bits per second that speech is sent with, and the most that the way out may ask for.
@@ -106,6 +110,26 @@ impl Encoder {
             .encode_float(samples, &mut self.packet)
             .map_err(|error| CodecError::Opus(error.to_string()))?;
         Ok(self.packet[..length.min(MAX_PACKET_BYTES)].to_vec())
+    }
+
+    /// Encodes 20 ms into a frame to be sent, with its level. `None`: of a pause nothing is sent, and the time goes
+    /// on, so that to the other side it is a pause and no loss; nor of what cannot be encoded.
+    pub(crate) fn frame(
+        &mut self,
+        samples: &[f32; FRAME_SAMPLES],
+        timestamp: u64,
+    ) -> Option<Frame> {
+        match self.encode(samples) {
+            Ok(data) if data.len() <= PAUSE_BYTES => None,
+            Ok(data) => {
+                let audio_level = Some(Level::of(samples).dbov());
+                Some(Frame { audio_level, ..Frame::new(Codec::Opus, timestamp, data) })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "20 ms of sound not encoded");
+                None
+            }
+        }
     }
 
     /// Spends at most this many bits per second, within [`MIN_BITRATE`] and what was chosen at first.

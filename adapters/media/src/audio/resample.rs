@@ -144,19 +144,19 @@ mod tests {
         for (from, to) in [(44_100, 48_000), (48_000, 44_100), (8_000, 48_000), (48_000, 192_000)] {
             let hz = 1000.0 * 48_000.0 / from as f32;
             let mut tone = Tone::new(hz, 0.5);
-            let mut flow = StreamResampler::between(from, to).unwrap();
+            let mut resampler = StreamResampler::between(from, to).unwrap();
             let mut out = Vec::new();
             let mut given = 0;
             for length in (0..).map(|piece| [0, 1, 7, 441, 960, 3000][piece % 6]) {
                 let piece: Vec<f32> = tone.by_ref().take(length).collect();
-                flow.convert(&piece, &mut out);
-                assert!(flow.waiting() < from as usize / 200);
+                resampler.convert(&piece, &mut out);
+                assert!(resampler.waiting() < from as usize / 200);
                 given += length;
                 if given > from as usize {
                     break;
                 }
             }
-            let seconds = (given - flow.waiting()) as f64 / f64::from(from);
+            let seconds = (given - resampler.waiting()) as f64 / f64::from(from);
             let due = seconds * f64::from(to);
             assert!(
                 (out.len() as f64 - due).abs() < 64.0,
@@ -179,12 +179,12 @@ mod tests {
     #[test]
     fn a_second_stays_a_second() {
         for hz in [8_000, 11_025, 44_100, 192_000] {
-            let mut rate = FrameResampler::of(hz).unwrap();
+            let mut resampler = FrameResampler::of(hz).unwrap();
             let mut out = [0.0; FRAME_SAMPLES];
             let taken: usize = (0..50)
                 .map(|_| {
-                    let wants = rate.wants();
-                    rate.convert(&vec![0.5; wants], &mut out);
+                    let wants = resampler.wants();
+                    resampler.convert(&vec![0.5; wants], &mut out);
                     wants
                 })
                 .sum();
@@ -196,9 +196,9 @@ mod tests {
     #[test]
     fn rates_that_nobody_has_and_wrong_lengths_do_no_harm() {
         assert!(FrameResampler::of(0).is_none() && FrameResampler::of(7_999).is_none());
-        let mut rate = FrameResampler::of(44_100).unwrap();
+        let mut resampler = FrameResampler::of(44_100).unwrap();
         let mut out = [1.0; FRAME_SAMPLES];
-        rate.convert(&[0.5; 3], &mut out);
+        resampler.convert(&[0.5; 3], &mut out);
         assert_eq!(out, [0.0; FRAME_SAMPLES]);
     }
 }

@@ -3,11 +3,10 @@
 //! [`Pcm`] gives 20 ms at a time; [`Voice`] encodes them. A muted voice goes on as silence, so
 //! that the time stamps go on and the other side hears no click when it is unmuted.
 
-use matrix_voip::host::{Codec, Frame, SourceControl};
+use matrix_voip::host::{Codec, SourceControl};
 
 use super::{
-    level::Level,
-    opus::{Encoder, OpusOptions, PAUSE_BYTES},
+    opus::{Encoder, OpusOptions},
     sound::FRAME_SAMPLES,
 };
 use crate::source::{Made, Paced, Script};
@@ -56,22 +55,6 @@ impl<P: Pcm> Voice<P> {
         let encoder = Encoder::with(options).expect("invariant: ropus takes 48 kHz, one channel");
         Self { pcm, encoder, position: 0, muted: false, over: false }
     }
-
-    fn encode(&mut self, sound: &[f32; FRAME_SAMPLES], timestamp: u64) -> Made {
-        match self.encoder.encode(sound) {
-            // Not sent, and the time goes on: to the other side it is a pause and no loss.
-            Ok(packet) if packet.len() <= PAUSE_BYTES => Made::Skipped,
-            Ok(packet) => {
-                let mut frame = Frame::new(Codec::Opus, timestamp, packet);
-                frame.audio_level = Some(Level::of(sound).dbov());
-                Made::Frame(frame)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "20 ms of sound not encoded");
-                Made::Skipped
-            }
-        }
-    }
 }
 
 impl<P: Pcm> Script for Voice<P> {
@@ -94,7 +77,7 @@ impl<P: Pcm> Script for Voice<P> {
         }
         let timestamp = self.position;
         self.position += FRAME_SAMPLES as u64;
-        self.encode(&sound, timestamp)
+        self.encoder.frame(&sound, timestamp).map_or(Made::Skipped, Made::Frame)
     }
 
     fn control(&mut self, control: SourceControl) {
@@ -110,7 +93,7 @@ impl<P: Pcm> Script for Voice<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{tone::Tone, track::TrackDecoder};
+    use crate::audio::{level::Level, tone::Tone, track::TrackDecoder};
 
     fn heard(voice: &mut Voice<Tone>, frames: usize) -> Level {
         let mut decoder = TrackDecoder::new();

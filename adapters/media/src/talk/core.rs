@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use matrix_voip::host::{Codec, Frame, SourceControl};
+use matrix_voip::host::{Frame, SourceControl};
 
 use super::{
     STEP_SAMPLES,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     audio::{
         level::Level,
-        opus::{Encoder, OpusOptions, PAUSE_BYTES},
+        opus::{Encoder, OpusOptions},
         sound::{FRAME_SAMPLES, SAMPLE_RATE, Sample},
     },
     error::CodecError,
@@ -25,8 +25,8 @@ use crate::{
 /// Most recorded sound that is taken at a time: 200 ms. Of more the oldest goes; somebody slept.
 pub const MAX_RECORDED: usize = SAMPLE_RATE as usize / 5;
 
-/// Most packets that wait to be taken.
-pub const MAX_PACKETS: usize = 10;
+/// Most packets that wait to be taken: 200 ms.
+pub const MAX_READY: usize = 10;
 
 /// Most voices at once: as many as a call has participants.
 pub const MAX_VOICES: usize = 64;
@@ -267,22 +267,16 @@ impl AudioCore {
         self.capture.level = Level::of(&step);
         self.cleaned.extend_from_slice(&step);
         let Some(packet) = self.cleaned.first_chunk::<FRAME_SAMPLES>() else { return };
-        let (level, encoded) = (Level::of(packet), self.encoder.encode(packet));
+        let frame = self.encoder.frame(packet, self.position);
         self.cleaned.clear();
-        let timestamp = self.position;
         self.position += FRAME_SAMPLES as u64;
-        match encoded {
-            Ok(data) if data.len() <= PAUSE_BYTES => {}
-            Ok(data) => self.queue(Frame {
-                audio_level: Some(level.dbov()),
-                ..Frame::new(Codec::Opus, timestamp, data)
-            }),
-            Err(error) => tracing::warn!(%error, "20 ms of sound not encoded"),
+        if let Some(frame) = frame {
+            self.queue(frame);
         }
     }
 
     fn queue(&mut self, frame: Frame) {
-        if self.packets.len() == MAX_PACKETS {
+        if self.packets.len() == MAX_READY {
             self.packets.pop_front();
             self.capture.untaken += 1;
         }

@@ -45,7 +45,7 @@ mod wishes;
 pub use self::{
     cleaner::{CleanerOptions, NoiseLevel},
     core::{
-        AudioCore, AudioOptions, CaptureStats, MAX_PACKETS, MAX_RECORDED, MAX_VOICES, MAX_VOLUME,
+        AudioCore, AudioOptions, CaptureStats, MAX_READY, MAX_RECORDED, MAX_VOICES, MAX_VOLUME,
         TooManyVoices, VoiceId, VoiceReport,
     },
     device::{DeviceError, DeviceInfo, DeviceKind, Devices, Player, Recorder, Which},
