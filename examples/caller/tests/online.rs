@@ -101,6 +101,14 @@ mod with_matrix {
     }
 
     #[test]
+    fn what_could_keep_nothing_is_refused_before_anybody_is_waited_for() {
+        for command in ["answer", "group Kitchen", "call @ben:example.org"] {
+            let arguments = [command.split(' ').collect(), vec!["--record", "/proc/x"]].concat();
+            refuses(&arguments, "/proc/x: nothing can be kept there");
+        }
+    }
+
+    #[test]
     fn who_is_not_logged_in_is_told_so() {
         refuses(&["rooms"], "not logged in");
         refuses(&["call", "@ben:example.org"], "not logged in");

@@ -56,7 +56,7 @@ impl Online {
             Self::Group(options) => &options.talk,
             _ => return false,
         };
-        matches!(talk.audio, Sound::Device(_)) || talk.speaker.is_some()
+        matches!(talk.audio, Sound::Device(_)) || talk.speaker.is_some() || talk.push_to_talk
     }
 }
 
@@ -295,7 +295,11 @@ impl Sound {
         }
         if let Some(name) = text.strip_prefix("device:") {
             let named = Self::Device(Which::Named(name.to_owned()));
-            return if name.is_empty() { Err("device:NAME".to_owned()) } else { Ok(named) };
+            return if name.is_empty() {
+                Err("a name is missing after device: (`caller devices` lists them)".to_owned())
+            } else {
+                Ok(named)
+            };
         }
         if let Some(hertz) = text.strip_prefix("tone:") {
             let hertz: f32 = hertz.parse().map_err(|_| format!("{hertz} is no number of Hertz"))?;

@@ -12,6 +12,11 @@ use crate::matrix::plain::plain;
 
 /// The keys for devices.
 const HELP: &str = "a: next microphone · l: next loudspeaker";
+const SPEAKER_HELP: &str = "l: next loudspeaker";
+
+/// Where what is said is no microphone's.
+const NO_MICROPHONE_USED: &str =
+    "no microphone is in use: the others hear what --audio names; --audio device is a microphone";
 
 /// And where one pushes to talk.
 const PUSH_HELP: &str = " · space, held: talk";
@@ -56,13 +61,17 @@ impl Controls {
     /// The keys that do something, if any do.
     pub(super) fn help(&self) -> Option<String> {
         let kit = self.kit.as_ref()?;
-        Some(format!("{HELP}{}", if kit.pushes { PUSH_HELP } else { "" }))
+        let keys = if kit.speaks { HELP } else { SPEAKER_HELP };
+        Some(format!("{keys}{}", if kit.pushes { PUSH_HELP } else { "" }))
     }
 
-    /// Where one pushes to talk: whether that is done.
+    /// Why nobody hears us, where that is so; where one pushes to talk, whether that is done.
     pub(super) fn mark(&self) -> Option<&'static str> {
-        self.kit.as_ref().filter(|kit| kit.pushes)?;
-        Some(MARKS[usize::from(self.is_held)])
+        let kit = self.kit.as_ref()?;
+        if kit.lacks_microphone() {
+            return Some("no microphone");
+        }
+        kit.pushes.then(|| MARKS[usize::from(self.is_held)])
     }
 
     /// Does what a key wants of the devices; whether the mark is another now. `None`: it wants something else.
@@ -109,9 +118,14 @@ impl Controls {
 
     /// Changes to the next device; what is to be said of that comes with the news.
     fn next_device(&mut self, kind: DeviceKind) {
-        if let Some(kit) = self.kit.clone() {
-            self.change.get_or_insert_with(|| Box::pin(async move { kit.next(kind).await }));
-        }
+        let Some(kit) = self.kit.clone() else { return };
+        let change = async move {
+            match kind {
+                DeviceKind::Microphone if !kit.speaks => NO_MICROPHONE_USED.to_owned(),
+                _ => kit.next(kind).await,
+            }
+        };
+        self.change.get_or_insert_with(|| Box::pin(change));
     }
 
     /// How loud the microphone is, as it is sent.

@@ -67,6 +67,8 @@ impl Gear {
         let kit = Kit::open(options)?;
         let studio = said_and_shown(options, kit.as_ref())?;
         still::probe(options.snapshot.as_deref())?;
+        // Before anybody is called or waited for: later it would cost the call.
+        options.record.as_deref().map_or(Ok(()), open_folder)?;
         let media = media(options);
         let (heard, ear) = EarSink::new();
         let (seen, eye) = VideoCheck::new();

@@ -61,10 +61,16 @@ impl Kit {
         self.headset.speaker(track)
     }
 
-    /// How loud the microphone is, as it is sent.
+    /// How loud the microphone is, as it is sent; without one that is there, silent.
     pub(crate) fn said(&self) -> Option<Level> {
         let view = self.headset.view();
-        (self.speaks && view.microphone == DeviceState::Open).then_some(view.capture.level)
+        let is_open = view.microphone == DeviceState::Open;
+        self.speaks.then(|| if is_open { view.capture.level } else { Level::default() })
+    }
+
+    /// Whether the microphone that the others should hear is not there.
+    pub(super) fn lacks_microphone(&self) -> bool {
+        self.speaks && matches!(self.headset.view().microphone, DeviceState::Missing(_))
     }
 
     /// Changes to the next device of this kind; what is to be said of it.
@@ -73,8 +79,7 @@ impl Kit {
             Ok(all) => all,
             Err(why) => return plain(why),
         };
-        let all: Vec<DeviceInfo> = all.into_iter().filter(|info| info.kind == kind).collect();
-        let Some(next) = after(&self.headset.chosen(kind), &all) else {
+        let Some(next) = after(&self.headset.chosen(kind), kind, &all) else {
             return format!("there is no {kind}");
         };
         self.headset.choose(kind, Which::Named(next.id.clone()));
@@ -82,14 +87,12 @@ impl Kit {
     }
 }
 
-/// The device after this one, and after the last the first.
-fn after<'a>(used: &Which, all: &'a [DeviceInfo]) -> Option<&'a DeviceInfo> {
-    let is_used = |info: &&DeviceInfo| match used {
-        Which::Default => info.is_default,
-        Which::Named(name) => info.id == *name || info.name == *name,
-    };
-    let rest = all.iter().skip_while(|info| !is_used(info)).skip(1);
-    rest.chain(all).next()
+/// The device of this kind after that one, and after the last the first.
+fn after<'a>(used: &Which, kind: DeviceKind, all: &'a [DeviceInfo]) -> Option<&'a DeviceInfo> {
+    let used = used.among(all, kind).ok();
+    let of_kind = || all.iter().filter(|info| info.kind == kind);
+    let rest = of_kind().skip_while(|info| Some(*info) != used).skip(1);
+    rest.chain(of_kind()).next()
 }
 
 /// An empty name is that of the default device.
@@ -143,8 +146,12 @@ mod tests {
         let info = |id: &str| DeviceInfo::new(DeviceKind::Speaker, format!("the {id}"), id);
         let mut all = vec![info("a"), info("b"), info("c")];
         all[1].is_default = true;
-        let id = |used: &Which, all: &[DeviceInfo]| after(used, all).map(|info| info.id.clone());
+        let kind = DeviceKind::Speaker;
+        all.insert(2, DeviceInfo::new(DeviceKind::Microphone, "the m", "m"));
+        let id =
+            |used: &Which, all: &[DeviceInfo]| after(used, kind, all).map(|info| info.id.clone());
         assert_eq!(id(&Which::Default, &all), Some("c".to_owned()));
+        assert_eq!(id(&Which::Named("e a".into()), &all), Some("b".to_owned()), "a part of a name");
         assert_eq!(id(&Which::Named("c".into()), &all), Some("a".to_owned()));
         assert_eq!(id(&Which::Named("gone".into()), &all), Some("a".to_owned()));
         assert_eq!(id(&Which::Default, &[]), None);

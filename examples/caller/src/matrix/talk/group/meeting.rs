@@ -47,6 +47,8 @@ pub(super) struct Meeting<'a> {
     leaving: Option<Instant>,
     /// The loudest of each since the line was shown, and how often it was listened.
     loudest: BTreeMap<ParticipantId, Heard>,
+    /// And of our microphone, 0 to 1, where it is a device.
+    said: Option<f32>,
     listened: u32,
     /// How long to stay; `None`: until the person leaves.
     length: Option<Duration>,
@@ -99,6 +101,7 @@ impl<'a> Meeting<'a> {
             entered: None,
             leaving: None,
             loudest: BTreeMap::new(),
+            said: None,
             listened: 0,
             length: None,
         }
@@ -222,6 +225,8 @@ impl<'a> Meeting<'a> {
     }
 
     fn listen(&mut self) {
+        let said = self.controls.said().map(|level| level.rms);
+        self.said = said.map(|said| self.said.unwrap_or_default().max(said));
         for one in &self.present.participants {
             let now = self.hall.now(&one.id);
             let loudest = self.loudest.entry(one.id.clone()).or_default();
@@ -350,6 +355,7 @@ impl<'a> Meeting<'a> {
         let senses = |who: &ParticipantId| self.senses(who);
         self.line.show(&self.view(&senses).line());
         self.loudest.clear();
+        self.said = None;
         self.listened = 0;
     }
 
@@ -363,7 +369,8 @@ impl<'a> Meeting<'a> {
         let talking = self.entered.map(|since| since.elapsed());
         // Through an SFU nothing is said.
         let push = self.controls.mark().filter(|_| !self.present.backend.is_sfu());
-        View { call: &self.present, me: &self.me, talking, push, senses }
+        let said = self.said.filter(|_| !self.present.backend.is_sfu());
+        View { call: &self.present, me: &self.me, talking, push, said, senses }
     }
 }
 

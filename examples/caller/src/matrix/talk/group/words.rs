@@ -9,7 +9,10 @@ use matrix_voip::{
 use matrix_voip_media::Heard;
 
 use super::key_words::{key_of, own_key};
-use crate::matrix::{plain::plain, talk::status::level};
+use crate::matrix::{
+    plain::plain,
+    talk::{meter::bar, status::level},
+};
 
 /// Somebody's user id.
 pub(super) fn name(who: &ParticipantId) -> String {
@@ -58,8 +61,10 @@ pub(super) struct View<'a> {
     pub(super) me: &'a ParticipantId,
     /// Since we are in it.
     pub(super) talking: Option<Duration>,
-    /// Where we push to talk: whether we do.
+    /// What of our microphone is to be known: that it is missing; where we push to talk, whether we do.
     pub(super) push: Option<&'static str>,
+    /// How loud our microphone is, 0 to 1; `None`: what is said is no device's.
+    pub(super) said: Option<f32>,
     /// What is heard of somebody, and how many pictures are seen.
     pub(super) senses: &'a dyn Fn(&ParticipantId) -> (Heard, u64),
 }
@@ -79,6 +84,7 @@ impl View<'_> {
         parts.extend(muted.then(|| "muted".to_owned()));
         parts.extend(self.call.held.then(|| "on hold".to_owned()));
         parts.extend(self.call.backend.is_sfu().then(|| own_key(self.call)));
+        parts.extend(self.said.map(|said| format!("you {}", bar(said))));
         let others = self.call.participants.iter().map(|one| &one.id);
         let others = others.filter(|one| *one != self.me);
         parts.extend(others.map(|one| {
@@ -175,10 +181,15 @@ mod tests {
         let mut call = call_with_ben().await;
         call.apply(&GroupEvent::ActiveSpeakerChanged(Some(ben())));
         let shown = |call: &GroupSnapshot| {
-            let view = View { call, me: &me, talking: None, push: None, senses: &senses };
-            let pushed = View { push: Some("talking"), ..view };
-            assert!(pushed.line().starts_with("entered  talking"), "{}", pushed.line());
-            let view = View { push: None, ..pushed };
+            let view =
+                View { call, me: &me, talking: None, push: None, said: None, senses: &senses };
+            let pushed = View { push: Some("talking"), said: Some(0.032), ..view };
+            let line = pushed.line();
+            assert!(
+                line.starts_with("entered  talking") && line.contains("  you ████░░░░  "),
+                "{line}"
+            );
+            let view = View { push: None, said: None, ..pushed };
             (view.line(), view.who())
         };
         assert_eq!(shown(&call).0, "entered  @ben -20 dB speaks");
