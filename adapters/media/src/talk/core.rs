@@ -25,6 +25,9 @@ use crate::{
 /// Most recorded sound that is taken at a time: 200 ms. Of more the oldest goes; somebody slept.
 pub const MAX_RECORDED: usize = SAMPLE_RATE as usize / 5;
 
+/// Longest time that is believed to be lost at once: a minute. Of more it is the device that is wrong.
+const MAX_LOST: u64 = 60 * SAMPLE_RATE as u64;
+
 /// Most packets that wait to be taken: 200 ms.
 pub const MAX_READY: usize = 10;
 
@@ -146,9 +149,10 @@ impl AudioCore {
         }
     }
 
-    /// So many samples were recorded and lost before anybody could push them: their time passes all the same.
+    /// So many samples were recorded and lost before anybody could push them: their time passes all the same, of
+    /// [`MAX_LOST`] at most.
     pub(super) fn lose_capture(&mut self, samples: u64) {
-        self.position += samples;
+        self.position += samples.min(MAX_LOST);
     }
 
     /// The microphone was closed: what is left of it, less than a packet, is not sent when it is opened

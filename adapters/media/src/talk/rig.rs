@@ -246,7 +246,8 @@ impl Rig {
         self.recorded.clear();
         self.recorded.shrink_to(MAX_RECORDED);
         let lost = self.recorder.lost();
-        self.core.lose_capture(lost - std::mem::replace(&mut self.lost, lost));
+        // Of whoever counts backwards nothing was lost.
+        self.core.lose_capture(lost.saturating_sub(std::mem::replace(&mut self.lost, lost)));
         if let Some(recorder) = &mut self.recorder.device {
             match recorder.read(now, &mut self.recorded) {
                 Ok(()) => return self.core.push_capture(&self.recorded),
@@ -262,7 +263,7 @@ impl Rig {
     fn publish(&self, shared: &Shared, is_busy: bool) {
         let mut capture = self.core.capture();
         capture.untaken += self.untaken;
-        capture.dropped += self.recorder.lost();
+        capture.dropped = capture.dropped.saturating_add(self.recorder.lost());
         let view = HeadsetView {
             microphone: self.recorder.state.clone(),
             speaker: self.player.state.clone(),

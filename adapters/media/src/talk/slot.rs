@@ -65,7 +65,7 @@ impl<D: Lossy + ?Sized> Slot<D> {
 
     /// Samples that were lost in all.
     pub(super) fn lost(&self) -> u64 {
-        self.lost + self.device.as_ref().map_or(0, |device| device.lost())
+        self.lost.saturating_add(self.device.as_ref().map_or(0, |device| device.lost()))
     }
 
     /// Asks for what is wanted, unless it is open, or asked for, or was tried a moment ago. What is not answered

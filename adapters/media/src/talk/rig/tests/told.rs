@@ -147,6 +147,17 @@ fn what_a_card_loses_takes_its_time_too() {
     let after = sent(&mut microphone)[0].timestamp;
     assert_eq!(after - before, 960 + 38_400);
     assert_eq!(person.view().capture.dropped, 38_400);
+    // A driver that counts nonsense.
+    for lost in [u64::MAX, 0, u64::MAX, 7] {
+        person.room.lock().unwrap().lost = lost;
+        person.pass(100);
+        assert!(sent(&mut microphone).len() >= 4);
+        person.plug(false);
+        person.pass(2_000);
+        person.plug(true);
+        person.pass(2_000);
+        sent(&mut microphone);
+    }
 }
 
 #[test]
@@ -197,6 +208,7 @@ fn a_loudspeaker_that_takes_much_at_a_time_hears_the_same() {
         println!(
             "{takes} samples at a time: stretched {stretched}, concealed {concealed}, {after:?}"
         );
+        // Of 100 ms at a time, more than a call should have, a packet or two in the five seconds.
         assert!(stretched < 4_800 && concealed < 2_400, "{takes}");
         assert!(after.delay < Duration::from_millis(50), "{takes}: {:?}", after.delay);
     }
