@@ -11,8 +11,9 @@ use super::sound::SAMPLE_RATE;
 /// the sound goes on without the pause.
 pub const MAX_GAP: u64 = SAMPLE_RATE as u64;
 
-/// Numbers that are so far below the one that is expected are those of a source that began anew (RFC 3550 A.1).
-pub(crate) const MAX_DROPOUT: u64 = 3_000;
+/// Numbers that are so far below the one that is expected are those of a source that began anew: two seconds
+/// of sound (RFC 3550 A.1).
+pub(crate) const MAX_MISORDER: u64 = 100;
 
 /// Where a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Order {
         if let (Some(next), Some(sequence)) = (expected.sequence, frame.sequence)
             && sequence < next
         {
-            return if next - sequence < MAX_DROPOUT { Place::Late } else { Place::Next };
+            return if next - sequence < MAX_MISORDER { Place::Late } else { Place::Next };
         }
         let gap = frame.timestamp.saturating_sub(expected.timestamp);
         if gap == 0 || gap > MAX_GAP {

@@ -7,7 +7,7 @@ use matrix_voip::host::Frame;
 
 use super::{
     opus::{MAX_PACKET_SAMPLES, packet_samples},
-    order::MAX_DROPOUT,
+    order::MAX_MISORDER,
 };
 
 /// Most packets that wait for one before them; then it is lost.
@@ -16,6 +16,9 @@ const MAX_WAITING: usize = 4;
 /// Nor does anything wait beyond so much of the time of the stream, at 48 kHz: 100 ms. Who is silent sends a
 /// packet each 400 ms.
 const LONGEST_WAIT: u64 = 4_800;
+
+/// Numbers that are so far above the next one are those of a source that began anew (RFC 3550 A.1).
+const MAX_DROPOUT: u64 = 3_000;
 
 /// Holds back what came too early. A value for one track.
 #[derive(Debug, Default)]
@@ -31,9 +34,12 @@ impl Reorder {
     /// Takes a packet, and gives those on whose turn it is: this one and those that waited for it, or
     /// none. One without a number is never held back, and neither is one that comes too late.
     pub(crate) fn push(&mut self, frame: &Frame, mut give: impl FnMut(&Frame)) {
-        let began_anew =
-            |next: u64| frame.sequence.is_some_and(|one| one.abs_diff(next) >= MAX_DROPOUT);
-        if self.next.is_some_and(began_anew) {
+        let jumps = |next: u64| {
+            frame.sequence.is_some_and(|one| {
+                one >= next.saturating_add(MAX_DROPOUT) || one.saturating_add(MAX_MISORDER) <= next
+            })
+        };
+        if self.next.is_some_and(jumps) {
             self.finish(&mut give);
             self.next = None;
         }
@@ -127,6 +133,7 @@ mod tests {
     fn a_source_that_begins_anew_is_put_into_order_too() {
         let sent = [9_000, 9_002, 7, 9, 8, 10];
         assert_eq!(given(&sent), [9_000, 9_002, 7, 8, 9, 10]);
+        assert_eq!(given(&[200, 0, 2, 1, 3]), [200, 0, 1, 2, 3], "soon after it began at nothing");
     }
 
     #[test]

@@ -234,7 +234,7 @@ mod tests {
         let mut decoder = TrackDecoder::new();
         let mut sound = Vec::new();
         for (n, frame) in frames(20).into_iter().enumerate() {
-            let began = if n < 10 { 9_000 } else { 0 };
+            let began = if n < 10 { 200 } else { 0 };
             let sequence = frame.sequence.map(|sequence| sequence + began);
             decoder.push(&Frame { sequence, ..frame }, &mut sound);
         }

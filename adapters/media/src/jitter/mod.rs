@@ -94,6 +94,14 @@ struct Next {
     sequence: Option<u64>,
 }
 
+impl Next {
+    /// Whether a packet of that time stamp comes too late. One that is off by less than the shortest packet
+    /// does not: some senders' time stamps are not quite the length of their packets.
+    fn is_after(self, timestamp: Samples) -> bool {
+        timestamp + CONCEAL_STEP as Samples <= self.timestamp
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Until the first packet is due: at the beginning, and after each silence.
@@ -171,7 +179,7 @@ impl JitterBuffer {
         }
         self.newest = self.newest.max(Some((timestamp, arrival)));
         self.delay.saw(timestamp, arrival);
-        if self.next.is_some_and(|next| timestamp < next.timestamp) {
+        if self.next.is_some_and(|next| next.is_after(timestamp)) {
             self.stats.late += 1;
             return;
         }
@@ -253,7 +261,7 @@ impl JitterBuffer {
     /// The next packet, or what stands in for it. Adds sound, or goes back to waiting.
     fn decode_more(&mut self) {
         let Some(next) = self.next else { return self.phase = Phase::Waiting };
-        while self.packets.first_key_value().is_some_and(|(first, _)| *first < next.timestamp) {
+        while self.packets.first_key_value().is_some_and(|(first, _)| next.is_after(*first)) {
             self.packets.pop_first();
             self.stats.late += 1;
         }
@@ -261,7 +269,7 @@ impl JitterBuffer {
             return self.nothing_there();
         };
         let gap = timestamp - next.timestamp;
-        // A sender whose time stamps are not quite the length of the packets is not silent in between.
+        // Nor is a sender silent between such time stamps.
         if gap < CONCEAL_STEP as Samples {
             self.explain(0);
             self.play_first();

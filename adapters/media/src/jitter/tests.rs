@@ -60,6 +60,21 @@ fn one_stray_time_stamp_is_not_believed() {
     assert!(stats.delay < Duration::from_millis(60), "{stats:?}");
 }
 
+#[test]
+fn time_stamps_that_are_not_quite_as_long_as_the_packets_lose_and_conceal_nothing() {
+    for step in [900, 959, 961, 1_020] {
+        let mut buffer = JitterBuffer::new();
+        for (n, packet) in packets(500).into_iter().enumerate() {
+            let timestamp = n as u64 * step;
+            buffer.push(Duration::from_millis(20 * n as u64), &Frame { timestamp, ..packet });
+            buffer.pull(Duration::from_millis(20 * n as u64), &mut [0.0; 2 * STEP]);
+        }
+        let stats = buffer.stats();
+        println!("{step}: {stats:?}");
+        assert_eq!((stats.late, stats.strange), (0, 0), "{step}: {stats:?}");
+    }
+}
+
 /// What the buffer makes of packets of which those of five seconds are missing.
 fn after_five_seconds(is_lost: bool) -> JitterStats {
     let mut buffer = JitterBuffer::new();
