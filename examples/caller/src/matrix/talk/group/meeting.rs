@@ -352,6 +352,7 @@ impl<'a> Meeting<'a> {
         if self.leaving.is_some() {
             return;
         }
+        self.listen();
         let senses = |who: &ParticipantId| self.senses(who);
         self.line.show(&self.view(&senses).line());
         self.loudest.clear();
