@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use matrix_voip::host::{Codec, Frame, SourceControl};
 use matrix_voip_media::{
     Level, Made, Script, Tone, Voice,
-    talk::{AudioCore, AudioOptions, CleanerOptions, MAX_PACKETS, STEP_SAMPLES, VoiceId},
+    talk::{AudioCore, AudioOptions, CleanerOptions, MAX_READY, STEP_SAMPLES, VoiceId},
 };
 
 /// One thing that happens.
@@ -112,7 +112,7 @@ impl Play {
             }
             Act::Record { samples, value } => {
                 self.core.push_capture(&vec![*value; usize::from(*samples)]);
-                assert!(self.packets() <= MAX_PACKETS);
+                assert!(self.packets() <= MAX_READY);
             }
             Act::Control(kind, value) => self.core.control(match kind % 3 {
                 0 => SourceControl::Enabled(*value > 0),
