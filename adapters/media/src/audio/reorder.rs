@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use matrix_voip::host::Frame;
 
-use super::{
-    opus::{MAX_PACKET_SAMPLES, packet_samples},
-    order::MAX_MISORDER,
-};
+use super::{opus::packet_samples, order::MAX_MISORDER};
 
 /// Most packets that wait for one before them; then it is lost.
 const MAX_WAITING: usize = 4;
@@ -83,8 +80,7 @@ impl Reorder {
 }
 
 fn end(frame: &Frame) -> u64 {
-    let samples = packet_samples(&frame.data).unwrap_or(0).min(MAX_PACKET_SAMPLES);
-    frame.timestamp.saturating_add(samples as u64)
+    frame.timestamp.saturating_add(packet_samples(&frame.data).unwrap_or(0) as u64)
 }
 
 #[cfg(test)]

@@ -14,6 +14,12 @@ pub const FRAME_SAMPLES: usize = 960;
 /// How long one frame lasts.
 pub const FRAME_DURATION: Duration = Duration::from_millis(20);
 
+/// How many samples a time lasts, rounded down.
+pub(crate) fn samples(time: Duration) -> u64 {
+    let samples = time.as_nanos() * u128::from(SAMPLE_RATE) / 1_000_000_000;
+    u64::try_from(samples).unwrap_or(u64::MAX)
+}
+
 /// One sample in a form that applications have: `f32` from -1 to 1, or `i16`.
 pub trait Sample: Copy + Send + Sync {
     /// The sample as `f32`, from -1 to 1; out of range and NaN are brought into it.

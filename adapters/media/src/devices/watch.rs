@@ -9,7 +9,7 @@ use super::ring::Tally;
 use crate::{audio::sound::SAMPLE_RATE, talk::DeviceError};
 
 /// Longest time without a callback. The slowest cards call ten times a second.
-const LONGEST: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// The audio thread has to have looked so often meanwhile: a machine that slept, or was too busy to look,
 /// says nothing about its card.
@@ -20,7 +20,7 @@ pub(super) struct Life {
     tally: Arc<Tally>,
     /// Of the card, in Hz.
     rate: u32,
-    silence: Silence,
+    watch: Watch,
     is_told: bool,
     /// Closed with this value: that closes the card, see `system.rs`.
     _open: Sender<()>,
@@ -28,7 +28,7 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(tally: Arc<Tally>, rate: u32, open: Sender<()>) -> Self {
-        Self { tally, rate, silence: Silence::default(), is_told: false, _open: open }
+        Self { tally, rate, watch: Watch::default(), is_told: false, _open: open }
     }
 
     /// [`DeviceError::Gone`] when nothing will come any more.
@@ -36,7 +36,7 @@ impl Life {
         let callbacks = self.tally.callbacks.load(Relaxed);
         let fault = match self.tally.fault.get() {
             Some(fault) => fault.as_str(),
-            None if self.silence.is_alive(callbacks, now) => return Ok(()),
+            None if self.watch.is_alive(callbacks, now) => return Ok(()),
             None => "it is silent without a word",
         };
         if !self.is_told {
@@ -60,14 +60,14 @@ impl Life {
 
 /// Compares the number of callbacks with what it was.
 #[derive(Debug, Default)]
-struct Silence {
+struct Watch {
     callbacks: u64,
     /// When it was seen first that the number stands still, and how often it was since.
     since: Duration,
     looks: u32,
 }
 
-impl Silence {
+impl Watch {
     /// Whether the card may still be alive, having called so often until now.
     fn is_alive(&mut self, callbacks: u64, now: Duration) -> bool {
         if callbacks != self.callbacks {
@@ -78,7 +78,7 @@ impl Silence {
             self.since = now;
         }
         self.looks = self.looks.saturating_add(1);
-        self.looks < LOOKS || now.saturating_sub(self.since) < LONGEST
+        self.looks < LOOKS || now.saturating_sub(self.since) < SILENCE
     }
 }
 
@@ -94,17 +94,17 @@ mod tests {
     fn a_card_that_stops_is_gone_after_two_seconds_and_a_machine_that_slept_has_not_lost_its_card()
     {
         let mut now = Duration::from_secs(77);
-        let mut silence = Silence::default();
+        let mut watch = Watch::default();
         for callbacks in 0..1000 {
             now += STEP;
-            assert!(silence.is_alive(callbacks / 20, now));
+            assert!(watch.is_alive(callbacks / 20, now));
         }
         now += Duration::from_secs(3600);
-        assert!(silence.is_alive(49, now), "nobody looked for an hour");
-        assert!(silence.is_alive(50, now));
+        assert!(watch.is_alive(49, now), "nobody looked for an hour");
+        assert!(watch.is_alive(50, now));
         let lasted = (0..1000).take_while(|_| {
             now += STEP;
-            silence.is_alive(50, now)
+            watch.is_alive(50, now)
         });
         assert_eq!(lasted.count(), 400);
     }

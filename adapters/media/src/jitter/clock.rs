@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::audio::sound::SAMPLE_RATE;
+use crate::audio::sound::{self, SAMPLE_RATE};
 
 /// A time or a length of time, in samples. Signed, since differences are what counts.
 pub(super) type Samples = i64;
@@ -14,8 +14,7 @@ pub(super) const fn millis(millis: i64) -> Samples {
 
 /// A time on the clock of the call. Times that no clock shows are the last one that can be told.
 pub(super) fn samples(time: Duration) -> Samples {
-    let samples = time.as_nanos() * u128::from(SAMPLE_RATE) / 1_000_000_000;
-    Samples::try_from(samples).unwrap_or(FARTHEST).min(FARTHEST)
+    media_time(sound::samples(time))
 }
 
 /// The media time of a frame. Differences of two such times never overflow.

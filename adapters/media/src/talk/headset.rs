@@ -275,10 +275,10 @@ mod tests {
         *,
     };
 
-    /// Sound cards whose driver says that it is at work, waits until it may go on, and panics.
-    struct Broken(mpsc::Sender<()>, mpsc::Receiver<()>);
+    /// Sound cards with no microphone, whose loudspeaker opens as this says.
+    struct Cards<F>(F);
 
-    impl Devices for Broken {
+    impl<F: FnMut() -> Result<Box<dyn Player>, DeviceError> + Send> Devices for Cards<F> {
         fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
             Ok(Vec::new())
         }
@@ -288,40 +288,27 @@ mod tests {
         }
 
         fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
+            (self.0)()
+        }
+    }
+
+    /// A driver that says that it is at work, waits until it may go on, and panics.
+    struct Broken(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+    impl Broken {
+        fn work(&self) -> ! {
             self.0.send(()).unwrap();
             self.1.recv().unwrap();
             panic!("a driver that is broken, for the test")
         }
     }
 
-    /// The same, in a loudspeaker that is open.
-    struct BrokenPlayer(mpsc::Sender<()>, mpsc::Receiver<()>);
-
-    impl Player for BrokenPlayer {
+    impl Player for Broken {
         fn wanted(&mut self, _: Duration) -> Result<usize, DeviceError> {
-            self.0.send(()).unwrap();
-            self.1.recv().unwrap();
-            panic!("a driver that is broken, for the test")
+            self.work()
         }
 
         fn write(&mut self, _: &[f32]) {}
-    }
-
-    /// Sound cards that have that one.
-    struct Fragile(Option<BrokenPlayer>);
-
-    impl Devices for Fragile {
-        fn list(&mut self) -> Result<Vec<DeviceInfo>, DeviceError> {
-            Ok(Vec::new())
-        }
-
-        fn open_recorder(&mut self, _: &Which) -> Result<Box<dyn Recorder>, DeviceError> {
-            Err(DeviceError::Gone)
-        }
-
-        fn open_player(&mut self, _: &Which) -> Result<Box<dyn Player>, DeviceError> {
-            self.0.take().map(|player| Box::new(player) as Box<dyn Player>).ok_or(DeviceError::Gone)
-        }
     }
 
     #[test]
@@ -341,8 +328,9 @@ mod tests {
     #[tokio::test]
     async fn after_a_panic_of_its_thread_a_headset_says_so_and_nobody_waits() {
         let ((at_work, begun), (go, may)) = (mpsc::channel(), mpsc::channel());
-        let devices = Fragile(Some(BrokenPlayer(at_work, may)));
-        let headset = Headset::start(devices, HeadsetOptions::default()).unwrap();
+        let mut player = Some(Box::new(Broken(at_work, may)) as Box<dyn Player>);
+        let cards = Cards(move || player.take().ok_or(DeviceError::Gone));
+        let headset = Headset::start(cards, HeadsetOptions::default()).unwrap();
         let speaker = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
         let mut microphone = headset.microphone();
         begun.recv().unwrap();
@@ -364,7 +352,9 @@ mod tests {
     #[tokio::test]
     async fn while_devices_take_their_time_and_after_they_have_panicked_sound_goes_on() {
         let ((at_work, begun), (go, may)) = (mpsc::channel(), mpsc::channel());
-        let headset = Headset::start(Broken(at_work, may), HeadsetOptions::default()).unwrap();
+        let driver = Broken(at_work, may);
+        let headset = Headset::start(Cards(move || driver.work()), HeadsetOptions::default());
+        let headset = headset.unwrap();
         let mut news = headset.device_news();
         let speaker = Speaker::open(Arc::clone(&headset.shared), talker(1), headset.clock);
         let mut microphone = headset.microphone();

@@ -11,7 +11,7 @@ use super::{
     STEP_SAMPLES,
     device::{DeviceError, Player},
 };
-use crate::audio::sound::SAMPLE_RATE;
+use crate::audio::sound::samples;
 
 /// A loudspeaker that wants as much as the one within, but no sooner than it needs it.
 pub(super) struct PacedPlayer {
@@ -33,6 +33,7 @@ impl Player for PacedPlayer {
         let wanted = self.player.wanted(now)?;
         let Some(asked) = self.asked.replace(now) else { return Ok(wanted) };
         let passed = samples(now.saturating_sub(asked));
+        let passed = usize::try_from(passed).unwrap_or(usize::MAX);
         // An eighth faster, since the card's clock is another, and turns are late at times.
         let earned = passed.saturating_add(passed / 8);
         // Of a time in which nothing was wanted, no more than a step is left.
@@ -48,9 +49,4 @@ impl Player for PacedPlayer {
     fn lost(&self) -> u64 {
         self.player.lost()
     }
-}
-
-fn samples(time: Duration) -> usize {
-    let samples = time.as_micros() * u128::from(SAMPLE_RATE) / 1_000_000;
-    usize::try_from(samples).unwrap_or(usize::MAX)
 }

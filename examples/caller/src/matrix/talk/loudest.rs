@@ -22,6 +22,16 @@ impl Loudest {
         }
     }
 
+    /// What was heard.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    /// What was said; `None`: it is no device's.
+    pub(super) fn said(&self) -> Option<Level> {
+        self.said
+    }
+
     /// What was heard and said, and from now on it is looked anew.
     pub(super) fn take(&mut self) -> (Heard, Option<Level>) {
         let Self { heard, said } = std::mem::take(self);

@@ -48,11 +48,7 @@ fn while_a_loudspeaker_is_being_opened_the_microphone_is_sent_and_others_are_not
     far.talk(&mut person, 100);
     assert_eq!(person.view().speaker, DeviceState::Opening);
     sent(&mut microphone);
-    let mut packets = Vec::new();
-    for _ in 0..30 {
-        far.talk(&mut person, 100);
-        packets.extend(sent(&mut microphone));
-    }
+    let packets = far.talk_both_ways(&mut person, &mut microphone, 3_000);
     assert!((148..=151).contains(&packets.len()), "{} packets in 3 s", packets.len());
     assert!(packets.iter().all(|packet| packet.audio_level.unwrap() > -20));
     let view = person.view();
@@ -132,11 +128,7 @@ fn where_nobody_opens_devices_any_more_they_are_missing_and_the_call_goes_on() {
     let mut person = Person::served(true, CleanerOptions::NOTHING, |_| Box::new(Dead));
     let mut microphone = person.microphone();
     let mut far = Far::new(&person, 1);
-    let mut packets = Vec::new();
-    for _ in 0..20 {
-        far.talk(&mut person, 100);
-        packets.extend(sent(&mut microphone));
-    }
+    let packets = far.talk_both_ways(&mut person, &mut microphone, 2_000);
     assert!((98..=101).contains(&packets.len()), "{} packets in 2 s", packets.len());
     let gone = DeviceState::Missing(DeviceError::Gone);
     let view = person.view();

@@ -24,6 +24,7 @@ use crate::matrix::talk::{
     gear,
     keys::{GROUP_HELP, KEYS_ONLY_HELP, Keyboard, Keys, Wish},
     line::StatusLine,
+    loudest::Loudest,
 };
 
 /// How long the homeserver may take to take our membership back; after that it is told later.
@@ -46,9 +47,7 @@ pub(super) struct Meeting<'a> {
     /// When it is left, whatever the homeserver says.
     leaving: Option<Instant>,
     /// The loudest of each since the line was shown, and how often it was listened.
-    loudest: BTreeMap<ParticipantId, Heard>,
-    /// And of our microphone, 0 to 1, where it is a device.
-    said: Option<f32>,
+    loudest: BTreeMap<ParticipantId, Loudest>,
     listened: u32,
     /// How long to stay; `None`: until the person leaves.
     length: Option<Duration>,
@@ -101,7 +100,6 @@ impl<'a> Meeting<'a> {
             entered: None,
             leaving: None,
             loudest: BTreeMap::new(),
-            said: None,
             listened: 0,
             length: None,
         }
@@ -225,14 +223,11 @@ impl<'a> Meeting<'a> {
     }
 
     fn listen(&mut self) {
-        let said = self.controls.said().map(|level| level.rms);
-        self.said = said.map(|said| self.said.unwrap_or_default().max(said));
+        let ours = self.loudest.entry(self.me.clone()).or_default();
+        ours.look(Heard::default(), self.controls.said());
         for one in &self.present.participants {
             let now = self.hall.now(&one.id);
-            let loudest = self.loudest.entry(one.id.clone()).or_default();
-            if now.level.rms > loudest.level.rms {
-                *loudest = now;
-            }
+            self.loudest.entry(one.id.clone()).or_default().look(now, None);
         }
     }
 
@@ -356,21 +351,21 @@ impl<'a> Meeting<'a> {
         let senses = |who: &ParticipantId| self.senses(who);
         self.line.show(&self.view(&senses).line());
         self.loudest.clear();
-        self.said = None;
         self.listened = 0;
     }
 
     fn senses(&self, who: &ParticipantId) -> (Heard, u64) {
-        let (now, loudest) = (self.hall.now(who), self.loudest.get(who).copied());
-        let heard = loudest.filter(|loudest| loudest.level.rms > now.level.rms).unwrap_or(now);
-        (heard, self.hall.pictures(who))
+        let mut loudest = self.loudest.get(who).copied().unwrap_or_default();
+        loudest.look(self.hall.now(who), None);
+        (loudest.heard(), self.hall.pictures(who))
     }
 
     fn view<'v>(&'v self, senses: &'v dyn Fn(&ParticipantId) -> (Heard, u64)) -> View<'v> {
         let talking = self.entered.map(|since| since.elapsed());
         // Through an SFU nothing is said.
         let push = self.controls.mark().filter(|_| !self.present.backend.is_sfu());
-        let said = self.said.filter(|_| !self.present.backend.is_sfu());
+        let said = self.loudest.get(&self.me).and_then(Loudest::said).map(|level| level.rms);
+        let said = said.filter(|_| !self.present.backend.is_sfu());
         View { call: &self.present, me: &self.me, talking, push, said, senses }
     }
 }
